@@ -1,0 +1,59 @@
+"""The parameter budget: sparsities shifted and clipped until their weighted mean is the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["CEILING", "fit", "spread"]
+
+CEILING = 0.95
+"""No block is pruned beyond this, unless the target itself is higher."""
+
+
+def fit(offsets: Sequence[float], sizes: Sequence[int], target: float) -> list[float]:
+    """``clip(target + offset_b + c, 0, max(0.95, target))`` with the c that meets the budget.
+
+    Args:
+        offsets: wished deviation of each block from the target.
+        sizes: number of prunable weights of each block.
+        target: sparsity wanted over all of them, from 0 to 1.
+
+    Returns:
+        One sparsity a block; ``Σ size·s / Σ size`` equals ``target`` to rounding.
+    """
+    total = math.fsum(sizes)
+    if total == 0 or max(offsets) == min(offsets):
+        return [target for _ in offsets]
+    ceiling = max(CEILING, target)
+
+    def clipped(shift: float) -> list[float]:
+        return [min(max(target + offset + shift, 0.0), ceiling) for offset in offsets]
+
+    def excess(shift: float) -> float:
+        pairs = zip(sizes, clipped(shift), strict=True)
+        return math.fsum(size * value for size, value in pairs) / total - target
+
+    # The mean grows with the shift, from all-zero to all-ceiling: bisection cannot miss it.
+    low = -1.0 - max(offsets) - target
+    high = ceiling - target - min(offsets) + 1.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if excess(middle) < 0:
+            low = middle
+        else:
+            high = middle
+    return clipped(high)
+
+
+def spread(signals: Sequence[float], width: float) -> list[float]:
+    """Signals scaled so that the lowest gives ``-width`` and the highest ``+width``.
+
+    Equal signals (one block, one language) give no deviation at all.
+    """
+    low, high = min(signals), max(signals)
+    if not high - low > 1e-12 * max(abs(low), abs(high), 1e-300):
+        return [0.0 for _ in signals]
+    return [width * (2 * (value - low) / (high - low) - 1) for value in signals]

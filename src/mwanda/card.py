@@ -1,0 +1,101 @@
+"""The model card: what a reader of the pruned folder has to know first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mwanda.manifest import Manifest
+from mwanda.text.languages import display_name
+
+__all__ = ["CARD", "update_card", "write_card"]
+
+CARD = "README.md"
+BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
+CARRIED = ("license", "license_name", "license_link", "extra_gated_prompt", "pipeline_tag")
+
+
+def write_card(folder: Path, manifest: Manifest, source_readme: str | None = None) -> None:
+    """Write the card of a freshly pruned folder.
+
+    Args:
+        source_readme: the base model's own card; its licence fields are carried over.
+    """
+    header: dict[str, Any] = {"library_name": "transformers", "base_model": manifest.base}
+    header |= {k: v for k, v in _front_matter(source_readme).items() if k in CARRIED}
+    header["tags"] = ["pruned", "sparse", "multilingual", "mwanda"]
+    languages = list(manifest.seen)
+    if languages:
+        header["language"] = languages
+    front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()
+    text = f"---\n{front}\n---\n\n{_body(manifest)}\n{BEGIN}\n{END}\n"
+    _replace(folder / CARD, text)
+
+
+def update_card(folder: Path, table: str) -> None:
+    """Put a Markdown table of results into the card, in the place kept for it."""
+    path = folder / CARD
+    text = path.read_text(encoding="utf-8") if path.is_file() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2] if rest else "\n"
+    section = f"{BEGIN}\n\n## What each language lost\n\n{table}\n\n{END}"
+    _replace(path, f"{before}{section}{after}")
+
+
+def _body(manifest: Manifest) -> str:
+    recipe, totals = manifest.recipe, manifest.totals
+    allocation = (recipe.get("allocation") or {}).get("name", "uniform")
+    lines = [
+        f"# {_plain(Path(manifest.base).name)}, pruned",
+        "",
+        f"One-shot pruning of `{_plain(manifest.base)}`: {totals.sparsity:.1%} of the weights of "
+        f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
+        "",
+        f"- criterion: {recipe['criterion']['name']}, allocation: {allocation}, "
+        f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
+        f"- weights written in {manifest.dtype}"
+        + (f"; the source was dequantised from {manifest.dequantised}" if manifest.dequantised
+           else ""),
+    ]  # fmt: skip
+    if manifest.calibration is not None:
+        drawn = manifest.calibration
+        names = ", ".join(f"{tag} ({display_name(tag)})" for tag in drawn.languages)
+        tokens = sum(entry.tokens for entry in drawn.languages.values())
+        lines += [
+            f"- calibrated on {tokens:,} tokens of {_plain(drawn.source)} in: {names}",
+        ]
+    lines += [
+        "- the tensors are dense with zeros in them: the same size and speed in common runtimes",
+        "- languages not named above were not looked at and may have lost more",
+        "",
+        "`mwanda.json` holds the whole recipe, hashes and the sparsity of every linear; "
+        "`mwanda verify` checks the folder against it. The base model's licence applies.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "'").replace("<", "&lt;").replace("\n", " ")
+
+
+def _front_matter(readme: str | None) -> dict[str, Any]:
+    if readme is None or not readme.startswith("---"):
+        return {}
+    try:
+        data = yaml.safe_load(readme.split("---", 2)[1])
+    except (yaml.YAMLError, IndexError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

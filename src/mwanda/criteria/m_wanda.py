@@ -1,0 +1,61 @@
+"""M-Wanda: Wanda with language-aware activation statistics.
+
+Choenni, Titov: "M-Wanda: Improving One-Shot Pruning for Multilingual LLMs", EMNLP 2025
+(arXiv 2505.21171). The paper's exact constants are not used here: each of its parts is a term of
+its own that can be switched off (weight 0), and the defaults come from our own measurement.
+Its third part, the layerwise sparsity, is :mod:`mwanda.allocation.cwl`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from mwanda.statistics.sums import InputStatistics
+
+__all__ = ["Dispersion", "score"]
+
+Dispersion = Literal["variance-ratio", "deviation", "variance"]
+
+
+def score(
+    weight: torch.Tensor,
+    statistics: InputStatistics,
+    *,
+    dispersion: Dispersion = "variance-ratio",
+    dispersion_weight: float = 1.0,
+    activity_weight: float = 0.5,
+) -> torch.Tensor:
+    """``|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)``.
+
+    Args:
+        weight: ``[out, in]``, any floating dtype.
+        statistics: inputs of this linear, by language; activity is needed where α is not 0.
+        dispersion: of n_ℓj over languages: ``deviation`` (standard), ``variance-ratio``
+            (variance / n̄_j, in the unit of n) or ``variance`` (bare: its λ depends on the model's
+            scale).
+        dispersion_weight: λ ≥ 0; 0 switches the term off.
+        activity_weight: α ≥ 0; 0 switches the activation-probability term off.
+
+    Returns:
+        float32 ``[out, in]``, higher = keep.
+    """
+    feature = statistics.pooled_rms
+    if dispersion_weight:
+        feature = feature + dispersion_weight * _dispersion(statistics, dispersion)
+    if activity_weight and statistics.activity is not None:
+        feature = feature * (1 + activity_weight * (statistics.weights @ statistics.activity))
+    return weight.abs().float() * feature.to(device=weight.device, dtype=torch.float32)
+
+
+def _dispersion(statistics: InputStatistics, kind: Dispersion) -> torch.Tensor:
+    """Spread of n_ℓj over languages under the language weights, float64 ``[in]``."""
+    mean = statistics.weights @ statistics.rms
+    variance = statistics.weights @ (statistics.rms - mean).square()
+    if kind == "deviation":
+        return variance.sqrt()
+    if kind == "variance":
+        return variance
+    pooled = statistics.pooled_rms
+    return torch.where(pooled > 0, variance / pooled.clamp_min(torch.finfo(pooled.dtype).tiny), 0.0)

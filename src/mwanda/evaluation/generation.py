@@ -1,0 +1,93 @@
+"""One greedy continuation per language, and a warning where it only repeats itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["Continuation", "continue_texts", "repeats"]
+
+PROMPT_TOKENS = 10
+"""Tokens of a text used as prompt: the same for all languages, so that one batch needs no padding."""
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A prompt, what came after it, and whether that was one phrase over and over."""
+
+    prompt: str
+    text: str
+    repetitive: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"prompt": self.prompt, "text": self.text, "repetitive": self.repetitive}
+
+
+@torch.no_grad()
+def continue_texts(
+    model: Any,
+    tokenizer: Any,
+    texts: Mapping[str, Sequence[str]],
+    *,
+    bos: int | None,
+    new_tokens: int = 24,
+) -> dict[str, Continuation]:
+    """Continue the first text of each language that is long enough.
+
+    Args:
+        model: a causal model in memory.
+        texts: language -> texts.
+        bos: id put before the prompt, None for none.
+        new_tokens: length of the continuation in tokens.
+
+    Returns:
+        Language -> continuation; languages whose texts are all too short are absent.
+    """
+    prompts: dict[str, list[int]] = {}
+    for tag, candidates in texts.items():
+        for text in candidates:
+            ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            if len(ids) > PROMPT_TOKENS:
+                prompts[tag] = ([] if bos is None else [bos]) + ids[:PROMPT_TOKENS]
+                break
+    if not prompts:
+        return {}
+    device = next(model.parameters()).device
+    ids = torch.tensor(list(prompts.values()), device=device)
+    stop = model.generation_config.eos_token_id
+    pad = model.generation_config.pad_token_id
+    output = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=pad if pad is not None else (stop[0] if isinstance(stop, list) else stop) or 0,
+    )
+    found = {}
+    for tag, prompt, row in zip(prompts, prompts.values(), output.tolist(), strict=True):
+        new = row[len(prompt) :]
+        found[tag] = Continuation(
+            tokenizer.decode(prompt, skip_special_tokens=True),
+            tokenizer.decode(new, skip_special_tokens=True),
+            repeats(new),
+        )
+    return found
+
+
+def repeats(tokens: Sequence[int]) -> bool:
+    """Whether the end of a token sequence is one phrase of up to 8 tokens, over and over: at least
+    three times and over half of the sequence."""
+    length = len(tokens)
+    for size in range(1, 9):
+        times = 1
+        while (times + 1) * size <= length and tokens[
+            length - (times + 1) * size : length - times * size
+        ] == tokens[length - size :]:
+            times += 1
+        if times >= 3 and times * size > length / 2:
+            return True
+    return False

@@ -1,0 +1,239 @@
+"""Typed results of an evaluation, and what a model lost against another on the same texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mwanda.errors import GateError, InputError
+
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "LanguageResult",
+    "LanguageRise",
+    "check_gate",
+    "parse_share",
+]
+
+
+@dataclass(frozen=True)
+class LanguageResult:
+    """One language's texts under one model.
+
+    Attributes:
+        sentence_nll: −ln p of each text, nats, in the source's order.
+        tokens: scored tokens.
+        size: bytes of the texts in UTF-8.
+    """
+
+    language: str
+    sentence_nll: tuple[float, ...]
+    tokens: int
+    size: int
+
+    @property
+    def nll(self) -> float:
+        """Nats over all texts."""
+        return math.fsum(self.sentence_nll)
+
+    @property
+    def nll_per_sentence(self) -> float:
+        """Nats."""
+        return self.nll / len(self.sentence_nll)
+
+    @property
+    def nll_per_token(self) -> float:
+        """Nats; compares only within one tokeniser and language."""
+        return self.nll / self.tokens if self.tokens else 0.0
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the nats per token; compares only within one tokeniser and language."""
+        return math.exp(min(self.nll_per_token, 700.0))
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.nll / math.log(2) / self.size
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "sentences": len(self.sentence_nll),
+            "tokens": self.tokens,
+            "bytes": self.size,
+            "nll_per_sentence": self.nll_per_sentence,
+            "nll_per_token": self.nll_per_token,
+            "perplexity": self.perplexity,
+            "bits_per_byte": self.bits_per_byte,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model on one set of texts.
+
+    Attributes:
+        model: as the user named it.
+        languages: tag -> result.
+        seen: languages whose text calibrated the pruning; empty for a dense model.
+        text, text_sha256: what was scored.
+        settings: seed, BOS rule, dtype: what the numbers depend on.
+        continuations: tag -> a prompt and what the model goes on with.
+    """
+
+    model: str
+    languages: dict[str, LanguageResult]
+    seen: tuple[str, ...]
+    text: str
+    text_sha256: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    continuations: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
+        """For JSON; ``sentences`` adds every text's own number."""
+        languages = {}
+        for tag, result in self.languages.items():
+            languages[tag] = result.as_dict() | {"seen": tag in self.seen}
+            if sentences:
+                languages[tag]["sentence_nll"] = list(result.sentence_nll)
+        return {
+            "model": self.model,
+            "text": self.text,
+            "text_sha256": self.text_sha256,
+            "settings": self.settings,
+            "languages": languages,
+            "continuations": {tag: c.as_dict() for tag, c in self.continuations.items()},
+        }
+
+
+@dataclass(frozen=True)
+class LanguageRise:
+    """What one language lost: the rise in nats per sentence over the baseline."""
+
+    language: str
+    seen: bool
+    baseline: float
+    pruned: float
+
+    @property
+    def rise(self) -> float:
+        """Nats per sentence."""
+        return self.pruned - self.baseline
+
+    @property
+    def relative(self) -> float:
+        """Rise as a share of the baseline; what a gate looks at."""
+        return self.rise / self.baseline
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An evaluation against its baseline on the same texts."""
+
+    baseline: Evaluation
+    pruned: Evaluation
+    rises: tuple[LanguageRise, ...]
+
+    @classmethod
+    def of(cls, baseline: Evaluation, pruned: Evaluation) -> Comparison:
+        """Compare two evaluations.
+
+        Raises:
+            InputError: they are not about the same texts.
+        """
+        if baseline.text_sha256 != pruned.text_sha256:
+            raise InputError(
+                f"{pruned.model} against {baseline.model}",
+                expected="the same texts for both",
+                found="different ones",
+                fix="evaluate both with the same --text, --sentences and --seed",
+            )
+        rises = tuple(
+            LanguageRise(
+                tag,
+                tag in pruned.seen,
+                baseline.languages[tag].nll_per_sentence,
+                result.nll_per_sentence,
+            )
+            for tag, result in pruned.languages.items()
+        )
+        return cls(baseline, pruned, rises)
+
+    @property
+    def seen(self) -> tuple[LanguageRise, ...]:
+        return tuple(rise for rise in self.rises if rise.seen)
+
+    @property
+    def unseen(self) -> tuple[LanguageRise, ...]:
+        return tuple(rise for rise in self.rises if not rise.seen)
+
+    @property
+    def worst(self) -> LanguageRise:
+        """The language with the largest relative rise."""
+        return max(self.rises, key=lambda rise: rise.relative)
+
+    def as_dict(self) -> dict[str, Any]:
+        def means(rises: Sequence[LanguageRise]) -> dict[str, Any] | None:
+            if not rises:
+                return None
+            return {
+                "languages": len(rises),
+                "mean_rise": mean(r.rise for r in rises),
+                "mean_relative": mean(r.relative for r in rises),
+                "worst": max(rises, key=lambda r: r.relative).language,
+            }
+
+        return {
+            "baseline": self.baseline.as_dict(),
+            "pruned": self.pruned.as_dict(),
+            "rise": {
+                r.language: {"nats_per_sentence": r.rise, "relative": r.relative, "seen": r.seen}
+                for r in self.rises
+            },
+            "summary": {
+                "all": means(self.rises),
+                "seen": means(self.seen),
+                "unseen": means(self.unseen),
+                "worst": self.worst.language,
+            },
+        }
+
+
+def mean(values: Iterable[float]) -> float:
+    """Arithmetic mean; nan of nothing."""
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan
+
+
+def parse_share(text: str, option: str) -> float:
+    """``5%`` or ``0.05`` -> 0.05.
+
+    Raises:
+        InputError: not a finite number ≥ 0.
+    """
+    number = text.strip()
+    try:
+        value = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise InputError(option, expected="a share such as 5% or 0.05", found=text)
+    return value
+
+
+def check_gate(comparison: Comparison, limit: float) -> None:
+    """Fail when a language's relative rise in nats per sentence is above ``limit``.
+
+    Raises:
+        GateError: naming every language that failed.
+    """
+    failed = [rise for rise in comparison.rises if not rise.relative <= limit]
+    if failed:
+        shown = ", ".join(f"{rise.language} +{rise.relative:.1%}" for rise in failed)
+        raise GateError(
+            f"{comparison.pruned.model}",
+            expected=f"no language to lose more than {limit:.1%} in NLL per sentence",
+            found=shown,
+        )

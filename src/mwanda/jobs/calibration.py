@@ -1,0 +1,147 @@
+"""Calibration text for a run: drawn from a source, or windows used as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import InputError
+from mwanda.recipe import Recipe
+from mwanda.text.sources import TextSource, open_source
+from mwanda.text.windows import Windows, draw, load
+
+__all__ = [
+    "CalibrationInput",
+    "calibration_languages",
+    "get_windows",
+    "open_calibration",
+    "weights_of",
+]
+
+CalibrationInput = str | Path | Windows
+"""A source as :func:`mwanda.text.sources.open_source` reads it, a windows file, or windows."""
+
+
+def is_window_file(calibration: CalibrationInput) -> bool:
+    """Whether this names a file of token windows rather than text."""
+    return not isinstance(calibration, Windows) and str(calibration).endswith(".safetensors")
+
+
+def open_calibration(
+    calibration: CalibrationInput | None, recipe: Recipe
+) -> TextSource | Windows | None:
+    """Look at the calibration before any expensive work; None where the recipe needs no text.
+
+    Raises:
+        InputError: text is needed and none given, or what is given is not readable, or a language
+            of the recipe is not in it.
+    """
+    if not recipe.needs_text:
+        return None
+    if calibration is None:
+        raise InputError(
+            "--calibration",
+            expected=f"text for criterion {recipe.criterion.name}",
+            found="none",
+            fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
+        )
+    if isinstance(calibration, Windows):
+        opened: TextSource | Windows = calibration
+    elif is_window_file(calibration):
+        chosen = None if recipe.languages is None else list(recipe.languages)
+        opened = load(Path(calibration), chosen)
+    else:
+        opened = open_source(calibration)
+    languages = calibration_languages(opened, recipe)
+    stray = sorted(set(recipe.language_weights) - set(languages))
+    if stray:
+        raise InputError(
+            "--language-weights",
+            expected=f"languages of the calibration: {', '.join(languages)}",
+            found=", ".join(stray),
+        )
+    return opened
+
+
+def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[str]:
+    """The recipe's languages, or all there are.
+
+    Raises:
+        InputError: a language the calibration lacks.
+    """
+    there = opened.languages if isinstance(opened, Windows) else opened.languages()
+    wanted = list(there if recipe.languages is None else recipe.languages)
+    missing = [tag for tag in wanted if tag not in there]
+    if missing:
+        raise InputError(
+            "--languages",
+            expected=f"languages of the calibration: {', '.join(there)}",
+            found=", ".join(missing),
+            fix="add their text or drop them",
+        )
+    return wanted
+
+
+def get_windows(
+    opened: TextSource | Windows,
+    tokenizer: Any,
+    recipe: Recipe,
+    *,
+    vocabulary: int,
+    context: int | None,
+    allow_short: bool,
+) -> Windows:
+    """The windows themselves, drawn where they are not given.
+
+    Raises:
+        InputError: too little text, ids outside the vocabulary, or windows beyond the context.
+    """
+    languages = calibration_languages(opened, recipe)
+    if isinstance(opened, Windows):
+        windows = opened
+    else:
+        windows = draw(
+            opened,
+            tokenizer,
+            languages,
+            windows=recipe.windows,
+            length=recipe.window_length,
+            seed=recipe.seed,
+            allow_short=allow_short,
+        )
+    for tag in languages:
+        ids = windows.tokens[tag]
+        if int(ids.max()) >= vocabulary:
+            raise InputError(
+                f"{windows.source}, {tag}",
+                expected=f"token ids below the model's vocabulary of {vocabulary}",
+                found=str(int(ids.max())),
+                fix="use the tokenizer that belongs to the model",
+            )
+        if context is not None and ids.shape[1] > context:
+            raise InputError(
+                "--window-length",
+                expected=f"at most the model's context of {context} tokens",
+                found=str(ids.shape[1]),
+            )
+    return Windows(
+        {tag: windows.tokens[tag] for tag in languages},
+        {tag: windows.draws[tag] for tag in languages},
+        windows.source,
+        windows.seed,
+        windows.bos,
+        windows.length,
+    )
+
+
+def weights_of(recipe: Recipe, languages: list[str]) -> dict[str, float]:
+    """Language weights summing to 1; languages not named weigh 1 before that.
+
+    Raises:
+        InputError: all weights are 0.
+    """
+    given = {tag: recipe.language_weights.get(tag, 1.0) for tag in languages}
+    total = sum(given.values())
+    if total <= 0:
+        raise InputError("--language-weights", expected="a weight above 0", found="all 0")
+    return {tag: weight / total for tag, weight in given.items()}

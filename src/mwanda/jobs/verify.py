@@ -1,0 +1,97 @@
+"""Check a pruned folder against its manifest, without its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mwanda.errors import InputError, MwandaError
+from mwanda.manifest import LinearRecord, Manifest, read_manifest
+from mwanda.masks import digest
+from mwanda.model.output import sha256_of
+from mwanda.model.reader import Checkpoint
+
+__all__ = ["Verification", "VerifiedLinear", "verify"]
+
+
+@dataclass(frozen=True)
+class VerifiedLinear:
+    """One linear: ``zeros`` counted in the file, ``problem`` None when all is as it should be."""
+
+    name: str
+    record: LinearRecord
+    zeros: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What ``verify`` found; ``problems`` is empty for a folder that is as its manifest says."""
+
+    manifest: Manifest
+    linears: tuple[VerifiedLinear, ...]
+    problems: tuple[str, ...]
+
+    def raise_for_problems(self, folder: Path) -> None:
+        """Raise a :class:`MwandaError` (exit code 1) that names the problems."""
+        if self.problems:
+            shown = " | ".join(self.problems[:10])
+            more = f" | and {len(self.problems) - 10} more" if len(self.problems) > 10 else ""
+            raise MwandaError(
+                f"{folder}: {len(self.problems)} problems: {shown}{more}",
+                fix="copy the folder again from where it was made, or prune again",
+            )
+
+
+def verify(folder: Path) -> Verification:
+    """Check files, zeros and sparsity of a folder that mwanda wrote.
+
+    The manifest's hashes detect damage, not a careful forger: who can change the weights can
+    change the manifest too.
+
+    Raises:
+        InputError: no such folder, no manifest, or a checkpoint that cannot be opened.
+    """
+    if not folder.is_dir():
+        raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
+    manifest = read_manifest(folder)
+    problems = []
+    for name, wanted in manifest.files.items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            problems.append(f"{name}: missing")
+        elif sha256_of(path) != wanted:
+            problems.append(f"{name}: contents changed since it was written")
+    linears = []
+    with Checkpoint.open(folder) as checkpoint:
+        for name, record in manifest.linears.items():
+            checked = _check_linear(checkpoint, name, record)
+            linears.append(checked)
+            if checked.problem is not None:
+                problems.append(f"{name}: {checked.problem}")
+    total = sum(r.shape[0] * r.shape[1] for r in manifest.linears.values())
+    pruned = sum(r.pruned for r in manifest.linears.values())
+    if (total, pruned) != (manifest.totals.weights, manifest.totals.pruned):
+        problems.append("mwanda.json: totals do not add up to the linears'")
+    return Verification(manifest, tuple(linears), tuple(problems))
+
+
+def _check_linear(checkpoint: Checkpoint, name: str, record: LinearRecord) -> VerifiedLinear:
+    info = checkpoint.tensors.get(record.tensor)
+    shape = record.shape[::-1] if record.transposed else record.shape
+    if info is None:
+        return VerifiedLinear(name, record, 0, f"tensor {record.tensor} is not in the checkpoint")
+    if tuple(info.shape) != tuple(shape):
+        found = f"shape {list(info.shape)} instead of {list(shape)}"
+        return VerifiedLinear(name, record, 0, found)
+    weight = checkpoint.read(record.tensor)
+    nonzero = (weight.t() if record.transposed else weight) != 0
+    zeros = nonzero.numel() - int(nonzero.sum())
+    problem = None
+    if zeros != record.zeros:
+        problem = f"{zeros} zeros instead of {record.zeros}"
+    elif digest(nonzero) != record.zeros_sha256:
+        problem = "zeros are in other places than when it was written"
+    elif record.pruned > zeros or record.sparsity != record.pruned / nonzero.numel():
+        problem = "its sparsity in mwanda.json is not what its zeros say"
+    return VerifiedLinear(name, record, zeros, problem)

@@ -1,0 +1,203 @@
+"""``mwanda.json``: what was done to a model, from what, with which result."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mwanda.errors import InputError
+from mwanda.text.windows import Windows
+
+__all__ = [
+    "MANIFEST",
+    "CalibrationRecord",
+    "LinearRecord",
+    "Manifest",
+    "Totals",
+    "read_manifest",
+    "versions",
+    "write_manifest",
+]
+
+MANIFEST = "mwanda.json"
+FORMAT = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LinearRecord(_Record):
+    """One pruned linear, under the checkpoint's own tensor name.
+
+    ``shape`` is ``[out, in]``; ``transposed`` says that the tensor is stored ``[in, out]``.
+    ``pruned`` counts mask positions, ``zeros`` the zeros written, ``source_zeros`` those that the
+    source had already. The hashes are of bit-packed ``[out, in]`` matrices, see ``masks.digest``.
+    """
+
+    tensor: str
+    block: int
+    shape: tuple[int, int]
+    transposed: bool
+    sparsity: float
+    pruned: int
+    zeros: int
+    source_zeros: int
+    mask_sha256: str
+    zeros_sha256: str
+
+
+class LanguageDrawRecord(_Record):
+    """What was drawn of one language; ``sentences`` are packed 8-byte hashes."""
+
+    windows: int
+    tokens: int
+    documents: int
+    duplicates_dropped: int
+    english_lines_dropped: int
+    documents_emptied: int
+    window_sha256: str
+    source_sha256: str | None
+    sentences: str
+
+
+class CalibrationRecord(_Record):
+    """The calibration text: where from, how drawn, what of it."""
+
+    source: str
+    seed: int | None
+    bos: str
+    length: int | None
+    weights: dict[str, float]
+    languages: dict[str, LanguageDrawRecord]
+
+    @classmethod
+    def of(cls, windows: Windows, weights: Mapping[str, float]) -> CalibrationRecord:
+        """From drawn windows and resolved language weights."""
+        languages = {
+            tag: LanguageDrawRecord(
+                windows=draw.windows,
+                tokens=draw.tokens,
+                documents=draw.documents,
+                duplicates_dropped=draw.duplicates_dropped,
+                english_lines_dropped=draw.english_lines_dropped,
+                documents_emptied=draw.documents_emptied,
+                window_sha256=draw.window_sha256,
+                source_sha256=draw.source_sha256,
+                sentences=draw.sentence_hashes,
+            )
+            for tag, draw in windows.draws.items()
+        }
+        return cls(
+            source=windows.source,
+            seed=windows.seed,
+            bos=windows.bos,
+            length=windows.length,
+            weights=dict(weights),
+            languages=languages,
+        )
+
+
+class Totals(_Record):
+    """Sparsity over the pruned linears and over the whole model, by mask positions."""
+
+    linears: int
+    weights: int
+    pruned: int
+    sparsity: float
+    source_zeros: int
+    model_weights: int
+    model_sparsity: float
+
+
+class Manifest(_Record):
+    """Everything in ``mwanda.json``.
+
+    Attributes:
+        base: the model as the user named it; ``base_files`` maps its files to SHA-256.
+        dequantised: what the weights were made from, when they were not stored plain.
+        recipe: resolved.
+        statistics: ``sequential``, ``dense`` or ``none``.
+        compute_dtype, device: of the forward.
+        signals: one value a block from the allocation's measure.
+        files: every file written but this one and the card, mapped to SHA-256.
+        seconds: stage -> wall time.
+    """
+
+    format: int = FORMAT
+    base: str
+    base_files: dict[str, str]
+    dequantised: str | None
+    recipe: dict[str, Any]
+    statistics: str
+    device: str
+    compute_dtype: str
+    dtype: str
+    calibration: CalibrationRecord | None
+    linears: dict[str, LinearRecord]
+    totals: Totals
+    signals: list[float]
+    files: dict[str, str]
+    versions: dict[str, str]
+    seconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Languages that calibrated the pruning."""
+        return () if self.calibration is None else tuple(self.calibration.languages)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the result."""
+    found = {"python": platform.python_version()}
+    for name in ("mwanda", "torch", "transformers", "tokenizers", "safetensors", "datasets"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``mwanda.json`` and see it on disk."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``mwanda.json``.
+
+    Raises:
+        InputError: absent, not JSON, or not a manifest of this format.
+    """
+    path = folder / MANIFEST
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else type(data).__name__
+            raise InputError(str(path), expected=f"format {FORMAT}", found=repr(found))
+        return Manifest.model_validate(data)
+    except OSError as error:
+        raise InputError(
+            str(path),
+            expected="the manifest of a folder that mwanda wrote",
+            found=error.strerror or "unreadable",
+        ) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(str(path), expected="JSON in UTF-8", found=str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{path}: {place}", expected="a manifest that mwanda wrote", found=str(first["msg"])
+        ) from error

@@ -1,0 +1,98 @@
+"""From one weight and its statistics to a mask: scores and selection in pieces of rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from mwanda.errors import DataError
+from mwanda.registry import Criterion, Pattern
+from mwanda.statistics.sums import InputStatistics
+
+__all__ = ["MaskRecord", "choose_mask", "digest", "record"]
+
+PIECE = 1 << 22
+"""Scores held at once, as a number of weights: 16 MiB of float32."""
+
+
+@dataclass(frozen=True)
+class MaskRecord:
+    """What became of one linear.
+
+    Attributes:
+        shape: ``(out, in)``.
+        pruned: positions the mask removes.
+        zeros: zeros in the written weight: pruned ones and kept ones that were zero already.
+        source_zeros: zeros in the source weight.
+        mask_sha256: of the keep mask, row by row, eight positions a byte, high bit first.
+        zeros_sha256: of the written weight's nonzero positions, packed alike; lets a folder be
+            checked without its source.
+    """
+
+    shape: tuple[int, int]
+    pruned: int
+    zeros: int
+    source_zeros: int
+    mask_sha256: str
+    zeros_sha256: str
+
+    @property
+    def sparsity(self) -> float:
+        """Share of positions that the mask removes."""
+        return self.pruned / (self.shape[0] * self.shape[1])
+
+
+def choose_mask(
+    name: str,
+    weight: torch.Tensor,
+    statistics: InputStatistics | None,
+    criterion: Criterion,
+    options: Mapping[str, Any],
+    pattern: Pattern,
+    sparsity: float,
+) -> torch.Tensor:
+    """The keep mask ``bool [out, in]`` of one weight ``[out, in]``.
+
+    Raises:
+        DataError: scores that are not finite, named by linear.
+    """
+    rows, columns = weight.shape
+    step = max(1, PIECE // columns) if criterion.rowwise else rows
+    mask = torch.empty((rows, columns), dtype=torch.bool)
+    for start in range(0, rows, step):
+        part = weight[start : start + step]
+        scores = criterion.score(part, statistics, **options)
+        if not bool(torch.isfinite(scores).all()):
+            raise DataError(
+                f"linear {name}, rows {start} to {start + len(part) - 1}",
+                expected="finite scores",
+                found="NaN or infinity in the weights or their statistics",
+                fix="the source is damaged or overflowed its dtype",
+            )
+        mask[start : start + step] = pattern.select(scores, sparsity)
+    return mask
+
+
+def record(weight: torch.Tensor, mask: torch.Tensor) -> MaskRecord:
+    """Counts and hashes of a source weight ``[out, in]`` and its mask."""
+    nonzero = (weight != 0).cpu()
+    written = nonzero & mask
+    rows, columns = mask.shape
+    return MaskRecord(
+        (int(rows), int(columns)),
+        pruned=mask.numel() - int(mask.sum()),
+        zeros=mask.numel() - int(written.sum()),
+        source_zeros=mask.numel() - int(nonzero.sum()),
+        mask_sha256=digest(mask),
+        zeros_sha256=digest(written),
+    )
+
+
+def digest(mask: torch.Tensor) -> str:
+    """SHA-256 of a bool matrix, row after row, eight positions a byte, high bit first."""
+    return hashlib.sha256(np.packbits(mask.cpu().numpy().reshape(-1)).tobytes()).hexdigest()

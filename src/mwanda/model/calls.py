@@ -1,0 +1,250 @@
+"""How a model calls its blocks: recorded from its own forward, never rebuilt.
+
+The backbone's forward runs with every block replaced by a pass-through, so it computes the
+embedding, the masks, the rotary tables or alibi, and hands each block exactly the arguments it
+would get; no block's weights are needed. The same trick turned round puts hidden states of ours in
+the place of the last block's output and lets the model's own norm and head finish the work.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from mwanda.errors import InputError
+
+__all__ = ["BlockCall", "CallBook", "apply_head", "finish", "first_tensor"]
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """The arguments of one block beside its hidden states, for inputs of one shape."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    hidden_by_name: bool
+
+    def run(self, block: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """The block's output hidden states ``[batch, tokens, width]``."""
+        if self.hidden_by_name:
+            output = block(*self.args, hidden_states=hidden, **self.kwargs)
+        else:
+            output = block(hidden, *self.args, **self.kwargs)
+        return first_tensor(output)
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """The hidden states of a block's or backbone's output, tuple or not."""
+    found = output if isinstance(output, torch.Tensor) else output[0]
+    if not isinstance(found, torch.Tensor):
+        raise TypeError(f"expected hidden states, found {type(found).__name__}")
+    return found
+
+
+class _ReturnsTupleError(Exception):
+    """The model takes element 0 of what a block returns."""
+
+
+class CallBook:
+    """The calls of every block, one entry for each input shape ``[batch, tokens]``.
+
+    Args:
+        model: the causal model; everything outside its blocks must hold real weights while
+            :meth:`enter` runs.
+        backbone: the module whose forward runs ``blocks``.
+        blocks: in order of execution.
+    """
+
+    def __init__(self, model: nn.Module, backbone: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        self._name = type(model).__name__
+        self._backbone = backbone
+        self._blocks = list(blocks)
+        self._calls: dict[tuple[int, ...], list[BlockCall]] = {}
+        self.returns_tuple = False
+
+    def enter(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Embed tokens ``int64 [batch, tokens]`` and record how each block is called.
+
+        Returns:
+            The first block's input ``[batch, tokens, width]``.
+
+        Raises:
+            InputError: something passes between blocks beside the hidden states, or a block's
+                arguments depend on the text and not only on its shape.
+        """
+        try:
+            hidden, calls = self._record(input_ids)
+        except _ReturnsTupleError:
+            self.returns_tuple = True
+            hidden, calls = self._record(input_ids)
+        shape = tuple(input_ids.shape)
+        known = self._calls.setdefault(shape, calls)
+        if known is not calls:
+            self._compare(known, calls)
+        return hidden
+
+    def call(self, block: int, shape: Sequence[int]) -> BlockCall:
+        """How block number ``block`` is called for inputs of ``shape`` ``[batch, tokens]``."""
+        return self._calls[tuple(shape)][block]
+
+    def _record(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, list[BlockCall]]:
+        calls: list[BlockCall] = []
+        inputs: list[torch.Tensor] = []
+
+        def note(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+            by_name = not args
+            hidden = kwargs.pop("hidden_states", None) if by_name else args[0]
+            if len(calls) != index or not isinstance(hidden, torch.Tensor):
+                self._refuse(index, "blocks run once each, in order, on hidden states", "another")
+            if inputs and hidden is not inputs[0]:
+                if hidden.shape != inputs[0].shape and not self.returns_tuple:
+                    raise _ReturnsTupleError
+                self._refuse(index, "the hidden states of the block before", "changed ones")
+            inputs.append(hidden)
+            calls.append(BlockCall(tuple(args[1:]), kwargs, by_name))
+            self._check_values(index, (args[1:], kwargs))
+            return hidden
+
+        with passing_through(self._blocks, note, self.returns_tuple):
+            output = run_backbone(self._backbone, input_ids)
+        if len(calls) != len(self._blocks):
+            self._refuse(len(calls), f"{len(self._blocks)} blocks to run", f"{len(calls)}")
+        if first_tensor(output).shape[:-1] != inputs[0].shape[:-1] and not self.returns_tuple:
+            raise _ReturnsTupleError
+        return inputs[0], calls
+
+    def _check_values(self, index: int, value: Any) -> None:
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for item in value:
+                self._check_values(index, item)
+        elif not (
+            value is None
+            or isinstance(value, torch.Tensor | bool | int | float | str | torch.dtype)
+        ):
+            self._refuse(index, "tensors and plain values as arguments", type(value).__name__)
+
+    def _compare(self, known: list[BlockCall], new: list[BlockCall]) -> None:
+        seen: set[tuple[int, int]] = set()
+        for index, (a, b) in enumerate(zip(known, new, strict=True)):
+            for left, right in zip(_tensors(a), _tensors(b), strict=True):
+                if (id(left), id(right)) in seen:
+                    continue
+                seen.add((id(left), id(right)))
+                if left.shape != right.shape or not torch.equal(left, right):
+                    self._refuse(index, "arguments that depend on the shape only", "text in them")
+
+    def _refuse(self, index: int, expected: str, found: str) -> None:
+        raise InputError(
+            f"{self._name}, block {index}",
+            expected=expected,
+            found=found,
+            fix="this family shares state between its blocks and cannot be pruned block by block",
+        )
+
+
+def finish(
+    backbone: nn.Module,
+    blocks: Sequence[nn.Module],
+    input_ids: torch.Tensor,
+    hidden: torch.Tensor,
+    returns_tuple: bool,
+) -> Any:
+    """The backbone's own output when its last block gives ``hidden``: the final norm applied.
+
+    Args:
+        input_ids: ``int64 [batch, tokens]``, the tokens that ``hidden`` came from.
+        hidden: ``[batch, tokens, width]``.
+    """
+    last = len(blocks) - 1
+
+    def give(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+        if index == last:
+            return hidden
+        return first_tensor(args[0] if args else kwargs["hidden_states"])
+
+    with passing_through(blocks, give, returns_tuple):
+        return run_backbone(backbone, input_ids)
+
+
+def apply_head(
+    model: nn.Module, backbone: nn.Module, output: Any, normed: torch.Tensor
+) -> torch.Tensor:
+    """Logits ``[positions, vocabulary]`` of ``normed`` ``[positions, width]``, by the model's own
+    head: scaling and soft capping included.
+
+    Args:
+        output: what :func:`finish` returned, used as a template.
+    """
+    replaced: Any = (normed[None], *output[1:]) if isinstance(output, tuple) else None
+    if replaced is None:
+        replaced = type(output)(**{**output, "last_hidden_state": normed[None]})
+    dummy = torch.zeros((1, normed.shape[0]), dtype=torch.int64, device=normed.device)
+    with _forward_replaced(backbone, lambda *_, **__: replaced):
+        logits: torch.Tensor = model(input_ids=dummy, use_cache=False).logits
+    return logits[0]
+
+
+def run_backbone(backbone: nn.Module, input_ids: torch.Tensor) -> Any:
+    """The backbone on tokens, without a cache of keys and values."""
+    accepted = inspect.signature(type(backbone).forward).parameters
+    return backbone(
+        input_ids=input_ids, **({"use_cache": False} if "use_cache" in accepted else {})
+    )
+
+
+@contextmanager
+def passing_through(
+    blocks: Sequence[nn.Module],
+    receive: Callable[[int, tuple[Any, ...], dict[str, Any]], torch.Tensor],
+    returns_tuple: bool,
+) -> Iterator[None]:
+    """Inside, block k returns ``receive(k, args, kwargs)`` and computes nothing."""
+
+    def stand_in(index: int) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            hidden = receive(index, args, kwargs)
+            return (hidden, None) if returns_tuple else hidden
+
+        return forward
+
+    for index, block in enumerate(blocks):
+        block.forward = stand_in(index)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward
+
+
+@contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    module.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def _tensors(call: BlockCall) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, Mapping):
+            for item in value.values():
+                walk(item)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                walk(item)
+
+    walk((call.args, call.kwargs))
+    return found

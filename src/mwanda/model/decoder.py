@@ -1,0 +1,261 @@
+"""A causal model as the pipeline sees it: blocks that are there only while they are used.
+
+:class:`StreamedDecoder` fills one block at a time from a checkpoint; :class:`MemoryDecoder` wraps a
+model that is whole in memory. Both run the model's own forward, so any decoder transformers can
+run takes the same loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from mwanda.errors import InputError
+from mwanda.model.calls import CallBook, apply_head, finish
+from mwanda.model.names import NameMap
+from mwanda.model.reader import Checkpoint
+from mwanda.model.structure import Block, Linear, Structure, as_matrix, find_structure
+
+__all__ = ["Decoder", "MemoryDecoder", "StreamedDecoder"]
+
+
+class Decoder(ABC):
+    """Embedding, blocks and head of one causal model.
+
+    Attributes:
+        model: the transformers model; its parameters may be on the meta device.
+        structure: its blocks and every linear in them.
+        device, dtype: where and in what the forward runs.
+    """
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+        self.model = model
+        self.device = device
+        self.dtype = dtype
+        self.structure: Structure = find_structure(model)
+        self.backbone: nn.Module = model.get_submodule(self.structure.backbone)
+        self.blocks: list[nn.Module] = [
+            model.get_submodule(block.name) for block in self.structure.blocks
+        ]
+        self.calls = CallBook(model, self.backbone, self.blocks)
+
+    @property
+    def config(self) -> Any:
+        return self.model.config
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids the embedding knows."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @property
+    def context_length(self) -> int | None:
+        """Longest input in tokens that the positions allow, None when the config does not say."""
+        text = self.config.get_text_config(decoder=True)
+        length = getattr(text, "max_position_embeddings", None)
+        return int(length) if isinstance(length, int) else None
+
+    @abstractmethod
+    def outside(self, *, head: bool) -> Any:
+        """Context in which everything outside the blocks holds real weights.
+
+        Args:
+            head: the language-model head too, not only embedding and norms.
+        """
+
+    @abstractmethod
+    def block(self, index: int) -> Any:
+        """Context giving block ``index`` with real weights, in the compute dtype."""
+
+    @abstractmethod
+    def source_weight(self, linear: Linear) -> torch.Tensor:
+        """The weight ``[out, in]`` as the source stores it, to be changed in place."""
+
+    def mask_used(self, linear: Linear, pruned: torch.Tensor, removed: torch.Tensor) -> None:
+        """Make the forward see the mask where ``pruned`` is not the weight it uses itself."""
+        used = self.linear_weight(linear)
+        if used.device.type != "meta" and used.data_ptr() != pruned.data_ptr():
+            used.masked_fill_(removed.to(used.device), 0)
+
+    def linear_weight(self, linear: Linear) -> torch.Tensor:
+        """A view ``[out, in]`` of the weight the forward uses; only inside :meth:`block`."""
+        module = self.model.get_submodule(linear.name)
+        return as_matrix(module.weight.data, linear)
+
+    def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """First hidden states ``[batch, tokens, width]``; inside :meth:`outside`."""
+        return self.calls.enter(input_ids.to(self.device))
+
+    def run_block(self, index: int, module: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """One block's forward on ``[batch, tokens, width]``, called as the model calls it."""
+        return self.calls.call(index, hidden.shape[:2]).run(module, hidden)
+
+    def finish(self, input_ids: torch.Tensor, hidden: torch.Tensor) -> Any:
+        """The backbone's output for the last block's ``hidden``; inside :meth:`outside`."""
+        ids = input_ids.to(self.device)
+        return finish(self.backbone, self.blocks, ids, hidden, self.calls.returns_tuple)
+
+    def logits(self, output: Any, normed: torch.Tensor) -> torch.Tensor:
+        """Logits ``[positions, vocabulary]`` by the model's own head."""
+        return apply_head(self.model, self.backbone, output, normed)
+
+
+class MemoryDecoder(Decoder):
+    """A transformers model that is whole in memory."""
+
+    def __init__(self, model: Any) -> None:
+        first = next(model.parameters())
+        if first.device.type == "meta":
+            raise InputError(
+                "the model given", expected="weights in memory", found="parameters on meta"
+            )
+        super().__init__(model, first.device, first.dtype)
+
+    @contextmanager
+    def outside(self, *, head: bool) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def block(self, index: int) -> Iterator[nn.Module]:
+        yield self.blocks[index]
+
+    def source_weight(self, linear: Linear) -> torch.Tensor:
+        return self.linear_weight(linear)
+
+
+class StreamedDecoder(Decoder):
+    """A model whose weights stay in its checkpoint until they are used.
+
+    Args:
+        model: a skeleton, see :func:`mwanda.model.skeleton.build_skeleton`.
+        checkpoint: an open checkpoint that holds the weights.
+        device, dtype: where and in what the forward runs.
+
+    Raises:
+        InputError: a weight the model class needs is not stored, or has another shape.
+    """
+
+    def __init__(
+        self, model: Any, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        super().__init__(model, device, dtype)
+        self.checkpoint = checkpoint
+        self._names = NameMap(
+            checkpoint.tensors.keys(), model.base_model_prefix, str(checkpoint.folder)
+        )
+        self._aliases: dict[int, list[str]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            self._aliases.setdefault(id(parameter), []).append(name)
+        self._stored = self._locate()
+        self._load_buffers()
+        self._inside = tuple(f"{block.name}." for block in self.structure.blocks)
+        head = model.get_output_embeddings()
+        embedding = model.get_input_embeddings()
+        untied = head is not None and head.weight is not embedding.weight
+        self._head = {id(p) for p in head.parameters()} if untied else set()
+
+    def stored_name(self, linear: Linear) -> str:
+        """The checkpoint's name of a linear's weight."""
+        return self._stored[linear.parameter]
+
+    def stored_names(self, block: Block) -> list[str]:
+        """The checkpoint's names of every parameter of one block."""
+        prefix = f"{block.name}."
+        return [stored for name, stored in self._stored.items() if name.startswith(prefix)]
+
+    def outside_names(self, *, head: bool) -> list[str]:
+        """The checkpoint's names of what :meth:`outside` loads, each once."""
+        owners = self._outside(head)
+        return list(dict.fromkeys(self._stored[owner[0]] for owner in owners))
+
+    @contextmanager
+    def outside(self, *, head: bool) -> Iterator[None]:
+        with self._filled(self._outside(head)):
+            yield
+
+    @contextmanager
+    def block(self, index: int) -> Iterator[nn.Module]:
+        prefix = f"{self.structure.blocks[index].name}."
+        owners = [names for names in self._aliases.values() if names[0].startswith(prefix)]
+        with self._filled(owners):
+            module = self.blocks[index]
+            module.to(self.device)  # buffers follow the weights
+            yield module
+
+    def source_weight(self, linear: Linear) -> torch.Tensor:
+        used, stored = self.linear_weight(linear), self.stored_name(linear)
+        if used.device.type != "meta" and self.checkpoint.tensors[stored].dtype == used.dtype:
+            return used
+        return as_matrix(self.checkpoint.read(stored), linear)
+
+    def _outside(self, head: bool) -> list[list[str]]:
+        return [
+            names
+            for key, names in self._aliases.items()
+            if not names[0].startswith(self._inside) and (head or key not in self._head)
+        ]
+
+    def _locate(self) -> dict[str, str]:
+        stored: dict[str, str] = {}
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
+        for names in self._aliases.values():
+            place = self._names.require(names)
+            info, wanted = self.checkpoint.tensors[place], parameters[names[0]].shape
+            if tuple(info.shape) != tuple(wanted):
+                raise InputError(
+                    f"{info.file}: tensor {place}",
+                    expected=f"shape {list(wanted)} as config.json says",
+                    found=f"{list(info.shape)}",
+                    fix="config and weights belong to different models",
+                )
+            stored.update(dict.fromkeys(names, place))
+        return stored
+
+    def _load_buffers(self) -> None:
+        """Buffers that the checkpoint does hold replace the constructor's; they are small."""
+        kept = self.model.state_dict().keys() - self._stored.keys()
+        for name in sorted(kept):
+            place = self._names.find(name)
+            if place is not None:
+                path, _, leaf = name.rpartition(".")
+                module = self.model.get_submodule(path)
+                if module._buffers.get(leaf) is not None:
+                    module._buffers[leaf] = self.checkpoint.read(place)
+
+    @contextmanager
+    def _filled(self, owners: Iterable[list[str]]) -> Iterator[None]:
+        """Parameters (by all their names) hold real weights inside, and none after."""
+        changed: list[tuple[nn.Module, str, nn.Parameter]] = []
+        try:
+            for names in owners:
+                weight = self.checkpoint.read(self._stored[names[0]])
+                filled = nn.Parameter(
+                    weight.to(device=self.device, dtype=self._dtype_of(weight)),
+                    requires_grad=False,
+                )
+                del weight
+                for name in names:
+                    path, _, leaf = name.rpartition(".")
+                    module = self.model.get_submodule(path)
+                    changed.append((module, leaf, module._parameters[leaf]))
+                    module._parameters[leaf] = filled
+            if changed:
+                self._move_outer_buffers()
+            yield
+        finally:
+            for module, leaf, empty in changed:
+                module._parameters[leaf] = empty
+
+    def _dtype_of(self, weight: torch.Tensor) -> torch.dtype:
+        return self.dtype if weight.is_floating_point() else weight.dtype
+
+    def _move_outer_buffers(self) -> None:
+        for module in self.model.modules():
+            for name, buffer in module._buffers.items():
+                if buffer is not None and buffer.device != self.device:
+                    module._buffers[name] = buffer.to(self.device)

@@ -1,0 +1,184 @@
+"""The output folder: made under a temporary name, synced, renamed at the end, or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from mwanda.errors import InputError
+from mwanda.model.layout import fsync_folder
+
+__all__ = ["OutputFolder", "check_disk_space", "parse_size", "sha256_of"]
+
+MARK = "mwanda.json"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+class OutputFolder:
+    """A folder that appears whole or not at all.
+
+    As a context it gives the temporary folder beside the target. When the block ends well,
+    everything is synced and renamed to the target; on any exception it is removed. An older output
+    is replaced only with ``overwrite``, and only if it is empty or mwanda's own.
+
+    Args:
+        target: the final name.
+        overwrite: replace an existing output.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self._target = Path(os.path.abspath(target))
+        self._overwrite = overwrite
+        self._temporary: Path | None = None
+
+    def check(self, source: Path | None = None) -> None:
+        """Refuse an unusable target before any work.
+
+        Args:
+            source: the model that is read; it must not be written over.
+
+        Raises:
+            InputError: exists, is not ours to replace, holds the source, or cannot be written.
+        """
+        target = self._target
+        if source is not None:
+            real = source.resolve()
+            if target.resolve() == real or real.is_relative_to(target.resolve()):
+                raise InputError(
+                    str(target), expected="another folder than the source model's", found="the same"
+                )
+        if target.exists() or target.is_symlink():
+            self._check_existing(target)
+        parent = target.parent
+        if not parent.is_dir():
+            raise InputError(
+                str(parent),
+                expected="a folder to write into",
+                found="a file" if parent.exists() else "no such folder",
+                fix="make the folder first",
+            )
+        try:
+            # Tried, not asked: permission bits say nothing to root or on a read-only disk.
+            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=parent):
+                pass
+        except OSError as error:
+            raise InputError(
+                str(parent),
+                expected="a folder that can be written",
+                found=error.strerror or "not writable",
+                fix="choose another --out",
+            ) from error
+
+    def __enter__(self) -> Path:
+        parent = self._target.parent
+        made = tempfile.mkdtemp(prefix=f".{self._target.name}.", suffix=".partial", dir=parent)
+        self._temporary = Path(made)
+        self._temporary.chmod(0o755)
+        return self._temporary
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        temporary = self._temporary
+        if temporary is None:
+            return
+        try:
+            if kind is None:
+                for path in temporary.iterdir():
+                    _fsync(path)
+                fsync_folder(temporary)
+                self._publish(temporary)
+        finally:
+            if temporary.exists():
+                shutil.rmtree(temporary)
+
+    def _publish(self, temporary: Path) -> None:
+        target = self._target
+        if not (target.exists() or target.is_symlink()):
+            os.rename(temporary, target)
+            fsync_folder(target.parent)
+            return
+        self._check_existing(target)  # it may have come into being meanwhile
+        aside = temporary.with_suffix(".old")
+        os.rename(target, aside)
+        try:
+            os.rename(temporary, target)
+        except OSError:
+            os.rename(aside, target)
+            raise
+        fsync_folder(target.parent)
+        shutil.rmtree(aside)
+
+    def _check_existing(self, target: Path) -> None:
+        if not self._overwrite:
+            raise InputError(
+                str(target),
+                expected="a new folder",
+                found="an existing one" if target.is_dir() else "an existing file",
+                fix="choose another --out, or pass --overwrite",
+            )
+        ours = target.is_dir() and not target.is_symlink()
+        if not ours or (any(target.iterdir()) and not (target / MARK).is_file()):
+            raise InputError(
+                str(target),
+                expected=f"an empty folder or one that mwanda wrote ({MARK} in it)",
+                found="something else, which --overwrite will not delete",
+                fix="choose another --out",
+            )
+
+
+def check_disk_space(folder: Path, needed: int, what: str) -> None:
+    """Refuse to start what the disk has no room for.
+
+    Args:
+        needed: bytes.
+
+    Raises:
+        InputError: naming needed and free bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(
+            str(folder),
+            expected=f"{needed / 1e9:.2f} GB of free disk for {what}",
+            found=f"{free / 1e9:.2f} GB",
+            fix="free some space or write elsewhere",
+        )
+
+
+def parse_size(text: str, option: str) -> int:
+    """``5GB`` or ``512MiB`` -> bytes.
+
+    Raises:
+        InputError: not a positive size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?", text.strip().upper())
+    unit = None if match is None else (_UNITS | _BINARY).get(match[2])
+    size = 0 if match is None or unit is None else int(float(match[1]) * unit)
+    if size <= 0:
+        raise InputError(option, expected="a size such as 5GB or 512MiB", found=repr(text))
+    return size
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    if path.is_file():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

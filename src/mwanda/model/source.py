@@ -1,0 +1,159 @@
+"""Where a model comes from: a folder, a GGUF file, or the hub."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.errors import InputError
+from mwanda.model.gguf import convert, is_gguf
+
+__all__ = ["ModelSource", "copy_companions", "is_hub_id", "load_tokenizer", "open_model"]
+
+WEIGHT_SUFFIXES = (
+    ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot",
+    ".mlmodel", ".npz", ".tflite",
+)  # fmt: skip
+REPLACED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "readme.md",
+            "mwanda.json", "config.json")  # fmt: skip
+HUB_FILES = [
+    "*.safetensors",
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.jinja",
+    "LICENSE*",
+    "NOTICE*",
+    "*.md",
+]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model folder in the hub's layout, wherever it came from.
+
+    Attributes:
+        folder: holds config.json, safetensors and tokenizer.
+        name: as the user wrote it.
+        kind: ``folder``, ``gguf`` or ``hub``.
+        original: the file or folder the user named, None for the hub.
+        dequantised: what the weights were made from when they were not stored plain.
+    """
+
+    folder: Path
+    name: str
+    kind: str
+    original: Path | None
+    dequantised: str | None = None
+
+
+@contextmanager
+def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelSource]:
+    """Give a model folder for whatever ``name`` is.
+
+    Args:
+        name: a folder, a GGUF file, or a hub id (``organisation/model``, fetched on purpose).
+        scratch: where a converted GGUF is kept meanwhile; None takes the system's place.
+
+    Raises:
+        InputError: nothing of that name, or not a model.
+    """
+    path = Path(name)
+    if path.is_dir():
+        yield ModelSource(path, str(name), "folder", path)
+    elif is_gguf(path):
+        with tempfile.TemporaryDirectory(prefix=".mwanda-gguf-", dir=scratch) as made:
+            convert(path, Path(made), torch.bfloat16)
+            yield ModelSource(Path(made), str(name), "gguf", path, f"GGUF file {path.name}")
+    elif path.is_file():
+        raise InputError(
+            str(name), expected="a model folder or a GGUF file", found="a file of another kind"
+        )
+    elif is_hub_id(str(name)):
+        yield ModelSource(_fetch(str(name)), str(name), "hub", None)
+    else:
+        raise InputError(
+            str(name), expected="a model folder, a GGUF file or a hub id", found="nothing there"
+        )
+
+
+def is_hub_id(name: str) -> bool:
+    """``organisation/model`` whose first part is no folder here; a path is never a hub id."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    organisation, slash, model = name.partition("/")
+    if not slash or not model or organisation in ("", ".", "..", "~") or "/" in model:
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(organisation).exists()
+
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """The folder's tokenizer.
+
+    Raises:
+        InputError: missing or unreadable.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+        raise InputError(
+            f"{folder}: tokenizer",
+            expected="tokenizer files that this transformers can load",
+            found=(str(error).strip().splitlines() or ["none"])[0][:200],
+            fix="copy tokenizer.json and tokenizer_config.json of the model into the folder",
+        ) from error
+
+
+def copy_companions(source: Path, target: Path) -> list[str]:
+    """Copy everything that is not weights: tokenizer, chat template, licences, notices.
+
+    Links that lead out of the folder are followed only inside the hub's own cache; folders and
+    hidden files stay behind.
+
+    Returns:
+        Names of the files copied.
+    """
+    copied = []
+    root = source.resolve()
+    for path in sorted(source.iterdir()):
+        lower = path.name.lower()
+        if path.name.startswith(".") or lower in REPLACED or lower.endswith(WEIGHT_SUFFIXES):
+            continue
+        real = path.resolve()
+        inside = real.is_relative_to(root)
+        cached = root.parent.name == "snapshots" and real.is_relative_to(root.parent.parent)
+        if real.is_file() and (inside or cached):
+            shutil.copyfile(real, target / path.name)
+            copied.append(path.name)
+    return copied
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise InputError(
+            name,
+            expected="a model folder, or a hub id that can be reached",
+            found=f"no such folder, and the hub gave: {type(error).__name__}",
+            fix="check the spelling and the network, or give a local folder",
+        ) from error

@@ -1,0 +1,226 @@
+"""Where a model's blocks and linears are, read off its modules and its config: no list of families.
+
+A *block* is one repeated decoder layer; a *linear* is a matrix inside a block that is applied to
+activations: ``nn.Linear`` (weight ``[out, in]``) or transformers' ``Conv1D`` (weight ``[in, out]``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mwanda.errors import InputError
+
+__all__ = ["Block", "Linear", "Structure", "as_matrix", "choose_linears", "find_structure"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One prunable matrix.
+
+    Attributes:
+        name: module path from the model's root, e.g. ``model.layers.3.mlp.down_proj``.
+        rows, columns: the matrix as ``[out, in]``, whatever its layout in memory.
+        transposed: True where the weight is kept ``[in, out]`` (Conv1D).
+    """
+
+    name: str
+    rows: int
+    columns: int
+    transposed: bool
+
+    @property
+    def parameter(self) -> str:
+        """Name of the weight from the model's root."""
+        return f"{self.name}.weight"
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class Block:
+    """One decoder layer: its place, module path and prunable linears, in module order."""
+
+    index: int
+    name: str
+    linears: tuple[Linear, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of prunable weights."""
+        return sum(linear.size for linear in self.linears)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A model seen as ``backbone(embedding -> blocks -> norm) -> head``.
+
+    Attributes:
+        backbone: path of the module whose forward runs the blocks.
+        blocks: in order of execution.
+    """
+
+    backbone: str
+    blocks: tuple[Block, ...]
+
+    def linears(self) -> Iterator[Linear]:
+        for block in self.blocks:
+            yield from block.linears
+
+
+def as_matrix(weight: torch.Tensor, linear: Linear) -> torch.Tensor:
+    """The weight as an ``[out, in]`` view, or back again: the turn is its own inverse."""
+    return weight.t() if linear.transposed else weight
+
+
+def find_structure(model: nn.Module) -> Structure:
+    """Find the list of decoder blocks: the outermost ``ModuleList`` as long as the config says.
+
+    Raises:
+        InputError: no such list, more than one, blocks that share weights, or fused experts.
+    """
+    name = type(model).__name__
+    expected = _number_of_blocks(model)
+    lists = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) > 0 and all(map(_has_linear, module))
+    ]
+    outer = [
+        (path, module)
+        for path, module in lists
+        if not any(path.startswith(f"{other}.") for other, _ in lists if other != path)
+    ]
+    fitting = [(p, m) for p, m in outer if expected is None or len(m) == expected]
+    if len(fitting) > 1:  # a wrapper's other towers: the text decoder is where the embedding is
+        fitting = [(p, m) for p, m in fitting if _holds_token_embedding(model, p)] or fitting
+    if len(fitting) != 1:
+        seen = ", ".join(f"{p} ({len(m)})" for p, m in outer) or "none"
+        wanted = "layers" if expected is None else f"the config's {expected} layers"
+        raise InputError(
+            f"model class {name}",
+            expected=f"one list of decoder blocks with linears inside, as long as {wanted}",
+            found=f"{len(fitting)} such lists; lists of modules with linears: {seen}",
+            fix="mwanda looks for an nn.ModuleList of blocks that hold nn.Linear or Conv1D; "
+            "this model's structure is not recognised",
+        )
+    path, blocks = fitting[0]
+    _refuse_shared(name, path, blocks)
+    found = []
+    for index, block in enumerate(blocks):
+        _refuse_fused(f"{path}.{index}", block)
+        found.append(Block(index, f"{path}.{index}", tuple(_linears(f"{path}.{index}", block))))
+    return Structure(path.rpartition(".")[0], tuple(found))
+
+
+def choose_linears(
+    structure: Structure,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    skip_blocks: Sequence[int] = (),
+) -> Structure:
+    """Keep only the linears the user asked for; blocks stay, perhaps with none to prune.
+
+    A linear is kept when any ``include`` expression is found in its name (or none is given) and
+    no ``exclude`` expression is.
+
+    Raises:
+        InputError: a block number that does not exist, or nothing left to prune.
+    """
+    last = len(structure.blocks) - 1
+    wrong = [str(k) for k in skip_blocks if not 0 <= k <= last]
+    if wrong:
+        raise InputError(
+            "--skip-blocks", expected=f"block numbers from 0 to {last}", found=", ".join(wrong)
+        )
+    kept = tuple(
+        Block(
+            block.index,
+            block.name,
+            tuple(
+                linear
+                for linear in block.linears
+                if block.index not in skip_blocks
+                and (not include or any(re.search(e, linear.name) for e in include))
+                and not any(re.search(e, linear.name) for e in exclude)
+            ),
+        )
+        for block in structure.blocks
+    )
+    if not any(block.linears for block in kept):
+        raise InputError(
+            "--include/--exclude/--skip-blocks",
+            expected="at least one linear to prune",
+            found="none left",
+            fix=f"linear names look like {structure.blocks[0].linears[0].name}",
+        )
+    return Structure(structure.backbone, kept)
+
+
+def _number_of_blocks(model: nn.Module) -> int | None:
+    config = getattr(model, "config", None)
+    if config is None:
+        return None
+    text = config.get_text_config(decoder=True)
+    number = getattr(text, "num_hidden_layers", None)
+    return number if isinstance(number, int) else None
+
+
+def _is_linear(module: nn.Module) -> bool:
+    # By name: importing Conv1D would import transformers into a module that needs only torch.
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _has_linear(module: nn.Module) -> bool:
+    return any(_is_linear(child) for child in module.modules())
+
+
+def _linears(prefix: str, block: nn.Module) -> Iterator[Linear]:
+    for path, module in block.named_modules():
+        if _is_linear(module):
+            weight = module.weight
+            if not isinstance(weight, torch.Tensor):
+                continue
+            transposed = not isinstance(module, nn.Linear)
+            rows, columns = weight.shape[::-1] if transposed else weight.shape
+            yield Linear(f"{prefix}.{path}", int(rows), int(columns), transposed)
+
+
+def _holds_token_embedding(model: nn.Module, path: str) -> bool:
+    getter = getattr(model, "get_input_embeddings", None)
+    embedding = getter() if getter is not None else None
+    backbone = model.get_submodule(path.rpartition(".")[0])
+    return embedding is not None and any(m is embedding for m in backbone.modules())
+
+
+def _refuse_shared(name: str, path: str, blocks: nn.ModuleList) -> None:
+    owner: dict[int, int] = {}
+    for index, block in enumerate(blocks):
+        for parameter_name, parameter in block.named_parameters():
+            first = owner.setdefault(id(parameter), index)
+            if first != index:
+                raise InputError(
+                    f"model class {name}: {path}.{index}.{parameter_name}",
+                    expected="every block to own its weights",
+                    found=f"the same weight as in block {first}",
+                    fix="blocks that share weights cannot be pruned one by one",
+                )
+
+
+def _refuse_fused(prefix: str, block: nn.Module) -> None:
+    for name, parameter in block.named_parameters():
+        if parameter.dim() == 3 and min(parameter.shape) > 1 and "conv" not in name:
+            raise InputError(
+                f"{prefix}.{name}",
+                expected="linears as matrices",
+                found=f"a stack of experts {list(parameter.shape)}",
+                fix="mixture-of-experts models are not supported yet",
+            )

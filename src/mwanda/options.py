@@ -1,0 +1,41 @@
+"""How to run: what changes speed, memory and safety, and never which weights are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mwanda.progress import Progress, Silent
+
+__all__ = ["RunOptions"]
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Resources and permissions of one run.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        compute_dtype: what the forward runs in; ``auto`` is the source's where the hardware is
+            fast at it, else float32.
+        batch_tokens: tokens in one forward of one block; at least one window.
+        activation_memory: bytes of hidden states kept in memory; the rest goes to disk.
+        max_shard_size: bytes of one written shard.
+        overwrite: replace an existing output of mwanda's.
+        allow_short: go on with less calibration text than asked for.
+        allow_overlap: evaluate on text that was drawn for calibration.
+        trust_remote_code: run code that the model folder brings along.
+        progress: what is told how far the work is.
+    """
+
+    device: str = "auto"
+    compute_dtype: str = "auto"
+    batch_tokens: int = 2048
+    activation_memory: int = 512 * MIB
+    max_shard_size: int = 5_000_000_000
+    overwrite: bool = False
+    allow_short: bool = False
+    allow_overlap: bool = False
+    trust_remote_code: bool = False
+    progress: Progress = field(default_factory=Silent)

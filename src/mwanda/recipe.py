@@ -1,0 +1,283 @@
+"""What to do: one frozen, validated description of a prune. How to run it is ``options.py``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from mwanda.device import DTYPES
+from mwanda.errors import InputError, nearest
+from mwanda.registry import (
+    Criterion,
+    Pattern,
+    defaults_of,
+    find_allocation,
+    find_criterion,
+    find_pattern,
+    option_problems,
+)
+from mwanda.text.languages import canonical
+
+__all__ = ["Method", "Recipe", "load_recipe"]
+
+DEFAULT_SPARSITY = 0.5
+DEFAULT_ALLOCATION = "cwl"
+
+
+class Method(BaseModel):
+    """A method of the registry and its options; written as a name or ``{name: …, option: …}``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, Mapping) and "options" not in value:
+            rest = {str(key): item for key, item in value.items() if key != "name"}
+            return {"name": value.get("name"), "options": rest}
+        return value
+
+
+class Recipe(BaseModel):
+    """A prune, fully described but for the model and the text.
+
+    Attributes:
+        sparsity: share of weights removed, over all pruned linears; 0 is a plain conversion. None
+            takes 0.5, or what the pattern fixes.
+        pattern: ``unstructured`` or ``N:M`` (N kept).
+        criterion, allocation: see the registry. None for the allocation takes cwl, or uniform
+            where the pattern fixes the sparsity.
+        mode: ``sequential`` (each block sees the pruned blocks before it) or ``dense``.
+        languages: BCP-47 tags; None takes all that the calibration text has.
+        language_weights: relative weight a language, 1 where not named.
+        windows: calibration windows per language.
+        window_length: tokens per window.
+        seed: of the draw of windows.
+        include, exclude: regular expressions over linear names.
+        skip_blocks: block numbers left alone.
+        dtype: what is written; ``auto`` keeps the source's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sparsity: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    pattern: str = "unstructured"
+    criterion: Method = Method(name="m-wanda")
+    allocation: Method | None = None
+    mode: Literal["sequential", "dense"] = "sequential"
+    languages: tuple[str, ...] | None = None
+    language_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default_factory=dict
+    )
+    windows: int = Field(default=128, ge=1)
+    window_length: int = Field(default=2048, ge=2)
+    seed: int = Field(default=0, ge=0)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    skip_blocks: tuple[int, ...] = ()
+    dtype: str = "auto"
+
+    @classmethod
+    def build(cls, values: Mapping[str, Any], source: str = "recipe") -> Recipe:
+        """A recipe with every default filled in.
+
+        Args:
+            values: field name -> value, as read from YAML or from the command line.
+            source: what to call it in messages.
+
+        Raises:
+            InputError: naming every mistake at once.
+        """
+        try:
+            recipe = cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise InputError.several(_problem(source, item) for item in error.errors()) from error
+        problems = recipe._contradictions()
+        if problems:
+            raise InputError.several(f"{source}: {problem}" for problem in problems)
+        return recipe._resolved()
+
+    @field_validator("criterion")
+    @classmethod
+    def _known_criterion(cls, value: Method) -> Method:
+        return _checked("criterion", value)
+
+    @field_validator("allocation")
+    @classmethod
+    def _known_allocation(cls, value: Method | None) -> Method | None:
+        return None if value is None else _checked("allocation", value)
+
+    @field_validator("pattern")
+    @classmethod
+    def _known_pattern(cls, value: str) -> str:
+        _as_value_error(lambda: find_pattern(value))
+        return value
+
+    @field_validator("languages")
+    @classmethod
+    def _known_languages(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        tags = tuple(_tag(tag) for tag in value)
+        repeated = sorted({tag for tag in tags if tags.count(tag) > 1})
+        if not tags or repeated:
+            raise ValueError(f"each language once, found {', '.join(repeated) or 'none'}")
+        return tags
+
+    @field_validator("language_weights")
+    @classmethod
+    def _known_weights(cls, value: dict[str, float]) -> dict[str, float]:
+        return {_tag(tag): weight for tag, weight in value.items()}
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _regular_expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for expression in value:
+            try:
+                re.compile(expression)
+            except re.error as error:
+                raise ValueError(f"regular expressions, found {expression!r}: {error}") from error
+        return value
+
+    @field_validator("dtype")
+    @classmethod
+    def _known_dtype(cls, value: str) -> str:
+        if value != "auto" and value not in DTYPES:
+            raise ValueError(nearest(value, ["auto", *DTYPES]))
+        return value
+
+    def criterion_row(self) -> Criterion:
+        """The registry's row of the criterion."""
+        return find_criterion(self.criterion.name)
+
+    def pattern_row(self) -> Pattern:
+        """The registry's row of the pattern."""
+        return find_pattern(self.pattern)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether anything in this recipe looks at calibration text."""
+        if self.sparsity == 0 or self.allocation is None:
+            return False
+        return bool(self.criterion_row().needs or find_allocation(self.allocation.name).needs)
+
+    def _contradictions(self) -> list[str]:
+        problems = []
+        pattern = self.pattern_row()
+        if pattern.fixed is not None:
+            if self.sparsity is not None and abs(self.sparsity - pattern.fixed) > 1e-9:
+                problems.append(
+                    f"sparsity: expected {pattern.fixed:g}, the only one of pattern {self.pattern}"
+                    f", found {self.sparsity:g}; leave sparsity out or use pattern unstructured"
+                )
+            if self.allocation is not None and self.allocation.name != "uniform":
+                problems.append(
+                    f"allocation: expected uniform with pattern {self.pattern}, which fixes every "
+                    f"linear's sparsity, found {self.allocation.name}; leave it out"
+                )
+        if self.languages is not None:
+            stray = sorted(set(self.language_weights) - set(self.languages))
+            if stray:
+                problems.append(
+                    f"language_weights: expected languages among {', '.join(self.languages)}"
+                    f", found {', '.join(stray)}"
+                )
+            if self.language_weights and not any(
+                self.language_weights.get(tag, 1.0) for tag in self.languages
+            ):
+                problems.append("language_weights: expected a weight above 0, found all 0")
+        return problems
+
+    def _resolved(self) -> Recipe:
+        pattern = self.pattern_row()
+        sparsity = self.sparsity
+        if sparsity is None or pattern.fixed is not None:
+            sparsity = DEFAULT_SPARSITY if pattern.fixed is None else pattern.fixed
+        allocation = self.allocation
+        if allocation is None:
+            # Magnitude asks for no text, so its default allocation must not either.
+            needs_text = bool(self.criterion_row().needs)
+            free = pattern.fixed is None and needs_text and sparsity > 0
+            allocation = Method(name=DEFAULT_ALLOCATION if free else "uniform")
+        criterion = self.criterion_row()
+        filled = {
+            "sparsity": sparsity,
+            "criterion": Method(
+                name=criterion.name, options=defaults_of(criterion) | self.criterion.options
+            ),
+            "allocation": Method(
+                name=allocation.name,
+                options=defaults_of(find_allocation(allocation.name)) | allocation.options,
+            ),
+        }
+        return self.model_copy(update=filled)
+
+
+def load_recipe(path: Path) -> dict[str, Any]:
+    """The fields written in a YAML recipe, not yet validated.
+
+    Raises:
+        InputError: no such file, not UTF-8, not YAML, or not a mapping.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(str(path), expected="a recipe file", found=str(error.strerror)) from error
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), expected="UTF-8", found=f"byte {error.start} is not") from error
+    except yaml.YAMLError as error:
+        raise InputError(str(path), expected="YAML", found=str(error)) from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise InputError(str(path), expected="a mapping of recipe fields", found=repr(data)[:60])
+    return data
+
+
+def _checked(kind: str, method: Method) -> Method:
+    find = find_criterion if kind == "criterion" else find_allocation
+    row = _as_value_error(lambda: find(method.name))
+    problems = option_problems(kind, row, method.options)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return method
+
+
+def _tag(code: str) -> str:
+    return str(_as_value_error(lambda: canonical(code)))
+
+
+def _as_value_error(call: Any) -> Any:
+    """pydantic gathers ValueErrors of all fields; ours are no ValueErrors."""
+    try:
+        return call()
+    except InputError as error:
+        raise ValueError(str(error)) from error
+
+
+def _problem(source: str, item: Any) -> str:
+    place = ".".join(str(part) for part in item["loc"]) or "recipe"
+    if item["type"] == "extra_forbidden":
+        return f"{source}: {place}: unknown field; {nearest(place, Recipe.model_fields)}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    found = item.get("input")
+    shown = "" if item["type"] == "value_error" else f", found {str(found)[:60]}"
+    return f"{source}: {place}: {message[0].lower()}{message[1:]}{shown}"

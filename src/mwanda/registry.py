@@ -1,0 +1,296 @@
+"""THE table: every criterion, allocation and pattern, with its source and what it needs.
+
+Adding a method is one file with a pure function and one row here; its options are the keyword-only
+parameters of the function, checked by name and type before any work.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+
+from mwanda.allocation import cwl, owl, uniform
+from mwanda.criteria import m_wanda, magnitude, wanda
+from mwanda.errors import InputError, nearest
+from mwanda.patterns import n_of_m, unstructured
+from mwanda.statistics.sums import InputStatistics, Need
+
+__all__ = [
+    "ALLOCATIONS",
+    "CRITERIA",
+    "PATTERNS",
+    "Allocation",
+    "Criterion",
+    "Pattern",
+    "find_allocation",
+    "find_criterion",
+    "find_pattern",
+    "option_problems",
+]
+
+Score = Callable[..., torch.Tensor]
+Measure = Callable[..., float]
+Allocate = Callable[..., list[float]]
+Select = Callable[[torch.Tensor, float], torch.Tensor]
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """``score(weight[out, in], statistics, **options) -> float32[out, in]``, higher = keep.
+
+    ``rowwise`` says that a row's scores depend on that row of the weight only, so that a large
+    matrix can be scored in pieces.
+    """
+
+    name: str
+    score: Score
+    needs: tuple[Need, ...]
+    formula: str
+    source: str
+    rowwise: bool = True
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return (self.score,)
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """``measure(weights, statistics, **options) -> float`` of one block, then
+    ``allocate(signals, sizes, target, **options) -> sparsities``; no ``measure``, no signal."""
+
+    name: str
+    allocate: Allocate
+    measure: Measure | None
+    needs: tuple[Need, ...]
+    formula: str
+    source: str
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return (self.allocate,) if self.measure is None else (self.allocate, self.measure)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """``select(score, sparsity) -> bool[out, in]``, True = keep.
+
+    ``group`` is M of an N:M pattern (columns must be divisible by it) and ``fixed`` the only
+    sparsity it can have.
+    """
+
+    name: str
+    select: Select
+    formula: str
+    source: str
+    group: int = 1
+    fixed: float | None = None
+
+
+CRITERIA: Mapping[str, Criterion] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Criterion(
+                "magnitude",
+                magnitude.score,
+                (),
+                "|W_ij|",
+                "Han et al., NeurIPS 2015, arXiv 1506.02626",
+            ),
+            Criterion(
+                "wanda",
+                wanda.score,
+                ("square",),
+                "|W_ij| · sqrt(Σ w_ℓ n_ℓj²)",
+                "Sun et al., ICLR 2024, arXiv 2306.11695",
+            ),
+            Criterion(
+                "m-wanda",
+                m_wanda.score,
+                ("square", "activity"),
+                "|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)",
+                "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+            ),
+        )
+    }
+)
+
+ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Allocation(
+                "uniform", uniform.allocate, None, (), "s in every block", "the common reference"
+            ),
+            Allocation(
+                "owl",
+                owl.allocate,
+                owl.measure,
+                ("square",),
+                "density rises with the share of scores > M·mean, range ±λ",
+                "Yin et al., ICML 2024, arXiv 2310.05175",
+            ),
+            Allocation(
+                "cwl",
+                cwl.allocate,
+                cwl.measure,
+                ("square",),
+                "sparsity follows the correlation of n_ℓ between languages, range ±λ",
+                "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+            ),
+        )
+    }
+)
+
+PATTERNS: Mapping[str, Pattern] = MappingProxyType(
+    {
+        "unstructured": Pattern(
+            "unstructured",
+            unstructured.select,
+            "in each output row the int(in · s) lowest scores go",
+            "Sun et al., ICLR 2024, arXiv 2306.11695",
+        ),
+        "2:4": Pattern(
+            "2:4",
+            lambda score, _sparsity: n_of_m.select(score, 2, 4),
+            "of each 4 consecutive inputs the 2 highest stay",
+            "Mishra et al. 2021, arXiv 2104.08378",
+            group=4,
+            fixed=0.5,
+        ),
+        "4:8": Pattern(
+            "4:8",
+            lambda score, _sparsity: n_of_m.select(score, 4, 8),
+            "of each 8 consecutive inputs the 4 highest stay",
+            "Mishra et al. 2021, arXiv 2104.08378",
+            group=8,
+            fixed=0.5,
+        ),
+    }
+)
+
+
+def find_criterion(name: str) -> Criterion:
+    """A criterion by name.
+
+    Raises:
+        InputError: unknown; the nearest name is suggested.
+    """
+    return _find(name, CRITERIA, "criterion")
+
+
+def find_allocation(name: str) -> Allocation:
+    """An allocation by name; raises InputError as :func:`find_criterion`."""
+    return _find(name, ALLOCATIONS, "allocation")
+
+
+def find_pattern(name: str) -> Pattern:
+    """``unstructured`` or any ``N:M`` with 1 ≤ N ≤ M ≤ 1024 (N is what stays).
+
+    Raises:
+        InputError: neither.
+    """
+    match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", name)
+    if match is None or name in PATTERNS:
+        return _find(name, PATTERNS, "pattern", others=", or any N:M that keeps N of M")
+    keep, group = int(match[1]), int(match[2])
+    if not 1 <= keep <= group <= 1024:
+        raise InputError(
+            "pattern", expected="N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept", found=name
+        )
+    row = PATTERNS["2:4"]
+    return Pattern(
+        name,
+        partial(_select_n_of_m, keep=keep, group=group),
+        f"of each {group} consecutive inputs the {keep} highest stay",
+        row.source,
+        group=group,
+        fixed=1 - keep / group,
+    )
+
+
+def option_problems(
+    kind: str, row: Criterion | Allocation, options: Mapping[str, Any]
+) -> list[str]:
+    """Every mistake in a method's options, one line each; empty when there is none."""
+    known: dict[str, Any] = {}
+    for function in row.functions:
+        hints = get_type_hints(function)
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                known[name] = hints[name]
+    problems = []
+    for name, value in options.items():
+        label = f"{kind} {row.name}, option {name}"
+        if name not in known:
+            fix = nearest(name, known) if known else "it takes no options"
+            problems.append(str(InputError(label, expected="a known option", fix=fix)))
+        elif (wanted := _mismatch(known[name], value)) is not None:
+            problems.append(str(InputError(label, expected=wanted, found=repr(value))))
+    return problems
+
+
+def options_of(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that this function takes."""
+    taken = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in taken}
+
+
+def defaults_of(row: Criterion | Allocation) -> dict[str, Any]:
+    """Every option of a method with its default."""
+    found: dict[str, Any] = {}
+    for function in row.functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                found[name] = parameter.default
+    return found
+
+
+def statistics_needed(criterion: Criterion, allocation: Allocation) -> tuple[Need, ...]:
+    """What a run has to measure for both, without repetition."""
+    return tuple(dict.fromkeys((*criterion.needs, *allocation.needs)))
+
+
+def measure_block(
+    row: Allocation,
+    weights: Sequence[torch.Tensor],
+    statistics: Sequence[InputStatistics],
+    options: Mapping[str, Any],
+) -> float:
+    """One block's signal; 0 where the allocation needs none."""
+    if row.measure is None:
+        return 0.0
+    return row.measure(weights, statistics, **options_of(row.measure, options))
+
+
+def _select_n_of_m(score: torch.Tensor, _sparsity: float, *, keep: int, group: int) -> torch.Tensor:
+    return n_of_m.select(score, keep, group)
+
+
+def _find(name: str, table: Mapping[str, Row], kind: str, others: str = "") -> Row:
+    if name not in table:
+        raise InputError(
+            kind, expected="a known name", found=repr(name), fix=nearest(name, table) + others
+        )
+    return table[name]
+
+
+def _mismatch(wanted: Any, value: Any) -> str | None:
+    """What was expected, when ``value`` is not of the annotated type."""
+    if get_origin(wanted) is Literal:
+        choices: Iterable[Any] = get_args(wanted)
+        return None if value in choices else f"one of {', '.join(map(str, choices))}"
+    if wanted is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        good = number and abs(value) < float("inf") and value >= 0
+        return None if good else "a finite number ≥ 0"
+    return None if isinstance(value, wanted) else wanted.__name__

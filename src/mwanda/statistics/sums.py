@@ -1,0 +1,113 @@
+"""Additive statistics of a linear's inputs, kept apart for every language.
+
+Sums over tokens can be merged by addition, so neither batch size, nor order, nor the number of
+machines changes them beyond rounding, and languages can be weighted anew without a forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+__all__ = ["FeatureSums", "InputStatistics", "Need", "summarise"]
+
+Need = Literal["square", "activity"]
+
+
+@dataclass
+class FeatureSums:
+    """Sums over the real tokens of one language at the input of one linear.
+
+    Attributes:
+        tokens: T, number of tokens seen (padding never counts).
+        square: Σ_t x_tj², float64 ``[in]``.
+        active: number of tokens on which feature j is active, float64 ``[in]``; None when nobody
+            asked for it. A feature is active where ``|x_tj|`` exceeds the mean of ``|x_t·|`` at
+            that token: inputs of a linear are signed, so their sign says nothing, and this rule
+            needs no scale.
+    """
+
+    tokens: int
+    square: torch.Tensor
+    active: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, inputs: torch.Tensor, needs: Iterable[Need]) -> FeatureSums:
+        """Sums of one batch of inputs ``[..., in]`` in any floating dtype.
+
+        Squares are made in at least float32 and added up in float64.
+        """
+        x = inputs.reshape(-1, inputs.shape[-1])
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
+        active = None
+        if "activity" in needs:
+            size = x.abs()
+            active = (size > size.mean(dim=1, keepdim=True)).sum(dim=0, dtype=torch.float64)
+        return cls(int(x.shape[0]), torch.square(x).sum(dim=0, dtype=torch.float64), active)
+
+    def add(self, other: FeatureSums) -> None:
+        """Take another part of the same language in."""
+        self.tokens += other.tokens
+        self.square += other.square
+        if self.active is not None and other.active is not None:
+            self.active += other.active
+
+    def copy(self) -> FeatureSums:
+        """Sums that can grow without changing this one."""
+        active = None if self.active is None else self.active.clone()
+        return FeatureSums(self.tokens, self.square.clone(), active)
+
+    @property
+    def finite(self) -> bool:
+        """No NaN and no infinity among the sums."""
+        return bool(torch.isfinite(self.square).all())
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """What a criterion or an allocation sees of one linear's inputs.
+
+    Attributes:
+        weights: w_ℓ, float64 ``[languages]``, summing to 1.
+        mean_square: n_ℓj² = (1/T_ℓ) Σ_t x_tj², float64 ``[languages, in]``. A mean over tokens: a
+            language whose tokeniser makes more tokens of the same text does not weigh more.
+        activity: p_ℓj, share of tokens on which feature j is active, float64 ``[languages, in]``,
+            or None where it was not measured.
+    """
+
+    weights: torch.Tensor
+    mean_square: torch.Tensor
+    activity: torch.Tensor | None = None
+
+    @property
+    def rms(self) -> torch.Tensor:
+        """n_ℓj, float64 ``[languages, in]``."""
+        return self.mean_square.sqrt()
+
+    @property
+    def pooled_rms(self) -> torch.Tensor:
+        """n̄_j = sqrt(Σ_ℓ w_ℓ n_ℓj²), float64 ``[in]``."""
+        return (self.weights @ self.mean_square).sqrt()
+
+
+def summarise(sums: Mapping[str, FeatureSums], weights: Mapping[str, float]) -> InputStatistics:
+    """Turn per-language sums into means under the given language weights.
+
+    Args:
+        sums: language tag -> sums; every language needs at least one token.
+        weights: language tag -> weight; scaled to sum to 1.
+    """
+    languages = sorted(sums)
+    given = torch.tensor([weights[tag] for tag in languages], dtype=torch.float64)
+    squares = torch.stack([sums[tag].square / sums[tag].tokens for tag in languages])
+    actives = [sums[tag].active for tag in languages]
+    activity = None
+    if all(active is not None for active in actives):
+        activity = torch.stack(
+            [active / sums[tag].tokens for tag, active in zip(languages, actives, strict=True)]  # type: ignore[operator]
+        ).cpu()
+    return InputStatistics((given / given.sum()), squares.cpu(), activity)

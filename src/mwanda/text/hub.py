@@ -1,0 +1,166 @@
+"""Data sets of the Hugging Face Hub, one configuration per language, streamed.
+
+Also reads a local data-set folder, which ``datasets`` treats alike.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from mwanda.errors import InputError, nearest
+from mwanda.text.languages import canonical
+from mwanda.text.sources import Document, check_languages, document_of
+
+__all__ = ["HubSource", "open_hub"]
+
+_DEFAULTS = {"split": "train", "column": "text", "revision": ""}
+# wikimedia/wikipedia calls its configurations 20231101.sw and the like.
+_DATE = re.compile(r"^\d{8}\.")
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A data set whose configurations are named after languages.
+
+    Attributes:
+        name: the source as the user wrote it.
+        dataset: ``owner/name``, or the path of a local data-set folder.
+        configs: canonical tag to the names of the configurations for it.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    column: str
+    revision: str | None
+    configs: dict[str, list[str]]
+
+    @property
+    def streamed(self) -> bool:
+        return True
+
+    def languages(self) -> list[str]:
+        return sorted(self.configs)
+
+    def fingerprint(self, language: str) -> str | None:
+        """None: a stream is not read to its end."""
+        check_languages(self, [language])
+        return None
+
+    def documents(self, language: str) -> Iterator[Document]:
+        check_languages(self, [language])
+        config, *others = self.configs[language]
+        if others:
+            raise InputError(
+                f"language {language!r} of {self.name}",
+                expected="one configuration",
+                found=", ".join([config, *others]),
+                fix="use a folder with the one you want",
+            )
+        for number, row in enumerate(self._rows(config), 1):
+            document = document_of(f"{self.name}, {config}, row {number}", row, self.column)
+            if document.text.strip():
+                yield document
+
+    def _rows(self, config: str) -> Iterator[dict[str, Any]]:
+        from datasets import load_dataset
+
+        try:
+            # Streaming keeps no data; without this, datasets leaves a lock in the user's cache.
+            with tempfile.TemporaryDirectory(prefix="mwanda-") as cache:
+                stream = load_dataset(
+                    self.dataset,
+                    config,
+                    split=self.split,
+                    revision=self.revision,
+                    streaming=True,
+                    cache_dir=cache,
+                )
+            yield from stream
+        except _reading_errors() as error:
+            raise _unreadable(f"{self.name}, {config}", error) from error
+
+
+def open_hub(name: str, rest: str) -> HubSource:
+    """The data set of ``hub:<data set>[?split=train&column=text&revision=...]``.
+
+    Args:
+        name: what the user wrote.
+        rest: the same without ``hub:``.
+
+    Raises:
+        InputError: an unknown option, a data set that cannot be reached or read, or one none of
+            whose configurations is named after a language.
+    """
+    dataset, _, query = rest.partition("?")
+    if not dataset:
+        raise InputError(f"text source {name}", expected="hub:<data set>", found="no data set")
+    options = dict(_DEFAULTS)
+    pairs = parse_qsl(query, keep_blank_values=True)
+    for key, value in pairs:
+        if key not in _DEFAULTS:
+            raise InputError(
+                f"text source {name}",
+                expected="the options split, column and revision",
+                found=repr(key),
+                fix=nearest(key, _DEFAULTS),
+            )
+        if not value or [other for other, _ in pairs].count(key) > 1:
+            raise InputError(f"text source {name}", expected=f"one value for {key}")
+        options[key] = value
+    revision = options["revision"] or None
+    seen = _config_names(name, dataset, revision)
+    configs: dict[str, list[str]] = {}
+    for config in seen:
+        try:
+            tag = canonical(_DATE.sub("", config))
+        except InputError:
+            continue
+        configs.setdefault(tag, []).append(config)
+    if not configs:
+        raise InputError(
+            f"text source {name}",
+            expected="configurations named after languages, e.g. de or swh_Latn",
+            found=", ".join(seen) or "none",
+            fix="write the text to a folder with one file per language",
+        )
+    return HubSource(name, dataset, options["split"], options["column"], revision, configs)
+
+
+def _config_names(name: str, dataset: str, revision: str | None) -> list[str]:
+    from datasets import get_dataset_config_names
+
+    try:
+        return list(get_dataset_config_names(dataset, revision=revision))
+    except _reading_errors() as error:
+        raise _unreadable(f"text source {name}", error) from error
+
+
+def _reading_errors() -> tuple[type[Exception], ...]:
+    """What ``datasets`` lets through: files, the network, data sets it cannot read."""
+    from datasets.exceptions import DatasetsError
+
+    return (OSError, ValueError, *_network_errors(), DatasetsError)
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # The HTTP client's own error: huggingface_hub 1 uses httpx, 2 uses httpx2.
+    of_client = [base for base in HfHubHTTPError.__bases__ if base is not OSError]
+    return (ConnectionError, TimeoutError, *of_client)
+
+
+def _unreadable(thing: str, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        fix = "check its name, and that it is public or you are logged in"
+    elif isinstance(error, _network_errors()):
+        fix = "the Hub could not be reached: check the network, or use a folder of text"
+    else:
+        fix = "check the split and the revision, or use a folder of text"
+    return InputError(thing, expected="a data set that can be read", found=str(error), fix=fix)

@@ -1,0 +1,229 @@
+"""Language tags: any style in, one canonical BCP-47 tag out.
+
+Canonical here means:
+
+* the shortest code of the language (``deu`` is ``de``), and a macrolanguage's code for its
+  predominant member (``swh`` is ``sw``, ``arb`` is ``ar``), except where the member has a
+  two-letter code of its own (``twi`` stays ``tw`` beside ``ak``);
+* no script where it is the language's usual one (``zh-Hans`` is ``zh``, ``zh-Hant`` stays);
+* regions kept as written (``pt-BR``), save for Chinese, where the region says the script:
+  ``zh-CN`` is ``zh`` and ``zh-TW`` is ``zh-Hant``;
+* Norwegian that is not marked Nynorsk is Bokmål: ``no`` and ``nor`` are ``nb``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from langcodes import Language, find, standardize_tag, tag_is_valid
+from langcodes.tag_parser import LanguageTagError
+
+from mwanda.errors import InputError
+
+__all__ = [
+    "canonical",
+    "display_name",
+    "parse_languages",
+    "parse_weights",
+    "script_of",
+    "uniform_weights",
+]
+
+_EXPECTED = "a language tag such as de, sw or zh-Hant"
+_NO_ONE_LANGUAGE = frozenset({"und", "mul", "mis", "zxx", "art"})
+_LOOSE_SCRIPTS = {"Hani": frozenset({"Hans", "Hant"}), "Hang": frozenset({"Kore"})}
+
+
+def canonical(code: str) -> str:
+    """The canonical BCP-47 tag of a language code in any common style.
+
+    ``swh_Latn``, ``SWA`` and ``sw`` all give ``sw``; see the module for the rules.
+
+    Raises:
+        InputError: the code is malformed, or no language that is known.
+    """
+    written = code.strip().replace("_", "-")
+    if not written or not written.isascii() or not tag_is_valid(written):
+        raise _unknown(code)
+    try:
+        tag = Language.get(standardize_tag(written), normalize=False)
+    except LanguageTagError as error:
+        raise _unknown(code) from error
+    if len(tag.language or "und") > 2:
+        tag = Language.get(standardize_tag(tag.to_tag(), macro=True), normalize=False)
+    if tag.language is None or _no_one_language(tag.language) or tag.extlangs:
+        raise _unknown(code)
+    if tag.language == "no":
+        tag = tag.update_dict({"language": "nb"})
+    return _with_script(tag).to_tag()
+
+
+def _no_one_language(code: str) -> bool:
+    """Whether the code stands for several, for none, or for private use."""
+    return code in _NO_ONE_LANGUAGE or (len(code) == 3 and "qaa" <= code <= "qtz")
+
+
+def _with_script(tag: Language) -> Language:
+    """The tag with its script written only where it is not the language's usual one."""
+    usual = Language.make(language=tag.language).maximize().script
+    script = tag.script or tag.maximize().script
+    if script == usual or usual in _LOOSE_SCRIPTS.get(script or "", ()):
+        script = None
+    territory = tag.territory
+    if tag.language == "zh":
+        of_script = Language.make(language="zh", script=script).maximize().territory
+        territory = None if territory == of_script else territory
+    return Language.make(
+        language=tag.language,
+        script=script,
+        territory=territory,
+        variants=tag.variants,
+        extensions=tag.extensions,
+        private=tag.private,
+    )
+
+
+def parse_languages(text: str) -> list[str]:
+    """``"de, fr,swh_Latn"`` to ``["de", "fr", "sw"]``, in the order written.
+
+    Raises:
+        InputError: nothing in the list, unknown tags or the same language twice; all at once.
+    """
+    if not text.strip():
+        raise InputError("languages", expected="tags with commas between", found="nothing")
+    tags: dict[str, str] = {}
+    problems: list[str] = []
+    for item in text.split(","):
+        written = item.strip()
+        try:
+            tag = canonical(written)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if tag in tags:
+            problems.append(
+                f"languages: expected each language once, found {tags[tag]!r} and {written!r}, "
+                f"both {tag}; keep one"
+            )
+        else:
+            tags[tag] = written
+    if problems:
+        raise InputError.several(problems)
+    return list(tags)
+
+
+def uniform_weights(languages: Sequence[str]) -> dict[str, float]:
+    """The same weight for every language; the weights sum to 1."""
+    if not languages:
+        raise InputError("languages", expected="at least one", found="none")
+    return {language: 1.0 / len(languages) for language in languages}
+
+
+def parse_weights(text: str, languages: Sequence[str]) -> dict[str, float]:
+    """``"de=2,sw=1"`` to one weight for each of ``languages``, summing to 1.
+
+    A language that is not named weighs 1 before the weights are normalised.
+
+    Args:
+        languages: canonical tags, as :func:`parse_languages` returns them.
+
+    Raises:
+        InputError: every mistake at once: a weight that is no number, negative or not finite,
+            a language that is unknown, named twice or not in ``languages``, or all weights 0.
+    """
+    weights = dict.fromkeys(uniform_weights(languages), 1.0)
+    named: set[str] = set()
+    problems: list[str] = []
+    for item in text.split(",") if text.strip() else []:
+        code, equals, number = (part.strip() for part in item.partition("="))
+        thing = f"weight {item.strip()!r}"
+        if not equals or not code:
+            problems.append(f"{thing}: expected LANGUAGE=NUMBER; write e.g. de=2,sw=1")
+            continue
+        try:
+            tag = canonical(code)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if tag in named:
+            problems.append(f"{thing}: expected one weight per language, found a second for {tag}")
+        named.add(tag)
+        if tag not in weights:
+            problems.append(
+                f"{thing}: expected one of the languages {', '.join(languages)}, found {tag}; "
+                f"add it to the languages or drop its weight"
+            )
+            continue
+        value = _weight(number)
+        if value is None:
+            problems.append(
+                f"{thing}: expected a number of 0 or more, found {number!r}; give e.g. {tag}=2"
+            )
+        else:
+            weights[tag] = value
+    # Dividing by the largest first keeps a sum of huge weights from overflowing.
+    largest = max(weights.values())
+    if not problems and largest <= 0:
+        problems.append("weights: expected one above 0, found all 0; raise at least one")
+    if problems:
+        raise InputError.several(problems)
+    scaled = {tag: value / largest for tag, value in weights.items()}
+    total = math.fsum(scaled.values())
+    return {tag: value / total for tag, value in scaled.items()}
+
+
+def _weight(number: str) -> float | None:
+    try:
+        value = float(number)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
+def script_of(tag: str) -> str:
+    """The ISO 15924 code of the script a language is usually written in, e.g. ``Deva``."""
+    return Language.get(canonical(tag)).maximize().script or "Zyyy"
+
+
+def display_name(tag: str) -> str:
+    """The English name, e.g. ``Swahili`` or ``Chinese (Traditional)``."""
+    return Language.get(canonical(tag)).display_name("en")
+
+
+def _unknown(code: str) -> InputError:
+    """The error for a code that is no language, with the nearest that is."""
+    tag = _suggestion(code.strip())
+    fix = "write the BCP-47 tag"
+    if tag is not None:
+        fix = f"did you mean {tag!r} ({Language.get(tag).display_name('en')})?"
+    return InputError(f"language {code!r}", expected=_EXPECTED, found=repr(code), fix=fix)
+
+
+def _suggestion(written: str) -> str | None:
+    """From a language's name, a misspelt name, a country's code or a broken tag."""
+    first = written.replace("_", "-").split("-")[0].lower()
+    if first.isascii() and first.isalpha() and len(first) in (2, 3):
+        if not _no_one_language(first) and tag_is_valid(first):
+            return canonical(first)
+        # A country's code: where it is not known either, the guess falls back on English.
+        guess = (
+            Language.get(f"und-{first.upper()}").maximize().language if len(first) == 2 else None
+        )
+        return None if guess in {None, "en"} else str(guess)
+    if not written.replace(" ", "").isalpha():
+        return None
+    try:
+        found = find(written).to_tag()
+    except (LookupError, UnicodeDecodeError):
+        found = None
+    if found is not None:
+        return None if _no_one_language(found) else canonical(found)
+    # Late: a table that only a misspelt name needs.
+    from language_data.population_data import LANGUAGE_SPEAKING_POPULATION
+
+    tags = sorted(tag for tag in LANGUAGE_SPEAKING_POPULATION if tag.isalpha() and tag != "und")
+    names = {Language.get(tag).display_name("en").casefold(): tag for tag in tags}
+    near = get_close_matches(written.casefold(), list(names), n=1, cutoff=0.8)
+    return str(names[near[0]]) if near and len(written) > 4 else None

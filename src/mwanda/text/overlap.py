@@ -1,0 +1,86 @@
+"""Whether two texts share sentences, told from hashes alone.
+
+A calibration artefact keeps the hashes of the sentences it has read, so that evaluation on the
+same sentences is noticed later, on another machine and without the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Set
+
+from mwanda.errors import InputError
+
+__all__ = ["HASH_BYTES", "normalised", "overlap", "pack_hashes", "sentence_hashes", "unpack_hashes"]
+
+HASH_BYTES = 8
+_SHORTEST = 30
+# NFKC has made … three full stops, and ！？ the ASCII ones. A full stop inside a number or a
+# name ends nothing, so it needs white space after it; the other marks do not.
+_END = re.compile(r"""(?:[!?。।॥؟۔።፧፨។៕။༎։꯫᱾᱿᠃᠉]+|\.+(?=["'”’»)\]]*(?:\s|$)))["'”’»」』)\]]*""")
+
+
+def normalised(text: str) -> str:
+    """NFKC, case folded, every run of white space one space, none at the ends."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def digest(text: str) -> bytes:
+    """The first 8 bytes of the SHA-256 of the text in UTF-8."""
+    return hashlib.sha256(text.encode("utf-8")).digest()[:HASH_BYTES]
+
+
+def sentence_hashes(text: str) -> Iterator[bytes]:
+    """8 bytes for each sentence of the text, in order.
+
+    A sentence ends at a line's end or at the terminal punctuation of any script, which is not
+    part of it. Case, white space and compatibility forms make no difference. Sentences shorter
+    than 30 bytes of UTF-8 are left out: headings and labels coincide by chance.
+    """
+    for line in text.splitlines():
+        for piece in _END.split(normalised(line)):
+            sentence = piece.strip()
+            if len(sentence.encode("utf-8")) >= _SHORTEST:
+                yield digest(sentence)
+
+
+def pack_hashes(hashes: Iterable[bytes]) -> str:
+    """Base64 of the distinct hashes, sorted, 8 bytes each: a string that JSON can hold."""
+    return base64.b64encode(b"".join(sorted(set(hashes)))).decode("ascii")
+
+
+def unpack_hashes(packed: str) -> frozenset[bytes]:
+    """The hashes that :func:`pack_hashes` packed.
+
+    Raises:
+        InputError: the string is not base64 of whole 8-byte hashes.
+    """
+    try:
+        data = base64.b64decode(packed.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise _damaged(str(error)) from error
+    if len(data) % HASH_BYTES:
+        raise _damaged(f"{len(data)} bytes")
+    return frozenset(data[i : i + HASH_BYTES] for i in range(0, len(data), HASH_BYTES))
+
+
+def overlap(texts: Iterable[str], hashes: Set[bytes]) -> list[int]:
+    """The positions of the texts that share at least one sentence with ``hashes``."""
+    return [
+        position
+        for position, text in enumerate(texts)
+        if any(sentence in hashes for sentence in sentence_hashes(text))
+    ]
+
+
+def _damaged(found: str) -> InputError:
+    return InputError(
+        "sentence hashes",
+        expected=f"base64 of {HASH_BYTES}-byte hashes",
+        found=found,
+        fix="the file is damaged or was edited; make it again",
+    )

@@ -1,0 +1,278 @@
+"""Windows and their file: safetensors, one int64 tensor per language, provenance as metadata.
+
+Nothing is pickled, and a file that another tool wrote is read too, if its keys are language tags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mwanda.errors import InputError
+from mwanda.text.languages import canonical
+from mwanda.text.overlap import pack_hashes, unpack_hashes
+
+__all__ = ["LanguageDraw", "Windows", "load", "save", "window_sha256"]
+
+_KEY = "mwanda"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LanguageDraw:
+    """Where one language's windows came from.
+
+    Attributes:
+        language: canonical tag.
+        windows: the number of windows.
+        tokens: the number of tokens in them, each window's first token included.
+        documents: the number of documents used, the last perhaps in part.
+        duplicates_dropped: repeated documents left out, among those read.
+        english_lines_dropped: lines of English left out, among the documents read.
+        documents_emptied: documents that were nothing but such lines.
+        window_sha256: of the tokens as little-endian int64, row by row.
+        sentence_hashes: of the documents used; see :func:`mwanda.text.overlap.pack_hashes`.
+        source_sha256: of the file read, or None for a data set of the Hub or foreign windows.
+    """
+
+    language: str
+    windows: int
+    tokens: int
+    documents: int
+    duplicates_dropped: int
+    english_lines_dropped: int
+    documents_emptied: int
+    window_sha256: str
+    sentence_hashes: str
+    source_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Token windows by language.
+
+    Attributes:
+        tokens: canonical tag to an int64 tensor ``[windows, length]``; both sizes may differ
+            between languages.
+        draws: canonical tag to where the windows came from.
+        source: the text source as the user wrote it, or the file of foreign windows.
+        seed: of the shuffle; None for foreign windows.
+        bos: ``first token of every window: id N``, ``none`` or ``as given``.
+        length: tokens in a window as asked for; None for foreign windows.
+    """
+
+    tokens: dict[str, torch.Tensor]
+    draws: dict[str, LanguageDraw]
+    source: str
+    seed: int | None
+    bos: str
+    length: int | None
+
+    @property
+    def languages(self) -> list[str]:
+        return list(self.tokens)
+
+    @property
+    def total_windows(self) -> int:
+        return sum(tensor.shape[0] for tensor in self.tokens.values())
+
+    @property
+    def total_tokens(self) -> int:
+        return sum(tensor.numel() for tensor in self.tokens.values())
+
+
+def window_sha256(tokens: torch.Tensor) -> str:
+    """SHA-256 of the tokens as little-endian int64, row by row, in hexadecimal."""
+    return hashlib.sha256(tokens.contiguous().numpy().astype("<i8").tobytes()).hexdigest()
+
+
+def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
+    """Writes the windows to a safetensors file, whole or not at all.
+
+    Raises:
+        InputError: there is something at ``path`` already, or no folder for it.
+    """
+    path = Path(path)
+    if path.is_dir() or (path.exists() and not overwrite):
+        found = "a folder" if path.is_dir() else "a file that is there already"
+        raise InputError(
+            str(path), expected="a new file", found=found, fix="choose another name or overwrite it"
+        )
+    if not path.parent.is_dir():
+        raise InputError(
+            str(path), expected="a folder to write to", found=f"no folder {path.parent}"
+        )
+    provenance = {
+        "format": _FORMAT,
+        "source": windows.source,
+        "seed": windows.seed,
+        "bos": windows.bos,
+        "length": windows.length,
+        "draws": [asdict(windows.draws[language]) for language in windows.tokens],
+    }
+    tensors = {language: tensor.contiguous() for language, tensor in windows.tokens.items()}
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        save_file(tensors, unfinished, metadata={_KEY: json.dumps(provenance)})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(
+    path: Path, languages: Sequence[str] | None = None, *, vocabulary: int | None = None
+) -> Windows:
+    """Reads windows that :func:`save` or another tool wrote.
+
+    Args:
+        languages: canonical tags to read, in that order; None for all there are.
+        vocabulary: if given, every token id must be below it.
+
+    Returns:
+        The windows. Those of another tool have no seed, length or sentence hashes.
+
+    Raises:
+        InputError: the file is no safetensors file of int64 tensors ``[windows, length]`` by
+            language tag, lacks a wanted language, holds ids outside the vocabulary, or its
+            tokens are not those its provenance was written for; all mistakes at once.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"windows {path}", expected="a safetensors file", found="no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            written = _provenance(path, (file.metadata() or {}).get(_KEY))
+            keys = _keys(path, file.keys(), list(written.draws))
+            wanted = list(keys) if languages is None else list(dict.fromkeys(languages))
+            _check_present(path, wanted, keys)
+            tokens, problems = {}, []
+            for tag in wanted:
+                thing = f"windows {path}, language {tag!r}"
+                header = file.get_slice(keys[tag])
+                found = _misshapen(header.get_dtype(), header.get_shape())
+                if found:
+                    problems.append(f"{thing}: expected int64 [windows, length], found {found}")
+                    continue
+                tokens[tag] = file.get_tensor(keys[tag])
+                problems.extend(
+                    _wrong_tokens(thing, tokens[tag], written.draws.get(tag), vocabulary)
+                )
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"windows {path}", expected="a safetensors file", found=str(error)
+        ) from error
+    if problems:
+        raise InputError.several(problems)
+    draws = {tag: written.draws.get(tag) or _foreign(tag, tokens[tag]) for tag in tokens}
+    return replace(written, tokens=tokens, draws=draws)
+
+
+def _keys(path: Path, names: Iterable[str], order: Sequence[str]) -> dict[str, str]:
+    """Canonical tag to the tensor's name, in the order written, the others sorted after."""
+    keys: dict[str, str] = {}
+    problems: list[str] = []
+    for name in names:
+        try:
+            tag = canonical(name)
+        except InputError as error:
+            problems.append(f"windows {path}, tensor {name!r}: {error}")
+            continue
+        if tag in keys:
+            problems.append(
+                f"windows {path}: expected one tensor per language, found {keys[tag]!r} and "
+                f"{name!r} for {tag}"
+            )
+        keys[tag] = name
+    if problems:
+        raise InputError.several(problems)
+    if not keys:
+        raise InputError(f"windows {path}", expected="a tensor per language", found="none")
+    first = [tag for tag in order if tag in keys]
+    return {tag: keys[tag] for tag in [*first, *sorted(set(keys) - set(first))]}
+
+
+def _check_present(path: Path, wanted: Sequence[str], keys: Mapping[str, str]) -> None:
+    if not wanted:
+        raise InputError("languages", expected="at least one", found="none")
+    missing = [tag for tag in wanted if tag not in keys]
+    if missing:
+        raise InputError.several(
+            f"language {tag!r}: expected one of those in {path}, {', '.join(keys)}; "
+            f"draw windows for it or drop it"
+            for tag in missing
+        )
+
+
+def _misshapen(dtype: str, shape: Sequence[int]) -> str | None:
+    """What is wrong with a tensor's header, if anything."""
+    if dtype != "I64":
+        return f"dtype {dtype}"
+    return f"shape {list(shape)}" if len(shape) != 2 or 0 in shape else None
+
+
+def _wrong_tokens(
+    thing: str, tokens: torch.Tensor, written: LanguageDraw | None, vocabulary: int | None
+) -> list[str]:
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or (vocabulary is not None and high >= vocabulary):
+        below = "0 or more" if vocabulary is None else f"from 0 to {vocabulary - 1}"
+        return [
+            f"{thing}: expected token ids {below}, found {low if low < 0 else high}; "
+            f"draw windows with this model's tokenizer"
+        ]
+    if written is not None and written.window_sha256 != window_sha256(tokens):
+        return [f"{thing}: expected the tokens its provenance names, found others; draw them again"]
+    return []
+
+
+def _foreign(language: str, tokens: torch.Tensor) -> LanguageDraw:
+    """What can be said of windows that came without provenance."""
+    sha256, none = window_sha256(tokens), pack_hashes([])
+    return LanguageDraw(language, tokens.shape[0], tokens.numel(), 0, 0, 0, 0, sha256, none, None)
+
+
+def _provenance(path: Path, text: str | None) -> Windows:
+    """What the metadata says, without the tokens; of another tool's file, that it says nothing."""
+    if text is None:
+        return Windows({}, {}, str(path), None, "as given", None)
+    try:
+        found = json.loads(text)
+        _check_types(found, {"source": str, "seed": int | None, "bos": str, "length": int | None})
+        if found.get("format") != _FORMAT:
+            raise TypeError(f"format {found.get('format')!r}")
+        draws = [_draw(entry) for entry in found["draws"]]
+    except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
+        raise InputError(
+            f"windows {path}",
+            expected=f"provenance of format {_FORMAT} under {_KEY!r} in the metadata",
+            found=str(error),
+            fix="the file is damaged or from another version; draw the windows again",
+        ) from error
+    by_tag = {draw.language: draw for draw in draws}
+    return Windows({}, by_tag, found["source"], found["seed"], found["bos"], found["length"])
+
+
+def _draw(entry: Any) -> LanguageDraw:
+    numbers = {field.name: int for field in fields(LanguageDraw) if field.type == "int"}
+    words = {"language": str, "window_sha256": str, "sentence_hashes": str}
+    _check_types(entry, {**numbers, **words, "source_sha256": str | None})
+    unpack_hashes(entry["sentence_hashes"])
+    return LanguageDraw(**entry)
+
+
+def _check_types(entry: Any, types: Mapping[str, Any]) -> None:
+    if not isinstance(entry, dict):
+        raise TypeError(f"{type(entry).__name__} instead of an object")
+    for name, kind in types.items():
+        if not isinstance(entry[name], kind) or isinstance(entry[name], bool):
+            raise TypeError(f"{name} of type {type(entry[name]).__name__}")

@@ -1,0 +1,67 @@
+"""Every test runs offline, with two threads, and may ask for tiny models by family."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports the libraries that read these once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.models import tiny_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connecting to anything but this machine fails, with the address it was for."""
+
+    def guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: socket.socket, address: Any) -> Any:
+            internet = self.family in (socket.AF_INET, socket.AF_INET6)
+            if internet and not _loopback(str(address[0])):
+                raise RuntimeError(f"a test tried to connect to {address[0]}:{address[1]}")
+            return connect(self, address)
+
+        return call
+
+    monkeypatch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``tiny("llama", tied=True)``: the folder of a tiny model, made once. Do not write in it."""
+    made: dict[tuple[object, ...], Path] = {}
+
+    def make(family: str, **options: Any) -> Path:
+        key = (family, *sorted(options.items()))
+        if key not in made:
+            made[key] = tiny_model(family, tmp_path_factory.mktemp(family), **options)
+        return made[key]
+
+    return make

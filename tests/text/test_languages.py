@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mwanda.errors import InputError
+from mwanda.text.languages import (
+    canonical,
+    display_name,
+    parse_languages,
+    parse_weights,
+    script_of,
+    uniform_weights,
+)
+
+STYLES = """
+de=de deu=de DE=de deu_Latn=de swh_Latn=sw swa=sw SWH-latn=sw arb_Arab=ar zho_Hans=zh cmn_Hans=zh
+cmn_Hani=zh zho=zh zh-CN=zh zh-Hans-CN=zh zho_Hant=zh-Hant zh-TW=zh-Hant zh_Hant_TW=zh-Hant
+zh-HK=zh-Hant-HK pes_Arab=fa prs_Arab=fa-AF iw=he in=id jw=jv ji=yi ben_Beng=bn npi_Deva=ne
+ory_Orya=or azj_Latn=az azb_Arab=azb-Arab uzn_Latn=uz khk_Cyrl=mn nob_Latn=nb no=nb nor=nb nb=nb
+nno_Latn=nn no-NO=nb-NO pt-BR=pt-BR pt_BR=pt-BR de-DE=de-DE bg-Latn=bg-Latn ru-Latn=ru-Latn
+zh-Latn=zh-Latn ja-Latn=ja-Latn kor_Hang=ko jpn_Jpan=ja yue_Hant=yue tgl_Latn=fil twi_Latn=tw
+aka_Latn=ak plt_Latn=mg kmr_Latn=ku zsm_Latn=ms ekk_Latn=et srp_Cyrl=sr sr-Latn=sr-Latn
+pa-PK=pa-Arab-PK knc_Arab=kr-Arab quy_Latn=quy sh=sr-Latn
+"""
+
+
+@pytest.mark.parametrize("pair", STYLES.split())
+def test_any_style_gives_the_canonical_tag(pair: str) -> None:
+    written, tag = pair.split("=")
+    assert canonical(written) == tag
+    assert canonical(tag) == tag
+    assert canonical(f" {written.swapcase()} ") == tag
+
+
+UNKNOWN = ["", " ", "xx", "und", "und-Latn", "mul", "mis", "zxx", "art", "qaa", "klingonese", "é"]
+MALFORMED = [
+    "de-",
+    "-de",
+    "de--DE",
+    "de_Latn_removed",
+    "en_Lat",
+    "test",
+    "train",
+    "de\x00",
+    "de,fr",
+]
+
+
+@pytest.mark.parametrize("code", UNKNOWN + MALFORMED)
+def test_what_is_no_language_is_refused_by_name(code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        canonical(code)
+    assert str(caught.value).startswith("language ")
+    assert "expected a language tag such as de, sw or zh-Hant" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "nearest"),
+    [("german", "de"), ("Deutsch", "de"), ("englsh", "en"), ("Swahilli", "sw"), ("jp", "ja")]
+    + [("cn", "zh"), ("gr", "el"), ("cz", "cs"), ("klingonese", "tlh"), ("de_Latn_x", "de")],
+)
+def test_a_name_or_a_country_suggests_its_language(code: str, nearest: str) -> None:
+    with pytest.raises(InputError, match=rf"did you mean '{nearest}' \("):
+        canonical(code)
+
+
+@pytest.mark.parametrize("code", ["xx", "unknown language", "multiple languages", "qqqqqq"])
+def test_no_suggestion_where_there_is_none(code: str) -> None:
+    with pytest.raises(InputError, match="write the BCP-47 tag"):
+        canonical(code)
+
+
+@given(
+    st.text(max_size=14) | st.from_regex(r"[a-zA-Z]{2,3}([-_][a-zA-Z]{2,4}){0,2}", fullmatch=True)
+)
+def test_a_code_is_canonical_for_good_or_an_input_error(code: str) -> None:
+    try:
+        tag = canonical(code)
+    except InputError as error:
+        assert repr(code) in str(error) or "\n" in code or "  " in repr(code)
+        return
+    assert canonical(tag) == tag
+    assert canonical(tag.upper().replace("-", "_")) == tag
+    assert len(script_of(tag)) == 4
+    assert display_name(tag)
+
+
+def test_scripts_and_names() -> None:
+    assert [script_of(tag) for tag in ("sw", "hi", "zh", "zh-Hant", "bg-Latn", "ar")] == [
+        "Latn",
+        "Deva",
+        "Hans",
+        "Hant",
+        "Latn",
+        "Arab",
+    ]
+    assert display_name("swh_Latn") == "Swahili"
+    assert display_name("zh-Hant") == "Chinese (Traditional)"
+
+
+def test_languages_keep_their_order() -> None:
+    assert parse_languages("sw, de,zho_Hant , fr") == ["sw", "de", "zh-Hant", "fr"]
+
+
+def test_every_bad_tag_is_reported_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_languages("german,de,xx,deu,")
+    assert len(caught.value.problems) == 4
+    assert "found 'de' and 'deu', both de; keep one" in str(caught.value)
+    with pytest.raises(InputError, match="found nothing"):
+        parse_languages(" ")
+
+
+@given(
+    st.lists(
+        st.sampled_from(["de", "fr", "sw", "zh", "hi", "yo", "pt-BR"]), unique=True, min_size=1
+    )
+)
+def test_joined_tags_parse_back(tags: list[str]) -> None:
+    assert parse_languages(",".join(tags)) == tags
+    assert uniform_weights(tags) == pytest.approx(parse_weights("", tags))
+
+
+def test_a_language_that_is_not_named_weighs_one() -> None:
+    assert parse_weights("de=2, swh_Latn=1", ["de", "sw", "fr"]) == {
+        "de": 0.5,
+        "sw": 0.25,
+        "fr": 0.25,
+    }
+    assert parse_weights("de=0", ["de", "sw"]) == {"de": 0.0, "sw": 1.0}
+
+
+@given(st.dictionaries(st.sampled_from(["de", "fr", "sw"]), st.floats(0, 1.7e308), max_size=2))
+def test_weights_sum_to_one(weights: dict[str, float]) -> None:
+    text = ",".join(f"{tag}={value!r}" for tag, value in weights.items())
+    result = parse_weights(text, ["de", "fr", "sw"])
+    assert list(result) == ["de", "fr", "sw"]
+    assert math.fsum(result.values()) == pytest.approx(1.0)
+    assert all(0 <= value <= 1 for value in result.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("de=two", "weight 'de=two': expected a number of 0 or more, found 'two'"),
+        ("de=-1", "found '-1'; give e.g. de=2"),
+        ("de=nan", "found 'nan'"),
+        ("de=inf", "found 'inf'"),
+        ("de=", "found ''"),
+        ("de", "weight 'de': expected LANGUAGE=NUMBER"),
+        ("fr=1", "expected one of the languages de, sw, found fr"),
+        ("xx=1", "language 'xx': expected a language tag"),
+        ("de=1,deu=2", "found a second for de"),
+        ("de=0,sw=0", "weights: expected one above 0, found all 0"),
+    ],
+)
+def test_a_bad_weight_is_named(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_weights(text, ["de", "sw"])
+    assert message in str(caught.value)
+
+
+def test_every_bad_weight_is_reported_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_weights("de=x,fr=1,xx=1,sw", ["de", "sw"])
+    assert len(caught.value.problems) == 4
+    with pytest.raises(InputError, match="at least one, found none"):
+        uniform_weights([])
