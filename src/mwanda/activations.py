@@ -11,6 +11,7 @@ from typing import Self
 import torch
 
 from mwanda.errors import DataError
+from mwanda.model.layout import byte_view
 
 __all__ = ["ActivationStore"]
 
@@ -96,7 +97,7 @@ class ActivationStore:
             return held.to(self._device)
         shape, dtype = self._shapes[index]
         buffer = torch.empty(math.prod(shape), dtype=dtype)
-        view = memoryview(buffer.view(torch.uint8).numpy())
+        view = byte_view(buffer)
         done = 0
         while done < len(view):
             got = os.preadv(self._descriptor(), [view[done:]], self._offsets[index] + done)
@@ -119,8 +120,7 @@ class ActivationStore:
         return self._file
 
     def _write(self, offset: int, tensor: torch.Tensor) -> None:
-        flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-        view = memoryview(flat.numpy())
+        view = byte_view(tensor.detach().to("cpu").contiguous())
         done = 0
         try:
             while done < len(view):

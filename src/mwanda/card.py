@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from mwanda.manifest import Manifest
+from mwanda.model.source import is_hub_id
 from mwanda.text.languages import display_name
 
 __all__ = ["CARD", "update_card", "write_card"]
@@ -24,7 +25,7 @@ def write_card(folder: Path, manifest: Manifest, source_readme: str | None = Non
     Args:
         source_readme: the base model's own card; its licence fields are carried over.
     """
-    header: dict[str, Any] = {"library_name": "transformers", "base_model": manifest.base}
+    header: dict[str, Any] = {"library_name": "transformers", "base_model": _base(manifest)}
     header |= {k: v for k, v in _front_matter(source_readme).items() if k in CARRIED}
     header["tags"] = ["pruned", "sparse", "multilingual", "mwanda"]
     languages = list(manifest.seen)
@@ -49,9 +50,9 @@ def _body(manifest: Manifest) -> str:
     recipe, totals = manifest.recipe, manifest.totals
     allocation = (recipe.get("allocation") or {}).get("name", "uniform")
     lines = [
-        f"# {_plain(Path(manifest.base).name)}, pruned",
+        f"# {_plain(_base(manifest))}, pruned",
         "",
-        f"One-shot pruning of `{_plain(manifest.base)}`: {totals.sparsity:.1%} of the weights of "
+        f"One-shot pruning of `{_plain(_base(manifest))}`: {totals.sparsity:.1%} of the weights of "
         f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
         "",
         f"- criterion: {recipe['criterion']['name']}, allocation: {allocation}, "
@@ -76,6 +77,12 @@ def _body(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _base(manifest: Manifest) -> str:
+    """The base model without the machine's folders: a hub id as it is, else the last part."""
+    name = manifest.base
+    return name if is_hub_id(name) else Path(name).name
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,7 @@
 
 A message names the thing, what was expected, what was found and what to do, on one line::
 
-    --sparsity: expected a number from 0 to 1, found 1.2; give the share of weights to remove, e.g. 0.5
+    --sparsity: expected a number from 0 to 1, found 1.2; give a share such as 0.5
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from mwanda.statistics.sums import InputStatistics, Need, summarise
 __all__ = ["Outcome", "Sink", "check_pattern", "prune_blocks"]
 
 Sink = Callable[[Linear, torch.Tensor, torch.Tensor], None]
-"""Called with a linear, its pruned weight ``[out, in]`` in the source's dtype, and its keep mask."""
+"""Given a linear, its pruned weight ``[out, in]`` in the source's dtype, and its keep mask."""
 
 
 @dataclass

@@ -54,13 +54,13 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path: Path) -> None:
     assert source.languages() == ["de", "fr"]
     with pytest.raises(InputError, match="expected one configuration, found de, deu_Latn"):
         next(source.documents("de"))
-    with pytest.raises(InputError, match="language 'sw'.*expected one of de, fr"):
+    with pytest.raises(InputError, match=r"language 'sw'.*expected one of de, fr"):
         next(source.documents("sw"))
     with pytest.raises(InputError, match="language 'sw'"):
         source.fingerprint("sw")
     with pytest.raises(InputError, match="row 1: expected a field 'txt', found the fields"):
         next(open_source(f"hub:{folder}?column=txt").documents("fr"))
-    with pytest.raises(InputError, match="expected a data set that can be read, found .*tst"):
+    with pytest.raises(InputError, match=r"expected a data set that can be read, found .*tst"):
         next(open_source(f"hub:{folder}?split=tst").documents("fr"))
     (folder / "fr" / "train.jsonl").write_text('{"text": bad\n')
     with pytest.raises(InputError, match="fr: expected a data set that can be read"):
@@ -69,7 +69,7 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path: Path) -> None:
 
 def test_configurations_that_are_no_languages_are_listed(tmp_path: Path) -> None:
     folder = data_set(tmp_path, ["plain", "clean"])
-    with pytest.raises(InputError, match="named after languages, .*found plain, clean"):
+    with pytest.raises(InputError, match=r"named after languages, .*found plain, clean"):
         open_source(f"hub:{folder}")
 
 

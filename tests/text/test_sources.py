@@ -99,7 +99,7 @@ def test_a_bad_parquet_column_is_named(
 def test_what_is_no_folder_of_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a folder, found nothing there; give a folder"):
         open_source(tmp_path / "none")
-    with pytest.raises(InputError, match="expected one <tag>.txt, .* found none"):
+    with pytest.raises(InputError, match=r"expected one <tag>\.txt, .* found none"):
         open_source(tmp_path)
     (tmp_path / "train.txt").write_text("a")
     with pytest.raises(InputError, match="found a file"):

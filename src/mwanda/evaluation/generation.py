@@ -11,7 +11,7 @@ import torch
 __all__ = ["Continuation", "continue_texts", "repeats"]
 
 PROMPT_TOKENS = 10
-"""Tokens of a text used as prompt: the same for all languages, so that one batch needs no padding."""
+"""Tokens of a text used as prompt: equally many a language, so that one batch needs no padding."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from torch import nn
 from mwanda.errors import InputError
 
 __all__ = ["BlockCall", "CallBook", "apply_head", "finish", "first_tensor"]
+
+
+_PLAIN = (torch.Tensor, torch.dtype, bool, int, float, str)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ class CallBook:
 
         def note(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
             by_name = not args
-            hidden = kwargs.pop("hidden_states", None) if by_name else args[0]
+            hidden: object = kwargs.pop("hidden_states", None) if by_name else args[0]
             if len(calls) != index or not isinstance(hidden, torch.Tensor):
                 self._refuse(index, "blocks run once each, in order, on hidden states", "another")
             if inputs and hidden is not inputs[0]:
@@ -141,7 +144,7 @@ class CallBook:
                 if left.shape != right.shape or not torch.equal(left, right):
                     self._refuse(index, "arguments that depend on the shape only", "text in them")
 
-    def _refuse(self, index: int, expected: str, found: str) -> None:
+    def _refuse(self, index: int, expected: str, found: str) -> NoReturn:
         raise InputError(
             f"{self._name}, block {index}",
             expected=expected,
@@ -216,7 +219,7 @@ def passing_through(
         return forward
 
     for index, block in enumerate(blocks):
-        block.forward = stand_in(index)  # type: ignore[method-assign]
+        block.forward = stand_in(index)
     try:
         yield
     finally:
@@ -226,7 +229,7 @@ def passing_through(
 
 @contextmanager
 def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     try:
         yield
     finally:

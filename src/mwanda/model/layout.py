@@ -7,13 +7,13 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import torch
 
 from mwanda.errors import InputError
 
-__all__ = ["DTYPE_NAMES", "MAX_HEADER", "TensorInfo", "read_header"]
+__all__ = ["DTYPE_NAMES", "MAX_HEADER", "TensorInfo", "byte_view", "fsync_folder", "read_header"]
 
 MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
@@ -120,7 +120,7 @@ def _tensor(path: Path, name: str, entry: Any, start: int, size: int) -> TensorI
     return TensorInfo(name, dtype, tuple(shape), path, start + offsets[0], nbytes)
 
 
-def _whole_numbers(value: Any) -> bool:
+def _whole_numbers(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(
         isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value
     )
@@ -133,6 +133,11 @@ def _bad(path: Path, what: str, expected: str, found: str) -> InputError:
         found=found,
         fix="the file is damaged; download it again",
     )
+
+
+def byte_view(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a contiguous CPU tensor of any dtype, shared and not copied."""
+    return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
 
 
 def fsync_folder(folder: Path) -> None:

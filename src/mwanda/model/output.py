@@ -1,4 +1,4 @@
-"""The output folder: made under a temporary name, synced, renamed at the end, or not there at all."""
+"""The output folder: made under a temporary name, synced, renamed at the end, or not there."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class OutputFolder:
         self._overwrite = overwrite
         self._temporary: Path | None = None
 
-    def check(self, source: Path | None = None) -> None:
+    def check(self, source: Path | None = None, *, write: bool = True) -> None:
         """Refuse an unusable target before any work.
 
         Args:
             source: the model that is read; it must not be written over.
+            write: also try whether the parent can be written, by making a folder in it.
 
         Raises:
             InputError: exists, is not ours to replace, holds the source, or cannot be written.
@@ -63,6 +64,8 @@ class OutputFolder:
                 found="a file" if parent.exists() else "no such folder",
                 fix="make the folder first",
             )
+        if not write:
+            return
         try:
             # Tried, not asked: permission bits say nothing to root or on a read-only disk.
             with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=parent):

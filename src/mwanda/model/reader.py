@@ -15,7 +15,7 @@ from typing import Any, Self
 import torch
 
 from mwanda.errors import DataError, InputError
-from mwanda.model.layout import TensorInfo, read_header
+from mwanda.model.layout import TensorInfo, byte_view, read_header
 
 __all__ = ["Checkpoint"]
 
@@ -65,8 +65,8 @@ class Checkpoint:
         metadata: dict[str, str] = {}
         wanted = _read_index(folder, index) if index.is_file() else None
         for shard in [_single(folder)] if wanted is None else sorted(set(wanted.values())):
-            infos, found = read_header(shard)
-            metadata = metadata or found
+            infos, its_metadata = read_header(shard)
+            metadata = metadata or its_metadata
             for info in infos:
                 if wanted is None or wanted.get(info.name) == shard:
                     tensors[info.name] = info
@@ -99,9 +99,9 @@ class Checkpoint:
             DataError: the shard is shorter than it was, or changed since it was opened.
         """
         info = self.tensors[name]
-        flat = torch.empty(info.nbytes, dtype=torch.uint8)
-        self.read_bytes(name, 0, memoryview(flat.numpy()))
-        return flat.view(info.dtype).reshape(info.shape)
+        tensor = torch.empty(info.shape, dtype=info.dtype)
+        self.read_bytes(name, 0, byte_view(tensor))
+        return tensor
 
     def read_bytes(self, name: str, start: int, into: memoryview) -> None:
         """Fill ``into`` with a tensor's stored bytes from ``start`` on; safe from many threads.

@@ -87,7 +87,7 @@ def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelS
 def is_hub_id(name: str) -> bool:
     """``organisation/model`` whose first part is no folder here; a path is never a hub id."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     organisation, slash, model = name.partition("/")
     if not slash or not model or organisation in ("", ".", "..", "~") or "/" in model:
@@ -99,8 +99,10 @@ def is_hub_id(name: str) -> bool:
     return not Path(organisation).exists()
 
 
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The folder's tokenizer.
+def load_tokenizer(
+    folder: Path, *, trust_remote_code: bool = False, gguf_file: str | None = None
+) -> Any:
+    """The folder's tokenizer, or that of a GGUF file in it.
 
     Raises:
         InputError: missing or unreadable.
@@ -109,7 +111,10 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=trust_remote_code, local_files_only=True
+            folder,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            **({} if gguf_file is None else {"gguf_file": gguf_file}),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise InputError(

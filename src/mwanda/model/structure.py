@@ -1,7 +1,7 @@
 """Where a model's blocks and linears are, read off its modules and its config: no list of families.
 
 A *block* is one repeated decoder layer; a *linear* is a matrix inside a block that is applied to
-activations: ``nn.Linear`` (weight ``[out, in]``) or transformers' ``Conv1D`` (weight ``[in, out]``).
+activations: ``nn.Linear`` (weight ``[out, in]``) or transformers' ``Conv1D`` (``[in, out]``).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Self
 import torch
 
 from mwanda.errors import DataError, MwandaError
-from mwanda.model.layout import DTYPE_NAMES
+from mwanda.model.layout import DTYPE_NAMES, byte_view
 from mwanda.model.reader import INDEX, SINGLE, Checkpoint
 
 __all__ = ["Shard", "ShardWriter", "plan_shards"]
@@ -117,8 +117,7 @@ class ShardWriter:
                 expected=f"{place.dtype} {list(place.shape)}",
                 found=f"{tensor.dtype} {list(tensor.shape)}",
             )
-        flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
-        self._put(place, 0, memoryview(flat.numpy()))
+        self._put(place, 0, byte_view(tensor.detach().to("cpu").contiguous()))
 
     def write_from(self, name: str, checkpoint: Checkpoint) -> None:
         """Copy one tensor bit for bit from a checkpoint, in pieces.

@@ -104,10 +104,6 @@ def summarise(sums: Mapping[str, FeatureSums], weights: Mapping[str, float]) -> 
     languages = sorted(sums)
     given = torch.tensor([weights[tag] for tag in languages], dtype=torch.float64)
     squares = torch.stack([sums[tag].square / sums[tag].tokens for tag in languages])
-    actives = [sums[tag].active for tag in languages]
-    activity = None
-    if all(active is not None for active in actives):
-        activity = torch.stack(
-            [active / sums[tag].tokens for tag, active in zip(languages, actives, strict=True)]  # type: ignore[operator]
-        ).cpu()
+    shares = [s.active / s.tokens for s in map(sums.__getitem__, languages) if s.active is not None]
+    activity = torch.stack(shares).cpu() if len(shares) == len(languages) else None
     return InputStatistics((given / given.sum()), squares.cpu(), activity)

@@ -1,0 +1,86 @@
+"""The command line: parse, call, print. Exit codes: 0 fine, 1 failure, 2 bad input, 3 gate."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from types import FrameType
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    sys.exit(_run(given, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    import typer
+
+    from mwanda.errors import MwandaError
+
+    _quiet(debug)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        from mwanda.cli.commands import app
+
+        command = typer.main.get_command(app)
+        code = command.main(args=arguments, prog_name="mwanda", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except MwandaError as error:
+        if debug:
+            raise
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return error.exit_code
+    except typer.TyperException as error:
+        # Usage errors, one line like every other.
+        say = getattr(error, "format_message", error.__str__)
+        text = " ".join(str(say()).split())
+        print(f"error: {text}; see mwanda {_subcommand(arguments)}--help", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written under the final name", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split())[:300]
+        print(
+            f"error: {type(error).__name__}: {text}; run again with --debug for the details",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _subcommand(arguments: list[str]) -> str:
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    known = ("prune", "eval", "windows", "plan", "ls", "verify")
+    return f"{first} " if first in known else ""
+
+
+def _quiet(debug: bool) -> None:
+    """Our log goes to stderr; libraries speak only when something is wrong."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("mwanda").setLevel(logging.DEBUG if debug else logging.INFO)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not debug:
+        warnings.filterwarnings("ignore", module=r"(torch|transformers|datasets|huggingface_hub)")
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    # As an exception, so that the unfinished output is removed on the way out.
+    raise SystemExit(143)

@@ -1,0 +1,307 @@
+"""Every command: take options apart, call a job, print what it gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mwanda.cli import options as opt
+
+app = typer.Typer(
+    name="mwanda",
+    help="Prune a multilingual language model in one shot without losing its languages.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output of mwanda's.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("mwanda"))
+
+
+@app.command()
+def prune(
+    model: opt.Model,
+    out: Out,
+    calibration: opt.Calibration = None,
+    languages: opt.Languages = None,
+    sparsity: opt.Sparsity = None,
+    criterion: opt.Criterion = None,
+    criterion_option: opt.CriterionOption = None,
+    allocation: opt.Allocation = None,
+    allocation_option: opt.AllocationOption = None,
+    pattern: opt.Pattern = None,
+    mode: opt.Mode = None,
+    windows: opt.Windows = None,
+    window_length: opt.WindowLength = None,
+    language_weights: opt.LanguageWeights = None,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    skip_blocks: opt.SkipBlocks = None,
+    seed: opt.Seed = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    compute_dtype: opt.ComputeDtype = "auto",
+    recipe: opt.RecipeFile = None,
+    activation_memory: opt.ActivationMemory = "512MiB",
+    batch_tokens: opt.BatchTokens = 2048,
+    max_shard_size: Annotated[
+        str, typer.Option("--max-shard-size", help="Bytes of one written shard.")
+    ] = "5GB",
+    allow_short: opt.AllowShort = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    overwrite: Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Prune MODEL into a folder that plain transformers loads."""
+    from mwanda.cli import output
+    from mwanda.progress import progress_bar
+
+    built = _recipe(locals())
+    with progress_bar() as progress:
+        from mwanda.jobs.prune import prune as run
+
+        result = run(
+            model,
+            out=out,
+            calibration=calibration,
+            recipe=built,
+            options=_run_options(locals(), progress=progress),
+        )
+    _print(output.prune_json(result), output.prune_text(result), as_json)
+
+
+@app.command("eval")
+def evaluate(
+    model: opt.Model,
+    text: Annotated[str, typer.Option("--text", help="Text source to score, as --calibration.")],
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Model to compare with, usually the dense one.")
+    ] = None,
+    languages: opt.Languages = None,
+    sentences: Annotated[
+        int | None, typer.Option("--sentences", min=1, help="Seeded subset of so many a language.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the subset.")] = 0,
+    ids: Annotated[
+        str | None, typer.Option("--ids", help="Only records with id in LOWEST:HIGHEST.")
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option("--max-length", min=2, help="Tokens of one forward; longer: strides.")
+    ] = 2048,
+    fail_if_worse_than: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-if-worse-than",
+            help="Exit 3 if a language's NLL per sentence rises by more, e.g. 5%.",
+        ),
+    ] = None,
+    generate: Annotated[
+        bool, typer.Option(help="Show one continuation a language; needs the model in memory.")
+    ] = True,
+    update_card: Annotated[
+        bool, typer.Option("--update-card", help="Put the table into MODEL's README.md.")
+    ] = False,
+    device: opt.Device = "auto",
+    compute_dtype: opt.ComputeDtype = "auto",
+    activation_memory: opt.ActivationMemory = "512MiB",
+    batch_tokens: opt.BatchTokens = 2048,
+    allow_overlap: opt.AllowOverlap = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Score every language under MODEL, and against a baseline when one is given."""
+    from mwanda.cli import output
+    from mwanda.errors import InputError
+    from mwanda.evaluation.results import Comparison, check_gate, parse_share
+    from mwanda.evaluation.texts import parse_ids
+    from mwanda.progress import progress_bar
+
+    limit = None
+    if fail_if_worse_than is not None:
+        limit = parse_share(fail_if_worse_than, "--fail-if-worse-than")
+        if baseline is None:
+            raise InputError("--fail-if-worse-than", expected="a --baseline", found="none")
+    if update_card and not Path(model).is_dir():
+        raise InputError("--update-card", expected="MODEL to be a local folder", found=model)
+    places = None if ids is None else parse_ids(ids)
+    wanted = None if languages is None else [tag.strip() for tag in languages.split(",")]
+    with progress_bar() as progress:
+        from mwanda.jobs.evaluate import evaluate as run
+        from mwanda.jobs.evaluate import read_texts
+
+        run_options = _run_options(locals(), progress=progress)
+        texts = read_texts(text, wanted, sentences=sentences, seed=seed, ids=places)
+        result = run(
+            model, texts, continuations=generate, max_length=max_length, options=run_options
+        )
+        dense = None
+        if baseline is not None:
+            dense = run(baseline, texts, max_length=max_length, options=run_options)
+    if dense is None:
+        _print(result.as_dict(), output.evaluation_text(result), as_json)
+        table = output.evaluation_markdown(result)
+    else:
+        compared = Comparison.of(dense, result)
+        _print(compared.as_dict(), output.comparison_text(compared), as_json)
+        table = output.comparison_markdown(compared)
+    if update_card:
+        from mwanda.card import update_card as put
+
+        put(Path(model), table)
+    if dense is not None and limit is not None:
+        check_gate(compared, limit)
+
+
+@app.command()
+def windows(
+    model: opt.Model,
+    out: Annotated[Path, typer.Option("--out", help="File to write, windows.safetensors.")],
+    calibration: opt.Calibration = None,
+    languages: opt.Languages = None,
+    windows: opt.Windows = None,
+    window_length: opt.WindowLength = None,
+    seed: opt.Seed = None,
+    allow_short: opt.AllowShort = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    overwrite: Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Draw calibration windows and keep their token ids, one int64 tensor a language."""
+    from mwanda.cli import output
+    from mwanda.jobs.windows import draw_windows
+
+    drawn = draw_windows(
+        model,
+        out,
+        calibration,
+        languages=None if languages is None else [tag.strip() for tag in languages.split(",")],
+        windows=128 if windows is None else windows,
+        length=2048 if window_length is None else window_length,
+        seed=0 if seed is None else seed,
+        allow_short=allow_short,
+        trust_remote_code=trust_remote_code,
+        overwrite=overwrite,
+    )
+    _print(output.windows_json(drawn), output.windows_text(drawn), as_json)
+
+
+@app.command()
+def plan(
+    model: opt.Model,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Checked as prune would, never written.")
+    ] = None,
+    calibration: opt.Calibration = None,
+    languages: opt.Languages = None,
+    sparsity: opt.Sparsity = None,
+    criterion: opt.Criterion = None,
+    criterion_option: opt.CriterionOption = None,
+    allocation: opt.Allocation = None,
+    allocation_option: opt.AllocationOption = None,
+    pattern: opt.Pattern = None,
+    mode: opt.Mode = None,
+    windows: opt.Windows = None,
+    window_length: opt.WindowLength = None,
+    language_weights: opt.LanguageWeights = None,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    skip_blocks: opt.SkipBlocks = None,
+    seed: opt.Seed = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    compute_dtype: opt.ComputeDtype = "auto",
+    recipe: opt.RecipeFile = None,
+    activation_memory: opt.ActivationMemory = "512MiB",
+    batch_tokens: opt.BatchTokens = 2048,
+    max_shard_size: Annotated[
+        str, typer.Option("--max-shard-size", help="Bytes of one written shard.")
+    ] = "5GB",
+    allow_short: opt.AllowShort = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    overwrite: Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Say what a prune would do and need; touches nothing."""
+    from mwanda.cli import output
+    from mwanda.jobs.plan import plan as run
+
+    built = _recipe(locals())
+    run_options = _run_options(locals())
+    if out is not None:
+        from mwanda.model.output import OutputFolder
+
+        source = Path(model) if Path(model).exists() else None
+        OutputFolder(out, overwrite=overwrite).check(source, write=False)
+    made = run(model, recipe=built, calibration=calibration, options=run_options)
+    _print(made.as_dict(), output.plan_text(made), as_json)
+
+
+@app.command()
+def ls(
+    what: Annotated[str, typer.Argument(help="criteria, allocations, patterns or models.")],
+    as_json: opt.AsJson = False,
+) -> None:
+    """List what there is, with formulas and sources."""
+    from mwanda.cli import output
+
+    rows = output.listing(what)
+    _print(rows, output.listing_text(rows), as_json)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A folder that mwanda wrote.")],
+    as_json: opt.AsJson = False,
+) -> None:
+    """Check a pruned folder: files whole, zeros as the manifest says, sparsity per linear."""
+    from mwanda.cli import output
+    from mwanda.jobs.verify import verify as run
+
+    found = run(folder)
+    _print(output.verify_json(found), output.verify_text(found), as_json)
+    found.raise_for_problems(folder)
+
+
+def _recipe(given: dict[str, Any]) -> Any:
+    from mwanda.recipe import Recipe
+
+    names = (
+        "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
+        "allocation_option", "pattern", "mode", "windows", "window_length", "include", "exclude",
+        "skip_blocks", "seed", "dtype",
+    )  # fmt: skip
+    fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})
+    source = "options" if given["recipe"] is None else str(given["recipe"])
+    return Recipe.build(fields, source)
+
+
+def _run_options(given: dict[str, Any], **more: Any) -> Any:
+    from mwanda.model.output import parse_size
+    from mwanda.options import RunOptions
+
+    names = ("device", "compute_dtype", "batch_tokens", "overwrite", "allow_short",
+             "allow_overlap", "trust_remote_code")  # fmt: skip
+    values = {name: given[name] for name in names if name in given}
+    values["activation_memory"] = parse_size(given["activation_memory"], "--activation-memory")
+    if "max_shard_size" in given:
+        values["max_shard_size"] = parse_size(given["max_shard_size"], "--max-shard-size")
+    return RunOptions(**values, **more)
+
+
+def _print(data: Any, text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)

@@ -1,0 +1,175 @@
+"""The options of the commands, each written once, and how they become a recipe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mwanda.errors import InputError
+
+__all__ = ["parse_method_options", "recipe_fields"]
+
+Model = Annotated[str, typer.Argument(help="Model folder, GGUF file or hub id.")]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        "--calibration",
+        help="Folder of <tag>.txt, .jsonl or .parquet; bundled:udhr/first; "
+        "hub:<data set>; or a windows file (.safetensors).",
+    ),
+]
+Languages = Annotated[
+    str | None, typer.Option("--languages", help="Tags with commas: de,fr,sw. Default: all.")
+]
+LanguageWeights = Annotated[
+    str | None, typer.Option("--language-weights", help="Like de=2,sw=1; 1 where not named.")
+]
+Sparsity = Annotated[
+    float | None, typer.Option("--sparsity", help="Share of weights to remove. Default: 0.5.")
+]
+Criterion = Annotated[
+    str | None, typer.Option("--criterion", help="See mwanda ls criteria. Default: m-wanda.")
+]
+CriterionOption = Annotated[
+    list[str] | None,
+    typer.Option("--criterion-option", help="NAME=VALUE of the criterion; may be repeated."),
+]
+Allocation = Annotated[
+    str | None, typer.Option("--allocation", help="See mwanda ls allocations. Default: cwl.")
+]
+AllocationOption = Annotated[
+    list[str] | None,
+    typer.Option("--allocation-option", help="NAME=VALUE of the allocation; may be repeated."),
+]
+Pattern = Annotated[
+    str | None, typer.Option("--pattern", help="unstructured or N:M, N kept. Default: unstructured")
+]
+Mode = Annotated[
+    str | None, typer.Option("--mode", help="sequential or dense statistics. Default: sequential.")
+]
+Windows = Annotated[
+    int | None, typer.Option("--windows", help="Windows per language. Default: 128.")
+]
+WindowLength = Annotated[
+    int | None, typer.Option("--window-length", help="Tokens per window. Default: 2048.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of the draw of text. Default: 0.")]
+Include = Annotated[
+    list[str] | None, typer.Option("--include", help="Regular expression over linear names.")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", help="Regular expression over linear names.")
+]
+SkipBlocks = Annotated[
+    str | None, typer.Option("--skip-blocks", help="Block numbers to leave alone: 0,1,17.")
+]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="What is written. Default: auto, the source's.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="YAML recipe; options given here win over it.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+ComputeDtype = Annotated[
+    str, typer.Option("--compute-dtype", help="What the forward runs in; auto picks a fast one.")
+]
+ActivationMemory = Annotated[
+    str,
+    typer.Option("--activation-memory", help="Hidden states kept in memory; the rest on disk."),
+]
+BatchTokens = Annotated[
+    int, typer.Option("--batch-tokens", min=1, help="Tokens in one forward of one block.")
+]
+AllowShort = Annotated[
+    bool, typer.Option("--allow-short", help="Go on with less calibration text than asked for.")
+]
+AllowOverlap = Annotated[
+    bool, typer.Option("--allow-overlap", help="Evaluate on text drawn for calibration.")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that the model brings along.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def recipe_fields(
+    recipe: Path | None,
+    *,
+    languages: str | None,
+    language_weights: str | None,
+    criterion: str | None,
+    criterion_option: Sequence[str] | None,
+    allocation: str | None,
+    allocation_option: Sequence[str] | None,
+    skip_blocks: str | None,
+    **plain: Any,
+) -> dict[str, Any]:
+    """The fields of a recipe file, overridden by the options that were given.
+
+    Raises:
+        InputError: an unreadable recipe file, or an option that cannot be taken apart.
+    """
+    from mwanda.recipe import load_recipe
+
+    fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
+    fields |= {name: value for name, value in plain.items() if value is not None}
+    if languages is not None:
+        fields["languages"] = [tag.strip() for tag in languages.split(",")]
+    if language_weights is not None:
+        fields["language_weights"] = _weights(language_weights)
+    if skip_blocks is not None:
+        fields["skip_blocks"] = _numbers(skip_blocks)
+    for name, value, given in (
+        ("criterion", criterion, criterion_option),
+        ("allocation", allocation, allocation_option),
+    ):
+        if value is not None:
+            fields[name] = {"name": value}
+        if given:
+            default = {"name": "m-wanda" if name == "criterion" else "cwl"}
+            base = fields.get(name, default)
+            method = {"name": base} if isinstance(base, str) else dict(base)
+            fields[name] = method | parse_method_options(given, f"--{name}-option")
+    return fields
+
+
+def parse_method_options(given: Sequence[str], option: str) -> dict[str, Any]:
+    """``["width=0.04"]`` -> ``{"width": 0.04}``; what is no number stays text."""
+    found: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise InputError(option, expected="NAME=VALUE", found=item)
+        found[name.strip().replace("-", "_")] = _number(value.strip())
+    return found
+
+
+def _number(text: str) -> Any:
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
+
+
+def _weights(text: str) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for item in text.split(","):
+        tag, equals, value = (part.strip() for part in item.partition("="))
+        if not equals or not tag or tag in found:
+            raise InputError(
+                "--language-weights", expected="each language once, like de=2,sw=1", found=text
+            )
+        found[tag] = _number(value)
+    return found
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError("--skip-blocks", expected="numbers like 0,1,17", found=text) from error

@@ -1,0 +1,249 @@
+"""Results as text for a person and as JSON for a machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from mwanda.errors import InputError, nearest
+from mwanda.evaluation.results import Comparison, Evaluation
+from mwanda.jobs.plan import Plan
+from mwanda.jobs.prune import PruneResult
+from mwanda.jobs.verify import Verification
+from mwanda.registry import ALLOCATIONS, CRITERIA, PATTERNS, defaults_of
+from mwanda.report.tables import comparison_rows, comparison_table, evaluation_table, markdown
+from mwanda.report.tables import plain as table
+from mwanda.text.languages import display_name
+from mwanda.text.windows import Windows
+
+__all__ = [
+    "comparison_markdown",
+    "comparison_text",
+    "evaluation_markdown",
+    "evaluation_text",
+    "listing",
+    "listing_text",
+    "plan_text",
+    "prune_json",
+    "prune_text",
+    "verify_json",
+    "verify_text",
+    "windows_json",
+    "windows_text",
+]
+
+
+def prune_json(result: PruneResult) -> dict[str, Any]:
+    made = result.manifest
+    return {
+        "folder": str(result.folder),
+        "recipe": made.recipe,
+        "totals": made.totals.model_dump(),
+        "compute_dtype": made.compute_dtype,
+        "signals": made.signals,
+        "seconds": made.seconds,
+        "spilled_bytes": result.spilled,
+        "peak_resident_bytes": _peak(),
+    }
+
+
+def prune_text(result: PruneResult) -> str:
+    made, totals = result.manifest, result.manifest.totals
+    recipe = made.recipe
+    lines = [
+        f"{result.folder}: {totals.sparsity:.4%} of {totals.weights:,} weights in "
+        f"{totals.linears} linears removed ({totals.model_sparsity:.2%} of the whole model; "
+        f"{totals.source_zeros:,} were zero already)",
+        f"criterion {recipe['criterion']['name']}, allocation {recipe['allocation']['name']}, "
+        f"pattern {recipe['pattern']}, statistics {made.statistics}, forward in "
+        f"{made.compute_dtype}, written in {made.dtype}",
+    ]
+    if made.calibration is not None:
+        rows = [
+            [
+                f"{tag} {display_name(tag)}",
+                str(d.windows),
+                f"{d.tokens:,}",
+                str(d.documents),
+                str(d.duplicates_dropped),
+                str(d.english_lines_dropped),
+                f"{made.calibration.weights[tag]:.3f}",
+            ]
+            for tag, d in made.calibration.languages.items()
+        ]
+        header = [
+            "calibration",
+            "windows",
+            "tokens",
+            "documents",
+            "duplicates",
+            "English",
+            "weight",
+        ]
+        lines += ["", table(header, rows)]
+    took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in made.seconds.items())
+    lines += ["", f"{took}; peak resident memory {_peak() / 1e9:.2f} GB"]
+    return "\n".join(lines)
+
+
+def evaluation_text(result: Evaluation) -> str:
+    return "\n".join([evaluation_table(result), *_continuations(result)])
+
+
+def evaluation_markdown(result: Evaluation) -> str:
+    rows = [
+        [f"{tag} {display_name(tag)}", f"{r.nll_per_sentence:.2f}", f"{r.perplexity:.2f}",
+         f"{r.bits_per_byte:.4f}"]
+        for tag, r in result.languages.items()
+    ]  # fmt: skip
+    return markdown(["language", "nll/sentence", "perplexity", "bits/byte"], rows)
+
+
+def comparison_text(compared: Comparison) -> str:
+    note = (
+        "baseline, pruned, rise: nats per sentence; perplexity compares only within a language "
+        "and tokeniser"
+    )
+    return "\n".join([comparison_table(compared), note, *_continuations(compared.pruned)])
+
+
+def comparison_markdown(compared: Comparison) -> str:
+    header, rows = comparison_rows(compared)
+    note = (
+        f"Negative log-likelihood in nats per sentence on {compared.pruned.text}, against "
+        f"{compared.baseline.model}."
+    )
+    return f"{markdown(header, rows)}\n\n{note}"
+
+
+def _continuations(result: Evaluation) -> list[str]:
+    lines = []
+    for tag, made in result.continuations.items():
+        warning = "  [warning: it only repeats itself]" if made.repetitive else ""
+        text = " ".join(made.text.split())
+        lines.append(f"{tag}: {' '.join(made.prompt.split())} | {text}{warning}")
+    return ["", "continuations (prompt | generated)", *lines] if lines else []
+
+
+def windows_json(drawn: Windows) -> dict[str, Any]:
+    return {
+        tag: {"shape": list(ids.shape), "sha256": drawn.draws[tag].window_sha256}
+        for tag, ids in drawn.tokens.items()
+    }
+
+
+def windows_text(drawn: Windows) -> str:
+    rows = [
+        [f"{tag} {display_name(tag)}", *map(str, ids.shape), str(drawn.draws[tag].documents)]
+        for tag, ids in drawn.tokens.items()
+    ]
+    return table(["language", "windows", "length", "documents"], rows)
+
+
+def plan_text(made: Plan) -> str:
+    languages = ", ".join(made.languages) or "no text needed"
+    rows = [
+        ["blocks", f"{made.blocks:,}"],
+        ["linears to prune", f"{made.linears:,}"],
+        ["weights in them", f"{made.weights:,}"],
+        ["weights to remove", f"{made.removed:,}"],
+        ["weights of the model", f"{made.model_weights:,}"],
+        ["calibration tokens", f"{made.tokens:,}"],
+        ["block passes", f"{made.passes:,}"],
+        ["forward work", f"{made.flops / 1e12:.3f} TFLOP in {made.compute_dtype}"],
+        ["read", f"{made.bytes_read / 1e9:.2f} GB"],
+        ["written", f"{made.bytes_written / 1e9:.2f} GB in {made.dtype}"],
+        ["free disk needed", f"{made.disk / 1e9:.2f} GB"],
+        ["peak memory, anonymous", f"{made.anonymous / 1e9:.2f} GB"],
+        ["peak memory, resident", f"{made.high_water / 1e9:.2f} GB"],
+    ]
+    return f"{made.model}: {languages}\n" + table(["plan", ""], rows)
+
+
+def listing(what: str) -> list[dict[str, Any]]:
+    """The rows of one table.
+
+    Raises:
+        InputError: no such table.
+    """
+    if what in ("criteria", "allocations"):
+        methods = CRITERIA.values() if what == "criteria" else ALLOCATIONS.values()
+        return [
+            {
+                "name": row.name,
+                "formula": row.formula,
+                "needs": ", ".join(row.needs) or "nothing",
+                "options": ", ".join(f"{k}={v}" for k, v in defaults_of(row).items()) or "none",
+                "source": row.source,
+            }
+            for row in methods
+        ]
+    if what == "patterns":
+        rows = [
+            {"name": row.name, "formula": row.formula, "source": row.source}
+            for row in PATTERNS.values()
+        ]
+        any_other = {"name": "N:M", "formula": "of each M consecutive inputs the N highest stay"}
+        return [*rows, any_other | {"source": PATTERNS["2:4"].source}]
+    if what == "models":
+        from mwanda.model.families import proven_families
+
+        return proven_families()
+    raise InputError(
+        "ls", expected="something to list", found=repr(what),
+        fix=nearest(what, ["criteria", "allocations", "patterns", "models"]),
+    )  # fmt: skip
+
+
+def listing_text(rows: list[dict[str, Any]]) -> str:
+    blocks = []
+    for row in rows:
+        rest = [f"    {key}: {value}" for key, value in row.items() if key != "name"]
+        blocks.append("\n".join([str(row["name"]), *rest]))
+    return "\n".join(blocks)
+
+
+def verify_json(found: Verification) -> dict[str, Any]:
+    return {
+        "problems": list(found.problems),
+        "totals": found.manifest.totals.model_dump(),
+        "linears": {
+            item.name: {
+                "sparsity": item.record.sparsity,
+                "zeros": item.zeros,
+                "problem": item.problem,
+            }
+            for item in found.linears
+        },
+    }
+
+
+def verify_text(found: Verification) -> str:
+    rows = [
+        [
+            item.name,
+            f"{item.record.sparsity:.4f}",
+            f"{item.record.pruned:,}",
+            f"{item.zeros:,}",
+            f"{item.record.source_zeros:,}",
+            "ok" if item.problem is None else "WRONG",
+        ]
+        for item in found.linears
+    ]
+    totals = found.manifest.totals
+    end = (
+        f"{len(found.manifest.files)} files whole; sparsity {totals.sparsity:.4%} over the pruned "
+        f"linears, {totals.model_sparsity:.4%} over the model, by mask positions"
+    )
+    header = ["linear", "sparsity", "removed", "zeros", "zero in source", ""]
+    return table(header, rows) + "\n" + (end if not found.problems else "not as the manifest says")
+
+
+def _peak() -> int:
+    """High-water mark of resident memory, bytes."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

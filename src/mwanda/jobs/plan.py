@@ -1,0 +1,223 @@
+"""What a prune would do and need, read off config and headers: nothing is computed or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.device import choose_compute_dtype, choose_device, dtype_name, parse_dtype
+from mwanda.errors import InputError
+from mwanda.jobs.calibration import (
+    CalibrationInput,
+    calibration_languages,
+    open_calibration,
+)
+from mwanda.jobs.loading import open_decoder, source_dtype
+from mwanda.memory import process_memory, prune_footprint
+from mwanda.model.decoder import Decoder, MemoryDecoder
+from mwanda.model.gguf import is_gguf, load_gguf_config
+from mwanda.model.skeleton import build_skeleton
+from mwanda.model.source import open_model
+from mwanda.model.structure import choose_linears
+from mwanda.options import RunOptions
+from mwanda.pipeline import check_pattern
+from mwanda.recipe import Recipe
+from mwanda.registry import find_allocation
+from mwanda.text.windows import Windows
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shape and the cost of a prune.
+
+    Attributes:
+        model: as the user named it.
+        blocks, linears: how many there are, and are to be pruned.
+        weights: in the linears to prune; ``removed`` of them are to go.
+        model_weights: of the whole checkpoint.
+        languages: that calibrate; empty where no text is needed.
+        tokens: of calibration text, all languages together.
+        passes: block passes over those tokens: a block run once over all tokens is one.
+        flops: floating-point operations of those passes.
+        bytes_read, bytes_written: of the checkpoint.
+        disk: bytes that must be free: output and spilled activations.
+        anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
+        compute_dtype, dtype: of the forward, and written.
+    """
+
+    model: str
+    blocks: int
+    linears: int
+    weights: int
+    removed: int
+    model_weights: int
+    languages: tuple[str, ...]
+    tokens: int
+    passes: int
+    flops: int
+    bytes_read: int
+    bytes_written: int
+    disk: int
+    anonymous: int
+    high_water: int
+    compute_dtype: str
+    dtype: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(
+    model: str | Path,
+    *,
+    recipe: Recipe,
+    calibration: CalibrationInput | None = None,
+    options: RunOptions | None = None,
+) -> Plan:
+    """Describe a prune without doing it.
+
+    Raises:
+        InputError: whatever the prune itself would refuse before it starts.
+    """
+    options = options or RunOptions()
+    recipe = Recipe.build(recipe.model_dump())
+    opened = open_calibration(calibration, recipe)
+    languages = [] if opened is None else calibration_languages(opened, recipe)
+    tokens = len(languages) * recipe.windows * recipe.window_length
+    length = recipe.window_length
+    if isinstance(opened, Windows):
+        tokens = sum(opened.tokens[tag].numel() for tag in languages)
+        length = max(opened.tokens[tag].shape[1] for tag in languages)
+    with _opened(str(model), options) as (decoder, stored, gguf):
+        context = decoder.context_length
+        if opened is not None and context is not None and length > context:
+            raise InputError(
+                "--window-length",
+                expected=f"at most the model's context of {context} tokens",
+                found=str(length),
+            )
+        chosen = choose_linears(
+            decoder.structure,
+            include=recipe.include,
+            exclude=recipe.exclude,
+            skip_blocks=recipe.skip_blocks,
+        )
+        check_pattern(chosen, recipe)
+        written = parse_dtype(recipe.dtype, "--dtype") or stored
+        sizes = _parameter_sizes(decoder)
+        total = sum(sizes.values())
+        passes = _passes(recipe, len(chosen.blocks), sum(bool(b.linears) for b in chosen.blocks))
+        passes = passes if opened is not None else 0
+        footprint = prune_footprint(
+            decoder,
+            chosen,
+            stored=stored,
+            tokens=tokens if passes else 0,
+            length=length,
+            limit=options.activation_memory,
+            batch_tokens=options.batch_tokens,
+            whole=total * stored.itemsize * 2 if gguf else 0,
+        )
+        memory = process_memory()
+        weights = sum(block.size for block in chosen.blocks)
+        return Plan(
+            model=str(model),
+            blocks=len(chosen.blocks),
+            linears=sum(len(block.linears) for block in chosen.blocks),
+            weights=weights,
+            removed=int(weights * (recipe.sparsity or 0)),
+            model_weights=total,
+            languages=tuple(languages),
+            tokens=tokens,
+            passes=passes,
+            flops=passes * _block_flops(decoder, sizes, tokens, length),
+            bytes_read=_bytes_read(decoder, sizes, recipe, passes, stored),
+            bytes_written=total * written.itemsize,
+            disk=total * written.itemsize
+            + footprint.spilled
+            + (total * stored.itemsize if gguf else 0),
+            anonymous=memory.anonymous + footprint.anonymous,
+            high_water=memory.resident + footprint.anonymous + footprint.mapped,
+            compute_dtype=dtype_name(decoder.dtype),
+            dtype=dtype_name(written),
+        )
+
+
+@contextmanager
+def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, bool]]:
+    """A decoder without weights, the source's dtype, and whether it is a GGUF file."""
+    if is_gguf(Path(name)):
+        config = load_gguf_config(Path(name))
+        wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
+        device = choose_device(options.device)
+        dtype = choose_compute_dtype(wanted, torch.bfloat16, device)
+        yield _Shape(build_skeleton(config, dtype), device, dtype), torch.bfloat16, True
+        return
+    with open_model(name) as source, open_decoder(source, options) as decoder:
+        yield decoder, source_dtype(decoder.checkpoint), False
+
+
+class _Shape(MemoryDecoder):
+    """A skeleton looked at for its shape only."""
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+        Decoder.__init__(self, model, device, dtype)
+
+
+def _parameter_sizes(decoder: Decoder) -> dict[str, int]:
+    return {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
+
+
+def _passes(recipe: Recipe, blocks: int, pruned: int) -> int:
+    if not recipe.needs_text or recipe.allocation is None:
+        return 0
+    needs_survey = find_allocation(recipe.allocation.name).measure is not None
+    if recipe.mode == "dense" or not recipe.criterion_row().needs:
+        return blocks if needs_survey or recipe.criterion_row().needs else 0
+    # Sequential: statistics and pruned outputs of every block; the last needs no outputs.
+    return pruned + blocks - 1 + (blocks if needs_survey else 0)
+
+
+def _block_flops(decoder: Decoder, sizes: dict[str, int], tokens: int, length: int) -> int:
+    """Operations of one average block over all tokens: matrices and attention."""
+    blocks = decoder.structure.blocks
+    matrices = sum(linear.size for linear in decoder.structure.linears()) // len(blocks)
+    config = decoder.config.get_text_config(decoder=True)
+    width = int(decoder.model.get_input_embeddings().weight.shape[1])
+    heads = int(getattr(config, "num_attention_heads", 1))
+    head = int(getattr(config, "head_dim", None) or width // heads)
+    return tokens * (2 * matrices + 4 * length * heads * head)
+
+
+def _bytes_read(
+    decoder: Decoder, sizes: dict[str, int], recipe: Recipe, passes: int, stored: torch.dtype
+) -> int:
+    total = sum(sizes.values())
+    inside = sum(
+        size
+        for name, size in sizes.items()
+        if any(name.startswith(f"{block.name}.") for block in decoder.structure.blocks)
+    )
+    linears = sum(linear.size for linear in decoder.structure.linears())
+    sequential = recipe.mode == "sequential" and passes > 0 and bool(recipe.criterion_row().needs)
+    survey = passes > 0 and (
+        not sequential
+        or (
+            recipe.allocation is not None
+            and find_allocation(recipe.allocation.name).measure is not None
+        )
+    )
+    count = total  # every tensor once, to be written
+    count += (inside if survey else 0) + (inside - linears if sequential else 0)
+    if sequential and decoder.dtype != stored:
+        count += linears  # once converted for the forward, once as stored for the output
+    if passes:
+        count += (total - inside) * (1 + int(survey and sequential))
+    return count * stored.itemsize

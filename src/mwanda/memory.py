@@ -1,0 +1,120 @@
+"""Memory: what this process holds, and what a prune is going to hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mwanda.masks import PIECE
+from mwanda.model.decoder import Decoder
+from mwanda.model.structure import Structure
+
+__all__ = ["Footprint", "ProcessMemory", "process_memory", "prune_footprint"]
+
+MIB = 1 << 20
+
+RUNTIME = 60 * MIB
+"""Anonymous memory that torch's kernels, threads and allocator take once a forward has run."""
+
+RUNTIME_MAPPED = 110 * MIB
+"""Pages of libraries that are touched first by a forward, measured on Linux."""
+
+
+@dataclass(frozen=True)
+class ProcessMemory:
+    """Bytes of this process: ``anonymous`` memory, and ``resident`` with mapped files."""
+
+    anonymous: int
+    resident: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a prune adds to the process at its peak.
+
+    Attributes:
+        anonymous: weights, activations and temporaries.
+        mapped: library pages touched on the way.
+        spilled: activations on disk.
+    """
+
+    anonymous: int
+    mapped: int
+    spilled: int
+
+
+def process_memory() -> ProcessMemory:
+    """What the process holds now; zeros where the system does not tell."""
+    status = Path("/proc/self/status")
+    fields: dict[str, int] = {}
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if value.endswith(" kB"):
+                fields[name] = int(value.split()[0]) * 1024
+    return ProcessMemory(fields.get("RssAnon", 0), fields.get("VmRSS", 0))
+
+
+def prune_footprint(
+    decoder: Decoder,
+    chosen: Structure,
+    *,
+    stored: torch.dtype,
+    tokens: int,
+    length: int,
+    limit: int,
+    batch_tokens: int,
+    whole: int = 0,
+) -> Footprint:
+    """Predict the peak of a streamed prune.
+
+    Three moments compete: embedding the text, one block's forward with its statistics, and choosing
+    the mask of the largest linear while its block is there.
+
+    Args:
+        stored: dtype of the checkpoint.
+        tokens: of calibration text; 0 for a prune without forward.
+        length: tokens of the longest window.
+        limit: bytes of activations kept in memory.
+        batch_tokens: tokens of one forward of one block.
+        whole: bytes of a model that is converted whole in memory first (GGUF).
+    """
+    parameters = dict(decoder.model.named_parameters())
+    prefixes = [f"{block.name}." for block in decoder.structure.blocks]
+    block_sizes = [
+        sum(p.numel() for name, p in parameters.items() if name.startswith(prefix))
+        for prefix in prefixes
+    ]
+    embedding = decoder.model.get_input_embeddings().weight
+    head = decoder.model.get_output_embeddings()
+    outside = [
+        p
+        for name, p in parameters.items()
+        if not name.startswith(tuple(prefixes))
+        and (head is None or p is embedding or p is not head.weight)
+    ]
+    compute, converts = decoder.dtype.itemsize, decoder.dtype != stored
+    width = int(embedding.shape[1])
+    held = min(limit, tokens * width * compute)
+    largest = max(linear.size for linear in chosen.linears())
+    transposed = any(linear.transposed for linear in chosen.linears())
+    # The mask, its negation and the zero patterns are bytes; scores are held in pieces.
+    masks = largest * 4 + PIECE * 4 * 6
+    copy = largest * stored.itemsize if (transposed or not tokens or converts) else 0
+    if not tokens:
+        peak = largest * stored.itemsize + masks + (copy if transposed else 0)
+        return Footprint(max(peak, whole), RUNTIME_MAPPED // 2, 0)
+    batch = max(length, batch_tokens // length * length)
+    widest = max(max(linear.columns, linear.rows) for linear in decoder.structure.linears())
+    # A gated MLP holds gate, up and their product; statistics add float32 copies of one input.
+    forward = batch * (widest * (3 * compute + 12) + width * 6 * compute)
+    embed = sum(p.numel() for p in outside) * compute
+    if converts:
+        embed += max(p.numel() for p in outside) * stored.itemsize
+    block = max(block_sizes) * compute
+    working = max(forward, masks + copy, largest * stored.itemsize if converts else 0)
+    peak = max(held + embed, held + block + working, whole)
+    spilled = max(0, tokens * width * compute - limit)
+    return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)
