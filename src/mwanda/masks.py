@@ -16,8 +16,8 @@ from mwanda.statistics.sums import InputStatistics
 
 __all__ = ["MaskRecord", "choose_mask", "digest", "record"]
 
-PIECE = 1 << 22
-"""Scores held at once, as a number of weights: 16 MiB of float32."""
+PIECE = 1 << 20
+"""Scores held at once, as a number of weights: 4 MiB of float32."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,17 @@ def record(weight: torch.Tensor, mask: torch.Tensor) -> MaskRecord:
     rows, columns = mask.shape
     return MaskRecord(
         (int(rows), int(columns)),
-        pruned=mask.numel() - int(mask.sum()),
-        zeros=mask.numel() - int(written.sum()),
-        source_zeros=mask.numel() - int(nonzero.sum()),
+        pruned=_absent(mask),
+        zeros=_absent(written),
+        source_zeros=_absent(nonzero),
         mask_sha256=digest(mask),
         zeros_sha256=digest(written),
     )
+
+
+def _absent(mask: torch.Tensor) -> int:
+    # Not sum: summing bools makes an int64 copy, eight times the mask.
+    return mask.numel() - int(torch.count_nonzero(mask))
 
 
 def digest(mask: torch.Tensor) -> str:

@@ -15,11 +15,12 @@ __all__ = ["Footprint", "ProcessMemory", "process_memory", "prune_footprint"]
 
 MIB = 1 << 20
 
-RUNTIME = 60 * MIB
-"""Anonymous memory that torch's kernels, threads and allocator take once a forward has run."""
+RUNTIME = 110 * MIB
+"""Anonymous memory of torch's kernels, threads and allocator once a forward has run; measured
+on Linux with two threads."""
 
-RUNTIME_MAPPED = 110 * MIB
-"""Pages of libraries that are touched first by a forward, measured on Linux."""
+RUNTIME_MAPPED = 15 * MIB
+"""Pages of libraries that are touched first by a forward; measured as above."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,8 @@ def prune_footprint(
     *,
     stored: torch.dtype,
     tokens: int,
-    length: int,
+    batch: int,
     limit: int,
-    batch_tokens: int,
     whole: int = 0,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
@@ -76,9 +76,8 @@ def prune_footprint(
     Args:
         stored: dtype of the checkpoint.
         tokens: of calibration text; 0 for a prune without forward.
-        length: tokens of the longest window.
+        batch: tokens of the largest forward of one block.
         limit: bytes of activations kept in memory.
-        batch_tokens: tokens of one forward of one block.
         whole: bytes of a model that is converted whole in memory first (GGUF).
     """
     parameters = dict(decoder.model.named_parameters())
@@ -101,12 +100,11 @@ def prune_footprint(
     largest = max(linear.size for linear in chosen.linears())
     transposed = any(linear.transposed for linear in chosen.linears())
     # The mask, its negation and the zero patterns are bytes; scores are held in pieces.
-    masks = largest * 4 + PIECE * 4 * 6
+    masks = largest * 4 + PIECE * 40
     copy = largest * stored.itemsize if (transposed or not tokens or converts) else 0
     if not tokens:
         peak = largest * stored.itemsize + masks + (copy if transposed else 0)
-        return Footprint(max(peak, whole), RUNTIME_MAPPED // 2, 0)
-    batch = max(length, batch_tokens // length * length)
+        return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
     widest = max(max(linear.columns, linear.rows) for linear in decoder.structure.linears())
     # A gated MLP holds gate, up and their product; statistics add float32 copies of one input.
     forward = batch * (widest * (3 * compute + 12) + width * 6 * compute)

@@ -23,7 +23,7 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Linear, Structure
 from mwanda.options import RunOptions
 from mwanda.patterns.unstructured import pruned_per_row
-from mwanda.recipe import Recipe
+from mwanda.recipe import Method, Recipe
 from mwanda.registry import (
     find_allocation,
     measure_block,
@@ -185,14 +185,21 @@ def _dense_pass(run: _Run, store: StatisticsStore | None) -> None:
             with run.decoder.block(block.index) as module:
                 sums = _statistics(run, block, module, activations, keep_outputs=not last)
                 if allocation.measure is not None and block.linears:
-                    weights = [run.decoder.linear_weight(linear) for linear in block.linears]
-                    inputs = [summarise(sums[lin.name], run.weights) for lin in block.linears]
-                    signal = measure_block(allocation, weights, inputs, recipe.allocation.options)
-                    outcome.signals.append(signal)
+                    outcome.signals.append(_measure(run, block, sums, recipe.allocation))
             if store is not None:
                 store.save(block.index, sums)
             run.options.progress.block(run.tokens)
     outcome.tokens["dense pass"] = run.tokens * len(blocks)
+
+
+def _measure(run: _Run, block: Block, sums: BlockSums, allocation: Method) -> float:
+    """One block's signal. A function of its own, so that no weight outlives its block."""
+    return measure_block(
+        find_allocation(allocation.name),
+        [run.decoder.linear_weight(linear) for linear in block.linears],
+        [summarise(sums[linear.name], run.weights) for linear in block.linears],
+        allocation.options,
+    )
 
 
 def _allocate(run: _Run) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Progress", "Silent", "progress_bar"]
+__all__ = ["Progress", "Silent", "progress_bar", "quiet_libraries"]
 
 
 class Progress(Protocol):
@@ -28,6 +29,18 @@ class Silent:
 
     def block(self, tokens: int) -> None:
         """Nothing."""
+
+
+def quiet_libraries() -> None:
+    """Libraries that are imported after this draw no bars of their own and log errors only."""
+    for name, value in (
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("TOKENIZERS_PARALLELISM", "false"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+        ("HF_HUB_DISABLE_TELEMETRY", "1"),
+        ("TQDM_DISABLE", "1"),
+    ):
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

@@ -39,12 +39,13 @@ def allocate(
     target: float,
     *,
     width: float = 0.04,
-    direction: Direction = "shared-denser",
+    direction: Direction = "shared-sparser",
 ) -> list[float]:
     """Sparsity follows the agreement C_b over ``±width`` (λ) around the target.
 
     Args:
-        direction: ``shared-denser`` keeps more weights in blocks the languages share.
+        direction: ``shared-sparser`` takes more weights from blocks the languages share, and
+            leaves more to language-specific ones.
 
     Returns:
         One sparsity a block, weighted mean ``target``.

@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
+from mwanda.progress import quiet_libraries
+
 __all__ = ["main"]
 
 
@@ -17,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = [word for word in given if word != "--debug"]
+    given = [word for word in given if word != "--debug"] or ["--help"]
     sys.exit(_run(given, debug))
 
 
@@ -73,10 +75,7 @@ def _quiet(debug: bool) -> None:
     """Our log goes to stderr; libraries speak only when something is wrong."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("mwanda").setLevel(logging.DEBUG if debug else logging.INFO)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    quiet_libraries()
     if not debug:
         warnings.filterwarnings("ignore", module=r"(torch|transformers|datasets|huggingface_hub)")
 

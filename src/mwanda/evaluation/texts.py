@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mwanda.errors import InputError
 from mwanda.text.sources import Document, TextSource
 
-__all__ = ["TextSet", "load_texts", "parse_ids"]
+__all__ = ["TextSet", "digest_of", "load_texts", "parse_ids"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_texts(
     if sentences is not None:
         found = _subset(found, sentences, seed)
     texts = {tag: [document.text for document in documents] for tag, documents in found.items()}
-    return TextSet(source.name, texts, None if sentences is None else seed, _digest(texts))
+    return TextSet(source.name, texts, None if sentences is None else seed, digest_of(texts))
 
 
 def _subset(
@@ -108,7 +108,8 @@ def _id(document: Document) -> int:
     return document.id if isinstance(document.id, int) else -1
 
 
-def _digest(texts: dict[str, list[str]]) -> str:
+def digest_of(texts: dict[str, list[str]]) -> str:
+    """SHA-256 of tags and texts, in the order of the tags."""
     state = hashlib.sha256()
     for tag in sorted(texts):
         for text in texts[tag]:

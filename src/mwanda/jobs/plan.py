@@ -91,10 +91,11 @@ def plan(
     opened = open_calibration(calibration, recipe)
     languages = [] if opened is None else calibration_languages(opened, recipe)
     tokens = len(languages) * recipe.windows * recipe.window_length
-    length = recipe.window_length
+    length, count = recipe.window_length, recipe.windows
     if isinstance(opened, Windows):
         tokens = sum(opened.tokens[tag].numel() for tag in languages)
         length = max(opened.tokens[tag].shape[1] for tag in languages)
+        count = max(opened.tokens[tag].shape[0] for tag in languages)
     with _opened(str(model), options) as (decoder, stored, gguf):
         context = decoder.context_length
         if opened is not None and context is not None and length > context:
@@ -120,9 +121,8 @@ def plan(
             chosen,
             stored=stored,
             tokens=tokens if passes else 0,
-            length=length,
+            batch=length * min(count, max(1, options.batch_tokens // length)),
             limit=options.activation_memory,
-            batch_tokens=options.batch_tokens,
             whole=total * stored.itemsize * 2 if gguf else 0,
         )
         memory = process_memory()

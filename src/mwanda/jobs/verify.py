@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from mwanda.errors import InputError, MwandaError
 from mwanda.manifest import LinearRecord, Manifest, read_manifest
 from mwanda.masks import digest
@@ -86,7 +88,7 @@ def _check_linear(checkpoint: Checkpoint, name: str, record: LinearRecord) -> Ve
         return VerifiedLinear(name, record, 0, found)
     weight = checkpoint.read(record.tensor)
     nonzero = (weight.t() if record.transposed else weight) != 0
-    zeros = nonzero.numel() - int(nonzero.sum())
+    zeros = nonzero.numel() - int(torch.count_nonzero(nonzero))
     problem = None
     if zeros != record.zeros:
         problem = f"{zeros} zeros instead of {record.zeros}"

@@ -1,9 +1,8 @@
-"""The safetensors layout: dtypes, and a header checked before anything is allocated from it."""
+"""The layout of a checkpoint: index, paths, and headers checked before anything is allocated."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +12,38 @@ import torch
 
 from mwanda.errors import InputError
 
-__all__ = ["DTYPE_NAMES", "MAX_HEADER", "TensorInfo", "byte_view", "fsync_folder", "read_header"]
+__all__ = [
+    "DTYPE_NAMES", "INDEX", "MAX_HEADER", "SINGLE", "TensorInfo", "byte_view", "fsync_folder",
+    "read_header", "read_index", "shard_inside", "shown",
+]  # fmt: skip
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
+
+_TOO_MANY = 2**63
+"""Bytes or elements that no tensor can have."""
 
 _DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
     "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz,
     "C64": torch.complex64,
 }  # fmt: skip
+if hasattr(torch, "float8_e8m0fnu"):  # from torch 2.7 on
+    _DTYPES["F8_E8M0"] = torch.float8_e8m0fnu
 
 DTYPE_NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in _DTYPES.items()}
+
+_OTHER_KINDS = (
+    (b"version ", "a Git LFS pointer, not the weights", "run git lfs pull in the folder"),
+    (b"PK\x03\x04", "a pickle (PyTorch zip) file", "convert the model to safetensors"),
+    (b"GGUF", "a GGUF file", "give the .gguf file itself as the model"),
+    (b"<!DOCTYP", "a web page", "the download failed; download the file again"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,25 +66,29 @@ class TensorInfo:
 def read_header(path: Path) -> tuple[list[TensorInfo], dict[str, str]]:
     """A file's tensors in the order of their bytes, and its metadata.
 
+    As strict as the reference reader: the tensors cover the whole file, without holes.
+
     Raises:
-        InputError: truncated, not safetensors, or a header that contradicts itself or the file.
+        InputError: unreadable, truncated, not safetensors, or a header that contradicts itself or
+            the file.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        first = file.read(8)
-        length = int.from_bytes(first, "little")
-        if len(first) < 8 or length > min(MAX_HEADER, size - 8):
-            raise InputError(
-                str(path),
-                expected="a safetensors file with its whole header",
-                found=f"{size} bytes, header said to be {length if len(first) == 8 else '?'}",
-                fix="the file is truncated or of another kind; download it again",
-            )
-        raw = file.read(length)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            first = file.read(8)
+            length = _header_length(path, first, size)
+            raw = file.read(length)
+    except OSError as error:
+        raise InputError(
+            str(path),
+            expected="a file that can be read",
+            found=error.strerror or type(error).__name__,
+            fix="mend the disk or the file's permissions",
+        ) from error
     header = _parse(path, raw)
     metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
-        raise _bad(path, "__metadata__", "an object", type(metadata).__name__)
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _bad(path, "__metadata__", "an object of texts", shown(repr(metadata)))
     start = 8 + length
     infos = [_tensor(path, name, entry, start, size) for name, entry in header.items()]
     infos.sort(key=lambda info: (info.offset, info.nbytes))
@@ -75,44 +96,99 @@ def read_header(path: Path) -> tuple[list[TensorInfo], dict[str, str]]:
     for info in infos:
         if info.offset < end:
             raise _bad(path, info.name, "bytes of its own", "bytes another tensor has too")
+        if info.offset > end:
+            raise _bad(path, info.name, f"its bytes to begin at {end}", f"{info.offset}, a hole")
         end = info.offset + info.nbytes
-    return infos, {str(key): str(value) for key, value in metadata.items()}
+    if end != size:
+        raise _bad(path, "end of the file", f"{end} bytes in the file", f"{size}")
+    return infos, metadata
+
+
+def _header_length(path: Path, first: bytes, size: int) -> int:
+    length = int.from_bytes(first, "little")
+    if len(first) == 8 and length <= min(MAX_HEADER, size - 8):
+        return length
+    for magic, kind, fix in _OTHER_KINDS:
+        if first.startswith(magic):
+            raise InputError(str(path), expected="a safetensors file", found=kind, fix=fix)
+    if len(first) < 8:
+        found = f"only {size} bytes"
+    else:
+        found = f"{size} bytes with a header said to be {length} bytes long"
+    raise InputError(
+        str(path),
+        expected="a safetensors file with its whole header",
+        found=found,
+        fix="the file is truncated or of another kind; download it again",
+    )
 
 
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key stands twice")
-        return found
-
+    if raw[:1] != b"{":
+        raise _bad(path, "header", "JSON that starts with {", shown(repr(raw[:16])))
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise _bad(path, "header", "JSON in UTF-8", str(error)[:120]) from error
+        header = _parse_json(raw)
+    except ValueError as error:
+        raise _bad(path, "header", "JSON in UTF-8", shown(str(error))) from error
     if not isinstance(header, dict):
         raise _bad(path, "header", "an object", type(header).__name__)
     return header
 
 
+def _parse_json(raw: bytes) -> Any:
+    """JSON as strict as its standard: UTF-8, no key twice, no NaN, no half of a surrogate pair.
+
+    Raises:
+        ValueError: anything else.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise ValueError(f"the key {shown(key)} stands twice")
+            key.encode()  # half of a surrogate pair fails here, not when a message is printed
+            found[key] = value
+        return found
+
+    def constant(text: str) -> Any:
+        raise ValueError(f"{text} is not a number of JSON's")
+
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=unique, parse_constant=constant)
+    except RecursionError as error:
+        raise ValueError("too many nested brackets") from error
+
+
 def _tensor(path: Path, name: str, entry: Any, start: int, size: int) -> TensorInfo:
     if not isinstance(entry, dict):
         raise _bad(path, name, "an object", type(entry).__name__)
-    dtype = _DTYPES.get(str(entry.get("dtype")))
+    wanted, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    dtype = _DTYPES.get(wanted) if isinstance(wanted, str) else None
     if dtype is None:
-        raise _bad(path, name, "a known dtype", repr(entry.get("dtype")))
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+        raise InputError(
+            f"{path}: tensor {shown(name)}",
+            expected="a known dtype",
+            found=shown(repr(wanted)),
+            fix=f"mwanda knows {', '.join(_DTYPES)}",
+        )
     if not _whole_numbers(shape):
-        raise _bad(path, name, "a shape of whole numbers", repr(shape)[:80])
+        raise _bad(path, name, "a shape of whole numbers", shown(repr(shape)))
     if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
-        raise _bad(path, name, "two ascending data_offsets", repr(offsets)[:80])
-    nbytes = math.prod(shape) * dtype.itemsize
+        raise _bad(path, name, "two ascending data_offsets", shown(repr(offsets)))
+    # Multiplied step by step: a product of a million sizes is a number that never comes back.
+    most = dtype.itemsize
+    for length in shape:
+        most *= max(1, length)
+        if most >= _TOO_MANY:
+            raise _bad(path, name, f"at most {size} bytes", f"the shape {shown(repr(shape))}")
+    nbytes = 0 if 0 in shape else most
     if offsets[1] - offsets[0] != nbytes:
-        found = f"{offsets[1] - offsets[0]} for shape {shape}"
+        found = f"{offsets[1] - offsets[0]} for {wanted} of shape {shown(repr(shape))}"
         raise _bad(path, name, f"{nbytes} bytes", found)
     if start + offsets[1] > size:
         raise InputError(
-            f"{path}: tensor {name}",
+            f"{path}: tensor {shown(name)}",
             expected=f"{start + offsets[1]} bytes in the file",
             found=f"{size}",
             fix="the shard is truncated; download it again",
@@ -122,17 +198,92 @@ def _tensor(path: Path, name: str, entry: Any, start: int, size: int) -> TensorI
 
 def _whole_numbers(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(
-        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in value
+        isinstance(n, int) and not isinstance(n, bool) and 0 <= n < _TOO_MANY for n in value
     )
 
 
 def _bad(path: Path, what: str, expected: str, found: str) -> InputError:
     return InputError(
-        f"{path}: {what}",
+        f"{path}: {shown(what)}",
         expected=expected,
         found=found,
         fix="the file is damaged; download it again",
     )
+
+
+def shown(text: str) -> str:
+    """A text from a file as a message may hold it: printable and short."""
+    safe = text if text.isprintable() else ascii(text)
+    return safe if len(safe) <= 120 else f"{safe[:117]}..."
+
+
+def read_index(folder: Path, index: Path) -> dict[str, Path]:
+    """Tensor -> shard, every shard there and inside the folder.
+
+    Raises:
+        InputError: not such an index, or a shard that is absent or elsewhere.
+    """
+    try:
+        if index.stat().st_size > MAX_HEADER:
+            raise ValueError(f"more than {MAX_HEADER} bytes")
+        data: Any = _parse_json(index.read_bytes())
+    except (OSError, ValueError) as error:
+        raise _bad_index(index, "JSON", shown(str(error))) from error
+    weight_map = data.get("weight_map") if isinstance(data, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        found = "an empty one" if weight_map == {} else f"{type(weight_map).__name__}"
+        raise _bad_index(index, "a weight_map from tensor to shard", found)
+    checked: dict[str, Path] = {}
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str) or not shard.endswith(".safetensors"):
+            expected = f"a .safetensors shard for {shown(tensor)}"
+            raise _bad_index(index, expected, shown(repr(shard)))
+        if shard not in checked:
+            checked[shard] = shard_inside(folder, shard)
+    return {tensor: checked[shard] for tensor, shard in weight_map.items()}
+
+
+def _bad_index(index: Path, expected: str, found: str) -> InputError:
+    return InputError(str(index), expected=expected, found=found, fix="download it again")
+
+
+def shard_inside(folder: Path, name: str) -> Path:
+    """The shard, unless its name or a link leads out of the folder.
+
+    The hub's cache keeps ``snapshots/<revision>/x`` as a link to ``blobs/<hash>`` beside it; that
+    one way out is allowed.
+
+    Raises:
+        InputError: it leads out, or there is no such file.
+    """
+    path = folder / name
+    try:
+        root, real = folder.resolve(), path.resolve()
+        exists = real.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
+        raise InputError(
+            f"{folder}: shard {shown(name)}",
+            expected="the name of a file",
+            found=shown(str(error)),
+            fix="download the model again",
+        ) from error
+    cached = root.parent.name == "snapshots" and real.is_relative_to(root.parent.parent / "blobs")
+    named_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
+    if not named_inside or not (real.is_relative_to(root) or cached):
+        raise InputError(
+            f"{folder}: shard {shown(name)}",
+            expected="a file inside the model folder",
+            found="a path that leaves it",
+            fix="do not use a model whose files point elsewhere",
+        )
+    if not exists:
+        raise InputError(
+            f"{folder}: shard {shown(name)}",
+            expected="a file, as the index says",
+            found="no such file",
+            fix="download the missing shard",
+        )
+    return path
 
 
 def byte_view(tensor: torch.Tensor) -> memoryview:

@@ -48,27 +48,40 @@ class OutputFolder:
             InputError: exists, is not ours to replace, holds the source, or cannot be written.
         """
         target = self._target
-        if source is not None:
-            real = source.resolve()
-            if target.resolve() == real or real.is_relative_to(target.resolve()):
-                raise InputError(
-                    str(target), expected="another folder than the source model's", found="the same"
-                )
-        if target.exists() or target.is_symlink():
+        if source is not None and source.resolve().is_relative_to(target.resolve()):
+            same = source.resolve() == target.resolve()
+            raise InputError(
+                str(target),
+                expected="another folder than the source model's",
+                found="the same" if same else f"a folder that holds it ({source})",
+                fix="choose another --out",
+            )
+        try:
+            taken = target.exists() or target.is_symlink()
+        except OSError as error:
+            raise InputError(
+                "--out",
+                expected="a name that a folder can have",
+                found=f"{target.name[:60]}: {error.strerror}",
+            ) from error
+        if taken:
             self._check_existing(target)
         parent = target.parent
         if not parent.is_dir():
+            missing = not parent.exists()
             raise InputError(
                 str(parent),
                 expected="a folder to write into",
-                found="a file" if parent.exists() else "no such folder",
-                fix="make the folder first",
+                found="no such folder" if missing else "a file",
+                fix="make the folder first" if missing else "choose another --out",
             )
         if not write:
             return
         try:
             # Tried, not asked: permission bits say nothing to root or on a read-only disk.
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=parent):
+            with tempfile.TemporaryDirectory(
+                prefix=f".{target.name}.", suffix=".partial", dir=parent
+            ):
                 pass
         except OSError as error:
             raise InputError(
@@ -112,14 +125,16 @@ class OutputFolder:
             return
         self._check_existing(target)  # it may have come into being meanwhile
         aside = temporary.with_suffix(".old")
-        os.rename(target, aside)
         try:
+            os.rename(target, aside)
             os.rename(temporary, target)
-        except OSError:
-            os.rename(aside, target)
-            raise
-        fsync_folder(target.parent)
-        shutil.rmtree(aside)
+            fsync_folder(target.parent)
+        finally:  # whatever happened in between: one of the two is there, and nothing else
+            if aside.exists():
+                if target.exists():
+                    shutil.rmtree(aside)
+                else:
+                    os.rename(aside, target)
 
     def _check_existing(self, target: Path) -> None:
         if not self._overwrite:
@@ -127,7 +142,7 @@ class OutputFolder:
                 str(target),
                 expected="a new folder",
                 found="an existing one" if target.is_dir() else "an existing file",
-                fix="choose another --out, or pass --overwrite",
+                fix="choose another --out" + (", or pass --overwrite" if target.is_dir() else ""),
             )
         ours = target.is_dir() and not target.is_symlink()
         if not ours or (any(target.iterdir()) and not (target / MARK).is_file()):
@@ -164,11 +179,11 @@ def parse_size(text: str, option: str) -> int:
     Raises:
         InputError: not a positive size.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?)B?", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?I?)B?", text.strip().upper())
     unit = None if match is None else (_UNITS | _BINARY).get(match[2])
     size = 0 if match is None or unit is None else int(float(match[1]) * unit)
     if size <= 0:
-        raise InputError(option, expected="a size such as 5GB or 512MiB", found=repr(text))
+        raise InputError(option, expected="a size such as 5GB or 512MiB", found=repr(text[:60]))
     return size
 
 

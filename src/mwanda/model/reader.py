@@ -6,75 +6,92 @@ that grow with the model.
 
 from __future__ import annotations
 
-import json
 import os
+import stat
+import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 
 from mwanda.errors import DataError, InputError
-from mwanda.model.layout import TensorInfo, byte_view, read_header
+from mwanda.model.layout import (
+    INDEX, SINGLE, TensorInfo, byte_view, read_header, read_index, shard_inside, shown,
+)  # fmt: skip
+from mwanda.model.output import sha256_of
 
 __all__ = ["Checkpoint"]
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "consolidated*.pth", "*.bin")
+PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin")
+
+_State = tuple[int, int]
+"""Size in bytes and time of change in nanoseconds."""
 
 
 class Checkpoint:
-    """The tensors of a local model folder in the hub's layout.
+    """The tensors of a local model folder in the hub's layout; made by :meth:`open`.
+
+    Any number of threads may read at once; :meth:`close` only after the last of them.
 
     Attributes:
         folder: where it lies.
-        tensors: name -> where its bytes are, shard after shard.
+        tensors: name -> where its bytes are; shard after shard, in each in the order of the bytes.
         files: the shards.
         metadata: of the first shard.
     """
 
     def __init__(
-        self, folder: Path, tensors: dict[str, TensorInfo], metadata: dict[str, str]
+        self,
+        folder: Path,
+        tensors: dict[str, TensorInfo],
+        metadata: dict[str, str],
+        states: dict[Path, _State],
     ) -> None:
         self.folder = folder
         self.tensors = tensors
         self.metadata = metadata
-        self.files = tuple(dict.fromkeys(info.file for info in tensors.values()))
-        self._states = {file: _state(file) for file in self.files}
+        self.files = tuple(states)
+        self._states = states
         self._descriptors: dict[Path, int] = {}
+        self._closed = False
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path) -> Checkpoint:
         """Read and check every header; no weight is touched.
 
+        As transformers does: ``model.safetensors`` before the index, and a tensor that the index
+        forgets is still one of the model's.
+
         Raises:
             InputError: anything missing, unsafe, truncated or contradictory.
         """
-        if not folder.is_dir():
-            found = "a file" if folder.exists() else "nothing there"
-            raise InputError(str(folder), expected="a model folder", found=found)
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                f"{folder}/config.json",
-                expected="the model's config",
-                found="no such file",
-                fix="give the folder that holds config.json and the safetensors",
-            )
-        index = folder / INDEX
+        _check_folder(folder)
+        sharded = not (folder / SINGLE).is_file() and (folder / INDEX).is_file()
+        wanted = read_index(folder, folder / INDEX) if sharded else {}
         tensors: dict[str, TensorInfo] = {}
         metadata: dict[str, str] = {}
-        wanted = _read_index(folder, index) if index.is_file() else None
-        for shard in [_single(folder)] if wanted is None else sorted(set(wanted.values())):
+        states: dict[Path, _State] = {}
+        for shard in sorted(set(wanted.values())) if sharded else [_single(folder)]:
+            states[shard] = _state(shard)  # before the header: a change since then is a change
             infos, its_metadata = read_header(shard)
             metadata = metadata or its_metadata
             for info in infos:
-                if wanted is None or wanted.get(info.name) == shard:
-                    tensors[info.name] = info
-        if wanted is not None:
-            _check_complete(index, wanted, tensors)
+                if wanted.get(info.name, shard) != shard:
+                    continue
+                if info.name in tensors:
+                    raise InputError(
+                        f"{shard}: tensor {shown(info.name)}",
+                        expected=f"it in one shard only, or the one to use in {INDEX}",
+                        found=f"another in {tensors[info.name].file.name}",
+                        fix="download the model again",
+                    )
+                tensors[info.name] = info
+        _check_complete(folder / INDEX, wanted, tensors)
         if not tensors:
             raise InputError(str(folder), expected="tensors in the checkpoint", found="none")
-        return cls(folder, tensors, metadata)
+        return cls(folder, tensors, metadata, states)
 
     def __enter__(self) -> Self:
         return self
@@ -88,61 +105,133 @@ class Checkpoint:
         self.close()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors' names, in the order of :attr:`tensors`."""
+        return tuple(self.tensors)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
         return sum(info.nbytes for info in self.tensors.values())
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor in ordinary memory, in its stored dtype and shape.
+        """One tensor in ordinary memory of its own, in its stored dtype and shape.
 
         Raises:
-            DataError: the shard is shorter than it was, or changed since it was opened.
+            DataError: no such tensor, or the shard is not what it was when it was opened.
         """
-        info = self.tensors[name]
+        info = self._info(name)
         tensor = torch.empty(info.shape, dtype=info.dtype)
         self.read_bytes(name, 0, byte_view(tensor))
         return tensor
 
-    def read_bytes(self, name: str, start: int, into: memoryview) -> None:
-        """Fill ``into`` with a tensor's stored bytes from ``start`` on; safe from many threads.
+    def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
+        """Rows ``start`` to ``stop`` of a matrix: [stop - start, columns], in its stored dtype.
 
         Raises:
-            DataError: as :meth:`read`.
+            DataError: not a matrix, no such rows, or as :meth:`read`.
         """
-        info = self.tensors[name]
+        info = self._info(name)
+        if len(info.shape) != 2 or not 0 <= start <= stop <= info.shape[0]:
+            raise DataError(
+                f"{info.file}: tensor {shown(name)}",
+                expected=f"a matrix with rows {start} to {stop}",
+                found=f"shape {list(info.shape)}",
+            )
+        columns = info.shape[1]
+        rows = torch.empty((stop - start, columns), dtype=info.dtype)
+        self.read_bytes(name, start * columns * info.dtype.itemsize, byte_view(rows))
+        return rows
+
+    def read_bytes(self, name: str, start: int, into: memoryview) -> None:
+        """Fill ``into`` with a tensor's stored bytes from byte ``start`` on.
+
+        Raises:
+            DataError: past the tensor's end, or as :meth:`read`.
+        """
+        info = self._info(name)
+        what = f"{info.file}: tensor {shown(name)}"
+        if start < 0 or start + len(into) > info.nbytes:
+            found = f"{start} to {start + len(into)}"
+            raise DataError(what, expected=f"bytes 0 to {info.nbytes} to be read", found=found)
         descriptor = self._descriptor(info.file)
         done = 0
         while done < len(into):
-            got = os.preadv(descriptor, [into[done:]], info.offset + start + done)
+            try:
+                got = os.preadv(descriptor, [into[done:]], info.offset + start + done)
+            except OSError as error:
+                found = error.strerror or "a read error"
+                raise DataError(what, expected="to read it", found=found) from error
             if got <= 0:
                 raise DataError(
-                    f"{info.file}: tensor {name}",
+                    what,
                     expected=f"{info.nbytes} bytes",
                     found=f"the end of the file after {start + done}",
-                    fix="the shard changed while it was being read",
+                    fix="the shard changed while it was being read; run again",
                 )
             done += got
-        if _state(info.file) != self._states[info.file]:
-            raise DataError(
-                str(info.file),
-                expected="the shard as it was when it was opened",
-                found="another size or time of change",
-                fix="do not write to a model while it is being pruned",
-            )
+        self._check_unchanged(info.file, _state(info.file))
+
+    def sha256(self, file: Path) -> str:
+        """SHA-256, in hexadecimal, of one of :attr:`files`.
+
+        Raises:
+            DataError: not one of them, or not what it was when it was opened.
+        """
+        if file not in self._states:
+            raise DataError(str(file), expected=f"a shard of {self.folder}", found="another file")
+        try:
+            digest = sha256_of(file)
+        except OSError as error:
+            found = error.strerror or "a read error"
+            raise DataError(str(file), expected="to read it", found=found) from error
+        self._check_unchanged(file, _state(file))
+        return digest
 
     def close(self) -> None:
-        """Close the shards."""
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
-        self._descriptors.clear()
+        """Close the shards; nothing can be read after that."""
+        with self._lock:
+            self._closed = True
+            while self._descriptors:
+                os.close(self._descriptors.popitem()[1])
+
+    def _info(self, name: str) -> TensorInfo:
+        info = self.tensors.get(name)
+        if info is None:
+            raise DataError(
+                f"{self.folder}: tensor {shown(name)}",
+                expected="it in the checkpoint",
+                found=f"{len(self.tensors)} tensors of other names",
+            )
+        return info
 
     def _descriptor(self, file: Path) -> int:
-        if file not in self._descriptors:
-            self._descriptors[file] = os.open(file, os.O_RDONLY)
-        return self._descriptors[file]
+        with self._lock:
+            if self._closed:
+                raise DataError(str(self.folder), expected="an open checkpoint", found="a closed")
+            if file not in self._descriptors:
+                try:
+                    descriptor = os.open(file, os.O_RDONLY)
+                except OSError as error:
+                    found = error.strerror or "an error"
+                    raise DataError(str(file), expected="to open it", found=found) from error
+                self._descriptors[file] = descriptor
+                # By the descriptor: the name may lead to another file by now.
+                status = os.fstat(descriptor)
+                self._check_unchanged(file, (status.st_size, status.st_mtime_ns))
+            return self._descriptors[file]
+
+    def _check_unchanged(self, file: Path, state: _State) -> None:
+        if state != self._states[file]:
+            raise DataError(
+                str(file),
+                expected="the shard as it was when it was opened",
+                found="another size or time of change",
+                fix="do not write to a model while it is being read; run again",
+            )
 
 
-def _state(file: Path) -> tuple[int, int]:
+def _state(file: Path) -> _State:
     try:
         status = file.stat()
     except OSError as error:
@@ -152,15 +241,37 @@ def _state(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _check_folder(folder: Path) -> None:
+    try:
+        is_folder, found = stat.S_ISDIR(folder.stat().st_mode), "a file"
+    except FileNotFoundError:
+        is_folder, found = False, "nothing there"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        is_folder, found = False, str(error)
+    if not is_folder:
+        fix = "give the folder that holds config.json and the safetensors"
+        raise InputError(str(folder), expected="a model folder", found=found, fix=fix)
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder}/config.json",
+            expected="the model's config",
+            found="no such file",
+            fix="give the folder that holds config.json and the safetensors",
+        )
+
+
 def _single(folder: Path) -> Path:
     if (folder / SINGLE).is_file():
-        return _inside(folder, SINGLE, folder / SINGLE)
+        return shard_inside(folder, SINGLE)
     found = sorted(folder.glob("*.safetensors"))
     if len(found) == 1:
-        return _inside(folder, found[0].name, found[0])
+        return shard_inside(folder, found[0].name)
     if found:
         raise InputError(
-            str(folder), expected=f"{SINGLE} or {INDEX}", found=f"{len(found)} safetensors"
+            str(folder),
+            expected=f"{SINGLE} or {INDEX}",
+            found=f"{len(found)} safetensors and no index",
+            fix=f"download {INDEX} too",
         )
     pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
     if pickled:
@@ -178,65 +289,11 @@ def _single(folder: Path) -> Path:
     )
 
 
-def _read_index(folder: Path, index: Path) -> dict[str, Path]:
-    try:
-        data: Any = json.loads(index.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise InputError(str(index), expected="JSON", found=str(error)[:120]) from error
-    weight_map = data.get("weight_map") if isinstance(data, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise InputError(
-            str(index),
-            expected="a weight_map from tensor to shard",
-            found=type(weight_map).__name__,
-        )
-    places: dict[str, Path] = {}
-    checked: dict[str, Path] = {}
-    for tensor, shard in weight_map.items():
-        if not isinstance(shard, str):
-            raise InputError(
-                f"{index}: {tensor}", expected="the name of a shard", found=repr(shard)[:60]
-            )
-        if shard not in checked:
-            checked[shard] = _inside(folder, shard, folder / shard)
-        places[tensor] = checked[shard]
-    return places
-
-
-def _inside(folder: Path, name: str, path: Path) -> Path:
-    """The shard, unless its name or a link leads out of the folder.
-
-    The hub's cache keeps ``snapshots/<revision>/x`` as a link to ``blobs/<hash>`` beside it; that
-    one way out is allowed.
-    """
-    root = folder.resolve()
-    real = path.resolve()
-    cached = root.parent.name == "snapshots" and real.is_relative_to(root.parent.parent / "blobs")
-    outside = InputError(
-        f"{folder}: shard {name[:120]}",
-        expected="a file inside the model folder",
-        found="a path that leaves it",
-        fix="do not use a model whose index points elsewhere",
-    )
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise outside
-    if not real.is_relative_to(root) and not cached:
-        raise outside
-    if not real.is_file():
-        raise InputError(
-            f"{folder}: shard {name[:120]}",
-            expected="a file, as the index says",
-            found="no such file",
-            fix="download the missing shard",
-        )
-    return path
-
-
 def _check_complete(index: Path, wanted: dict[str, Path], tensors: dict[str, TensorInfo]) -> None:
     absent = [name for name in wanted if name not in tensors]
     if absent:
         raise InputError(
-            f"{index}: tensor {absent[0]}",
+            f"{index}: tensor {shown(absent[0])}",
             expected=f"it to be in {wanted[absent[0]].name}",
             found=f"not there ({len(absent)} such tensors)",
             fix="index and shards belong to different downloads; fetch both again",

@@ -32,11 +32,11 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # a class may meet a value it did not foresee in any way
         raise InputError(
             str(path),
             expected="the config of a model that this transformers knows",
-            found=_first_sentence(error),
+            found=_one_line(error),
             fix="check the file, upgrade transformers, or pass --trust-remote-code "
             "if the model brings its own code and you trust it",
         ) from error
@@ -62,11 +62,12 @@ def build_skeleton(config: Any, dtype: torch.dtype, *, trust_remote_code: bool =
             model = AutoModelForCausalLM.from_config(
                 config, dtype=dtype, trust_remote_code=trust_remote_code
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except Exception as error:  # as above
             raise InputError(
-                f"model type {getattr(config, 'model_type', '?')}",
-                expected="a config that AutoModelForCausalLM can build",
-                found=_first_sentence(error),
+                f"config of model type {getattr(config, 'model_type', '?')}",
+                expected="one that AutoModelForCausalLM can build",
+                found=_one_line(error),
+                fix="check config.json, or download it again",
             ) from error
         model.tie_weights()
     model.eval()
@@ -112,7 +113,14 @@ def _refuse_encoder(path: Path, config: Any) -> None:
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     )
 
-    names = list(getattr(config, "architectures", None) or [])
+    names = getattr(config, "architectures", None) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"{path}: architectures",
+            expected="a list of class names",
+            found=repr(names)[:60],
+            fix="check the file, or download it again",
+        )
     kind = getattr(config, "model_type", "?")
     found = None
     if getattr(config, "is_encoder_decoder", False):
@@ -138,6 +146,7 @@ def _is_causal(name: str, mapping: dict[str, str]) -> bool:
     )
 
 
-def _first_sentence(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    plain = text and isinstance(error, OSError | ValueError | RuntimeError)
+    return text if plain else f"{type(error).__name__} {text}".rstrip()

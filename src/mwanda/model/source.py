@@ -74,13 +74,19 @@ def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelS
             yield ModelSource(Path(made), str(name), "gguf", path, f"GGUF file {path.name}")
     elif path.is_file():
         raise InputError(
-            str(name), expected="a model folder or a GGUF file", found="a file of another kind"
+            str(name),
+            expected="a model folder or a GGUF file",
+            found="a file of another kind",
+            fix="give the folder that holds config.json and the safetensors",
         )
     elif is_hub_id(str(name)):
         yield ModelSource(_fetch(str(name)), str(name), "hub", None)
     else:
         raise InputError(
-            str(name), expected="a model folder, a GGUF file or a hub id", found="nothing there"
+            str(name),
+            expected="a model folder, a GGUF file or a hub id",
+            found="nothing there",
+            fix="check the spelling",
         )
 
 
@@ -116,11 +122,11 @@ def load_tokenizer(
             local_files_only=True,
             **({} if gguf_file is None else {"gguf_file": gguf_file}),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # tokenizers raise a bare Exception for a damaged file
         raise InputError(
             f"{folder}: tokenizer",
             expected="tokenizer files that this transformers can load",
-            found=(str(error).strip().splitlines() or ["none"])[0][:200],
+            found=" ".join(str(error).split())[:200] or type(error).__name__,
             fix="copy tokenizer.json and tokenizer_config.json of the model into the folder",
         ) from error
 

@@ -30,8 +30,10 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
     if count == 0:
         return torch.ones_like(score, dtype=torch.bool)
     threshold = torch.kthvalue(score, count, dim=1, keepdim=True).values
-    pruned = score < threshold
-    tied = score == threshold
-    missing = count - pruned.sum(dim=1, keepdim=True)
-    pruned |= tied & (tied.cumsum(dim=1) <= missing)
+    pruned = score <= threshold
+    # Ties across the threshold are rare: only those rows need to be looked at one by one.
+    for row in torch.nonzero(pruned.sum(dim=1) > count).flatten().tolist():
+        tied = torch.nonzero(score[row] == threshold[row]).flatten()
+        excess = int(pruned[row].sum()) - count
+        pruned[row, tied[len(tied) - excess :]] = False
     return ~pruned

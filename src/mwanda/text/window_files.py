@@ -124,6 +124,7 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         save_file(tensors, unfinished, metadata={_KEY: json.dumps(provenance)})
+        unfinished.chmod(0o644)  # save_file makes it readable by its owner only
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

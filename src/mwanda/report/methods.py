@@ -1,0 +1,61 @@
+"""Several pruned models side by side: what each cost every language over the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mwanda.evaluation.results import Comparison, Evaluation, LanguageRise, mean
+from mwanda.text.languages import display_name, script_of
+
+__all__ = ["method_rows"]
+
+
+def method_rows(
+    dense: Evaluation, pruned: Mapping[str, Evaluation], seen: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of one table for several models on the same texts.
+
+    Args:
+        dense: the baseline.
+        pruned: name of a method -> its model's evaluation.
+        seen: languages counted as seen for every method, so that the rows compare, even where one
+            of them calibrated on fewer.
+
+    Returns:
+        The dense nats per sentence, then each method's rise per language in per cent of them;
+        means over all, seen and unseen languages, and the worst language of each method.
+
+    Raises:
+        InputError: evaluations of different texts.
+    """
+    compared = {name: Comparison.of(dense, result) for name, result in pruned.items()}
+    header = ["language", "script", "dense", *compared]
+    order = [tag for tag in dense.languages if tag in seen]
+    order += [tag for tag in dense.languages if tag not in seen]
+    by_tag = {name: {rise.language: rise for rise in c.rises} for name, c in compared.items()}
+    rows = [
+        [
+            f"{tag} {display_name(tag)}" + ("" if tag in seen else " (unseen)"),
+            script_of(tag),
+            f"{dense.languages[tag].nll_per_sentence:.2f}",
+            *(f"{by_tag[name][tag].relative:+.1%}" for name in compared),
+        ]
+        for tag in order
+    ]
+    groups = {
+        "mean": order,
+        "mean seen": [tag for tag in order if tag in seen],
+        "mean unseen": [tag for tag in order if tag not in seen],
+    }
+    for label, tags in groups.items():
+        if tags:
+            average = mean(dense.languages[tag].nll_per_sentence for tag in tags)
+            cells = [_mean([by_tag[name][tag] for tag in tags]) for name in compared]
+            rows.append([label, "", f"{average:.2f}", *cells])
+    worst = [f"{c.worst.language} {c.worst.relative:+.1%}" for c in compared.values()]
+    rows.append(["worst", "", "", *worst])
+    return header, rows
+
+
+def _mean(rises: Sequence[LanguageRise]) -> str:
+    return f"{mean(rise.relative for rise in rises):+.1%}"

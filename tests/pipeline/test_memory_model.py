@@ -1,0 +1,194 @@
+"""Models in memory, classes nobody has heard of, families that cannot be streamed, damage."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+import mwanda
+from mwanda import DataError, InputError
+from tests.pipeline.helpers import (
+    Tiny,
+    masks_of,
+    memory_masks,
+    same_masks,
+    tensors,
+    windows_file,
+    windows_object,
+)
+from tests.support import oracle
+from tests.support.models import FAMILIES
+
+UNIFORM = {"criterion": "wanda", "allocation": "uniform"}
+
+
+class StrangeModel(LlamaModel):
+    """Its own forward, in the way research code is written; subclasses break one assumption."""
+
+    def between(self, hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        return hidden
+
+    def arguments(self, input_ids: torch.Tensor) -> dict[str, Any]:
+        return {}
+
+    def forward(self, input_ids: Any = None, **_kwargs: Any) -> Any:
+        hidden = self.embed_tokens(input_ids)
+        positions = torch.arange(input_ids.shape[1], device=hidden.device)[None]
+        tables = self.rotary_emb(hidden, positions)
+        for layer in self.layers:
+            hidden = layer(hidden, position_embeddings=tables, **self.arguments(input_ids))
+            hidden = self.between(hidden, input_ids)
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden))
+
+
+class ScaledModel(StrangeModel):
+    def between(self, hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        return hidden * 1.5
+
+
+class TextModel(StrangeModel):
+    def arguments(self, input_ids: torch.Tensor) -> dict[str, Any]:
+        length = input_ids.shape[1]
+        causal = torch.full((length, length), float("-inf")).triu(1)
+        # How much the first token is attended to depends on what it is.
+        return {"attention_mask": causal[None, None] + input_ids[:, :1, None, None] / 300}
+
+
+class ObjectModel(StrangeModel):
+    def arguments(self, input_ids: torch.Tensor) -> dict[str, Any]:
+        return {"shared": object()}
+
+
+def strange(kind: type[StrangeModel], folder: Path) -> Any:
+    """A causal model of a class that no file names, with the weights in ``folder``."""
+
+    class StrangeForCausalLM(LlamaForCausalLM):
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.model = kind(config)
+
+    model = StrangeForCausalLM(LlamaForCausalLM.from_pretrained(folder).config)
+    model.load_state_dict(LlamaForCausalLM.from_pretrained(folder).state_dict())
+    return model.eval()
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_in_memory_gets_the_masks_of_its_folder(
+    tiny: Tiny, tmp_path: Path, family: str, training: bool
+) -> None:
+    if training and family not in ("gpt2", "gemma3"):
+        pytest.skip("two families are enough")
+    fields = {"criterion": "m-wanda", "allocation": "cwl", "language_weights": {"de": 3}}
+    mwanda.prune(tiny(family), out=tmp_path / "out", calibration=windows_file(tmp_path), **fields)
+    model = AutoModelForCausalLM.from_pretrained(tiny(family))
+    model.train(training)
+    result = mwanda.prune(model, calibration=windows_object(), **fields)
+    assert model.training is training
+    assert result.folder is None
+    same_masks(memory_masks(model), masks_of(tmp_path / "out"))
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter.detach(), tensors_by_parameter(tmp_path / "out")[name])
+        assert parameter.grad is None
+        assert parameter.requires_grad
+    assert not any(vars(module).get("forward") for module in model.modules())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def tensors_by_parameter(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(AutoModelForCausalLM.from_pretrained(folder).state_dict())
+
+
+@pytest.mark.parametrize("mode", ["sequential", "dense"])
+def test_an_unknown_class_with_recognisable_blocks_works(
+    tiny: Tiny, tmp_path: Path, mode: str
+) -> None:
+    model = strange(StrangeModel, tiny("llama"))
+    mwanda.prune(model, calibration=windows_object(), mode=mode, **UNIFORM)
+    out = tmp_path / "out"
+    mwanda.prune(
+        tiny("llama"), out=out, calibration=windows_file(tmp_path), mode=mode, **UNIFORM
+    )
+    same_masks(memory_masks(model), masks_of(out))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (ScaledModel, r"StrangeForCausalLM, block 1: .*the hidden states of the block before"),
+        (TextModel, r"StrangeForCausalLM, block 0: .*depend on the shape only, found text in them"),
+        (ObjectModel, r"StrangeForCausalLM, block 0: .*plain values as arguments, found object"),
+    ],
+)
+def test_a_family_that_cannot_be_streamed_is_refused_untouched(
+    tiny: Tiny, kind: type[StrangeModel], message: str
+) -> None:
+    model = strange(kind, tiny("llama"))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    options = mwanda.RunOptions(batch_tokens=24)
+    with pytest.raises(InputError, match=message):
+        mwanda.prune(model, calibration=windows_object(), options=options, **UNIFORM)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_model_without_weights_is_refused(tiny: Tiny) -> None:
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaForCausalLM.from_pretrained(tiny("llama")).config)
+    with pytest.raises(InputError, match="weights in memory, found parameters on meta"):
+        mwanda.prune(model, criterion="magnitude")
+
+
+def damaged(tiny: Tiny, folder: Path, name: str, place: Any, value: float) -> Path:
+    shutil.copytree(tiny("llama"), folder)
+    weights = tensors(folder)
+    weights[name][place] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("fields", [UNIFORM, {"criterion": "magnitude"}], ids=["wanda", "size"])
+def test_a_damaged_weight_is_named(
+    tiny: Tiny, tmp_path: Path, value: float, fields: dict[str, Any]
+) -> None:
+    name = "model.layers.2.mlp.down_proj"
+    source = damaged(tiny, tmp_path / "source", f"{name}.weight", (3, 5), value)
+    with pytest.raises(DataError, match=rf"linear {name}, rows 0 to 47: expected finite scores"):
+        mwanda.prune(source, out=tmp_path / "out", calibration=windows_file(tmp_path), **fields)
+
+
+def test_a_damaged_weight_shows_in_the_linear_after_it(tiny: Tiny, tmp_path: Path) -> None:
+    name = "model.layers.1.self_attn.v_proj.weight"
+    source = damaged(tiny, tmp_path / "source", name, (3, 5), float("nan"))
+    wanted = r"block 1, linear model\.layers\.1\.self_attn\.o_proj, language de: .*NaN or infinity"
+    with pytest.raises(DataError, match=wanted):
+        mwanda.prune(source, out=tmp_path / "out", calibration=windows_file(tmp_path), **UNIFORM)
+
+
+@pytest.mark.parametrize("fields", [UNIFORM, {"allocation": "cwl"}, {"mode": "dense"}], ids=str)
+def test_a_damaged_activation_is_named_with_its_language(
+    tiny: Tiny, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    windows = windows_object()
+    only = set(windows.tokens["sw"].flatten().tolist()) - set(windows.tokens["de"].flatten().tolist())
+    embedding = "model.embed_tokens.weight"
+    source = damaged(tiny, tmp_path / "source", embedding, (sorted(only)[0], 0), float("nan"))
+    wanted = r"block 0, linear model\.layers\.0\.self_attn\.q_proj, language sw: expected finite"
+    with pytest.raises(DataError, match=wanted):
+        mwanda.prune(source, out=tmp_path / "out", calibration=windows_file(tmp_path), **fields)
+
+
+def test_a_linear_that_is_never_called_is_named(tiny: Tiny) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny("llama"))
+    model.model.layers[1].unused = torch.nn.Linear(48, 48)
+    with pytest.raises(InputError, match=r"block 1, linear model\.layers\.1\.unused: .*--exclude"):
+        mwanda.prune(model, calibration=windows_object(), **UNIFORM)
+    mwanda.prune(model, calibration=windows_object(), exclude=["unused"], **UNIFORM)
+    assert len(oracle.linears_of(model)) == 22
