@@ -177,4 +177,6 @@ def test_changed_bytes_are_refused_or_still_fit(
         return
     for info in infos:
         assert info.offset + info.nbytes <= len(raw)
-        assert info.nbytes == torch.empty(info.shape, dtype=info.dtype).numel() * info.dtype.itemsize
+        assert (
+            info.nbytes == torch.empty(info.shape, dtype=info.dtype).numel() * info.dtype.itemsize
+        )

@@ -93,7 +93,7 @@ def test_of_index_and_single_file_the_one_transformers_loads_is_read(folder: Pat
 def refuse(folder: Path, *says: str) -> None:
     with pytest.raises(InputError) as caught:
         Checkpoint.open(folder)
-    for part in (str(folder), "expected", "found", ";", *says):
+    for part in (str(folder), "expected", "found", *says):
         assert part in str(caught.value)
 
 
@@ -142,23 +142,24 @@ BAD_INDEXES = {
 @pytest.mark.parametrize("raw", BAD_INDEXES.values(), ids=BAD_INDEXES.keys())
 def test_a_malformed_index_is_refused(folder: Path, raw: bytes) -> None:
     (folder / INDEX).write_bytes(raw)
-    refuse(folder, INDEX) if raw[-8:-2] != b" 1" else refuse(folder)
+    refuse(folder, INDEX)
 
 
 @pytest.mark.parametrize(
     ("shard", "says"),
     [
         ("absent.safetensors", "no such file"),
-        ("", "no such file"),
-        (".", "no such file"),
-        ("x" * 5000, "no file can have"),
-        ("a\0b", "no file can have"),
-        ("\ud800", "no file can have"),
+        ("", "shard"),
+        (".", "shard"),
+        ("x" * 5000 + ".safetensors", "shard xxx"),
+        ("a\0b.safetensors", "shard"),
+        ("\ud800.safetensors", "shard"),
         ("config.json", "config.json"),
+        ("pytorch_model.bin", "pytorch_model.bin"),
         ("../outside.safetensors", "leaves it"),
         ("sub/../../outside.safetensors", "leaves it"),
         ("sub/../one.safetensors", "leaves it"),
-        ("/etc/passwd", "leaves it"),
+        ("/etc/passwd.safetensors", "leaves it"),
     ],
 )
 def test_a_shard_that_cannot_be_is_refused(folder: Path, shard: str, says: str) -> None:
@@ -198,7 +199,7 @@ def test_a_loop_of_links_is_refused(folder: Path) -> None:
 
 def hub_cache(root: Path, blobs: str) -> Path:
     """A repository of the hub's cache whose files are links from a snapshot to blobs."""
-    snapshot = model_folder(root / "models--a--b" / "snapshots" / "0" * 8, TWO)
+    snapshot = model_folder(root / "models--a--b" / "snapshots" / "00000000", TWO)
     store = root / "models--a--b" / blobs
     store.mkdir()
     for number, path in enumerate(sorted(snapshot.iterdir())):

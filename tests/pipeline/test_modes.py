@@ -93,7 +93,7 @@ def cwl_signals(_model: Any, inputs: dict[str, oracle.Inputs]) -> list[float]:
     ("allocation", "signals", "sign"),
     [
         ({"name": "owl", "outlier": 2.0, "width": 0.1}, owl_signals, -1),
-        ({"name": "cwl", "width": 0.1}, cwl_signals, -1),
+        ({"name": "cwl", "width": 0.1, "direction": "shared-denser"}, cwl_signals, -1),
         ({"name": "cwl", "width": 0.1, "direction": "shared-sparser"}, cwl_signals, 1),
     ],
     ids=["owl", "cwl", "cwl-sparser"],

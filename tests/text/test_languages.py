@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +9,7 @@ from mwanda.text.languages import (
     canonical,
     display_name,
     parse_languages,
-    parse_weights,
     script_of,
-    uniform_weights,
 )
 
 STYLES = """
@@ -123,51 +119,3 @@ def test_every_bad_tag_is_reported_at_once() -> None:
 )
 def test_joined_tags_parse_back(tags: list[str]) -> None:
     assert parse_languages(",".join(tags)) == tags
-    assert uniform_weights(tags) == pytest.approx(parse_weights("", tags))
-
-
-def test_a_language_that_is_not_named_weighs_one() -> None:
-    assert parse_weights("de=2, swh_Latn=1", ["de", "sw", "fr"]) == {
-        "de": 0.5,
-        "sw": 0.25,
-        "fr": 0.25,
-    }
-    assert parse_weights("de=0", ["de", "sw"]) == {"de": 0.0, "sw": 1.0}
-
-
-@given(st.dictionaries(st.sampled_from(["de", "fr", "sw"]), st.floats(0, 1.7e308), max_size=2))
-def test_weights_sum_to_one(weights: dict[str, float]) -> None:
-    text = ",".join(f"{tag}={value!r}" for tag, value in weights.items())
-    result = parse_weights(text, ["de", "fr", "sw"])
-    assert list(result) == ["de", "fr", "sw"]
-    assert math.fsum(result.values()) == pytest.approx(1.0)
-    assert all(0 <= value <= 1 for value in result.values())
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("de=two", "weight 'de=two': expected a number of 0 or more, found 'two'"),
-        ("de=-1", "found '-1'; give e.g. de=2"),
-        ("de=nan", "found 'nan'"),
-        ("de=inf", "found 'inf'"),
-        ("de=", "found ''"),
-        ("de", "weight 'de': expected LANGUAGE=NUMBER"),
-        ("fr=1", "expected one of the languages de, sw, found fr"),
-        ("xx=1", "language 'xx': expected a language tag"),
-        ("de=1,deu=2", "found a second for de"),
-        ("de=0,sw=0", "weights: expected one above 0, found all 0"),
-    ],
-)
-def test_a_bad_weight_is_named(text: str, message: str) -> None:
-    with pytest.raises(InputError) as caught:
-        parse_weights(text, ["de", "sw"])
-    assert message in str(caught.value)
-
-
-def test_every_bad_weight_is_reported_at_once() -> None:
-    with pytest.raises(InputError) as caught:
-        parse_weights("de=x,fr=1,xx=1,sw", ["de", "sw"])
-    assert len(caught.value.problems) == 4
-    with pytest.raises(InputError, match="at least one, found none"):
-        uniform_weights([])

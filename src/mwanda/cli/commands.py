@@ -130,6 +130,7 @@ def evaluate(
     from mwanda.evaluation.results import Comparison, check_gate, parse_share
     from mwanda.evaluation.texts import parse_ids
     from mwanda.progress import progress_bar
+    from mwanda.text.languages import parse_languages
 
     limit = None
     if fail_if_worse_than is not None:
@@ -139,7 +140,7 @@ def evaluate(
     if update_card and not Path(model).is_dir():
         raise InputError("--update-card", expected="MODEL to be a local folder", found=model)
     places = None if ids is None else parse_ids(ids)
-    wanted = None if languages is None else [tag.strip() for tag in languages.split(",")]
+    wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:
         from mwanda.jobs.evaluate import evaluate as run
         from mwanda.jobs.evaluate import read_texts
@@ -184,12 +185,13 @@ def windows(
     """Draw calibration windows and keep their token ids, one int64 tensor a language."""
     from mwanda.cli import output
     from mwanda.jobs.windows import draw_windows
+    from mwanda.text.languages import parse_languages
 
     drawn = draw_windows(
         model,
         out,
         calibration,
-        languages=None if languages is None else [tag.strip() for tag in languages.split(",")],
+        languages=None if languages is None else parse_languages(languages),
         windows=128 if windows is None else windows,
         length=2048 if window_length is None else window_length,
         seed=0 if seed is None else seed,

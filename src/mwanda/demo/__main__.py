@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(work: Path) -> None:
     """Assemble, prune, evaluate, print; keeps models and ``results.json`` in ``work``."""
-    from mwanda.demo.weights import assemble, terms
+    from mwanda.demo.weights import assemble, notice, terms
     from mwanda.evaluation.generation import continue_texts
     from mwanda.jobs.evaluate import evaluate
     from mwanda.jobs.prune import prune
@@ -78,6 +79,8 @@ def run(work: Path) -> None:
     with progress_bar() as progress:
         options = RunOptions(overwrite=True, allow_short=True, progress=progress)
         gguf = assemble(work / "gemma-3-270m-q4_k_m.gguf")
+        for licence in (terms(), notice()):  # they travel along with every model made from it
+            shutil.copyfile(licence, work / licence.name)
         dense = work / "dense"
         _say("dequantising to bfloat16")
         prune(gguf, out=dense, sparsity=0.0, criterion="magnitude", options=options)

@@ -79,12 +79,8 @@ def read_header(path: Path) -> tuple[list[TensorInfo], dict[str, str]]:
             length = _header_length(path, first, size)
             raw = file.read(length)
     except OSError as error:
-        raise InputError(
-            str(path),
-            expected="a file that can be read",
-            found=error.strerror or type(error).__name__,
-            fix="mend the disk or the file's permissions",
-        ) from error
+        found = error.strerror or type(error).__name__
+        raise InputError(str(path), expected="a file that can be read", found=found) from error
     header = _parse(path, raw)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):

@@ -17,8 +17,15 @@ import torch
 
 from mwanda.errors import DataError, InputError
 from mwanda.model.layout import (
-    INDEX, SINGLE, TensorInfo, byte_view, read_header, read_index, shard_inside, shown,
-)  # fmt: skip
+    INDEX,
+    SINGLE,
+    TensorInfo,
+    byte_view,
+    read_header,
+    read_index,
+    shard_inside,
+    shown,
+)
 from mwanda.model.output import sha256_of
 
 __all__ = ["Checkpoint"]
@@ -160,8 +167,7 @@ class Checkpoint:
             try:
                 got = os.preadv(descriptor, [into[done:]], info.offset + start + done)
             except OSError as error:
-                found = error.strerror or "a read error"
-                raise DataError(what, expected="to read it", found=found) from error
+                raise _fault(what, error) from error
             if got <= 0:
                 raise DataError(
                     what,
@@ -183,8 +189,7 @@ class Checkpoint:
         try:
             digest = sha256_of(file)
         except OSError as error:
-            found = error.strerror or "a read error"
-            raise DataError(str(file), expected="to read it", found=found) from error
+            raise _fault(str(file), error) from error
         self._check_unchanged(file, _state(file))
         return digest
 
@@ -198,23 +203,19 @@ class Checkpoint:
     def _info(self, name: str) -> TensorInfo:
         info = self.tensors.get(name)
         if info is None:
-            raise DataError(
-                f"{self.folder}: tensor {shown(name)}",
-                expected="it in the checkpoint",
-                found=f"{len(self.tensors)} tensors of other names",
-            )
+            found = f"{len(self.tensors)} of other names"
+            raise DataError(f"{self.folder}: tensor {shown(name)}", expected="it", found=found)
         return info
 
     def _descriptor(self, file: Path) -> int:
         with self._lock:
             if self._closed:
-                raise DataError(str(self.folder), expected="an open checkpoint", found="a closed")
+                raise DataError(str(self.folder), expected="it open", found="it closed")
             if file not in self._descriptors:
                 try:
                     descriptor = os.open(file, os.O_RDONLY)
                 except OSError as error:
-                    found = error.strerror or "an error"
-                    raise DataError(str(file), expected="to open it", found=found) from error
+                    raise _fault(str(file), error) from error
                 self._descriptors[file] = descriptor
                 # By the descriptor: the name may lead to another file by now.
                 status = os.fstat(descriptor)
@@ -235,10 +236,14 @@ def _state(file: Path) -> _State:
     try:
         status = file.stat()
     except OSError as error:
-        raise DataError(
-            str(file), expected="the shard that was opened", found=error.strerror or "none"
-        ) from error
+        raise _fault(str(file), error) from error
     return status.st_size, status.st_mtime_ns
+
+
+def _fault(what: str, error: OSError) -> DataError:
+    found = error.strerror or type(error).__name__
+    fix = "leave the model in place and run again"
+    return DataError(what, expected="a shard that can be read", found=found, fix=fix)
 
 
 def _check_folder(folder: Path) -> None:
@@ -248,16 +253,12 @@ def _check_folder(folder: Path) -> None:
         is_folder, found = False, "nothing there"
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         is_folder, found = False, str(error)
+    fix = "give the folder that holds config.json and the safetensors"
     if not is_folder:
-        fix = "give the folder that holds config.json and the safetensors"
         raise InputError(str(folder), expected="a model folder", found=found, fix=fix)
     if not (folder / "config.json").is_file():
-        raise InputError(
-            f"{folder}/config.json",
-            expected="the model's config",
-            found="no such file",
-            fix="give the folder that holds config.json and the safetensors",
-        )
+        what = f"{folder}/config.json"
+        raise InputError(what, expected="the model's config", found="no such file", fix=fix)
 
 
 def _single(folder: Path) -> Path:

@@ -15,7 +15,14 @@ import torch
 from mwanda.errors import InputError
 from mwanda.model.gguf import convert, is_gguf
 
-__all__ = ["ModelSource", "copy_companions", "is_hub_id", "load_tokenizer", "open_model"]
+__all__ = [
+    "ModelSource",
+    "copy_companions",
+    "copy_licences",
+    "is_hub_id",
+    "load_tokenizer",
+    "open_model",
+]
 
 WEIGHT_SUFFIXES = (
     ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot",
@@ -23,6 +30,7 @@ WEIGHT_SUFFIXES = (
 )  # fmt: skip
 REPLACED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "readme.md",
             "mwanda.json", "config.json")  # fmt: skip
+LICENCES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "TERMS", "USE_POLICY", "GEMMA_TERMS")
 HUB_FILES = [
     "*.safetensors",
     "*.json",
@@ -153,6 +161,15 @@ def copy_companions(source: Path, target: Path) -> list[str]:
             shutil.copyfile(real, target / path.name)
             copied.append(path.name)
     return copied
+
+
+def copy_licences(source: ModelSource, target: Path) -> None:
+    """Copy licence and notice files that lie beside a GGUF file; a folder's are companions."""
+    if source.kind != "gguf" or source.original is None:
+        return
+    for path in sorted(source.original.resolve().parent.iterdir()):
+        if path.is_file() and path.name.upper().startswith(LICENCES):
+            shutil.copyfile(path, target / path.name)
 
 
 def _fetch(name: str) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +16,9 @@ from typing import Self
 
 import torch
 
-from mwanda.errors import DataError, MwandaError
-from mwanda.model.layout import DTYPE_NAMES, byte_view
-from mwanda.model.reader import INDEX, SINGLE, Checkpoint
+from mwanda.errors import DataError, InputError, MwandaError
+from mwanda.model.layout import DTYPE_NAMES, INDEX, SINGLE, byte_view, shown
+from mwanda.model.reader import Checkpoint
 
 __all__ = ["Shard", "ShardWriter", "plan_shards"]
 
@@ -37,8 +39,14 @@ def plan_shards(
 ) -> list[Shard]:
     """Distribute tensors over files of at most ``max_shard_size`` bytes, keeping their order.
 
-    A tensor larger than that gets a file of its own.
+    The bytes are those of the tensors; the header comes on top. A tensor larger than that gets a
+    file of its own.
+
+    Raises:
+        InputError: ``max_shard_size`` is not positive.
     """
+    if max_shard_size <= 0:
+        raise InputError("max_shard_size", expected="1 byte or more", found=str(max_shard_size))
     groups: list[list[tuple[str, torch.dtype, tuple[int, ...]]]] = []
     filled = 0
     for name, dtype, shape in tensors:
@@ -64,11 +72,16 @@ class _Place:
     offset: int
     dtype: torch.dtype
     shape: tuple[int, ...]
+    claimed: bool = False
     written: bool = False
 
 
 class ShardWriter:
     """Writes planned shards tensor by tensor, in any order and from any thread.
+
+    When the block ends well, every tensor has been written and there is an index if there is more
+    than one shard. On an exception the files stay as they are, unfinished: write into an
+    :class:`~mwanda.model.output.OutputFolder`.
 
     Args:
         folder: where the shards go.
@@ -80,7 +93,9 @@ class ShardWriter:
         self._shards = shards
         self._places: dict[str, _Place] = {}
         self._descriptors: list[int] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._busy = 0
+        self._closed = True
 
     def __enter__(self) -> Self:
         try:
@@ -89,6 +104,7 @@ class ShardWriter:
         except BaseException:
             self._close()
             raise
+        self._closed = False
         return self
 
     def __exit__(
@@ -97,6 +113,10 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with self._changed:
+            # A descriptor closed under a write could by then be another file's.
+            self._closed = True
+            self._changed.wait_for(lambda: self._busy == 0)
         try:
             if kind is None:
                 self._finish()
@@ -104,87 +124,117 @@ class ShardWriter:
             self._close()
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Write one tensor; each is written exactly once.
+        """Write one tensor, from whatever device; each is written exactly once.
 
         Raises:
             DataError: unknown, another dtype or shape than planned, or a second time.
-            MwandaError: the disk is full.
+            MwandaError: the disk is full or fails.
         """
-        place = self._claim(name)
-        if tensor.dtype != place.dtype or tuple(tensor.shape) != place.shape:
-            raise DataError(
-                f"tensor {name}",
-                expected=f"{place.dtype} {list(place.shape)}",
-                found=f"{tensor.dtype} {list(tensor.shape)}",
-            )
-        self._put(place, 0, byte_view(tensor.detach().to("cpu").contiguous()))
+        if tensor.layout != torch.strided or tensor.is_meta:
+            found = "one without data" if tensor.is_meta else str(tensor.layout)
+            raise DataError(f"tensor {shown(name)}", expected="a dense tensor", found=found)
+        with self._writing(name, tensor.dtype, tuple(tensor.shape)) as place:
+            here = tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous()
+            _write_all(place.file, place.descriptor, place.offset, byte_view(here))
 
     def write_from(self, name: str, checkpoint: Checkpoint) -> None:
-        """Copy one tensor bit for bit from a checkpoint, in pieces.
+        """Copy one tensor bit for bit from a checkpoint, in pieces of 16 MiB.
 
         Raises:
-            DataError: as :meth:`write`.
+            DataError: as :meth:`write` and :meth:`~mwanda.model.reader.Checkpoint.read`.
+            MwandaError: the disk is full or fails.
         """
-        info, place = checkpoint.tensors[name], self._claim(name)
-        if info.dtype != place.dtype or info.shape != place.shape:
-            raise DataError(
-                f"tensor {name}",
-                expected=f"{place.dtype} {list(place.shape)}",
-                found=f"{info.dtype} {list(info.shape)}",
-            )
-        buffer = memoryview(bytearray(min(PIECE, info.nbytes)))
-        for start in range(0, info.nbytes, PIECE):
-            part = buffer[: min(PIECE, info.nbytes - start)]
-            checkpoint.read_bytes(name, start, part)
-            self._put(place, start, part)
+        info = checkpoint.tensors.get(name)
+        if info is None:
+            found = f"none in {checkpoint.folder}"
+            raise DataError(f"tensor {shown(name)}", expected="one to copy", found=found)
+        with self._writing(name, info.dtype, info.shape) as place:
+            buffer = memoryview(bytearray(min(PIECE, info.nbytes)))
+            for start in range(0, info.nbytes, PIECE):
+                part = buffer[: min(PIECE, info.nbytes - start)]
+                checkpoint.read_bytes(name, start, part)
+                _write_all(place.file, place.descriptor, place.offset + start, part)
 
     def _begin(self, shard: Shard) -> None:
         path = self._folder / shard.name
+        # Largest elements first, as the reference writer: each tensor is aligned for its dtype.
+        tensors = sorted(shard.tensors, key=lambda tensor: -tensor[1].itemsize)
         header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-        end = 0
-        for name, dtype, shape in shard.tensors:
-            size = _nbytes(dtype, shape)
+        ends: list[int] = []
+        for name, dtype, shape in tensors:
+            if name in header or name in self._places:
+                found = "it there twice"
+                raise DataError(
+                    f"tensor {shown(name)}", expected="it in the plan once", found=found
+                )
+            if dtype not in DTYPE_NAMES:
+                expected = "a dtype that safetensors has"
+                raise DataError(f"tensor {shown(name)}", expected=expected, found=str(dtype))
+            begin = ends[-1] if ends else 0
+            ends.append(begin + _nbytes(dtype, shape))
             header[name] = {
                 "dtype": DTYPE_NAMES[dtype],
                 "shape": list(shape),
-                "data_offsets": [end, end + size],
+                "data_offsets": [begin, ends[-1]],
             }
-            end += size
         raw = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         raw += b" " * (-len(raw) % 8)
         start = 8 + len(raw)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        self._descriptors.append(descriptor)
-        try:
-            # Reserve the room now: a full disk shows before the work and not after it.
-            os.posix_fallocate(descriptor, 0, start + end)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                raise _disk_error(path, error) from error
-            os.ftruncate(descriptor, start + end)
-        offset = start
-        for name, dtype, shape in shard.tensors:
+        descriptor = self._reserve(path, start + (ends[-1] if ends else 0))
+        for (name, dtype, shape), end in zip(tensors, ends, strict=True):
+            offset = start + end - _nbytes(dtype, shape)
             self._places[name] = _Place(path, descriptor, offset, dtype, shape)
-            offset += _nbytes(dtype, shape)
         _write_all(path, descriptor, 0, memoryview(len(raw).to_bytes(8, "little") + raw))
 
-    def _claim(self, name: str) -> _Place:
-        with self._lock:
-            place = self._places.get(name)
-            if place is None or place.written:
-                found = "a second write" if place is not None else "an unplanned tensor"
-                raise DataError(f"tensor {name}", expected="one write of it", found=found)
-            place.written = True
-            return place
+    def _reserve(self, path: Path, size: int) -> int:
+        """A new file of ``size`` bytes; a full disk shows now and not after hours of work."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            self._descriptors.append(descriptor)
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                try:
+                    os.posix_fallocate(descriptor, 0, size)
+                except OSError as error:
+                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                        raise
+            os.ftruncate(descriptor, size)
+        except OSError as error:
+            raise _disk_error(path, error) from error
+        return descriptor
 
-    def _put(self, place: _Place, start: int, data: memoryview) -> None:
-        _write_all(place.file, place.descriptor, place.offset + start, data)
+    @contextmanager
+    def _writing(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Iterator[_Place]:
+        """A tensor's place, this thread's alone; written once the block ends well."""
+        what = f"tensor {shown(name)}"
+        with self._changed:
+            place = self._places.get(name)
+            if self._closed:
+                raise DataError(what, expected="an open writer", found="a closed one")
+            if place is None or place.claimed:
+                found = "a second write" if place is not None else "an unplanned tensor"
+                raise DataError(what, expected="one write of it", found=found)
+            if dtype != place.dtype or shape != place.shape:
+                raise DataError(
+                    what,
+                    expected=f"{place.dtype} {list(place.shape)}",
+                    found=f"{dtype} {list(shape)}",
+                )
+            place.claimed = True
+            self._busy += 1
+        try:
+            yield place
+            place.written = True
+        finally:
+            with self._changed:
+                place.claimed = place.written
+                self._busy -= 1
+                self._changed.notify_all()
 
     def _finish(self) -> None:
         absent = [name for name, place in self._places.items() if not place.written]
         if absent:
             raise DataError(
-                f"tensor {absent[0]}",
+                f"tensor {shown(absent[0])}",
                 expected="every planned tensor to be written",
                 found=f"{len(absent)} that were not",
             )
@@ -196,19 +246,18 @@ class ShardWriter:
                 "weight_map": dict(sorted(weight_map.items())),
             }
             text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
-            (self._folder / INDEX).write_text(text, encoding="utf-8")
+            try:
+                (self._folder / INDEX).write_text(text, encoding="utf-8")
+            except OSError as error:
+                raise _disk_error(self._folder / INDEX, error) from error
 
     def _close(self) -> None:
-        for descriptor in self._descriptors:
-            os.close(descriptor)
-        self._descriptors.clear()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
 
 def _nbytes(dtype: torch.dtype, shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count * dtype.itemsize
+    return math.prod(shape) * dtype.itemsize
 
 
 def _write_all(path: Path, descriptor: int, offset: int, data: memoryview) -> None:
@@ -221,9 +270,10 @@ def _write_all(path: Path, descriptor: int, offset: int, data: memoryview) -> No
 
 
 def _disk_error(path: Path, error: OSError) -> MwandaError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return MwandaError(
         str(path),
-        expected="room on the disk",
+        expected="room on the disk" if full else "a file that can be written",
         found=error.strerror or "a write error",
-        fix="free some space and run again",
+        fix="free some space and run again" if full else "mend that and run again",
     )

@@ -13,8 +13,6 @@ Canonical here means:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from difflib import get_close_matches
 
 from langcodes import Language, find, standardize_tag, tag_is_valid
@@ -26,9 +24,7 @@ __all__ = [
     "canonical",
     "display_name",
     "parse_languages",
-    "parse_weights",
     "script_of",
-    "uniform_weights",
 ]
 
 _EXPECTED = "a language tag such as de, sw or zh-Hant"
@@ -112,74 +108,6 @@ def parse_languages(text: str) -> list[str]:
     if problems:
         raise InputError.several(problems)
     return list(tags)
-
-
-def uniform_weights(languages: Sequence[str]) -> dict[str, float]:
-    """The same weight for every language; the weights sum to 1."""
-    if not languages:
-        raise InputError("languages", expected="at least one", found="none")
-    return {language: 1.0 / len(languages) for language in languages}
-
-
-def parse_weights(text: str, languages: Sequence[str]) -> dict[str, float]:
-    """``"de=2,sw=1"`` to one weight for each of ``languages``, summing to 1.
-
-    A language that is not named weighs 1 before the weights are normalised.
-
-    Args:
-        languages: canonical tags, as :func:`parse_languages` returns them.
-
-    Raises:
-        InputError: every mistake at once: a weight that is no number, negative or not finite,
-            a language that is unknown, named twice or not in ``languages``, or all weights 0.
-    """
-    weights = dict.fromkeys(uniform_weights(languages), 1.0)
-    named: set[str] = set()
-    problems: list[str] = []
-    for item in text.split(",") if text.strip() else []:
-        code, equals, number = (part.strip() for part in item.partition("="))
-        thing = f"weight {item.strip()!r}"
-        if not equals or not code:
-            problems.append(f"{thing}: expected LANGUAGE=NUMBER; write e.g. de=2,sw=1")
-            continue
-        try:
-            tag = canonical(code)
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        if tag in named:
-            problems.append(f"{thing}: expected one weight per language, found a second for {tag}")
-        named.add(tag)
-        if tag not in weights:
-            problems.append(
-                f"{thing}: expected one of the languages {', '.join(languages)}, found {tag}; "
-                f"add it to the languages or drop its weight"
-            )
-            continue
-        value = _weight(number)
-        if value is None:
-            problems.append(
-                f"{thing}: expected a number of 0 or more, found {number!r}; give e.g. {tag}=2"
-            )
-        else:
-            weights[tag] = value
-    # Dividing by the largest first keeps a sum of huge weights from overflowing.
-    largest = max(weights.values())
-    if not problems and largest <= 0:
-        problems.append("weights: expected one above 0, found all 0; raise at least one")
-    if problems:
-        raise InputError.several(problems)
-    scaled = {tag: value / largest for tag, value in weights.items()}
-    total = math.fsum(scaled.values())
-    return {tag: value / total for tag, value in scaled.items()}
-
-
-def _weight(number: str) -> float | None:
-    try:
-        value = float(number)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
 
 
 def script_of(tag: str) -> str:

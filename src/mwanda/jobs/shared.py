@@ -1,0 +1,145 @@
+"""What folder and in-memory prunes share: choosing linears, getting windows, and the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.device import dtype_name
+from mwanda.jobs.calibration import get_windows
+from mwanda.manifest import CalibrationRecord, LinearRecord, Manifest, Totals, versions
+from mwanda.model.decoder import Decoder
+from mwanda.model.structure import Structure, choose_linears
+from mwanda.options import RunOptions
+from mwanda.pipeline import Outcome, check_pattern
+from mwanda.recipe import Recipe
+from mwanda.text.sources import TextSource
+from mwanda.text.windows import Windows
+
+__all__ = ["PruneResult", "build_manifest", "chosen_linears", "windows_for"]
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What a prune did.
+
+    Attributes:
+        folder: the model folder written; None for a model pruned in memory.
+        manifest: what ``mwanda.json`` holds.
+        windows: the calibration windows used; None where no text was needed.
+        spilled: bytes of activations that went to disk.
+    """
+
+    folder: Path | None
+    manifest: Manifest
+    windows: Windows | None
+    spilled: int
+
+
+def chosen_linears(decoder: Decoder, recipe: Recipe) -> Structure:
+    """The linears the recipe names, which its pattern fits.
+
+    Raises:
+        InputError: none, or one the pattern does not fit.
+    """
+    chosen = choose_linears(
+        decoder.structure,
+        include=recipe.include,
+        exclude=recipe.exclude,
+        skip_blocks=recipe.skip_blocks,
+    )
+    check_pattern(chosen, recipe)
+    return chosen
+
+
+def windows_for(
+    opened: TextSource | Windows | None,
+    tokenizer: Any,
+    decoder: Decoder,
+    recipe: Recipe,
+    options: RunOptions,
+) -> Windows | None:
+    """The calibration windows for a model; None where the recipe needs none."""
+    if opened is None:
+        return None
+    return get_windows(
+        opened,
+        tokenizer,
+        recipe,
+        vocabulary=decoder.vocabulary,
+        context=decoder.context_length,
+        allow_short=options.allow_short,
+    )
+
+
+def build_manifest(
+    *,
+    base: str,
+    decoder: Decoder,
+    recipe: Recipe,
+    windows: Windows | None,
+    weights: Mapping[str, float],
+    outcome: Outcome,
+    model_weights: int,
+    dtype: torch.dtype,
+    tensors: Mapping[str, str],
+    chosen: Structure,
+) -> Manifest:
+    """The manifest of a finished prune, without files.
+
+    Args:
+        base: the model as the user named it.
+        weights: language -> weight, summing to 1.
+        model_weights: number of weights of the whole model.
+        dtype: what was written.
+        tensors: linear name -> its tensor's name in the checkpoint.
+    """
+    linears = {}
+    for block in chosen.blocks:
+        for linear in block.linears:
+            entry = outcome.records[linear.name]
+            linears[linear.name] = LinearRecord(
+                tensor=tensors[linear.name],
+                block=block.index,
+                shape=entry.shape,
+                transposed=linear.transposed,
+                sparsity=entry.sparsity,
+                pruned=entry.pruned,
+                zeros=entry.zeros,
+                source_zeros=entry.source_zeros,
+                mask_sha256=entry.mask_sha256,
+                zeros_sha256=entry.zeros_sha256,
+            )
+    total, removed = outcome.weights, outcome.pruned
+    resolved = recipe
+    if windows is not None and recipe.languages is None:
+        resolved = recipe.model_copy(update={"languages": tuple(windows.languages)})
+    return Manifest(
+        base=base,
+        base_files={},
+        dequantised=None,
+        recipe=resolved.model_dump(mode="json"),
+        statistics=recipe.mode if windows is not None else "none",
+        device=str(decoder.device),
+        compute_dtype=dtype_name(decoder.dtype),
+        dtype=dtype_name(dtype),
+        calibration=None if windows is None else CalibrationRecord.of(windows, weights),
+        linears=linears,
+        totals=Totals(
+            linears=len(linears),
+            weights=total,
+            pruned=removed,
+            sparsity=removed / total,
+            source_zeros=sum(entry.source_zeros for entry in linears.values()),
+            model_weights=model_weights,
+            model_sparsity=removed / model_weights,
+        ),
+        signals=outcome.signals,
+        files={},
+        versions=versions(),
+        seconds=outcome.seconds,
+    )

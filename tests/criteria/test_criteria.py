@@ -1,0 +1,110 @@
+"""Scores against their formulas in numpy, and each part of m-wanda on its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mwanda.criteria import m_wanda, magnitude, wanda
+from mwanda.statistics.sums import InputStatistics
+
+
+def made(languages: int = 3, seed: int = 0) -> tuple[torch.Tensor, InputStatistics]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+    weights = draw(languages)
+    return draw(6, 10).float() - 0.5, InputStatistics(
+        weights / weights.sum(), draw(languages, 10) * 9, draw(languages, 10)
+    )
+
+
+def parts(s: InputStatistics) -> dict[str, np.ndarray]:
+    w, square = s.weights.numpy(), s.mean_square.numpy()
+    norms = np.sqrt(square)
+    pooled = np.sqrt(w @ square)
+    variance = w @ (norms - w @ norms) ** 2
+    activity = np.zeros(10) if s.activity is None else w @ s.activity.numpy()
+    return {
+        "pooled": pooled,
+        "variance": variance,
+        "deviation": np.sqrt(variance),
+        "variance-ratio": variance / pooled,
+        "activity": activity,
+    }
+
+
+def test_magnitude_and_wanda() -> None:
+    weight, statistics = made()
+    size = np.abs(weight.numpy())
+    np.testing.assert_array_equal(magnitude.score(weight), size)
+    np.testing.assert_allclose(
+        wanda.score(weight, statistics), size * parts(statistics)["pooled"], rtol=1e-6
+    )
+
+
+def test_wanda_of_one_language_is_the_original() -> None:
+    weight, statistics = made(languages=1)
+    norm = statistics.mean_square[0].sqrt().numpy()
+    np.testing.assert_allclose(
+        wanda.score(weight, statistics), np.abs(weight.numpy()) * norm, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dispersion", ["variance-ratio", "deviation", "variance"])
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("activity", [0.0, 0.5, 3.0])
+def test_m_wanda_is_its_formula(dispersion: Any, ratio: float, activity: float) -> None:
+    weight, statistics = made()
+    plain = parts(statistics)
+    expected = (
+        np.abs(weight.numpy())
+        * (plain["pooled"] + ratio * plain[dispersion])
+        * (1 + activity * plain["activity"])
+    )
+    found = m_wanda.score(
+        weight,
+        statistics,
+        dispersion=dispersion,
+        dispersion_weight=ratio,
+        activity_weight=activity,
+    )
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_m_wanda_without_its_parts_is_wanda() -> None:
+    weight, statistics = made()
+    found = m_wanda.score(weight, statistics, dispersion_weight=0.0, activity_weight=0.0)
+    assert torch.equal(found, wanda.score(weight, statistics))
+
+
+@pytest.mark.parametrize("dispersion", ["variance-ratio", "deviation", "variance"])
+def test_one_language_has_no_dispersion(dispersion: Any) -> None:
+    weight, statistics = made(languages=1)
+    found = m_wanda.score(
+        weight, statistics, dispersion=dispersion, dispersion_weight=9.0, activity_weight=0.0
+    )
+    assert torch.equal(found, wanda.score(weight, statistics))
+
+
+@pytest.mark.parametrize(("dispersion", "power"), [("variance-ratio", 1), ("deviation", 1)])
+def test_the_default_dispersions_do_not_depend_on_the_scale(dispersion: Any, power: int) -> None:
+    weight, statistics = made()
+    louder = InputStatistics(statistics.weights, statistics.mean_square * 64, statistics.activity)
+    one, other = (m_wanda.score(weight, s, dispersion=dispersion) for s in (statistics, louder))
+    torch.testing.assert_close(other, one * 8**power)
+
+
+@pytest.mark.parametrize("dispersion", ["variance-ratio", "deviation", "variance"])
+def test_a_dead_feature_scores_zero(dispersion: Any) -> None:
+    weight, statistics = made()
+    statistics.mean_square[:, 4] = 0
+    found = m_wanda.score(weight, statistics, dispersion=dispersion)
+    assert torch.isfinite(found).all()
+    assert (found[:, 4] == 0).all()

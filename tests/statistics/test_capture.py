@@ -1,0 +1,104 @@
+"""Hooks see every token of every linear once, by language, and leave nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mwanda.errors import DataError, InputError
+from mwanda.statistics.capture import Capture
+from mwanda.statistics.store import StatisticsStore
+from mwanda.statistics.sums import FeatureSums
+
+NEEDS: Any = ("square", "activity")
+
+
+class Toy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key = nn.Linear(6, 4), nn.Linear(6, 4)
+        self.out = nn.Linear(4, 6)
+        self.idle = nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(input=self.query(x) * self.key(x))
+
+
+@pytest.fixture
+def toy() -> Toy:
+    torch.manual_seed(0)
+    return Toy()
+
+
+@torch.no_grad()
+def run(toy: Toy, capture: Capture, batches: list[tuple[str, torch.Tensor]]) -> None:
+    with capture:
+        for tag, x in batches:
+            capture.language = tag
+            toy(x)
+
+
+def batches() -> list[tuple[str, torch.Tensor]]:
+    torch.manual_seed(1)
+    return [("de", torch.randn(2, 5, 6)), ("sw", torch.randn(1, 3, 6)), ("de", torch.randn(1, 5, 6))]
+
+
+def test_sums_by_linear_and_language(toy: Toy) -> None:
+    capture = Capture(toy, ["query", "key", "out"], NEEDS)
+    run(toy, capture, batches())
+    capture.check(0)
+    for tag in ("de", "sw"):
+        x = torch.cat([part.reshape(-1, 6) for owner, part in batches() if owner == tag])
+        with torch.no_grad():
+            middle = toy.query(x) * toy.key(x)
+        for name, seen in {"query": x, "key": x, "out": middle}.items():
+            expected = FeatureSums.of(seen, NEEDS)
+            found = capture.sums[name][tag]
+            assert found.tokens == expected.tokens == (15 if tag == "de" else 3)
+            torch.testing.assert_close(found.square, expected.square, rtol=1e-6, atol=0)
+            assert found.active is not None
+            assert torch.equal(found.active, expected.active)
+    # Shared inputs share the computation, not the sums.
+    assert capture.sums["query"]["de"].square is not capture.sums["key"]["de"].square
+
+
+def test_hooks_go_away_even_after_an_error(toy: Toy) -> None:
+    capture = Capture(toy, ["query"], NEEDS)
+    with pytest.raises(RuntimeError), capture:
+        toy(torch.randn(2, 5))
+    assert not any(module._forward_pre_hooks for module in toy.modules())
+
+
+def test_what_no_score_can_be_built_on_is_named(toy: Toy) -> None:
+    bad = batches()
+    bad[1][1][0, 1, 2] = float("nan")
+    capture = Capture(toy, ["query"], NEEDS)
+    run(toy, capture, bad)
+    with pytest.raises(DataError, match="block 7, linear query, language sw: .*NaN or infinity"):
+        capture.check(7)
+    capture = Capture(toy, ["query", "idle"], NEEDS)
+    run(toy, capture, batches())
+    with pytest.raises(InputError, match="block 7, linear idle: .*no input at all"):
+        capture.check(7)
+
+
+@pytest.mark.parametrize("needs", [("square",), NEEDS])
+def test_the_store_gives_back_every_number(toy: Toy, tmp_path: Path, needs: Any) -> None:
+    capture = Capture(toy, ["query", "out"], needs)
+    run(toy, capture, batches())
+    store = StatisticsStore(tmp_path)
+    store.save(3, capture.sums)
+    loaded = store.load(3)
+    assert loaded.keys() == capture.sums.keys()
+    for name, languages in capture.sums.items():
+        assert loaded[name].keys() == languages.keys()
+        for tag, sums in languages.items():
+            assert loaded[name][tag].tokens == sums.tokens
+            assert torch.equal(loaded[name][tag].square, sums.square)
+            assert (loaded[name][tag].active is None) is (sums.active is None)
+            if sums.active is not None:
+                assert torch.equal(loaded[name][tag].active, sums.active)

@@ -1,0 +1,214 @@
+"""Every row of the table keeps the contract of its kind: a new method is tested by existing."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from mwanda import masks
+from mwanda.errors import InputError
+from mwanda.masks import choose_mask
+from mwanda.registry import (
+    ALLOCATIONS,
+    CRITERIA,
+    PATTERNS,
+    Allocation,
+    Criterion,
+    Pattern,
+    defaults_of,
+    find_allocation,
+    find_criterion,
+    find_pattern,
+    measure_block,
+    option_problems,
+    options_of,
+    statistics_needed,
+)
+from mwanda.statistics.sums import FeatureSums, InputStatistics, summarise
+
+CRITERION_ROWS = [pytest.param(row, id=name) for name, row in CRITERIA.items()]
+ALLOCATION_ROWS = [pytest.param(row, id=name) for name, row in ALLOCATIONS.items()]
+PATTERN_ROWS = [pytest.param(row, id=name) for name, row in PATTERNS.items()]
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+
+
+def weight_of(rows: int, columns: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+
+
+def statistics_of(columns: int, row: Criterion | Allocation, seed: int = 0) -> InputStatistics:
+    """Of three languages, and only what the row says it needs."""
+    generator = torch.Generator().manual_seed(seed)
+    sums = {
+        tag: FeatureSums.of(torch.randn(20, columns, generator=generator), row.needs)
+        for tag in ("de", "hi", "sw")
+    }
+    return summarise(sums, {"de": 2.0, "hi": 1.0, "sw": 0.5})
+
+
+def frozen(statistics: InputStatistics) -> list[torch.Tensor]:
+    held = (statistics.weights, statistics.mean_square, statistics.activity)
+    return [tensor.clone() for tensor in held if tensor is not None]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", CRITERION_ROWS)
+def test_a_criterion_scores(row: Criterion, dtype: torch.dtype) -> None:
+    weight, statistics = weight_of(12, 16).to(dtype), statistics_of(16, row)
+    before, seen = weight.clone(), frozen(statistics)
+    scores = row.score(weight, statistics)
+    assert scores.shape == weight.shape
+    assert scores.dtype == torch.float32
+    assert torch.isfinite(scores).all()
+    assert (scores >= 0).all()
+    assert torch.equal(scores, row.score(weight, statistics))
+    assert torch.equal(weight, before)
+    assert all(torch.equal(a, b) for a, b in zip(frozen(statistics), seen, strict=True))
+    if row.rowwise:
+        pieces = [row.score(part, statistics) for part in weight.split(5)]
+        assert torch.equal(torch.cat(pieces), scores)
+    turned = weight.t().contiguous().t()
+    assert torch.equal(row.score(turned, statistics), scores)
+    assert (row.score(torch.zeros_like(weight), statistics) == 0).all()
+
+
+@pytest.mark.parametrize("row", CRITERION_ROWS)
+def test_the_size_of_the_pieces_does_not_matter(
+    row: Criterion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, statistics = weight_of(13, 16), statistics_of(16, row)
+
+    def choose() -> torch.Tensor:
+        pattern = PATTERNS["unstructured"]
+        return choose_mask("x", weight, statistics, row, {}, pattern, 0.5)
+
+    whole = choose()
+    for piece in (1, 16, 50, 10_000):
+        monkeypatch.setattr(masks, "PIECE", piece)
+        assert torch.equal(choose(), whole)
+
+
+@pytest.mark.parametrize("row", ALLOCATION_ROWS)
+def test_an_allocation_measures(row: Allocation) -> None:
+    weights = [weight_of(12, 16), weight_of(8, 24, seed=1)]
+    statistics = [statistics_of(16, row), statistics_of(24, row, seed=1)]
+    before = [weight.clone() for weight in weights]
+    seen = [frozen(one) for one in statistics]
+    signal = measure_block(row, weights, statistics, defaults_of(row))
+    assert isinstance(signal, float)
+    assert math.isfinite(signal)
+    assert signal == measure_block(row, weights, statistics, {})
+    assert all(torch.equal(a, b) for a, b in zip(weights, before, strict=True))
+    for one, other in zip(statistics, seen, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(frozen(one), other, strict=True))
+
+
+@pytest.mark.parametrize("target", [0.0, 0.01, 0.5, 0.95, 0.99])
+@pytest.mark.parametrize("row", ALLOCATION_ROWS)
+def test_an_allocation_meets_the_budget(row: Allocation, target: float) -> None:
+    signals, sizes = [0.3, 0.1, 0.8, 0.4], [100, 4000, 50, 900]
+    options = options_of(row.allocate, defaults_of(row))
+    found = row.allocate(signals, sizes, target, **options)
+    assert found == row.allocate(signals, sizes, target)
+    assert (signals, sizes) == ([0.3, 0.1, 0.8, 0.4], [100, 4000, 50, 900])
+    assert all(0 <= value <= max(0.95, target) for value in found)
+    mean = sum(s * v for s, v in zip(sizes, found, strict=True)) / sum(sizes)
+    assert abs(mean - target) < 1e-12
+    assert row.allocate([0.5], [10], target) == [target]
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("row", PATTERN_ROWS)
+def test_a_pattern_selects_exactly(row: Pattern, sparsity: float) -> None:
+    scores = weight_of(7, 48).abs()
+    before = scores.clone()
+    mask = row.select(scores, sparsity)
+    assert mask.shape == scores.shape
+    assert mask.dtype == torch.bool
+    gone = int(48 * (sparsity if row.fixed is None else row.fixed))
+    assert (~mask).sum(dim=1).tolist() == [gone] * 7
+    assert torch.equal(mask, row.select(scores, sparsity))
+    assert torch.equal(scores, before)
+    rows = [row.select(part, sparsity) for part in scores.split(1)]
+    assert torch.equal(torch.cat(rows), mask)
+
+
+@pytest.mark.parametrize("row", [*CRITERION_ROWS, *ALLOCATION_ROWS, *PATTERN_ROWS])
+def test_a_row_says_what_and_whose_it_is(row: Criterion | Allocation | Pattern) -> None:
+    assert row.formula
+    assert row.source
+    if isinstance(row, Pattern):
+        return
+    for function in row.functions:
+        assert inspect.getdoc(function)
+        for parameter in inspect.signature(function).parameters.values():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                assert parameter.default is not inspect.Parameter.empty
+    assert option_problems("method", row, defaults_of(row)) == []
+
+
+@pytest.mark.parametrize("table", [CRITERIA, ALLOCATIONS, PATTERNS])
+def test_the_table_is_keyed_by_name_and_cannot_be_written(table: Any) -> None:
+    assert all(name == row.name for name, row in table.items())
+    with pytest.raises(TypeError):
+        table["new"] = next(iter(table.values()))
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "message"),
+    [
+        (find_criterion, "wnada", r"criterion: .*'wnada'; did you mean 'wanda'\?"),
+        (find_criterion, "m_wanda", r"did you mean 'm-wanda'\?"),
+        (find_allocation, "unifrom", r"allocation: .*did you mean 'uniform'\?"),
+        (find_allocation, "zzz", r"choose one of cwl, owl, uniform"),
+        (find_pattern, "unstructred", r"pattern: .*did you mean 'unstructured'\? .*any N:M"),
+        (find_pattern, "5:4", r"N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept, found 5:4"),
+        (find_pattern, "0:4", r"N:M with 1 ≤ N"),
+        (find_pattern, "2:2048", r"N:M with 1 ≤ N"),
+        (find_pattern, "2:4:8", r"pattern: expected a known name"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(find: Any, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        find(name)
+
+
+@pytest.mark.parametrize(("name", "gone"), [("1:4", 0.75), ("3:4", 0.25), ("16:32", 0.5), ("4:4", 0)])
+def test_any_n_of_m_is_a_pattern(name: str, gone: float) -> None:
+    row = find_pattern(name)
+    assert (row.name, row.fixed) == (name, gone)
+    mask = row.select(weight_of(3, 96), 0.1)
+    assert int((~mask).sum()) == 3 * 96 * gone
+
+
+def test_option_errors_come_all_at_once() -> None:
+    wrong = {
+        "dispersion": "spread",
+        "dispersion_weight": -1,
+        "activity_weight": float("nan"),
+        "activty_weight": 1.0,
+    }
+    found = option_problems("criterion", CRITERIA["m-wanda"], wrong)
+    assert len(found) == 4
+    assert "one of variance-ratio, deviation, variance, found 'spread'" in found[0]
+    assert "dispersion_weight: expected a finite number ≥ 0, found -1" in found[1]
+    assert "found nan" in found[2]
+    assert "did you mean 'activity_weight'?" in found[3]
+    for value in (True, "1", None, float("inf")):
+        assert option_problems("criterion", CRITERIA["m-wanda"], {"activity_weight": value})
+    for value in (0, 1, 0.5):
+        assert not option_problems("criterion", CRITERIA["m-wanda"], {"activity_weight": value})
+    assert "it takes no options" in option_problems("c", CRITERIA["wanda"], {"x": 1})[0]
+    # An allocation's options are those of both its functions.
+    assert not option_problems("allocation", ALLOCATIONS["owl"], {"outlier": 3, "width": 0.1})
+
+
+def test_needs_are_joined() -> None:
+    both = statistics_needed(CRITERIA["m-wanda"], ALLOCATIONS["owl"])
+    assert both == ("square", "activity")
+    assert statistics_needed(CRITERIA["magnitude"], ALLOCATIONS["uniform"]) == ()
+    assert statistics_needed(CRITERIA["magnitude"], ALLOCATIONS["cwl"]) == ("square",)
