@@ -6,8 +6,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,10 +82,15 @@ def test_an_exception_removes_what_was_begun(
     if overwrite:
         make(tmp_path / "out", "old")
     output = OutputFolder(tmp_path / "out", overwrite=overwrite)
-    with pytest.raises(type(error)), output as folder:
-        (folder / "sub").mkdir()
-        (folder / "sub" / "a").write_text("x")
-        raise error
+
+    def go() -> None:
+        with output as folder:
+            (folder / "sub").mkdir()
+            (folder / "sub" / "a").write_text("x")
+            raise error
+
+    with pytest.raises(type(error)):
+        go()
     assert [p.name for p in tmp_path.iterdir()] == (["out"] if overwrite else [])
     if overwrite:
         assert contents(tmp_path / "out")["weights"] == b"old"
@@ -226,8 +231,8 @@ def test_a_first_rename_that_fails_leaves_nothing(
 
 
 def test_the_disk_must_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(0, 0, 3_000_000_000))
+    usage = SimpleNamespace(free=3_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     check_disk_space(tmp_path, 3_000_000_000, "the model")
     with pytest.raises(InputError) as caught:
         check_disk_space(tmp_path, 3_010_000_000, "the model")

@@ -264,10 +264,14 @@ def test_a_disk_that_cannot_reserve_is_written_all_the_same(
 def test_a_disk_that_fills_up_while_writing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with (
-        pytest.raises(MwandaError, match=r"model\.safetensors: .*No space"),
-        ShardWriter(tmp_path, planned(dict([A]))) as writer,
-    ):
-        monkeypatch.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
-        writer.write(*A)
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def go() -> None:
+        with ShardWriter(tmp_path, planned(dict([A]))) as writer:
+            monkeypatch.setattr(os, "pwrite", full)
+            writer.write(*A)
+
+    with pytest.raises(MwandaError, match=r"model\.safetensors: .*No space"):
+        go()
     assert not (tmp_path / INDEX).exists()

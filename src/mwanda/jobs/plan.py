@@ -33,6 +33,10 @@ from mwanda.text.windows import Windows
 __all__ = ["Plan", "plan"]
 
 
+GGUF_BYTES = 10
+"""Bytes a weight while transformers dequantises: twice in float32, once in bfloat16; measured."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The shape and the cost of a prune.
@@ -123,7 +127,7 @@ def plan(
             tokens=tokens if passes else 0,
             batch=length * min(count, max(1, options.batch_tokens // length)),
             limit=options.activation_memory,
-            whole=total * stored.itemsize * 2 if gguf else 0,
+            whole=total * GGUF_BYTES if gguf else 0,
         )
         memory = process_memory()
         weights = sum(block.size for block in chosen.blocks)

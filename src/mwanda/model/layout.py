@@ -25,6 +25,8 @@ MAX_HEADER = 100_000_000
 _TOO_MANY = 2**63
 """Bytes or elements that no tensor can have."""
 
+_MOST_DIMENSIONS = 64
+
 _DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
@@ -143,7 +145,9 @@ def _parse_json(raw: bytes) -> Any:
         for key, value in pairs:
             if key in found:
                 raise ValueError(f"the key {shown(key)} stands twice")
-            key.encode()  # half of a surrogate pair fails here, not when a message is printed
+            for text in (key, value):
+                if isinstance(text, str):
+                    text.encode()  # half of a surrogate pair fails here, not when printed
             found[key] = value
         return found
 
@@ -168,7 +172,7 @@ def _tensor(path: Path, name: str, entry: Any, start: int, size: int) -> TensorI
             found=shown(repr(wanted)),
             fix=f"mwanda knows {', '.join(_DTYPES)}",
         )
-    if not _whole_numbers(shape):
+    if not _whole_numbers(shape) or len(shape) > _MOST_DIMENSIONS:
         raise _bad(path, name, "a shape of whole numbers", shown(repr(shape)))
     if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
         raise _bad(path, name, "two ascending data_offsets", shown(repr(offsets)))

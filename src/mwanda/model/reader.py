@@ -203,14 +203,14 @@ class Checkpoint:
     def _info(self, name: str) -> TensorInfo:
         info = self.tensors.get(name)
         if info is None:
-            found = f"{len(self.tensors)} of other names"
-            raise DataError(f"{self.folder}: tensor {shown(name)}", expected="it", found=found)
+            what, found = f"{self.folder}: tensor {shown(name)}", "no such tensor"
+            raise DataError(what, expected="a tensor of the checkpoint", found=found)
         return info
 
     def _descriptor(self, file: Path) -> int:
         with self._lock:
             if self._closed:
-                raise DataError(str(self.folder), expected="it open", found="it closed")
+                raise DataError(f"{self.folder}: read after the checkpoint was closed")
             if file not in self._descriptors:
                 try:
                     descriptor = os.open(file, os.O_RDONLY)
@@ -267,13 +267,10 @@ def _single(folder: Path) -> Path:
     found = sorted(folder.glob("*.safetensors"))
     if len(found) == 1:
         return shard_inside(folder, found[0].name)
+    expected = f"{SINGLE} or {INDEX}"
     if found:
-        raise InputError(
-            str(folder),
-            expected=f"{SINGLE} or {INDEX}",
-            found=f"{len(found)} safetensors and no index",
-            fix=f"download {INDEX} too",
-        )
+        many = f"{len(found)} safetensors and no index"
+        raise InputError(str(folder), expected=expected, found=many, fix=f"download {INDEX} too")
     pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
     if pickled:
         raise InputError(
@@ -282,12 +279,8 @@ def _single(folder: Path) -> Path:
             found="a pickle-only model, which can run code when it is read",
             fix="convert it where you trust it: from_pretrained(...).save_pretrained(...)",
         )
-    raise InputError(
-        str(folder),
-        expected=f"{SINGLE} or {INDEX}",
-        found="no safetensors",
-        fix="download the model's weights into the folder",
-    )
+    fix = "download the model's weights into the folder"
+    raise InputError(str(folder), expected=expected, found="no safetensors", fix=fix)
 
 
 def _check_complete(index: Path, wanted: dict[str, Path], tensors: dict[str, TensorInfo]) -> None:

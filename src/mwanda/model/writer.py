@@ -116,7 +116,8 @@ class ShardWriter:
         with self._changed:
             # A descriptor closed under a write could by then be another file's.
             self._closed = True
-            self._changed.wait_for(lambda: self._busy == 0)
+            # Not forever: an interrupt may have come in the middle of the counting.
+            self._changed.wait_for(lambda: self._busy == 0, timeout=60)
         try:
             if kind is None:
                 self._finish()
@@ -163,10 +164,7 @@ class ShardWriter:
         ends: list[int] = []
         for name, dtype, shape in tensors:
             if name in header or name in self._places:
-                found = "it there twice"
-                raise DataError(
-                    f"tensor {shown(name)}", expected="it in the plan once", found=found
-                )
+                raise DataError(f"tensor {shown(name)}: stands in the plan twice")
             if dtype not in DTYPE_NAMES:
                 expected = "a dtype that safetensors has"
                 raise DataError(f"tensor {shown(name)}", expected=expected, found=str(dtype))

@@ -1,0 +1,170 @@
+"""A recipe is refused with every mistake at once, or comes out with nothing left open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mwanda.errors import InputError
+from mwanda.recipe import Recipe, load_recipe
+from mwanda.registry import ALLOCATIONS, CRITERIA, defaults_of
+
+
+def build(**fields: Any) -> Recipe:
+    return Recipe.build(fields)
+
+
+def problems(**fields: Any) -> tuple[str, ...]:
+    with pytest.raises(InputError) as error:
+        build(**fields)
+    return error.value.problems
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    found = problems(
+        sparsity=1.2,
+        pattern="2:5:7",
+        criterion="wnada",
+        allocation={"name": "owl", "widht": 0.1},
+        mode="both",
+        languages=["de", "xx-klingon"],
+        language_weights={"de": -1},
+        windows=0,
+        window_length=1,
+        seed=-1,
+        include=["("],
+        skip_blocks=["first"],
+        dtype="float8",
+        sparsty=0.5,
+    )
+    places = [
+        "sparsity", "pattern", "criterion", "allocation", "mode", "languages", "language_weights.de",
+        "windows", "window_length", "seed", "include", "skip_blocks.0", "dtype", "sparsty",
+    ]  # fmt: skip
+    assert len(found) == len(places)
+    for place in places:
+        assert any(line.startswith(f"recipe: {place}: ") for line in found), place
+    text = " | ".join(found)
+    for hint in ("did you mean 'wanda'", "did you mean 'width'", "did you mean 'sparsity'"):
+        assert hint in text
+    assert "found 1.2" in text
+
+
+@pytest.mark.parametrize("value", [1, 1.0, -0.1, float("nan"), float("inf"), "half"])
+def test_a_sparsity_is_a_share_below_one(value: Any) -> None:
+    assert len(problems(sparsity=value)) == 1
+
+
+def test_defaults_are_filled_in() -> None:
+    recipe = build()
+    assert (recipe.sparsity, recipe.pattern, recipe.mode) == (0.5, "unstructured", "sequential")
+    assert recipe.criterion.name == "m-wanda"
+    assert recipe.criterion.options == defaults_of(CRITERIA["m-wanda"])
+    assert recipe.allocation is not None
+    assert recipe.allocation.name == "cwl"
+    assert recipe.allocation.options == defaults_of(ALLOCATIONS["cwl"])
+    assert recipe.needs_text
+    assert Recipe.build(recipe.model_dump()) == recipe
+    assert Recipe.build(recipe.model_dump(mode="json")) == recipe
+
+
+def test_options_stay_and_the_others_are_filled_in() -> None:
+    recipe = build(
+        criterion={"name": "m-wanda", "activity_weight": 0.25},
+        allocation={"name": "owl", "options": {"width": 0.1}},
+    )
+    wanted = defaults_of(CRITERIA["m-wanda"]) | {"activity_weight": 0.25}
+    assert recipe.criterion.options == wanted
+    assert recipe.allocation is not None
+    assert recipe.allocation.options == {"outlier": 5.0, "width": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "allocation", "needs_text"),
+    [
+        ({"criterion": "magnitude"}, "uniform", False),
+        ({"criterion": "magnitude", "allocation": "cwl"}, "cwl", True),
+        ({"criterion": "wanda"}, "cwl", True),
+        ({"criterion": "wanda", "allocation": "uniform"}, "uniform", True),
+        ({"sparsity": 0}, "uniform", False),
+        ({"sparsity": 0, "allocation": "owl"}, "owl", False),
+        ({"pattern": "2:4"}, "uniform", True),
+        ({"pattern": "4:4"}, "uniform", False),
+    ],
+)
+def test_text_is_asked_for_only_where_it_is_looked_at(
+    fields: dict[str, Any], allocation: str, needs_text: bool
+) -> None:
+    recipe = build(**fields)
+    assert recipe.allocation is not None
+    assert recipe.allocation.name == allocation
+    assert recipe.needs_text is needs_text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sparsity"), [("2:4", 0.5), ("4:8", 0.5), ("1:4", 0.75), ("1:3", 1 - 1 / 3)]
+)
+def test_a_pattern_fixes_the_sparsity(pattern: str, sparsity: float) -> None:
+    assert build(pattern=pattern).sparsity == sparsity
+    assert build(pattern=pattern, sparsity=sparsity, allocation="uniform").sparsity == sparsity
+    wrong = problems(pattern=pattern, sparsity=0.6, allocation="owl")
+    assert len(wrong) == 2
+    assert f"expected {sparsity:g}, the only one of pattern {pattern}, found 0.6" in wrong[0]
+    assert f"expected uniform with pattern {pattern}" in wrong[1]
+
+
+def test_languages_are_canonical_and_each_once() -> None:
+    recipe = build(languages=["DE", "swa", "zho_Hans"], language_weights={"deu": 2, "SW": 0})
+    assert recipe.languages == ("de", "sw", "zh")
+    assert recipe.language_weights == {"de": 2.0, "sw": 0.0}
+    assert "each language once, found de" in problems(languages=["de", "deu"])[0]
+    assert "found none" in problems(languages=[])[0]
+    stray = problems(languages=["de"], language_weights={"fr": 1})
+    assert "expected languages among de, found fr" in stray[0]
+    assert "found all 0" in problems(languages=["de"], language_weights={"de": 0})[0]
+
+
+def test_a_recipe_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        build().sparsity = 0.1
+
+
+def test_the_source_is_named() -> None:
+    with pytest.raises(InputError, match=r"^my\.yaml: windows: "):
+        Recipe.build({"windows": 0}, "my.yaml")
+
+
+def test_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        "sparsity: 0.6\ncriterion: {name: m-wanda, activity_weight: 0}\nallocation: owl\n"
+        "languages: [de, sw]\nskip_blocks: [0]\n",
+        encoding="utf-8",
+    )
+    recipe = Recipe.build(load_recipe(path))
+    assert (recipe.sparsity, recipe.languages, recipe.skip_blocks) == (0.6, ("de", "sw"), (0,))
+    assert recipe.criterion.options["activity_weight"] == 0
+    path.write_text("", encoding="utf-8")
+    assert load_recipe(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[1, 2]", "a mapping of recipe fields"),
+        (b"1: 2", "a mapping of recipe fields"),
+        (b"a: [", "expected YAML"),
+        (b"a: \xff", "expected UTF-8, found byte 3 is not"),
+        (b"a: !!python/object/apply:os.getcwd []", "expected YAML"),
+        (None, "expected a recipe file, found No such file"),
+    ],
+)
+def test_what_is_not_a_recipe_file(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "r.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_recipe(path)
