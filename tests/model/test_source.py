@@ -26,7 +26,7 @@ def test_a_name_of_nothing_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(InputError, match="expected a model folder.*found nothing there;"),
+        pytest.raises(InputError, match=r"expected a model folder.*found nothing there;"),
         open_model(name),
     ):
         pass
@@ -39,7 +39,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_that_cannot_be_reached_is_refused() -> None:
-    with pytest.raises(InputError, match="org/model: .*hub.*spelling"), open_model("org/model"):
+    with pytest.raises(InputError, match=r"org/model: .*hub.*spelling"), open_model("org/model"):
         pass
 
 

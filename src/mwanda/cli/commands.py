@@ -19,9 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output of mwanda's.")]
-
 
 @app.callback(invoke_without_command=True)
 def root(
@@ -34,55 +31,28 @@ def root(
 
 
 @app.command()
+@opt.with_recipe_options
 def prune(
     model: opt.Model,
-    out: Out,
-    calibration: opt.Calibration = None,
-    languages: opt.Languages = None,
-    sparsity: opt.Sparsity = None,
-    criterion: opt.Criterion = None,
-    criterion_option: opt.CriterionOption = None,
-    allocation: opt.Allocation = None,
-    allocation_option: opt.AllocationOption = None,
-    pattern: opt.Pattern = None,
-    mode: opt.Mode = None,
-    windows: opt.Windows = None,
-    window_length: opt.WindowLength = None,
-    language_weights: opt.LanguageWeights = None,
-    include: opt.Include = None,
-    exclude: opt.Exclude = None,
-    skip_blocks: opt.SkipBlocks = None,
-    seed: opt.Seed = None,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = None,
-    compute_dtype: opt.ComputeDtype = "auto",
-    recipe: opt.RecipeFile = None,
-    activation_memory: opt.ActivationMemory = "512MiB",
-    batch_tokens: opt.BatchTokens = 2048,
-    max_shard_size: Annotated[
-        str, typer.Option("--max-shard-size", help="Bytes of one written shard.")
-    ] = "5GB",
-    allow_short: opt.AllowShort = False,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    overwrite: Overwrite = False,
-    as_json: opt.AsJson = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    **given: Any,
 ) -> None:
     """Prune MODEL into a folder that plain transformers loads."""
     from mwanda.cli import output
     from mwanda.progress import progress_bar
 
-    built = _recipe(locals())
+    recipe = _recipe(given)
     with progress_bar() as progress:
         from mwanda.jobs.prune import prune as run
 
         result = run(
             model,
             out=out,
-            calibration=calibration,
-            recipe=built,
-            options=_run_options(locals(), progress=progress),
+            calibration=given["calibration"],
+            recipe=recipe,
+            options=_run_options(given, progress=progress),
         )
-    _print(output.prune_json(result), output.prune_text(result), as_json)
+    _print(output.prune_json(result), output.prune_text(result), given["as_json"])
 
 
 @app.command("eval")
@@ -179,7 +149,7 @@ def windows(
     seed: opt.Seed = None,
     allow_short: opt.AllowShort = False,
     trust_remote_code: opt.TrustRemoteCode = False,
-    overwrite: Overwrite = False,
+    overwrite: opt.Overwrite = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Draw calibration windows and keep their token ids, one int64 tensor a language."""
@@ -203,54 +173,26 @@ def windows(
 
 
 @app.command()
+@opt.with_recipe_options
 def plan(
     model: opt.Model,
     out: Annotated[
         Path | None, typer.Option("--out", help="Checked as prune would, never written.")
     ] = None,
-    calibration: opt.Calibration = None,
-    languages: opt.Languages = None,
-    sparsity: opt.Sparsity = None,
-    criterion: opt.Criterion = None,
-    criterion_option: opt.CriterionOption = None,
-    allocation: opt.Allocation = None,
-    allocation_option: opt.AllocationOption = None,
-    pattern: opt.Pattern = None,
-    mode: opt.Mode = None,
-    windows: opt.Windows = None,
-    window_length: opt.WindowLength = None,
-    language_weights: opt.LanguageWeights = None,
-    include: opt.Include = None,
-    exclude: opt.Exclude = None,
-    skip_blocks: opt.SkipBlocks = None,
-    seed: opt.Seed = None,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = None,
-    compute_dtype: opt.ComputeDtype = "auto",
-    recipe: opt.RecipeFile = None,
-    activation_memory: opt.ActivationMemory = "512MiB",
-    batch_tokens: opt.BatchTokens = 2048,
-    max_shard_size: Annotated[
-        str, typer.Option("--max-shard-size", help="Bytes of one written shard.")
-    ] = "5GB",
-    allow_short: opt.AllowShort = False,
-    trust_remote_code: opt.TrustRemoteCode = False,
-    overwrite: Overwrite = False,
-    as_json: opt.AsJson = False,
+    **given: Any,
 ) -> None:
     """Say what a prune would do and need; touches nothing."""
     from mwanda.cli import output
     from mwanda.jobs.plan import plan as run
 
-    built = _recipe(locals())
-    run_options = _run_options(locals())
+    recipe, run_options = _recipe(given), _run_options(given)
     if out is not None:
         from mwanda.model.output import OutputFolder
 
         source = Path(model) if Path(model).exists() else None
-        OutputFolder(out, overwrite=overwrite).check(source, write=False)
-    made = run(model, recipe=built, calibration=calibration, options=run_options)
-    _print(made.as_dict(), output.plan_text(made), as_json)
+        OutputFolder(out, overwrite=run_options.overwrite).check(source, write=False)
+    made = run(model, recipe=recipe, calibration=given["calibration"], options=run_options)
+    _print(made.as_dict(), output.plan_text(made), given["as_json"])
 
 
 @app.command()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from mwanda.errors import InputError
 
-__all__ = ["parse_method_options", "recipe_fields"]
+__all__ = ["parse_method_options", "recipe_fields", "recipe_options", "with_recipe_options"]
 
 Model = Annotated[str, typer.Argument(help="Model folder, GGUF file or hub id.")]
 Calibration = Annotated[
@@ -93,7 +95,61 @@ AllowOverlap = Annotated[
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run code that the model brings along.")
 ]
+MaxShardSize = Annotated[str, typer.Option("--max-shard-size", help="Bytes of one written shard.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output of mwanda's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def recipe_options(
+    calibration: Calibration = None,
+    languages: Languages = None,
+    sparsity: Sparsity = None,
+    criterion: Criterion = None,
+    criterion_option: CriterionOption = None,
+    allocation: Allocation = None,
+    allocation_option: AllocationOption = None,
+    pattern: Pattern = None,
+    mode: Mode = None,
+    windows: Windows = None,
+    window_length: WindowLength = None,
+    language_weights: LanguageWeights = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    skip_blocks: SkipBlocks = None,
+    seed: Seed = None,
+    dtype: Dtype = None,
+    recipe: RecipeFile = None,
+    device: Device = "auto",
+    compute_dtype: ComputeDtype = "auto",
+    activation_memory: ActivationMemory = "512MiB",
+    batch_tokens: BatchTokens = 2048,
+    max_shard_size: MaxShardSize = "5GB",
+    allow_short: AllowShort = False,
+    trust_remote_code: TrustRemoteCode = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Never called: the options that prune and plan have in common."""
+
+
+def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command with ``**given`` the options of :func:`recipe_options`."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(**given)
+
+    parameters = []
+    for function in (command, recipe_options):
+        hints = get_type_hints(function, include_extras=True)
+        parameters += [
+            parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name])
+            for name, parameter in signature(function).parameters.items()
+            if parameter.kind is not Parameter.VAR_KEYWORD
+        ]
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def recipe_fields(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -57,7 +58,8 @@ def continue_texts(
         return {}
     device = next(model.parameters()).device
     ids = torch.tensor(list(prompts.values()), device=device)
-    stop = model.generation_config.eos_token_id
+    end = model.generation_config.eos_token_id
+    stops = [] if end is None else end if isinstance(end, list) else [end]
     pad = model.generation_config.pad_token_id
     output = model.generate(
         input_ids=ids,
@@ -65,11 +67,12 @@ def continue_texts(
         max_new_tokens=new_tokens,
         do_sample=False,
         num_beams=1,
-        pad_token_id=pad if pad is not None else (stop[0] if isinstance(stop, list) else stop) or 0,
+        pad_token_id=pad if pad is not None else (stops or [0])[0],
     )
     found = {}
     for tag, prompt, row in zip(prompts, prompts.values(), output.tolist(), strict=True):
-        new = row[len(prompt) :]
+        # A row that ends before the others is filled up, which is no repetition of its own.
+        new = list(takewhile(lambda token: token not in stops, row[len(prompt) :]))
         found[tag] = Continuation(
             tokenizer.decode(prompt, skip_special_tokens=True),
             tokenizer.decode(new, skip_special_tokens=True),

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from mwanda.activations import ActivationStore
+from mwanda.errors import InputError
 from mwanda.model.calls import first_tensor
 from mwanda.model.decoder import Decoder
 from mwanda.options import RunOptions
@@ -78,7 +79,12 @@ def score_texts(
 
     Returns:
         One score a text, in the order given.
+
+    Raises:
+        InputError: ``max_length`` below 2, which leaves no token with a context.
     """
+    if max_length is not None and max_length < 2:
+        raise InputError("max_length", expected="at least 2", found=str(max_length))
     limit = min(max_length or MAX_LENGTH, decoder.context_length or MAX_LENGTH)
     pieces = [
         piece

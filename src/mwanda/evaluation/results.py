@@ -125,6 +125,8 @@ class LanguageRise:
     @property
     def relative(self) -> float:
         """Rise as a share of the baseline; what a gate looks at."""
+        if self.baseline == 0:  # nothing could be scored: one-token texts without BOS
+            return 0.0 if self.rise == 0 else math.inf
         return self.rise / self.baseline
 
 

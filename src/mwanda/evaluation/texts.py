@@ -56,8 +56,9 @@ def load_texts(
 ) -> TextSet:
     """Read every language and take a seeded subset.
 
-    Where all documents carry ids, the subset is drawn from the ids that every language has, so the
-    texts are parallel; otherwise positions are drawn for each language from the same seed.
+    Where all documents carry ids and enough of them are in every language, the subset is drawn from
+    those, so the texts are parallel; otherwise positions are drawn for each language from the same
+    seed.
 
     Raises:
         InputError: an ``ids`` range on documents without integer ids, or a language left empty.

@@ -102,4 +102,6 @@ def _label(tag: str, seen: bool, mark: bool) -> str:
 
 
 def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+    # The backslash first: before a bar of the cell's own it would undo the bar's escape.
+    text = " ".join(cell.splitlines()).replace("\\", "\\\\")
+    return text.replace("|", "\\|").replace("<", "&lt;")
