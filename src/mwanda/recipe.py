@@ -277,7 +277,8 @@ def _problem(source: str, item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"]) or "recipe"
     if item["type"] == "extra_forbidden":
         return f"{source}: {place}: unknown field; {nearest(place, Recipe.model_fields)}"
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix(f"{place}: ")
     found = item.get("input")
     shown = "" if item["type"] == "value_error" else f", found {str(found)[:60]}"
-    return f"{source}: {place}: {message[0].lower()}{message[1:]}{shown}"
+    fix = "; give a share of weights from 0 to below 1, such as 0.5" if place == "sparsity" else ""
+    return f"{source}: {place}: {message[0].lower()}{message[1:]}{shown}{fix}"

@@ -158,7 +158,7 @@ def test_every_language_with_too_little_text_is_reported(source: FolderSource) -
     assert [problem[:13] for problem in caught.value.problems] == ["language 'hi'", "language 'sw'"]
     expected = "language 'sw': expected 2112 tokens of text for 33 windows of 65, found 1790;"
     assert expected in str(caught.value)
-    assert "or allow short draws" in str(caught.value)
+    assert "or pass --allow-short" in str(caught.value)
 
 
 @pytest.mark.parametrize("tokenizer", [WITH_BOS, WITHOUT], ids=["bos", "none"])

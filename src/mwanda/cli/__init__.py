@@ -12,7 +12,7 @@ from types import FrameType
 
 from mwanda.progress import quiet_libraries
 
-__all__ = ["main"]
+__all__ = ["exit_on_sigterm", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,7 +29,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     from mwanda.errors import MwandaError
 
     _quiet(debug)
-    signal.signal(signal.SIGTERM, _terminate)
+    exit_on_sigterm()
     try:
         from mwanda.cli.commands import app
 
@@ -80,6 +80,10 @@ def _quiet(debug: bool) -> None:
         warnings.filterwarnings("ignore", module=r"(torch|transformers|datasets|huggingface_hub)")
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    # As an exception, so that the unfinished output is removed on the way out.
-    raise SystemExit(143)
+def exit_on_sigterm() -> None:
+    """Leave by an exception, so that an unfinished output is removed on the way out."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, leave)

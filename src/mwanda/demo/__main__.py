@@ -48,10 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("out/demo"), help="where models go")
     work: Path = parser.parse_args(arguments).work
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from mwanda.cli import exit_on_sigterm
     from mwanda.errors import MwandaError
     from mwanda.progress import quiet_libraries
 
     quiet_libraries()
+    exit_on_sigterm()
     try:
         run(work)
     except MwandaError as error:
@@ -108,7 +110,7 @@ def run(work: Path) -> None:
             "m-wanda": {"languages": list(SEEN), "windows": WINDOWS},
         }
         tokenizer = load_tokenizer(dense)
-        texts = _report_texts(tokenizer)
+        texts = report_texts(tokenizer)
         results, tokens = {}, {}
         for name, fields in plans.items():
             _say(f"pruning {SPARSITY:.0%} with {name}")
@@ -141,7 +143,7 @@ def run(work: Path) -> None:
     print(f"\nmodels and results.json are in {work}; {time.perf_counter() - start:.0f} s in all")
 
 
-def _report_texts(tokenizer: Any) -> Any:
+def report_texts(tokenizer: Any) -> Any:
     """About ``REPORT_TOKENS`` tokens a language of the second half, in a seeded order, without the
     few formulas that the first half has word for word."""
     from mwanda.evaluation.texts import TextSet, digest_of

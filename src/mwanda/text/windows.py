@@ -190,7 +190,7 @@ def _cut(
                 found=str(have),
                 fix="add text"
                 if allow_short
-                else "add text, ask for fewer or shorter windows, or allow short draws",
+                else "add text, ask for fewer or shorter windows, or pass --allow-short",
             )
         windows, room = (have // room, room) if have >= room else (1, have)
     cut = torch.tensor(packed.ids[: windows * room], dtype=torch.int64).view(windows, room)
