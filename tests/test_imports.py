@@ -34,9 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 MATHS = ("criteria", "allocation", "patterns")
 PURE = sorted(
-    name
-    for name in MODULES
-    if name.split(".")[1] in MATHS or name == "mwanda.statistics.sums"
+    name for name in MODULES if name.split(".")[1] in MATHS or name == "mwanda.statistics.sums"
 )
 FILES = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "socket", "json", "pickle"}
 

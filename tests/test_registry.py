@@ -177,7 +177,9 @@ def test_an_unknown_name_suggests_the_nearest(find: Any, name: str, message: str
         find(name)
 
 
-@pytest.mark.parametrize(("name", "gone"), [("1:4", 0.75), ("3:4", 0.25), ("16:32", 0.5), ("4:4", 0)])
+@pytest.mark.parametrize(
+    ("name", "gone"), [("1:4", 0.75), ("3:4", 0.25), ("16:32", 0.5), ("4:4", 0)]
+)
 def test_any_n_of_m_is_a_pattern(name: str, gone: float) -> None:
     row = find_pattern(name)
     assert (row.name, row.fixed) == (name, gone)

@@ -41,7 +41,8 @@ def update_card(folder: Path, table: str) -> None:
     path = folder / CARD
     text = path.read_text(encoding="utf-8") if path.is_file() else f"{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2] if rest else "\n"
+    # Without an end mark everything after the first one is somebody's own text.
+    after = (rest.partition(END)[2] if END in rest else rest) if rest else "\n"
     section = f"{BEGIN}\n\n## What each language lost\n\n{table}\n\n{END}"
     _replace(path, f"{before}{section}{after}")
 
@@ -66,7 +67,7 @@ def _body(manifest: Manifest) -> str:
         names = ", ".join(f"{tag} ({display_name(tag)})" for tag in drawn.languages)
         tokens = sum(entry.tokens for entry in drawn.languages.values())
         lines += [
-            f"- calibrated on {tokens:,} tokens of {_plain(drawn.source)} in: {names}",
+            f"- calibrated on {tokens:,} tokens of {_plain(_text(drawn.source))} in: {names}",
         ]
     lines += [
         "- the tensors are dense with zeros in them: the same size and speed in common runtimes",
@@ -83,6 +84,11 @@ def _base(manifest: Manifest) -> str:
     """The base model without the machine's folders: a hub id as it is, else the last part."""
     name = manifest.base
     return name if is_hub_id(name) else Path(name).name
+
+
+def _text(source: str) -> str:
+    """A text source without the machine's folders."""
+    return source if source.startswith(("bundled:", "hub:")) else Path(source).name
 
 
 def _plain(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,20 @@ class Totals(_Record):
     model_weights: int
     model_sparsity: float
 
+    @classmethod
+    def of(cls, linears: Sequence[tuple[int, int, int]], model_weights: int) -> Totals:
+        """From each linear's weights, pruned positions and source zeros."""
+        weights, pruned = sum(row[0] for row in linears), sum(row[1] for row in linears)
+        return cls(
+            linears=len(linears),
+            weights=weights,
+            pruned=pruned,
+            sparsity=pruned / weights if weights else 0.0,
+            source_zeros=sum(row[2] for row in linears),
+            model_weights=model_weights,
+            model_sparsity=pruned / model_weights if model_weights else 0.0,
+        )
+
 
 class Manifest(_Record):
     """Everything in ``mwanda.json``.
@@ -193,8 +207,8 @@ def read_manifest(folder: Path) -> Manifest:
             expected="the manifest of a folder that mwanda wrote",
             found=error.strerror or "unreadable",
         ) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(str(path), expected="JSON in UTF-8", found=str(error)) from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(str(path), expected="JSON in UTF-8", found=str(error)[:200]) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -113,6 +113,13 @@ class Recipe(BaseModel):
             raise InputError.several(f"{source}: {problem}" for problem in problems)
         return recipe._resolved()
 
+    @field_validator("sparsity", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"expected a number, found {value}")
+        return value
+
     @field_validator("criterion")
     @classmethod
     def _known_criterion(cls, value: Method) -> Method:
@@ -137,7 +144,7 @@ class Recipe(BaseModel):
         tags = tuple(_tag(tag) for tag in value)
         repeated = sorted({tag for tag in tags if tags.count(tag) > 1})
         if not tags or repeated:
-            raise ValueError(f"each language once, found {', '.join(repeated) or 'none'}")
+            raise ValueError(f"expected each language once, found {', '.join(repeated) or 'none'}")
         return tags
 
     @field_validator("language_weights")
@@ -152,14 +159,16 @@ class Recipe(BaseModel):
             try:
                 re.compile(expression)
             except re.error as error:
-                raise ValueError(f"regular expressions, found {expression!r}: {error}") from error
+                raise ValueError(
+                    f"expected regular expressions, found {expression!r}: {error}"
+                ) from error
         return value
 
     @field_validator("dtype")
     @classmethod
     def _known_dtype(cls, value: str) -> str:
         if value != "auto" and value not in DTYPES:
-            raise ValueError(nearest(value, ["auto", *DTYPES]))
+            raise ValueError(f"found {value!r}; {nearest(value, ['auto', *DTYPES])}")
         return value
 
     def criterion_row(self) -> Criterion:
@@ -237,14 +246,28 @@ def load_recipe(path: Path) -> dict[str, Any]:
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 but for numbers in base 60, which would read the pattern 2:4 as 124."""
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, form) for tag, form in rules if not tag.endswith((":int", ":float"))]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    digits = list("-+0123456789.")
+    number = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+    Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9]\d*)\Z"), digits
+    )
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"({number})\Z"), digits)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # A SafeLoader all the same: it makes plain values only.
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader)
     except OSError as error:
         raise InputError(str(path), expected="a recipe file", found=str(error.strerror)) from error
     except UnicodeDecodeError as error:
         raise InputError(str(path), expected="UTF-8", found=f"byte {error.start} is not") from error
-    except yaml.YAMLError as error:
-        raise InputError(str(path), expected="YAML", found=str(error)) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(str(path), expected="YAML", found=str(error)[:200]) from error
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):

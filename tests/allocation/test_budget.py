@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -14,9 +15,9 @@ from mwanda.allocation.budget import CEILING, fit, spread
 
 QUICK = settings(max_examples=80, deadline=None)
 TARGETS = st.sampled_from([0.0, 0.01, 0.5, 0.95, 0.97]) | st.floats(0, 0.99)
-BLOCKS = st.lists(
-    st.tuples(st.floats(-1, 1), st.integers(1, 10**9)), min_size=1, max_size=40
-).map(lambda pairs: tuple(zip(*pairs, strict=True)))
+BLOCKS = st.lists(st.tuples(st.floats(-1, 1), st.integers(1, 10**9)), min_size=1, max_size=40).map(
+    lambda pairs: tuple(zip(*pairs, strict=True))
+)
 WIDTHS = st.sampled_from([0.0, 0.04, 0.3, 2.0])
 ALLOCATIONS: list[tuple[Callable[..., list[float]], dict[str, str], int]] = [
     (owl.allocate, {}, -1),
@@ -42,7 +43,7 @@ def test_the_budget_is_met_in_the_order_of_the_signals(
         assert all(0 <= value <= max(CEILING, target) for value in found)
         assert abs(weighted_mean(found, sizes) - target) < 1e-12
         pairs = sorted(zip(signals, found, strict=True))
-        for (low, first), (high, second) in zip(pairs, pairs[1:], strict=False):
+        for (low, first), (high, second) in pairwise(pairs):
             assert sign * (second - first) >= -1e-12
             if low == high:
                 assert first == second

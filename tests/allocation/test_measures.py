@@ -57,8 +57,7 @@ def test_owl_is_the_share_of_outliers_in_the_whole_block(outlier: float) -> None
     weights = [torch.randn(*shape, generator=generator) ** 3 for shape in shapes]
     inputs = [statistics(3, wide, wide) for _, wide in shapes]
     scores = [
-        np.abs(weight.double().numpy())
-        * np.sqrt(one.weights.numpy() @ one.mean_square.numpy())
+        np.abs(weight.double().numpy()) * np.sqrt(one.weights.numpy() @ one.mean_square.numpy())
         for weight, one in zip(weights, inputs, strict=True)
     ]
     joined = np.concatenate([score.ravel() for score in scores])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from mwanda.errors import DataError, InputError
 from mwanda.model.reader import Checkpoint
@@ -269,3 +270,29 @@ def test_an_index_of_any_json_gives_a_checkpoint_or_an_input_error(folder: Path)
             (folder / INDEX).write_text(json.dumps(data))
             with pytest.raises(InputError):
                 Checkpoint.open(folder)
+
+
+def test_rows_and_digests(folder: Path) -> None:
+    with Checkpoint.open(folder) as checkpoint:
+        assert checkpoint.names == ("a", "b")
+        assert same_bytes(checkpoint.read_rows("a", 1, 2), A[1:2])
+        assert checkpoint.read_rows("a", 2, 2).shape == (0, 3)
+        for name, start, stop in [("a", 1, 3), ("a", -1, 1), ("a", 2, 1), ("b", 0, 1), ("c", 0, 0)]:
+            with pytest.raises(DataError, match=f"tensor {name}: expected"):
+                checkpoint.read_rows(name, start, stop)
+        one = checkpoint.files[0]
+        assert checkpoint.sha256(one) == hashlib.sha256(one.read_bytes()).hexdigest()
+        _touch(one)
+        with pytest.raises(DataError, match="another size or time"):
+            checkpoint.sha256(one)
+    with pytest.raises(DataError, match="after the checkpoint was closed"):
+        checkpoint.read("b")
+
+
+def test_a_tensor_the_index_forgets_is_the_models_unless_it_is_there_twice(folder: Path) -> None:
+    write_index(folder, {"a": "one.safetensors"} | {"b": "two.safetensors"})
+    save_file({"b": B, "new": A}, folder / "two.safetensors")
+    with Checkpoint.open(folder) as checkpoint:
+        assert same_bytes(checkpoint.read("new"), A)
+    save_file({"a": A, "new": B}, folder / "one.safetensors")
+    refuse(folder, "tensor new", "two.safetensors", "one.safetensors")

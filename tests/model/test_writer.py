@@ -241,11 +241,15 @@ def test_an_abort_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_full_disk_shows_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def failing(number: int) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    return fail
+
+
+def test_a_full_disk_shows_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", failing(errno.ENOSPC))
     with pytest.raises(MwandaError, match=r"model\.safetensors: .*room.*No space.*free some"):
         broken(tmp_path, A, B)
 
@@ -253,10 +257,7 @@ def test_a_full_disk_shows_before_the_work(tmp_path: Path, monkeypatch: pytest.M
 def test_a_disk_that_cannot_reserve_is_written_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unsupported(*_: int) -> None:
-        raise OSError(errno.EOPNOTSUPP, "not supported")
-
-    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    monkeypatch.setattr(os, "posix_fallocate", failing(errno.EOPNOTSUPP))
     write(tmp_path, dict([A, B]))
     assert same_bytes(read(tmp_path)["a"], A[1])
 
@@ -264,14 +265,35 @@ def test_a_disk_that_cannot_reserve_is_written_all_the_same(
 def test_a_disk_that_fills_up_while_writing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     def go() -> None:
         with ShardWriter(tmp_path, planned(dict([A]))) as writer:
-            monkeypatch.setattr(os, "pwrite", full)
+            monkeypatch.setattr(os, "pwrite", failing(errno.ENOSPC))
             writer.write(*A)
 
     with pytest.raises(MwandaError, match=r"model\.safetensors: .*No space"):
         go()
     assert not (tmp_path / INDEX).exists()
+
+
+def test_what_failed_may_be_written_again_and_nothing_after_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ShardWriter(tmp_path, planned(dict([A]))) as writer:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", failing(errno.EIO))
+            with pytest.raises(MwandaError, match="Input/output"):
+                writer.write(*A)
+        writer.write(*A)
+    assert same_bytes(load_file(tmp_path / "model.safetensors")["a"], A[1])
+    with pytest.raises(DataError, match="found a closed one"):
+        writer.write(*A)
+
+
+def test_every_tensor_is_aligned_for_its_dtype_and_stands_in_the_plan_once(tmp_path: Path) -> None:
+    write(tmp_path, {str(n): sample(dtype, (3,)) for n, dtype in enumerate(reversed(DTYPES))})
+    with Checkpoint.open(tmp_path) as checkpoint:
+        assert all(i.offset % i.dtype.itemsize == 0 for i in checkpoint.tensors.values())
+    for size in (1, 9):
+        plan = plan_shards([("a", torch.int8, (1,))] * 2, size)
+        with pytest.raises(DataError, match="tensor a: stands in the plan twice"):
+            ShardWriter(tmp_path, plan).__enter__()

@@ -14,7 +14,9 @@ FEW = st.sampled_from([0.0, 0.25, 1.0, 1.5, 3.0])
 """So few values that most rows hold ties."""
 
 
-def matrices(values: st.SearchStrategy[float], columns: st.SearchStrategy[int]) -> st.SearchStrategy:
+def matrices(
+    values: st.SearchStrategy[float], columns: st.SearchStrategy[int]
+) -> st.SearchStrategy:
     return columns.flatmap(
         lambda wide: st.lists(
             st.lists(values, min_size=wide, max_size=wide), min_size=1, max_size=5

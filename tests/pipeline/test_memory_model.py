@@ -112,9 +112,7 @@ def test_an_unknown_class_with_recognisable_blocks_works(
     model = strange(StrangeModel, tiny("llama"))
     mwanda.prune(model, calibration=windows_object(), mode=mode, **UNIFORM)
     out = tmp_path / "out"
-    mwanda.prune(
-        tiny("llama"), out=out, calibration=windows_file(tmp_path), mode=mode, **UNIFORM
-    )
+    mwanda.prune(tiny("llama"), out=out, calibration=windows_file(tmp_path), mode=mode, **UNIFORM)
     same_masks(memory_masks(model), masks_of(out))
 
 

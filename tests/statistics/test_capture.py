@@ -44,7 +44,11 @@ def run(toy: Toy, capture: Capture, batches: list[tuple[str, torch.Tensor]]) -> 
 
 def batches() -> list[tuple[str, torch.Tensor]]:
     torch.manual_seed(1)
-    return [("de", torch.randn(2, 5, 6)), ("sw", torch.randn(1, 3, 6)), ("de", torch.randn(1, 5, 6))]
+    return [
+        ("de", torch.randn(2, 5, 6)),
+        ("sw", torch.randn(1, 3, 6)),
+        ("de", torch.randn(1, 5, 6)),
+    ]
 
 
 def test_sums_by_linear_and_language(toy: Toy) -> None:
@@ -78,11 +82,11 @@ def test_what_no_score_can_be_built_on_is_named(toy: Toy) -> None:
     bad[1][1][0, 1, 2] = float("nan")
     capture = Capture(toy, ["query"], NEEDS)
     run(toy, capture, bad)
-    with pytest.raises(DataError, match="block 7, linear query, language sw: .*NaN or infinity"):
+    with pytest.raises(DataError, match=r"block 7, linear query, language sw: .*NaN or infinity"):
         capture.check(7)
     capture = Capture(toy, ["query", "idle"], NEEDS)
     run(toy, capture, batches())
-    with pytest.raises(InputError, match="block 7, linear idle: .*no input at all"):
+    with pytest.raises(InputError, match=r"block 7, linear idle: .*no input at all"):
         capture.check(7)
 
 

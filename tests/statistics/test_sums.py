@@ -110,9 +110,7 @@ def test_more_tokens_of_one_language_do_not_weigh_more() -> None:
     longer = one.repeat(9, 1)
     weights = {"de": 1.0, "sw": 1.0}
     short, long = (
-        summarise(
-            {"de": FeatureSums.of(part, NEEDS), "sw": FeatureSums.of(other, NEEDS)}, weights
-        )
+        summarise({"de": FeatureSums.of(part, NEEDS), "sw": FeatureSums.of(other, NEEDS)}, weights)
         for part in (one, longer)
     )
     torch.testing.assert_close(short.pooled_rms, long.pooled_rms, rtol=1e-12, atol=0)

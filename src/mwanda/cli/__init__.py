@@ -35,6 +35,8 @@ def _run(arguments: list[str], debug: bool) -> int:
 
         command = typer.main.get_command(app)
         code = command.main(args=arguments, prog_name="mwanda", standalone_mode=False)
+        if code == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except MwandaError as error:
         if debug:
@@ -54,7 +56,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, RuntimeError, ValueError, MemoryError) as error:
+    except (OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError) as error:
         if debug:
             raise
         text = " ".join(str(error).split())[:300]

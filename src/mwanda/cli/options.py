@@ -59,7 +59,7 @@ Windows = Annotated[
 WindowLength = Annotated[
     int | None, typer.Option("--window-length", help="Tokens per window. Default: 2048.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of the draw of text. Default: 0.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the draw of text. Default: 0.")]
 Include = Annotated[
     list[str] | None, typer.Option("--include", help="Regular expression over linear names.")
 ]
@@ -188,8 +188,11 @@ def recipe_fields(
         if given:
             default = {"name": "m-wanda" if name == "criterion" else "cwl"}
             base = fields.get(name, default)
-            method = {"name": base} if isinstance(base, str) else dict(base)
-            fields[name] = method | parse_method_options(given, f"--{name}-option")
+            method = {"name": base} if isinstance(base, str) else base
+            if isinstance(method, dict):  # anything else is for the recipe to refuse
+                options = method.get("options")
+                known = {"name": method.get("name"), **options} if options else method
+                fields[name] = known | parse_method_options(given, f"--{name}-option")
     return fields
 
 

@@ -91,6 +91,14 @@ def score_texts(
         for index, text in enumerate(texts)
         for piece in _pieces(index, _encode(tokenizer, text), bos, limit)
     ]
+    highest = max((max(piece.ids) for piece in pieces), default=0)
+    if highest >= decoder.vocabulary:
+        raise InputError(
+            "tokenizer",
+            expected=f"token ids below the model's vocabulary of {decoder.vocabulary}",
+            found=str(highest),
+            fix="use the tokenizer that belongs to the model",
+        )
     nll = [0.0] * len(texts)
     counts = [0] * len(texts)
     batches = _batches(pieces, options.batch_tokens)

@@ -185,11 +185,12 @@ def _refuse_overlap(
         shared = overlap(group, unpack_hashes(drawn.sentences))
         if shared:
             problems.append(
-                f"{texts.source}, {tag}: {len(shared)} of {len(group)} texts share sentences with "
-                f"the calibration text, the first being number {shared[0] + 1}"
+                f"{texts.source}, {tag}: expected text that did not calibrate the model, found "
+                f"{len(shared)} of {len(group)} texts that share sentences with it, the first being "
+                f"number {shared[0] + 1}; evaluate on other text, or pass --allow-overlap"
             )
     if problems:
-        raise InputError.several([*problems, "evaluate on other text, or pass --allow-overlap"])
+        raise InputError.several(problems)
 
 
 def _load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: RunOptions) -> Any:

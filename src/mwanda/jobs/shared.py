@@ -114,7 +114,6 @@ def build_manifest(
                 mask_sha256=entry.mask_sha256,
                 zeros_sha256=entry.zeros_sha256,
             )
-    total, removed = outcome.weights, outcome.pruned
     resolved = recipe
     if windows is not None and recipe.languages is None:
         resolved = recipe.model_copy(update={"languages": tuple(windows.languages)})
@@ -129,14 +128,9 @@ def build_manifest(
         dtype=dtype_name(dtype),
         calibration=None if windows is None else CalibrationRecord.of(windows, weights),
         linears=linears,
-        totals=Totals(
-            linears=len(linears),
-            weights=total,
-            pruned=removed,
-            sparsity=removed / total,
-            source_zeros=sum(entry.source_zeros for entry in linears.values()),
-            model_weights=model_weights,
-            model_sparsity=removed / model_weights,
+        totals=Totals.of(
+            [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in linears.values()],
+            model_weights,
         ),
         signals=outcome.signals,
         files={},

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mwanda.errors import InputError, MwandaError
-from mwanda.manifest import LinearRecord, Manifest, read_manifest
+from mwanda.manifest import LinearRecord, Manifest, Totals, read_manifest
 from mwanda.masks import digest
 from mwanda.model.output import sha256_of
 from mwanda.model.reader import Checkpoint
@@ -40,7 +40,7 @@ class Verification:
             shown = " | ".join(self.problems[:10])
             more = f" | and {len(self.problems) - 10} more" if len(self.problems) > 10 else ""
             raise MwandaError(
-                f"{folder}: {len(self.problems)} problems: {shown}{more}",
+                f"{folder}: not as its manifest says ({len(self.problems)} found): {shown}{more}",
                 fix="copy the folder again from where it was made, or prune again",
             )
 
@@ -71,11 +71,18 @@ def verify(folder: Path) -> Verification:
             linears.append(checked)
             if checked.problem is not None:
                 problems.append(f"{name}: {checked.problem}")
-    total = sum(r.shape[0] * r.shape[1] for r in manifest.linears.values())
-    pruned = sum(r.pruned for r in manifest.linears.values())
-    if (total, pruned) != (manifest.totals.weights, manifest.totals.pruned):
-        problems.append("mwanda.json: totals do not add up to the linears'")
+        if manifest.totals != _totals(manifest, checkpoint):
+            problems.append("mwanda.json: totals do not add up to the linears and tensors")
     return Verification(manifest, tuple(linears), tuple(problems))
+
+
+def _totals(manifest: Manifest, checkpoint: Checkpoint) -> Totals:
+    records = manifest.linears.values()
+    infos = checkpoint.tensors.values()
+    return Totals.of(
+        [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in records],
+        sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point),
+    )
 
 
 def _check_linear(checkpoint: Checkpoint, name: str, record: LinearRecord) -> VerifiedLinear:

@@ -10,7 +10,7 @@ from mwanda.model.gguf import is_gguf
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.text.languages import canonical
 from mwanda.text.sources import check_languages, open_source
-from mwanda.text.windows import Windows, draw, save
+from mwanda.text.windows import Windows, draw, load, save
 
 __all__ = ["draw_windows"]
 
@@ -39,11 +39,7 @@ def draw_windows(
     """
     if calibration is None:
         raise InputError("--calibration", expected="a text source", found="none")
-    if out.exists() and not overwrite:
-        raise InputError(str(out), expected="a new file", found="an existing one",
-                         fix="choose another --out, or pass --overwrite")  # fmt: skip
-    if not out.parent.is_dir():
-        raise InputError(str(out.parent), expected="a folder to write into", found="none")
+    _check_target(out, overwrite)
     source = open_source(calibration)
     chosen = source.languages() if languages is None else [canonical(tag) for tag in languages]
     check_languages(source, chosen)
@@ -59,3 +55,24 @@ def draw_windows(
                          allow_short=allow_short)  # fmt: skip
     save(drawn, out, overwrite=overwrite)
     return drawn
+
+
+def _check_target(out: Path, overwrite: bool) -> None:
+    if out.suffix != ".safetensors":
+        raise InputError(str(out), expected="a name ending in .safetensors", found=out.name)
+    if not out.parent.is_dir():
+        raise InputError(
+            str(out.parent),
+            expected="a folder to write into",
+            found="no such folder",
+            fix="make the folder first",
+        )
+    if out.exists():
+        if not overwrite:
+            raise InputError(
+                str(out),
+                expected="a new file",
+                found="an existing one",
+                fix="choose another --out, or pass --overwrite",
+            )
+        load(out)  # only a windows file is replaced, never a model's shard

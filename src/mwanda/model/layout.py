@@ -261,12 +261,8 @@ def shard_inside(folder: Path, name: str) -> Path:
         root, real = folder.resolve(), path.resolve()
         exists = real.is_file()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
-        raise InputError(
-            f"{folder}: shard {shown(name)}",
-            expected="the name of a file",
-            found=shown(str(error)),
-            fix="download the model again",
-        ) from error
+        what, fix = f"{folder}: shard {shown(name)}", "download the model again"
+        raise InputError(what, expected="a file", found=shown(str(error)), fix=fix) from error
     cached = root.parent.name == "snapshots" and real.is_relative_to(root.parent.parent / "blobs")
     named_inside = not Path(name).is_absolute() and ".." not in Path(name).parts
     if not named_inside or not (real.is_relative_to(root) or cached):
@@ -279,7 +275,7 @@ def shard_inside(folder: Path, name: str) -> Path:
     if not exists:
         raise InputError(
             f"{folder}: shard {shown(name)}",
-            expected="a file, as the index says",
+            expected="a file",
             found="no such file",
             fix="download the missing shard",
         )

@@ -1,0 +1,128 @@
+"""Log-likelihoods against one text at a time through plain transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import mwanda
+from mwanda import InputError, RunOptions
+from mwanda.evaluation import likelihood
+from mwanda.evaluation.texts import TextSet, digest_of
+from tests.support.models import BOS
+
+Tiny = Callable[..., Path]
+TEXTS = {
+    "de": ["Alle Menschen sind frei.", "a", "Ünïcode 人权", "Würde und Rechte, gleich geboren"],
+    "hi": ["सभी मनुष्यों", "x y", "Alle Menschen sind frei."],
+}
+LONG = "Alle Menschen sind frei und gleich an Würde und Rechten geboren. Sie sind begabt."
+
+
+def text_set(texts: dict[str, list[str]]) -> TextSet:
+    return TextSet("made up", texts, None, digest_of(texts))
+
+
+@torch.no_grad()
+def plain_nll(model: Any, ids: list[int]) -> list[float]:
+    """−ln p of every token but the first, nats."""
+    log_p = model(torch.tensor([ids])).logits[0].double().log_softmax(dim=-1)
+    return [-float(log_p[place, token]) for place, token in enumerate(ids[1:])]
+
+
+def encoded(folder: Path, text: str, bos: bool) -> list[int]:
+    ids = AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False).input_ids
+    return ([BOS] if bos else []) + list(ids)
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("family", ["gemma3", "gpt2", "bloom"])
+def test_likelihood_is_that_of_one_text_at_a_time(tiny: Tiny, family: str, bos: bool) -> None:
+    folder = tiny(family, bos=bos)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    for options in (RunOptions(), RunOptions(batch_tokens=1), RunOptions(activation_memory=0)):
+        result = mwanda.evaluate(folder, text_set(TEXTS), options=options)
+        for tag, texts in TEXTS.items():
+            expected = [plain_nll(model, encoded(folder, text, bos)) for text in texts]
+            found = result.languages[tag]
+            assert found.sentence_nll == pytest.approx([sum(x) for x in expected], rel=1e-5)
+            assert found.tokens == sum(map(len, expected))
+            assert found.size == sum(len(text.encode()) for text in texts)
+
+
+def test_the_size_of_a_slice_of_logits_does_not_matter(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = mwanda.evaluate(tiny("cohere"), text_set(TEXTS))
+    monkeypatch.setattr(likelihood, "LOGIT_BYTES", 4 * 300 * 3)
+    sliced = mwanda.evaluate(tiny("cohere"), text_set(TEXTS))
+    for tag in TEXTS:
+        assert sliced.languages[tag].sentence_nll == pytest.approx(
+            whole.languages[tag].sentence_nll, rel=1e-6
+        )
+
+
+@pytest.mark.parametrize("limit", [2, 3, 15, 16, 1000])
+@pytest.mark.parametrize(("family", "bos"), [("llama", True), ("llama", False), ("gpt2", True)])
+def test_a_long_text_goes_in_strides(tiny: Tiny, family: str, bos: bool, limit: int) -> None:
+    """Each token is scored once, in the first window that holds it.
+
+    Windows begin every half window, so a token has half a window before it unless the text has
+    less.
+    """
+    folder = tiny(family, bos=bos)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokens, prefix = encoded(folder, LONG, bos=False), [BOS] if bos else []
+    room = limit - len(prefix)
+    stride = max(1, room // 2)
+    expected: list[float] = []
+    windows: dict[int, list[float]] = {}
+    for place in range(0 if bos else 1, len(tokens)):
+        start = 0
+        while start + room <= place:
+            start += stride
+        assert place - start >= min(place, room // 2)
+        if start not in windows:
+            windows[start] = plain_nll(model, prefix + tokens[start : start + room])
+        expected.append(windows[start][place - start - 1 + len(prefix)])
+    texts = {"de": [LONG, "kurz"]}
+    result = mwanda.evaluate(folder, text_set(texts), max_length=limit).languages["de"]
+    assert result.sentence_nll[0] == pytest.approx(sum(expected), rel=1e-5)
+    short = len(encoded(folder, "kurz", bos)) - 1
+    assert result.tokens == len(expected) + short
+
+
+def test_the_models_context_is_the_longest_input(tiny: Tiny) -> None:
+    folder = tiny("gpt2")  # 128 learnt positions: a longer input would fail
+    text = LONG * 4
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    result = mwanda.evaluate(folder, text_set({"de": [text]})).languages["de"]
+    assert result.tokens == len(text.encode())
+    ids = encoded(folder, text, bos=True)
+    first = sum(plain_nll(model, ids[:128]))
+    assert result.nll > first
+    halved = mwanda.evaluate(folder, text_set({"de": [text]}), max_length=64).languages["de"]
+    assert halved.tokens == result.tokens
+    assert halved.nll != pytest.approx(result.nll, rel=1e-4)
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1])
+def test_an_input_without_context_is_refused(tiny: Tiny, length: int) -> None:
+    with pytest.raises(InputError, match=f"max_length: expected at least 2, found {length}"):
+        mwanda.evaluate(tiny("llama"), text_set(TEXTS), max_length=length)
+
+
+def test_a_text_of_one_token_without_bos_has_nothing_to_score(tiny: Tiny) -> None:
+    result = mwanda.evaluate(tiny("llama", bos=False), text_set({"de": ["a", "ab"]}))
+    found = result.languages["de"]
+    assert found.sentence_nll[0] == 0
+    assert found.tokens == 1
+    nothing = mwanda.evaluate(tiny("llama", bos=False), text_set({"de": ["a"]}))
+    assert (nothing.languages["de"].nll_per_token, nothing.languages["de"].perplexity) == (0.0, 1.0)
+    same = mwanda.Comparison.of(nothing, nothing)
+    assert same.worst.relative == 0

@@ -1,0 +1,119 @@
+"""Numbers derived from log-likelihoods, comparisons, shares and gates."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from mwanda.errors import GateError, InputError
+from mwanda.evaluation.results import (
+    Comparison,
+    Evaluation,
+    LanguageResult,
+    check_gate,
+    parse_share,
+)
+
+
+def evaluation(
+    nll: dict[str, tuple[float, ...]], seen: tuple[str, ...] = (), text: str = "same"
+) -> Evaluation:
+    languages = {tag: LanguageResult(tag, values, 40, 100) for tag, values in nll.items()}
+    return Evaluation("org/model", languages, seen, "text", text)
+
+
+DENSE = evaluation({"de": (10.0, 30.0), "hi": (50.0, 50.0), "sw": (4.0, 4.0)})
+PRUNED = evaluation({"de": (11.0, 31.0), "hi": (60.0, 50.0), "sw": (4.0, 3.0)}, seen=("de", "sw"))
+
+
+def test_one_language() -> None:
+    result = LanguageResult("de", (10.0, 30.0), 8, 20)
+    assert result.nll == 40
+    assert result.nll_per_sentence == 20
+    assert result.nll_per_token == 5
+    assert result.perplexity == pytest.approx(math.exp(5))
+    assert result.bits_per_byte == pytest.approx(40 / math.log(2) / 20)
+    assert result.as_dict()["sentences"] == 2
+    assert LanguageResult("de", (1e6,), 1, 1).perplexity == math.exp(700)  # not an OverflowError
+
+
+def test_a_comparison() -> None:
+    compared = Comparison.of(DENSE, PRUNED)
+    assert [r.rise for r in compared.rises] == [1.0, 5.0, -0.5]
+    assert [r.relative for r in compared.rises] == [0.05, 0.1, -0.125]
+    assert [r.language for r in compared.seen] == ["de", "sw"]
+    assert [r.language for r in compared.unseen] == ["hi"]
+    assert compared.worst.language == "hi"
+    summary = compared.as_dict()["summary"]
+    assert summary["all"]["mean_rise"] == pytest.approx(5.5 / 3)
+    assert summary["seen"] == {
+        "languages": 2,
+        "mean_rise": 0.25,
+        "mean_relative": pytest.approx(-0.0375),
+        "worst": "de",
+    }
+    assert summary["unseen"]["worst"] == summary["worst"] == "hi"
+    assert Comparison.of(DENSE, DENSE).as_dict()["summary"]["seen"] is None
+    json.dumps(compared.as_dict())
+
+
+def test_sentences_are_given_on_demand() -> None:
+    assert "sentence_nll" not in DENSE.as_dict()["languages"]["de"]
+    full = PRUNED.as_dict(sentences=True)["languages"]
+    assert full["de"]["sentence_nll"] == [11.0, 31.0]
+    assert (full["de"]["seen"], full["hi"]["seen"]) == (True, False)
+
+
+def test_other_texts_are_not_compared() -> None:
+    with pytest.raises(InputError, match="expected the same texts for both, found different"):
+        Comparison.of(DENSE, evaluation({"de": (1.0,)}, text="other"))
+
+
+def test_a_baseline_of_nothing_is_no_division_by_zero() -> None:
+    nothing, some = evaluation({"de": (0.0,)}), evaluation({"de": (1.0,)})
+    assert Comparison.of(nothing, nothing).worst.relative == 0
+    assert Comparison.of(nothing, some).worst.relative == math.inf
+
+
+@pytest.mark.parametrize(
+    ("limit", "failed"), [(0.1, []), (0.2, []), (0.09, ["hi"]), (0.0, ["de", "hi"])]
+)
+def test_the_gate_names_every_language(limit: float, failed: list[str]) -> None:
+    compared = Comparison.of(DENSE, PRUNED)
+    if not failed:
+        check_gate(compared, limit)
+        return
+    with pytest.raises(GateError) as error:
+        check_gate(compared, limit)
+    assert error.value.exit_code == 3
+    for tag in ("de", "hi", "sw"):
+        assert (f"{tag} +" in str(error.value)) is (tag in failed)
+
+
+def test_a_model_that_gives_nan_does_not_pass() -> None:
+    broken = evaluation({"de": (math.nan,), "hi": (1.0,), "sw": (1.0,)})
+    with pytest.raises(GateError, match="de"):
+        check_gate(Comparison.of(DENSE, broken), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("5%", 0.05), ("0.05", 0.05), (" 5 % ", 0.05), ("0", 0.0), ("150%", 1.5), ("1e-2", 0.01)],
+)
+def test_a_share(text: str, share: float) -> None:
+    assert parse_share(text, "--gate") == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["", "%", "five", "-1%", "nan", "nan%", "inf", "5%%", "1e999"])
+def test_no_share(text: str) -> None:
+    with pytest.raises(InputError, match="--gate: expected a share such as 5% or"):
+        parse_share(text, "--gate")
+
+
+def test_results_cannot_be_changed() -> None:
+    result: Any = DENSE.languages["de"]
+    with pytest.raises(AttributeError):
+        result.tokens = 1

@@ -1,0 +1,113 @@
+"""The same texts for every model and, where records carry ids, for every language."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mwanda import InputError, read_texts
+from mwanda.evaluation.texts import digest_of, parse_ids
+
+
+def corpus(folder: Path, records: dict[str, list[dict[str, Any]]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for tag, rows in records.items():
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{tag}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def parallel(tag: str, ids: Any) -> list[dict[str, Any]]:
+    return [{"id": i, "text": f"{tag} sentence {i}"} for i in ids]
+
+
+def numbers(texts: list[str]) -> list[int]:
+    return [int(text.split()[-1]) for text in texts]
+
+
+def test_a_subset_is_parallel_and_repeats(tmp_path: Path) -> None:
+    folder = corpus(
+        tmp_path / "c",
+        {
+            "de": parallel("de", range(40)),
+            "sw": parallel("sw", reversed(range(10, 50))),
+            "hi": parallel("hi", range(0, 60, 2)),
+        },
+    )
+    subset = read_texts(folder, sentences=8, seed=3)
+    drawn = {tag: numbers(texts) for tag, texts in subset.texts.items()}
+    assert set(drawn["de"]) == set(drawn["sw"]) == set(drawn["hi"])
+    assert len(drawn["de"]) == 8
+    assert set(drawn["de"]) <= set(range(10, 40, 2))
+    assert drawn["de"] == sorted(drawn["de"])  # in the source's own order
+    assert drawn["sw"] == sorted(drawn["sw"], reverse=True)
+    again = read_texts(folder, sentences=8, seed=3)
+    assert again == subset
+    other = read_texts(folder, sentences=8, seed=4)
+    assert other.sha256 != subset.sha256
+
+
+def test_too_few_common_ids_are_no_reason_to_take_less(tmp_path: Path) -> None:
+    folder = corpus(
+        tmp_path / "c", {"de": parallel("de", range(20)), "sw": parallel("sw", range(18, 40))}
+    )
+    subset = read_texts(folder, sentences=5)
+    assert [len(texts) for texts in subset.texts.values()] == [5, 5]
+
+
+def test_without_ids_positions_are_drawn(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for tag in ("de", "sw"):
+        lines = [f"{tag} sentence {i}" for i in range(20)]
+        (folder / f"{tag}.txt").write_text("\n".join(lines), encoding="utf-8")
+    subset = read_texts(folder, sentences=6, seed=1)
+    assert numbers(subset.texts["de"]) == numbers(subset.texts["sw"])
+    everything = read_texts(folder)
+    assert everything.seed is None
+    assert numbers(everything.texts["de"]) == list(range(20))
+    assert len(read_texts(folder, sentences=100).texts["de"]) == 20
+
+
+def test_languages_are_chosen_in_any_spelling(tmp_path: Path) -> None:
+    folder = corpus(tmp_path / "c", {t: parallel(t, range(3)) for t in ("de", "sw", "hi")})
+    assert list(read_texts(folder, ["swa", "DE"]).texts) == ["sw", "de"]
+    with pytest.raises(InputError, match="'fr'"):
+        read_texts(folder, ["fr"])
+
+
+def test_ids(tmp_path: Path) -> None:
+    folder = corpus(tmp_path / "c", {"de": parallel("de", range(10)), "sw": parallel("sw", [7, 8])})
+    found = read_texts(folder, ids=(7, 8)).texts
+    assert numbers(found["de"]) == numbers(found["sw"]) == [7, 8]
+    assert numbers(read_texts(folder, ["de"], ids=(8, None)).texts["de"]) == [8, 9]
+    with pytest.raises(InputError, match="sw: no text to score"):
+        read_texts(folder, ids=(0, 3))
+    mixed = corpus(tmp_path / "m", {"de": [{"text": "none"}], "sw": [{"id": "a", "text": "b"}]})
+    with pytest.raises(InputError) as error:
+        read_texts(mixed, ids=(0, 3))
+    assert len(error.value.problems) == 2
+    assert all("--ids needs an integer id" in line for line in error.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("1000:", (1000, None)), (":5", (0, 5)), ("3:3", (3, 3)), (":", (0, None))]
+)
+def test_a_range_of_ids(text: str, found: tuple[int, int | None]) -> None:
+    assert parse_ids(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "5", "5:4", "-1:", "a:b", "1:2:3", "1.5:2"])
+def test_no_range_of_ids(text: str) -> None:
+    with pytest.raises(InputError, match="--ids: expected LOWEST:HIGHEST"):
+        parse_ids(text)
+
+
+def test_the_hash_is_of_tags_and_texts_in_any_order_of_tags() -> None:
+    one = digest_of({"de": ["a", "b"], "sw": ["c"]})
+    assert one == digest_of({"sw": ["c"], "de": ["a", "b"]})
+    others = [{"de": ["b", "a"], "sw": ["c"]}, {"de": ["a", "b"], "hi": ["c"]}, {"de": ["ab"]}]
+    assert one not in {digest_of(texts) for texts in others}

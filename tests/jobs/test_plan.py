@@ -1,0 +1,137 @@
+"""A plan says what the prune then does, and leaves no trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.modules.module import register_module_forward_hook
+
+import mwanda
+from mwanda import InputError, Recipe, RunOptions
+from mwanda.model.layout import read_header
+from tests.jobs.helpers import Tiny
+from tests.pipeline.helpers import tensors, token_windows, windows_file
+from tests.support.text import write_corpus
+
+TOKENS = sum(ids.numel() for ids in token_windows().values())
+
+
+@contextmanager
+def counted(kind: str) -> Iterator[list[int]]:
+    """Tokens that went through every module of a class with real weights, call by call."""
+    calls: list[int] = []
+
+    def note(module: torch.nn.Module, args: Any, _output: Any) -> None:
+        if type(module).__name__ == kind:
+            assert not any(parameter.is_meta for parameter in module.parameters())
+            calls.append(args[0].shape[0] * args[0].shape[1])
+
+    handle = register_module_forward_hook(note)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"criterion": "wanda", "allocation": "uniform"},
+        {},
+        {"mode": "dense"},
+        {"mode": "dense", "criterion": "wanda", "allocation": "uniform"},
+        {"criterion": "magnitude"},
+        {"criterion": "magnitude", "allocation": "owl"},
+        {"criterion": "wanda", "allocation": "uniform", "skip_blocks": [1]},
+        {"allocation": "cwl", "skip_blocks": [2], "include": ["mlp"]},
+        {"pattern": "2:4"},
+        {"sparsity": 0},
+        {"dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_the_numbers_are_those_of_the_prune(
+    tiny: Tiny, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    source, windows = tiny("llama"), windows_file(tmp_path)
+    recipe, options = Recipe.build(fields), RunOptions(batch_tokens=48, activation_memory=5000)
+    before = sorted(tmp_path.rglob("*"))
+    plan = mwanda.plan(source, recipe=recipe, calibration=windows, options=options)
+    assert sorted(tmp_path.rglob("*")) == before
+    # A norm sits in every block twice and an MLP once; nothing outside the blocks has one.
+    with counted("LlamaMLP") as calls:
+        result = mwanda.prune(
+            source, out=tmp_path / "out", calibration=windows, recipe=recipe, options=options
+        )
+    manifest, written = result.manifest, tensors(tmp_path / "out")
+    assert plan.blocks == 3
+    assert plan.linears == len(manifest.linears)
+    assert plan.weights == manifest.totals.weights
+    assert plan.removed == pytest.approx(manifest.totals.pruned, abs=plan.weights // 48)
+    assert plan.model_weights == manifest.totals.model_weights
+    assert plan.passes * TOKENS == sum(calls)
+    assert plan.tokens == (TOKENS if recipe.needs_text else 0)
+    assert plan.languages == (("de", "sw") if recipe.needs_text else ())
+    assert plan.dtype == manifest.dtype
+    assert plan.compute_dtype == manifest.compute_dtype
+    assert plan.bytes_written == sum(tensor.nbytes for tensor in written.values())
+    shards = list((tmp_path / "out").glob("*.safetensors"))
+    assert plan.bytes_written == sum(i.nbytes for path in shards for i in read_header(path)[0])
+    spilled = plan.disk - plan.bytes_written
+    assert spilled == pytest.approx(result.spilled, abs=5000)
+    assert (plan.flops > 0) is bool(calls)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_families(tiny: Tiny, tmp_path: Path, family: str, dtype: torch.dtype) -> None:
+    source, recipe = tiny(family, dtype=dtype), Recipe.build({"criterion": "magnitude"})
+    plan = mwanda.plan(source, recipe=recipe)
+    manifest = mwanda.prune(source, out=tmp_path / "out", recipe=recipe).manifest
+    assert (plan.linears, plan.weights) == (manifest.totals.linears, manifest.totals.weights)
+    assert plan.removed == manifest.totals.pruned
+    assert plan.model_weights == manifest.totals.model_weights
+    written = tensors(tmp_path / "out")
+    assert plan.bytes_written == sum(tensor.nbytes for tensor in written.values())
+
+
+def test_text_is_counted_by_the_recipe(tiny: Tiny, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "text", ["de", "sw", "hi"], lines=20)
+    recipe = Recipe.build({"windows": 4, "window_length": 16, "languages": ["de", "hi"]})
+    plan = mwanda.plan(tiny("llama"), recipe=recipe, calibration=tmp_path / "text")
+    assert plan.languages == ("de", "hi")
+    assert plan.tokens == 2 * 4 * 16
+    result = mwanda.prune(
+        tiny("llama"), out=tmp_path / "out", recipe=recipe, calibration=tmp_path / "text"
+    )
+    assert result.windows is not None
+    assert result.windows.total_tokens == plan.tokens
+
+
+@pytest.mark.parametrize(
+    ("fields", "calibration", "message"),
+    [
+        ({}, None, "--calibration: expected text for criterion m-wanda"),
+        ({"languages": ["fr"]}, "windows", "fr"),
+        ({"window_length": 256, "windows": 1}, "text", "context of 128 tokens, found 256"),
+        ({"pattern": "3:5"}, "windows", "input widths divisible by 5"),
+        ({"skip_blocks": [7]}, "windows", "block numbers from 0 to 2, found 7"),
+        ({"include": ["nothing"]}, "windows", "at least one linear to prune"),
+    ],
+)
+def test_a_plan_refuses_what_the_prune_would(
+    tiny: Tiny, tmp_path: Path, fields: dict[str, Any], calibration: str | None, message: str
+) -> None:
+    write_corpus(tmp_path / "text", ["de"], lines=20)
+    given = {"windows": windows_file(tmp_path), "text": tmp_path / "text", None: None}[calibration]
+    recipe = Recipe.build(fields)
+    with pytest.raises(InputError, match=message):
+        mwanda.plan(tiny("llama"), recipe=recipe, calibration=given)
+    with pytest.raises(InputError, match=message):
+        mwanda.prune(tiny("llama"), out=tmp_path / "out", recipe=recipe, calibration=given)
+    assert not (tmp_path / "out").exists()
