@@ -1,4 +1,4 @@
-"""Every test runs offline, with two threads, and may ask for tiny models by family."""
+"""Every test runs offline, with one thread, and may ask for tiny models by family."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from tests.support.models import tiny_model
 
 
 @pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    torch.set_num_threads(2)
+def one_thread() -> None:
+    # Tiny matrices: more threads only wait for each other.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -50,6 +50,9 @@ def choose_device(name: str) -> torch.device:
         raise InputError("--device", expected="auto, cpu, cuda or cuda:N", found=name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("--device", expected="a device of this machine", found=f"{name}: no CUDA")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = f"{name}, of {torch.cuda.device_count()} devices"
+        raise InputError("--device", expected="a device of this machine", found=found)
     return device
 
 

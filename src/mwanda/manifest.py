@@ -78,6 +78,11 @@ class CalibrationRecord(_Record):
     weights: dict[str, float]
     languages: dict[str, LanguageDrawRecord]
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Languages with a weight above 0."""
+        return tuple(tag for tag in self.languages if self.weights[tag] > 0)
+
     @classmethod
     def of(cls, windows: Windows, weights: Mapping[str, float]) -> CalibrationRecord:
         """From drawn windows and resolved language weights."""
@@ -165,7 +170,7 @@ class Manifest(_Record):
     @property
     def seen(self) -> tuple[str, ...]:
         """Languages that calibrated the pruning."""
-        return () if self.calibration is None else tuple(self.calibration.languages)
+        return () if self.calibration is None else self.calibration.seen
 
 
 def versions() -> dict[str, str]:

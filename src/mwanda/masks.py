@@ -14,7 +14,7 @@ from mwanda.errors import DataError
 from mwanda.registry import Criterion, Pattern
 from mwanda.statistics.sums import InputStatistics
 
-__all__ = ["MaskRecord", "choose_mask", "digest", "record"]
+__all__ = ["MaskRecord", "choose_mask", "count_zeros", "digest", "record"]
 
 PIECE = 1 << 20
 """Scores held at once, as a number of weights: 4 MiB of float32."""
@@ -78,24 +78,24 @@ def choose_mask(
     return mask
 
 
-def record(weight: torch.Tensor, mask: torch.Tensor) -> MaskRecord:
-    """Counts and hashes of a source weight ``[out, in]`` and its mask."""
-    nonzero = (weight != 0).cpu()
-    written = nonzero & mask
+def record(mask: torch.Tensor, written: torch.Tensor, source_zeros: int) -> MaskRecord:
+    """Counts and hashes of a mask and of the weight ``[out, in]`` that was written under it."""
+    nonzero = (written != 0).cpu()
     rows, columns = mask.shape
     return MaskRecord(
         (int(rows), int(columns)),
-        pruned=_absent(mask),
-        zeros=_absent(written),
-        source_zeros=_absent(nonzero),
+        pruned=count_zeros(mask),
+        zeros=count_zeros(nonzero),
+        source_zeros=source_zeros,
         mask_sha256=digest(mask),
-        zeros_sha256=digest(written),
+        zeros_sha256=digest(nonzero),
     )
 
 
-def _absent(mask: torch.Tensor) -> int:
-    # Not sum: summing bools makes an int64 copy, eight times the mask.
-    return mask.numel() - int(torch.count_nonzero(mask))
+def count_zeros(tensor: torch.Tensor) -> int:
+    """Number of zeros, or of False."""
+    # Not by sum: summing bools makes an int64 copy, eight times the mask.
+    return tensor.numel() - int(torch.count_nonzero(tensor))
 
 
 def digest(mask: torch.Tensor) -> str:

@@ -11,7 +11,13 @@ from mwanda.masks import PIECE
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Structure
 
-__all__ = ["Footprint", "ProcessMemory", "process_memory", "prune_footprint"]
+__all__ = [
+    "Footprint",
+    "ProcessMemory",
+    "available_memory",
+    "process_memory",
+    "prune_footprint",
+]
 
 MIB = 1 << 20
 
@@ -56,6 +62,16 @@ def process_memory() -> ProcessMemory:
             if value.endswith(" kB"):
                 fields[name] = int(value.split()[0]) * 1024
     return ProcessMemory(fields.get("RssAnon", 0), fields.get("VmRSS", 0))
+
+
+def available_memory() -> int | None:
+    """Bytes that new work can take without swapping; None where the system does not tell."""
+    path = Path("/proc/meminfo")
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
 
 
 def prune_footprint(

@@ -18,7 +18,7 @@ import torch
 
 from mwanda.activations import ActivationStore
 from mwanda.errors import InputError
-from mwanda.masks import MaskRecord, choose_mask, record
+from mwanda.masks import MaskRecord, choose_mask, count_zeros, record
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Linear, Structure
 from mwanda.options import RunOptions
@@ -36,8 +36,9 @@ from mwanda.statistics.sums import InputStatistics, Need, summarise
 
 __all__ = ["Outcome", "Sink", "check_pattern", "prune_blocks"]
 
-Sink = Callable[[Linear, torch.Tensor, torch.Tensor], None]
-"""Given a linear, its pruned weight ``[out, in]`` in the source's dtype, and its keep mask."""
+Sink = Callable[[Linear, torch.Tensor], torch.Tensor]
+"""Given a linear and its pruned weight ``[out, in]`` in the source's dtype; returns what it wrote,
+which another dtype may have given more zeros."""
 
 
 @dataclass
@@ -49,7 +50,6 @@ class Outcome:
         sparsities: linear name -> sparsity the allocation gave it.
         signals: one value a block from the allocation's measure; empty without one.
         seconds: stage -> wall time.
-        tokens: block-tokens of forward work, by stage.
         spilled: most bytes of activations that were on disk at once.
     """
 
@@ -57,7 +57,6 @@ class Outcome:
     sparsities: dict[str, float] = field(default_factory=dict)
     signals: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    tokens: dict[str, int] = field(default_factory=dict)
     spilled: int = 0
 
     @contextmanager
@@ -67,16 +66,6 @@ class Outcome:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-    @property
-    def weights(self) -> int:
-        """Number of weights in the pruned linears."""
-        return sum(r.shape[0] * r.shape[1] for r in self.records.values())
-
-    @property
-    def pruned(self) -> int:
-        """Number of positions removed."""
-        return sum(r.pruned for r in self.records.values())
 
 
 @dataclass(frozen=True)
@@ -189,7 +178,6 @@ def _dense_pass(run: _Run, store: StatisticsStore | None) -> None:
             if store is not None:
                 store.save(block.index, sums)
             run.options.progress.block(run.tokens)
-    outcome.tokens["dense pass"] = run.tokens * len(blocks)
 
 
 def _measure(run: _Run, block: Block, sums: BlockSums, allocation: Method) -> float:
@@ -223,7 +211,6 @@ def _allocate(run: _Run) -> None:
 def _prune_sequentially(run: _Run, sink: Sink) -> None:
     blocks = run.chosen.blocks
     run.options.progress.stage("prune", len(blocks))
-    passes = 0
     with _embedded(run) as activations:
         for block in blocks:
             last = block.index == len(blocks) - 1
@@ -233,12 +220,9 @@ def _prune_sequentially(run: _Run, sink: Sink) -> None:
                     for linear in block.linears:
                         inputs = summarise(sums.pop(linear.name), run.weights)
                         _prune_linear(run, linear, inputs, sink)
-                    passes += 1
                 if not last:
                     _advance(run, block, module, activations)
-                    passes += 1
             run.options.progress.block(run.tokens)
-    run.outcome.tokens["prune"] = run.tokens * passes
 
 
 def _prune_from(run: _Run, store: StatisticsStore | None, sink: Sink) -> None:
@@ -272,11 +256,11 @@ def _prune_linear(run: _Run, linear: Linear, inputs: InputStatistics | None, sin
             pattern,
             sparsity,
         )
-    run.outcome.records[linear.name] = record(weight, mask)
+    source_zeros = count_zeros(weight)
     removed = ~mask.to(weight.device)
     weight.masked_fill_(removed, 0)
     run.decoder.mask_used(linear, weight, removed)
-    sink(linear, weight, mask)
+    run.outcome.records[linear.name] = record(mask, sink(linear, weight), source_zeros)
 
 
 def _statistics(

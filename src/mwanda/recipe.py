@@ -150,7 +150,10 @@ class Recipe(BaseModel):
     @field_validator("language_weights")
     @classmethod
     def _known_weights(cls, value: dict[str, float]) -> dict[str, float]:
-        return {_tag(tag): weight for tag, weight in value.items()}
+        tags = {_tag(tag): weight for tag, weight in value.items()}
+        if len(tags) < len(value):
+            raise ValueError(f"expected each language once, found {', '.join(value)}")
+        return tags
 
     @field_validator("include", "exclude")
     @classmethod

@@ -170,7 +170,7 @@ def test_a_bad_option_of_eval(bench: Bench, words: list[str], says: tuple[str, .
 
 def test_a_card_is_updated_only_in_a_folder(bench: Bench) -> None:
     words = ["eval", "org/model", "--text", bench.corpus, "--update-card"]
-    bench.refuse(words, "--update-card", "local folder", "org/model")
+    bench.refuse(words, "--update-card", "mwanda wrote", "org/model")
 
 
 @pytest.mark.parametrize(
@@ -178,11 +178,20 @@ def test_a_card_is_updated_only_in_a_folder(bench: Bench) -> None:
     [
         (["--windows", "0"], ("windows", "at least 1", "found 0")),
         (["--window-length", "1"], ("length", "at least 2", "found 1")),
+        (["--seed", "-1"], ("--seed", "from 0", "found -1")),
         (["--languages", "fr"], ("'fr'", "de, sw")),
         (["--windows", "9999", "--languages", "de"], ("'de'", "tokens", "add text")),
     ],
 )
 def test_a_bad_option_of_windows(bench: Bench, words: list[str], says: tuple[str, ...]) -> None:
-    given = ["windows", bench.source, "--out", bench.out, "--calibration", bench.corpus, *SMALL]
+    given = [
+        "windows",
+        bench.source,
+        "--out",
+        bench.root / "w.safetensors",
+        "--calibration",
+        bench.corpus,
+        *SMALL,
+    ]
     bench.refuse([*given, *words], *says)
     bench.refuse([*given[:4]], "--calibration", "found none")

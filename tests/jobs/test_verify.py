@@ -17,7 +17,6 @@ from tests.jobs.helpers import Tiny, copied, pruned
 
 SHARD = "model.safetensors"
 LINEAR = "model.layers.1.mlp.up_proj"
-UNCHECKED = pytest.mark.xfail(strict=True, reason="verify compares two of the seven totals only")
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +97,9 @@ def set_in(manifest: dict[str, Any], path: str, value: Any) -> None:
     [
         ("totals/pruned", 1, "totals do not add up"),
         ("totals/weights", 10**6, "totals do not add up"),
-        pytest.param("totals/sparsity", 0.9, "totals do not add up", marks=UNCHECKED),
-        pytest.param("totals/linears", 3, "totals do not add up", marks=UNCHECKED),
-        pytest.param("totals/source_zeros", 3, "totals do not add up", marks=UNCHECKED),
+        ("totals/sparsity", 0.9, "totals do not add up"),
+        ("totals/linears", 3, "totals do not add up"),
+        ("totals/source_zeros", 3, "totals do not add up"),
         (f"linears/{LINEAR}/pruned", 1900, "its sparsity in mwanda.json is not what its zeros say"),
         (f"linears/{LINEAR}/sparsity", 0.6, "its sparsity in mwanda.json is not what"),
         (f"linears/{LINEAR}/zeros", 5, "1920 zeros instead of 5"),

@@ -15,6 +15,8 @@ import pytest
 from mwanda.errors import InputError
 from mwanda.model.output import OutputFolder, check_disk_space, parse_size, sha256_of
 
+MANIFEST = '{"files": {"weights": "its hash"}}'
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
@@ -25,7 +27,7 @@ def make(target: Path, text: str = "new", *, overwrite: bool = False) -> None:
     output.check()
     with output as folder:
         (folder / "weights").write_text(text)
-        (folder / "mwanda.json").write_text("{}")
+        (folder / "mwanda.json").write_text(MANIFEST)
 
 
 @pytest.fixture
@@ -105,10 +107,17 @@ def test_what_exists_is_refused(tmp_path: Path, ours: Path) -> None:
 
 
 def test_an_output_of_ours_is_replaced(tmp_path: Path, ours: Path) -> None:
-    (ours / "stale").touch()
+    (ours / "README.md").touch()
     make(ours, overwrite=True)
-    assert contents(ours) == {"weights": b"new", "mwanda.json": b"{}"}
+    assert contents(ours) == {"weights": b"new", "mwanda.json": MANIFEST.encode()}
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_output_of_ours_with_somebodys_file_in_it_is_left_alone(ours: Path) -> None:
+    (ours / "calibration.txt").write_text("years")
+    refuse(ours, "mwanda did not write: calibration.txt", overwrite=True)
+    assert contents(ours)["weights"] == b"old"
+    assert contents(ours)["calibration.txt"] == b"years"
 
 
 def test_an_empty_folder_is_replaced(tmp_path: Path) -> None:
@@ -128,7 +137,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, ours: Path, kind: str) -
         target.write_text("years")
     else:
         target.symlink_to(ours if kind == "link" else "nowhere")
-    refuse(target, "mwanda.json", "something else", overwrite=True)
+    refuse(target, "mwanda.json", "mwanda did not write", overwrite=True)
     assert contents(target) == {"thesis.tex": b"years"} if kind == "folder" else True
     assert contents(ours)["weights"] == b"old"
 

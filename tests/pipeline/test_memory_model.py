@@ -53,6 +53,13 @@ class ScaledModel(StrangeModel):
         return hidden * 1.5
 
 
+class InPlaceModel(StrangeModel):
+    """The tensor is the same one, what is in it is not."""
+
+    def between(self, hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        return hidden.mul_(1.5)
+
+
 class TextModel(StrangeModel):
     def arguments(self, input_ids: torch.Tensor) -> dict[str, Any]:
         length = input_ids.shape[1]
@@ -120,6 +127,10 @@ def test_an_unknown_class_with_recognisable_blocks_works(
     ("kind", "message"),
     [
         (ScaledModel, r"StrangeForCausalLM, block 1: .*the hidden states of the block before"),
+        pytest.param(
+            InPlaceModel,
+            r"StrangeForCausalLM, block 1: .*the hidden states of the block before",
+        ),
         (TextModel, r"StrangeForCausalLM, block 0: .*depend on the shape only, found text in them"),
         (ObjectModel, r"StrangeForCausalLM, block 0: .*plain values as arguments, found object"),
     ],

@@ -183,6 +183,18 @@ def test_conversion_to_bfloat16(tiny: Tiny, tmp_path: Path, sparsity: float) -> 
     assert mwanda.verify(tmp_path / "out").problems == ()
 
 
+def test_what_a_narrow_dtype_takes_to_zero_is_counted(tiny: Tiny, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(tiny("llama"), source)
+    weights = tensors(source)
+    name = "model.layers.1.mlp.up_proj"
+    weights[f"{name}.weight"][0, :5] = 1e-30  # not zero, but zero in float16
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    record = prune(source, tmp_path / "out", sparsity=0, dtype="float16").manifest.linears[name]
+    assert (record.pruned, record.zeros, record.source_zeros) == (0, 5, 0)
+    assert mwanda.verify(tmp_path / "out").problems == ()
+
+
 @pytest.mark.parametrize(("family", "name"), [("llama", "q_proj"), ("gpt2", "c_fc")])
 def test_zeros_of_the_source_are_counted_apart(
     tiny: Tiny, tmp_path: Path, family: str, name: str

@@ -99,6 +99,8 @@ def evaluate(
     from mwanda.errors import InputError
     from mwanda.evaluation.results import Comparison, check_gate, parse_share
     from mwanda.evaluation.texts import parse_ids
+    from mwanda.manifest import MANIFEST
+    from mwanda.model.source import check_model
     from mwanda.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
@@ -107,8 +109,11 @@ def evaluate(
         limit = parse_share(fail_if_worse_than, "--fail-if-worse-than")
         if baseline is None:
             raise InputError("--fail-if-worse-than", expected="a --baseline", found="none")
-    if update_card and not Path(model).is_dir():
-        raise InputError("--update-card", expected="MODEL to be a local folder", found=model)
+    if update_card and not (Path(model) / MANIFEST).is_file():
+        raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
+    for name in (model, baseline):
+        if name is not None:
+            check_model(name)
     places = None if ids is None else parse_ids(ids)
     wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:
@@ -188,7 +193,9 @@ def plan(
     recipe, run_options = _recipe(given), _run_options(given)
     if out is not None:
         from mwanda.model.output import OutputFolder
+        from mwanda.model.source import check_model
 
+        check_model(model)
         source = Path(model) if Path(model).exists() else None
         OutputFolder(out, overwrite=run_options.overwrite).check(source, write=False)
     made = run(model, recipe=recipe, calibration=given["calibration"], options=run_options)

@@ -59,7 +59,7 @@ Windows = Annotated[
 WindowLength = Annotated[
     int | None, typer.Option("--window-length", help="Tokens per window. Default: 2048.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the draw of text. Default: 0.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of the draw of text. Default: 0.")]
 Include = Annotated[
     list[str] | None, typer.Option("--include", help="Regular expression over linear names.")
 ]

@@ -147,13 +147,15 @@ def report_texts(tokenizer: Any) -> Any:
     """About ``REPORT_TOKENS`` tokens a language of the second half, in a seeded order, without the
     few formulas that the first half has word for word."""
     from mwanda.evaluation.texts import TextSet, digest_of
-    from mwanda.text.overlap import overlap, sentence_hashes
+    from mwanda.text.overlap import overlap, text_hashes
     from mwanda.text.sources import open_source
 
     first, second = open_source(CALIBRATION), open_source(REPORT)
+    known = {
+        h for tag in first.languages() for d in first.documents(tag) for h in text_hashes(d.text)
+    }
     chosen: dict[str, list[str]] = {}
     for tag in second.languages():
-        known = {h for document in first.documents(tag) for h in sentence_hashes(document.text)}
         texts = [document.text for document in second.documents(tag)]
         repeated = set(overlap(texts, known))
         fresh = [text for number, text in enumerate(texts) if number not in repeated]

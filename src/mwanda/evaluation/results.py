@@ -220,7 +220,8 @@ def parse_share(text: str, option: str) -> float:
         value = float(number[:-1]) / 100 if number.endswith("%") else float(number)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value >= 0):
+    plain_above_one = value > 1 and not number.endswith("%")
+    if plain_above_one or not (math.isfinite(value) and value >= 0):
         raise InputError(option, expected="a share such as 5% or 0.05", found=text)
     return value
 

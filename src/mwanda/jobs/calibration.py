@@ -111,11 +111,11 @@ def get_windows(
         )
     for tag in languages:
         ids = windows.tokens[tag]
-        if int(ids.max()) >= vocabulary:
+        if int(ids.max()) >= vocabulary or int(ids.min()) < 0:
             raise InputError(
                 f"{windows.source}, {tag}",
-                expected=f"token ids below the model's vocabulary of {vocabulary}",
-                found=str(int(ids.max())),
+                expected=f"token ids from 0 to below the model's vocabulary of {vocabulary}",
+                found=f"{int(ids.min())} to {int(ids.max())}",
                 fix="use the tokenizer that belongs to the model",
             )
         if context is not None and ids.shape[1] > context:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +12,16 @@ from typing import Any
 import torch
 
 from mwanda.device import dtype_name
-from mwanda.errors import InputError
+from mwanda.errors import DataError, InputError
 from mwanda.evaluation.generation import Continuation, continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
 from mwanda.jobs.loading import open_decoder
 from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
-from mwanda.model.decoder import Decoder, MemoryDecoder
+from mwanda.memory import available_memory
+from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
+from mwanda.model.reader import Checkpoint
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.languages import canonical
@@ -26,6 +30,8 @@ from mwanda.text.sources import check_languages, open_source
 from mwanda.text.windows import bos_rule
 
 __all__ = ["evaluate", "read_texts"]
+
+log = logging.getLogger("mwanda")
 
 
 def read_texts(
@@ -92,21 +98,16 @@ def evaluate(
                 raise InputError("tokenizer", expected="the model's tokenizer", found="none")
             _refuse_overlap(texts, calibration, options)
             decoder = MemoryDecoder(model)
-            training = model.training
-            model.eval()
-            try:
+            with evaluation_mode(model):
                 return _run(
                     decoder, tokenizer, texts, calibration, Path(scratch), options, max_length,
                     name=str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
                     generator=model if continuations else None,
                 )  # fmt: skip
-            finally:
-                model.train(training)
-        folder = Path(model)
-        if calibration is None and (folder / MANIFEST).is_file():
-            calibration = read_manifest(folder).calibration
-        _refuse_overlap(texts, calibration, options)
         with open_model(str(model), Path(scratch)) as source:
+            if calibration is None and (source.folder / MANIFEST).is_file():
+                calibration = read_manifest(source.folder).calibration
+            _refuse_overlap(texts, calibration, options)
             tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
             with open_decoder(source, options, measuring=True) as streamed:
                 result = _run(
@@ -114,7 +115,7 @@ def evaluate(
                     name=str(model), generator=None,
                 )  # fmt: skip
                 dtype, device = streamed.dtype, streamed.device
-            if continuations:
+            if continuations and _fits(source.folder, dtype):
                 whole = _load_whole(source.folder, dtype, device, options)
                 made = continue_texts(whole, tokenizer, texts.texts, bos=bos_rule(tokenizer))
                 result.continuations.update(made)
@@ -156,7 +157,15 @@ def _run(
     found: dict[str, Continuation] = {}
     if generator is not None:
         found = continue_texts(generator, tokenizer, texts.texts, bos=bos)
-    seen = () if calibration is None else tuple(calibration.languages)
+    broken = [tag for tag, result in languages.items() if not math.isfinite(result.nll)]
+    if broken:
+        raise DataError(
+            f"{name}, language {broken[0]}",
+            expected="a finite negative log-likelihood",
+            found=f"NaN or infinity ({len(broken)} such languages)",
+            fix="check the weights with mwanda verify, or compute in float32",
+        )
+    seen = () if calibration is None else calibration.seen
     return Evaluation(
         name,
         languages,
@@ -177,20 +186,37 @@ def _refuse_overlap(
 ) -> None:
     if calibration is None or options.allow_overlap:
         return
+    drawn = [unpack_hashes(draw.sentences) for draw in calibration.languages.values()]
+    if not all(drawn):
+        log.warning("what calibrated the model is not known: overlap cannot be checked")
+    known = frozenset().union(*drawn)
     problems = []
     for tag, group in texts.texts.items():
-        drawn = calibration.languages.get(tag)
-        if drawn is None:
-            continue
-        shared = overlap(group, unpack_hashes(drawn.sentences))
+        shared = overlap(group, known)
         if shared:
             problems.append(
                 f"{texts.source}, {tag}: expected text that did not calibrate the model, found "
-                f"{len(shared)} of {len(group)} texts that share sentences with it, the first being "
-                f"number {shared[0] + 1}; evaluate on other text, or pass --allow-overlap"
+                f"{len(shared)} of {len(group)} texts that share sentences with it, first number "
+                f"{shared[0] + 1}; evaluate on other text, or pass --allow-overlap"
             )
     if problems:
         raise InputError.several(problems)
+
+
+def _fits(folder: Path, dtype: torch.dtype) -> bool:
+    """Whether the model can be loaded whole for generation; says so when it cannot."""
+    with Checkpoint.open(folder) as checkpoint:
+        infos = checkpoint.tensors.values()
+        needed = sum(info.nbytes // info.dtype.itemsize for info in infos) * dtype.itemsize
+    free = available_memory()
+    if free is None or needed * 1.2 < free:
+        return True
+    log.warning(
+        "no continuations: the whole model takes %.1f GB, %.1f GB are free",
+        needed / 1e9,
+        free / 1e9,
+    )
+    return False
 
 
 def _load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: RunOptions) -> Any:

@@ -23,8 +23,9 @@ from mwanda.model.decoder import Decoder, MemoryDecoder
 from mwanda.model.gguf import is_gguf, load_gguf_config
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
-from mwanda.model.structure import choose_linears
+from mwanda.model.structure import Structure, choose_linears
 from mwanda.options import RunOptions
+from mwanda.patterns.unstructured import pruned_per_row
 from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
@@ -136,7 +137,7 @@ def plan(
             blocks=len(chosen.blocks),
             linears=sum(len(block.linears) for block in chosen.blocks),
             weights=weights,
-            removed=int(weights * (recipe.sparsity or 0)),
+            removed=_removed(chosen, recipe),
             model_weights=total,
             languages=tuple(languages),
             tokens=tokens,
@@ -177,6 +178,14 @@ class _Shape(MemoryDecoder):
 
 def _parameter_sizes(decoder: Decoder) -> dict[str, int]:
     return {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
+
+
+def _removed(chosen: Structure, recipe: Recipe) -> int:
+    """Weights to go if every block had the target; an allocation moves it by a weight a row."""
+    sparsity = recipe.sparsity or 0.0
+    if recipe.pattern_row().fixed is not None:
+        return round(sum(linear.size for linear in chosen.linears()) * sparsity)
+    return sum(lin.rows * pruned_per_row(lin.columns, sparsity) for lin in chosen.linears())
 
 
 def _passes(recipe: Recipe, blocks: int, pruned: int) -> int:

@@ -10,7 +10,7 @@ from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput, open_calibration, weights_of
 from mwanda.jobs.prune_folder import prune_folder
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, windows_for
-from mwanda.model.decoder import MemoryDecoder
+from mwanda.model.decoder import MemoryDecoder, evaluation_mode
 from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
 from mwanda.recipe import Recipe
@@ -33,7 +33,8 @@ def prune(
 
     Args:
         model: a folder, GGUF file or hub id, which needs ``out``; or a transformers model in
-            memory, whose weights are masked in place.
+            memory, whose weights are masked in place, block by block: when that fails midway, the
+            blocks before stay masked.
         out: the folder to write.
         calibration: text source, windows file, or :class:`Windows`.
         tokenizer: for a model in memory, unless ``calibration`` is windows.
@@ -74,22 +75,17 @@ def _prune_memory(
         raise InputError("tokenizer", expected="the model's tokenizer", found="none")
     windows = windows_for(opened, tokenizer, decoder, recipe, options)
     weights = weights_of(recipe, windows.languages) if windows is not None else {}
-    training = model.training
-    model.eval()
-    try:
-        with tempfile.TemporaryDirectory(prefix="mwanda-") as scratch:
-            outcome = prune_blocks(
-                decoder,
-                chosen,
-                recipe,
-                windows.tokens if windows is not None else {},
-                weights,
-                lambda linear, weight, mask: None,
-                Path(scratch),
-                options,
-            )
-    finally:
-        model.train(training)
+    with evaluation_mode(model), tempfile.TemporaryDirectory(prefix="mwanda-") as scratch:
+        outcome = prune_blocks(
+            decoder,
+            chosen,
+            recipe,
+            windows.tokens if windows is not None else {},
+            weights,
+            lambda _linear, weight: weight,
+            Path(scratch),
+            options,
+        )
     manifest = build_manifest(
         base=str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
         decoder=decoder,

@@ -23,6 +23,7 @@ from mwanda.model.output import OutputFolder, check_disk_space, sha256_of
 from mwanda.model.reader import Checkpoint
 from mwanda.model.source import (
     ModelSource,
+    check_model,
     copy_companions,
     copy_licences,
     load_tokenizer,
@@ -48,6 +49,7 @@ def prune_folder(
     options: RunOptions,
 ) -> PruneResult:
     """Prune the model ``name`` into the folder ``out``; see :func:`mwanda.jobs.prune.prune`."""
+    check_model(name)
     output = OutputFolder(out, overwrite=options.overwrite)
     output.check(source=Path(name) if Path(name).exists() else None)
     opened = open_calibration(calibration, recipe)
@@ -66,6 +68,7 @@ def prune_folder(
                 folder, scratch, decoder, chosen, recipe, windows, weights, dtype, options
             )
             with outcome.timed("hashes and companions"):
+                readme = _readme(source.folder)
                 copy_companions(source.folder, folder)
                 copy_licences(source, folder)
                 _write_config(source.folder, folder, dtype)
@@ -85,18 +88,18 @@ def prune_folder(
                 )
                 manifest = manifest.model_copy(
                     update={
-                        "base_files": _base_hashes(source),
+                        "base_files": _base_hashes(source, decoder.checkpoint),
                         "dequantised": source.dequantised,
                         "files": {
-                            path.name: sha256_of(path)
-                            for path in sorted(folder.iterdir())
-                            if path.is_file()
+                            path.relative_to(folder).as_posix(): sha256_of(path)
+                            for path in sorted(folder.rglob("*"))
+                            if path.is_file() and not path.is_relative_to(scratch)
                         },
                     }
                 )
         seconds = {"open": opening, **outcome.seconds}
         manifest = manifest.model_copy(update={"seconds": seconds})
-        write_card(folder, manifest, source_readme=_readme(name))
+        write_card(folder, manifest, source_readme=readme)
         write_manifest(folder, manifest)
     log.info("wrote %s", out)
     return PruneResult(out, manifest, windows, outcome.spilled)
@@ -122,11 +125,12 @@ def _write_model(
     pruned: set[str] = set()
     with ShardWriter(folder, shards) as writer:
 
-        def sink(linear: Linear, weight: torch.Tensor, mask: torch.Tensor) -> None:
+        def sink(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
             stored = decoder.stored_name(linear)
-            original = checkpoint.tensors[stored].dtype
-            writer.write(stored, _cast(stored, as_matrix(weight, linear), original, dtype))
+            written = _cast(stored, weight, checkpoint.tensors[stored].dtype, dtype)
+            writer.write(stored, as_matrix(written, linear))
             pruned.add(stored)
+            return written
 
         outcome = prune_blocks(
             decoder,
@@ -199,13 +203,13 @@ def _weights_of(checkpoint: Checkpoint) -> int:
     return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)
 
 
-def _base_hashes(source: ModelSource) -> dict[str, str]:
+def _base_hashes(source: ModelSource, checkpoint: Checkpoint) -> dict[str, str]:
     if source.kind == "gguf" and source.original is not None:
         return {source.original.name: sha256_of(source.original)}
-    files = [*source.folder.glob("*.safetensors"), source.folder / "config.json"]
-    return {path.name: sha256_of(path) for path in sorted(files)}
+    hashes = {path.name: checkpoint.sha256(path) for path in checkpoint.files}
+    return hashes | {"config.json": sha256_of(source.folder / "config.json")}
 
 
-def _readme(name: str) -> str | None:
-    path = Path(name) / "README.md"
+def _readme(folder: Path) -> str | None:
+    path = folder / "README.md"
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

@@ -115,14 +115,22 @@ def build_manifest(
                 zeros_sha256=entry.zeros_sha256,
             )
     resolved = recipe
-    if windows is not None and recipe.languages is None:
-        resolved = recipe.model_copy(update={"languages": tuple(windows.languages)})
+    if windows is not None:
+        resolved = recipe.model_copy(
+            update={
+                "languages": tuple(windows.languages),
+                # A windows file decides these, whatever the recipe said.
+                "windows": max(ids.shape[0] for ids in windows.tokens.values()),
+                "window_length": max(ids.shape[1] for ids in windows.tokens.values()),
+                "seed": recipe.seed if windows.seed is None else windows.seed,
+            }
+        )
     return Manifest(
         base=base,
         base_files={},
         dequantised=None,
         recipe=resolved.model_dump(mode="json"),
-        statistics=recipe.mode if windows is not None else "none",
+        statistics=_statistics(recipe, windows),
         device=str(decoder.device),
         compute_dtype=dtype_name(decoder.dtype),
         dtype=dtype_name(dtype),
@@ -137,3 +145,10 @@ def build_manifest(
         versions=versions(),
         seconds=outcome.seconds,
     )
+
+
+def _statistics(recipe: Recipe, windows: Windows | None) -> str:
+    """Which statistics chose the masks: a criterion without any leaves only the allocation's."""
+    if windows is None:
+        return "none"
+    return recipe.mode if recipe.criterion_row().needs else "dense"

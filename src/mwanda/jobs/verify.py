@@ -60,7 +60,7 @@ def verify(folder: Path) -> Verification:
     problems = []
     for name, wanted in manifest.files.items():
         path = folder / name
-        if Path(name).name != name or not path.is_file():
+        if ".." in Path(name).parts or Path(name).is_absolute() or not path.is_file():
             problems.append(f"{name}: missing")
         elif sha256_of(path) != wanted:
             problems.append(f"{name}: contents changed since it was written")

@@ -39,6 +39,8 @@ def draw_windows(
     """
     if calibration is None:
         raise InputError("--calibration", expected="a text source", found="none")
+    if seed < 0:
+        raise InputError("--seed", expected="a whole number from 0", found=str(seed))
     _check_target(out, overwrite)
     source = open_source(calibration)
     chosen = source.languages() if languages is None else [canonical(tag) for tag in languages]
@@ -75,4 +77,12 @@ def _check_target(out: Path, overwrite: bool) -> None:
                 found="an existing one",
                 fix="choose another --out, or pass --overwrite",
             )
-        load(out)  # only a windows file is replaced, never a model's shard
+        try:
+            load(out)
+        except InputError as error:
+            raise InputError(
+                str(out),
+                expected="a windows file, the only kind that --overwrite replaces",
+                found="a file of another kind",
+                fix="choose another --out",
+            ) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -99,17 +99,19 @@ class CallBook:
     def _record(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, list[BlockCall]]:
         calls: list[BlockCall] = []
         inputs: list[torch.Tensor] = []
+        version: list[int] = []
 
         def note(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
             by_name = not args
             hidden: object = kwargs.pop("hidden_states", None) if by_name else args[0]
             if len(calls) != index or not isinstance(hidden, torch.Tensor):
                 self._refuse(index, "blocks run once each, in order, on hidden states", "another")
-            if inputs and hidden is not inputs[0]:
+            if inputs and (hidden is not inputs[0] or hidden._version != version[0]):
                 if hidden.shape != inputs[0].shape and not self.returns_tuple:
                     raise _ReturnsTupleError
                 self._refuse(index, "the hidden states of the block before", "changed ones")
             inputs.append(hidden)
+            version.append(hidden._version)  # counts changes in place
             calls.append(BlockCall(tuple(args[1:]), kwargs, by_name))
             self._check_values(index, (args[1:], kwargs))
             return hidden
@@ -128,16 +130,16 @@ class CallBook:
         if isinstance(value, list | tuple):
             for item in value:
                 self._check_values(index, item)
-        elif not (
-            value is None
-            or isinstance(value, torch.Tensor | bool | int | float | str | torch.dtype)
-        ):
+        elif value is not None and not isinstance(value, _PLAIN):
             self._refuse(index, "tensors and plain values as arguments", type(value).__name__)
 
     def _compare(self, known: list[BlockCall], new: list[BlockCall]) -> None:
         seen: set[tuple[int, int]] = set()
         for index, (a, b) in enumerate(zip(known, new, strict=True)):
-            for left, right in zip(_tensors(a), _tensors(b), strict=True):
+            ours, theirs = _tensors(a), _tensors(b)
+            if len(ours) != len(theirs):
+                self._refuse(index, "the same arguments for every text", "others")
+            for left, right in zip(ours, theirs, strict=True):
                 if (id(left), id(right)) in seen:
                     continue
                 seen.add((id(left), id(right)))
@@ -218,22 +220,23 @@ def passing_through(
 
         return forward
 
-    for index, block in enumerate(blocks):
-        block.forward = stand_in(index)
-    try:
+    with ExitStack() as replaced:
+        for index, block in enumerate(blocks):
+            replaced.enter_context(_forward_replaced(block, stand_in(index)))
         yield
-    finally:
-        for block in blocks:
-            del block.forward
 
 
 @contextmanager
 def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    # A forward of the instance's own (a device-placement hook, say) is the user's: put it back.
+    own = vars(module).get("forward")
     module.forward = forward
     try:
         yield
     finally:
         del module.forward
+        if own is not None:
+            module.forward = own
 
 
 def _tensors(call: BlockCall) -> list[torch.Tensor]:

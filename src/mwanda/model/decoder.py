@@ -19,9 +19,9 @@ from mwanda.errors import InputError
 from mwanda.model.calls import CallBook, apply_head, finish
 from mwanda.model.names import NameMap
 from mwanda.model.reader import Checkpoint
-from mwanda.model.structure import Block, Linear, Structure, as_matrix, find_structure
+from mwanda.model.structure import Linear, Structure, as_matrix, find_structure
 
-__all__ = ["Decoder", "MemoryDecoder", "StreamedDecoder"]
+__all__ = ["Decoder", "MemoryDecoder", "StreamedDecoder", "evaluation_mode"]
 
 
 class Decoder(ABC):
@@ -128,6 +128,18 @@ class MemoryDecoder(Decoder):
         return self.linear_weight(linear)
 
 
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout inside; every module's own mode is put back after."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 class StreamedDecoder(Decoder):
     """A model whose weights stay in its checkpoint until they are used.
 
@@ -162,16 +174,6 @@ class StreamedDecoder(Decoder):
     def stored_name(self, linear: Linear) -> str:
         """The checkpoint's name of a linear's weight."""
         return self._stored[linear.parameter]
-
-    def stored_names(self, block: Block) -> list[str]:
-        """The checkpoint's names of every parameter of one block."""
-        prefix = f"{block.name}."
-        return [stored for name, stored in self._stored.items() if name.startswith(prefix)]
-
-    def outside_names(self, *, head: bool) -> list[str]:
-        """The checkpoint's names of what :meth:`outside` loads, each once."""
-        owners = self._outside(head)
-        return list(dict.fromkeys(self._stored[owner[0]] for owner in owners))
 
     @contextmanager
     def outside(self, *, head: bool) -> Iterator[None]:

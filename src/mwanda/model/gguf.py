@@ -8,7 +8,7 @@ import torch
 
 from mwanda.errors import InputError
 
-__all__ = ["convert", "is_gguf", "load_gguf_config"]
+__all__ = ["convert", "count_weights", "is_gguf", "load_gguf_config"]
 
 
 def is_gguf(path: Path) -> bool:
@@ -17,6 +17,20 @@ def is_gguf(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(4) == b"GGUF"
+
+
+def count_weights(path: Path) -> int:
+    """Number of weights in a GGUF file, from its header.
+
+    Raises:
+        InputError: unreadable, or the extra is not installed.
+    """
+    try:
+        from gguf import GGUFReader
+
+        return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+    except (ImportError, OSError, ValueError, KeyError, IndexError) as error:
+        raise _unreadable(path, error) from error
 
 
 def load_gguf_config(path: Path) -> object:

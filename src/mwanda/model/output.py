@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -144,14 +145,25 @@ class OutputFolder:
                 found="an existing one" if target.is_dir() else "an existing file",
                 fix="choose another --out" + (", or pass --overwrite" if target.is_dir() else ""),
             )
-        ours = target.is_dir() and not target.is_symlink()
-        if not ours or (any(target.iterdir()) and not (target / MARK).is_file()):
+        foreign = _foreign(target) if target.is_dir() and not target.is_symlink() else ["no folder"]
+        if foreign:
             raise InputError(
                 str(target),
                 expected=f"an empty folder or one that mwanda wrote ({MARK} in it)",
-                found="something else, which --overwrite will not delete",
-                fix="choose another --out",
+                found=f"what mwanda did not write: {', '.join(foreign[:3])}",
+                fix="choose another --out; --overwrite deletes nothing of yours",
             )
+
+
+def _foreign(folder: Path) -> list[str]:
+    """What lies in a folder beside the files that its own manifest names."""
+    ours = {MARK, "README.md"}
+    try:
+        files = json.loads((folder / MARK).read_text(encoding="utf-8"))["files"]
+        ours |= {name.partition("/")[0] for name in files}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        ours = set()
+    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
 
 
 def check_disk_space(folder: Path, needed: int, what: str) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.model.gguf import convert, is_gguf
+from mwanda.model.gguf import convert, count_weights, is_gguf
+from mwanda.model.output import check_disk_space
 
 __all__ = [
     "ModelSource",
+    "check_model",
     "copy_companions",
     "copy_licences",
     "is_hub_id",
@@ -73,25 +75,41 @@ def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelS
     Raises:
         InputError: nothing of that name, or not a model.
     """
+    check_model(name)
     path = Path(name)
     if path.is_dir():
         yield ModelSource(path, str(name), "folder", path)
     elif is_gguf(path):
         with tempfile.TemporaryDirectory(prefix=".mwanda-gguf-", dir=scratch) as made:
+            needed = count_weights(path) * torch.bfloat16.itemsize
+            check_disk_space(Path(made), 2 * needed, "the converted GGUF and the output")
             convert(path, Path(made), torch.bfloat16)
             yield ModelSource(Path(made), str(name), "gguf", path, f"GGUF file {path.name}")
-    elif path.is_file():
+    else:
+        yield ModelSource(_fetch(str(name)), str(name), "hub", None)
+
+
+def check_model(name: str | Path) -> None:
+    """Refuse what can be no model before any work; a hub id is not asked for here.
+
+    Raises:
+        InputError: nothing of that name, or a file of another kind.
+    """
+    path = Path(name)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        is_folder = is_file = False
+    if is_file and not is_gguf(path):
         raise InputError(
             str(name),
             expected="a model folder or a GGUF file",
             found="a file of another kind",
             fix="give the folder that holds config.json and the safetensors",
         )
-    elif is_hub_id(str(name)):
-        yield ModelSource(_fetch(str(name)), str(name), "hub", None)
-    else:
+    if not is_folder and not is_file and not is_hub_id(str(name)):
         raise InputError(
-            str(name),
+            str(name)[:200],
             expected="a model folder, a GGUF file or a hub id",
             found="nothing there",
             fix="check the spelling",
@@ -160,6 +178,12 @@ def copy_companions(source: Path, target: Path) -> list[str]:
         if real.is_file() and (inside or cached):
             shutil.copyfile(real, target / path.name)
             copied.append(path.name)
+    templates = source / "additional_chat_templates"
+    if templates.is_dir() and templates.resolve().is_relative_to(root):
+        (target / templates.name).mkdir()
+        for path in sorted(templates.glob("*.jinja")):
+            shutil.copyfile(path, target / templates.name / path.name)
+            copied.append(f"{templates.name}/{path.name}")
     return copied
 
 

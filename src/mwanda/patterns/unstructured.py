@@ -31,9 +31,11 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
         return torch.ones_like(score, dtype=torch.bool)
     threshold = torch.kthvalue(score, count, dim=1, keepdim=True).values
     pruned = score <= threshold
-    # Ties across the threshold are rare: only those rows need to be looked at one by one.
-    for row in torch.nonzero(pruned.sum(dim=1) > count).flatten().tolist():
-        tied = torch.nonzero(score[row] == threshold[row]).flatten()
-        excess = int(pruned[row].sum()) - count
-        pruned[row, tied[len(tied) - excess :]] = False
+    # Only rows with ties across the threshold need the running count that settles them.
+    rows = torch.nonzero(torch.count_nonzero(pruned, dim=1) > count).flatten()
+    if len(rows):
+        part, limit = score[rows], threshold[rows]
+        below, tied = part < limit, part == limit
+        missing = count - torch.count_nonzero(below, dim=1).unsqueeze(1)
+        pruned[rows] = below | (tied & (tied.cumsum(dim=1) <= missing))
     return ~pruned

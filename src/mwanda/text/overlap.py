@@ -15,7 +15,15 @@ from collections.abc import Iterable, Iterator, Set
 
 from mwanda.errors import InputError
 
-__all__ = ["HASH_BYTES", "normalised", "overlap", "pack_hashes", "sentence_hashes", "unpack_hashes"]
+__all__ = [
+    "HASH_BYTES",
+    "normalised",
+    "overlap",
+    "pack_hashes",
+    "sentence_hashes",
+    "text_hashes",
+    "unpack_hashes",
+]
 
 HASH_BYTES = 8
 _SHORTEST = 30
@@ -48,6 +56,12 @@ def sentence_hashes(text: str) -> Iterator[bytes]:
                 yield digest(sentence)
 
 
+def text_hashes(text: str) -> set[bytes]:
+    """The hashes of a text's sentences, and of the whole text whatever its length, so that a file
+    of short lines is known from itself too."""
+    return {digest(normalised(text)), *sentence_hashes(text)}
+
+
 def pack_hashes(hashes: Iterable[bytes]) -> str:
     """Base64 of the distinct hashes, sorted, 8 bytes each: a string that JSON can hold."""
     return base64.b64encode(b"".join(sorted(set(hashes)))).decode("ascii")
@@ -69,11 +83,9 @@ def unpack_hashes(packed: str) -> frozenset[bytes]:
 
 
 def overlap(texts: Iterable[str], hashes: Set[bytes]) -> list[int]:
-    """The positions of the texts that share at least one sentence with ``hashes``."""
+    """The positions of the texts that share a sentence, or all they are, with ``hashes``."""
     return [
-        position
-        for position, text in enumerate(texts)
-        if any(sentence in hashes for sentence in sentence_hashes(text))
+        position for position, text in enumerate(texts) if not hashes.isdisjoint(text_hashes(text))
     ]
 
 

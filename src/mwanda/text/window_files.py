@@ -123,7 +123,12 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
     tensors = {language: tensor.contiguous() for language, tensor in windows.tokens.items()}
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        save_file(tensors, unfinished, metadata={_KEY: json.dumps(provenance)})
+        try:
+            save_file(tensors, unfinished, metadata={_KEY: json.dumps(provenance)})
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                str(path), expected="a place to write to", found=str(error)[:120]
+            ) from error
         unfinished.chmod(0o644)  # save_file makes it readable by its owner only
         os.replace(unfinished, path)
     finally:

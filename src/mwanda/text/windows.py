@@ -17,7 +17,7 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
-from mwanda.text.overlap import pack_hashes, sentence_hashes
+from mwanda.text.overlap import pack_hashes, text_hashes
 from mwanda.text.sources import Document, TextSource, check_languages
 from mwanda.text.window_files import LanguageDraw, Windows, load, save, window_sha256
 
@@ -214,7 +214,7 @@ def _describe(
 ) -> LanguageDraw:
     used = tokens.shape[0] * _room(tokens.shape[1], bos)
     documents = [document for start, document in packed.documents if start < used]
-    hashes = {sentence for item in documents for sentence in sentence_hashes(item.text)}
+    hashes = {known for item in documents for known in text_hashes(item.text)}
     return LanguageDraw(
         language=language,
         windows=tokens.shape[0],
