@@ -21,6 +21,7 @@ MODULES = {
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress"),
     ("device", "options", "text"),
+    ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "model"),
     ("registry", "activations"),
     ("recipe", "masks"),

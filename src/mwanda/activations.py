@@ -1,8 +1,8 @@
-"""Hidden states between blocks: in memory up to a limit, in one temporary file past it."""
+"""Hidden states between blocks: in memory up to a limit, in one memory-mapped file past it."""
 
 from __future__ import annotations
 
-import math
+import mmap
 import os
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +10,8 @@ from typing import Self
 
 import torch
 
+from mwanda.device import to_host
 from mwanda.errors import DataError
-from mwanda.model.layout import byte_view
 
 __all__ = ["ActivationStore"]
 
@@ -19,8 +19,8 @@ __all__ = ["ActivationStore"]
 class ActivationStore:
     """A list of hidden-state tensors, written once each and then replaced in place.
 
-    Spilled tensors are read and written with plain file calls, not mapped: mapped pages would
-    count as resident memory, and the point of the limit is to bound that.
+    Spilled tensors are mapped one by one, and the pages of one are given back when the next is
+    used: mapped pages count as resident memory, and the point of the limit is to bound that.
 
     Args:
         limit: bytes kept in memory; what does not fit goes to ``folder``.
@@ -32,10 +32,11 @@ class ActivationStore:
         self._limit = limit
         self._path = folder / "activations.tmp"
         self._device = device
-        self._held: list[torch.Tensor | None] = []
-        self._offsets: list[int] = []
-        self._shapes: list[tuple[torch.Size, torch.dtype]] = []
+        self._held: list[torch.Tensor] = []
+        self._maps: dict[int, mmap.mmap] = {}
+        self._touched: mmap.mmap | None = None
         self._in_memory = 0
+        self._spilled = 0
         self._end = 0
         self._file: int | None = None
 
@@ -56,79 +57,82 @@ class ActivationStore:
     @property
     def spilled(self) -> int:
         """Bytes kept on disk."""
-        return self._end
+        return self._spilled
 
     def shape(self, index: int) -> torch.Size:
         """Shape of entry ``index``: ``[batch, tokens, width]``."""
-        return self._shapes[index][0]
+        return self._held[index].shape
 
     def append(self, tensor: torch.Tensor) -> None:
-        """Add one entry; it goes to disk when the limit is reached."""
-        size = tensor.numel() * tensor.element_size()
-        self._shapes.append((tensor.shape, tensor.dtype))
-        if self._in_memory + size <= self._limit:
-            self._in_memory += size
-            self._held.append(tensor.detach().to("cpu"))
-            self._offsets.append(-1)
+        """Add one entry; it goes to disk when the limit is reached.
+
+        Raises:
+            DataError: the disk has no room for it.
+        """
+        if self._in_memory + tensor.nbytes <= self._limit:
+            self._in_memory += tensor.nbytes
+            self._held.append(to_host(tensor))
             return
-        self._held.append(None)
-        self._offsets.append(self._end)
-        self._end += size
-        self._write(self._offsets[-1], tensor)
+        mapped = self._map(tensor.nbytes)
+        self._maps[len(self._held)] = mapped
+        self._held.append(torch.frombuffer(mapped, dtype=tensor.dtype).reshape(tensor.shape))
+        self._spilled += tensor.nbytes
+        self[len(self._held) - 1] = tensor
 
     def __setitem__(self, index: int, tensor: torch.Tensor) -> None:
         """Replace one entry by a tensor of the same shape and dtype."""
-        shape, dtype = self._shapes[index]
-        if tensor.shape != shape or tensor.dtype != dtype:
+        held = self._held[index]
+        if tensor.shape != held.shape or tensor.dtype != held.dtype:
             raise DataError(
                 f"activations of batch {index}",
-                expected=f"{list(shape)} {dtype}",
+                expected=f"{list(held.shape)} {held.dtype}",
                 found=f"{list(tensor.shape)} {tensor.dtype}",
                 fix="a block must keep the shape and dtype of its hidden states",
             )
-        if self._held[index] is not None:
-            self._held[index] = tensor.detach().to("cpu")
+        if index in self._maps:
+            self._touch(self._maps[index])
+            held.copy_(tensor.detach())
         else:
-            self._write(self._offsets[index], tensor)
+            self._held[index] = to_host(tensor)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        held = self._held[index]
-        if held is not None:
-            return held.to(self._device)
-        shape, dtype = self._shapes[index]
-        buffer = torch.empty(math.prod(shape), dtype=dtype)
-        view = byte_view(buffer)
-        done = 0
-        while done < len(view):
-            got = os.preadv(self._descriptor(), [view[done:]], self._offsets[index] + done)
-            if got <= 0:
-                raise DataError(str(self._path), expected=f"{len(view)} bytes", found=f"{done}")
-            done += got
-        return buffer.reshape(shape).to(self._device)
+        if index in self._maps:
+            self._touch(self._maps[index])
+        return self._held[index].to(self._device, non_blocking=True)
 
     def close(self) -> None:
         """Forget everything and remove the temporary file."""
+        # The maps go when the last tensor over them does; the file's name goes now.
+        self._touched = None
         self._held.clear()
+        self._maps.clear()
         if self._file is not None:
             os.close(self._file)
             self._file = None
             self._path.unlink(missing_ok=True)
 
-    def _descriptor(self) -> int:
-        if self._file is None:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        return self._file
-
-    def _write(self, offset: int, tensor: torch.Tensor) -> None:
-        view = byte_view(tensor.detach().to("cpu").contiguous())
-        done = 0
+    def _map(self, size: int) -> mmap.mmap:
+        """The next ``size`` bytes of the file; they are there, so that no write can fail later."""
         try:
-            while done < len(view):
-                done += os.pwrite(self._descriptor(), view[done:], offset + done)
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            start = -(-self._end // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(self._file, start, size)
+            else:
+                os.ftruncate(self._file, start + size)
+            self._end = start + size
+            return mmap.mmap(self._file, size, offset=start)
         except OSError as error:
             raise DataError(
                 str(self._path),
-                expected=f"room for {len(view):,} more bytes of activations",
+                expected=f"room for {size:,} more bytes of activations",
                 found=error.strerror or "a write error",
                 fix="free disk space or raise --activation-memory",
             ) from error
+
+    def _touch(self, mapped: mmap.mmap) -> None:
+        last = self._touched
+        if last is not None and last is not mapped and hasattr(mmap, "MADV_DONTNEED"):
+            last.madvise(mmap.MADV_DONTNEED)  # its pages stay the file's, and leave this process
+        self._touched = mapped

@@ -6,7 +6,24 @@ import torch
 
 from mwanda.errors import InputError
 
-__all__ = ["DTYPES", "choose_compute_dtype", "choose_device", "dtype_name", "parse_dtype"]
+__all__ = [
+    "DTYPES",
+    "HOST",
+    "NOWHERE",
+    "backend_of",
+    "choose_compute_dtype",
+    "choose_device",
+    "computes_on_host",
+    "dtype_name",
+    "parse_dtype",
+    "to_host",
+]
+
+HOST = torch.device("cpu")
+"""The machine's ordinary memory."""
+
+NOWHERE = torch.device("meta")
+"""For parameters that have a shape and hold nothing."""
 
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -34,14 +51,21 @@ def parse_dtype(name: str, option: str) -> torch.dtype | None:
     return DTYPES[name]
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     """The device to compute on; ``auto`` takes CUDA when there is one.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        local_rank: number of this process on its machine, where several share its devices: plain
+            ``auto`` and ``cuda`` then mean the device of that number.
 
     Raises:
         InputError: an unknown device, or one this machine lacks.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and local_rank is not None:
+        name = f"cuda:{local_rank}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -56,6 +80,29 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def computes_on_host(device: torch.device) -> bool:
+    """Whether the forward runs on the CPU."""
+    return device.type == HOST.type
+
+
+def backend_of(device: torch.device) -> str:
+    """How processes that compute on such devices exchange tensors."""
+    return "gloo" if computes_on_host(device) else "nccl"
+
+
+def to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A contiguous copy in ordinary memory, or the tensor itself where that is what it is.
+
+    What comes from another device goes into pinned memory, from where it goes back without a copy
+    in between and while that device computes.
+    """
+    here = tensor.detach()
+    if here.is_cpu:
+        return here.contiguous()
+    pinned = torch.empty(here.shape, dtype=here.dtype, pin_memory=True)
+    return pinned.copy_(here)
+
+
 def choose_compute_dtype(
     wanted: torch.dtype | None, source: torch.dtype, device: torch.device
 ) -> torch.dtype:
@@ -66,7 +113,7 @@ def choose_compute_dtype(
     """
     if wanted is not None:
         return wanted
-    if device.type == "cpu" and source in (torch.bfloat16, torch.float16):
+    if computes_on_host(device) and source in (torch.bfloat16, torch.float16):
         if source == torch.bfloat16 and _cpu_has_bf16_units():
             return torch.bfloat16
         return torch.float32

@@ -3,7 +3,8 @@
 ``sequential``: a block's statistics are taken on what the pruned blocks before it produce, then a
 second pass gives the pruned outputs that feed the next block. ``dense``: one pass over the unpruned
 model, whose statistics then serve every block. Allocations that differ by block need all blocks'
-statistics first, so they cost a dense pass in either mode.
+statistics first: in sequential mode that costs a dense pass more, in dense mode a second reading of
+the weights.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Linear, Structure
 from mwanda.options import RunOptions
 from mwanda.patterns.unstructured import pruned_per_row
+from mwanda.ranks import ALONE, Ranks
 from mwanda.recipe import Method, Recipe
 from mwanda.registry import (
     find_allocation,
@@ -32,7 +34,7 @@ from mwanda.registry import (
 )
 from mwanda.statistics.capture import BlockSums, Capture
 from mwanda.statistics.store import StatisticsStore
-from mwanda.statistics.sums import InputStatistics, Need, summarise
+from mwanda.statistics.sums import FeatureSums, InputStatistics, Need, summarise
 
 __all__ = ["Outcome", "Sink", "check_pattern", "prune_blocks"]
 
@@ -83,14 +85,30 @@ class _Run:
     recipe: Recipe
     weights: Mapping[str, float]
     batches: list[_Batch]
+    languages: tuple[str, ...]
+    tokens: int
     needs: tuple[Need, ...]
     scratch: Path
     options: RunOptions
-    outcome: Outcome
+    ranks: Ranks
+    sink: Sink
+    outcome: Outcome = field(default_factory=Outcome)
 
-    @property
-    def tokens(self) -> int:
-        return sum(batch.input_ids.numel() for batch in self.batches)
+
+@dataclass(frozen=True)
+class _Visit:
+    """One block while its weights are there: its module, and what goes into it, batch by batch."""
+
+    block: Block
+    module: torch.nn.Module
+    activations: ActivationStore
+    last: bool
+
+    def advance(self, decoder: Decoder, index: int, *, keep: bool = True) -> None:
+        """Run one batch; its outputs replace its inputs if they are to be kept."""
+        output = decoder.run_block(self.block.index, self.module, self.activations[index])
+        if keep:
+            self.activations[index] = output
 
 
 @torch.no_grad()
@@ -103,6 +121,7 @@ def prune_blocks(
     sink: Sink,
     scratch: Path,
     options: RunOptions,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Prune every chosen linear, block by block.
 
@@ -113,9 +132,10 @@ def prune_blocks(
         windows: language -> token ids ``int64 [windows, length]``; empty where the recipe needs no
             text.
         weights: language -> weight.
-        sink: is given every pruned weight.
+        sink: is given every pruned weight, in every process.
         scratch: a folder for spilled activations and statistics.
         options: how to run.
+        ranks: the processes that share the work; each is given the same of all the above.
 
     Raises:
         InputError: a pattern that does not fit a linear, or a family that cannot be streamed.
@@ -125,21 +145,38 @@ def prune_blocks(
     if recipe.allocation is None or recipe.sparsity is None:
         raise InputError("recipe", expected="a resolved one", fix="make it with Recipe.build")
     allocation = find_allocation(recipe.allocation.name)
-    needs = statistics_needed(recipe.criterion_row(), allocation) if recipe.needs_text else ()
-    batches = _batches(windows, options.batch_tokens) if needs else []
-    run = _Run(decoder, chosen, recipe, weights, batches, needs, scratch, options, Outcome())
-    dense = recipe.mode == "dense"
-    scored = bool(needs) and bool(recipe.criterion_row().needs)
-    store = StatisticsStore(scratch) if scored and dense else None
-    if needs and (dense or allocation.measure is not None):
+    criterion = recipe.criterion_row()
+    needs = statistics_needed(criterion, allocation) if recipe.needs_text else ()
+    windows = windows if needs else {}
+    run = _Run(
+        decoder,
+        chosen,
+        recipe,
+        weights,
+        batches=ranks.share(_batches(windows, options.batch_tokens)),
+        languages=tuple(windows),
+        tokens=sum(ids.numel() for ids in windows.values()),
+        needs=needs,
+        scratch=scratch,
+        options=options,
+        ranks=ranks,
+        sink=sink,
+    )
+    scored = bool(needs) and bool(criterion.needs)
+    survey = bool(needs) and allocation.measure is not None
+    dense = scored and recipe.mode == "dense"
+    store = StatisticsStore(scratch) if dense and survey else None
+    if survey:
         with run.outcome.timed("dense pass"):
             _dense_pass(run, store)
     _allocate(run)
     with run.outcome.timed("prune"):
-        if scored and not dense:
-            _prune_sequentially(run, sink)
+        if scored and recipe.mode == "sequential":
+            _prune_sequentially(run)
+        elif dense and not survey:
+            _prune_in_one_pass(run)
         else:
-            _prune_from(run, store, sink)
+            _prune_from(run, store)
     return run.outcome
 
 
@@ -161,23 +198,20 @@ def check_pattern(chosen: Structure, recipe: Recipe) -> None:
 
 
 def _dense_pass(run: _Run, store: StatisticsStore | None) -> None:
-    """Statistics of the unpruned model, block by block: kept in ``store``, measured, dropped."""
+    """Statistics of the unpruned model, block by block: measured, and kept if there is a store."""
     recipe, outcome = run.recipe, run.outcome
     if recipe.allocation is None:
         return
-    allocation = find_allocation(recipe.allocation.name)
-    blocks = run.chosen.blocks
-    run.options.progress.stage("dense pass", len(blocks))
-    with _embedded(run) as activations:
-        for block in blocks:
-            last = block.index == len(blocks) - 1
-            with run.decoder.block(block.index) as module:
-                sums = _statistics(run, block, module, activations, keep_outputs=not last)
-                if allocation.measure is not None and block.linears:
-                    outcome.signals.append(_measure(run, block, sums, recipe.allocation))
-            if store is not None:
-                store.save(block.index, sums)
-            run.options.progress.block(run.tokens)
+    allocation = recipe.allocation
+
+    def look(visit: _Visit) -> None:
+        sums = _statistics(run, visit, keep_outputs=not visit.last)
+        if visit.block.linears:
+            outcome.signals.append(_measure(run, visit.block, sums, allocation))
+        if store is not None:
+            store.save(visit.block.index, sums)
+
+    _visit_blocks(run, "dense pass", look)
 
 
 def _measure(run: _Run, block: Block, sums: BlockSums, allocation: Method) -> float:
@@ -208,85 +242,115 @@ def _allocate(run: _Run) -> None:
             run.outcome.sparsities[linear.name] = value
 
 
-def _prune_sequentially(run: _Run, sink: Sink) -> None:
+def _prune_sequentially(run: _Run) -> None:
+    """Every block twice: its statistics on pruned inputs, then its pruned outputs."""
+
+    def prune(visit: _Visit) -> None:
+        if visit.block.linears:
+            _prune_block(run, visit.block, _statistics(run, visit))
+        if not visit.last:
+            for index in range(len(run.batches)):
+                visit.advance(run.decoder, index)
+
+    _visit_blocks(run, "prune", prune)
+
+
+def _prune_in_one_pass(run: _Run) -> None:
+    """Every block once: its outputs, which feed the next block, are made before it is pruned."""
+
+    def prune(visit: _Visit) -> None:
+        _prune_block(run, visit.block, _statistics(run, visit, keep_outputs=not visit.last))
+
+    _visit_blocks(run, "prune", prune)
+
+
+def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
+    """Prune with statistics at hand, or none at all: no forward."""
     blocks = run.chosen.blocks
     run.options.progress.stage("prune", len(blocks))
-    with _embedded(run) as activations:
-        for block in blocks:
-            last = block.index == len(blocks) - 1
-            with run.decoder.block(block.index) as module:
-                if block.linears:
-                    sums = _statistics(run, block, module, activations, keep_outputs=False)
-                    for linear in block.linears:
-                        inputs = summarise(sums.pop(linear.name), run.weights)
-                        _prune_linear(run, linear, inputs, sink)
-                if not last:
-                    _advance(run, block, module, activations)
-            run.options.progress.block(run.tokens)
-
-
-def _prune_from(run: _Run, store: StatisticsStore | None, sink: Sink) -> None:
-    """Prune with statistics at hand, or none at all: no forward."""
-    run.options.progress.stage("prune", len(run.chosen.blocks))
-    for block in run.chosen.blocks:
-        sums = store.load(block.index) if store is not None else {}
-        for linear in block.linears:
-            known = sums.get(linear.name)
-            inputs = summarise(known, run.weights) if known is not None else None
-            _prune_linear(run, linear, inputs, sink)
+    for block in blocks:
+        run.decoder.expect(block.linears)
+        _prune_block(run, block, None if store is None else store.load(block.index))
         run.options.progress.block(0)
 
 
-def _prune_linear(run: _Run, linear: Linear, inputs: InputStatistics | None, sink: Sink) -> None:
+def _prune_block(run: _Run, block: Block, sums: BlockSums | None) -> None:
+    """Choose, apply and hand on the masks of one block, each made by the process it belongs to."""
+    for place, linear in enumerate(block.linears):
+        weight = run.decoder.source_weight(linear)
+        owner = run.ranks.owner(place)
+        if run.ranks.rank == owner:
+            inputs = None if sums is None else summarise(sums.pop(linear.name), run.weights)
+            mask = _choose(run, linear, weight, inputs)
+        else:
+            mask = torch.empty(weight.shape, dtype=torch.bool)
+        mask = run.ranks.send(mask, owner)
+        source_zeros = count_zeros(weight)
+        removed = ~mask.to(weight.device)
+        weight.masked_fill_(removed, 0)
+        run.decoder.mask_used(linear, weight, removed)
+        run.outcome.records[linear.name] = record(mask, run.sink(linear, weight), source_zeros)
+
+
+def _choose(
+    run: _Run, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None
+) -> torch.Tensor:
     recipe = run.recipe
-    weight = run.decoder.source_weight(linear)
     sparsity = run.outcome.sparsities[linear.name]
     pattern = recipe.pattern_row()
     if recipe.sparsity == 0 or (
         pattern.fixed is None and not pruned_per_row(linear.columns, sparsity)
     ):
-        mask = torch.ones(weight.shape, dtype=torch.bool)
-    else:
-        mask = choose_mask(
-            linear.name,
-            weight,
-            inputs,
-            recipe.criterion_row(),
-            recipe.criterion.options,
-            pattern,
-            sparsity,
-        )
-    source_zeros = count_zeros(weight)
-    removed = ~mask.to(weight.device)
-    weight.masked_fill_(removed, 0)
-    run.decoder.mask_used(linear, weight, removed)
-    run.outcome.records[linear.name] = record(mask, sink(linear, weight), source_zeros)
+        return torch.ones(weight.shape, dtype=torch.bool)
+    return choose_mask(
+        linear.name,
+        weight,
+        inputs,
+        recipe.criterion_row(),
+        recipe.criterion.options,
+        pattern,
+        sparsity,
+    )
 
 
-def _statistics(
-    run: _Run,
-    block: Block,
-    module: torch.nn.Module,
-    activations: ActivationStore,
-    *,
-    keep_outputs: bool,
-) -> BlockSums:
+def _statistics(run: _Run, visit: _Visit, *, keep_outputs: bool = False) -> BlockSums:
+    """Sums of one block's inputs over the windows of every process."""
+    block = visit.block
     names = [linear.name for linear in block.linears]
     with Capture(run.decoder.model, names, run.needs) as capture:
         for index, batch in enumerate(run.batches):
             capture.language = batch.language
-            output = run.decoder.run_block(block.index, module, activations[index])
-            if keep_outputs:
-                activations[index] = output
+            visit.advance(run.decoder, index, keep=keep_outputs)
+    if run.ranks.size > 1:
+        _add_up(run, block, capture.sums)
     capture.check(block.index)
     return capture.sums
 
 
-def _advance(
-    run: _Run, block: Block, module: torch.nn.Module, activations: ActivationStore
-) -> None:
-    for index in range(len(run.batches)):
-        activations[index] = run.decoder.run_block(block.index, module, activations[index])
+def _add_up(run: _Run, block: Block, sums: BlockSums) -> None:
+    """Replace this process's sums by those over all; it may have met some languages only."""
+    entries: list[tuple[str, str, FeatureSums]] = []
+    for linear in block.linears:
+        for tag in run.languages:
+            empty = FeatureSums.empty(linear.columns, run.needs, run.decoder.device)
+            entries.append((linear.name, tag, sums[linear.name].setdefault(tag, empty)))
+    counts = torch.tensor([entry.tokens for *_, entry in entries], dtype=torch.float64)
+    run.ranks.total([counts, *(part for *_, entry in entries for part in entry.tensors)])
+    for (name, tag, entry), count in zip(entries, counts.tolist(), strict=True):
+        entry.tokens = int(count)
+        if not entry.tokens:
+            del sums[name][tag]
+
+
+def _visit_blocks(run: _Run, stage: str, work: Callable[[_Visit], None]) -> None:
+    """Do some work at every block, while its weights are there."""
+    blocks = run.chosen.blocks
+    run.options.progress.stage(stage, len(blocks))
+    with _embedded(run) as activations:
+        for block in blocks:
+            with run.decoder.block(block.index) as module:
+                work(_Visit(block, module, activations, block.index == len(blocks) - 1))
+            run.options.progress.block(run.tokens)
 
 
 @contextmanager

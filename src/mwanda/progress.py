@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Progress", "Silent", "progress_bar", "quiet_libraries"]
+__all__ = ["Progress", "Silent", "place_among", "progress_bar", "quiet_libraries", "speaks"]
 
 
 class Progress(Protocol):
@@ -29,6 +29,17 @@ class Silent:
 
     def block(self, tokens: int) -> None:
         """Nothing."""
+
+
+def speaks() -> bool:
+    """Whether this process shows progress and results: of several that share a run, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def place_among() -> str:
+    """``"process 1 of 4: "`` where several share a run, else nothing; put before a message."""
+    rank, size = os.environ.get("RANK"), os.environ.get("WORLD_SIZE", "1")
+    return "" if rank is None or size == "1" else f"process {rank} of {size}: "
 
 
 def quiet_libraries() -> None:

@@ -46,6 +46,23 @@ def test_unstructured_is_a_full_stable_sort(score: torch.Tensor, sparsity: float
     assert mask.dtype == torch.bool
     assert (~mask).sum(dim=1).tolist() == [count] * len(score)
     assert torch.equal(mask, by_full_sort(score, count))
+    if 0 < count < score.shape[1]:
+        sorted_mask = torch.empty_like(mask)
+        unstructured._select_by_sort(score, sorted_mask, count)
+        assert torch.equal(sorted_mask, mask)
+
+
+def test_many_pieces_and_threads_are_one_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+    score = torch.rand(40, 24, generator=torch.Generator().manual_seed(3))
+    score[::3] = (score[::3] * 3).floor()
+    whole = unstructured.select(score, 0.4)
+    monkeypatch.setattr(unstructured, "PIECE", 50)
+    assert torch.equal(unstructured.select(score, 0.4), whole)
+    assert torch.equal(whole, by_full_sort(score, 9))
+
+
+def test_everything_may_go() -> None:
+    assert not unstructured.select(torch.rand(3, 4), 1.0).any()
 
 
 @QUICK
@@ -78,7 +95,7 @@ def test_the_count_is_that_of_ieee_doubles(columns: int, sparsity: float, count:
 
 @QUICK
 @given(
-    st.integers(1, 8).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m))),
+    st.integers(1, 20).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m))),
     st.integers(1, 4),
     st.integers(1, 4),
     st.booleans(),

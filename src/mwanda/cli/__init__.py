@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from types import FrameType
 
-from mwanda.progress import quiet_libraries
+from mwanda.progress import place_among, quiet_libraries
 
 __all__ = ["exit_on_sigterm", "main"]
 
@@ -42,7 +42,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             raise
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {place_among()}{problem}", file=sys.stderr)
         return error.exit_code
     except typer.TyperException as error:
         # Usage errors, one line like every other.
@@ -59,9 +59,9 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError) as error:
         if debug:
             raise
-        text = " ".join(str(error).split())[:300]
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         print(
-            f"error: {type(error).__name__}: {text}; run again with --debug for the details",
+            f"error: {place_among()}{text}; run again with --debug for the details",
             file=sys.stderr,
         )
         return 1

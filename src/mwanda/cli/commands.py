@@ -39,10 +39,10 @@ def prune(
 ) -> None:
     """Prune MODEL into a folder that plain transformers loads."""
     from mwanda.cli import output
-    from mwanda.progress import progress_bar
+    from mwanda.progress import progress_bar, speaks
 
     recipe = _recipe(given)
-    with progress_bar() as progress:
+    with progress_bar(None if speaks() else False) as progress:
         from mwanda.jobs.prune import prune as run
 
         result = run(
@@ -52,7 +52,8 @@ def prune(
             recipe=recipe,
             options=_run_options(given, progress=progress),
         )
-    _print(output.prune_json(result), output.prune_text(result), given["as_json"])
+    if speaks():
+        _print(output.prune_json(result), output.prune_text(result), given["as_json"])
 
 
 @app.command("eval")

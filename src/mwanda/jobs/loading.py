@@ -7,13 +7,20 @@ from contextlib import contextmanager
 
 import torch
 
-from mwanda.device import choose_compute_dtype, choose_device, dtype_name, parse_dtype
+from mwanda.device import (
+    choose_compute_dtype,
+    choose_device,
+    computes_on_host,
+    dtype_name,
+    parse_dtype,
+)
 from mwanda.errors import InputError
 from mwanda.model.decoder import StreamedDecoder
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import build_skeleton, load_config
 from mwanda.model.source import ModelSource
 from mwanda.options import RunOptions
+from mwanda.ranks import local_rank
 
 __all__ = ["PRUNABLE", "open_decoder", "source_dtype"]
 
@@ -33,18 +40,21 @@ def open_decoder(
     Raises:
         InputError: anything wrong with the folder, the config, the device or the dtypes.
     """
-    device = choose_device(options.device)
+    device = choose_device(options.device, local_rank())
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
     with Checkpoint.open(source.folder) as checkpoint:
         config = load_config(source.folder, trust_remote_code=options.trust_remote_code)
         stored = source_dtype(checkpoint)
-        if measuring and wanted is None and device.type == "cpu" and stored != torch.float64:
+        if measuring and wanted is None and computes_on_host(device) and stored != torch.float64:
             wanted = torch.float32
         dtype = choose_compute_dtype(wanted, stored, device)
         model = build_skeleton(config, dtype, trust_remote_code=options.trust_remote_code)
         decoder = StreamedDecoder(model, checkpoint, device, dtype)
         _refuse_odd_dtypes(decoder)
-        yield decoder
+        try:
+            yield decoder
+        finally:
+            decoder.close()
 
 
 def source_dtype(checkpoint: Checkpoint) -> torch.dtype:

@@ -6,20 +6,24 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from mwanda.card import write_card
 from mwanda.device import dtype_name, parse_dtype
-from mwanda.errors import DataError
+from mwanda.errors import DataError, InputError
 from mwanda.jobs.calibration import CalibrationInput, open_calibration, weights_of
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, windows_for
-from mwanda.manifest import write_manifest
+from mwanda.manifest import Manifest, write_manifest
 from mwanda.model.decoder import StreamedDecoder
-from mwanda.model.output import OutputFolder, check_disk_space, sha256_of
+from mwanda.model.gguf import is_gguf
+from mwanda.model.output import OutputFolder, check_disk_space, hash_files
+from mwanda.model.overlap import WriteBehind
 from mwanda.model.reader import Checkpoint
 from mwanda.model.source import (
     ModelSource,
@@ -32,13 +36,18 @@ from mwanda.model.source import (
 from mwanda.model.structure import Linear, Structure, as_matrix
 from mwanda.model.writer import ShardWriter, plan_shards
 from mwanda.options import RunOptions
-from mwanda.pipeline import Outcome, prune_blocks
+from mwanda.pipeline import Sink, prune_blocks
+from mwanda.ranks import joined, launched
 from mwanda.recipe import Recipe
+from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
 
 __all__ = ["prune_folder"]
 
 log = logging.getLogger("mwanda")
+
+BEHIND = 256 << 20
+"""Bytes of finished tensors that may wait to be written."""
 
 
 def prune_folder(
@@ -50,108 +59,158 @@ def prune_folder(
 ) -> PruneResult:
     """Prune the model ``name`` into the folder ``out``; see :func:`mwanda.jobs.prune.prune`."""
     check_model(name)
+    ranks = launched()
+    if ranks.size > 1 and is_gguf(Path(name)):
+        raise InputError(
+            name,
+            expected="a model folder, when several processes share the work",
+            found="a GGUF file, which each of them would convert whole in memory",
+            fix="convert it first: mwanda prune FILE --out FOLDER --sparsity 0",
+        )
     output = OutputFolder(out, overwrite=options.overwrite)
-    output.check(source=Path(name) if Path(name).exists() else None)
+    if ranks.writes:
+        output.check(source=Path(name) if Path(name).exists() else None)
     opened = open_calibration(calibration, recipe)
-    start = time.perf_counter()
+    if not ranks.writes:
+        with tempfile.TemporaryDirectory(prefix="mwanda-") as work:
+            return _prune(name, None, Path(work), opened, recipe, options)
     with output as folder, tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
-        scratch = Path(work)
-        with open_model(name, scratch) as source, open_decoder(source, options) as decoder:
-            chosen = chosen_linears(decoder, recipe)
-            tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-            windows = windows_for(opened, tokenizer, decoder, recipe, options)
-            weights = weights_of(recipe, windows.languages) if windows is not None else {}
-            dtype = parse_dtype(recipe.dtype, "--dtype")
-            _check_disk(folder, decoder, dtype, windows, options)
-            opening = time.perf_counter() - start
-            outcome = _write_model(
-                folder, scratch, decoder, chosen, recipe, windows, weights, dtype, options
-            )
-            with outcome.timed("hashes and companions"):
-                readme = _readme(source.folder)
-                copy_companions(source.folder, folder)
-                copy_licences(source, folder)
-                _write_config(source.folder, folder, dtype)
-                manifest = build_manifest(
-                    base=source.name,
-                    decoder=decoder,
-                    recipe=recipe,
-                    windows=windows,
-                    weights=weights,
-                    outcome=outcome,
-                    model_weights=_weights_of(decoder.checkpoint),
-                    dtype=dtype or source_dtype(decoder.checkpoint),
-                    tensors={
-                        linear.name: decoder.stored_name(linear) for linear in chosen.linears()
-                    },
-                    chosen=chosen,
-                )
-                manifest = manifest.model_copy(
-                    update={
-                        "base_files": _base_hashes(source, decoder.checkpoint),
-                        "dequantised": source.dequantised,
-                        "files": {
-                            path.relative_to(folder).as_posix(): sha256_of(path)
-                            for path in sorted(folder.rglob("*"))
-                            if path.is_file() and not path.is_relative_to(scratch)
-                        },
-                    }
-                )
-        seconds = {"open": opening, **outcome.seconds}
-        manifest = manifest.model_copy(update={"seconds": seconds})
-        write_card(folder, manifest, source_readme=readme)
-        write_manifest(folder, manifest)
+        result = _prune(name, folder, Path(work), opened, recipe, options)
     log.info("wrote %s", out)
-    return PruneResult(out, manifest, windows, outcome.spilled)
+    return replace(result, folder=out)
 
 
-def _write_model(
+def _prune(
+    name: str,
+    folder: Path | None,
+    scratch: Path,
+    opened: TextSource | Windows | None,
+    recipe: Recipe,
+    options: RunOptions,
+) -> PruneResult:
+    """Prune, and write into ``folder`` unless another process does that."""
+    start = time.perf_counter()
+    with (
+        open_model(name, scratch) as source,
+        open_decoder(source, options) as decoder,
+        joined(decoder.device) as ranks,
+    ):
+        chosen = chosen_linears(decoder, recipe)
+        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
+        windows = windows_for(opened, tokenizer, decoder, recipe, options)
+        weights = weights_of(recipe, windows.languages) if windows is not None else {}
+        dtype = parse_dtype(recipe.dtype, "--dtype")
+        if folder is not None:
+            _check_disk(folder, decoder, dtype, windows, options)
+        opening = time.perf_counter() - start
+        with _sink(folder, decoder, chosen, dtype, options) as sink:
+            outcome = prune_blocks(
+                decoder,
+                chosen,
+                recipe,
+                windows.tokens if windows is not None else {},
+                weights,
+                sink,
+                scratch,
+                options,
+                ranks,
+            )
+            draining = time.perf_counter()
+        outcome.seconds = {"open": opening, **outcome.seconds}
+        outcome.seconds["finish writing"] = time.perf_counter() - draining
+        manifest = build_manifest(
+            base=source.name,
+            decoder=decoder,
+            recipe=recipe,
+            windows=windows,
+            weights=weights,
+            outcome=outcome,
+            model_weights=_weights_of(decoder.checkpoint),
+            dtype=dtype or source_dtype(decoder.checkpoint),
+            tensors={linear.name: decoder.stored_name(linear) for linear in chosen.linears()},
+            chosen=chosen,
+        )
+        if folder is not None:
+            manifest = _complete(folder, scratch, source, decoder.checkpoint, dtype, manifest)
+    return PruneResult(folder, manifest, windows, outcome.spilled)
+
+
+def _complete(
     folder: Path,
     scratch: Path,
+    source: ModelSource,
+    checkpoint: Checkpoint,
+    dtype: torch.dtype | None,
+    manifest: Manifest,
+) -> Manifest:
+    """Write what goes with the weights: companions, config, card, and the manifest with hashes."""
+    start = time.perf_counter()
+    readme = _readme(source.folder)
+    copy_companions(source.folder, folder)
+    copy_licences(source, folder)
+    _write_config(source.folder, folder, dtype)
+    written = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_relative_to(scratch)
+    ]
+    hashes = hash_files([*written, *_base_files(source, checkpoint)])
+    checkpoint.check_unchanged()
+    seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
+    manifest = manifest.model_copy(
+        update={
+            "base_files": {path.name: hashes[path] for path in _base_files(source, checkpoint)},
+            "dequantised": source.dequantised,
+            "files": {path.relative_to(folder).as_posix(): hashes[path] for path in written},
+            "seconds": seconds,
+        }
+    )
+    write_card(folder, manifest, source_readme=readme)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+@contextmanager
+def _sink(
+    folder: Path | None,
     decoder: StreamedDecoder,
     chosen: Structure,
-    recipe: Recipe,
-    windows: Windows | None,
-    weights: Mapping[str, float],
     dtype: torch.dtype | None,
     options: RunOptions,
-) -> Outcome:
+) -> Iterator[Sink]:
+    """What writes pruned weights, with all other tensors copied along; without a folder, nothing.
+
+    Writing goes on behind the work; when the block ends, everything is written.
+    """
     checkpoint = decoder.checkpoint
-    infos = checkpoint.tensors.values()
+
+    def cast(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
+        stored = decoder.stored_name(linear)
+        return _cast(stored, weight, checkpoint.tensors[stored].dtype, dtype)
+
+    if folder is None:
+        yield cast
+        return
     shards = plan_shards(
-        [(info.name, _written(info.dtype, dtype), info.shape) for info in infos],
+        [(i.name, _written(i.dtype, dtype), i.shape) for i in checkpoint.tensors.values()],
         options.max_shard_size,
     )
-    pruned: set[str] = set()
-    with ShardWriter(folder, shards) as writer:
+    pruned = {decoder.stored_name(linear) for linear in chosen.linears()}
+    with ShardWriter(folder, shards) as writer, WriteBehind(writer, BEHIND) as behind:
+        for info in checkpoint.tensors.values():
+            if info.name not in pruned and _written(info.dtype, dtype) == info.dtype:
+                behind.copy(info.name, checkpoint)
 
         def sink(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
-            stored = decoder.stored_name(linear)
-            written = _cast(stored, weight, checkpoint.tensors[stored].dtype, dtype)
-            writer.write(stored, as_matrix(written, linear))
-            pruned.add(stored)
+            written = cast(linear, weight)
+            behind.write(decoder.stored_name(linear), as_matrix(written, linear))
             return written
 
-        outcome = prune_blocks(
-            decoder,
-            chosen,
-            recipe,
-            windows.tokens if windows is not None else {},
-            weights,
-            sink,
-            scratch,
-            options,
-        )
-        with outcome.timed("copy the rest"):
-            for info in infos:
-                if info.name in pruned:
-                    continue
-                if _written(info.dtype, dtype) == info.dtype:
-                    writer.write_from(info.name, checkpoint)
-                else:
-                    weight = checkpoint.read(info.name)
-                    writer.write(info.name, _cast(info.name, weight, info.dtype, dtype))
-    return outcome
+        yield sink
+        for info in checkpoint.tensors.values():
+            if info.name not in pruned and _written(info.dtype, dtype) != info.dtype:
+                weight = checkpoint.read(info.name)
+                behind.write(info.name, _cast(info.name, weight, info.dtype, dtype))
 
 
 def _check_disk(
@@ -203,11 +262,10 @@ def _weights_of(checkpoint: Checkpoint) -> int:
     return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)
 
 
-def _base_hashes(source: ModelSource, checkpoint: Checkpoint) -> dict[str, str]:
+def _base_files(source: ModelSource, checkpoint: Checkpoint) -> list[Path]:
     if source.kind == "gguf" and source.original is not None:
-        return {source.original.name: sha256_of(source.original)}
-    hashes = {path.name: checkpoint.sha256(path) for path in checkpoint.files}
-    return hashes | {"config.json": sha256_of(source.folder / "config.json")}
+        return [source.original]
+    return [*checkpoint.files, source.folder / "config.json"]
 
 
 def _readme(folder: Path) -> str | None:

@@ -18,6 +18,7 @@ from torch import nn
 from mwanda.errors import InputError
 from mwanda.model.calls import CallBook, apply_head, finish
 from mwanda.model.names import NameMap
+from mwanda.model.overlap import ReadAhead
 from mwanda.model.reader import Checkpoint
 from mwanda.model.structure import Linear, Structure, as_matrix, find_structure
 
@@ -76,10 +77,14 @@ class Decoder(ABC):
     def source_weight(self, linear: Linear) -> torch.Tensor:
         """The weight ``[out, in]`` as the source stores it, to be changed in place."""
 
+    @abstractmethod
+    def expect(self, linears: Iterable[Linear]) -> None:
+        """Say whose :meth:`source_weight` comes next, outside :meth:`block`."""
+
     def mask_used(self, linear: Linear, pruned: torch.Tensor, removed: torch.Tensor) -> None:
         """Make the forward see the mask where ``pruned`` is not the weight it uses itself."""
         used = self.linear_weight(linear)
-        if used.device.type != "meta" and used.data_ptr() != pruned.data_ptr():
+        if not used.is_meta and used.data_ptr() != pruned.data_ptr():
             used.masked_fill_(removed.to(used.device), 0)
 
     def linear_weight(self, linear: Linear) -> torch.Tensor:
@@ -110,7 +115,7 @@ class MemoryDecoder(Decoder):
 
     def __init__(self, model: Any) -> None:
         first = next(model.parameters())
-        if first.device.type == "meta":
+        if first.is_meta:
             raise InputError(
                 "the model given", expected="weights in memory", found="parameters on meta"
             )
@@ -126,6 +131,9 @@ class MemoryDecoder(Decoder):
 
     def source_weight(self, linear: Linear) -> torch.Tensor:
         return self.linear_weight(linear)
+
+    def expect(self, linears: Iterable[Linear]) -> None:
+        pass  # it is all there
 
 
 @contextmanager
@@ -165,7 +173,12 @@ class StreamedDecoder(Decoder):
             self._aliases.setdefault(id(parameter), []).append(name)
         self._stored = self._locate()
         self._load_buffers()
+        self._ahead = ReadAhead(checkpoint)
         self._inside = tuple(f"{block.name}." for block in self.structure.blocks)
+        self._owners = [
+            [names for names in self._aliases.values() if names[0].startswith(prefix)]
+            for prefix in self._inside
+        ]
         head = model.get_output_embeddings()
         embedding = model.get_input_embeddings()
         untied = head is not None and head.weight is not embedding.weight
@@ -180,19 +193,31 @@ class StreamedDecoder(Decoder):
         with self._filled(self._outside(head)):
             yield
 
+    def close(self) -> None:
+        """Stop reading ahead; the checkpoint may be closed after that."""
+        self._ahead.close()
+
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
-        prefix = f"{self.structure.blocks[index].name}."
-        owners = [names for names in self._aliases.values() if names[0].startswith(prefix)]
-        with self._filled(owners):
+        with self._filled(self._owners[index]):
+            if index + 1 < len(self._owners):
+                self._ahead.expect(self._stored[names[0]] for names in self._owners[index + 1])
             module = self.blocks[index]
             module.to(self.device)  # buffers follow the weights
             yield module
 
+    def expect(self, linears: Iterable[Linear]) -> None:
+        self._ahead.expect(self.stored_name(linear) for linear in linears)
+
     def source_weight(self, linear: Linear) -> torch.Tensor:
         used, stored = self.linear_weight(linear), self.stored_name(linear)
-        if used.device.type != "meta" and self.checkpoint.tensors[stored].dtype == used.dtype:
+        if used.is_meta:
+            return as_matrix(self._ahead.take(stored), linear)
+        dtype = self.checkpoint.tensors[stored].dtype
+        if dtype == used.dtype:
             return used
+        if torch.promote_types(dtype, used.dtype) == used.dtype:
+            return used.to(dtype)  # it was widened, so the way back is exact
         return as_matrix(self.checkpoint.read(stored), linear)
 
     def _outside(self, head: bool) -> list[list[str]]:
@@ -235,7 +260,7 @@ class StreamedDecoder(Decoder):
         changed: list[tuple[nn.Module, str, nn.Parameter]] = []
         try:
             for names in owners:
-                weight = self.checkpoint.read(self._stored[names[0]])
+                weight = self._ahead.take(self._stored[names[0]])
                 filled = nn.Parameter(
                     weight.to(device=self.device, dtype=self._dtype_of(weight)),
                     requires_grad=False,

@@ -8,13 +8,15 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
 from mwanda.errors import InputError
 from mwanda.model.layout import fsync_folder
 
-__all__ = ["OutputFolder", "check_disk_space", "parse_size", "sha256_of"]
+__all__ = ["OutputFolder", "check_disk_space", "hash_files", "parse_size", "sha256_of"]
 
 MARK = "mwanda.json"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -197,6 +199,12 @@ def parse_size(text: str, option: str) -> int:
     if size <= 0:
         raise InputError(option, expected="a size such as 5GB or 512MiB", found=repr(text[:60]))
     return size
+
+
+def hash_files(paths: Sequence[Path]) -> dict[Path, str]:
+    """SHA-256 of every file, in hexadecimal, several at a time."""
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
+        return dict(zip(paths, threads.map(sha256_of, paths), strict=True))
 
 
 def sha256_of(path: Path) -> str:

@@ -26,7 +26,6 @@ from mwanda.model.layout import (
     shard_inside,
     shown,
 )
-from mwanda.model.output import sha256_of
 
 __all__ = ["Checkpoint"]
 
@@ -178,20 +177,14 @@ class Checkpoint:
             done += got
         self._check_unchanged(info.file, _state(info.file))
 
-    def sha256(self, file: Path) -> str:
-        """SHA-256, in hexadecimal, of one of :attr:`files`.
+    def check_unchanged(self) -> None:
+        """Refuse a checkpoint that was written to since it was opened.
 
         Raises:
-            DataError: not one of them, or not what it was when it was opened.
+            DataError: naming the shard.
         """
-        if file not in self._states:
-            raise DataError(str(file), expected=f"a shard of {self.folder}", found="another file")
-        try:
-            digest = sha256_of(file)
-        except OSError as error:
-            raise _fault(str(file), error) from error
-        self._check_unchanged(file, _state(file))
-        return digest
+        for file in self.files:
+            self._check_unchanged(file, _state(file))
 
     def close(self) -> None:
         """Close the shards; nothing can be read after that."""

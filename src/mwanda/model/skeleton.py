@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mwanda.device import NOWHERE
 from mwanda.errors import InputError
 
 __all__ = ["build_skeleton", "load_config"]
@@ -80,8 +81,8 @@ def _parameters_on_meta() -> Iterator[None]:
     original = nn.Module.register_parameter
 
     def register(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and param.device.type != "meta":
-            param = nn.Parameter(param.to("meta"), requires_grad=False)
+        if param is not None and not param.is_meta:
+            param = nn.Parameter(param.to(NOWHERE), requires_grad=False)
         original(module, name, param)
 
     nn.Module.register_parameter = register  # type: ignore[method-assign,assignment]

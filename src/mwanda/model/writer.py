@@ -16,6 +16,7 @@ from typing import Self
 
 import torch
 
+from mwanda.device import HOST
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.model.layout import DTYPE_NAMES, INDEX, SINGLE, byte_view, shown
 from mwanda.model.reader import Checkpoint
@@ -135,7 +136,7 @@ class ShardWriter:
             found = "one without data" if tensor.is_meta else str(tensor.layout)
             raise DataError(f"tensor {shown(name)}", expected="a dense tensor", found=found)
         with self._writing(name, tensor.dtype, tuple(tensor.shape)) as place:
-            here = tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous()
+            here = tensor.detach().to(HOST).resolve_conj().resolve_neg().contiguous()
             _write_all(place.file, place.descriptor, place.offset, byte_view(here))
 
     def write_from(self, name: str, checkpoint: Checkpoint) -> None:

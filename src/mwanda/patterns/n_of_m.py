@@ -10,6 +10,9 @@ import torch
 
 __all__ = ["select"]
 
+COMPARED = 16
+"""Largest M whose columns are compared in pairs; beyond it a sort does less work."""
+
 
 def select(score: torch.Tensor, keep: int, group: int) -> torch.Tensor:
     """Keep the ``keep`` highest scores of each ``group`` consecutive columns of a row.
@@ -26,7 +29,18 @@ def select(score: torch.Tensor, keep: int, group: int) -> torch.Tensor:
     """
     rows, columns = score.shape
     groups = score.reshape(rows, columns // group, group)
-    order = groups.sort(dim=2, stable=True).indices
-    mask = torch.ones_like(groups, dtype=torch.bool)
-    mask.scatter_(2, order[..., : group - keep], False)
+    if group > COMPARED:
+        order = groups.sort(dim=2, stable=True).indices
+        mask = torch.ones_like(groups, dtype=torch.bool)
+        mask.scatter_(2, order[..., : group - keep], False)
+        return mask.reshape(rows, columns)
+    # How many of its group stand above a score: counting is several times faster than sorting.
+    places = groups.unbind(dim=2)
+    mask = torch.empty(groups.shape, dtype=torch.bool, device=score.device)
+    for column, own in enumerate(places):
+        above = torch.zeros(own.shape, dtype=torch.uint8, device=score.device)
+        for other, rival in enumerate(places):
+            if other != column:
+                above += rival >= own if other > column else rival > own
+        torch.lt(above, keep, out=mask[..., column])
     return mask.reshape(rows, columns)
