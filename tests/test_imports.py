@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("statistics", "criteria", "allocation", "patterns", "model"),
     ("registry", "activations"),
     ("recipe", "masks"),
-    ("manifest", "memory"),
+    ("manifest", "memory", "work"),
     ("pipeline", "evaluation", "card"),
     ("jobs", "report"),
     ("cli", "demo"),

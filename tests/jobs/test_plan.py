@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
 from mwanda.model.layout import read_header
+from mwanda.model.reader import Checkpoint
 from tests.jobs.helpers import Tiny
 from tests.pipeline.helpers import tensors, token_windows, windows_file
 from tests.support.text import write_corpus
@@ -36,6 +37,21 @@ def counted(kind: str) -> Iterator[list[int]]:
         yield calls
     finally:
         handle.remove()
+
+
+@contextmanager
+def bytes_read() -> Iterator[list[int]]:
+    """Bytes of every read of a checkpoint's tensors."""
+    sizes: list[int] = []
+    original = Checkpoint.read_bytes
+
+    def noting(self: Checkpoint, name: str, start: int, into: memoryview) -> None:
+        sizes.append(len(into))
+        original(self, name, start, into)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Checkpoint, "read_bytes", noting)
+        yield sizes
 
 
 @pytest.mark.parametrize(
@@ -64,7 +80,7 @@ def test_the_numbers_are_those_of_the_prune(
     plan = mwanda.plan(source, recipe=recipe, calibration=windows, options=options)
     assert sorted(tmp_path.rglob("*")) == before
     # A norm sits in every block twice and an MLP once; nothing outside the blocks has one.
-    with counted("LlamaMLP") as calls:
+    with counted("LlamaMLP") as calls, bytes_read() as read:
         result = mwanda.prune(
             source, out=tmp_path / "out", calibration=windows, recipe=recipe, options=options
         )
@@ -79,12 +95,41 @@ def test_the_numbers_are_those_of_the_prune(
     assert plan.languages == (("de", "sw") if recipe.needs_text else ())
     assert plan.dtype == manifest.dtype
     assert plan.compute_dtype == manifest.compute_dtype
+    assert plan.bytes_read == sum(read)
     assert plan.bytes_written == sum(tensor.nbytes for tensor in written.values())
     shards = list((tmp_path / "out").glob("*.safetensors"))
     assert plan.bytes_written == sum(i.nbytes for path in shards for i in read_header(path)[0])
     spilled = plan.disk - plan.bytes_written
     assert spilled == pytest.approx(result.spilled, abs=5000)
     assert (plan.flops > 0) is bool(calls)
+    assert (plan.forward_seconds > 0) is bool(calls)
+    limit = result.limit
+    assert limit is not None
+    assert (limit.flops, limit.bytes_read) == (plan.flops, plan.bytes_read)
+    assert limit.bytes_written == plan.bytes_written
+    assert limit.compute_seconds + limit.disk_seconds > 0
+    assert limit.share == pytest.approx((limit.compute_seconds + limit.disk_seconds) / limit.wall)
+
+
+def test_work_in_a_narrower_dtype_reads_the_weights_again(tiny: Tiny, tmp_path: Path) -> None:
+    source, windows = tiny("llama"), windows_file(tmp_path)
+    options, recipe = RunOptions(compute_dtype="bfloat16"), Recipe.build({})
+    plan = mwanda.plan(source, recipe=recipe, calibration=windows, options=options)
+    with bytes_read() as read:
+        mwanda.prune(
+            source, out=tmp_path / "out", calibration=windows, recipe=recipe, options=options
+        )
+    assert plan.bytes_read == sum(read)
+
+
+def test_the_operations_are_those_of_the_matrices_and_of_attention(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe = Recipe.build({"mode": "dense", "criterion": "wanda", "allocation": "uniform"})
+    plan = mwanda.plan(tiny("llama"), recipe=recipe, calibration=windows_file(tmp_path))
+    matrices = 2 * TOKENS * plan.weights
+    attention = 3 * 4 * TOKENS * 24 * 48  # blocks, two products, longest window, heads · width
+    assert plan.flops == matrices + attention
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom"])

@@ -15,6 +15,7 @@ from mwanda.report.tables import comparison_rows, comparison_table, evaluation_t
 from mwanda.report.tables import plain as table
 from mwanda.text.languages import display_name
 from mwanda.text.windows import Windows
+from mwanda.work import Limit
 
 __all__ = [
     "comparison_markdown",
@@ -42,6 +43,7 @@ def prune_json(result: PruneResult) -> dict[str, Any]:
         "compute_dtype": made.compute_dtype,
         "signals": made.signals,
         "seconds": made.seconds,
+        "limit": None if result.limit is None else result.limit.as_dict(),
         "spilled_bytes": result.spilled,
         "peak_resident_bytes": _peak(),
     }
@@ -83,7 +85,19 @@ def prune_text(result: PruneResult) -> str:
         lines += ["", table(header, rows)]
     took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in made.seconds.items())
     lines += ["", f"{took}; peak resident memory {_peak() / 1e9:.2f} GB"]
+    if result.limit is not None:
+        lines.append(_limit_text(result.limit))
     return "\n".join(lines)
+
+
+def _limit_text(limit: Limit) -> str:
+    return (
+        f"of {limit.wall:.1f} s the work alone takes {limit.share:.0%} at this machine's rates: "
+        f"{limit.flops / 1e12:.3f} TFLOP at {limit.matmul_rate / 1e9:,.0f} GFLOP/s "
+        f"{limit.compute_seconds:.1f} s; {limit.bytes_read / 1e9:.2f} GB read at "
+        f"{limit.read_rate / 1e9:.2f} GB/s and {limit.bytes_written / 1e9:.2f} GB written at "
+        f"{limit.write_rate / 1e9:.2f} GB/s {limit.disk_seconds:.1f} s"
+    )
 
 
 def evaluation_text(result: Evaluation) -> str:
@@ -151,6 +165,7 @@ def plan_text(made: Plan) -> str:
         ["calibration tokens", f"{made.tokens:,}"],
         ["block passes", f"{made.passes:,}"],
         ["forward work", f"{made.flops / 1e12:.3f} TFLOP in {made.compute_dtype}"],
+        ["forward time, at least", _least(made)],
         ["read", f"{made.bytes_read / 1e9:.2f} GB"],
         ["written", f"{made.bytes_written / 1e9:.2f} GB in {made.dtype}"],
         ["free disk needed", f"{made.disk / 1e9:.2f} GB"],
@@ -158,6 +173,12 @@ def plan_text(made: Plan) -> str:
         ["peak memory, resident", f"{made.high_water / 1e9:.2f} GB"],
     ]
     return f"{made.model}: {languages}\n" + table(["plan", ""], rows)
+
+
+def _least(made: Plan) -> str:
+    if made.matmul_rate is None:
+        return "none"
+    return f"{made.forward_seconds:,.1f} s at {made.matmul_rate / 1e9:,.0f} GFLOP/s"
 
 
 def listing(what: str) -> list[dict[str, Any]]:

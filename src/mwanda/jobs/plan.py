@@ -28,8 +28,8 @@ from mwanda.options import RunOptions
 from mwanda.patterns.unstructured import pruned_per_row
 from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
-from mwanda.registry import find_allocation
 from mwanda.text.windows import Windows
+from mwanda.work import count_work, matmul_rate
 
 __all__ = ["Plan", "plan"]
 
@@ -51,6 +51,9 @@ class Plan:
         tokens: of calibration text, all languages together.
         passes: block passes over those tokens: a block run once over all tokens is one.
         flops: floating-point operations of those passes.
+        matmul_rate: operations per second of this machine on the model's largest matrix, measured
+            now; None where there is no forward.
+        forward_seconds: what the operations take at that rate: a prune cannot be faster.
         bytes_read, bytes_written: of the checkpoint.
         disk: bytes that must be free: output and spilled activations.
         anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
@@ -67,6 +70,8 @@ class Plan:
     tokens: int
     passes: int
     flops: int
+    matmul_rate: float | None
+    forward_seconds: float
     bytes_read: int
     bytes_written: int
     disk: int
@@ -117,16 +122,18 @@ def plan(
         )
         check_pattern(chosen, recipe)
         written = parse_dtype(recipe.dtype, "--dtype") or stored
-        sizes = _parameter_sizes(decoder)
-        total = sum(sizes.values())
-        passes = _passes(recipe, len(chosen.blocks), sum(bool(b.linears) for b in chosen.blocks))
-        passes = passes if opened is not None else 0
+        total = sum(parameter.numel() for parameter in decoder.model.parameters())
+        work = count_work(
+            decoder, chosen, recipe, tokens=tokens, length=length, stored=stored, written=written
+        )
+        batch = length * min(count, max(1, options.batch_tokens // length))
+        rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
         footprint = prune_footprint(
             decoder,
             chosen,
             stored=stored,
-            tokens=tokens if passes else 0,
-            batch=length * min(count, max(1, options.batch_tokens // length)),
+            tokens=work.tokens,
+            batch=batch,
             limit=options.activation_memory,
             whole=total * GGUF_BYTES if gguf else 0,
         )
@@ -141,10 +148,12 @@ def plan(
             model_weights=total,
             languages=tuple(languages),
             tokens=tokens,
-            passes=passes,
-            flops=passes * _block_flops(decoder, sizes, tokens, length),
-            bytes_read=_bytes_read(decoder, sizes, recipe, passes, stored),
-            bytes_written=total * written.itemsize,
+            passes=work.passes,
+            flops=work.flops,
+            matmul_rate=rate,
+            forward_seconds=work.flops / rate if rate else 0.0,
+            bytes_read=work.bytes_read,
+            bytes_written=work.bytes_written,
             disk=total * written.itemsize
             + footprint.spilled
             + (total * stored.itemsize if gguf else 0),
@@ -176,61 +185,9 @@ class _Shape(MemoryDecoder):
         Decoder.__init__(self, model, device, dtype)
 
 
-def _parameter_sizes(decoder: Decoder) -> dict[str, int]:
-    return {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
-
-
 def _removed(chosen: Structure, recipe: Recipe) -> int:
     """Weights to go if every block had the target; an allocation moves it by a weight a row."""
     sparsity = recipe.sparsity or 0.0
     if recipe.pattern_row().fixed is not None:
         return round(sum(linear.size for linear in chosen.linears()) * sparsity)
     return sum(lin.rows * pruned_per_row(lin.columns, sparsity) for lin in chosen.linears())
-
-
-def _passes(recipe: Recipe, blocks: int, pruned: int) -> int:
-    if not recipe.needs_text or recipe.allocation is None:
-        return 0
-    needs_survey = find_allocation(recipe.allocation.name).measure is not None
-    if recipe.mode == "dense" or not recipe.criterion_row().needs:
-        return blocks if needs_survey or recipe.criterion_row().needs else 0
-    # Sequential: statistics and pruned outputs of every block; the last needs no outputs.
-    return pruned + blocks - 1 + (blocks if needs_survey else 0)
-
-
-def _block_flops(decoder: Decoder, sizes: dict[str, int], tokens: int, length: int) -> int:
-    """Operations of one average block over all tokens: matrices and attention."""
-    blocks = decoder.structure.blocks
-    matrices = sum(linear.size for linear in decoder.structure.linears()) // len(blocks)
-    config = decoder.config.get_text_config(decoder=True)
-    width = int(decoder.model.get_input_embeddings().weight.shape[1])
-    heads = int(getattr(config, "num_attention_heads", 1))
-    head = int(getattr(config, "head_dim", None) or width // heads)
-    return tokens * (2 * matrices + 4 * length * heads * head)
-
-
-def _bytes_read(
-    decoder: Decoder, sizes: dict[str, int], recipe: Recipe, passes: int, stored: torch.dtype
-) -> int:
-    total = sum(sizes.values())
-    inside = sum(
-        size
-        for name, size in sizes.items()
-        if any(name.startswith(f"{block.name}.") for block in decoder.structure.blocks)
-    )
-    linears = sum(linear.size for linear in decoder.structure.linears())
-    sequential = recipe.mode == "sequential" and passes > 0 and bool(recipe.criterion_row().needs)
-    survey = passes > 0 and (
-        not sequential
-        or (
-            recipe.allocation is not None
-            and find_allocation(recipe.allocation.name).measure is not None
-        )
-    )
-    count = total  # every tensor once, to be written
-    count += (inside if survey else 0) + (inside - linears if sequential else 0)
-    if sequential and decoder.dtype != stored:
-        count += linears  # once converted for the forward, once as stored for the output
-    if passes:
-        count += (total - inside) * (1 + int(survey and sequential))
-    return count * stored.itemsize

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from mwanda.card import write_card
-from mwanda.device import dtype_name, parse_dtype
+from mwanda.device import DTYPES, dtype_name, parse_dtype
 from mwanda.errors import DataError, InputError
 from mwanda.jobs.calibration import CalibrationInput, open_calibration, weights_of
 from mwanda.jobs.loading import open_decoder, source_dtype
@@ -37,10 +37,11 @@ from mwanda.model.structure import Linear, Structure, as_matrix
 from mwanda.model.writer import ShardWriter, plan_shards
 from mwanda.options import RunOptions
 from mwanda.pipeline import Sink, prune_blocks
-from mwanda.ranks import joined, launched
+from mwanda.ranks import Ranks, joined, launched
 from mwanda.recipe import Recipe
 from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
+from mwanda.work import Limit, count_work, disk_rates, matmul_rate
 
 __all__ = ["prune_folder"]
 
@@ -132,7 +133,45 @@ def _prune(
         )
         if folder is not None:
             manifest = _complete(folder, scratch, source, decoder.checkpoint, dtype, manifest)
-    return PruneResult(folder, manifest, windows, outcome.spilled)
+        wall = time.perf_counter() - start
+        limit = _limit(scratch, decoder, chosen, recipe, windows, manifest, options, ranks, wall)
+    return PruneResult(folder, manifest, windows, outcome.spilled, limit)
+
+
+def _limit(
+    scratch: Path,
+    decoder: StreamedDecoder,
+    chosen: Structure,
+    recipe: Recipe,
+    windows: Windows | None,
+    manifest: Manifest,
+    options: RunOptions,
+    ranks: Ranks,
+    wall: float,
+) -> Limit:
+    """The work this run had to do, at rates measured now."""
+    tokens = {} if windows is None else windows.tokens
+    length = max((ids.shape[1] for ids in tokens.values()), default=0)
+    work = count_work(
+        decoder,
+        chosen,
+        recipe,
+        tokens=sum(ids.numel() for ids in tokens.values()),
+        length=length,
+        stored=source_dtype(decoder.checkpoint),
+        written=DTYPES[manifest.dtype],
+    )
+    rows = max(length, options.batch_tokens)
+    read, write = disk_rates(scratch, work)
+    return Limit(
+        flops=work.flops // ranks.size,
+        bytes_read=work.bytes_read,
+        bytes_written=work.bytes_written if ranks.writes else 0,
+        matmul_rate=matmul_rate(work, rows, decoder.dtype, decoder.device),
+        read_rate=read,
+        write_rate=write,
+        wall=wall,
+    )
 
 
 def _complete(

@@ -19,6 +19,7 @@ from mwanda.pipeline import Outcome, check_pattern
 from mwanda.recipe import Recipe
 from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
+from mwanda.work import Limit
 
 __all__ = ["PruneResult", "build_manifest", "chosen_linears", "windows_for"]
 
@@ -32,12 +33,14 @@ class PruneResult:
         manifest: what ``mwanda.json`` holds.
         windows: the calibration windows used; None where no text was needed.
         spilled: bytes of activations that went to disk.
+        limit: the work of the run at the machine's rates; None for a model pruned in memory.
     """
 
     folder: Path | None
     manifest: Manifest
     windows: Windows | None
     spilled: int
+    limit: Limit | None = None
 
 
 def chosen_linears(decoder: Decoder, recipe: Recipe) -> Structure:
