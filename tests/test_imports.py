@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "model"),
     ("registry", "activations"),
-    ("recipe", "masks"),
+    ("recipe", "masks", "passes"),
     ("manifest", "memory", "work"),
     ("pipeline", "evaluation", "card"),
     ("jobs", "report"),

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import torch
 
-from mwanda.activations import ActivationStore
 from mwanda.errors import InputError
 from mwanda.masks import MaskRecord, choose_mask, count_zeros, record
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Linear, Structure
 from mwanda.options import RunOptions
+from mwanda.passes import Passes, Visit
 from mwanda.patterns.unstructured import pruned_per_row
 from mwanda.ranks import ALONE, Ranks
 from mwanda.recipe import Method, Recipe
@@ -32,9 +32,9 @@ from mwanda.registry import (
     options_of,
     statistics_needed,
 )
-from mwanda.statistics.capture import BlockSums, Capture
+from mwanda.statistics.capture import BlockSums
 from mwanda.statistics.store import StatisticsStore
-from mwanda.statistics.sums import FeatureSums, InputStatistics, Need, summarise
+from mwanda.statistics.sums import InputStatistics, summarise
 
 __all__ = ["Outcome", "Sink", "check_pattern", "prune_blocks"]
 
@@ -70,12 +70,6 @@ class Outcome:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-@dataclass(frozen=True)
-class _Batch:
-    language: str
-    input_ids: torch.Tensor
-
-
 @dataclass
 class _Run:
     """Everything one prune needs at every block."""
@@ -84,31 +78,11 @@ class _Run:
     chosen: Structure
     recipe: Recipe
     weights: Mapping[str, float]
-    batches: list[_Batch]
-    languages: tuple[str, ...]
-    tokens: int
-    needs: tuple[Need, ...]
-    scratch: Path
+    passes: Passes
     options: RunOptions
     ranks: Ranks
     sink: Sink
     outcome: Outcome = field(default_factory=Outcome)
-
-
-@dataclass(frozen=True)
-class _Visit:
-    """One block while its weights are there: its module, and what goes into it, batch by batch."""
-
-    block: Block
-    module: torch.nn.Module
-    activations: ActivationStore
-    last: bool
-
-    def advance(self, decoder: Decoder, index: int, *, keep: bool = True) -> None:
-        """Run one batch; its outputs replace its inputs if they are to be kept."""
-        output = decoder.run_block(self.block.index, self.module, self.activations[index])
-        if keep:
-            self.activations[index] = output
 
 
 @torch.no_grad()
@@ -148,20 +122,8 @@ def prune_blocks(
     criterion = recipe.criterion_row()
     needs = statistics_needed(criterion, allocation) if recipe.needs_text else ()
     windows = windows if needs else {}
-    run = _Run(
-        decoder,
-        chosen,
-        recipe,
-        weights,
-        batches=ranks.share(_batches(windows, options.batch_tokens)),
-        languages=tuple(windows),
-        tokens=sum(ids.numel() for ids in windows.values()),
-        needs=needs,
-        scratch=scratch,
-        options=options,
-        ranks=ranks,
-        sink=sink,
-    )
+    passes = Passes(decoder, chosen, windows, needs, scratch, options, ranks)
+    run = _Run(decoder, chosen, recipe, weights, passes, options, ranks, sink)
     scored = bool(needs) and bool(criterion.needs)
     survey = bool(needs) and allocation.measure is not None
     dense = scored and recipe.mode == "dense"
@@ -177,6 +139,7 @@ def prune_blocks(
             _prune_in_one_pass(run)
         else:
             _prune_from(run, store)
+    run.outcome.spilled = passes.spilled
     return run.outcome
 
 
@@ -204,14 +167,14 @@ def _dense_pass(run: _Run, store: StatisticsStore | None) -> None:
         return
     allocation = recipe.allocation
 
-    def look(visit: _Visit) -> None:
-        sums = _statistics(run, visit, keep_outputs=not visit.last)
+    def look(visit: Visit) -> None:
+        sums = run.passes.statistics(visit, keep_outputs=not visit.last)
         if visit.block.linears:
             outcome.signals.append(_measure(run, visit.block, sums, allocation))
         if store is not None:
             store.save(visit.block.index, sums)
 
-    _visit_blocks(run, "dense pass", look)
+    run.passes.visit("dense pass", look)
 
 
 def _measure(run: _Run, block: Block, sums: BlockSums, allocation: Method) -> float:
@@ -245,23 +208,23 @@ def _allocate(run: _Run) -> None:
 def _prune_sequentially(run: _Run) -> None:
     """Every block twice: its statistics on pruned inputs, then its pruned outputs."""
 
-    def prune(visit: _Visit) -> None:
+    def prune(visit: Visit) -> None:
         if visit.block.linears:
-            _prune_block(run, visit.block, _statistics(run, visit))
+            _prune_block(run, visit.block, run.passes.statistics(visit, keep_outputs=False))
         if not visit.last:
-            for index in range(len(run.batches)):
-                visit.advance(run.decoder, index)
+            run.passes.advance(visit)
 
-    _visit_blocks(run, "prune", prune)
+    run.passes.visit("prune", prune)
 
 
 def _prune_in_one_pass(run: _Run) -> None:
     """Every block once: its outputs, which feed the next block, are made before it is pruned."""
 
-    def prune(visit: _Visit) -> None:
-        _prune_block(run, visit.block, _statistics(run, visit, keep_outputs=not visit.last))
+    def prune(visit: Visit) -> None:
+        sums = run.passes.statistics(visit, keep_outputs=not visit.last)
+        _prune_block(run, visit.block, sums)
 
-    _visit_blocks(run, "prune", prune)
+    run.passes.visit("prune", prune)
 
 
 def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
@@ -311,63 +274,3 @@ def _choose(
         pattern,
         sparsity,
     )
-
-
-def _statistics(run: _Run, visit: _Visit, *, keep_outputs: bool = False) -> BlockSums:
-    """Sums of one block's inputs over the windows of every process."""
-    block = visit.block
-    names = [linear.name for linear in block.linears]
-    with Capture(run.decoder.model, names, run.needs) as capture:
-        for index, batch in enumerate(run.batches):
-            capture.language = batch.language
-            visit.advance(run.decoder, index, keep=keep_outputs)
-    if run.ranks.size > 1:
-        _add_up(run, block, capture.sums)
-    capture.check(block.index)
-    return capture.sums
-
-
-def _add_up(run: _Run, block: Block, sums: BlockSums) -> None:
-    """Replace this process's sums by those over all; it may have met some languages only."""
-    entries: list[tuple[str, str, FeatureSums]] = []
-    for linear in block.linears:
-        for tag in run.languages:
-            empty = FeatureSums.empty(linear.columns, run.needs, run.decoder.device)
-            entries.append((linear.name, tag, sums[linear.name].setdefault(tag, empty)))
-    counts = torch.tensor([entry.tokens for *_, entry in entries], dtype=torch.float64)
-    run.ranks.total([counts, *(part for *_, entry in entries for part in entry.tensors)])
-    for (name, tag, entry), count in zip(entries, counts.tolist(), strict=True):
-        entry.tokens = int(count)
-        if not entry.tokens:
-            del sums[name][tag]
-
-
-def _visit_blocks(run: _Run, stage: str, work: Callable[[_Visit], None]) -> None:
-    """Do some work at every block, while its weights are there."""
-    blocks = run.chosen.blocks
-    run.options.progress.stage(stage, len(blocks))
-    with _embedded(run) as activations:
-        for block in blocks:
-            with run.decoder.block(block.index) as module:
-                work(_Visit(block, module, activations, block.index == len(blocks) - 1))
-            run.options.progress.block(run.tokens)
-
-
-@contextmanager
-def _embedded(run: _Run) -> Iterator[ActivationStore]:
-    """The first block's inputs of every batch."""
-    limit = run.options.activation_memory
-    with ActivationStore(limit, run.scratch, run.decoder.device) as activations:
-        with run.decoder.outside(head=False):
-            for batch in run.batches:
-                activations.append(run.decoder.embed(batch.input_ids))
-        run.outcome.spilled = max(run.outcome.spilled, activations.spilled)
-        yield activations
-
-
-def _batches(windows: Mapping[str, torch.Tensor], batch_tokens: int) -> list[_Batch]:
-    batches = []
-    for language, ids in windows.items():
-        step = max(1, batch_tokens // ids.shape[1])
-        batches += [_Batch(language, part) for part in ids.split(step)]
-    return batches

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mwanda.errors import DataError, InputError
+from mwanda.model import reader
 from mwanda.model.reader import Checkpoint
 from tests.model.helpers import (
     DTYPES,
@@ -286,6 +287,19 @@ def test_rows_and_changes(folder: Path) -> None:
             checkpoint.check_unchanged()
     with pytest.raises(DataError, match="after the checkpoint was closed"):
         checkpoint.read("b")
+
+
+def test_a_large_matrix_is_converted_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = torch.randn(33, 5).bfloat16()
+    save_file({"m": matrix, "v": matrix[0].clone()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr(reader, "PIECE", 40)
+    with Checkpoint.open(tmp_path) as checkpoint:
+        assert same_bytes(checkpoint.read("m", torch.float32), matrix.float())
+        assert same_bytes(checkpoint.read("v", torch.float64), matrix[0].double())
+        assert same_bytes(checkpoint.read("m", torch.bfloat16), matrix)
 
 
 def test_a_tensor_the_index_forgets_is_the_models_unless_it_is_there_twice(folder: Path) -> None:

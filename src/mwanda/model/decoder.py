@@ -260,11 +260,9 @@ class StreamedDecoder(Decoder):
         changed: list[tuple[nn.Module, str, nn.Parameter]] = []
         try:
             for names in owners:
-                weight = self._ahead.take(self._stored[names[0]])
-                filled = nn.Parameter(
-                    weight.to(device=self.device, dtype=self._dtype_of(weight)),
-                    requires_grad=False,
-                )
+                stored = self._stored[names[0]]
+                weight = self._ahead.take(stored, self._dtype_of(stored))
+                filled = nn.Parameter(weight.to(self.device), requires_grad=False)
                 del weight
                 for name in names:
                     path, _, leaf = name.rpartition(".")
@@ -278,8 +276,9 @@ class StreamedDecoder(Decoder):
             for module, leaf, empty in changed:
                 module._parameters[leaf] = empty
 
-    def _dtype_of(self, weight: torch.Tensor) -> torch.dtype:
-        return self.dtype if weight.is_floating_point() else weight.dtype
+    def _dtype_of(self, stored: str) -> torch.dtype:
+        dtype = self.checkpoint.tensors[stored].dtype
+        return self.dtype if dtype.is_floating_point else dtype
 
     def _move_outer_buffers(self) -> None:
         for module in self.model.modules():

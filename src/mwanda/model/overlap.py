@@ -37,14 +37,20 @@ class ReadAhead:
         for name in names:
             self._coming[name] = self._thread.submit(self._checkpoint.read, name)
 
-    def take(self, name: str) -> torch.Tensor:
-        """One tensor in its stored dtype and shape, waited for or read now.
+    def take(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """One tensor, waited for or read now.
+
+        Args:
+            dtype: of the result; None for the stored one.
 
         Raises:
             DataError: as :meth:`~mwanda.model.reader.Checkpoint.read`.
         """
         coming = self._coming.pop(name, None)
-        return self._checkpoint.read(name) if coming is None else coming.result()
+        if coming is None:
+            return self._checkpoint.read(name, dtype)
+        read = coming.result()
+        return read if dtype is None else read.to(dtype)
 
     def close(self) -> None:
         """Stop reading; no read is under way when this returns."""

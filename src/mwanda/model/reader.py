@@ -31,6 +31,9 @@ __all__ = ["Checkpoint"]
 
 PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin")
 
+PIECE = 32 << 20
+"""Bytes of a tensor that are converted at a time."""
+
 _State = tuple[int, int]
 """Size in bytes and time of change in nanoseconds."""
 
@@ -120,15 +123,28 @@ class Checkpoint:
         """Bytes of all tensors."""
         return sum(info.nbytes for info in self.tensors.values())
 
-    def read(self, name: str) -> torch.Tensor:
-        """One tensor in ordinary memory of its own, in its stored dtype and shape.
+    def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """One tensor in ordinary memory of its own.
+
+        Args:
+            dtype: of the result; None for the stored one. A matrix that has to be converted is
+                read in pieces of rows, so that it is never held twice.
 
         Raises:
             DataError: no such tensor, or the shard is not what it was when it was opened.
         """
         info = self._info(name)
-        tensor = torch.empty(info.shape, dtype=info.dtype)
-        self.read_bytes(name, 0, byte_view(tensor))
+        wanted = info.dtype if dtype is None else dtype
+        tensor = torch.empty(info.shape, dtype=wanted)
+        if wanted == info.dtype:
+            self.read_bytes(name, 0, byte_view(tensor))
+        elif len(info.shape) == 2 and info.nbytes > PIECE:
+            step = max(1, PIECE // (info.nbytes // info.shape[0]))
+            for start in range(0, info.shape[0], step):
+                stop = min(start + step, info.shape[0])
+                tensor[start:stop] = self.read_rows(name, start, stop)
+        else:
+            tensor.copy_(self.read(name))
         return tensor
 
     def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:

@@ -1,0 +1,147 @@
+"""Passes of the calibration windows over a model's blocks, one block after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mwanda.activations import ActivationStore
+from mwanda.model.decoder import Decoder
+from mwanda.model.structure import Block, Structure
+from mwanda.options import RunOptions
+from mwanda.ranks import Ranks
+from mwanda.statistics.capture import BlockSums, Capture
+from mwanda.statistics.sums import FeatureSums, Need
+
+__all__ = ["Passes", "Visit"]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One block while its weights are there: its module, and what goes into it, batch by batch."""
+
+    block: Block
+    module: torch.nn.Module
+    activations: ActivationStore
+    last: bool
+
+
+@dataclass(frozen=True)
+class _Batch:
+    language: str
+    input_ids: torch.Tensor
+
+
+class Passes:
+    """The windows of every process, the blocks they go through, and the sums they leave.
+
+    Args:
+        decoder: the model.
+        chosen: its blocks, with the linears whose inputs are to be added up.
+        windows: language -> token ids ``int64 [windows, length]``, the same in every process.
+        needs: which sums to keep.
+        scratch: a folder for spilled activations.
+        options: how to run.
+        ranks: the processes that share the windows, batch by batch.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        chosen: Structure,
+        windows: Mapping[str, torch.Tensor],
+        needs: tuple[Need, ...],
+        scratch: Path,
+        options: RunOptions,
+        ranks: Ranks,
+    ) -> None:
+        self._decoder = decoder
+        self._chosen = chosen
+        self._needs = needs
+        self._scratch = scratch
+        self._options = options
+        self._ranks = ranks
+        self._languages = tuple(windows)
+        self._tokens = sum(ids.numel() for ids in windows.values())
+        # Shared out by batch and not by window, so that the batches are those of one process.
+        self._batches = ranks.share(_batches(windows, options.batch_tokens))
+        self.spilled = 0
+        """Most bytes of activations that were on disk at once."""
+
+    def visit(self, stage: str, work: Callable[[Visit], None]) -> None:
+        """Do some work at every block, while its weights are there."""
+        blocks = self._chosen.blocks
+        self._options.progress.stage(stage, len(blocks))
+        with self._embedded() as activations:
+            for block in blocks:
+                with self._decoder.block(block.index) as module:
+                    work(Visit(block, module, activations, block.index == len(blocks) - 1))
+                self._options.progress.block(self._tokens)
+
+    def statistics(self, visit: Visit, *, keep_outputs: bool) -> BlockSums:
+        """Sums of one block's inputs over the windows of every process.
+
+        Args:
+            keep_outputs: the block's outputs replace its inputs, for the block after it.
+
+        Raises:
+            DataError: values that are not finite.
+            InputError: a linear that the forward never calls.
+        """
+        names = [linear.name for linear in visit.block.linears]
+        with Capture(self._decoder.model, names, self._needs) as capture:
+            for index, batch in enumerate(self._batches):
+                capture.language = batch.language
+                self._run(visit, index, keep=keep_outputs)
+        if self._ranks.size > 1:
+            self._add_up(visit.block, capture.sums)
+        capture.check(visit.block.index)
+        return capture.sums
+
+    def advance(self, visit: Visit) -> None:
+        """Replace a block's inputs by its outputs."""
+        for index in range(len(self._batches)):
+            self._run(visit, index, keep=True)
+
+    def _run(self, visit: Visit, index: int, *, keep: bool) -> None:
+        hidden = visit.activations[index]
+        output = self._decoder.run_block(visit.block.index, visit.module, hidden)
+        if keep:
+            visit.activations[index] = output
+
+    def _add_up(self, block: Block, sums: BlockSums) -> None:
+        """Replace this process's sums by those over all; it may have met some languages only."""
+        entries: list[tuple[str, str, FeatureSums]] = []
+        for linear in block.linears:
+            for tag in self._languages:
+                empty = FeatureSums.empty(linear.columns, self._needs, self._decoder.device)
+                entries.append((linear.name, tag, sums[linear.name].setdefault(tag, empty)))
+        counts = torch.tensor([entry.tokens for *_, entry in entries], dtype=torch.float64)
+        self._ranks.total([counts, *(part for *_, entry in entries for part in entry.tensors)])
+        for (name, tag, entry), count in zip(entries, counts.tolist(), strict=True):
+            entry.tokens = int(count)
+            if not entry.tokens:
+                del sums[name][tag]
+
+    @contextmanager
+    def _embedded(self) -> Iterator[ActivationStore]:
+        """The first block's inputs of every batch."""
+        limit, device = self._options.activation_memory, self._decoder.device
+        with ActivationStore(limit, self._scratch, device) as activations:
+            with self._decoder.outside(head=False):
+                for batch in self._batches:
+                    activations.append(self._decoder.embed(batch.input_ids))
+            self.spilled = max(self.spilled, activations.spilled)
+            yield activations
+
+
+def _batches(windows: Mapping[str, torch.Tensor], batch_tokens: int) -> list[_Batch]:
+    batches = []
+    for language, ids in windows.items():
+        step = max(1, batch_tokens // ids.shape[1])
+        batches += [_Batch(language, part) for part in ids.split(step)]
+    return batches
