@@ -9,6 +9,8 @@ import torch
 
 from mwanda.masks import PIECE
 from mwanda.model.decoder import Decoder
+from mwanda.model.overlap import BEHIND
+from mwanda.model.reader import PIECE as CONVERTED
 from mwanda.model.structure import Structure
 
 __all__ = [
@@ -87,7 +89,8 @@ def prune_footprint(
     """Predict the peak of a streamed prune.
 
     Three moments compete: embedding the text, one block's forward with its statistics, and choosing
-    the mask of the largest linear while its block is there.
+    the mask of the largest linear while its block is there. Beside a block the next one is being
+    read, as stored, and the last pruned linear is being written.
 
     Args:
         stored: dtype of the checkpoint.
@@ -117,18 +120,22 @@ def prune_footprint(
     transposed = any(linear.transposed for linear in chosen.linears())
     # The mask, its negation and the zero patterns are bytes; scores are held in pieces.
     masks = largest * 4 + PIECE * 40
-    copy = largest * stored.itemsize if (transposed or not tokens or converts) else 0
+    written = largest * stored.itemsize
     if not tokens:
-        peak = largest * stored.itemsize + masks + (copy if transposed else 0)
+        chosen_size = sum(block.size for block in chosen.blocks)
+        ahead = max(block.size for block in chosen.blocks) * stored.itemsize
+        behind = max(written, min(BEHIND, chosen_size * stored.itemsize))
+        peak = ahead + behind + masks + (written if transposed else 0)
         return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
+    copy = written * (2 if converts else 1 if transposed else 0)
     widest = max(max(linear.columns, linear.rows) for linear in decoder.structure.linears())
     # A gated MLP holds gate, up and their product; statistics add float32 copies of one input.
     forward = batch * (widest * (3 * compute + 12) + width * 6 * compute)
     embed = sum(p.numel() for p in outside) * compute
     if converts:
-        embed += max(p.numel() for p in outside) * stored.itemsize
+        embed += CONVERTED
     block = max(block_sizes) * compute
-    working = max(forward, masks + copy, largest * stored.itemsize if converts else 0)
-    peak = max(held + embed, held + block + working, whole)
+    ahead = max(block_sizes) * stored.itemsize if len(block_sizes) > 1 else 0
+    peak = max(held + embed, held + block + ahead + max(forward, masks + copy), whole)
     spilled = max(0, tokens * width * compute - limit)
     return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)

@@ -47,9 +47,6 @@ __all__ = ["prune_folder"]
 
 log = logging.getLogger("mwanda")
 
-BEHIND = 256 << 20
-"""Bytes of finished tensors that may wait to be written."""
-
 
 def prune_folder(
     name: str,
@@ -235,7 +232,7 @@ def _sink(
         options.max_shard_size,
     )
     pruned = {decoder.stored_name(linear) for linear in chosen.linears()}
-    with ShardWriter(folder, shards) as writer, WriteBehind(writer, BEHIND) as behind:
+    with ShardWriter(folder, shards) as writer, WriteBehind(writer) as behind:
         for info in checkpoint.tensors.values():
             if info.name not in pruned and _written(info.dtype, dtype) == info.dtype:
                 behind.copy(info.name, checkpoint)

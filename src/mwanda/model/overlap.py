@@ -14,7 +14,10 @@ from mwanda.device import to_host
 from mwanda.model.reader import Checkpoint
 from mwanda.model.writer import ShardWriter
 
-__all__ = ["ReadAhead", "WriteBehind"]
+__all__ = ["BEHIND", "ReadAhead", "WriteBehind"]
+
+BEHIND = 128 << 20
+"""Bytes of finished tensors that may wait to be written."""
 
 
 class ReadAhead:
@@ -75,7 +78,7 @@ class WriteBehind:
         limit: bytes of tensors that may wait; one larger than that waits alone.
     """
 
-    def __init__(self, writer: ShardWriter, limit: int) -> None:
+    def __init__(self, writer: ShardWriter, limit: int = BEHIND) -> None:
         self._writer = writer
         self._limit = limit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mwanda-write")
