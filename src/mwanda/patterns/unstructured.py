@@ -41,12 +41,13 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
         return mask
     if score.is_cpu:
         step = max(1, PIECE // columns)
-        pieces = list(zip(score.split(step), mask.split(step), strict=True))
-        if len(pieces) == 1:
-            _select_by_partition(*pieces[0], count)
+        if rows <= step:
+            _select_by_partition(score, mask, count)
         else:
+            pieces = zip(score.split(step), mask.split(step), strict=True)
             with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-                list(threads.map(lambda piece: _select_by_partition(*piece, count), pieces))
+                for done in [threads.submit(_select_by_partition, *p, count) for p in pieces]:
+                    done.result()
     else:
         _select_by_sort(score, mask, count)
     return mask
