@@ -27,6 +27,9 @@ RUNTIME = 110 * MIB
 """Anonymous memory of torch's kernels, threads and allocator once a forward has run; measured
 on Linux with two threads."""
 
+PAGE = 4096
+"""A row of a large embedding that is there alone takes a page more than its bytes, at most."""
+
 RUNTIME_MAPPED = 15 * MIB
 """Pages of libraries that are touched first by a forward; measured as above."""
 
@@ -131,7 +134,9 @@ def prune_footprint(
     widest = max(max(linear.columns, linear.rows) for linear in decoder.structure.linears())
     # A gated MLP holds gate, up and their product; statistics add float32 copies of one input.
     forward = batch * (widest * (3 * compute + 12) + width * 6 * compute)
-    embed = sum(p.numel() for p in outside) * compute
+    rows = decoder.embedded_rows(tokens)
+    embed = sum(p.numel() for p in outside if p is not embedding) * compute
+    embed += rows * (width * compute + (PAGE if rows < len(embedding) else 0))
     if converts:
         embed += CONVERTED
     block = max(block_sizes) * compute

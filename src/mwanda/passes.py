@@ -132,11 +132,15 @@ class Passes:
         """The first block's inputs of every batch."""
         limit, device = self._options.activation_memory, self._decoder.device
         with ActivationStore(limit, self._scratch, device) as activations:
-            with self._decoder.outside(head=False):
+            tokens = torch.cat([torch.empty(0, dtype=torch.int64), *self._ids()])
+            with self._decoder.outside(head=False, tokens=tokens):
                 for batch in self._batches:
                     activations.append(self._decoder.embed(batch.input_ids))
             self.spilled = max(self.spilled, activations.spilled)
             yield activations
+
+    def _ids(self) -> list[torch.Tensor]:
+        return [batch.input_ids.flatten() for batch in self._batches]
 
 
 def _batches(windows: Mapping[str, torch.Tensor], batch_tokens: int) -> list[_Batch]:

@@ -30,7 +30,8 @@ class Work:
         tokens: of calibration text, all languages together; 0 where no forward is needed.
         passes: block passes over those tokens: a block run once over all tokens is one.
         flops: floating-point operations of those passes: matrices and attention.
-        bytes_read, bytes_written: of the checkpoint.
+        bytes_read, bytes_written: of the checkpoint; of a large embedding as many rows as there are
+            tokens, though some of those are alike.
         largest: ``(in, out)`` of the largest matrix, for measuring a rate.
     """
 
@@ -113,6 +114,8 @@ def count_work(
     head, embedding = decoder.model.get_output_embeddings(), decoder.model.get_input_embeddings()
     untied = head is not None and head.weight is not embedding.weight
     outside = total - inside - (sum(p.numel() for p in head.parameters()) if untied else 0)
+    rows, width = embedding.weight.shape
+    outside -= (rows - decoder.embedded_rows(tokens)) * width
 
     needs_text = recipe.needs_text and recipe.allocation is not None and tokens > 0
     scored = needs_text and bool(recipe.criterion_row().needs)

@@ -302,6 +302,20 @@ def test_a_large_matrix_is_converted_in_pieces(
         assert same_bytes(checkpoint.read("m", torch.bfloat16), matrix)
 
 
+def test_scattered_rows_are_there_and_the_others_zero(tmp_path: Path) -> None:
+    matrix = torch.randn(40, 5).bfloat16()
+    model_folder(tmp_path, {"model.safetensors": {"m": matrix}})
+    with Checkpoint.open(tmp_path) as checkpoint:
+        for rows in ([0], [39], [3, 4, 6, 20, 39], list(range(40)), []):
+            chosen = torch.tensor(rows, dtype=torch.int64)
+            found = checkpoint.read_scattered("m", chosen, torch.float32)
+            assert torch.equal(found[chosen], matrix[chosen].float())
+            near = {r for row in rows for r in range(row, row + 5)}
+            assert all(not found[r].any() for r in range(40) if r not in near)
+        with pytest.raises(DataError, match="tensor m: expected"):
+            checkpoint.read_scattered("m", torch.tensor([40]))
+
+
 def test_a_tensor_the_index_forgets_is_the_models_unless_it_is_there_twice(folder: Path) -> None:
     write_index(folder, {"a": "one.safetensors"} | {"b": "two.safetensors"})
     save_file({"b": B, "new": A}, folder / "two.safetensors")

@@ -94,8 +94,7 @@ def _prune(
         joined(decoder.device) as ranks,
     ):
         chosen = chosen_linears(decoder, recipe)
-        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-        windows = windows_for(opened, tokenizer, decoder, recipe, options)
+        windows = _windows(opened, source, decoder, recipe, options)
         weights = weights_of(recipe, windows.languages) if windows is not None else {}
         dtype = parse_dtype(recipe.dtype, "--dtype")
         if folder is not None:
@@ -133,6 +132,20 @@ def _prune(
         wall = time.perf_counter() - start
         limit = _limit(scratch, decoder, chosen, recipe, windows, manifest, options, ranks, wall)
     return PruneResult(folder, manifest, windows, outcome.spilled, limit)
+
+
+def _windows(
+    opened: TextSource | Windows | None,
+    source: ModelSource,
+    decoder: StreamedDecoder,
+    recipe: Recipe,
+    options: RunOptions,
+) -> Windows | None:
+    """The windows; a tokenizer, which can be large, is there only where text is cut into them."""
+    tokenizer = None
+    if opened is not None and not isinstance(opened, Windows):
+        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
+    return windows_for(opened, tokenizer, decoder, recipe, options)
 
 
 def _limit(

@@ -24,6 +24,9 @@ from mwanda.model.structure import Linear, Structure, as_matrix, find_structure
 
 __all__ = ["Decoder", "MemoryDecoder", "StreamedDecoder", "evaluation_mode"]
 
+SCATTERED = 1 << 24
+"""Weights of an embedding from which on only the rows that the text needs are read."""
+
 
 class Decoder(ABC):
     """Embedding, blocks and head of one causal model.
@@ -54,6 +57,15 @@ class Decoder(ABC):
         """Number of token ids the embedding knows."""
         return int(self.model.get_input_embeddings().weight.shape[0])
 
+    def embedded_rows(self, tokens: int) -> int:
+        """Rows of the embedding that are read to embed ``tokens`` different tokens: of a large
+        one that is only looked up, no more than there are tokens."""
+        embedding = self.model.get_input_embeddings()
+        rows, size = len(embedding.weight), embedding.weight.numel()
+        if not isinstance(embedding, nn.Embedding) or size < SCATTERED or 2 * tokens > rows:
+            return rows
+        return tokens
+
     @property
     def context_length(self) -> int | None:
         """Longest input in tokens that the positions allow, None when the config does not say."""
@@ -62,11 +74,12 @@ class Decoder(ABC):
         return int(length) if isinstance(length, int) else None
 
     @abstractmethod
-    def outside(self, *, head: bool) -> Any:
+    def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Any:
         """Context in which everything outside the blocks holds real weights.
 
         Args:
             head: the language-model head too, not only embedding and norms.
+            tokens: the only token ids that will be embedded, int64 of any shape; None for any.
         """
 
     @abstractmethod
@@ -122,7 +135,7 @@ class MemoryDecoder(Decoder):
         super().__init__(model, first.device, first.dtype)
 
     @contextmanager
-    def outside(self, *, head: bool) -> Iterator[None]:
+    def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Iterator[None]:
         yield
 
     @contextmanager
@@ -189,8 +202,8 @@ class StreamedDecoder(Decoder):
         return self._stored[linear.parameter]
 
     @contextmanager
-    def outside(self, *, head: bool) -> Iterator[None]:
-        with self._filled(self._outside(head)):
+    def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Iterator[None]:
+        with self._filled(self._outside(head), None if head else tokens):
             yield
 
     def close(self) -> None:
@@ -255,13 +268,23 @@ class StreamedDecoder(Decoder):
                     module._buffers[leaf] = self.checkpoint.read(place)
 
     @contextmanager
-    def _filled(self, owners: Iterable[list[str]]) -> Iterator[None]:
-        """Parameters (by all their names) hold real weights inside, and none after."""
+    def _filled(
+        self, owners: Iterable[list[str]], tokens: torch.Tensor | None = None
+    ) -> Iterator[None]:
+        """Parameters (by all their names) hold real weights inside, and none after.
+
+        Args:
+            tokens: rows of the token embedding that are enough.
+        """
         changed: list[tuple[nn.Module, str, nn.Parameter]] = []
         try:
             for names in owners:
                 stored = self._stored[names[0]]
-                weight = self._ahead.take(stored, self._dtype_of(stored))
+                dtype, rows = self._dtype_of(stored), self._rows(names[0], tokens)
+                if rows is None:
+                    weight = self._ahead.take(stored, dtype)
+                else:
+                    weight = self.checkpoint.read_scattered(stored, rows, dtype)
                 filled = nn.Parameter(weight.to(self.device), requires_grad=False)
                 del weight
                 for name in names:
@@ -275,6 +298,14 @@ class StreamedDecoder(Decoder):
         finally:
             for module, leaf, empty in changed:
                 module._parameters[leaf] = empty
+
+    def _rows(self, name: str, tokens: torch.Tensor | None) -> torch.Tensor | None:
+        """The rows of a weight that are enough; None where it is needed whole."""
+        embedding = self.model.get_input_embeddings()
+        if tokens is None or self.model.get_parameter(name) is not embedding.weight:
+            return None
+        rows = tokens.unique()
+        return rows if self.embedded_rows(len(rows)) < len(embedding.weight) else None
 
     def _dtype_of(self, stored: str) -> torch.dtype:
         dtype = self.checkpoint.tensors[stored].dtype

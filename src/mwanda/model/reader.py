@@ -34,6 +34,9 @@ PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin")
 PIECE = 32 << 20
 """Bytes of a tensor that are converted at a time."""
 
+NEAR = 4
+"""Rows apart at which two are still read in one go."""
+
 _State = tuple[int, int]
 """Size in bytes and time of change in nanoseconds."""
 
@@ -164,6 +167,30 @@ class Checkpoint:
         rows = torch.empty((stop - start, columns), dtype=info.dtype)
         self.read_bytes(name, start * columns * info.dtype.itemsize, byte_view(rows))
         return rows
+
+    def read_scattered(
+        self, name: str, rows: torch.Tensor, dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """A matrix [rows, columns] of which only some rows are read; all others are zero.
+
+        Rows never written hold no memory, so a large embedding costs what its tokens cost.
+
+        Args:
+            rows: int64, ascending, without repetition.
+            dtype: of the result; None for the stored one.
+
+        Raises:
+            DataError: not a matrix, no such rows, or as :meth:`read`.
+        """
+        info = self._info(name)
+        matrix = torch.zeros(info.shape, dtype=info.dtype if dtype is None else dtype)
+        # One read for neighbours that are near enough: a read costs more than a few rows.
+        ends = torch.nonzero(rows.diff() > NEAR).flatten() + 1
+        for part in torch.tensor_split(rows, ends):
+            if len(part):
+                start, stop = int(part[0]), int(part[-1]) + 1
+                matrix[start:stop] = self.read_rows(name, start, stop)
+        return matrix
 
     def read_bytes(self, name: str, start: int, into: memoryview) -> None:
         """Fill ``into`` with a tensor's stored bytes from byte ``start`` on.
