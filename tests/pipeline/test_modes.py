@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM
 
 import mwanda
 from mwanda.jobs.prune import PruneResult
+from mwanda.model import decoder
+from mwanda.model.reader import Checkpoint
 from tests.pipeline.helpers import (
     WEIGHTS,
     Tiny,
@@ -220,3 +222,27 @@ def test_zeros_of_the_source_are_counted_apart(
     kept = mwanda.prune(source, out=tmp_path / "zero", sparsity=0).manifest
     record = next(r for r in kept.linears.values() if r.tensor == tensor)
     assert (record.pruned, record.zeros, record.source_zeros) == (0, 7, 7)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gpt2"])
+def test_rows_of_the_embedding_that_no_token_has_are_not_needed(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    windows = windows_file(tmp_path, counts={"de": (3, 20), "sw": (2, 16)})
+    fields = {"calibration": windows, "sparsity": 0.5}
+    mwanda.prune(tiny(family), out=tmp_path / "whole", **fields)
+    scattered: list[int] = []
+    original = Checkpoint.read_scattered
+
+    def noting(self: Checkpoint, name: str, rows: torch.Tensor, *more: Any) -> torch.Tensor:
+        scattered.append(len(rows))
+        return original(self, name, rows, *more)
+
+    monkeypatch.setattr(Checkpoint, "read_scattered", noting)
+    monkeypatch.setattr(decoder, "SCATTERED", 1)
+    plan = mwanda.plan(tiny(family), recipe=mwanda.Recipe.build({}), calibration=windows)
+    mwanda.prune(tiny(family), out=tmp_path / "rows", **fields)
+    assert tensors(tmp_path / "rows").keys() == tensors(tmp_path / "whole").keys()
+    same_masks(masks_of(tmp_path / "rows"), masks_of(tmp_path / "whole"))
+    assert scattered
+    assert all(0 < rows <= plan.tokens for rows in scattered)
