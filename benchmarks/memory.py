@@ -10,91 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
+from harness import mwanda, run
+from made_up import llama, make_model, write_text
 
-from mwanda.device import DTYPES
-from mwanda.model.writer import ShardWriter, plan_shards
 from mwanda.report.tables import plain
-
-VOCABULARY = 512
-
-
-def make_model(folder: Path, blocks: int, width: int, dtype: str) -> int:
-    """Write a random Llama of so many blocks, tensor by tensor; returns its bytes."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    folder.mkdir(parents=True)
-    config = LlamaConfig(
-        hidden_size=width,
-        intermediate_size=width * 11 // 4,
-        num_hidden_layers=blocks,
-        num_attention_heads=width // 128,
-        num_key_value_heads=width // 128,
-        vocab_size=VOCABULARY,
-        max_position_embeddings=2048,
-        tie_word_embeddings=False,
-        architectures=["LlamaForCausalLM"],
-        dtype=dtype,
-    )
-    with torch.device("meta"):
-        model = LlamaForCausalLM(config)
-    shapes = [(name, DTYPES[dtype], tuple(p.shape)) for name, p in model.named_parameters()]
-    generator = torch.Generator().manual_seed(0)
-    with ShardWriter(folder, plan_shards(shapes, 2_000_000_000)) as writer:
-        for name, kind, shape in shapes:
-            made = torch.ones(shape) if len(shape) == 1 else torch.empty(shape)
-            if len(shape) > 1:
-                made.normal_(std=0.02, generator=generator)
-            writer.write(name, made.to(kind))
-    config.save_pretrained(folder)
-    words = {chr(33 + k) if k < 90 else f"w{k}": k for k in range(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="!"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="!").save_pretrained(folder)
-    return sum(kind.itemsize * torch.Size(shape).numel() for _, kind, shape in shapes)
-
-
-def write_text(folder: Path) -> None:
-    """Two languages of words that the made-up tokenizer knows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, tag in enumerate(("de", "sw")):
-        lines = [
-            " ".join(f"w{90 + (7 * line + 3 * k + number) % 420}" for k in range(200))
-            for line in range(60)
-        ]
-        (folder / f"{tag}.txt").write_text("\n".join(lines))
-
-
-def watch(command: list[str]) -> tuple[int, int, float]:
-    """Run a command; peak anonymous bytes, high-water mark in bytes, seconds."""
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    anonymous = high = 0
-    status = Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
-        try:
-            text = status.read_text()
-        except OSError:
-            break
-        for line in text.splitlines():
-            if line.startswith("RssAnon:"):
-                anonymous = max(anonymous, int(line.split()[1]) * 1024)
-            elif line.startswith("VmHWM:"):
-                high = max(high, int(line.split()[1]) * 1024)
-        time.sleep(0.02)
-    _, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(
-            f"{' '.join(command)} ended with {process.returncode}: {errors.decode()}"
-        )
-    return anonymous, high, time.perf_counter() - start
 
 
 def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
@@ -102,23 +25,23 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
     folder, out = given.work / f"model-{blocks}", given.work / f"pruned-{blocks}"
     for old in (folder, out):
         shutil.rmtree(old, ignore_errors=True)
-    size = make_model(folder, blocks, given.width, given.dtype)
+    size = make_model(folder, llama(blocks, given.width, given.dtype), given.dtype)
     options = ["--calibration", str(given.work / "text"), "--criterion", given.criterion,
                "--windows", str(given.windows), "--window-length", str(given.length),
                "--compute-dtype", given.compute_dtype, "--json"]  # fmt: skip
-    mwanda = [sys.executable, "-m", "mwanda"]
-    planned = json.loads(subprocess.check_output([*mwanda, "plan", str(folder), *options]))
-    anonymous, high, seconds = watch([*mwanda, "prune", str(folder), "--out", str(out), *options])
+    program = mwanda(sys.executable)
+    planned = run([*program, "plan", folder, *options]).output
+    process = run([*program, "prune", folder, "--out", out, *options])
     for old in (folder, out):
         shutil.rmtree(old)
     return {
         "blocks": blocks,
         "checkpoint": size,
-        "anonymous": anonymous,
-        "high_water": high,
+        "anonymous": process.anonymous,
+        "high_water": process.resident,
         "planned_anonymous": planned["anonymous"],
         "planned_high_water": planned["high_water"],
-        "seconds": seconds,
+        "seconds": process.seconds,
     }
 
 
@@ -135,7 +58,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=128)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    write_text(given.work / "text")
+    write_text(given.work / "text", ("de", "sw"), given.windows * given.length)
     found = [measure(blocks, given) for blocks in given.blocks]
     header = ["blocks", "checkpoint", "anonymous", "planned", "high-water", "planned", "seconds"]
     keys = ["checkpoint", "anonymous", "planned_anonymous", "high_water", "planned_high_water"]

@@ -1,0 +1,87 @@
+"""Made-up models and text of any size, for benchmarks of time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.device import DTYPES
+from mwanda.model.writer import ShardWriter, plan_shards
+
+__all__ = ["TAGS", "llama", "make_model", "write_text"]
+
+VOCABULARY = 512
+SPECIAL = 90
+"""Ids below are single characters, the others are ``w<id>``."""
+
+TAGS = (
+    "eu de fr es pt it nl sv da nb fi et lv lt pl cs sk sl hr sr bg mk ru uk be ro hu el sq tr az kk "
+    "uz ky tg hy ka he ar fa ur ps hi mr ne bn as gu pa or ta te kn ml si th lo km my vi id ms sw yo"
+).split()
+"""Sixty-four tags for made-up text. No English: what looks copied from it would be dropped."""
+
+
+def llama(blocks: int, width: int, dtype: str, **changed: Any) -> Any:
+    """The config of a small-vocabulary Llama; ``changed`` goes over its fields."""
+    from transformers import LlamaConfig
+
+    fields: dict[str, Any] = {
+        "hidden_size": width,
+        "intermediate_size": width * 11 // 4,
+        "num_hidden_layers": blocks,
+        "num_attention_heads": max(1, width // 128),
+        "num_key_value_heads": max(1, width // 128),
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "architectures": ["LlamaForCausalLM"],
+        "dtype": dtype,
+    }
+    return LlamaConfig(**fields | changed)
+
+
+def make_model(folder: Path, config: Any, dtype: str, *, shard: int = 2_000_000_000) -> int:
+    """Write random weights for ``config``, tensor by tensor; returns their bytes.
+
+    Args:
+        folder: must not exist.
+        config: of a Llama; its tokenizer knows the first 512 ids of the vocabulary.
+        dtype: of the checkpoint.
+        shard: most bytes of one file.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder.mkdir(parents=True)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    shapes = [(name, DTYPES[dtype], tuple(p.shape)) for name, p in model.named_parameters()]
+    generator = torch.Generator().manual_seed(0)
+    with ShardWriter(folder, plan_shards(shapes, shard)) as writer:
+        for name, kind, shape in shapes:
+            made = torch.ones(shape) if len(shape) == 1 else torch.empty(shape)
+            if len(shape) > 1:
+                made.normal_(std=0.02, generator=generator)
+            writer.write(name, made.to(kind))
+    config.save_pretrained(folder)
+    words = {chr(33 + k) if k < SPECIAL else f"w{k}": k for k in range(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="!"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="!").save_pretrained(folder)
+    return sum(kind.itemsize * torch.Size(shape).numel() for _, kind, shape in shapes)
+
+
+def write_text(folder: Path, tags: Sequence[str], tokens: int) -> None:
+    """One file a language, of words the made-up tokenizer knows: at least so many tokens each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, tag in enumerate(tags):
+        lines = [
+            " ".join(
+                f"w{SPECIAL + (7 * line + (3 + line // 60) * k + number) % 420}" for k in range(200)
+            )
+            for line in range(tokens // 200 + 2)
+        ]
+        (folder / f"{tag}.txt").write_text("\n".join(lines))

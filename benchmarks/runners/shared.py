@@ -1,0 +1,55 @@
+"""What the runners share. Imported first, so that the clock starts before anything heavy loads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+START = time.perf_counter()
+
+
+class Clock:
+    """Seconds by stage; the first stage began when this file was read."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = START
+
+    def lap(self, stage: str) -> None:
+        """Give the time since the last lap to ``stage``."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def report(self, **more: Any) -> None:
+        """Print the stages as the last line of output."""
+        print("\n" + json.dumps({"seconds": self.seconds, **more}), flush=True)
+
+
+def arguments(description: str | None, *, out: bool) -> argparse.ArgumentParser:
+    """The options every runner takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument(
+        "--windows", type=Path, required=True, help="safetensors, [windows, length]"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    if out:
+        parser.add_argument("--out", type=Path, required=True)
+        parser.add_argument("--sparsity", type=float, default=0.5)
+    return parser
+
+
+def read_windows(path: Path) -> torch.Tensor:
+    """The token ids of all languages, ``int64 [windows, length]``, in the file's order of names."""
+    import torch
+    from safetensors.torch import load_file
+
+    by_language = load_file(path)
+    return torch.cat([by_language[name] for name in sorted(by_language)])

@@ -1,0 +1,114 @@
+"""Wanda as its authors describe it (arXiv 2306.11695), on a plain transformers model in memory.
+
+Block by block: one forward of every sequence, one at a time, gathers each linear's Σx² averaged
+over sequences; every row's scores are sorted whole, in stable order, and the lowest go; a second
+forward gives the pruned outputs that the next block is fed with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from shared import Clock, arguments, read_windows
+
+if TYPE_CHECKING:
+    import torch
+
+
+class FirstBlockReached(Exception):
+    """Stops a forward once the first block's inputs are known."""
+
+
+def block_inputs(model: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
+    """Every sequence's hidden states before the blocks, and every block's other arguments.
+
+    The arguments are captured from one whole forward: all sequences have one length, and models
+    with two kinds of attention give their blocks different masks and rotary tables.
+    """
+    import torch
+
+    blocks = model.model.layers
+    hidden: list[torch.Tensor] = []
+    keywords: list[dict[str, Any]] = []
+
+    def keep_arguments(_block: Any, _args: Any, given: dict[str, Any]) -> None:
+        keywords.append({name: x for name, x in given.items() if name != "hidden_states"})
+
+    def keep_hidden(_block: Any, args: tuple[Any, ...], given: dict[str, Any]) -> None:
+        hidden.append(args[0] if args else given["hidden_states"])
+        raise FirstBlockReached
+
+    hooks = [b.register_forward_pre_hook(keep_arguments, with_kwargs=True) for b in blocks]
+    model.model(input_ids=ids[:1], use_cache=False)
+    for hook in hooks:
+        hook.remove()
+    hook = blocks[0].register_forward_pre_hook(keep_hidden, with_kwargs=True)
+    for row in ids.split(1):
+        try:
+            model.model(input_ids=row, use_cache=False)
+        except FirstBlockReached:
+            continue
+    hook.remove()
+    return hidden, keywords
+
+
+def main() -> None:
+    clock = Clock()
+    given = arguments(__doc__, out=True).parse_args()
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(given.threads)
+    clock.lap("import")
+    model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32).eval()
+    ids = read_windows(given.windows)
+    clock.lap("load")
+    with torch.no_grad():
+        prune(model, ids, given.sparsity)
+    clock.lap("prune")
+    model.save_pretrained(given.out)
+    AutoTokenizer.from_pretrained(given.model).save_pretrained(given.out)
+    clock.lap("save")
+    clock.report()
+
+
+def prune(model: Any, ids: torch.Tensor, sparsity: float) -> None:
+    """Set the lowest ``int(in · sparsity)`` scores of every row to zero, block by block."""
+    import torch
+
+    hidden, keywords = block_inputs(model, ids)
+    for block, arguments_of in zip(model.model.layers, keywords, strict=True):
+        linears = [m for m in block.modules() if isinstance(m, torch.nn.Linear)]
+        sums = {linear: torch.zeros(linear.in_features) for linear in linears}
+        seen = dict.fromkeys(linears, 0)
+
+        def gather(
+            linear: torch.nn.Linear,
+            args: tuple[torch.Tensor, ...],
+            _output: Any,
+            sums: dict[torch.nn.Linear, torch.Tensor] = sums,
+            seen: dict[torch.nn.Linear, int] = seen,
+        ) -> None:
+            flat = args[0].reshape(-1, args[0].shape[-1]).t().float()
+            sums[linear] *= seen[linear] / (seen[linear] + 1)
+            seen[linear] += 1
+            sums[linear] += torch.norm(flat, p=2, dim=1) ** 2 / seen[linear]
+
+        hooks = [linear.register_forward_hook(gather) for linear in linears]
+        for states in hidden:
+            block(states, **arguments_of)
+        for hook in hooks:
+            hook.remove()
+        for linear in linears:
+            scores = linear.weight.abs() * torch.sqrt(sums[linear]).reshape(1, -1)
+            order = torch.sort(scores, dim=-1, stable=True)[1]
+            lowest = order[:, : int(linear.in_features * sparsity)]
+            pruned = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, lowest, True)
+            linear.weight[pruned] = 0
+        for number, states in enumerate(hidden):
+            output = block(states, **arguments_of)
+            hidden[number] = output[0] if isinstance(output, tuple) else output
+
+
+if __name__ == "__main__":
+    main()
