@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import mwanda, run
-
 from mwanda.demo.weights import assemble
 
 __all__ = ["LANGUAGES", "dense_folder", "windows_file"]
 
-LANGUAGES = "en de fr es ru zh ja ko id vi fi ta te gu fa".split()
+LANGUAGES = "en,de,fr,es,ru,zh,ja,ko,id,vi,fi,ta,te,gu,fa"
 
 
 def dense_folder(work: Path, python: str) -> Path:
@@ -28,6 +27,6 @@ def windows_file(work: Path, python: str, data: Path, windows: int, length: int)
     path = work / f"windows-{windows}x{length}.safetensors"
     if not path.is_file():
         run([*mwanda(python), "windows", dense_folder(work, python), "--out", path,
-             "--calibration", data / "gnome", "--languages", ",".join(LANGUAGES),
+             "--calibration", data / "gnome", "--languages", LANGUAGES,
              "--windows", str(windows), "--window-length", str(length), "--json"])  # fmt: skip
     return path

@@ -14,10 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import add_options, bar, environment, mwanda, mwanda_split, run, save, spread
+from harness import Table, add_options, bar, environment, mwanda, mwanda_split, run, save, spread
 from made_up import TAGS, llama, make_model, write_text
-
-from mwanda.report.tables import plain
 
 MODES = ("dense", "sequential")
 
@@ -122,8 +120,14 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--length", type=int, default=128)
-    parser.add_argument("--base", type=int, nargs=3, default=[4, 4, 4],
-                        metavar=("WINDOWS", "BLOCKS", "LANGUAGES"), help="where they stay")  # fmt: skip
+    parser.add_argument(
+        "--base",
+        type=int,
+        nargs=3,
+        default=[4, 4, 4],
+        metavar=("WINDOWS", "BLOCKS", "LANGUAGES"),
+        help="where they stay",
+    )
     parser.add_argument("--activation-memory", default="8MiB", help="past it, states are on disk")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--draw", action="store_true", help="only the figure, from the results")
@@ -149,7 +153,7 @@ def main() -> None:
                 one = measure(point, mode, models[point.blocks], given)
                 found.setdefault((point, mode), []).append(one)
         print(f"round {number + 1} of {given.rounds}", flush=True)
-    data = summarise(given.sizes, planned, found)
+    data, table = summarise(given.sizes, planned, found)
     shutil.rmtree(given.work)
     bars = []
     for name, modes in data["axes"].items():
@@ -162,7 +166,7 @@ def main() -> None:
             bars.append(bar(f"memory flat in {label}: largest / smallest", grown, most=1.25))
     data |= {"activation_memory": given.activation_memory, "rounds": given.rounds}
     data |= {"width": given.width, "window_length": given.length, "base": asdict(base)}
-    save(given.results, data, bars=bars)
+    save(given.results, data, tables=[table], bars=bars)
     draw(data, given.figure)
 
 
@@ -170,8 +174,8 @@ def summarise(
     sizes: list[int],
     planned: dict[str, list[Point]],
     found: dict[tuple[Point, str], list[dict[str, Any]]],
-) -> dict[str, Any]:
-    """Medians by axis and mode, with the line through the times; prints them as a table."""
+) -> tuple[dict[str, Any], Table]:
+    """Medians by axis and mode, with the line through the times; and as a table."""
     axes: dict[str, Any] = {}
     rows = []
     for name, line in planned.items():
@@ -194,8 +198,7 @@ def summarise(
             }
             cells = zip(seconds, axes[name][mode]["anonymous"], strict=True)
             rows.append([f"{name}, {mode}", *(f"{s:.1f} s {m / 1e9:.2f} GB" for s, m in cells)])
-    print(plain(["", *map(str, sizes)], rows))
-    return {"axes": axes}
+    return {"axes": axes}, Table(["grown to", *map(str, sizes)], rows)
 
 
 if __name__ == "__main__":

@@ -20,15 +20,20 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from mwanda.report.tables import plain
+
 __all__ = [
     "RESULTS",
     "Bar",
     "Process",
+    "Table",
     "add_options",
     "bar",
+    "disk_rates",
     "environment",
     "machine",
     "mask_difference",
+    "matmul_rate",
     "mwanda",
     "mwanda_split",
     "pairwise",
@@ -178,6 +183,14 @@ class Bar:
     high: float | None
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table of measured figures, as it is printed and as docs/performance.md shows it."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 def bar(
     claim: str,
     found: Mapping[str, Any] | float,
@@ -254,17 +267,20 @@ def machine() -> dict[str, Any]:
 
 
 def save(
-    path: Path, data: Mapping[str, Any], *, bars: Sequence[Bar] = (), command: str | None = None
+    path: Path, data: Mapping[str, Any], *, tables: Sequence[Table] = (), bars: Sequence[Bar] = ()
 ) -> None:
-    """Write a benchmark's JSON with the machine, the command and the bars it met or missed."""
+    """Print a benchmark's tables and bars, and write its JSON with the machine and the command."""
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = {
-        "command": command or " ".join(["python", *sys.argv]),
+        "command": _command(sys.argv),
         "machine": machine(),
+        "tables": [asdict(one) for one in tables],
         "bars": [asdict(one) for one in bars],
         **data,
     }
     path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for table in tables:
+        print(plain(table.header, table.rows))
     for one in bars:
         verdict = "met   " if one.met else "MISSED"
         print(f"{verdict} {one.claim}: {one.value:.3g}, {one.sense} {one.limit:g}")
@@ -280,6 +296,45 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
         help="interpreter that has mwanda; MWANDA_PYTHON gives it too",
     )
     parser.add_argument("--threads", type=int, default=2)
+
+
+def matmul_rate(threads: int, *, size: int = 2048, goes: int = 5) -> float:
+    """Floating-point operations a second of a float32 matrix product; the best of some goes."""
+    torch.set_num_threads(threads)
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    best = float("inf")
+    for _ in range(goes):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def disk_rates(folder: Path, *, size: int = 1 << 29) -> dict[str, float]:
+    """Bytes a second, ``written`` to the disk itself and ``read`` from it, not from the cache."""
+    piece = os.urandom(1 << 24)
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        start = time.perf_counter()
+        for _ in range(size // len(piece)):
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+        written = size / (time.perf_counter() - start)
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        file.seek(0)
+        start = time.perf_counter()
+        while file.read(len(piece)):
+            pass
+        return {"written": written, "read": size / (time.perf_counter() - start)}
+
+
+def _command(line: Sequence[str]) -> str:
+    """The command as another machine would give it: whole paths become their option's name."""
+    shown = ["python"]
+    for before, part in zip(["", *line], line, strict=False):
+        option = before.startswith("--") and part.startswith("/")
+        shown.append(before.removeprefix("--").replace("-", "_").upper() if option else part)
+    return " ".join(shown)
 
 
 def _memory(pid: int) -> dict[str, int]:

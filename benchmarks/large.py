@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import add_options, bar, environment, mwanda, run, save
-from made_up import llama, make_model, write_text
 
+from harness import Table, add_options, bar, environment, mwanda, run, save
+from made_up import llama, make_model, write_text
 from mwanda.model.reader import Checkpoint
-from mwanda.report.tables import plain
 
 PRUNES = {
     "magnitude": ["--criterion", "magnitude", "--allocation", "uniform"],
@@ -169,7 +168,6 @@ def main() -> None:
         for name, data in found.items()
     ]
     header = ["prune", "seconds", "anonymous GB", "mapped GB", "resident GB", "stages, seconds"]
-    print(plain(header, rows))
     bars = []
     for name, data in found.items():
         claim = f"peak anonymous memory in GB, {name}"
@@ -188,6 +186,7 @@ def main() -> None:
             "threads": given.threads,
             "prunes": found,
         },
+        tables=[Table(header, rows)],
         bars=bars,
     )
 

@@ -18,9 +18,12 @@ SPECIAL = 90
 """Ids below are single characters, the others are ``w<id>``."""
 
 TAGS = (
-    "eu de fr es pt it nl sv da nb fi et lv lt pl cs sk sl hr sr bg mk ru uk be ro hu el sq tr az kk "
-    "uz ky tg hy ka he ar fa ur ps hi mr ne bn as gu pa or ta te kn ml si th lo km my vi id ms sw yo"
-).split()
+    "eu", "de", "fr", "es", "pt", "it", "nl", "sv", "da", "nb", "fi", "et", "lv", "lt", "pl",
+    "cs", "sk", "sl", "hr", "sr", "bg", "mk", "ru", "uk", "be", "ro", "hu", "el", "sq", "tr",
+    "az", "kk", "uz", "ky", "tg", "hy", "ka", "he", "ar", "fa", "ur", "ps", "hi", "mr", "ne",
+    "bn", "as", "gu", "pa", "or", "ta", "te", "kn", "ml", "si", "th", "lo", "km", "my", "vi",
+    "id", "ms", "sw", "yo",
+)  # fmt: skip
 """Sixty-four tags for made-up text. No English: what looks copied from it would be dropped."""
 
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from harness import mwanda, run
 from made_up import llama, make_model, write_text
-
 from mwanda.report.tables import plain
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gemma import dense_folder, windows_file
 from harness import (
+    Table,
     add_options,
     bar,
     environment,
@@ -24,8 +25,6 @@ from harness import (
     spread,
 )
 from made_up import llama, make_model, write_text
-
-from mwanda.report.tables import plain
 
 SINGLE = "one process"
 MODES = ("dense", "sequential")
@@ -105,17 +104,22 @@ def main() -> None:
         for mode in given.modes:
             found[model][mode] = measure(folder, calibration, mode, given)
             for name, data in found[model][mode].items():
-                label = f"{model}, {mode}, {name}"
-                rows.append([label, f"{data['seconds']['median']:.1f}",
-                             f"{data['over_one_process']['median']:.2f}",
-                             f"{data['anonymous']['median'] / 1e9:.2f}",
-                             f"{data['masks']['differing']:,} of {data['masks']['weights']:,}"])  # fmt: skip
+                label, masks = f"{model}, {mode}, {name}", data["masks"]
+                rows.append(
+                    [
+                        label,
+                        f"{data['seconds']['median']:.1f}",
+                        f"{data['over_one_process']['median']:.2f}",
+                        f"{data['anonymous']['median'] / 1e9:.2f}",
+                        f"{masks['differing']:,} of {masks['weights']:,}",
+                    ]
+                )
                 if name != SINGLE:
                     claim = f"share of mask positions unlike one process, {label}"
-                    bars.append(bar(claim, data["masks"]["share"], most=most))
-    print(plain(["", "seconds", "over one process", "anonymous GB, all", "masks differ"], rows))
+                    bars.append(bar(claim, masks["share"], most=most))
+    header = ["", "seconds", "over one process", "anonymous GB, all", "mask positions unlike"]
     whole = {"threads": given.threads, "rounds": given.rounds, "models": found}
-    save(given.results, whole, bars=bars)
+    save(given.results, whole, tables=[Table(header, rows)], bars=bars)
 
 
 if __name__ == "__main__":

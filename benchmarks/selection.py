@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from harness import add_options, bar, pairwise, save, spread
 
+from harness import Table, add_options, bar, pairwise, save, spread
 from mwanda.masks import choose_mask
 from mwanda.registry import CRITERIA, PATTERNS
-from mwanda.report.tables import plain
 
 Select = Callable[[torch.Tensor, float], torch.Tensor]
 OURS, PIPELINE, SORT, KTH = "mwanda", "mwanda, scores included", "stable sort", "kthvalue"
@@ -107,7 +106,7 @@ def main() -> None:
         for case, data in found.items()
         for name in METHODS
     ]
-    print(plain(["scores, method", "median", "mwanda is faster by", "unlike sort"], rows))
+    header = ["scores, method", "median", "mwanda is faster by", "positions unlike sort"]
     bars = []
     for case, data in found.items():
         claim = f"stable sort's time over mwanda's, {case}"
@@ -116,7 +115,12 @@ def main() -> None:
             claim = f"positions of {name} unlike the stable sort's mask, {case}"
             bars.append(bar(claim, data["positions_unlike_sort"][name], most=0))
     whole = {"shape": [given.rows, given.columns], "threads": given.threads}
-    save(given.results, whole | {"sparsity": given.sparsity, "cases": found}, bars=bars)
+    save(
+        given.results,
+        whole | {"sparsity": given.sparsity, "cases": found},
+        tables=[Table(header, rows)],
+        bars=bars,
+    )
 
 
 if __name__ == "__main__":

@@ -17,10 +17,13 @@ from gemma import dense_folder, windows_file
 from harness import (
     Bar,
     Process,
+    Table,
     add_options,
     bar,
+    disk_rates,
     environment,
     mask_difference,
+    matmul_rate,
     mwanda,
     mwanda_split,
     pairwise,
@@ -28,8 +31,6 @@ from harness import (
     save,
     spread,
 )
-
-from mwanda.report.tables import plain
 
 RUNNERS = Path(__file__).parent / "runners"
 PLAIN, PEER, AUTHORS = "plain forward", "llm-compressor", "authors' algorithm"
@@ -121,6 +122,46 @@ def ratios(rounds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
     return found, bars
 
 
+def limits(
+    rounds: list[dict[str, Any]],
+    rates: list[dict[str, float]],
+    given: argparse.Namespace,
+    model: Path,
+    windows: Path,
+) -> tuple[dict[str, Any], Table]:
+    """What ``mwanda plan`` says each prune must do, and the share of its own time that would take
+    at the rates measured in the same round."""
+    found: dict[str, Any] = {}
+    rows = []
+    for tool in (name for name in METHODS if name in rounds[0]):
+        line = command(tool, given, model, windows)
+        line[line.index("prune")] = "plan"
+        plan = run(line, env=environment(given.threads)).output
+        work = {key: plan[key] for key in ("passes", "flops", "bytes_read", "bytes_written")}
+        shares = []
+        for one, rate in zip(rounds, rates, strict=True):
+            least = (
+                work["flops"] / rate["matmul"]
+                + work["bytes_read"] / rate["read"]
+                + work["bytes_written"] / rate["written"]
+            )
+            shares.append(least / sum(one[tool]["stages"].values()))
+        found[tool] = work | {"share": spread(shares)}
+        rows.append(
+            [
+                tool,
+                f"{work['passes']}",
+                f"{work['flops'] / 1e12:.2f}",
+                f"{work['bytes_read'] / 1e9:.2f}",
+                f"{work['bytes_written'] / 1e9:.2f}",
+                f"{found[tool]['share']['median']:.0%}",
+            ]
+        )
+    header = ["what must be done", "block passes", "TFLOP", "GB read", "GB written",
+              "share of the prune's own time"]  # fmt: skip
+    return found, Table(header, rows)
+
+
 def agreement(ran: tuple[str, ...], work: Path) -> dict[str, Any]:
     """Masks compared, over every linear: both modes of mwanda, and each peer, with each other."""
     pairs = [("wanda sequential", PEER), ("wanda sequential", AUTHORS), (PEER, AUTHORS),
@@ -150,7 +191,9 @@ def main() -> None:
     windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
     tools = tuple(tool for tool in TOOLS if tool in given.tools)
     rounds: list[dict[str, Any]] = []
+    rates: list[dict[str, float]] = []
     for number in range(given.rounds):
+        rates.append({"matmul": matmul_rate(given.threads), **disk_rates(given.work)})
         rounds.append({})
         for tool in tools:
             process, split = measure(tool, given, model, windows)
@@ -158,7 +201,9 @@ def main() -> None:
             rounds[-1][tool] = process.as_dict() | {
                 "split": split,
                 "stages": output["seconds"],
-                "output": {name: output[name] for name in output.keys() - {"recipe", "signals"}},
+                "output": {
+                    name: output[name] for name in output.keys() - {"folder", "recipe", "signals"}
+                },
             }
             print(f"round {number + 1}, {tool}: {process.seconds:.1f} s", flush=True)
     found, bars = ratios(rounds)
@@ -185,20 +230,38 @@ def main() -> None:
         ]
         for tool, data in summary.items()
     ]
-    print(plain(["tool", "seconds", *stages, "resident GB", "anonymous GB"], rows))
-    shape = [given.windows, given.length]
+    header = ["whole process", "seconds", *stages, "resident GB", "anonymous GB"]
+    masks = agreement(tools, given.work)
+    work, work_table = limits(rounds, rates, given, model, windows)
+    differing = [
+        [pair, f"{one['linears']}", f"{one['weights']:,}", f"{one['differing']:,}",
+         f"{one['share']:.2e}", " / ".join(f"{x:.4%}" for x in one["sparsity"])]
+        for pair, one in masks.items()
+    ]  # fmt: skip
+    ratio_rows = [
+        [claim, *(f"{one[key]:.3f}" for key in ("median", "min", "max"))]
+        for claim, one in found.items()
+    ]
     save(
         given.results,
         {
-            "windows_per_language": shape[0],
-            "window_length": shape[1],
+            "windows_per_language": given.windows,
+            "window_length": given.length,
             "sparsity": given.sparsity,
             "threads": given.threads,
             "tools": summary,
             "ratios": found,
-            "masks": agreement(tools, given.work),
+            "masks": masks,
+            "rates": rates,
+            "work": work,
             "rounds": rounds,
         },
+        tables=[
+            Table(header, rows),
+            work_table,
+            Table(["ratio, round by round", "median", "min", "max"], ratio_rows),
+            Table(["masks of", "linears", "weights", "differing", "share", "sparsity"], differing),
+        ],
         bars=bars,
     )
 

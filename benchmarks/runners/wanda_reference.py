@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class FirstBlockReached(Exception):
+class FirstBlockReachedError(Exception):
     """Stops a forward once the first block's inputs are known."""
 
 
@@ -25,8 +25,6 @@ def block_inputs(model: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], lis
     The arguments are captured from one whole forward: all sequences have one length, and models
     with two kinds of attention give their blocks different masks and rotary tables.
     """
-    import torch
-
     blocks = model.model.layers
     hidden: list[torch.Tensor] = []
     keywords: list[dict[str, Any]] = []
@@ -36,7 +34,7 @@ def block_inputs(model: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], lis
 
     def keep_hidden(_block: Any, args: tuple[Any, ...], given: dict[str, Any]) -> None:
         hidden.append(args[0] if args else given["hidden_states"])
-        raise FirstBlockReached
+        raise FirstBlockReachedError
 
     hooks = [b.register_forward_pre_hook(keep_arguments, with_kwargs=True) for b in blocks]
     model.model(input_ids=ids[:1], use_cache=False)
@@ -46,7 +44,7 @@ def block_inputs(model: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], lis
     for row in ids.split(1):
         try:
             model.model(input_ids=row, use_cache=False)
-        except FirstBlockReached:
+        except FirstBlockReachedError:
             continue
     hook.remove()
     return hidden, keywords

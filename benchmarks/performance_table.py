@@ -1,0 +1,76 @@
+"""Write the results of the benchmarks into docs/performance.md, between its markers.
+
+``<!-- results: NAME -->`` … ``<!-- end -->`` is filled from ``benchmarks/results/NAME.json``: the
+command, the machine, the tables, and every bar with the figure that met or missed it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from harness import RESULTS
+from mwanda.report.tables import markdown
+
+MARKED = re.compile(r"<!-- results: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def section(name: str, path: Path) -> str:
+    """What stands between one pair of markers.
+
+    Raises:
+        ValueError: a results file without tables and bars.
+    """
+    if not path.is_file():
+        return f"No results yet: run `benchmarks/{name}.py`."
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or not data.keys() >= {"command", "machine", "tables", "bars"}:
+        raise ValueError(f"{path}: expected what harness.save writes; run {name}.py again")
+    parts = [f"`{data['command']}`", machine_line(data["machine"])]
+    parts += [markdown(table["header"], table["rows"]) for table in data["tables"]]
+    if data["bars"]:
+        parts.append(markdown(["bar", "", "measured", "min to max", ""], bar_rows(data["bars"])))
+    return "\n\n".join(parts)
+
+
+def machine_line(found: dict[str, Any]) -> str:
+    return (
+        f"{found['cpu']} ({found['vector']}), {found['cores']} cores, "
+        f"{found['memory'] / 2**30:.0f} GiB; Python {found['python']}, torch {found['torch']}."
+    )
+
+
+def bar_rows(bars: list[dict[str, Any]]) -> list[list[str]]:
+    """A row for each bar: claim, limit, figure, spread of the rounds, verdict."""
+    return [
+        [
+            one["claim"],
+            f"{one['sense']} {one['limit']:g}",
+            f"{one['value']:.4g}",
+            "" if one["low"] is None else f"{one['low']:.4g} to {one['high']:.4g}",
+            "met" if one["met"] else "**missed**",
+        ]
+        for one in bars
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--page", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    given = parser.parse_args()
+
+    def fill(found: re.Match[str]) -> str:
+        name = found["name"]
+        made = section(name, given.results / f"{name}.json")
+        return f"<!-- results: {name} -->\n{made}\n<!-- end -->"
+
+    page = given.page.read_text(encoding="utf-8")
+    given.page.write_text(MARKED.sub(fill, page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
