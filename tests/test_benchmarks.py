@@ -1,0 +1,105 @@
+"""What the benchmarks' figures rest on: comparing masks, limiting memory, writing the page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import harness
+
+    return harness
+
+
+def folder(path: Path, weight: torch.Tensor) -> Path:
+    path.mkdir()
+    save_file({"a.q_proj.weight": weight, "norm.weight": torch.zeros(2)}, path / "m.safetensors")
+    return path
+
+
+def test_masks_are_compared_where_either_is_zero(harness: ModuleType, tmp_path: Path) -> None:
+    first = folder(tmp_path / "a", torch.tensor([[0.0, 1.0, 0.0, 2.0]]))
+    second = folder(tmp_path / "b", torch.tensor([[0.0, 3.0, 1.0, 0.0]]))
+    found = harness.mask_difference(first, second)
+    assert (found["differing"], found["weights"], found["share"]) == (2, 4, 0.5)
+    assert found["sparsity"] == [0.5, 0.5]
+    assert harness.mask_difference(first, first)["differing"] == 0
+
+
+def test_folders_of_other_linears_are_not_compared(harness: ModuleType, tmp_path: Path) -> None:
+    first = folder(tmp_path / "a", torch.zeros(1, 4))
+    (tmp_path / "b").mkdir()
+    save_file({"a.k_proj.weight": torch.zeros(1, 4)}, tmp_path / "b" / "m.safetensors")
+    with pytest.raises(ValueError, match="same linears"):
+        harness.mask_difference(first, tmp_path / "b")
+
+
+def test_a_child_is_watched_and_its_last_json_read(harness: ModuleType) -> None:
+    code = "x = bytearray(80_000_000); import time; time.sleep(0.3); print('log\\n{\"a\": 1}')"
+    found = harness.run([sys.executable, "-c", code])
+    assert found.output == {"a": 1}
+    assert found.anonymous > 80_000_000
+    assert found.resident > 80_000_000
+    assert found.seconds > 0.3
+
+
+def test_a_child_past_its_data_limit_fails(harness: ModuleType) -> None:
+    line = [sys.executable, "-c", "bytearray(300_000_000)"]
+    harness.run(line)
+    with pytest.raises(RuntimeError, match="MemoryError"):
+        harness.run(line, data_limit=200_000_000)
+
+
+def test_a_bar_counts_by_its_median(harness: ModuleType) -> None:
+    ratios = harness.pairwise([1.0, 6.0, 9.0], [2.0, 2.0, 3.0])
+    assert ratios["values"] == [0.5, 3.0, 3.0]
+    assert not harness.bar("x", ratios, most=1.0).met
+    assert harness.bar("x", ratios, least=3.0).met
+    assert harness.bar("x", 0, most=0).met
+
+
+def test_the_recorded_command_names_no_place(harness: ModuleType) -> None:
+    line = ["benchmarks/speed.py", "--data", "/somewhere/text", "--rounds", "5"]
+    assert harness._command(line) == "python benchmarks/speed.py --data DATA --rounds 5"
+
+
+def write_page(page: Path, results: Path) -> str:
+    script = ROOT / "benchmarks" / "performance_table.py"
+    line = [sys.executable, script, "--page", page, "--results", results]
+    subprocess.run(line, check=True)
+    return page.read_text(encoding="utf-8")
+
+
+def test_the_performance_page_says_what_the_results_say(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "performance.md"
+    copy = Path(shutil.copy(page, tmp_path / "page.md"))
+    assert write_page(copy, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")
+
+
+def test_a_missed_bar_is_shown_as_missed(harness: ModuleType, tmp_path: Path) -> None:
+    bars = [harness.bar("too slow", 2.0, most=1.0), harness.bar("fine", 0.5, most=1.0)]
+    tables = [harness.Table(["tool", "s"], [["ours", "2.0"]])]
+    harness.save(tmp_path / "thing.json", {}, tables=tables, bars=bars)
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- results: thing -->\nold\n<!-- end -->\nb\n")
+    text = write_page(page, tmp_path)
+    assert "| too slow | at most 1 | 2 |  | **missed** |" in text
+    assert "| fine | at most 1 | 0.5 |  | met |" in text
+    assert "| ours | 2.0 |" in text
+    assert "old" not in text
+    assert text.startswith("a\n")
+    assert text.endswith("\nb\n")
+    assert json.loads((tmp_path / "thing.json").read_text())["machine"]["cores"]
