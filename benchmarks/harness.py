@@ -269,7 +269,11 @@ def machine() -> dict[str, Any]:
 def save(
     path: Path, data: Mapping[str, Any], *, tables: Sequence[Table] = (), bars: Sequence[Bar] = ()
 ) -> None:
-    """Print a benchmark's tables and bars, and write its JSON with the machine and the command."""
+    """Print a benchmark's tables and bars, and write its JSON with the machine and the command.
+
+    Tables without rows are left out: a run of some of the tools has no ratios.
+    """
+    tables = [table for table in tables if table.rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = {
         "command": _command(sys.argv),
