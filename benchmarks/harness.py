@@ -29,11 +29,9 @@ __all__ = [
     "Table",
     "add_options",
     "bar",
-    "disk_rates",
     "environment",
     "machine",
     "mask_difference",
-    "matmul_rate",
     "mwanda",
     "mwanda_split",
     "pairwise",
@@ -46,7 +44,7 @@ RESULTS = Path("benchmarks/results")
 SAMPLING = 0.02
 """Seconds between two looks at a child's memory."""
 
-LOADING, SAVING = ("open",), ("copy the rest", "hashes and companions")
+LOADING, SAVING = ("open",), ("finish writing", "hashes and companions")
 """mwanda's stages that load and save; every other one is the prune itself."""
 
 
@@ -300,36 +298,6 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
         help="interpreter that has mwanda; MWANDA_PYTHON gives it too",
     )
     parser.add_argument("--threads", type=int, default=2)
-
-
-def matmul_rate(threads: int, *, size: int = 2048, goes: int = 5) -> float:
-    """Floating-point operations a second of a float32 matrix product; the best of some goes."""
-    torch.set_num_threads(threads)
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    best = float("inf")
-    for _ in range(goes):
-        start = time.perf_counter()
-        torch.mm(left, right)
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
-
-
-def disk_rates(folder: Path, *, size: int = 1 << 29) -> dict[str, float]:
-    """Bytes a second, ``written`` to the disk itself and ``read`` from it, not from the cache."""
-    piece = os.urandom(1 << 24)
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
-        start = time.perf_counter()
-        for _ in range(size // len(piece)):
-            file.write(piece)
-        file.flush()
-        os.fsync(file.fileno())
-        written = size / (time.perf_counter() - start)
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        file.seek(0)
-        start = time.perf_counter()
-        while file.read(len(piece)):
-            pass
-        return {"written": written, "read": size / (time.perf_counter() - start)}
 
 
 def _command(line: Sequence[str]) -> str:

@@ -20,10 +20,8 @@ from harness import (
     Table,
     add_options,
     bar,
-    disk_rates,
     environment,
     mask_difference,
-    matmul_rate,
     mwanda,
     mwanda_split,
     pairwise,
@@ -123,42 +121,33 @@ def ratios(rounds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
 
 
 def limits(
-    rounds: list[dict[str, Any]],
-    rates: list[dict[str, float]],
-    given: argparse.Namespace,
-    model: Path,
-    windows: Path,
+    rounds: list[dict[str, Any]], given: argparse.Namespace, model: Path, windows: Path
 ) -> tuple[dict[str, Any], Table]:
-    """What ``mwanda plan`` says each prune must do, and the share of its own time that would take
-    at the rates measured in the same round."""
+    """What each prune had to do, and the share of its own time that takes at the machine's rates:
+    both as mwanda itself reports them."""
     found: dict[str, Any] = {}
     rows = []
     for tool in (name for name in METHODS if name in rounds[0]):
         line = command(tool, given, model, windows)
         line[line.index("prune")] = "plan"
-        plan = run(line, env=environment(given.threads)).output
-        work = {key: plan[key] for key in ("passes", "flops", "bytes_read", "bytes_written")}
-        shares = []
-        for one, rate in zip(rounds, rates, strict=True):
-            least = (
-                work["flops"] / rate["matmul"]
-                + work["bytes_read"] / rate["read"]
-                + work["bytes_written"] / rate["written"]
-            )
-            shares.append(least / sum(one[tool]["stages"].values()))
-        found[tool] = work | {"share": spread(shares)}
+        passes = run(line, env=environment(given.threads)).output["passes"]
+        every = [one[tool]["output"]["limit"] for one in rounds]
+        share, rate = (spread([one[key] for one in every]) for key in ("share", "matmul_rate"))
+        work = {key: every[0][key] for key in ("flops", "bytes_read", "bytes_written")}
+        found[tool] = {"passes": passes, **work, "share": share, "matmul_rate": rate}
         rows.append(
             [
                 tool,
-                f"{work['passes']}",
+                f"{passes}",
                 f"{work['flops'] / 1e12:.2f}",
+                f"{rate['median'] / 1e9:.0f}",
                 f"{work['bytes_read'] / 1e9:.2f}",
                 f"{work['bytes_written'] / 1e9:.2f}",
-                f"{found[tool]['share']['median']:.0%}",
+                f"{share['median']:.0%}",
             ]
         )
-    header = ["what must be done", "block passes", "TFLOP", "GB read", "GB written",
-              "share of the prune's own time"]  # fmt: skip
+    header = ["what must be done", "block passes", "TFLOP", "at GFLOP/s", "GB read",
+              "GB written", "share of own time"]  # fmt: skip
     return found, Table(header, rows)
 
 
@@ -191,9 +180,7 @@ def main() -> None:
     windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
     tools = tuple(tool for tool in TOOLS if tool in given.tools)
     rounds: list[dict[str, Any]] = []
-    rates: list[dict[str, float]] = []
     for number in range(given.rounds):
-        rates.append({"matmul": matmul_rate(given.threads), **disk_rates(given.work)})
         rounds.append({})
         for tool in tools:
             process, split = measure(tool, given, model, windows)
@@ -232,7 +219,7 @@ def main() -> None:
     ]
     header = ["whole process", "seconds", *stages, "resident GB", "anonymous GB"]
     masks = agreement(tools, given.work)
-    work, work_table = limits(rounds, rates, given, model, windows)
+    work, work_table = limits(rounds, given, model, windows)
     differing = [
         [pair, f"{one['linears']}", f"{one['weights']:,}", f"{one['differing']:,}",
          f"{one['share']:.2e}", " / ".join(f"{x:.4%}" for x in one["sparsity"])]
@@ -252,7 +239,6 @@ def main() -> None:
             "tools": summary,
             "ratios": found,
             "masks": masks,
-            "rates": rates,
             "work": work,
             "rounds": rounds,
         },
