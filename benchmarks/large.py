@@ -118,6 +118,7 @@ def prune(name: str, model: Path, given: argparse.Namespace) -> dict[str, Any]:
         "output": None,
         "stages": process.output["seconds"],
         "totals": process.output["totals"],
+        "limit": process.output["limit"],
         "compute_dtype": process.output["compute_dtype"],
         "verify": {
             "seconds": verified.seconds,
@@ -164,10 +165,13 @@ def main() -> None:
             f"{data['seconds']:.0f}",
             *(f"{data[kind] / 1e9:.2f}" for kind in ("anonymous", "mapped", "resident")),
             ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in data["stages"].items()),
+            f"{data['limit']['share']:.0%}",
+            f"{data['verify']['seconds']:.0f}",
         ]
         for name, data in found.items()
     ]
-    header = ["prune", "seconds", "anonymous GB", "mapped GB", "resident GB", "stages, seconds"]
+    header = ["prune", "seconds", "anonymous GB", "mapped GB", "resident GB", "stages, seconds",
+              "work's share", "verify, seconds"]  # fmt: skip
     bars = []
     for name, data in found.items():
         claim = f"peak anonymous memory in GB, {name}"
