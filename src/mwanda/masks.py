@@ -62,7 +62,7 @@ def choose_mask(
         DataError: scores that are not finite, named by linear.
     """
     rows, columns = weight.shape
-    step = max(1, PIECE // columns) if criterion.rowwise else rows
+    step = max(1, PIECE // columns) if criterion.rowwise and pattern.rowwise else rows
     mask = torch.empty((rows, columns), dtype=torch.bool)
     for start in range(0, rows, step):
         part = weight[start : start + step]

@@ -23,7 +23,6 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Linear, Structure
 from mwanda.options import RunOptions
 from mwanda.passes import Passes, Visit
-from mwanda.patterns.unstructured import pruned_per_row
 from mwanda.ranks import ALONE, Ranks
 from mwanda.recipe import Method, Recipe
 from mwanda.registry import (
@@ -261,9 +260,7 @@ def _choose(
     recipe = run.recipe
     sparsity = run.outcome.sparsities[linear.name]
     pattern = recipe.pattern_row()
-    if recipe.sparsity == 0 or (
-        pattern.fixed is None and not pruned_per_row(linear.columns, sparsity)
-    ):
+    if recipe.sparsity == 0 or not pattern.removed(linear.rows, linear.columns, sparsity):
         return torch.ones(weight.shape, dtype=torch.bool)
     return choose_mask(
         linear.name,

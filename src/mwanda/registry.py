@@ -17,9 +17,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import torch
 
 from mwanda.allocation import cwl, owl, uniform
-from mwanda.criteria import m_wanda, magnitude, wanda
+from mwanda.criteria import m_ria, m_wanda, magnitude, ria, wanda
 from mwanda.errors import InputError, nearest
-from mwanda.patterns import n_of_m, unstructured
+from mwanda.patterns import n_of_m, unstructured, unstructured_matrix
 from mwanda.statistics.sums import InputStatistics, Need
 
 __all__ = [
@@ -84,7 +84,8 @@ class Pattern:
     """``select(score, sparsity) -> bool[out, in]``, True = keep.
 
     ``group`` is M of an N:M pattern (columns must be divisible by it) and ``fixed`` the only
-    sparsity it can have.
+    sparsity it can have. ``rowwise`` says that a row is selected by its own scores only, so that a
+    large matrix can be selected in pieces.
     """
 
     name: str
@@ -93,6 +94,15 @@ class Pattern:
     source: str
     group: int = 1
     fixed: float | None = None
+    rowwise: bool = True
+
+    def removed(self, rows: int, columns: int, sparsity: float) -> int:
+        """Number of weights that go from a matrix ``[rows, columns]``."""
+        if self.fixed is not None:
+            return round(rows * columns * self.fixed)
+        if not self.rowwise:
+            return unstructured_matrix.pruned_per_matrix(rows, columns, sparsity)
+        return rows * unstructured.pruned_per_row(columns, sparsity)
 
 
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(
@@ -119,6 +129,22 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
                 ("square", "activity"),
                 "|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)",
                 "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+            ),
+            Criterion(
+                "ria",
+                ria.score,
+                ("square",),
+                "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a",
+                "Zhang et al., ICLR 2024",
+                rowwise=False,
+            ),
+            Criterion(
+                "m-ria",
+                m_ria.score,
+                ("square", "activity"),
+                "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · ((n̄_j + λ·dispersion_j) · (1 + α·p_j))^a",
+                "ria with the feature term of m-wanda, arXiv 2505.21171",
+                rowwise=False,
             ),
         )
     }
@@ -159,6 +185,13 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
             "in each output row the int(in · s) lowest scores go",
             "Sun et al., ICLR 2024, arXiv 2306.11695",
         ),
+        "unstructured-matrix": Pattern(
+            "unstructured-matrix",
+            unstructured_matrix.select,
+            "in each matrix the int(out · in · s) lowest scores go",
+            "Han et al., NeurIPS 2015, arXiv 1506.02626",
+            rowwise=False,
+        ),
         "2:4": Pattern(
             "2:4",
             lambda score, _sparsity: n_of_m.select(score, 2, 4),
@@ -194,7 +227,7 @@ def find_allocation(name: str) -> Allocation:
 
 
 def find_pattern(name: str) -> Pattern:
-    """``unstructured`` or any ``N:M`` with 1 ≤ N ≤ M ≤ 1024 (N is what stays).
+    """A row of the table or any ``N:M`` with 1 ≤ N ≤ M ≤ 1024 (N is what stays).
 
     Raises:
         InputError: neither.

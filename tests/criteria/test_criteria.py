@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mwanda.criteria import m_wanda, magnitude, wanda
+from mwanda.criteria import m_ria, m_wanda, magnitude, ria, wanda
 from mwanda.statistics.sums import InputStatistics
 
 
@@ -112,3 +112,51 @@ def test_a_dead_feature_scores_zero(dispersion: Any) -> None:
     found = m_wanda.score(weight, statistics, dispersion=dispersion, dispersion_weight=1.0)
     assert torch.isfinite(found).all()
     assert (found[:, 4] == 0).all()
+
+
+def shares(weight: torch.Tensor) -> np.ndarray:
+    """|W| over the sum of its column plus |W| over the sum of its row, entry by entry."""
+    size = np.abs(weight.double().numpy())
+    found = np.zeros_like(size)
+    for i, j in np.ndindex(size.shape):
+        found[i, j] = size[i, j] / size[:, j].sum() + size[i, j] / size[i].sum()
+    return found
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_ria_is_its_formula(power: float) -> None:
+    weight, statistics = made()
+    expected = shares(weight) * parts(statistics)["pooled"] ** power
+    np.testing.assert_allclose(ria.score(weight, statistics, power=power), expected, rtol=1e-6)
+    half = ria.score(weight, statistics, power=0.5)
+    assert torch.equal(ria.score(weight, statistics), half)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+@pytest.mark.parametrize("dispersion", ["variance-ratio", "deviation", "variance"])
+def test_m_ria_has_the_feature_term_of_m_wanda(dispersion: Any, power: float) -> None:
+    weight, statistics = made()
+    plain = parts(statistics)
+    term = (plain["pooled"] + 0.7 * plain[dispersion]) * (1 + 1.5 * plain["activity"])
+    options = {"dispersion": dispersion, "dispersion_weight": 0.7, "activity_weight": 1.5}
+    found = m_ria.score(weight, statistics, power=power, **options)
+    np.testing.assert_allclose(found, shares(weight) * term**power, rtol=1e-6)
+    # The same term, in one function: the ratio of both scores to their weights says so.
+    wanda_term = m_wanda.score(torch.ones(1, 10), statistics, **options)
+    np.testing.assert_allclose(wanda_term[0], term, rtol=1e-6)
+
+
+def test_m_ria_without_its_parts_is_ria() -> None:
+    weight, statistics = made()
+    found = m_ria.score(weight, statistics, dispersion_weight=0.0, activity_weight=0.0)
+    assert torch.equal(found, ria.score(weight, statistics))
+
+
+def test_ria_of_a_row_and_a_column_of_zeros_is_finite() -> None:
+    weight, statistics = made()
+    weight[2], weight[:, 3] = 0, 0
+    found = ria.score(weight, statistics)
+    assert torch.isfinite(found).all()
+    assert (found[2] == 0).all()
+    assert (found[:, 3] == 0).all()
+    assert (found[0, :3] > 0).all()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mwanda.patterns import n_of_m, unstructured
+from mwanda.patterns import n_of_m, unstructured, unstructured_matrix
 
 QUICK = settings(max_examples=60, deadline=None)
 FEW = st.sampled_from([0.0, 0.25, 1.0, 1.5, 3.0])
@@ -63,6 +63,17 @@ def test_many_pieces_and_threads_are_one_matrix(monkeypatch: pytest.MonkeyPatch)
 
 def test_everything_may_go() -> None:
     assert not unstructured.select(torch.rand(3, 4), 1.0).any()
+
+
+@QUICK
+@given(TIED | ANY, SHARES)
+def test_a_whole_matrix_is_one_full_stable_sort(score: torch.Tensor, sparsity: float) -> None:
+    mask = unstructured_matrix.select(score, sparsity)
+    count = int(score.numel() * sparsity)
+    assert int((~mask).sum()) == count
+    assert torch.equal(mask, by_full_sort(score.reshape(1, -1), count).reshape(score.shape))
+    turned = unstructured_matrix.select(score.t().contiguous().t(), sparsity)
+    assert torch.equal(turned, mask)
 
 
 @QUICK

@@ -14,7 +14,7 @@ import torch
 
 from mwanda.statistics.sums import InputStatistics
 
-__all__ = ["Dispersion", "score"]
+__all__ = ["Dispersion", "feature_term", "score"]
 
 Dispersion = Literal["variance-ratio", "deviation", "variance"]
 
@@ -42,12 +42,29 @@ def score(
     Returns:
         float32 ``[out, in]``, higher = keep.
     """
+    feature = feature_term(
+        statistics,
+        dispersion=dispersion,
+        dispersion_weight=dispersion_weight,
+        activity_weight=activity_weight,
+    )
+    return weight.abs().float() * feature.to(device=weight.device, dtype=torch.float32)
+
+
+def feature_term(
+    statistics: InputStatistics,
+    *,
+    dispersion: Dispersion,
+    dispersion_weight: float,
+    activity_weight: float,
+) -> torch.Tensor:
+    """``(n̄_j + λ·dispersion_j) · (1 + α·p_j)``, float64 ``[in]``; see :func:`score`."""
     feature = statistics.pooled_rms
     if dispersion_weight:
         feature = feature + dispersion_weight * _dispersion(statistics, dispersion)
     if activity_weight and statistics.activity is not None:
         feature = feature * (1 + activity_weight * (statistics.weights @ statistics.activity))
-    return weight.abs().float() * feature.to(device=weight.device, dtype=torch.float32)
+    return feature
 
 
 def _dispersion(statistics: InputStatistics, kind: Dispersion) -> torch.Tensor:

@@ -25,7 +25,6 @@ from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
 from mwanda.model.structure import Structure, choose_linears
 from mwanda.options import RunOptions
-from mwanda.patterns.unstructured import pruned_per_row
 from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
 from mwanda.text.windows import Windows
@@ -187,7 +186,5 @@ class _Shape(MemoryDecoder):
 
 def _removed(chosen: Structure, recipe: Recipe) -> int:
     """Weights to go if every block had the target; an allocation moves it by a weight a row."""
-    sparsity = recipe.sparsity or 0.0
-    if recipe.pattern_row().fixed is not None:
-        return round(sum(linear.size for linear in chosen.linears()) * sparsity)
-    return sum(lin.rows * pruned_per_row(lin.columns, sparsity) for lin in chosen.linears())
+    sparsity, pattern = recipe.sparsity or 0.0, recipe.pattern_row()
+    return sum(pattern.removed(lin.rows, lin.columns, sparsity) for lin in chosen.linears())
