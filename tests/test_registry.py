@@ -168,7 +168,7 @@ def test_the_table_is_keyed_by_name_and_cannot_be_written(table: Any) -> None:
         (find_criterion, "wnada", r"criterion: .*'wnada'; did you mean 'wanda'\?"),
         (find_criterion, "m_wanda", r"did you mean 'm-wanda'\?"),
         (find_allocation, "unifrom", r"allocation: .*did you mean 'uniform'\?"),
-        (find_allocation, "zzz", r"choose one of cwl, owl, uniform"),
+        (find_allocation, "zzz", r"choose one of alpha, cwl, dlp, owl, uniform"),
         (find_pattern, "unstructred", r"pattern: .*did you mean 'unstructured'\? .*any N:M"),
         (find_pattern, "5:4", r"N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept, found 5:4"),
         (find_pattern, "0:4", r"N:M with 1 ≤ N"),

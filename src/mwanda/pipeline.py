@@ -124,12 +124,15 @@ def prune_blocks(
     passes = Passes(decoder, chosen, windows, needs, scratch, options, ranks)
     run = _Run(decoder, chosen, recipe, weights, passes, options, ranks, sink)
     scored = bool(needs) and bool(criterion.needs)
-    survey = bool(needs) and allocation.measure is not None
+    survey = bool(needs) and bool(allocation.needs)
     dense = scored and recipe.mode == "dense"
     store = StatisticsStore(scratch) if dense and survey else None
     if survey:
         with run.outcome.timed("dense pass"):
             _dense_pass(run, store)
+    if allocation.measures_weights_only and recipe.sparsity:
+        with run.outcome.timed("look at weights"):
+            _look_at_weights(run)
     _allocate(run)
     with run.outcome.timed("prune"):
         if scored and recipe.mode == "sequential":
@@ -174,6 +177,17 @@ def _dense_pass(run: _Run, store: StatisticsStore | None) -> None:
             store.save(visit.block.index, sums)
 
     run.passes.visit("dense pass", look)
+
+
+def _look_at_weights(run: _Run) -> None:
+    """Signals of an allocation that needs no text: no forward."""
+    if run.recipe.allocation is None:
+        return
+    row, options = find_allocation(run.recipe.allocation.name), run.recipe.allocation.options
+    for block in run.chosen.blocks:
+        if block.linears:
+            weights = [run.decoder.source_weight(linear) for linear in block.linears]
+            run.outcome.signals.append(measure_block(row, weights, [], options))
 
 
 def _measure(run: _Run, block: Block, sums: BlockSums, allocation: Method) -> float:

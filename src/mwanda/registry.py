@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
-from mwanda.allocation import cwl, owl, uniform
+from mwanda.allocation import alpha, cwl, dlp, owl, uniform
 from mwanda.criteria import m_ria, m_wanda, magnitude, ria, wanda
 from mwanda.errors import InputError, nearest
 from mwanda.patterns import n_of_m, unstructured, unstructured_matrix
@@ -77,6 +77,11 @@ class Allocation:
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
         return (self.allocate,) if self.measure is None else (self.allocate, self.measure)
+
+    @property
+    def measures_weights_only(self) -> bool:
+        """Whether it looks at the weights but needs no text."""
+        return self.measure is not None and not self.needs
 
 
 @dataclass(frozen=True)
@@ -172,6 +177,22 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 ("square",),
                 "sparsity follows the correlation of n_ℓ between languages, range ±λ",
                 "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+            ),
+            Allocation(
+                "alpha",
+                alpha.allocate,
+                alpha.measure,
+                (),
+                "sparsity grows with the power-law exponent of the spectrum of WᵀW, times 1 ± ε",
+                "Lu et al., NeurIPS 2024, arXiv 2410.10912",
+            ),
+            Allocation(
+                "dlp",
+                dlp.allocate,
+                dlp.measure,
+                ("square",),
+                "density rises with 1 - U_b/ΣU, U the median of the scores, range ±α",
+                "Chen et al., ICML 2025, arXiv 2505.23807",
             ),
         )
     }

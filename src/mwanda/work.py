@@ -119,11 +119,8 @@ def count_work(
 
     needs_text = recipe.needs_text and recipe.allocation is not None and tokens > 0
     scored = needs_text and bool(recipe.criterion_row().needs)
-    survey = (
-        needs_text
-        and recipe.allocation is not None
-        and find_allocation(recipe.allocation.name).measure is not None
-    )
+    allocation = None if recipe.allocation is None else find_allocation(recipe.allocation.name)
+    survey = needs_text and allocation is not None and bool(allocation.needs)
     sequential = scored and recipe.mode == "sequential"
     once = scored and not sequential and not survey
     passes = blocks * (int(survey) + int(once))
@@ -134,6 +131,8 @@ def count_work(
     narrowed = torch.promote_types(stored, decoder.dtype) != decoder.dtype
     if not (sequential or once) or narrowed:
         read += pruned  # once more, as stored, to be masked
+    if recipe.sparsity and allocation is not None and allocation.measures_weights_only:
+        read += pruned
     linears = max(chosen.linears(), key=lambda linear: linear.size)
     return Work(
         tokens=tokens if passes else 0,

@@ -65,6 +65,8 @@ def bytes_read() -> Iterator[list[int]]:
         {"criterion": "magnitude", "allocation": "owl"},
         {"criterion": "wanda", "allocation": "uniform", "skip_blocks": [1]},
         {"allocation": "cwl", "skip_blocks": [2], "include": ["mlp"]},
+        {"criterion": "wanda", "allocation": "alpha"},
+        {"criterion": "wanda", "allocation": "dlp", "pattern": "unstructured-matrix"},
         {"pattern": "2:4"},
         {"sparsity": 0},
         {"dtype": "bfloat16"},

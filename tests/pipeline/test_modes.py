@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 import mwanda
+from mwanda.allocation import alpha
 from mwanda.jobs.prune import PruneResult
 from mwanda.model import decoder
 from mwanda.model.reader import Checkpoint
@@ -131,6 +132,45 @@ def test_magnitude_needs_no_text_but_its_survey_does(tiny: Tiny, tmp_path: Path)
         mwanda.prune(tiny("llama"), out=tmp_path / "b", criterion="magnitude", allocation="owl")
     prune(tiny("llama"), tmp_path / "b", criterion="magnitude", allocation={"name": "owl"})
     assert len(masks_of(tmp_path / "b")) == 21
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "wanda"])
+@pytest.mark.parametrize("mode", ["sequential", "dense"])
+def test_an_allocation_by_weights_alone_costs_no_pass(
+    tiny: Tiny, tmp_path: Path, mode: str, criterion: str
+) -> None:
+    fields = {"criterion": criterion, "mode": mode, "sparsity": 0.4}
+    result = prune(tiny("gpt2"), tmp_path / "out", allocation="alpha", **fields)
+    model = AutoModelForCausalLM.from_pretrained(tiny("gpt2"), dtype=torch.float64)
+    matrices = {n: oracle.matrix(module) for n, module in oracle.linears_of(model)}
+    expected = [
+        np.mean([alpha.exponent(alpha.spectrum(w)) for w in block])
+        for block in by_block(matrices, inside="transformer.h")
+    ]
+    assert result.manifest.signals == pytest.approx(expected, rel=1e-6)
+    assert ("dense pass" in result.manifest.seconds) is (mode == "dense" and criterion == "wanda")
+    assert (result.windows is None) is (criterion == "magnitude")
+    removed = [
+        sum(r.pruned for r in block)
+        for block in by_block(result.manifest.linears, inside="transformer.h")
+    ]
+    assert np.argsort(removed).tolist() == np.argsort(expected).tolist()
+    assert abs(result.manifest.totals.sparsity - 0.4) < 1 / 48
+    nothing = prune(tiny("gpt2"), tmp_path / "none", allocation="alpha", sparsity=0)
+    assert nothing.manifest.totals.pruned == 0
+
+
+def test_a_whole_matrix_is_pruned_at_once(tiny: Tiny, tmp_path: Path) -> None:
+    fields = {"criterion": "magnitude", "pattern": "unstructured-matrix", "sparsity": 0.3}
+    mwanda.prune(tiny("gpt2"), out=tmp_path / "out", **fields)
+    model = AutoModelForCausalLM.from_pretrained(tiny("gpt2"))
+    expected = {
+        name: oracle.rows(0.3)(oracle.matrix(module).abs().reshape(1, -1)).reshape(
+            oracle.matrix(module).shape
+        )
+        for name, module in oracle.linears_of(model)
+    }
+    same_masks(masks_of(tmp_path / "out"), expected)
 
 
 @pytest.mark.parametrize("mode", ["sequential", "dense"])
