@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress"),
     ("device", "options", "text"),
     ("ranks",),
-    ("statistics", "criteria", "allocation", "patterns", "model"),
+    ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model"),
     ("registry", "activations"),
     ("recipe", "masks", "passes"),
     ("manifest", "memory", "work"),
@@ -33,10 +33,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """A module imports from its own layer and those above it in this list, never from below."""
 
-MATHS = ("criteria", "allocation", "patterns")
-PURE = sorted(
-    name for name in MODULES if name.split(".")[1] in MATHS or name == "mwanda.statistics.sums"
-)
+MATHS = ("criteria", "allocation", "patterns", "reconstruction")
+SUMS = ("mwanda.statistics.sums", "mwanda.statistics.gram")
+PURE = sorted(name for name in MODULES if name.split(".")[1] in MATHS or name in SUMS)
 FILES = {"os", "io", "pathlib", "shutil", "tempfile", "subprocess", "socket", "json", "pickle"}
 
 

@@ -1,0 +1,67 @@
+"""Cholesky factors of Gram matrices that rounding or little text has left nearly singular."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Factor", "NotPositiveError", "Reconstructed", "damped_cholesky"]
+
+LARGEST = 10.0
+"""Damping beyond this many mean diagonals would leave nothing of the matrix itself."""
+
+
+class NotPositiveError(ArithmeticError):
+    """A matrix that no tolerable damping makes positive definite."""
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """What a reconstruction gives back.
+
+    Attributes:
+        weight: float32 or wider ``[out, in]``, zero wherever ``mask`` is False.
+        mask: bool ``[out, in]``, True = keep.
+        damping: share of the mean diagonal that was added to the Gram matrix.
+        raised: whether that is more than was asked for, because a factorisation failed with less.
+    """
+
+    weight: torch.Tensor
+    mask: torch.Tensor
+    damping: float
+    raised: bool
+
+
+@dataclass(frozen=True)
+class Factor:
+    """``lower`` L with L·Lᵀ = matrix + damping · mean(diag) · I, and whether damping was raised."""
+
+    lower: torch.Tensor
+    damping: float
+    raised: bool
+
+
+def damped_cholesky(matrix: torch.Tensor, damping: float) -> Factor:
+    """Factor ``matrix + damping · mean(diag) · I``, with ten times the damping after each failure.
+
+    Args:
+        matrix: symmetric ``[n, n]``, float32 or wider, diagonal > 0; not changed.
+        damping: share of the mean diagonal, ≥ 0.
+
+    Raises:
+        NotPositiveError: it fails even with damping of ten mean diagonals.
+    """
+    mean = float(matrix.diagonal().mean())
+    tried = damping
+    while True:
+        damped = matrix.clone()
+        damped.diagonal().add_(tried * mean)
+        lower, info = torch.linalg.cholesky_ex(damped)
+        # Some libraries let a NaN through as a success.
+        if int(info) == 0 and bool(torch.isfinite(lower).all()):
+            return Factor(lower, tried, tried > damping)
+        del damped, lower
+        if tried >= LARGEST or not mean > 0:
+            raise NotPositiveError(f"not positive definite with damping {tried:g}")
+        tried = min(max(10 * tried, 1e-4), LARGEST)

@@ -1,0 +1,122 @@
+"""ADMM against the least squares of each row solved outright."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mwanda.reconstruction import admm
+from tests.reconstruction.test_sparsegpt import problem
+
+
+def mask_of(weight: torch.Tensor, seed: int = 5, share: float = 0.5) -> torch.Tensor:
+    return torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed)) > share
+
+
+def solved(weight: torch.Tensor, mask: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
+    """Of each row the kept weights that minimise the error, from the normal equations."""
+    found = torch.zeros_like(weight)
+    for row, keep in enumerate(mask):
+        inner = gram[keep][:, keep]
+        found[row, keep] = torch.linalg.solve(inner, (weight[row] @ gram)[keep])
+    return found
+
+
+def errors(new: torch.Tensor, weight: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
+    change = new.double() - weight.double()
+    return ((change @ gram.double()) * change).sum(dim=1)
+
+
+def test_it_converges_to_the_least_squares() -> None:
+    weight, gram = problem(tokens=500)
+    mask = mask_of(weight)
+    before = weight.clone(), gram.clone(), mask.clone()
+    found = admm.reconstruct(weight, mask, gram, iterations=20_000)
+    torch.testing.assert_close(found.weight, solved(weight, mask, gram), rtol=1e-4, atol=1e-4)
+    assert (found.damping, found.raised) == (0.0, False)
+    assert torch.equal(weight, before[0])
+    assert torch.equal(gram, before[1])
+    assert torch.equal(mask, before[2])
+
+
+def test_thirty_iterations_take_most_of_it_off() -> None:
+    weight, gram = problem(rows=20, columns=40, tokens=300)
+    mask = mask_of(weight)
+    plain, best = (
+        errors(weight * mask, weight, gram),
+        errors(solved(weight, mask, gram), weight, gram),
+    )
+    found = errors(admm.reconstruct(weight, mask, gram).weight, weight, gram)
+    assert (found.sum() - best.sum()) < 0.15 * (plain.sum() - best.sum())
+
+
+@pytest.mark.parametrize(("shrinkage", "penalty"), [(0.3, 0.0), (0.0, 0.2), (0.5, 0.1)])
+def test_shrinkage_and_penalty_change_the_matrix_minimised(
+    shrinkage: float, penalty: float
+) -> None:
+    weight, gram = problem()
+    mask = mask_of(weight)
+    diagonal = gram.diagonal()
+    matrix = (1 - shrinkage) * gram + shrinkage * torch.diag(diagonal)
+    matrix = matrix + penalty * diagonal.mean() * torch.eye(24, dtype=gram.dtype)
+    found = admm.reconstruct(
+        weight, mask, gram, iterations=5000, shrinkage=shrinkage, penalty=penalty
+    )
+    torch.testing.assert_close(found.weight, solved(weight, mask, matrix), rtol=1e-4, atol=1e-4)
+
+
+def test_a_diagonal_matrix_leaves_the_kept_weights_alone() -> None:
+    weight, gram = problem()
+    mask = mask_of(weight)
+    found = admm.reconstruct(weight, mask, gram, shrinkage=1.0).weight
+    torch.testing.assert_close(found, weight * mask)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(1, 40),
+    st.sampled_from([0.05, 0.5, 0.9]),
+    st.integers(0, 30),
+    st.sampled_from([0.01, 1.0, 30.0]),
+    st.booleans(),
+)
+def test_no_row_gets_worse_than_under_the_plain_mask(
+    seed: int, tokens: int, share: float, iterations: int, rho: float, single: bool
+) -> None:
+    """Fewer tokens than features, steps too short or too long, no matter."""
+    weight, gram = problem(tokens=tokens, seed=seed)
+    mask = mask_of(weight, seed=seed, share=share)
+    given_gram = gram.float() if single else gram
+    found = admm.reconstruct(weight, mask, given_gram, iterations=iterations, rho=rho).weight
+    assert torch.isfinite(found).all()
+    assert (found[~mask] == 0).all()
+    after, plain = errors(found, weight, gram), errors(weight * mask, weight, gram)
+    slack = 1e-4 * (weight @ gram * weight).sum(dim=1) if single else 1e-9
+    assert (after <= plain + slack).all()
+
+
+def test_dead_features_stay_as_they_are() -> None:
+    weight, gram = problem()
+    gram[[3, 17]] = 0
+    gram[:, [3, 17]] = 0
+    mask = mask_of(weight)
+    found = admm.reconstruct(weight, mask, gram).weight
+    torch.testing.assert_close(found[:, [3, 17]], (weight * mask)[:, [3, 17]])
+    torch.testing.assert_close(
+        admm.reconstruct(weight, mask, torch.zeros_like(gram)).weight, weight * mask
+    )
+
+
+def test_a_broken_matrix_is_damped_told_and_never_made_worse() -> None:
+    weight, gram = problem()
+    gram = gram - 0.2 * gram.diagonal().mean() * torch.ones_like(gram).fill_diagonal_(0)
+    mask = mask_of(weight)
+    found = admm.reconstruct(weight, mask, gram)
+    assert found.raised
+    assert found.damping > 0
+    assert torch.isfinite(found.weight).all()
+    assert (found.weight[~mask] == 0).all()
+    assert (errors(found.weight, weight, gram) <= errors(weight * mask, weight, gram) + 1e-9).all()
