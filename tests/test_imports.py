@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model"),
     ("registry", "activations"),
-    ("recipe", "masks", "passes"),
+    ("recipe", "masks", "updates", "passes"),
     ("manifest", "memory", "work"),
     ("pipeline", "evaluation", "card"),
     ("jobs", "report"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import yaml
 
 from mwanda.manifest import Manifest
 from mwanda.model.source import is_hub_id
+from mwanda.registry import find_reconstruction
 from mwanda.text.languages import display_name
 
-__all__ = ["CARD", "update_card", "write_card"]
+__all__ = ["CARD", "chosen_by", "update_card", "write_card"]
 
 CARD = "README.md"
 BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
@@ -47,6 +49,17 @@ def update_card(folder: Path, table: str) -> None:
     _replace(path, f"{before}{section}{after}")
 
 
+def chosen_by(recipe: Mapping[str, Any]) -> str:
+    """What chose the masks, and what became of the weights they keep, in a few words."""
+    name = (recipe.get("reconstruction") or {}).get("name")
+    criterion = f"criterion: {recipe['criterion']['name']}"
+    if name is None:
+        return criterion
+    if find_reconstruction(name).prune is not None:
+        return f"masks and kept weights by {name}"
+    return f"{criterion}, kept weights updated by {name}"
+
+
 def _body(manifest: Manifest) -> str:
     recipe, totals = manifest.recipe, manifest.totals
     allocation = (recipe.get("allocation") or {}).get("name", "uniform")
@@ -56,7 +69,7 @@ def _body(manifest: Manifest) -> str:
         f"One-shot pruning of `{_plain(_base(manifest))}`: {totals.sparsity:.1%} of the weights of "
         f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
         "",
-        f"- criterion: {recipe['criterion']['name']}, allocation: {allocation}, "
+        f"- {chosen_by(recipe)}, allocation: {allocation}, "
         f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
         f"- weights written in {manifest.dtype}"
         + (f"; the source was dequantised from {manifest.dequantised}" if manifest.dequantised

@@ -39,7 +39,9 @@ class LinearRecord(_Record):
 
     ``shape`` is ``[out, in]``; ``transposed`` says that the tensor is stored ``[in, out]``.
     ``pruned`` counts mask positions, ``zeros`` the zeros written, ``source_zeros`` those that the
-    source had already. The hashes are of bit-packed ``[out, in]`` matrices, see ``masks.digest``.
+    source had already. ``damping`` is what a reconstruction added to the Gram matrix, in mean
+    diagonals; None where there was none. The hashes are of bit-packed ``[out, in]`` matrices, see
+    ``masks.digest``.
     """
 
     tensor: str
@@ -52,6 +54,7 @@ class LinearRecord(_Record):
     source_zeros: int
     mask_sha256: str
     zeros_sha256: str
+    damping: float | None = None
 
 
 class LanguageDrawRecord(_Record):

@@ -88,6 +88,8 @@ def prune_footprint(
     batch: int,
     limit: int,
     whole: int = 0,
+    gram: bool = False,
+    store: bool = False,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
 
@@ -100,6 +102,9 @@ def prune_footprint(
         tokens: of calibration text; 0 for a prune without forward.
         batch: tokens of the largest forward of one block.
         limit: bytes of activations kept in memory.
+        gram: whether Gram matrices of the inputs are kept, for a reconstruction. Linears that share
+            their inputs share one; that is not known beforehand, so each is counted.
+        store: whether statistics of all blocks are kept on disk.
         whole: bytes of a model that is converted whole in memory first (GGUF).
     """
     parameters = dict(decoder.model.named_parameters())
@@ -141,6 +146,14 @@ def prune_footprint(
         embed += CONVERTED
     block = max(block_sizes) * compute
     ahead = max(block_sizes) * stored.itemsize if len(block_sizes) > 1 else 0
-    peak = max(held + embed, held + block + ahead + max(forward, masks + copy), whole)
+    working = max(forward, masks + copy)
     spilled = max(0, tokens * width * compute - limit)
+    if gram:
+        wide = max(compute, torch.float32.itemsize)
+        grams = [sum(lin.columns**2 for lin in b.linears) * wide for b in chosen.blocks]
+        # Mirroring, scaling, factor and inverse; and the weights as they were, are, and change.
+        update = max(lin.columns**2 * 4 + lin.size * 7 for lin in chosen.linears()) * wide
+        working = max(grams) + max(working, update + masks)
+        spilled += sum(grams) if store else 0
+    peak = max(held + embed, held + block + ahead + working, whole)
     return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)

@@ -14,7 +14,8 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Structure
 from mwanda.options import RunOptions
 from mwanda.ranks import Ranks
-from mwanda.statistics.capture import BlockSums, Capture
+from mwanda.statistics.capture import Capture
+from mwanda.statistics.gram import GramSums
 from mwanda.statistics.sums import FeatureSums, Need
 
 __all__ = ["Passes", "Visit"]
@@ -43,7 +44,7 @@ class Passes:
         decoder: the model.
         chosen: its blocks, with the linears whose inputs are to be added up.
         windows: language -> token ids ``int64 [windows, length]``, the same in every process.
-        needs: which sums to keep.
+        weights: language -> weight, for Gram matrices.
         scratch: a folder for spilled activations.
         options: how to run.
         ranks: the processes that share the windows, batch by batch.
@@ -54,19 +55,20 @@ class Passes:
         decoder: Decoder,
         chosen: Structure,
         windows: Mapping[str, torch.Tensor],
-        needs: tuple[Need, ...],
+        weights: Mapping[str, float],
         scratch: Path,
         options: RunOptions,
         ranks: Ranks,
     ) -> None:
         self._decoder = decoder
         self._chosen = chosen
-        self._needs = needs
         self._scratch = scratch
         self._options = options
         self._ranks = ranks
         self._languages = tuple(windows)
         self._tokens = sum(ids.numel() for ids in windows.values())
+        total = sum(weights[tag] for tag in windows)
+        self._factors = {tag: weights[tag] / total / ids.numel() for tag, ids in windows.items()}
         # Shared out by batch and not by window, so that the batches are those of one process.
         self._batches = ranks.share(_batches(windows, options.batch_tokens))
         self.spilled = 0
@@ -82,10 +84,11 @@ class Passes:
                     work(Visit(block, module, activations, block.index == len(blocks) - 1))
                 self._options.progress.block(self._tokens)
 
-    def statistics(self, visit: Visit, *, keep_outputs: bool) -> BlockSums:
+    def statistics(self, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
         """Sums of one block's inputs over the windows of every process.
 
         Args:
+            needs: which sums to keep.
             keep_outputs: the block's outputs replace its inputs, for the block after it.
 
         Raises:
@@ -93,14 +96,14 @@ class Passes:
             InputError: a linear that the forward never calls.
         """
         names = [linear.name for linear in visit.block.linears]
-        with Capture(self._decoder.model, names, self._needs) as capture:
+        with Capture(self._decoder.model, names, needs, self._factors) as capture:
             for index, batch in enumerate(self._batches):
                 capture.language = batch.language
                 self._run(visit, index, keep=keep_outputs)
         if self._ranks.size > 1:
-            self._add_up(visit.block, capture.sums)
+            self._add_up(visit.block, capture, needs)
         capture.check(visit.block.index)
-        return capture.sums
+        return capture
 
     def advance(self, visit: Visit) -> None:
         """Replace a block's inputs by its outputs."""
@@ -113,12 +116,13 @@ class Passes:
         if keep:
             visit.activations[index] = output
 
-    def _add_up(self, block: Block, sums: BlockSums) -> None:
+    def _add_up(self, block: Block, capture: Capture, needs: tuple[Need, ...]) -> None:
         """Replace this process's sums by those over all; it may have met some languages only."""
+        sums = capture.sums
         entries: list[tuple[str, str, FeatureSums]] = []
         for linear in block.linears:
             for tag in self._languages:
-                empty = FeatureSums.empty(linear.columns, self._needs, self._decoder.device)
+                empty = FeatureSums.empty(linear.columns, needs, self._decoder.device)
                 entries.append((linear.name, tag, sums[linear.name].setdefault(tag, empty)))
         counts = torch.tensor([entry.tokens for *_, entry in entries], dtype=torch.float64)
         self._ranks.total([counts, *(part for *_, entry in entries for part in entry.tensors)])
@@ -126,6 +130,15 @@ class Passes:
             entry.tokens = int(count)
             if not entry.tokens:
                 del sums[name][tag]
+        if "gram" in needs:
+            capture.check_sharing()
+            wide = torch.empty(0, dtype=self._decoder.dtype, device=self._decoder.device)
+            for linear in block.linears:
+                # One each from here on: a process without a batch does not know which are shared.
+                mine = capture.grams.get(linear.name) or GramSums.empty(linear.columns, wide)
+                whole = GramSums(mine.lower.clone())
+                self._ranks.total([whole.lower])
+                capture.replace_gram(linear.name, whole)
 
     @contextmanager
     def _embedded(self) -> Iterator[ActivationStore]:

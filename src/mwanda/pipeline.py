@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,14 +27,16 @@ from mwanda.passes import Passes, Visit
 from mwanda.ranks import ALONE, Ranks
 from mwanda.recipe import Method, Recipe
 from mwanda.registry import (
+    Reconstruction,
     find_allocation,
     measure_block,
     options_of,
-    statistics_needed,
 )
-from mwanda.statistics.capture import BlockSums
+from mwanda.statistics.capture import BlockSums, Capture
+from mwanda.statistics.gram import GramSums
 from mwanda.statistics.store import StatisticsStore
-from mwanda.statistics.sums import InputStatistics, summarise
+from mwanda.statistics.sums import InputStatistics, Need, summarise
+from mwanda.updates import update_weight
 
 __all__ = ["Outcome", "Sink", "check_pattern", "prune_blocks"]
 
@@ -49,6 +52,7 @@ class Outcome:
     Attributes:
         records: linear name -> counts and hashes of its mask.
         sparsities: linear name -> sparsity the allocation gave it.
+        damping: linear name -> what its reconstruction added to the Gram matrix, in mean diagonals.
         signals: one value a block from the allocation's measure; empty without one.
         seconds: stage -> wall time.
         spilled: most bytes of activations that were on disk at once.
@@ -56,6 +60,7 @@ class Outcome:
 
     records: dict[str, MaskRecord] = field(default_factory=dict)
     sparsities: dict[str, float] = field(default_factory=dict)
+    damping: dict[str, float] = field(default_factory=dict)
     signals: list[float] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     spilled: int = 0
@@ -118,18 +123,18 @@ def prune_blocks(
     if recipe.allocation is None or recipe.sparsity is None:
         raise InputError("recipe", expected="a resolved one", fix="make it with Recipe.build")
     allocation = find_allocation(recipe.allocation.name)
-    criterion = recipe.criterion_row()
-    needs = statistics_needed(criterion, allocation) if recipe.needs_text else ()
-    windows = windows if needs else {}
-    passes = Passes(decoder, chosen, windows, needs, scratch, options, ranks)
+    needs = recipe.linear_needs if recipe.needs_text else ()
+    survey = bool(allocation.needs) and recipe.needs_text
+    windows = windows if needs or survey else {}
+    passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks)
     run = _Run(decoder, chosen, recipe, weights, passes, options, ranks, sink)
-    scored = bool(needs) and bool(criterion.needs)
-    survey = bool(needs) and bool(allocation.needs)
+    scored = bool(needs)
     dense = scored and recipe.mode == "dense"
     store = StatisticsStore(scratch) if dense and survey else None
     if survey:
         with run.outcome.timed("dense pass"):
-            _dense_pass(run, store)
+            wanted = (*needs, *allocation.needs) if dense else allocation.needs
+            _dense_pass(run, store, tuple(dict.fromkeys(wanted)))
     if allocation.measures_weights_only and recipe.sparsity:
         with run.outcome.timed("look at weights"):
             _look_at_weights(run)
@@ -162,7 +167,7 @@ def check_pattern(chosen: Structure, recipe: Recipe) -> None:
         )
 
 
-def _dense_pass(run: _Run, store: StatisticsStore | None) -> None:
+def _dense_pass(run: _Run, store: StatisticsStore | None, needs: tuple[Need, ...]) -> None:
     """Statistics of the unpruned model, block by block: measured, and kept if there is a store."""
     recipe, outcome = run.recipe, run.outcome
     if recipe.allocation is None:
@@ -170,11 +175,11 @@ def _dense_pass(run: _Run, store: StatisticsStore | None) -> None:
     allocation = recipe.allocation
 
     def look(visit: Visit) -> None:
-        sums = run.passes.statistics(visit, keep_outputs=not visit.last)
+        seen = run.passes.statistics(visit, needs, keep_outputs=not visit.last)
         if visit.block.linears:
-            outcome.signals.append(_measure(run, visit.block, sums, allocation))
+            outcome.signals.append(_measure(run, visit.block, seen.sums, allocation))
         if store is not None:
-            store.save(visit.block.index, sums)
+            store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
 
     run.passes.visit("dense pass", look)
 
@@ -223,7 +228,8 @@ def _prune_sequentially(run: _Run) -> None:
 
     def prune(visit: Visit) -> None:
         if visit.block.linears:
-            _prune_block(run, visit.block, run.passes.statistics(visit, keep_outputs=False))
+            needs = run.recipe.linear_needs
+            _prune_seen(run, visit, run.passes.statistics(visit, needs, keep_outputs=False))
         if not visit.last:
             run.passes.advance(visit)
 
@@ -234,10 +240,15 @@ def _prune_in_one_pass(run: _Run) -> None:
     """Every block once: its outputs, which feed the next block, are made before it is pruned."""
 
     def prune(visit: Visit) -> None:
-        sums = run.passes.statistics(visit, keep_outputs=not visit.last)
-        _prune_block(run, visit.block, sums)
+        needs = run.recipe.linear_needs
+        _prune_seen(run, visit, run.passes.statistics(visit, needs, keep_outputs=not visit.last))
 
     run.passes.visit("prune", prune)
+
+
+def _prune_seen(run: _Run, visit: Visit, seen: Capture) -> None:
+    """Prune a block with statistics just taken, each dropped after its last use."""
+    _prune_block(run, visit.block, seen.sums, lambda name: seen.grams.pop(name, None))
 
 
 def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
@@ -246,35 +257,61 @@ def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
     run.options.progress.stage("prune", len(blocks))
     for block in blocks:
         run.decoder.expect(block.linears)
-        _prune_block(run, block, None if store is None else store.load(block.index))
+        if store is None:
+            _prune_block(run, block, None, lambda _name: None)
+        else:
+            find = partial(store.load_gram, block.index)
+            _prune_block(run, block, store.load(block.index), find)
         run.options.progress.block(0)
 
 
-def _prune_block(run: _Run, block: Block, sums: BlockSums | None) -> None:
-    """Choose, apply and hand on the masks of one block, each made by the process it belongs to."""
+def _prune_block(
+    run: _Run,
+    block: Block,
+    sums: BlockSums | None,
+    find_gram: Callable[[str], GramSums | None],
+) -> None:
+    """Make, apply and hand on one block's masks and updates, each by the process it belongs to."""
     for place, linear in enumerate(block.linears):
         weight = run.decoder.source_weight(linear)
-        owner = run.ranks.owner(place)
+        owner, row = run.ranks.owner(place), _reconstruction(run, linear)
+        mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
+        damping = torch.zeros(1, dtype=torch.float64)
         if run.ranks.rank == owner:
             inputs = None if sums is None else summarise(sums.pop(linear.name), run.weights)
-            mask = _choose(run, linear, weight, inputs)
-        else:
-            mask = torch.empty(weight.shape, dtype=torch.bool)
+            if row is None or row.prune is None:
+                mask = _choose(run, linear, weight, inputs)
+            if row is not None:
+                gram = find_gram(linear.name)
+                mask, update, damping[0] = _update(run, linear, weight, mask, gram, row)
         mask = run.ranks.send(mask, owner)
         source_zeros = count_zeros(weight)
+        if row is not None:
+            weight.copy_(run.ranks.send(update, owner))
+            run.decoder.use_weight(linear, weight)
+            run.outcome.damping[linear.name] = float(run.ranks.send(damping, owner))
         removed = ~mask.to(weight.device)
         weight.masked_fill_(removed, 0)
         run.decoder.mask_used(linear, weight, removed)
         run.outcome.records[linear.name] = record(mask, run.sink(linear, weight), source_zeros)
 
 
+def _removes(run: _Run, linear: Linear) -> bool:
+    """Whether anything goes from this linear."""
+    sparsity, pattern = run.outcome.sparsities[linear.name], run.recipe.pattern_row()
+    return bool(run.recipe.sparsity) and pattern.removed(linear.rows, linear.columns, sparsity) > 0
+
+
+def _reconstruction(run: _Run, linear: Linear) -> Reconstruction | None:
+    """What updates this linear; nothing where nothing goes."""
+    return run.recipe.reconstruction_row() if _removes(run, linear) else None
+
+
 def _choose(
     run: _Run, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None
 ) -> torch.Tensor:
     recipe = run.recipe
-    sparsity = run.outcome.sparsities[linear.name]
-    pattern = recipe.pattern_row()
-    if recipe.sparsity == 0 or not pattern.removed(linear.rows, linear.columns, sparsity):
+    if not _removes(run, linear):
         return torch.ones(weight.shape, dtype=torch.bool)
     return choose_mask(
         linear.name,
@@ -282,6 +319,23 @@ def _choose(
         inputs,
         recipe.criterion_row(),
         recipe.criterion.options,
-        pattern,
-        sparsity,
+        recipe.pattern_row(),
+        run.outcome.sparsities[linear.name],
     )
+
+
+def _update(
+    run: _Run,
+    linear: Linear,
+    weight: torch.Tensor,
+    mask: torch.Tensor,
+    gram: GramSums | None,
+    row: Reconstruction,
+) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """The mask, the new weight in the dtype of the old one, and the damping it took."""
+    method = run.recipe.reconstruction
+    if gram is None or method is None:
+        raise InputError(f"linear {linear.name}", expected="a Gram matrix of its inputs")
+    sparsity, pattern = run.outcome.sparsities[linear.name], run.recipe.pattern_row()
+    made = update_weight(linear.name, weight, mask, gram, row, method.options, pattern, sparsity)
+    return made.mask.cpu(), made.weight.to(weight.dtype), made.damping

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,14 +20,19 @@ from pydantic import (
 from mwanda.device import DTYPES
 from mwanda.errors import InputError, nearest
 from mwanda.registry import (
+    Allocation,
     Criterion,
     Pattern,
+    Reconstruction,
     defaults_of,
     find_allocation,
     find_criterion,
     find_pattern,
+    find_reconstruction,
     option_problems,
+    statistics_needed,
 )
+from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
 
 __all__ = ["Method", "Recipe", "load_recipe"]
@@ -63,6 +69,8 @@ class Recipe(BaseModel):
         pattern: ``unstructured`` or ``N:M`` (N kept).
         criterion, allocation: see the registry. None for the allocation takes cwl, or uniform
             where the pattern fixes the sparsity.
+        reconstruction: of the weights that stay, see the registry; None (or ``none``) leaves them
+            as they are. One that chooses its own mask leaves the criterion unused.
         mode: ``sequential`` (each block sees the pruned blocks before it) or ``dense``.
         languages: BCP-47 tags; None takes all that the calibration text has.
         language_weights: relative weight a language, 1 where not named.
@@ -80,6 +88,7 @@ class Recipe(BaseModel):
     pattern: str = "unstructured"
     criterion: Method = Method(name="m-wanda")
     allocation: Method | None = None
+    reconstruction: Method | None = None
     mode: Literal["sequential", "dense"] = "sequential"
     languages: tuple[str, ...] | None = None
     language_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
@@ -130,6 +139,16 @@ class Recipe(BaseModel):
     def _known_allocation(cls, value: Method | None) -> Method | None:
         return None if value is None else _checked("allocation", value)
 
+    @field_validator("reconstruction", mode="before")
+    @classmethod
+    def _none_by_name(cls, value: Any) -> Any:
+        return None if value in ("none", {"name": "none"}) else value
+
+    @field_validator("reconstruction")
+    @classmethod
+    def _known_reconstruction(cls, value: Method | None) -> Method | None:
+        return None if value is None else _checked("reconstruction", value)
+
     @field_validator("pattern")
     @classmethod
     def _known_pattern(cls, value: str) -> str:
@@ -178,6 +197,33 @@ class Recipe(BaseModel):
         """The registry's row of the criterion."""
         return find_criterion(self.criterion.name)
 
+    def reconstruction_row(self) -> Reconstruction | None:
+        """The registry's row of the reconstruction, None without one."""
+        return (
+            None if self.reconstruction is None else find_reconstruction(self.reconstruction.name)
+        )
+
+    @property
+    def masks_by(self) -> str:
+        """Name of what chooses the masks: the criterion, or a reconstruction of its own mind."""
+        row = self.reconstruction_row()
+        return self.criterion.name if row is None or row.prune is None else row.name
+
+    @property
+    def linear_needs(self) -> tuple[Need, ...]:
+        """Statistics that choosing masks and updating weights need; an allocation's come on top."""
+        row = self.reconstruction_row()
+        if row is None:
+            return self.criterion_row().needs
+        return row.needs if row.prune is not None else statistics_needed(self.criterion_row(), row)
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether all blocks' statistics are needed at once: dense ones, and an allocation that
+        looks at them before the first block is pruned."""
+        survey = self.allocation is not None and bool(find_allocation(self.allocation.name).needs)
+        return self.mode == "dense" and survey and bool(self.linear_needs)
+
     def pattern_row(self) -> Pattern:
         """The registry's row of the pattern."""
         return find_pattern(self.pattern)
@@ -187,7 +233,7 @@ class Recipe(BaseModel):
         """Whether anything in this recipe looks at calibration text."""
         if self.sparsity == 0 or self.allocation is None:
             return False
-        return bool(self.criterion_row().needs or find_allocation(self.allocation.name).needs)
+        return bool(self.linear_needs or find_allocation(self.allocation.name).needs)
 
     def _contradictions(self) -> list[str]:
         problems = []
@@ -224,11 +270,11 @@ class Recipe(BaseModel):
         allocation = self.allocation
         if allocation is None:
             # Magnitude asks for no text, so its default allocation must not either.
-            needs_text = bool(self.criterion_row().needs)
+            needs_text = bool(self.linear_needs)
             free = pattern.fixed is None and needs_text and sparsity > 0
             allocation = Method(name=DEFAULT_ALLOCATION if free else "uniform")
         criterion = self.criterion_row()
-        filled = {
+        filled: dict[str, Any] = {
             "sparsity": sparsity,
             "criterion": Method(
                 name=criterion.name, options=defaults_of(criterion) | self.criterion.options
@@ -238,7 +284,20 @@ class Recipe(BaseModel):
                 options=defaults_of(find_allocation(allocation.name)) | allocation.options,
             ),
         }
+        row = self.reconstruction_row()
+        if row is not None and self.reconstruction is not None:
+            options = defaults_of(row) | self.reconstruction.options
+            filled["reconstruction"] = Method(name=row.name, options=options)
         return self.model_copy(update=filled)
+
+
+FINDERS: Mapping[str, Callable[[str], Criterion | Allocation | Reconstruction]] = MappingProxyType(
+    {
+        "criterion": find_criterion,
+        "allocation": find_allocation,
+        "reconstruction": find_reconstruction,
+    }
+)
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
@@ -279,8 +338,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
 
 
 def _checked(kind: str, method: Method) -> Method:
-    find = find_criterion if kind == "criterion" else find_allocation
-    row = _as_value_error(lambda: find(method.name))
+    row = _as_value_error(lambda: FINDERS[kind](method.name))
     problems = option_problems(kind, row, method.options)
     if problems:
         raise ValueError("; ".join(problems))

@@ -1,4 +1,4 @@
-"""THE table: every criterion, allocation and pattern, with its source and what it needs.
+"""THE table: every criterion, allocation, pattern and reconstruction, with source and needs.
 
 Adding a method is one file with a pure function and one row here; its options are the keyword-only
 parameters of the function, checked by name and type before any work.
@@ -20,18 +20,23 @@ from mwanda.allocation import alpha, cwl, dlp, owl, uniform
 from mwanda.criteria import m_ria, m_wanda, magnitude, ria, wanda
 from mwanda.errors import InputError, nearest
 from mwanda.patterns import n_of_m, unstructured, unstructured_matrix
+from mwanda.reconstruction import admm, sparsegpt
+from mwanda.reconstruction.factor import Reconstructed
 from mwanda.statistics.sums import InputStatistics, Need
 
 __all__ = [
     "ALLOCATIONS",
     "CRITERIA",
     "PATTERNS",
+    "RECONSTRUCTIONS",
     "Allocation",
     "Criterion",
     "Pattern",
+    "Reconstruction",
     "find_allocation",
     "find_criterion",
     "find_pattern",
+    "find_reconstruction",
     "option_problems",
 ]
 
@@ -39,6 +44,7 @@ Score = Callable[..., torch.Tensor]
 Measure = Callable[..., float]
 Allocate = Callable[..., list[float]]
 Select = Callable[[torch.Tensor, float], torch.Tensor]
+Reconstruct = Callable[..., Reconstructed]
 Row = TypeVar("Row")
 
 
@@ -108,6 +114,25 @@ class Pattern:
         if not self.rowwise:
             return unstructured_matrix.pruned_per_matrix(rows, columns, sparsity)
         return rows * unstructured.pruned_per_row(columns, sparsity)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """``reconstruct(weight, mask, gram, **options) -> Reconstructed``: new values for the weights
+    that a mask keeps. One that chooses its own mask has
+    ``prune(weight, gram, sparsity, keep, group, **options)`` too, which is then used, and no
+    criterion."""
+
+    name: str
+    reconstruct: Reconstruct
+    prune: Reconstruct | None
+    needs: tuple[Need, ...]
+    formula: str
+    source: str
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return (self.reconstruct,) if self.prune is None else (self.reconstruct, self.prune)
 
 
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(
@@ -232,6 +257,38 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
     }
 )
 
+RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
+    {
+        row.name: row
+        for row in (
+            Reconstruction(
+                "sparsegpt",
+                sparsegpt.reconstruct,
+                sparsegpt.prune,
+                ("gram",),
+                "lowest w²/U_jj² go column block by column block, later columns make up; UᵀU = G⁻¹",
+                "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
+            ),
+            Reconstruction(
+                "sparsegpt-update",
+                sparsegpt.reconstruct,
+                None,
+                ("gram",),
+                "sparsegpt's update under the criterion's mask",
+                "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
+            ),
+            Reconstruction(
+                "admm",
+                admm.reconstruct,
+                None,
+                ("gram",),
+                "min tr((Z - W)·A·(Z - W)ᵀ) under the criterion's mask, A from G",
+                "Boža, TMLR 2024, arXiv 2401.02938",
+            ),
+        )
+    }
+)
+
 
 def find_criterion(name: str) -> Criterion:
     """A criterion by name.
@@ -245,6 +302,11 @@ def find_criterion(name: str) -> Criterion:
 def find_allocation(name: str) -> Allocation:
     """An allocation by name; raises InputError as :func:`find_criterion`."""
     return _find(name, ALLOCATIONS, "allocation")
+
+
+def find_reconstruction(name: str) -> Reconstruction:
+    """A reconstruction by name; raises InputError as :func:`find_criterion`."""
+    return _find(name, RECONSTRUCTIONS, "reconstruction")
 
 
 def find_pattern(name: str) -> Pattern:
@@ -273,7 +335,7 @@ def find_pattern(name: str) -> Pattern:
 
 
 def option_problems(
-    kind: str, row: Criterion | Allocation, options: Mapping[str, Any]
+    kind: str, row: Criterion | Allocation | Reconstruction, options: Mapping[str, Any]
 ) -> list[str]:
     """Every mistake in a method's options, one line each; empty when there is none."""
     known: dict[str, Any] = {}
@@ -299,7 +361,7 @@ def options_of(function: Callable[..., Any], options: Mapping[str, Any]) -> dict
     return {name: value for name, value in options.items() if name in taken}
 
 
-def defaults_of(row: Criterion | Allocation) -> dict[str, Any]:
+def defaults_of(row: Criterion | Allocation | Reconstruction) -> dict[str, Any]:
     """Every option of a method with its default."""
     found: dict[str, Any] = {}
     for function in row.functions:
@@ -309,9 +371,9 @@ def defaults_of(row: Criterion | Allocation) -> dict[str, Any]:
     return found
 
 
-def statistics_needed(criterion: Criterion, allocation: Allocation) -> tuple[Need, ...]:
-    """What a run has to measure for both, without repetition."""
-    return tuple(dict.fromkeys((*criterion.needs, *allocation.needs)))
+def statistics_needed(*rows: Criterion | Allocation | Reconstruction) -> tuple[Need, ...]:
+    """What a run has to measure for all of them, without repetition."""
+    return tuple(dict.fromkeys(need for row in rows for need in row.needs))
 
 
 def measure_block(
@@ -347,4 +409,7 @@ def _mismatch(wanted: Any, value: Any) -> str | None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         good = number and abs(value) < float("inf") and value >= 0
         return None if good else "a finite number ≥ 0"
+    if wanted is int:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return None if good else "a whole number ≥ 0"
     return None if isinstance(value, wanted) else wanted.__name__

@@ -118,7 +118,7 @@ def count_work(
     outside -= (rows - decoder.embedded_rows(tokens)) * width
 
     needs_text = recipe.needs_text and recipe.allocation is not None and tokens > 0
-    scored = needs_text and bool(recipe.criterion_row().needs)
+    scored = needs_text and bool(recipe.linear_needs)
     allocation = None if recipe.allocation is None else find_allocation(recipe.allocation.name)
     survey = needs_text and allocation is not None and bool(allocation.needs)
     sequential = scored and recipe.mode == "sequential"

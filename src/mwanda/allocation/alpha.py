@@ -57,8 +57,9 @@ def spectrum(weight: torch.Tensor) -> torch.Tensor:
     matrix = weight.double()
     # Of WᵀW and WWᵀ, which share all eigenvalues but zeros, the smaller.
     product = matrix @ matrix.t() if matrix.shape[0] <= matrix.shape[1] else matrix.t() @ matrix
-    values = torch.linalg.eigvalsh(product).cpu()
-    return values[values > values[-1] * len(values) * torch.finfo(torch.float64).eps]
+    values: torch.Tensor = torch.linalg.eigvalsh(product).cpu()
+    floor = float(values[-1]) * len(values) * torch.finfo(torch.float64).eps
+    return torch.masked_select(values, values > floor)
 
 
 def exponent(values: torch.Tensor, *, tail: Tail = "peak") -> float:

@@ -205,7 +205,9 @@ def plan(
 
 @app.command()
 def ls(
-    what: Annotated[str, typer.Argument(help="criteria, allocations, patterns or models.")],
+    what: Annotated[
+        str, typer.Argument(help="criteria, allocations, patterns, reconstructions or models.")
+    ],
     as_json: opt.AsJson = False,
 ) -> None:
     """List what there is, with formulas and sources."""
@@ -234,7 +236,8 @@ def _recipe(given: dict[str, Any]) -> Any:
 
     names = (
         "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
-        "allocation_option", "pattern", "mode", "windows", "window_length", "include", "exclude",
+        "allocation_option", "reconstruction", "reconstruction_option", "pattern", "mode",
+        "windows", "window_length", "include", "exclude",
         "skip_blocks", "seed", "dtype",
     )  # fmt: skip
     fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})

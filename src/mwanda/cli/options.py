@@ -47,6 +47,19 @@ AllocationOption = Annotated[
     list[str] | None,
     typer.Option("--allocation-option", help="NAME=VALUE of the allocation; may be repeated."),
 ]
+Reconstruction = Annotated[
+    str | None,
+    typer.Option(
+        "--reconstruction",
+        help="Of the weights kept; see mwanda ls reconstructions. Default: none.",
+    ),
+]
+ReconstructionOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reconstruction-option", help="NAME=VALUE of the reconstruction; may be repeated."
+    ),
+]
 Pattern = Annotated[
     str | None, typer.Option("--pattern", help="unstructured or N:M, N kept. Default: unstructured")
 ]
@@ -108,6 +121,8 @@ def recipe_options(
     criterion_option: CriterionOption = None,
     allocation: Allocation = None,
     allocation_option: AllocationOption = None,
+    reconstruction: Reconstruction = None,
+    reconstruction_option: ReconstructionOption = None,
     pattern: Pattern = None,
     mode: Mode = None,
     windows: Windows = None,
@@ -161,6 +176,8 @@ def recipe_fields(
     criterion_option: Sequence[str] | None,
     allocation: str | None,
     allocation_option: Sequence[str] | None,
+    reconstruction: str | None,
+    reconstruction_option: Sequence[str] | None,
     skip_blocks: str | None,
     **plain: Any,
 ) -> dict[str, Any]:
@@ -179,15 +196,17 @@ def recipe_fields(
         fields["language_weights"] = _weights(language_weights)
     if skip_blocks is not None:
         fields["skip_blocks"] = _numbers(skip_blocks)
-    for name, value, given in (
-        ("criterion", criterion, criterion_option),
-        ("allocation", allocation, allocation_option),
+    for name, value, given, default in (
+        ("criterion", criterion, criterion_option, "m-wanda"),
+        ("allocation", allocation, allocation_option, "cwl"),
+        ("reconstruction", reconstruction, reconstruction_option, None),
     ):
         if value is not None:
             fields[name] = {"name": value}
         if given:
-            default = {"name": "m-wanda" if name == "criterion" else "cwl"}
             base = fields.get(name, default)
+            if base is None:
+                raise InputError(f"--{name}-option", expected=f"a --{name} too", found="none")
             method = {"name": base} if isinstance(base, str) else base
             if isinstance(method, dict):  # anything else is for the recipe to refuse
                 options = method.get("options")
@@ -197,7 +216,8 @@ def recipe_fields(
 
 
 def parse_method_options(given: Sequence[str], option: str) -> dict[str, Any]:
-    """``["width=0.04"]`` -> ``{"width": 0.04}``; what is no number stays text."""
+    """``["width=0.04"]`` -> ``{"width": 0.04}``; digits alone are a whole number, and what is no
+    number stays text."""
     found: dict[str, Any] = {}
     for item in given:
         name, equals, value = item.partition("=")
@@ -208,6 +228,8 @@ def parse_method_options(given: Sequence[str], option: str) -> dict[str, Any]:
 
 
 def _number(text: str) -> Any:
+    if text.isascii() and text.isdigit():
+        return int(text)
     try:
         value = float(text)
     except ValueError:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+from mwanda.card import chosen_by
 from mwanda.errors import InputError, nearest
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.jobs.plan import Plan
 from mwanda.jobs.prune import PruneResult
 from mwanda.jobs.verify import Verification
-from mwanda.registry import ALLOCATIONS, CRITERIA, PATTERNS, defaults_of
+from mwanda.registry import (
+    ALLOCATIONS,
+    CRITERIA,
+    PATTERNS,
+    RECONSTRUCTIONS,
+    Allocation,
+    Criterion,
+    Reconstruction,
+    defaults_of,
+)
 from mwanda.report.tables import comparison_rows, comparison_table, evaluation_table, markdown
 from mwanda.report.tables import plain as table
 from mwanda.text.languages import display_name
@@ -56,7 +67,7 @@ def prune_text(result: PruneResult) -> str:
         f"{result.folder}: {totals.sparsity:.4%} of {totals.weights:,} weights in "
         f"{totals.linears} linears removed ({totals.model_sparsity:.2%} of the whole model; "
         f"{totals.source_zeros:,} were zero already)",
-        f"criterion {recipe['criterion']['name']}, allocation {recipe['allocation']['name']}, "
+        f"{chosen_by(recipe)}, allocation {recipe['allocation']['name']}, "
         f"pattern {recipe['pattern']}, statistics {made.statistics}, forward in "
         f"{made.compute_dtype}, written in {made.dtype}",
     ]
@@ -187,8 +198,12 @@ def listing(what: str) -> list[dict[str, Any]]:
     Raises:
         InputError: no such table.
     """
-    if what in ("criteria", "allocations"):
-        methods = CRITERIA.values() if what == "criteria" else ALLOCATIONS.values()
+    tables: dict[str, Mapping[str, Criterion | Allocation | Reconstruction]] = {
+        "criteria": CRITERIA,
+        "allocations": ALLOCATIONS,
+        "reconstructions": RECONSTRUCTIONS,
+    }
+    if what in tables:
         return [
             {
                 "name": row.name,
@@ -197,7 +212,7 @@ def listing(what: str) -> list[dict[str, Any]]:
                 "options": ", ".join(f"{k}={v}" for k, v in defaults_of(row).items()) or "none",
                 "source": row.source,
             }
-            for row in methods
+            for row in tables[what].values()
         ]
     if what == "patterns":
         rows = [
@@ -212,7 +227,7 @@ def listing(what: str) -> list[dict[str, Any]]:
         return proven_families()
     raise InputError(
         "ls", expected="something to list", found=repr(what),
-        fix=nearest(what, ["criteria", "allocations", "patterns", "models"]),
+        fix=nearest(what, [*tables, "patterns", "models"]),
     )  # fmt: skip
 
 

@@ -135,6 +135,8 @@ def plan(
             batch=batch,
             limit=options.activation_memory,
             whole=total * GGUF_BYTES if gguf else 0,
+            gram="gram" in recipe.linear_needs,
+            store=recipe.keeps_statistics,
         )
         memory = process_memory()
         weights = sum(block.size for block in chosen.blocks)

@@ -116,6 +116,7 @@ def build_manifest(
                 source_zeros=entry.source_zeros,
                 mask_sha256=entry.mask_sha256,
                 zeros_sha256=entry.zeros_sha256,
+                damping=outcome.damping.get(linear.name),
             )
     resolved = recipe
     if windows is not None:
@@ -151,7 +152,7 @@ def build_manifest(
 
 
 def _statistics(recipe: Recipe, windows: Windows | None) -> str:
-    """Which statistics chose the masks: a criterion without any leaves only the allocation's."""
+    """Which statistics chose masks and weights: where they need none, only the allocation's."""
     if windows is None:
         return "none"
-    return recipe.mode if recipe.criterion_row().needs else "dense"
+    return recipe.mode if recipe.linear_needs else "dense"

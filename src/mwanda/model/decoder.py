@@ -100,6 +100,12 @@ class Decoder(ABC):
         if not used.is_meta and used.data_ptr() != pruned.data_ptr():
             used.masked_fill_(removed.to(used.device), 0)
 
+    def use_weight(self, linear: Linear, weight: torch.Tensor) -> None:
+        """Make the forward use this weight where it is not the one it uses itself."""
+        used = self.linear_weight(linear)
+        if used.device.type != "meta" and used.data_ptr() != weight.data_ptr():
+            used.copy_(weight)
+
     def linear_weight(self, linear: Linear) -> torch.Tensor:
         """A view ``[out, in]`` of the weight the forward uses; only inside :meth:`block`."""
         module = self.model.get_submodule(linear.name)

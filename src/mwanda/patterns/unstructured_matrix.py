@@ -28,7 +28,7 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
     Returns:
         bool ``[out, in]``, True = keep.
     """
-    count = pruned_per_matrix(*score.shape, sparsity)
+    count = pruned_per_matrix(score.shape[0], score.shape[1], sparsity)
     if count == 0:
         return torch.ones_like(score, dtype=torch.bool, memory_format=torch.contiguous_format)
     flat = score.reshape(-1)

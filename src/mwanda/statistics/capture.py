@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mwanda.errors import DataError, InputError
+from mwanda.statistics.gram import GramSums
 from mwanda.statistics.sums import FeatureSums, Need
 
 __all__ = ["BlockSums", "Capture"]
@@ -22,21 +23,33 @@ class Capture:
     """Adds up statistics of every linear of one block while its forward runs.
 
     Set :attr:`language` before each batch; a batch holds one language. Linears that are fed the
-    same tensor (query, key and value) share one computation.
+    same tensor (query, key and value) share one computation, and one Gram matrix.
 
     Args:
         model: the model that the names are paths in.
         names: module paths of the linears to watch.
         needs: which sums to keep.
+        factors: language -> w_ℓ / T_ℓ, for Gram matrices.
     """
 
-    def __init__(self, model: nn.Module, names: Iterable[str], needs: Collection[Need]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Iterable[str],
+        needs: Collection[Need],
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
         self._modules = {name: model.get_submodule(name) for name in names}
         self._needs = needs
         self._handles: list[Any] = []
-        self._last: tuple[torch.Tensor, FeatureSums] | None = None
+        self._factors = factors or {}
+        self._last: tuple[torch.Tensor, FeatureSums, str] | None = None
+        self._calls: dict[str, int] = {}
         self.language = ""
         self.sums: BlockSums = {name: {} for name in self._modules}
+        self.grams: dict[str, GramSums] = {}
+        self.leaders: dict[str, str] = {}
+        """Linear -> the first linear that is fed the same inputs, whose Gram matrix it shares."""
 
     def __enter__(self) -> Self:
         for name, module in self._modules.items():
@@ -60,7 +73,8 @@ class Capture:
 
         Raises:
             DataError: a NaN or infinity, named by block, linear and language.
-            InputError: a linear that the forward never called.
+            InputError: a linear that the forward never called, or one whose inputs are another
+                linear's in some batches only.
         """
         for name, languages in self.sums.items():
             if not languages:
@@ -78,13 +92,39 @@ class Capture:
                         found="NaN or infinity",
                         fix="check the weights, or compute in float32 with --compute-dtype float32",
                     )
+        self.check_sharing()
+        for name, leader in self.leaders.items():
+            if not self.grams[leader].finite:
+                raise DataError(
+                    f"block {block}, linear {name}",
+                    expected="finite products of activations",
+                    found="NaN or infinity",
+                    fix="compute in float32 with --compute-dtype float32",
+                )
+
+    def check_sharing(self) -> None:
+        """Refuse a linear that was fed another one's inputs in some batches only.
+
+        Raises:
+            InputError: naming it.
+        """
+        for name, leader in self.leaders.items():
+            if self._calls.get(name) != self._calls.get(leader):
+                raise _unsteady(name)
+
+    def replace_gram(self, name: str, gram: GramSums) -> None:
+        """Give a linear a Gram matrix of its own."""
+        self.grams[name] = gram
+        self.leaders[name] = name
 
     def _hook(self, name: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs = args[0] if args else kwargs["input"]
             if self._last is None or self._last[0] is not inputs:
-                self._last = (inputs, FeatureSums.of(inputs, self._needs))
-            fresh = self._last[1]
+                self._last = (inputs, FeatureSums.of(inputs, self._needs), name)
+            _, fresh, leader = self._last
+            if "gram" in self._needs:
+                self._add_gram(name, leader, inputs)
             known = self.sums[name].get(self.language)
             if known is None:
                 self.sums[name][self.language] = fresh.copy()
@@ -92,3 +132,25 @@ class Capture:
                 known.add(fresh)
 
         return hook
+
+    def _add_gram(self, name: str, leader: str, inputs: torch.Tensor) -> None:
+        if self.leaders.setdefault(name, leader) != leader:
+            raise _unsteady(name)
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if leader == name:
+            if name not in self.grams:
+                self.grams[name] = GramSums.empty(inputs.shape[-1], inputs)
+            factor = self._factors[self.language]
+            if factor:
+                self.grams[name].add_inputs(inputs, factor)
+        else:
+            self.grams[name] = self.grams[leader]
+
+
+def _unsteady(name: str) -> InputError:
+    return InputError(
+        f"linear {name}",
+        expected="inputs that are, or are not, another linear's in every batch",
+        found="some of each",
+        fix="leave it out with --exclude, or use no reconstruction",
+    )

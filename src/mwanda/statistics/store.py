@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mwanda.statistics.capture import BlockSums
+from mwanda.statistics.gram import GramSums
 from mwanda.statistics.sums import FeatureSums
 
 __all__ = ["StatisticsStore"]
@@ -19,14 +21,21 @@ class StatisticsStore:
     """Per-block statistics in a folder.
 
     Tensors are named ``<linear>|<language>|square`` and ``…|active``, float64 ``[in]``; token
-    counts are in the file's metadata.
+    counts are in the file's metadata. Gram matrices are ``<linear>|gram``, ``[in, in]``, one for
+    all linears that are fed the same inputs; which those are is in the metadata too.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def save(self, block: int, sums: BlockSums) -> None:
-        """Write one block's sums."""
+    def save(
+        self,
+        block: int,
+        sums: BlockSums,
+        grams: Mapping[str, GramSums] | None = None,
+        leaders: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write one block's sums, and its Gram matrices with whose is whose."""
         tensors: dict[str, torch.Tensor] = {}
         tokens: dict[str, int] = {}
         for linear, languages in sums.items():
@@ -35,7 +44,10 @@ class StatisticsStore:
                 tensors[f"{linear}|{tag}|square"] = entry.square.cpu()
                 if entry.active is not None:
                     tensors[f"{linear}|{tag}|active"] = entry.active.cpu()
-        save_file(tensors, self._path(block), metadata={"tokens": json.dumps(tokens)})
+        for leader in set((leaders or {}).values()):
+            tensors[f"{leader}|gram"] = (grams or {})[leader].lower.cpu()
+        metadata = {"tokens": json.dumps(tokens), "leaders": json.dumps(dict(leaders or {}))}
+        save_file(tensors, self._path(block), metadata=metadata)
 
     def load(self, block: int) -> BlockSums:
         """Read one block's sums back."""
@@ -52,6 +64,12 @@ class StatisticsStore:
                     stored.get_tensor(active) if active in names else None,
                 )
         return sums
+
+    def load_gram(self, block: int, linear: str) -> GramSums:
+        """Read the Gram matrix of one linear's inputs, which must have been saved."""
+        with safe_open(self._path(block), framework="pt") as stored:
+            leaders: dict[str, str] = json.loads(stored.metadata()["leaders"])
+            return GramSums(stored.get_tensor(f"{leaders[linear]}|gram"))
 
     def _path(self, block: int) -> Path:
         return self._folder / f"statistics-{block:05d}.safetensors"

@@ -14,7 +14,8 @@ import torch
 
 __all__ = ["FeatureSums", "InputStatistics", "Need", "summarise"]
 
-Need = Literal["square", "activity"]
+Need = Literal["square", "activity", "gram"]
+"""``gram`` is the weighted sum over languages of :mod:`mwanda.statistics.gram`."""
 
 PIECE = 1 << 18
 """Values looked at together: 1 MiB of float32."""
