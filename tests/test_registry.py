@@ -16,13 +16,16 @@ from mwanda.registry import (
     ALLOCATIONS,
     CRITERIA,
     PATTERNS,
+    RECONSTRUCTIONS,
     Allocation,
     Criterion,
     Pattern,
+    Reconstruction,
     defaults_of,
     find_allocation,
     find_criterion,
     find_pattern,
+    find_reconstruction,
     measure_block,
     option_problems,
     options_of,
@@ -33,6 +36,7 @@ from mwanda.statistics.sums import FeatureSums, InputStatistics, summarise
 CRITERION_ROWS = [pytest.param(row, id=name) for name, row in CRITERIA.items()]
 ALLOCATION_ROWS = [pytest.param(row, id=name) for name, row in ALLOCATIONS.items()]
 PATTERN_ROWS = [pytest.param(row, id=name) for name, row in PATTERNS.items()]
+RECONSTRUCTION_ROWS = [pytest.param(row, id=name) for name, row in RECONSTRUCTIONS.items()]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 
@@ -141,8 +145,68 @@ def test_a_pattern_selects_exactly(row: Pattern, sparsity: float) -> None:
         assert int((~mask).sum()) == int(7 * 48 * sparsity)
 
 
-@pytest.mark.parametrize("row", [*CRITERION_ROWS, *ALLOCATION_ROWS, *PATTERN_ROWS])
-def test_a_row_says_what_and_whose_it_is(row: Criterion | Allocation | Pattern) -> None:
+def gram_of(columns: int, seed: int = 0) -> torch.Tensor:
+    x = torch.randn(40, columns, generator=torch.Generator().manual_seed(seed))
+    return (x.t() @ x / 40).contiguous()
+
+
+def error_of(new: torch.Tensor, weight: torch.Tensor, gram: torch.Tensor) -> float:
+    change = new.double() - weight.double()
+    return float(((change @ gram.double()) * change).sum())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("row", RECONSTRUCTION_ROWS)
+def test_a_reconstruction_updates_what_a_mask_keeps(
+    row: Reconstruction, dtype: torch.dtype
+) -> None:
+    weight, gram = weight_of(12, 16).to(dtype), gram_of(16)
+    mask = weight_of(12, 16, seed=1) > 0
+    before = weight.clone(), gram.clone(), mask.clone()
+    made = row.reconstruct(weight, mask, gram)
+    assert made.weight.shape == weight.shape
+    assert made.weight.dtype == torch.float32
+    assert torch.isfinite(made.weight).all()
+    assert torch.equal(made.mask, mask)
+    assert (made.weight[~mask] == 0).all()
+    assert not made.raised
+    assert torch.equal(made.weight, row.reconstruct(weight, mask, gram).weight)
+    for tensor, old in zip((weight, gram, mask), before, strict=True):
+        assert torch.equal(tensor, old)
+    # Features that go together can make up for one another, so the error falls.
+    assert error_of(made.weight, weight, gram) < 0.95 * error_of(weight * mask, weight, gram)
+    everything = row.reconstruct(weight, torch.ones_like(mask), gram).weight
+    torch.testing.assert_close(everything, weight.float(), rtol=1e-4, atol=1e-4)
+    # Another text, other weights: a language's share in the Gram matrix counts.
+    other = row.reconstruct(weight, mask, 0.5 * gram + 0.5 * gram_of(16, seed=2)).weight
+    assert not torch.allclose(other, made.weight, atol=1e-2)
+
+
+@pytest.mark.parametrize("row", RECONSTRUCTION_ROWS)
+@pytest.mark.parametrize(("sparsity", "keep", "group"), [(0.5, 2, 4), (0.3, 1, 1), (0.75, 2, 8)])
+def test_a_mask_of_its_own_is_exact(
+    row: Reconstruction, sparsity: float, keep: int, group: int
+) -> None:
+    if row.prune is None:
+        return
+    weight, gram = weight_of(7, 48), gram_of(48)
+    before = weight.clone()
+    made = row.prune(weight, gram, sparsity, keep, group)
+    assert int((~made.mask).sum()) == int(7 * 48 * sparsity)
+    if group > 1:
+        assert (made.mask.reshape(7, -1, group).sum(dim=2) == keep).all()
+    assert (made.weight[~made.mask] == 0).all()
+    assert torch.equal(weight, before)
+    again = row.prune(weight, gram, sparsity, keep, group)
+    assert torch.equal(again.weight, made.weight)
+
+
+@pytest.mark.parametrize(
+    "row", [*CRITERION_ROWS, *ALLOCATION_ROWS, *PATTERN_ROWS, *RECONSTRUCTION_ROWS]
+)
+def test_a_row_says_what_and_whose_it_is(
+    row: Criterion | Allocation | Pattern | Reconstruction,
+) -> None:
     assert row.formula
     assert row.source
     if isinstance(row, Pattern):
@@ -155,7 +219,7 @@ def test_a_row_says_what_and_whose_it_is(row: Criterion | Allocation | Pattern) 
     assert option_problems("method", row, defaults_of(row)) == []
 
 
-@pytest.mark.parametrize("table", [CRITERIA, ALLOCATIONS, PATTERNS])
+@pytest.mark.parametrize("table", [CRITERIA, ALLOCATIONS, PATTERNS, RECONSTRUCTIONS])
 def test_the_table_is_keyed_by_name_and_cannot_be_written(table: Any) -> None:
     assert all(name == row.name for name, row in table.items())
     with pytest.raises(TypeError):
@@ -169,6 +233,7 @@ def test_the_table_is_keyed_by_name_and_cannot_be_written(table: Any) -> None:
         (find_criterion, "m_wanda", r"did you mean 'm-wanda'\?"),
         (find_allocation, "unifrom", r"allocation: .*did you mean 'uniform'\?"),
         (find_allocation, "zzz", r"choose one of alpha, cwl, dlp, owl, uniform"),
+        (find_reconstruction, "amdm", r"reconstruction: .*did you mean 'admm'\?"),
         (find_pattern, "unstructred", r"pattern: .*did you mean 'unstructured'\? .*any N:M"),
         (find_pattern, "5:4", r"N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept, found 5:4"),
         (find_pattern, "0:4", r"N:M with 1 ≤ N"),
@@ -209,6 +274,10 @@ def test_option_errors_come_all_at_once() -> None:
     for value in (0, 1, 0.5):
         assert not option_problems("criterion", CRITERIA["m-wanda"], {"activity_weight": value})
     assert "it takes no options" in option_problems("c", CRITERIA["wanda"], {"x": 1})[0]
+    wrong = {"iterations": 3.5, "rho": "x"}
+    found = option_problems("reconstruction", RECONSTRUCTIONS["admm"], wrong)
+    assert "iterations: expected a whole number ≥ 0, found 3.5" in found[0]
+    assert "rho: expected a finite number ≥ 0" in found[1]
     # An allocation's options are those of both its functions.
     assert not option_problems("allocation", ALLOCATIONS["owl"], {"outlier": 3, "width": 0.1})
 
@@ -218,3 +287,4 @@ def test_needs_are_joined() -> None:
     assert both == ("square", "activity")
     assert statistics_needed(CRITERIA["magnitude"], ALLOCATIONS["uniform"]) == ()
     assert statistics_needed(CRITERIA["magnitude"], ALLOCATIONS["cwl"]) == ("square",)
+    assert statistics_needed(CRITERIA["wanda"], RECONSTRUCTIONS["admm"]) == ("square", "gram")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -62,6 +62,8 @@ class Criterion:
     formula: str
     source: str
     rowwise: bool = True
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
@@ -79,6 +81,8 @@ class Allocation:
     needs: tuple[Need, ...]
     formula: str
     source: str
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
@@ -106,6 +110,8 @@ class Pattern:
     group: int = 1
     fixed: float | None = None
     rowwise: bool = True
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
 
     def removed(self, rows: int, columns: int, sparsity: float) -> int:
         """Number of weights that go from a matrix ``[rows, columns]``."""
@@ -129,6 +135,8 @@ class Reconstruction:
     needs: tuple[Need, ...]
     formula: str
     source: str
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
@@ -145,6 +153,8 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
                 (),
                 "|W_ij|",
                 "Han et al., NeurIPS 2015, arXiv 1506.02626",
+                cost="reading the weights",
+                when="a baseline, or no text at hand",
             ),
             Criterion(
                 "wanda",
@@ -152,6 +162,8 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
                 ("square",),
                 "|W_ij| · sqrt(Σ w_ℓ n_ℓj²)",
                 "Sun et al., ICLR 2024, arXiv 2306.11695",
+                cost="a square and a sum a token and feature",
+                when="the reference; with one language the original",
             ),
             Criterion(
                 "m-wanda",
@@ -159,6 +171,8 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
                 ("square", "activity"),
                 "|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)",
                 "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+                cost="as wanda, and a comparison a token and feature",
+                when="several languages; each part can be switched off",
             ),
             Criterion(
                 "ria",
@@ -167,6 +181,8 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
                 "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a",
                 "Zhang et al., ICLR 2024",
                 rowwise=False,
+                cost="as wanda; a whole matrix is scored at once",
+                when="where wanda empties rows or columns, as at high sparsity",
             ),
             Criterion(
                 "m-ria",
@@ -175,6 +191,8 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
                 "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · ((n̄_j + λ·dispersion_j) · (1 + α·p_j))^a",
                 "ria with the feature term of m-wanda, arXiv 2505.21171",
                 rowwise=False,
+                cost="as m-wanda; a whole matrix is scored at once",
+                when="as ria, for several languages",
             ),
         )
     }
@@ -185,7 +203,14 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
         row.name: row
         for row in (
             Allocation(
-                "uniform", uniform.allocate, None, (), "s in every block", "the common reference"
+                "uniform",
+                uniform.allocate,
+                None,
+                (),
+                "s in every block",
+                "the common reference",
+                cost="nothing",
+                when="a baseline; the only one with N:M, which fixes every sparsity",
             ),
             Allocation(
                 "owl",
@@ -194,6 +219,8 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 ("square",),
                 "density rises with the share of scores > M·mean, range ±λ",
                 "Yin et al., ICML 2024, arXiv 2310.05175",
+                cost="a dense pass where the mode is sequential; two rounds of scores",
+                when="from about 60 % on, in large models",
             ),
             Allocation(
                 "cwl",
@@ -202,6 +229,8 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 ("square",),
                 "sparsity follows the correlation of n_ℓ between languages, range ±λ",
                 "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+                cost="a dense pass where the mode is sequential",
+                when="several languages",
             ),
             Allocation(
                 "alpha",
@@ -210,6 +239,8 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 (),
                 "sparsity grows with the power-law exponent of the spectrum of WᵀW, times 1 ± ε",
                 "Lu et al., NeurIPS 2024, arXiv 2410.10912",
+                cost="no text; eigenvalues of every linear, cubic in its shorter side",
+                when="without text, or to compare",
             ),
             Allocation(
                 "dlp",
@@ -218,6 +249,8 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 ("square",),
                 "density rises with 1 - U_b/ΣU, U the median of the scores, range ±α",
                 "Chen et al., ICML 2025, arXiv 2505.23807",
+                cost="a dense pass where the mode is sequential; two rounds of scores",
+                when="high sparsity, with no threshold to choose",
             ),
         )
     }
@@ -230,6 +263,8 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
             unstructured.select,
             "in each output row the int(in · s) lowest scores go",
             "Sun et al., ICLR 2024, arXiv 2306.11695",
+            cost="a partial sort of every row",
+            when="the default",
         ),
         "unstructured-matrix": Pattern(
             "unstructured-matrix",
@@ -237,6 +272,8 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
             "in each matrix the int(out · in · s) lowest scores go",
             "Han et al., NeurIPS 2015, arXiv 1506.02626",
             rowwise=False,
+            cost="a partial sort of every matrix, scored at once",
+            when="the common reference of magnitude pruning",
         ),
         "2:4": Pattern(
             "2:4",
@@ -245,6 +282,8 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
             "Mishra et al. 2021, arXiv 2104.08378",
             group=4,
             fixed=0.5,
+            cost="a sort of every group",
+            when="hardware with sparse matrix units",
         ),
         "4:8": Pattern(
             "4:8",
@@ -253,6 +292,8 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
             "Mishra et al. 2021, arXiv 2104.08378",
             group=8,
             fixed=0.5,
+            cost="a sort of every group",
+            when="a milder 2:4",
         ),
     }
 )
@@ -268,6 +309,8 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 ("gram",),
                 "lowest w²/U_jj² go column block by column block, later columns make up; UᵀU = G⁻¹",
                 "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
+                cost="in² values a linear; in²/2 products a token; a factorisation, cubic in its width",
+                when="much calibration text; it leans on its languages",
             ),
             Reconstruction(
                 "sparsegpt-update",
@@ -276,6 +319,8 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 ("gram",),
                 "sparsegpt's update under the criterion's mask",
                 "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
+                cost="as sparsegpt",
+                when="to compare updates under one mask",
             ),
             Reconstruction(
                 "admm",
@@ -284,6 +329,8 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 ("gram",),
                 "min tr((Z - W)·A·(Z - W)ᵀ) under the criterion's mask, A from G",
                 "Boža, TMLR 2024, arXiv 2401.02938",
+                cost="as sparsegpt; then one product out·in² an iteration",
+                when="much calibration text in every language wanted; with less, shrinkage or penalty",
             ),
         )
     }
@@ -331,6 +378,8 @@ def find_pattern(name: str) -> Pattern:
         row.source,
         group=group,
         fixed=1 - keep / group,
+        cost=row.cost,
+        when=row.when,
     )
 
 

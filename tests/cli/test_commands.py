@@ -43,7 +43,7 @@ def test_ls_names_every_method(bench: Bench) -> None:
     def names(what: str) -> set[str]:
         return {row["name"] for row in bench.run("ls", what, "--json").json()}
 
-    assert names("criteria") == {"magnitude", "wanda", "m-wanda"}
+    assert names("criteria") == {"magnitude", "wanda", "m-wanda", "ria", "m-ria"}
     assert names("allocations") == {"uniform", "owl", "cwl"}
     assert {"unstructured", "2:4", "4:8", "N:M"} <= names("patterns")
     assert {"llama", "gpt2", "bloom"} <= names("models")

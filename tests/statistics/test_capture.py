@@ -90,6 +90,60 @@ def test_what_no_score_can_be_built_on_is_named(toy: Toy) -> None:
         capture.check(7)
 
 
+def test_one_gram_matrix_for_all_languages_and_for_shared_inputs(toy: Toy, tmp_path: Path) -> None:
+    factors = {"de": 0.75 / 15, "sw": 0.25 / 3}
+    capture = Capture(toy, ["query", "key", "out"], ("gram",), factors)
+    run(toy, capture, batches())
+    capture.check(0)
+    assert capture.grams["key"] is capture.grams["query"]
+    assert capture.leaders == {"query": "query", "key": "query", "out": "out"}
+    store = StatisticsStore(tmp_path)
+    store.save(3, capture.sums, capture.grams, capture.leaders)
+    for name in ("query", "key", "out"):
+        expected = torch.zeros(1)
+        for tag, x in batches():
+            x = x.reshape(-1, 6)
+            with torch.no_grad():
+                seen = toy.query(x) * toy.key(x) if name == "out" else x
+            expected = expected + factors[tag] * seen.t() @ seen
+        torch.testing.assert_close(capture.grams[name].matrix, expected)
+        assert torch.equal(store.load_gram(3, name).matrix, capture.grams[name].matrix)
+    assert Capture(toy, ["query"], ("square",)).grams == {}
+
+
+class Fickle(Toy):
+    """The key is fed the query's input in the first batch, and its own in the others."""
+
+    seen = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        return self.out(self.query(x) * self.key(x if self.seen == 1 else x + 1))
+
+
+class Idle(Toy):
+    """The key joins in the second batch."""
+
+    seen = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen += 1
+        return self.query(x) if self.seen == 1 else self.query(x) + self.key(x)
+
+
+@pytest.mark.parametrize("kind", [Fickle, Idle])
+def test_inputs_shared_now_and_then_are_refused_for_a_gram_matrix(kind: type[Toy]) -> None:
+    toy = kind()
+    capture = Capture(toy, ["query", "key"], ("gram",), {"de": 1.0, "sw": 1.0})
+
+    def collect() -> None:
+        run(toy, capture, batches())
+        capture.check(0)
+
+    with pytest.raises(InputError, match=r"linear key: expected inputs that are, or are not"):
+        collect()
+
+
 @pytest.mark.parametrize("needs", [("square",), NEEDS])
 def test_the_store_gives_back_every_number(toy: Toy, tmp_path: Path, needs: Any) -> None:
     capture = Capture(toy, ["query", "out"], needs)

@@ -206,7 +206,10 @@ def plan(
 @app.command()
 def ls(
     what: Annotated[
-        str, typer.Argument(help="criteria, allocations, patterns, reconstructions or models.")
+        str,
+        typer.Argument(
+            help="criteria, allocations, patterns, reconstructions, methods (all four) or models."
+        ),
     ],
     as_json: opt.AsJson = False,
 ) -> None:
@@ -214,7 +217,8 @@ def ls(
     from mwanda.cli import output
 
     rows = output.listing(what)
-    _print(rows, output.listing_text(rows), as_json)
+    text = output.methods_page() if what == "methods" else output.listing_text(rows)
+    _print(rows, text.rstrip("\n"), as_json)
 
 
 @app.command()

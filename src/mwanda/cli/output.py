@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from mwanda.card import chosen_by
@@ -12,16 +11,7 @@ from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.jobs.plan import Plan
 from mwanda.jobs.prune import PruneResult
 from mwanda.jobs.verify import Verification
-from mwanda.registry import (
-    ALLOCATIONS,
-    CRITERIA,
-    PATTERNS,
-    RECONSTRUCTIONS,
-    Allocation,
-    Criterion,
-    Reconstruction,
-    defaults_of,
-)
+from mwanda.report.bibliography import KINDS, methods_page, rows_of
 from mwanda.report.tables import comparison_rows, comparison_table, evaluation_table, markdown
 from mwanda.report.tables import plain as table
 from mwanda.text.languages import display_name
@@ -35,6 +25,7 @@ __all__ = [
     "evaluation_text",
     "listing",
     "listing_text",
+    "methods_page",
     "plan_text",
     "prune_json",
     "prune_text",
@@ -193,42 +184,23 @@ def _least(made: Plan) -> str:
 
 
 def listing(what: str) -> list[dict[str, Any]]:
-    """The rows of one table.
+    """The rows of one table, or of all.
 
     Raises:
         InputError: no such table.
     """
-    tables: dict[str, Mapping[str, Criterion | Allocation | Reconstruction]] = {
-        "criteria": CRITERIA,
-        "allocations": ALLOCATIONS,
-        "reconstructions": RECONSTRUCTIONS,
-    }
-    if what in tables:
-        return [
-            {
-                "name": row.name,
-                "formula": row.formula,
-                "needs": ", ".join(row.needs) or "nothing",
-                "options": ", ".join(f"{k}={v}" for k, v in defaults_of(row).items()) or "none",
-                "source": row.source,
-            }
-            for row in tables[what].values()
-        ]
-    if what == "patterns":
-        rows = [
-            {"name": row.name, "formula": row.formula, "source": row.source}
-            for row in PATTERNS.values()
-        ]
-        any_other = {"name": "N:M", "formula": "of each M consecutive inputs the N highest stay"}
-        return [*rows, any_other | {"source": PATTERNS["2:4"].source}]
     if what == "models":
         from mwanda.model.families import proven_families
 
         return proven_families()
-    raise InputError(
-        "ls", expected="something to list", found=repr(what),
-        fix=nearest(what, [*tables, "patterns", "models"]),
-    )  # fmt: skip
+    if what == "methods":
+        return [{"kind": kind, **row} for kind in KINDS for row in rows_of(kind)]
+    if what not in KINDS:
+        raise InputError(
+            "ls", expected="something to list", found=repr(what),
+            fix=nearest(what, [*KINDS, "methods", "models"]),
+        )  # fmt: skip
+    return [dict(row) for row in rows_of(what)]
 
 
 def listing_text(rows: list[dict[str, Any]]) -> str:

@@ -98,7 +98,7 @@ def _prune(
         weights = weights_of(recipe, windows.languages) if windows is not None else {}
         dtype = parse_dtype(recipe.dtype, "--dtype")
         if folder is not None:
-            _check_disk(folder, decoder, dtype, windows, options)
+            _check_disk(folder, decoder, chosen, recipe, dtype, windows, options)
         opening = time.perf_counter() - start
         with _sink(folder, decoder, chosen, dtype, options) as sink:
             outcome = prune_blocks(
@@ -265,6 +265,8 @@ def _sink(
 def _check_disk(
     folder: Path,
     decoder: StreamedDecoder,
+    chosen: Structure,
+    recipe: Recipe,
     dtype: torch.dtype | None,
     windows: Windows | None,
     options: RunOptions,
@@ -276,7 +278,10 @@ def _check_disk(
     width = int(decoder.model.get_input_embeddings().weight.shape[1])
     tokens = windows.total_tokens if windows is not None else 0
     spill = max(0, tokens * width * decoder.dtype.itemsize - options.activation_memory)
-    check_disk_space(folder, output + spill, "the pruned model and spilled activations")
+    if recipe.keeps_statistics and "gram" in recipe.linear_needs:
+        wide = max(decoder.dtype.itemsize, torch.float32.itemsize)
+        spill += sum(linear.columns**2 for linear in chosen.linears()) * wide
+    check_disk_space(folder, output + spill, "the pruned model and what is spilled on the way")
 
 
 def _written(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
