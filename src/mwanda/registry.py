@@ -330,7 +330,7 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 "min tr((Z - W)·A·(Z - W)ᵀ) under the criterion's mask, A from G",
                 "Boža, TMLR 2024, arXiv 2401.02938",
                 cost="as sparsegpt; then one product out·in² an iteration",
-                when="much calibration text in every language wanted; with less, shrinkage or penalty",
+                when="much text in every language wanted; with less, shrinkage or penalty",
             ),
         )
     }
