@@ -309,7 +309,7 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 ("gram",),
                 "lowest w²/U_jj² go column block by column block, later columns make up; UᵀU = G⁻¹",
                 "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
-                cost="in² values a linear; in²/2 products a token; a factorisation, cubic in its width",
+                cost="in² values a linear; in²/2 products a token; a factorisation of in³ work",
                 when="much calibration text; it leans on its languages",
             ),
             Reconstruction(
