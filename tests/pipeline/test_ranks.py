@@ -15,7 +15,7 @@ import torch
 import mwanda
 from mwanda import InputError
 from mwanda.ranks import ALONE, Ranks, launched
-from tests.pipeline.helpers import Tiny, shard_bytes, windows_file
+from tests.pipeline.helpers import Tiny, shard_bytes, tensors, windows_file
 
 RECIPE = ("--sparsity", "0.5", "--device", "cpu", "--batch-tokens", "24")
 
@@ -62,6 +62,28 @@ def test_more_processes_than_batches(tiny: Tiny, tmp_path: Path) -> None:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert shard_bytes(tmp_path / "many") == shard_bytes(tmp_path / "one")
+
+
+@pytest.mark.parametrize("allocation", ["uniform", "owl"])
+def test_reconstructed_weights_travel_too(tiny: Tiny, tmp_path: Path, allocation: str) -> None:
+    """Of two languages in three batches, so that one process of four has no text at all."""
+    source = tiny("gpt2")
+    windows = windows_file(tmp_path, counts={"de": (2, 20), "sw": (1, 20)})
+    options = mwanda.RunOptions(device="cpu", batch_tokens=20)
+    fields = {"criterion": "wanda", "allocation": allocation, "mode": "dense"}
+    fields |= {"reconstruction": "admm"}
+    out = tmp_path / "one"
+    mwanda.prune(source, out=out, calibration=windows, options=options, **fields)
+    words = ["prune", source, "--out", "many", "--calibration", windows, "--batch-tokens", "20"]
+    words += [word for name, value in fields.items() for word in (f"--{name}", value)]
+    with torchrun(4, *words, "--device", "cpu", cwd=tmp_path) as running:
+        _, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    assert not mwanda.verify(tmp_path / "many").problems
+    one, many = tensors(tmp_path / "one"), tensors(tmp_path / "many")
+    for name, tensor in one.items():
+        assert torch.equal(many[name] == 0, tensor == 0)
+        torch.testing.assert_close(many[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_a_process_that_dies_ends_the_run_and_leaves_nothing(tiny: Tiny, tmp_path: Path) -> None:
