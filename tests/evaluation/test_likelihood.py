@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda import InputError, RunOptions
-from mwanda.evaluation import likelihood
+from mwanda.evaluation import head
 from mwanda.evaluation.texts import TextSet, digest_of
 from tests.support.models import BOS
 
@@ -59,7 +59,7 @@ def test_the_size_of_a_slice_of_logits_does_not_matter(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = mwanda.evaluate(tiny("cohere"), text_set(TEXTS))
-    monkeypatch.setattr(likelihood, "LOGIT_BYTES", 4 * 300 * 3)
+    monkeypatch.setattr(head, "TILE", (3, 7))
     sliced = mwanda.evaluate(tiny("cohere"), text_set(TEXTS))
     for tag in TEXTS:
         assert sliced.languages[tag].sentence_nll == pytest.approx(
