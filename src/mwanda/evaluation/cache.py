@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mwanda.device import choose_device
 from mwanda.errors import InputError
+from mwanda.evaluation.likelihood import MAX_LENGTH
 from mwanda.evaluation.results import LanguageResult
+from mwanda.evaluation.texts import TextSet
 from mwanda.manifest import MANIFEST, versions
 from mwanda.model.output import sha256_of
 from mwanda.model.source import WEIGHT_SUFFIXES
+from mwanda.options import RunOptions
 
-__all__ = ["ScoreCache", "Scores", "model_sha256"]
+__all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]
 
 log = logging.getLogger("mwanda")
 
@@ -139,6 +143,51 @@ class ScoreCache:
             log.warning("%s: not kept: %s", path, error.strerror)
         finally:
             partial.unlink(missing_ok=True)
+
+
+class KeptScores:
+    """The cache as one evaluation sees it: its texts and settings, for any model.
+
+    The BOS rule and the resolved compute dtype follow from the model's files, the device and the
+    versions, all of them in the key.
+
+    Raises:
+        InputError: as :class:`ScoreCache`.
+    """
+
+    def __init__(
+        self, folder: Path, texts: TextSet, options: RunOptions, max_length: int | None
+    ) -> None:
+        self._cache = ScoreCache(folder)
+        self._texts = texts
+        self._settings = {
+            "text_sha256": texts.sha256,
+            "compute_dtype": options.compute_dtype,
+            "device": choose_device(options.device).type,
+            "max_length": max_length or MAX_LENGTH,
+            "trust_remote_code": options.trust_remote_code,
+        }
+        self._key: dict[str, Any] = {}
+
+    def find(self, model: Path) -> Scores | None:
+        """Scores of the model's present content on the texts, None if they are not kept."""
+        self._key = self._cache.key(model, self._settings)
+        scores = self._cache.load(self._key)
+        if scores is None:
+            return None
+        # Digests do not count languages apart: the order is that of the texts at hand.
+        counts = {tag: len(group) for tag, group in self._texts.texts.items()}
+        if {t: len(r.sentence_nll) for t, r in scores.languages.items()} != counts:
+            return None
+        log.info("%s: scores read from %s", model, self._cache.path(self._key))
+        return Scores({tag: scores.languages[tag] for tag in counts}, scores.settings)
+
+    def keep(self, model: Path, scores: Scores) -> None:
+        """Keep scores, unless the model's files have changed while they were computed."""
+        if self._cache.key(model, self._settings) == self._key:
+            self._cache.save(self._key, scores)
+        else:
+            log.warning("%s: changed while it was evaluated; its scores are not kept", model)
 
 
 def _digest(data: Mapping[str, Any]) -> str:

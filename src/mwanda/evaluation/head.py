@@ -1,10 +1,10 @@
 """Losses of scored positions, without ever holding their logits.
 
-A vocabulary of 262,144 times a batch of tokens would not fit, and passing over logits that have left
-the cache costs more than making them: the head is multiplied in tiles of positions × vocabulary, and
-each tile is summed while it is warm. What a model does to its logits after the matrix product (a
-scale, a soft cap) is not known by family: a few positions of every call go through the model's own
-head, and the tiles are used only if they agree there. Any other head is run as it is.
+A vocabulary of 262,144 times a batch of tokens would not fit, and going over logits that have left
+the cache takes time: the head is multiplied in tiles of positions × vocabulary, and each tile is
+summed while it is warm. What a model does to its logits after the matrix product (a scale, a soft
+cap) is not looked up by family: a few positions of every call go through the model's own head, and
+the tiles are used only if they agree with it there. Any other head is run as it is.
 """
 
 from __future__ import annotations

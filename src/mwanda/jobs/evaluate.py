@@ -13,9 +13,9 @@ import torch
 
 from mwanda.device import DTYPES, choose_device, dtype_name
 from mwanda.errors import DataError, InputError
-from mwanda.evaluation.cache import ScoreCache, Scores
+from mwanda.evaluation.cache import KeptScores, Scores
 from mwanda.evaluation.generation import continue_texts
-from mwanda.evaluation.likelihood import MAX_LENGTH, score_texts
+from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
 from mwanda.jobs.loading import open_decoder
@@ -90,7 +90,8 @@ def evaluate(
             not kept.
 
     Raises:
-        InputError: bad input, a cache for a model in memory, or text that was drawn for calibration.
+        InputError: bad input, a cache for a model in memory, or text that was drawn for
+            calibration.
     """
     options = options or RunOptions()
     if isinstance(text, TextSet):
@@ -119,7 +120,7 @@ def evaluate(
                         continue_texts(model, tokenizer, texts.texts, bos=bos)
                     )
             return result
-        kept = None if cache is None else _Kept(ScoreCache(Path(cache)), texts, options, max_length)
+        kept = None if cache is None else KeptScores(Path(cache), texts, options, max_length)
         path = Path(model)
         known = None
         if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
@@ -152,48 +153,6 @@ def evaluate(
                 bos = bos_rule(tokenizer)
                 result.continuations.update(continue_texts(whole, tokenizer, texts.texts, bos=bos))
         return result
-
-
-class _Kept:
-    """The cache as one evaluation sees it.
-
-    The BOS rule and the resolved compute dtype follow from the model's files, the device and the
-    versions, all of them in the key.
-    """
-
-    def __init__(
-        self, cache: ScoreCache, texts: TextSet, options: RunOptions, max_length: int | None
-    ) -> None:
-        self._cache = cache
-        self._texts = texts
-        self._settings = {
-            "text_sha256": texts.sha256,
-            "compute_dtype": options.compute_dtype,
-            "device": choose_device(options.device).type,
-            "max_length": max_length or MAX_LENGTH,
-            "trust_remote_code": options.trust_remote_code,
-        }
-        self._key: dict[str, Any] = {}
-
-    def find(self, model: Path) -> Scores | None:
-        """Scores of the model's present content on the texts, None if they are not kept."""
-        self._key = self._cache.key(model, self._settings)
-        scores = self._cache.load(self._key)
-        if scores is None:
-            return None
-        # Digests do not count languages apart: the order is that of the texts at hand.
-        counts = {tag: len(group) for tag, group in self._texts.texts.items()}
-        if {t: len(r.sentence_nll) for t, r in scores.languages.items()} != counts:
-            return None
-        log.info("%s: scores read from %s", model, self._cache.path(self._key))
-        return Scores({tag: scores.languages[tag] for tag in counts}, scores.settings)
-
-    def keep(self, model: Path, scores: Scores) -> None:
-        """Keep scores, unless the model's files have changed while they were computed."""
-        if self._cache.key(model, self._settings) == self._key:
-            self._cache.save(self._key, scores)
-        else:
-            log.warning("%s: changed while it was evaluated; its scores are not kept", model)
 
 
 def _score(
