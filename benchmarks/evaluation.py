@@ -1,14 +1,14 @@
-"""How near an evaluation is to the matrix products it cannot do without, and to a plain loop's numbers.
+"""How near an evaluation is to the matrix products it cannot do without, and to a plain loop.
 
 Three things are timed on the same texts, threads and dtype (float32):
 
 * the products alone: every linear of the blocks, attention's two products and the head, on random
-  numbers in the shapes the evaluation uses, before it and after it. Blocks are alike, so one block is
-  run over all batches and counted for each; the head is run on ``--head-positions`` positions and
-  counted for all. Padding is taken off: the work is that of the texts' own tokens.
+  numbers in the shapes the evaluation uses, before it and after it. Blocks are alike, so one block
+  is run over all batches and counted for each; the head is run on ``--head-positions`` positions
+  and counted for all. Padding is taken off: the work is that of the texts' own tokens.
 * ``mwanda.evaluate``, from opening the folder to the numbers, and its stages.
-* a plain transformers loop: one text at a time, all logits, cross entropy. With ``--plain N`` it runs on
-  N texts of each language, drawn by the seed, and its time is scaled by the tokens.
+* a plain transformers loop: one text at a time, all logits, cross entropy. With ``--plain N`` it
+  runs on N texts of each language, drawn by the seed, and its time is scaled by the tokens.
 """
 
 from __future__ import annotations
@@ -53,9 +53,6 @@ class Watch:
     def block(self, tokens: int) -> None:
         self.times.append(time.perf_counter())
 
-    def close(self) -> None:
-        """Nothing to close."""
-
 
 def timed(product: Any, times: int = 1) -> float:
     start = time.perf_counter()
@@ -65,7 +62,7 @@ def timed(product: Any, times: int = 1) -> float:
 
 
 def products(model: Any, batches: list[list[Piece]], head_positions: int) -> dict[str, Any]:
-    """Seconds and floating-point operations of the products of one evaluation, padding taken off."""
+    """Seconds and floating-point operations of one evaluation's products, padding taken off."""
     config = model.config
     blocks = config.num_hidden_layers
     shapes = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mwanda import InputError, RunOptions
 from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.texts import TextSet, digest_of
 from mwanda.jobs import evaluate as job
+from mwanda.model.source import ModelSource
 
 Tiny = Callable[..., Path]
 TEXTS = {"de": ["Alle Menschen sind frei.", "Würde"], "hi": ["सभी मनुष्यों"]}
@@ -213,6 +215,29 @@ def test_a_cache_that_cannot_be_is_refused_before_any_work(
     with pytest.raises(InputError, match="cache: expected a model on disk"):
         mwanda.evaluate(model, text_set(), tokenizer=tokenizer, cache=tmp_path / "cache")
     assert computed == []
+
+
+def test_a_gguf_file_that_is_known_is_not_converted(
+    folder: Path, tmp_path: Path, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF made up")
+    converted: list[str] = []
+
+    @contextmanager
+    def opened(name: str, scratch: Path) -> Iterator[ModelSource]:
+        converted.append(name)
+        yield ModelSource(folder, name, "gguf", file, "GGUF file model.gguf")
+
+    monkeypatch.setattr(job, "open_model", opened)
+    first = mwanda.evaluate(file, text_set(), cache=tmp_path / "cache")
+    assert mwanda.evaluate(file, text_set(), cache=tmp_path / "cache") == first
+    assert (len(converted), len(computed)) == (1, 1)
+    mwanda.evaluate(file, text_set(), cache=tmp_path / "cache", continuations=True)
+    assert (len(converted), len(computed)) == (2, 1)
+    file.write_bytes(b"GGUF made anew")
+    mwanda.evaluate(file, text_set(), cache=tmp_path / "cache")
+    assert (len(converted), len(computed)) == (3, 2)
 
 
 def test_continuations_are_made_for_scores_that_were_kept(

@@ -73,7 +73,7 @@ def draw(rows: int = 3, tokens: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("tile", [(512, 4096), (1, 1), (4, 7), (5, 299), (100, 150)])
+@pytest.mark.parametrize("tile", [(1024, 1024), (1, 1), (4, 7), (5, 299), (100, 150)])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_tiles_give_the_losses_of_the_models_own_logits(
     name: str, tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch

@@ -20,8 +20,8 @@ from mwanda.model.decoder import Decoder
 
 __all__ = ["head_losses"]
 
-TILE = (512, 4096)
-"""Positions and vocabulary entries of one tile: 8 MiB of float32, which stays in a CPU's cache."""
+TILE = (1024, 1024)
+"""Positions and vocabulary entries of one tile: 4 MiB of float32, which stays in a CPU's cache."""
 
 LOGIT_BYTES = 128 << 20
 """Float32 logits held at once where the model's own head is run."""

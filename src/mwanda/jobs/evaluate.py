@@ -120,11 +120,11 @@ def evaluate(
                         continue_texts(model, tokenizer, texts.texts, bos=bos)
                     )
             return result
+        check_model(model)
         kept = None if cache is None else KeptScores(Path(cache), texts, options, max_length)
         path = Path(model)
         known = None
         if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
-            check_model(model)
             _refuse_overlap(texts, calibration, options)
             known = kept.find(path)
             if known is not None and not continuations:
