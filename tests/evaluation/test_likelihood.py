@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda import InputError, RunOptions
-from mwanda.evaluation import likelihood
+from mwanda.evaluation import head, likelihood
 from mwanda.evaluation.texts import TextSet, digest_of
-from tests.support.models import BOS
+from tests.support.models import BOS, FAMILIES
 
 Tiny = Callable[..., Path]
 TEXTS = {
@@ -41,7 +41,7 @@ def encoded(folder: Path, text: str, bos: bool) -> list[int]:
 
 
 @pytest.mark.parametrize("bos", [True, False])
-@pytest.mark.parametrize("family", ["gemma3", "gpt2", "bloom"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_likelihood_is_that_of_one_text_at_a_time(tiny: Tiny, family: str, bos: bool) -> None:
     folder = tiny(family, bos=bos)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
@@ -59,7 +59,8 @@ def test_the_size_of_a_slice_of_logits_does_not_matter(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = mwanda.evaluate(tiny("cohere"), text_set(TEXTS))
-    monkeypatch.setattr(likelihood, "LOGIT_BYTES", 4 * 300 * 3)
+    monkeypatch.setattr(head, "TILE", (3, 7))
+    monkeypatch.setattr(likelihood, "GROUP_BYTES", 1)
     sliced = mwanda.evaluate(tiny("cohere"), text_set(TEXTS))
     for tag in TEXTS:
         assert sliced.languages[tag].sentence_nll == pytest.approx(

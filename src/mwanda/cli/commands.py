@@ -84,6 +84,10 @@ def evaluate(
     generate: Annotated[
         bool, typer.Option(help="Show one continuation a language; needs the model in memory.")
     ] = True,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder that keeps scores by hash; read back if unchanged."),
+    ] = None,
     update_card: Annotated[
         bool, typer.Option("--update-card", help="Put the table into MODEL's README.md.")
     ] = False,
@@ -123,12 +127,9 @@ def evaluate(
 
         run_options = _run_options(locals(), progress=progress)
         texts = read_texts(text, wanted, sentences=sentences, seed=seed, ids=places)
-        result = run(
-            model, texts, continuations=generate, max_length=max_length, options=run_options
-        )
-        dense = None
-        if baseline is not None:
-            dense = run(baseline, texts, max_length=max_length, options=run_options)
+        how: dict[str, Any] = {"max_length": max_length, "cache": cache, "options": run_options}
+        result = run(model, texts, continuations=generate, **how)
+        dense = None if baseline is None else run(baseline, texts, **how)
     if dense is None:
         _print(result.as_dict(), output.evaluation_text(result), as_json)
         table = output.evaluation_markdown(result)

@@ -1,15 +1,14 @@
 """Negative log-likelihood of texts under a causal model, block by block and in slices.
 
-No more than one block's weights, one batch's hidden states and a slice of logits are held at once:
-a vocabulary of 262,144 times a batch of tokens would not fit. Texts are sorted by length and padded
-on the right, where a causal model cannot see the padding, so no mask is needed and the numbers are
-those of one text at a time.
+No more than one block's weights, a group's hidden states and a tile of logits are held at once.
+Texts are sorted by length and padded on the right, where a causal model cannot see the padding, so
+no mask is needed and the numbers are those of one text at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,16 @@ import torch
 
 from mwanda.activations import ActivationStore
 from mwanda.errors import InputError
+from mwanda.evaluation.head import head_losses
+from mwanda.evaluation.pieces import Piece, batches_of, cut, padded
 from mwanda.model.calls import first_tensor
 from mwanda.model.decoder import Decoder
 from mwanda.options import RunOptions
 
 __all__ = ["TextScore", "score_texts"]
 
-LOGIT_BYTES = 128 << 20
-"""Float32 logits held at once."""
+GROUP_BYTES = 64 << 20
+"""Final hidden states of scored positions that go through the head at once."""
 
 MAX_LENGTH = 2048
 """Longest input in tokens unless the model's context is shorter; longer texts go in strides."""
@@ -43,15 +44,6 @@ class TextScore:
     nll: float
     tokens: int
     size: int
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Part of a text: tokens, of which those from ``first`` on are scored."""
-
-    text: int
-    ids: list[int]
-    first: int
 
 
 @torch.no_grad()
@@ -89,7 +81,7 @@ def score_texts(
     pieces = [
         piece
         for index, text in enumerate(texts)
-        for piece in _pieces(index, _encode(tokenizer, text), bos, limit)
+        for piece in cut(index, _encode(tokenizer, text), bos, limit)
     ]
     highest = max((max(piece.ids) for piece in pieces), default=0)
     if highest >= decoder.vocabulary:
@@ -101,14 +93,16 @@ def score_texts(
         )
     nll = [0.0] * len(texts)
     counts = [0] * len(texts)
-    batches = _batches(pieces, options.batch_tokens)
+    for piece in pieces:
+        counts[piece.text] += len(piece.ids) - piece.first
+    batches = batches_of(pieces, options.batch_tokens)
     blocks = decoder.structure.blocks
     options.progress.stage("evaluate", len(blocks) + 1)
     total = sum(len(piece.ids) for piece in pieces)
     with ActivationStore(options.activation_memory, scratch, decoder.device) as activations:
         with decoder.outside(head=False):
             for batch in batches:
-                activations.append(decoder.embed(_padded(batch)))
+                activations.append(decoder.embed(padded(batch)))
         for block in blocks:
             with decoder.block(block.index) as module:
                 for index in range(len(batches)):
@@ -116,80 +110,55 @@ def score_texts(
                     activations[index] = decoder.run_block(block.index, module, hidden)
             options.progress.block(total)
         with decoder.outside(head=True):
+            scorer = _Scorer(decoder, nll)
             for index, batch in enumerate(batches):
-                losses = _losses(decoder, batch, activations[index])
-                for piece, loss in zip(batch, losses, strict=True):
-                    nll[piece.text] += loss
-                    counts[piece.text] += len(piece.ids) - piece.first
+                scorer.add(batch, activations[index])
+            scorer.flush()
         options.progress.block(total)
     sizes = [len(text.encode()) for text in texts]
     return [TextScore(*row) for row in zip(nll, counts, sizes, strict=True)]
 
 
-def _losses(decoder: Decoder, batch: list[_Piece], hidden: torch.Tensor) -> list[float]:
-    """Summed negative log-likelihood in nats of each piece of a batch."""
-    output = decoder.finish(_padded(batch), hidden)
-    normed = first_tensor(output)
-    # Position t predicts token t + 1: gather only those positions whose target is scored.
-    places = [(row, t) for row, p in enumerate(batch) for t in range(p.first - 1, len(p.ids) - 1)]
-    if not places:
-        return [0.0] * len(batch)
-    rows = torch.tensor([row for row, _ in places])
-    times = torch.tensor([t for _, t in places])
-    targets = torch.tensor([batch[row].ids[t + 1] for row, t in places], device=hidden.device)
-    wanted = normed[rows.to(normed.device), times.to(normed.device)]
-    step = max(1, LOGIT_BYTES // (4 * decoder.vocabulary))
-    losses = torch.cat(
-        [
-            _cross_entropy(decoder.logits(output, part), target)
-            for part, target in zip(wanted.split(step), targets.split(step), strict=True)
-        ]
-    )
-    summed = torch.zeros(len(batch), dtype=torch.float64)
-    return [float(x) for x in summed.index_add_(0, rows, losses.double().cpu())]
+@dataclass
+class _Scorer:
+    """Collects scored positions over batches and takes their losses in groups.
 
+    The head's weight is read once a group, so groups are large: more than one batch.
+    """
 
-def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    decoder: Decoder
+    nll: list[float]
+    owners: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    normed: list[torch.Tensor] = field(default_factory=list)
+    output: Any = None
+
+    def add(self, batch: Sequence[Piece], hidden: torch.Tensor) -> None:
+        """Take the scored positions of a batch whose last block gave ``hidden``."""
+        self.output = self.decoder.finish(padded(batch), hidden)
+        last = first_tensor(self.output)
+        rows = []
+        for row, piece in enumerate(batch):
+            # Position t predicts token t + 1.
+            wanted = piece.ids[piece.first :]
+            rows.append(last[row, piece.first - 1 : len(piece.ids) - 1])
+            self.targets += wanted
+            self.owners += [piece.text] * len(wanted)
+        self.normed.append(torch.cat(rows))
+        if len(self.owners) * last.shape[-1] * last.element_size() >= GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Add the losses of all positions taken so far to their texts."""
+        if self.owners:
+            normed = torch.cat(self.normed)
+            targets = torch.tensor(self.targets, device=normed.device)
+            losses = head_losses(self.decoder, self.output, normed, targets)
+            for owner, loss in zip(self.owners, losses.tolist(), strict=True):
+                self.nll[owner] += loss
+        self.owners, self.targets, self.normed = [], [], []
 
 
 def _encode(tokenizer: Any, text: str) -> list[int]:
     ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
-
-
-def _pieces(text: int, ids: list[int], bos: int | None, limit: int) -> Iterable[_Piece]:
-    prefix = [] if bos is None else [bos]
-    room = limit - len(prefix)
-    if len(ids) <= room:
-        if len(ids) + len(prefix) >= 2:
-            yield _Piece(text, prefix + ids, 1)
-        return
-    stride = max(1, room // 2)
-    start, scored = 0, 1 - len(prefix)
-    while True:
-        end = min(start + room, len(ids))
-        yield _Piece(text, prefix + ids[start:end], scored - start + len(prefix))
-        if end == len(ids):
-            return
-        scored, start = end, start + stride
-
-
-def _batches(pieces: list[_Piece], batch_tokens: int) -> list[list[_Piece]]:
-    """Pieces of like length together, longest first, so that padding is little."""
-    batches: list[list[_Piece]] = []
-    width = 0
-    for piece in sorted(pieces, key=lambda p: len(p.ids), reverse=True):
-        if not batches or (len(batches[-1]) + 1) * width > batch_tokens:
-            batches.append([])
-            width = len(piece.ids)
-        batches[-1].append(piece)
-    return batches
-
-
-def _padded(batch: list[_Piece]) -> torch.Tensor:
-    """``int64 [batch, longest]``; the filling repeats a row's own first token, which no causal
-    position before it can see and which no tokenizer treats as padding."""
-    width = max(len(piece.ids) for piece in batch)
-    rows = [piece.ids + [piece.ids[0]] * (width - len(piece.ids)) for piece in batch]
-    return torch.tensor(rows, dtype=torch.int64)

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from mwanda.device import dtype_name
+from mwanda.device import DTYPES, choose_device, dtype_name
 from mwanda.errors import DataError, InputError
-from mwanda.evaluation.generation import Continuation, continue_texts
+from mwanda.evaluation.cache import KeptScores, Scores
+from mwanda.evaluation.generation import continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
@@ -22,7 +23,7 @@ from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.memory import available_memory
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.reader import Checkpoint
-from mwanda.model.source import load_tokenizer, open_model
+from mwanda.model.source import check_model, load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.languages import canonical
 from mwanda.text.overlap import overlap, unpack_hashes
@@ -70,6 +71,7 @@ def evaluate(
     calibration: CalibrationRecord | None = None,
     continuations: bool = False,
     max_length: int | None = None,
+    cache: str | Path | None = None,
     options: RunOptions | None = None,
 ) -> Evaluation:
     """Negative log-likelihood of every language's texts under a model.
@@ -83,57 +85,85 @@ def evaluate(
         continuations: also generate one continuation a language, which needs the model whole in
             memory.
         max_length: tokens of one forward; longer texts go in strides.
+        cache: folder where scores are kept by the SHA-256 of the model's files, the texts and all
+            else they depend on, and read back where nothing of it has changed. Continuations are
+            not kept.
 
     Raises:
-        InputError: bad input, or text that was drawn for calibration.
+        InputError: bad input, a cache for a model in memory, or text that was drawn for
+            calibration.
     """
     options = options or RunOptions()
     if isinstance(text, TextSet):
         texts = text
     else:
         texts = read_texts(text, languages, sentences=sentences, seed=seed)
-    with tempfile.TemporaryDirectory(prefix="mwanda-") as scratch:
-        if not isinstance(model, str | Path):
-            if tokenizer is None:
-                raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+    in_memory = not isinstance(model, str | Path)
+    if in_memory and tokenizer is None:
+        raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+    if in_memory and cache is not None:
+        raise InputError(
+            "cache", expected="a model on disk, whose files can be hashed", found="one in memory"
+        )
+    with tempfile.TemporaryDirectory(prefix="mwanda-") as made:
+        scratch = Path(made)
+        if in_memory:
             _refuse_overlap(texts, calibration, options)
-            decoder = MemoryDecoder(model)
+            name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
             with evaluation_mode(model):
-                return _run(
-                    decoder, tokenizer, texts, calibration, Path(scratch), options, max_length,
-                    name=str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
-                    generator=model if continuations else None,
-                )  # fmt: skip
-        with open_model(str(model), Path(scratch)) as source:
+                decoder = MemoryDecoder(model)
+                scores = _score(decoder, tokenizer, texts, scratch, options, max_length, name)
+                result = _evaluation(name, texts, scores, calibration)
+                if continuations:
+                    bos = bos_rule(tokenizer)
+                    result.continuations.update(
+                        continue_texts(model, tokenizer, texts.texts, bos=bos)
+                    )
+            return result
+        check_model(model)
+        kept = None if cache is None else KeptScores(Path(cache), texts, options, max_length)
+        path = Path(model)
+        known = None
+        if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
+            _refuse_overlap(texts, calibration, options)
+            known = kept.find(path)
+            if known is not None and not continuations:
+                return _evaluation(str(model), texts, known, calibration)
+        with open_model(str(model), scratch) as source:
             if calibration is None and (source.folder / MANIFEST).is_file():
                 calibration = read_manifest(source.folder).calibration
             _refuse_overlap(texts, calibration, options)
-            tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-            with open_decoder(source, options, measuring=True) as streamed:
-                result = _run(
-                    streamed, tokenizer, texts, calibration, Path(scratch), options, max_length,
-                    name=str(model), generator=None,
-                )  # fmt: skip
-                dtype, device = streamed.dtype, streamed.device
+            if kept is not None and known is None and not path.is_file():
+                known = kept.find(source.folder)
+            if known is None or continuations:
+                tokenizer = load_tokenizer(
+                    source.folder, trust_remote_code=options.trust_remote_code
+                )
+            if known is None:
+                with open_decoder(source, options, measuring=True) as streamed:
+                    known = _score(
+                        streamed, tokenizer, texts, scratch, options, max_length, str(model)
+                    )
+                if kept is not None:
+                    kept.keep(path if path.is_file() else source.folder, known)
+            result = _evaluation(str(model), texts, known, calibration)
+            dtype, device = DTYPES[known.settings["compute_dtype"]], choose_device(options.device)
             if continuations and _fits(source.folder, dtype):
                 whole = _load_whole(source.folder, dtype, device, options)
-                made = continue_texts(whole, tokenizer, texts.texts, bos=bos_rule(tokenizer))
-                result.continuations.update(made)
+                bos = bos_rule(tokenizer)
+                result.continuations.update(continue_texts(whole, tokenizer, texts.texts, bos=bos))
         return result
 
 
-def _run(
+def _score(
     decoder: Decoder,
     tokenizer: Any,
     texts: TextSet,
-    calibration: CalibrationRecord | None,
     scratch: Path,
     options: RunOptions,
     max_length: int | None,
-    *,
     name: str,
-    generator: Any,
-) -> Evaluation:
+) -> Scores:
     bos = bos_rule(tokenizer)
     flat = [(tag, text) for tag, group in texts.texts.items() for text in group]
     scores = score_texts(
@@ -154,9 +184,6 @@ def _run(
             sum(score.tokens for score in own),
             sum(score.size for score in own),
         )
-    found: dict[str, Continuation] = {}
-    if generator is not None:
-        found = continue_texts(generator, tokenizer, texts.texts, bos=bos)
     broken = [tag for tag, result in languages.items() if not math.isfinite(result.nll)]
     if broken:
         raise DataError(
@@ -165,19 +192,24 @@ def _run(
             found=f"NaN or infinity ({len(broken)} such languages)",
             fix="check the weights with mwanda verify, or compute in float32",
         )
+    settings = {
+        "bos": "none" if bos is None else f"before every text: id {bos}",
+        "compute_dtype": dtype_name(decoder.dtype),
+    }
+    return Scores(languages, settings)
+
+
+def _evaluation(
+    name: str, texts: TextSet, scores: Scores, calibration: CalibrationRecord | None
+) -> Evaluation:
     seen = () if calibration is None else calibration.seen
     return Evaluation(
         name,
-        languages,
-        tuple(tag for tag in languages if tag in seen),
+        scores.languages,
+        tuple(tag for tag in scores.languages if tag in seen),
         texts.source,
         texts.sha256,
-        {
-            "bos": "none" if bos is None else f"before every text: id {bos}",
-            "compute_dtype": dtype_name(decoder.dtype),
-            "seed": texts.seed,
-        },
-        dict(found),
+        scores.settings | {"seed": texts.seed},
     )
 
 

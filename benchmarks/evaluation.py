@@ -1,0 +1,242 @@
+"""How near an evaluation is to the matrix products it cannot do without, and to a plain loop.
+
+Three things are timed on the same texts, threads and dtype (float32):
+
+* the products alone: every linear of the blocks, attention's two products and the head, on random
+  numbers in the shapes the evaluation uses, before it and after it. Blocks are alike, so one block
+  is run over all batches and counted for each; the head is run on ``--head-positions`` positions
+  and counted for all. Padding is taken off: the work is that of the texts' own tokens.
+* ``mwanda.evaluate``, from opening the folder to the numbers, and its stages.
+* a plain transformers loop: one text at a time, all logits, cross entropy. With ``--plain N`` it
+  runs on N texts of each language, drawn by the seed, and its time is scaled by the tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.demo.weights import assemble
+from mwanda.evaluation.head import TILE
+from mwanda.evaluation.pieces import Piece, batches_of, cut
+from mwanda.evaluation.results import Evaluation
+from mwanda.evaluation.texts import TextSet
+from mwanda.jobs.evaluate import evaluate, read_texts
+from mwanda.jobs.prune import prune
+from mwanda.manifest import versions
+from mwanda.model.source import load_tokenizer
+from mwanda.options import RunOptions
+from mwanda.report.tables import plain
+from mwanda.text.windows import bos_rule
+
+LANGUAGES = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu",
+             "fa", "ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]  # fmt: skip
+BAR = 1.3
+
+
+class Watch:
+    """A progress that notes when each step ended."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def stage(self, name: str, blocks: int) -> None:
+        self.times.append(time.perf_counter())
+
+    def block(self, tokens: int) -> None:
+        self.times.append(time.perf_counter())
+
+
+def timed(product: Any, times: int = 1) -> float:
+    start = time.perf_counter()
+    for _ in range(times):
+        product()
+    return time.perf_counter() - start
+
+
+def products(model: Any, batches: list[list[Piece]], head_positions: int) -> dict[str, Any]:
+    """Seconds and floating-point operations of one evaluation's products, padding taken off."""
+    config = model.config
+    blocks = config.num_hidden_layers
+    shapes = [
+        (module.in_features, module.out_features)
+        for module in model.model.layers[0].modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    weights = [torch.randn(out, width) * 0.02 for width, out in shapes]
+    heads, dim = config.num_attention_heads, config.head_dim
+    seconds = {"linears": 0.0, "attention": 0.0, "head": 0.0}
+    flops = dict.fromkeys(seconds, 0.0)
+    for batch in batches:
+        rows, width = len(batch), max(len(piece.ids) for piece in batch)
+        tokens = sum(len(piece.ids) for piece in batch)
+        share = tokens / (rows * width)
+        for weight in weights:
+            hidden = torch.randn(rows * width, weight.shape[1])
+            spent = timed(lambda h=hidden, w=weight: torch.mm(h, w.T))
+            seconds["linears"] += spent * share * blocks
+            flops["linears"] += 2.0 * tokens * weight.numel() * blocks
+        query = torch.randn(rows * heads, width, dim)
+        square = torch.randn(rows * heads, width, width)
+        spent = timed(lambda q=query: torch.bmm(q, q.transpose(1, 2)))
+        spent += timed(lambda s=square, q=query: torch.bmm(s, q))
+        real = sum(len(piece.ids) ** 2 for piece in batch)
+        seconds["attention"] += spent * real / (rows * width**2) * blocks
+        flops["attention"] += 4.0 * real * heads * dim * blocks
+    scored = sum(len(piece.ids) - piece.first for batch in batches for piece in batch)
+    weight = model.lm_head.weight.detach()
+    hidden = torch.randn(min(head_positions, scored), weight.shape[1])
+    rows, columns = TILE
+    room = torch.empty(rows * columns)
+
+    def whole_head() -> None:
+        for low in range(0, len(weight), columns):
+            part = weight[low : low + columns].T
+            for some in hidden.split(rows):
+                tile = room[: len(some) * part.shape[1]].view(len(some), -1)
+                torch.mm(some, part, out=tile)
+
+    seconds["head"] = timed(whole_head) * scored / len(hidden)
+    flops["head"] = 2.0 * scored * weight.numel()
+    return {
+        "seconds": seconds | {"total": sum(seconds.values())},
+        "flops": flops | {"total": sum(flops.values())},
+        "gflops_per_second": sum(flops.values()) / sum(seconds.values()) / 1e9,
+    }
+
+
+@torch.no_grad()
+def plain_loop(
+    model: Any, pieces: dict[tuple[str, int], Piece]
+) -> tuple[dict[tuple[str, int], float], float]:
+    """Nats of each text, one at a time, and the seconds it took."""
+    found = {}
+    start = time.perf_counter()
+    for key, piece in pieces.items():
+        ids = torch.tensor([piece.ids])
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits.float(), ids[0, 1:], reduction="sum")
+        found[key] = float(loss)
+    return found, time.perf_counter() - start
+
+
+def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict[str, float]:
+    """Largest relative difference over texts and over languages."""
+    texts, sums = 0.0, {}
+    for (tag, place), value in found.items():
+        ours = result.languages[tag].sentence_nll[place]
+        texts = max(texts, abs(ours - value) / value)
+        a, b = sums.get(tag, (0.0, 0.0))
+        sums[tag] = (a + ours, b + value)
+    return {
+        "text": texts,
+        "language": max(abs(ours - theirs) / theirs for ours, theirs in sums.values()),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with flores/")
+    parser.add_argument("--work", type=Path, default=Path("out/evaluation"))
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/evaluation.json"))
+    parser.add_argument("--languages", nargs="+", default=LANGUAGES)
+    parser.add_argument("--sentences", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-tokens", type=int, default=RunOptions().batch_tokens)
+    parser.add_argument("--head-positions", type=int, default=4096)
+    parser.add_argument("--plain", type=int, help="texts a language in the plain loop; default all")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    from transformers import AutoModelForCausalLM
+
+    folder = given.work / "dense"
+    if not (folder / "mwanda.json").is_file():
+        gguf = assemble(given.work / "gemma-3-270m-q4_k_m.gguf")
+        prune(gguf, out=folder, sparsity=0.0, criterion="magnitude")
+    texts: TextSet = read_texts(
+        given.data / "flores",
+        given.languages,
+        sentences=given.sentences,
+        seed=given.seed,
+        ids=(1000, None),
+    )
+    tokenizer = load_tokenizer(folder)
+    bos = bos_rule(tokenizer)
+    pieces: dict[tuple[str, int], Piece] = {}
+    for tag, group in texts.texts.items():
+        for place, text in enumerate(group):
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            (pieces[tag, place],) = cut(0, ids, bos, 2048)
+    batches = batches_of(list(pieces.values()), given.batch_tokens)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    before = products(model, batches, given.head_positions)
+    watch = Watch()
+    options = RunOptions(progress=watch, batch_tokens=given.batch_tokens, compute_dtype="float32")
+    start = time.perf_counter()
+    result = evaluate(folder, texts, options=options)
+    wall = time.perf_counter() - start
+    stages = {
+        "open": watch.times[0] - start,
+        "blocks": watch.times[-2] - watch.times[0],
+        "head": watch.times[-1] - watch.times[-2],
+    }
+    after = products(model, batches, given.head_positions)
+
+    chosen = pieces
+    if given.plain is not None:
+        places = random.Random(given.seed).sample(range(given.sentences), given.plain)
+        chosen = {key: piece for key, piece in pieces.items() if key[1] in places}
+    found, loop = plain_loop(model, chosen)
+    tokens = sum(len(piece.ids) for piece in pieces.values())
+    run = sum(len(piece.ids) for piece in chosen.values())
+    limit = (before["seconds"]["total"] + after["seconds"]["total"]) / 2
+    padded = sum(len(batch) * max(len(piece.ids) for piece in batch) for batch in batches)
+    data = {
+        "texts": len(pieces),
+        "text_sha256": texts.sha256,
+        "tokens": tokens,
+        "scored": sum(len(piece.ids) - piece.first for piece in pieces.values()),
+        "padded_tokens": padded,
+        "threads": given.threads,
+        "processor": platform.processor() or platform.machine(),
+        "versions": versions(),
+        "products": [before, after],
+        "evaluation": {"seconds": wall, "stages": stages},
+        "plain": {
+            "texts": len(chosen),
+            "seconds_measured": loop,
+            "seconds_for_all": loop * tokens / run,
+            "extrapolated": len(chosen) < len(pieces),
+        },
+        "ratio": wall / limit,
+        "bar": BAR,
+        "relative_difference": differences(result, found),
+    }
+    scaled = f" (from {len(chosen)} texts)" if len(chosen) < len(pieces) else ""
+    rows = [
+        ["products alone, before", f"{before['seconds']['total']:.1f} s"],
+        ["products alone, after", f"{after['seconds']['total']:.1f} s"],
+        ["their rate", f"{before['gflops_per_second']:.0f} GFLOP/s"],
+        ["evaluation", f"{wall:.1f} s"],
+        *([f"  of it {name}", f"{spent:.1f} s"] for name, spent in stages.items()),
+        [f"evaluation / products (bar {BAR})", f"{data['ratio']:.3f}"],
+        [f"plain loop{scaled}", f"{loop * tokens / run:.1f} s"],
+        ["largest difference, one text", f"{data['relative_difference']['text']:.1e}"],
+        ["largest difference, one language", f"{data['relative_difference']['language']:.1e}"],
+    ]
+    print(plain(["", "value"], rows))
+    given.results.parent.mkdir(parents=True, exist_ok=True)
+    given.results.write_text(json.dumps(data, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
