@@ -127,9 +127,7 @@ def _locate(weights: Weights, name: str, ending: str) -> Path:
     try:
         listed = distribution(name).files or []
     except PackageNotFoundError:
-        raise InputError(
-            weights.title, found=f"no package {name}", fix=weights.install
-        ) from None
+        raise InputError(weights.title, found=f"no package {name}", fix=weights.install) from None
     for entry in listed:
         if entry.as_posix().endswith(f"/{ending}"):
             path = Path(str(entry.locate()))
