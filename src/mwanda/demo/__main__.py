@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(work: Path) -> None:
     """Assemble, prune, evaluate, print; keeps models and ``results.json`` in ``work``."""
-    from mwanda.demo.weights import assemble, notice, terms
+    from mwanda.demo.weights import GEMMA, assemble, licences
     from mwanda.evaluation.generation import continue_texts
     from mwanda.jobs.evaluate import evaluate
     from mwanda.jobs.prune import prune
@@ -77,11 +77,12 @@ def run(work: Path) -> None:
 
     start = time.perf_counter()
     work.mkdir(parents=True, exist_ok=True)
-    _say(f"Gemma 3 270M is under the Gemma terms: {terms()}")
+    terms, *notices = licences()
+    _say(f"Gemma 3 270M is under the Gemma terms: {terms}")
     with progress_bar() as progress:
         options = RunOptions(overwrite=True, allow_short=True, progress=progress)
-        gguf = assemble(work / "gemma-3-270m-q4_k_m.gguf")
-        for licence in (terms(), notice()):  # they travel along with every model made from it
+        gguf = assemble(work / GEMMA.file)
+        for licence in (terms, *notices):  # they travel along with every model made from it
             shutil.copyfile(licence, work / licence.name)
         dense = work / "dense"
         _say("dequantising to bfloat16")

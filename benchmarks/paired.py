@@ -1,0 +1,75 @@
+"""A paired comparison of two models on the same sentences, with a bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+RESAMPLES = 10_000
+ARTICLE = 5
+"""Sentences whose ids are at most this far apart are taken to be of one article."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First minus second, in relative rise over the baseline: 0.01 is one point.
+
+    Attributes:
+        mean: over languages.
+        low, high: 95 % percentile interval over resampled articles.
+        clusters: number of articles.
+    """
+
+    mean: float
+    low: float
+    high: float
+    clusters: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def clusters_of(ids: Sequence[int]) -> list[int]:
+    """The article of every sentence, numbered from 0, from ids in any order."""
+    number, last = -1, None
+    found = {}
+    for one in sorted(ids):
+        if last is None or one - last > ARTICLE:
+            number += 1
+        found[one], last = number, one
+    return [found[one] for one in ids]
+
+
+def difference(
+    baseline: ArrayLike, first: ArrayLike, second: ArrayLike, *, clusters: Sequence[int]
+) -> Difference:
+    """The mean over languages of (Σ first − Σ second) / Σ baseline, sums over sentences.
+
+    An article is drawn whole and in all languages at once, since its sentences are translations of
+    each other; baseline and both models are always resampled together.
+
+    Args:
+        baseline, first, second: nats, ``[languages, sentences]``.
+        clusters: the article of every sentence.
+    """
+    base, gap = np.asarray(baseline, float), np.asarray(first, float) - np.asarray(second, float)
+    count = max(clusters) + 1
+    member = np.zeros((len(clusters), count))
+    member[np.arange(len(clusters)), clusters] = 1
+    base, gap = base @ member, gap @ member
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    means = ((draws @ gap.T) / (draws @ base.T)).mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    mean = float((gap.sum(axis=1) / base.sum(axis=1)).mean())
+    return Difference(mean, float(low), float(high), count)
+
+
+def verdict(found: Difference, first: str, second: str) -> str:
+    """Which loses less, where the interval leaves out 0; else ``either``."""
+    if found.high < 0:
+        return first
+    return second if found.low > 0 else "either"
