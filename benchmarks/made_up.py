@@ -11,7 +11,7 @@ import torch
 from mwanda.device import DTYPES
 from mwanda.model.writer import ShardWriter, plan_shards
 
-__all__ = ["TAGS", "llama", "make_model", "write_text"]
+__all__ = ["TAGS", "llama", "make_model", "mixture", "write_text"]
 
 VOCABULARY = 512
 SPECIAL = 90
@@ -46,22 +46,44 @@ def llama(blocks: int, width: int, dtype: str, **changed: Any) -> Any:
     return LlamaConfig(**fields | changed)
 
 
+def mixture(blocks: int, width: int, dtype: str, experts: int) -> Any:
+    """The config of a Qwen3-MoE of so many experts in every block, eight to a token."""
+    from transformers import Qwen3MoeConfig
+
+    plain = llama(blocks, width, dtype).to_dict()
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+             "num_key_value_heads", "vocab_size", "max_position_embeddings",
+             "tie_word_embeddings")  # fmt: skip
+    return Qwen3MoeConfig(
+        **{name: plain[name] for name in names},
+        moe_intermediate_size=width // 2,
+        num_experts=experts,
+        num_experts_per_tok=8,
+        architectures=["Qwen3MoeForCausalLM"],
+        dtype=dtype,
+    )
+
+
 def make_model(folder: Path, config: Any, dtype: str, *, shard: int = 2_000_000_000) -> int:
     """Write random weights for ``config``, tensor by tensor; returns their bytes.
 
     Args:
         folder: must not exist.
-        config: of a Llama; its tokenizer knows the first 512 ids of the vocabulary.
+        config: of a Llama or a mixture; its tokenizer knows the first 512 ids of the vocabulary.
         dtype: of the checkpoint.
         shard: most bytes of one file.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
     folder.mkdir(parents=True)
     with torch.device("meta"):
-        model = LlamaForCausalLM(config)
-    shapes = [(name, DTYPES[dtype], tuple(p.shape)) for name, p in model.named_parameters()]
+        model = AutoModelForCausalLM.from_config(config)
+    shapes = [
+        (stored, DTYPES[dtype], shape)
+        for name, p in model.named_parameters()
+        for stored, shape in _stored(name, tuple(p.shape))
+    ]
     generator = torch.Generator().manual_seed(0)
     with ShardWriter(folder, plan_shards(shapes, shard)) as writer:
         for name, kind, shape in shapes:
@@ -75,6 +97,16 @@ def make_model(folder: Path, config: Any, dtype: str, *, shard: int = 2_000_000_
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="!").save_pretrained(folder)
     return sum(kind.itemsize * torch.Size(shape).numel() for _, kind, shape in shapes)
+
+
+def _stored(name: str, shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """How a parameter is stored: experts one by one."""
+    if len(shape) < 3:
+        return [(name, shape)]
+    path, _, leaf = name.rpartition(".")
+    leaves = ("gate_proj", "up_proj") if leaf == "gate_up_proj" else (leaf,)
+    matrix = (shape[1] // len(leaves), shape[2])
+    return [(f"{path}.{k}.{part}.weight", matrix) for k in range(shape[0]) for part in leaves]
 
 
 def write_text(folder: Path, tags: Sequence[str], tokens: int) -> None:

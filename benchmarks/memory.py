@@ -1,6 +1,7 @@
 """Peak memory of pruning a made-up model of 24 and of 96 blocks, each in a process of its own.
 
 The models are Llama-shaped, float32, one width; each checkpoint is at least five times the peak.
+With ``--experts`` they are mixtures, and few blocks are enough: one block's size is what counts.
 Two figures are reported: anonymous memory, sampled every 20 ms, and the high-water mark of resident
 memory, both against what ``mwanda plan`` said before.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import mwanda, run
-from made_up import llama, make_model, write_text
+from made_up import llama, make_model, mixture, write_text
 from mwanda.report.tables import plain
 
 
@@ -24,7 +25,10 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
     folder, out = given.work / f"model-{blocks}", given.work / f"pruned-{blocks}"
     for old in (folder, out):
         shutil.rmtree(old, ignore_errors=True)
-    size = make_model(folder, llama(blocks, given.width, given.dtype), given.dtype)
+    config = llama(blocks, given.width, given.dtype)
+    if given.experts:
+        config = mixture(blocks, given.width, given.dtype, given.experts)
+    size = make_model(folder, config, given.dtype)
     options = ["--calibration", str(given.work / "text"), "--criterion", given.criterion,
                "--windows", str(given.windows), "--window-length", str(given.length),
                "--compute-dtype", given.compute_dtype, "--json"]  # fmt: skip
@@ -35,6 +39,7 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
         shutil.rmtree(old)
     return {
         "blocks": blocks,
+        "experts": given.experts,
         "checkpoint": size,
         "anonymous": process.anonymous,
         "high_water": process.resident,
@@ -50,6 +55,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/memory.json"))
     parser.add_argument("--blocks", type=int, nargs="+", default=[24, 96])
     parser.add_argument("--width", type=int, default=2048)
+    parser.add_argument("--experts", type=int, default=0, help="in every block; 0: a dense model")
     parser.add_argument("--dtype", default="float32", help="of the checkpoint")
     parser.add_argument("--compute-dtype", default="auto")
     parser.add_argument("--criterion", default="m-wanda")

@@ -21,11 +21,14 @@ BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
 CARRIED = ("license", "license_name", "license_link", "extra_gated_prompt", "pipeline_tag")
 
 
-def write_card(folder: Path, manifest: Manifest, source_readme: str | None = None) -> None:
+def write_card(
+    folder: Path, manifest: Manifest, source_readme: str | None = None, experts: str = ""
+) -> None:
     """Write the card of a freshly pruned folder.
 
     Args:
         source_readme: the base model's own card; its licence fields are carried over.
+        experts: a section on which experts serve which languages; empty for a model without.
     """
     header: dict[str, Any] = {"library_name": "transformers", "base_model": _base(manifest)}
     header |= {k: v for k, v in _front_matter(source_readme).items() if k in CARRIED}
@@ -34,7 +37,7 @@ def write_card(folder: Path, manifest: Manifest, source_readme: str | None = Non
     if languages:
         header["language"] = languages
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()
-    text = f"---\n{front}\n---\n\n{_body(manifest)}\n{BEGIN}\n{END}\n"
+    text = f"---\n{front}\n---\n\n{_body(manifest)}\n{experts}{BEGIN}\n{END}\n"
     _replace(folder / CARD, text)
 
 

@@ -13,11 +13,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mwanda.errors import InputError
+from mwanda.statistics.routed import Routing
 from mwanda.text.windows import Windows
 
 __all__ = [
     "MANIFEST",
     "CalibrationRecord",
+    "ExpertsRecord",
     "LinearRecord",
     "Manifest",
     "Totals",
@@ -37,7 +39,8 @@ class _Record(BaseModel):
 class LinearRecord(_Record):
     """One pruned linear, under the checkpoint's own tensor name.
 
-    ``shape`` is ``[out, in]``; ``transposed`` says that the tensor is stored ``[in, out]``.
+    ``shape`` is ``[out, in]``; ``transposed`` says that it is stored ``[in, out]``. ``box`` is the
+    part of the tensor it lies in, start and stop along every dimension; None for all of it.
     ``pruned`` counts mask positions, ``zeros`` the zeros written, ``source_zeros`` those that the
     source had already. ``damping`` is what a reconstruction added to the Gram matrix, in mean
     diagonals; None where there was none. The hashes are of bit-packed ``[out, in]`` matrices, see
@@ -55,6 +58,48 @@ class LinearRecord(_Record):
     mask_sha256: str
     zeros_sha256: str
     damping: float | None = None
+    box: tuple[tuple[int, int], ...] | None = None
+
+
+class ExpertsRecord(_Record):
+    """Which experts the calibration text went to.
+
+    Attributes:
+        minimum: an expert that saw fewer tokens was pruned by magnitude.
+        routing: path of a block's experts -> language -> tokens routed to expert 0, 1, …: numbers
+            in one line, ``-`` for an expert that was not to be pruned.
+        fallbacks: linears that magnitude served -> tokens their expert saw.
+    """
+
+    minimum: int
+    routing: dict[str, dict[str, str]]
+    fallbacks: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, routing: Routing, fallbacks: Mapping[str, int], minimum: int
+    ) -> ExpertsRecord | None:
+        """From the counts of a prune; None where there were no experts to watch."""
+        if not routing:
+            return None
+        lines = {
+            path: {
+                tag: " ".join("-" if n is None else str(n) for n in counts)
+                for tag, counts in languages.items()
+            }
+            for path, languages in routing.items()
+        }
+        return cls(minimum=minimum, routing=lines, fallbacks=dict(fallbacks))
+
+    def counts(self) -> Routing:
+        """The numbers of :attr:`routing`."""
+        return {
+            path: {
+                tag: [None if n == "-" else int(n) for n in line.split()]
+                for tag, line in languages.items()
+            }
+            for path, languages in self.routing.items()
+        }
 
 
 class LanguageDrawRecord(_Record):
@@ -149,6 +194,7 @@ class Manifest(_Record):
         statistics: ``sequential``, ``dense`` or ``none``.
         compute_dtype, device: of the forward.
         signals: one value a block from the allocation's measure.
+        experts: which experts the languages' tokens went to; None for a model without.
         files: every file written but this one and the card, mapped to SHA-256.
         seconds: stage -> wall time.
     """
@@ -166,6 +212,7 @@ class Manifest(_Record):
     linears: dict[str, LinearRecord]
     totals: Totals
     signals: list[float]
+    experts: ExpertsRecord | None = None
     files: dict[str, str]
     versions: dict[str, str]
     seconds: dict[str, float] = Field(default_factory=dict)

@@ -9,6 +9,7 @@ import torch
 
 from mwanda.masks import PIECE
 from mwanda.model.decoder import Decoder
+from mwanda.model.experts import chosen_per_token
 from mwanda.model.overlap import BEHIND
 from mwanda.model.reader import PIECE as CONVERTED
 from mwanda.model.structure import Structure
@@ -87,6 +88,7 @@ def prune_footprint(
     tokens: int,
     batch: int,
     limit: int,
+    languages: int = 1,
     whole: int = 0,
     gram: bool = False,
     store: bool = False,
@@ -102,6 +104,7 @@ def prune_footprint(
         tokens: of calibration text; 0 for a prune without forward.
         batch: tokens of the largest forward of one block.
         limit: bytes of activations kept in memory.
+        languages: whose statistics are kept apart.
         gram: whether Gram matrices of the inputs are kept, for a reconstruction. Linears that share
             their inputs share one; that is not known beforehand, so each is counted.
         store: whether statistics of all blocks are kept on disk.
@@ -136,9 +139,18 @@ def prune_footprint(
         peak = ahead + behind + masks + (written if transposed else 0)
         return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
     copy = written * (2 if converts else 1 if transposed else 0)
-    widest = max(max(linear.columns, linear.rows) for linear in decoder.structure.linears())
+    experts = [linear for linear in decoder.structure.linears() if linear.fused is not None]
+    dense = [linear for linear in decoder.structure.linears() if linear.fused is None]
+    widest = max((max(linear.columns, linear.rows) for linear in dense), default=width)
     # A gated MLP holds gate, up and their product; statistics add float32 copies of one input.
     forward = batch * (widest * (3 * compute + 12) + width * 6 * compute)
+    if experts:
+        # Every token is there once for each of its experts, going in, gated, and coming out.
+        inner = max(linear.columns for linear in experts if linear.name.endswith(".down_proj"))
+        routed = batch * chosen_per_token(decoder.model)
+        forward = max(forward, routed * (3 * inner + 3 * width) * compute)
+    # Sums of squares and activity, in float64.
+    sums = max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * languages * 16
     rows = decoder.embedded_rows(tokens)
     embed = sum(p.numel() for p in outside if p is not embedding) * compute
     embed += rows * (width * compute + (PAGE if rows < len(embedding) else 0))
@@ -146,7 +158,7 @@ def prune_footprint(
         embed += CONVERTED
     block = max(block_sizes) * compute
     ahead = max(block_sizes) * stored.itemsize if len(block_sizes) > 1 else 0
-    working = max(forward, masks + copy)
+    working = sums + max(forward, masks + copy)
     spilled = max(0, tokens * width * compute - limit)
     if gram:
         wide = max(compute, torch.float32.itemsize)

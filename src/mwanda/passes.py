@@ -95,8 +95,8 @@ class Passes:
             DataError: values that are not finite.
             InputError: a linear that the forward never calls.
         """
-        names = [linear.name for linear in visit.block.linears]
-        with Capture(self._decoder.model, names, needs, self._factors) as capture:
+        linears = visit.block.linears
+        with Capture.of(self._decoder.model, linears, needs, self._factors) as capture:
             for index, batch in enumerate(self._batches):
                 capture.language = batch.language
                 self._run(visit, index, keep=keep_outputs)

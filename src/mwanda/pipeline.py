@@ -9,6 +9,7 @@ the weights.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,13 +30,15 @@ from mwanda.recipe import Method, Recipe
 from mwanda.registry import (
     Reconstruction,
     find_allocation,
+    find_criterion,
     measure_block,
     options_of,
 )
 from mwanda.statistics.capture import BlockSums, Capture
 from mwanda.statistics.gram import GramSums
+from mwanda.statistics.routed import Routing, inputs_of, routed_tokens, tokens_seen
 from mwanda.statistics.store import StatisticsStore
-from mwanda.statistics.sums import InputStatistics, Need, summarise
+from mwanda.statistics.sums import InputStatistics, Need
 from mwanda.updates import update_weight
 
 __all__ = ["Outcome", "Sink", "check_pattern", "prune_blocks"]
@@ -54,6 +57,8 @@ class Outcome:
         sparsities: linear name -> sparsity the allocation gave it.
         damping: linear name -> what its reconstruction added to the Gram matrix, in mean diagonals.
         signals: one value a block from the allocation's measure; empty without one.
+        routing: which experts the tokens of each language went to; empty without experts.
+        fallbacks: expert's linear -> tokens it saw, too few for the criterion: magnitude served.
         seconds: stage -> wall time.
         spilled: most bytes of activations that were on disk at once.
     """
@@ -62,6 +67,8 @@ class Outcome:
     sparsities: dict[str, float] = field(default_factory=dict)
     damping: dict[str, float] = field(default_factory=dict)
     signals: list[float] = field(default_factory=list)
+    routing: Routing = field(default_factory=dict)
+    fallbacks: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     spilled: int = 0
 
@@ -156,6 +163,7 @@ def check_pattern(chosen: Structure, recipe: Recipe) -> None:
     Raises:
         InputError: naming the first such linears.
     """
+    check_experts(chosen, recipe)
     group = recipe.pattern_row().group
     bad = [linear for linear in chosen.linears() if linear.columns % group]
     if bad:
@@ -167,6 +175,22 @@ def check_pattern(chosen: Structure, recipe: Recipe) -> None:
         )
 
 
+def check_experts(chosen: Structure, recipe: Recipe) -> None:
+    """Refuse a reconstruction of experts: too few tokens reach most of them for a Gram matrix.
+
+    Raises:
+        InputError: naming the first.
+    """
+    experts = [linear.name for linear in chosen.linears() if linear.expert is not None]
+    if recipe.reconstruction is not None and experts:
+        raise InputError(
+            f"reconstruction {recipe.reconstruction.name}",
+            expected="linears that every token goes through",
+            found=f"{experts[0]} and {len(experts) - 1} more of experts",
+            fix=r"leave experts out with --exclude '\.experts\.', or use no reconstruction",
+        )
+
+
 def _dense_pass(run: _Run, store: StatisticsStore | None, needs: tuple[Need, ...]) -> None:
     """Statistics of the unpruned model, block by block: measured, and kept if there is a store."""
     recipe, outcome = run.recipe, run.outcome
@@ -175,13 +199,19 @@ def _dense_pass(run: _Run, store: StatisticsStore | None, needs: tuple[Need, ...
     allocation = recipe.allocation
 
     def look(visit: Visit) -> None:
-        seen = run.passes.statistics(visit, needs, keep_outputs=not visit.last)
+        seen = _statistics(run, visit, needs, keep_outputs=not visit.last)
         if visit.block.linears:
             outcome.signals.append(_measure(run, visit.block, seen.sums, allocation))
         if store is not None:
             store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
 
     run.passes.visit("dense pass", look)
+
+
+def _statistics(run: _Run, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
+    seen = run.passes.statistics(visit, needs, keep_outputs=keep_outputs)
+    run.outcome.routing |= routed_tokens(seen.sums)
+    return seen
 
 
 def _look_at_weights(run: _Run) -> None:
@@ -197,10 +227,21 @@ def _look_at_weights(run: _Run) -> None:
 
 def _measure(run: _Run, block: Block, sums: BlockSums, allocation: Method) -> float:
     """One block's signal. A function of its own, so that no weight outlives its block."""
+    for minimum in (run.recipe.expert_tokens, 1):  # experts that saw too little say nothing
+        known = [
+            (linear, inputs)
+            for linear in block.linears
+            if (inputs := inputs_of(linear.name, sums[linear.name], run.weights, minimum))
+            is not None
+        ]
+        if known:
+            break
+    else:
+        return math.nan
     return measure_block(
         find_allocation(allocation.name),
-        [run.decoder.linear_weight(linear) for linear in block.linears],
-        [summarise(sums[linear.name], run.weights) for linear in block.linears],
+        [run.decoder.linear_weight(linear) for linear, _ in known],
+        [inputs for _, inputs in known],
         allocation.options,
     )
 
@@ -212,6 +253,9 @@ def _allocate(run: _Run) -> None:
     row = find_allocation(recipe.allocation.name)
     blocks = [block for block in run.chosen.blocks if block.linears]
     signals = run.outcome.signals or [0.0] * len(blocks)
+    # A block of nothing but experts that saw no token is taken for an average one.
+    known = [signal for signal in signals if math.isfinite(signal)] or [0.0]
+    signals[:] = [s if math.isfinite(s) else sum(known) / len(known) for s in signals]
     values = row.allocate(
         signals,
         [block.size for block in blocks],
@@ -229,7 +273,7 @@ def _prune_sequentially(run: _Run) -> None:
     def prune(visit: Visit) -> None:
         if visit.block.linears:
             needs = run.recipe.linear_needs
-            _prune_seen(run, visit, run.passes.statistics(visit, needs, keep_outputs=False))
+            _prune_seen(run, visit, _statistics(run, visit, needs, keep_outputs=False))
         if not visit.last:
             run.passes.advance(visit)
 
@@ -241,7 +285,7 @@ def _prune_in_one_pass(run: _Run) -> None:
 
     def prune(visit: Visit) -> None:
         needs = run.recipe.linear_needs
-        _prune_seen(run, visit, run.passes.statistics(visit, needs, keep_outputs=not visit.last))
+        _prune_seen(run, visit, _statistics(run, visit, needs, keep_outputs=not visit.last))
 
     run.passes.visit("prune", prune)
 
@@ -272,13 +316,20 @@ def _prune_block(
     find_gram: Callable[[str], GramSums | None],
 ) -> None:
     """Make, apply and hand on one block's masks and updates, each by the process it belongs to."""
+    known: dict[str, InputStatistics | None] = {}
+    if sums is not None:
+        for linear in block.linears:
+            entries, minimum = sums.pop(linear.name, {}), run.recipe.expert_tokens
+            known[linear.name] = inputs_of(linear.name, entries, run.weights, minimum)
+            if known[linear.name] is None:
+                run.outcome.fallbacks[linear.name] = tokens_seen(entries, run.weights)
     for place, linear in enumerate(block.linears):
         weight = run.decoder.source_weight(linear)
         owner, row = run.ranks.owner(place), _reconstruction(run, linear)
         mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
         damping = torch.zeros(1, dtype=torch.float64)
         if run.ranks.rank == owner:
-            inputs = None if sums is None else summarise(sums.pop(linear.name), run.weights)
+            inputs = known.pop(linear.name, None)
             if row is None or row.prune is None:
                 mask = _choose(run, linear, weight, inputs)
             if row is not None:
@@ -313,12 +364,15 @@ def _choose(
     recipe = run.recipe
     if not _removes(run, linear):
         return torch.ones(weight.shape, dtype=torch.bool)
+    criterion, options = recipe.criterion_row(), recipe.criterion.options
+    if inputs is None and criterion.needs:  # an expert that saw too few tokens
+        criterion, options = find_criterion("magnitude"), {}
     return choose_mask(
         linear.name,
         weight,
         inputs,
-        recipe.criterion_row(),
-        recipe.criterion.options,
+        criterion,
+        options,
         recipe.pattern_row(),
         run.outcome.sparsities[linear.name],
     )

@@ -80,6 +80,7 @@ class Recipe(BaseModel):
         include, exclude: regular expressions over linear names.
         skip_blocks: block numbers left alone.
         dtype: what is written; ``auto`` keeps the source's.
+        expert_tokens: an expert that saw fewer calibration tokens is pruned by magnitude.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +102,7 @@ class Recipe(BaseModel):
     exclude: tuple[str, ...] = ()
     skip_blocks: tuple[int, ...] = ()
     dtype: str = "auto"
+    expert_tokens: int = Field(default=32, ge=1)
 
     @classmethod
     def build(cls, values: Mapping[str, Any], source: str = "recipe") -> Recipe:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mwanda.model.decoder import Decoder
+from mwanda.model.experts import chosen_per_token
 from mwanda.model.structure import Structure
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
@@ -188,7 +189,13 @@ def disk_rates(folder: Path, work: Work) -> tuple[float, float]:
 def _block_flops(decoder: Decoder, tokens: int, length: int) -> int:
     """Operations of one average block over all tokens: matrices and attention."""
     blocks = decoder.structure.blocks
-    matrices = sum(linear.size for linear in decoder.structure.linears()) // len(blocks)
+    linears = list(decoder.structure.linears())
+    matrices = sum(linear.size for linear in linears if linear.fused is None)
+    for linear in linears:
+        if linear.fused is not None:  # a token goes through a few of the experts
+            experts = decoder.model.get_parameter(linear.parameter).shape[0]
+            matrices += linear.size * chosen_per_token(decoder.model) // int(experts)
+    matrices //= len(blocks)
     config = decoder.config.get_text_config(decoder=True)
     width = int(decoder.model.get_input_embeddings().weight.shape[1])
     heads = int(getattr(config, "num_attention_heads", 1))

@@ -42,6 +42,11 @@ def test_cwl_knows_one_language_agreement_and_contrast() -> None:
     assert cwl.measure([], [turned]) == pytest.approx(-1.0)
 
 
+def test_cwl_leaves_out_what_one_language_alone_reached() -> None:
+    shared, alone = statistics(3, 16, 1), statistics(1, 16, 2)
+    assert cwl.measure([], [shared, alone]) == cwl.measure([], [shared])
+
+
 def test_cwl_takes_a_constant_vector_for_unrelated() -> None:
     weights = torch.tensor([0.5, 0.5], dtype=torch.float64)
     flat = torch.tensor([[1.0, 4.0, 9.0], [2.0, 2.0, 2.0]], dtype=torch.float64)

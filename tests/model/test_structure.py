@@ -7,11 +7,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, Qwen3MoeConfig
+from transformers import AutoModelForCausalLM, Qwen2MoeConfig
 from transformers.pytorch_utils import Conv1D
 
 from mwanda.errors import InputError
-from mwanda.model.structure import Linear, Structure, as_matrix, choose_linears, find_structure
+from mwanda.model.structure import (
+    Linear,
+    Structure,
+    as_matrix,
+    choose_linears,
+    find_structure,
+    matrix_in,
+)
 from tests.support.models import FAMILIES, tiny_config
 
 
@@ -123,21 +130,40 @@ def test_blocks_that_share_weights_are_refused(whole: bool) -> None:
 def test_a_stack_of_experts_is_refused() -> None:
     model = Odd()
     model.core.stack[1].experts = nn.Parameter(torch.ones(4, 6, 6))
-    with pytest.raises(
-        InputError, match=r"core\.stack\.1\.experts: .*matrices.*\[4, 6, 6\].*mixture"
-    ):
+    with pytest.raises(InputError, match=r"core\.stack\.1\.experts: .*matrices.*\[4, 6, 6\].*Unit"):
         find_structure(model)
 
 
-def test_a_real_mixture_of_experts_is_refused() -> None:
-    config = Qwen3MoeConfig(
+def test_experts_in_one_plain_matrix_are_refused() -> None:
+    model = Odd()
+    model.core.stack[1].experts = nn.Module()
+    model.core.stack[1].experts.w1 = nn.Parameter(torch.ones(12, 6))
+    with pytest.raises(InputError, match=r"stack\.1\.experts\.w1: .*a stack \[12, 6\]"):
+        find_structure(model)
+
+
+def test_a_mixture_of_experts_has_its_matrices_and_leaves_its_router() -> None:
+    config = Qwen2MoeConfig(
         vocab_size=40, hidden_size=16, intermediate_size=24, moe_intermediate_size=8, num_experts=4,
         num_experts_per_tok=2, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+        shared_expert_intermediate_size=24,
     )  # fmt: skip
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(InputError, match="experts"):
-        find_structure(model)
+    names = [linear.name for linear in find_structure(model).blocks[1].linears]
+    inside = "model.layers.1.mlp"
+    assert [name for name in names if ".experts." in name] == [
+        f"{inside}.experts.{number}.{leaf}"
+        for number in range(4)
+        for leaf in ("gate_proj", "up_proj", "down_proj")
+    ]
+    shared = [f"{inside}.shared_expert.{leaf}" for leaf in ("gate_proj", "up_proj", "down_proj")]
+    assert [name for name in names if "shared" in name] == shared  # not shared_expert_gate
+    assert not [name for name in names if name.endswith(".gate")]
+    down = next(x for x in find_structure(model).linears() if x.name.endswith("3.down_proj"))
+    assert (down.rows, down.columns, down.expert) == (16, 8, ("model.layers.0.mlp.experts", 3))
+    parameter = model.get_parameter(down.parameter)
+    assert matrix_in(parameter, down).shape == (16, 8)
 
 
 def test_a_short_convolution_is_no_stack_of_experts() -> None:

@@ -224,6 +224,35 @@ def test_a_copy_of_another_shape_is_refused(tmp_path: Path) -> None:
         writer.write_from("x", checkpoint)
 
 
+def test_a_stretch_is_written_over(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, planned({"a": torch.ones(2, 3), "b": torch.ones(4)})) as writer:
+        writer.write(*A)
+        writer.write(*B)
+        writer.overwrite("a", 2, torch.tensor([7.0, 8.0]))
+        for name, start, part in (
+            ("a", 5, torch.ones(2)),
+            ("a", -1, torch.ones(2)),
+            ("a", 0, torch.ones(2).half()),
+            ("c", 0, torch.ones(1)),
+        ):
+            with pytest.raises(DataError, match=rf"tensor {name}: expected a stretch"):
+                writer.overwrite(name, start, part)
+    (written,) = tmp_path.glob("*.safetensors")
+    found = load_file(written)
+    expected = A[1].flatten().clone()
+    expected[2:4] = torch.tensor([7.0, 8.0])
+    assert torch.equal(found["a"].flatten(), expected)
+    assert torch.equal(found["b"], B[1])
+
+
+def test_a_stretch_before_the_tensor_itself_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DataError, match="tensor a: expected a stretch of a tensor that was written"),
+        ShardWriter(tmp_path, planned({"a": torch.ones(2, 3)})) as writer,
+    ):
+        writer.overwrite("a", 0, torch.ones(2))
+
+
 @pytest.mark.parametrize("error", [DataError("x"), KeyboardInterrupt(), SystemExit(143)])
 def test_an_abort_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     def go() -> None:

@@ -27,6 +27,8 @@ from transformers import (
     Qwen3Config,
 )
 
+from tests.support.experts import EXPERT_FAMILIES, expert_config
+
 FAMILIES: tuple[str, ...] = ("llama", "qwen3", "gemma3", "cohere", "bloom", "olmo", "gpt2")
 
 PAD, BOS, EOS = 0, 1, 2
@@ -96,6 +98,8 @@ def tiny_config(family: str, *, tied: bool | None = None, layers: int = 3) -> Pr
         "max_position_embeddings": CONTEXT,
     }
     grouped: dict[str, Any] = {**rotary, "num_key_value_heads": KEY_VALUE_HEADS}
+    if family in EXPERT_FAMILIES:
+        return expert_config(family, grouped)
     match family:
         case "llama":
             return LlamaConfig(**grouped)

@@ -110,7 +110,7 @@ def prune(
             weight = matrix(model.get_submodule(name))
             scores = score(weight, inputs)
             masks[name] = keep(scores)
-            margin = min(margin, _margin(scores, masks[name], group or scores.shape[1]))
+            margin = min(margin, margin_of(scores, masks[name], group or scores.shape[1]))
             # Every linear of a block is measured before any is pruned.
             weight *= masks[name]
     return Pruned(masks, margin)
@@ -170,7 +170,7 @@ def measure(
     return found
 
 
-def _margin(scores: torch.Tensor, mask: torch.Tensor, group: int) -> float:
+def margin_of(scores: torch.Tensor, mask: torch.Tensor, group: int) -> float:
     scores, mask = scores.reshape(-1, group), mask.reshape(-1, group)
     goes = scores.masked_fill(mask, 0).amax(dim=1)
     stays = scores.masked_fill(~mask, float("inf")).amin(dim=1)

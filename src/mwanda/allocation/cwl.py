@@ -23,13 +23,15 @@ Direction = Literal["shared-denser", "shared-sparser"]
 
 def measure(weights: Sequence[torch.Tensor], statistics: Sequence[InputStatistics]) -> float:
     """C_b: mean over the block's linears of the mean pairwise Pearson correlation between the
-    languages' n_ℓ· vectors; 1 for a single language.
+    languages' n_ℓ· vectors; 1 for a single language. A linear that one language alone reached (an
+    expert's) says nothing about agreement and is left out, unless all are like that.
 
     Args:
         weights: ignored, the same signature for every allocation.
         statistics: the inputs of each linear of the block.
     """
-    means = [_agreement(inputs.rms) for inputs in statistics]
+    shared = [inputs for inputs in statistics if len(inputs.weights) > 1]
+    means = [_agreement(inputs.rms) for inputs in shared or statistics]
     return sum(means) / len(means)
 
 

@@ -85,6 +85,10 @@ SkipBlocks = Annotated[
 Dtype = Annotated[
     str | None, typer.Option("--dtype", help="What is written. Default: auto, the source's.")
 ]
+ExpertTokens = Annotated[
+    int | None,
+    typer.Option("--expert-tokens", help="Experts with fewer: by magnitude. Default: 32."),
+]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="YAML recipe; options given here win over it.")
 ]
@@ -133,6 +137,7 @@ def recipe_options(
     skip_blocks: SkipBlocks = None,
     seed: Seed = None,
     dtype: Dtype = None,
+    expert_tokens: ExpertTokens = None,
     recipe: RecipeFile = None,
     device: Device = "auto",
     compute_dtype: ComputeDtype = "auto",

@@ -12,6 +12,7 @@ from mwanda.jobs.plan import Plan
 from mwanda.jobs.prune import PruneResult
 from mwanda.jobs.verify import Verification
 from mwanda.report.bibliography import KINDS, methods_page, rows_of
+from mwanda.report.experts import expert_summary, language_table
 from mwanda.report.tables import comparison_rows, comparison_table, evaluation_table, markdown
 from mwanda.report.tables import plain as table
 from mwanda.text.languages import display_name
@@ -44,6 +45,9 @@ def prune_json(result: PruneResult) -> dict[str, Any]:
         "totals": made.totals.model_dump(),
         "compute_dtype": made.compute_dtype,
         "signals": made.signals,
+        "experts": None
+        if made.experts is None
+        else made.experts.model_dump() | {"routing": made.experts.counts()},
         "seconds": made.seconds,
         "limit": None if result.limit is None else result.limit.as_dict(),
         "spilled_bytes": result.spilled,
@@ -85,6 +89,8 @@ def prune_text(result: PruneResult) -> str:
             "weight",
         ]
         lines += ["", table(header, rows)]
+    if made.experts is not None:
+        lines += ["", expert_summary(made.experts), table(*language_table(made.experts))]
     took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in made.seconds.items())
     lines += ["", f"{took}; peak resident memory {_peak() / 1e9:.2f} GB"]
     if result.limit is not None:

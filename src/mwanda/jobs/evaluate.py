@@ -22,6 +22,7 @@ from mwanda.jobs.loading import open_decoder
 from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.memory import available_memory
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
+from mwanda.model.experts import runnable_experts
 from mwanda.model.reader import Checkpoint
 from mwanda.model.source import check_model, load_tokenizer, open_model
 from mwanda.options import RunOptions
@@ -110,8 +111,8 @@ def evaluate(
         if in_memory:
             _refuse_overlap(texts, calibration, options)
             name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-            with evaluation_mode(model):
-                decoder = MemoryDecoder(model)
+            decoder = MemoryDecoder(model)
+            with evaluation_mode(model), runnable_experts(model, decoder.dtype):
                 scores = _score(decoder, tokenizer, texts, scratch, options, max_length, name)
                 result = _evaluation(name, texts, scores, calibration)
                 if continuations:

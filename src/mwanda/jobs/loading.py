@@ -68,7 +68,7 @@ def source_dtype(checkpoint: Checkpoint) -> torch.dtype:
 
 def _refuse_odd_dtypes(decoder: StreamedDecoder) -> None:
     for linear in decoder.structure.linears():
-        info = decoder.checkpoint.tensors[decoder.stored_name(linear)]
+        info = decoder.checkpoint.tensors[decoder.place(linear).stored]
         if info.dtype not in PRUNABLE:
             raise InputError(
                 f"{info.file}: tensor {info.name}",

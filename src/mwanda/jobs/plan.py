@@ -134,6 +134,7 @@ def plan(
             tokens=work.tokens,
             batch=batch,
             limit=options.activation_memory,
+            languages=max(1, len(languages)),
             whole=total * GGUF_BYTES if gguf else 0,
             gram="gram" in recipe.linear_needs,
             store=recipe.keeps_statistics,

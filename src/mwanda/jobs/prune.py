@@ -11,6 +11,8 @@ from mwanda.jobs.calibration import CalibrationInput, open_calibration, weights_
 from mwanda.jobs.prune_folder import prune_folder
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, windows_for
 from mwanda.model.decoder import MemoryDecoder, evaluation_mode
+from mwanda.model.experts import runnable_experts
+from mwanda.model.pieces import Place
 from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
 from mwanda.recipe import Recipe
@@ -75,7 +77,11 @@ def _prune_memory(
         raise InputError("tokenizer", expected="the model's tokenizer", found="none")
     windows = windows_for(opened, tokenizer, decoder, recipe, options)
     weights = weights_of(recipe, windows.languages) if windows is not None else {}
-    with evaluation_mode(model), tempfile.TemporaryDirectory(prefix="mwanda-") as scratch:
+    with (
+        evaluation_mode(model),
+        runnable_experts(model, decoder.dtype),
+        tempfile.TemporaryDirectory(prefix="mwanda-") as scratch,
+    ):
         outcome = prune_blocks(
             decoder,
             chosen,
@@ -95,7 +101,14 @@ def _prune_memory(
         outcome=outcome,
         model_weights=sum(p.numel() for p in model.parameters() if p.is_floating_point()),
         dtype=decoder.dtype,
-        tensors={linear.name: linear.parameter for linear in chosen.linears()},
+        places={
+            linear.name: Place(
+                linear.parameter,
+                None if linear.fused is None else linear.fused.box,
+                linear.transposed,
+            )
+            for linear in chosen.linears()
+        },
         chosen=chosen,
     )
     return PruneResult(None, manifest, windows, outcome.spilled)

@@ -22,8 +22,10 @@ from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, wind
 from mwanda.manifest import Manifest, write_manifest
 from mwanda.model.decoder import StreamedDecoder
 from mwanda.model.gguf import is_gguf
+from mwanda.model.layout import TensorInfo
 from mwanda.model.output import OutputFolder, check_disk_space, hash_files
 from mwanda.model.overlap import WriteBehind
+from mwanda.model.pieces import first_element
 from mwanda.model.reader import Checkpoint
 from mwanda.model.source import (
     ModelSource,
@@ -33,12 +35,13 @@ from mwanda.model.source import (
     load_tokenizer,
     open_model,
 )
-from mwanda.model.structure import Linear, Structure, as_matrix
+from mwanda.model.structure import Linear, Structure
 from mwanda.model.writer import ShardWriter, plan_shards
 from mwanda.options import RunOptions
 from mwanda.pipeline import Sink, prune_blocks
 from mwanda.ranks import Ranks, joined, launched
 from mwanda.recipe import Recipe
+from mwanda.report.experts import experts_section
 from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
 from mwanda.work import Limit, count_work, disk_rates, matmul_rate
@@ -124,7 +127,7 @@ def _prune(
             outcome=outcome,
             model_weights=_weights_of(decoder.checkpoint),
             dtype=dtype or source_dtype(decoder.checkpoint),
-            tensors={linear.name: decoder.stored_name(linear) for linear in chosen.linears()},
+            places={linear.name: decoder.place(linear) for linear in chosen.linears()},
             chosen=chosen,
         )
         if folder is not None:
@@ -214,7 +217,8 @@ def _complete(
             "seconds": seconds,
         }
     )
-    write_card(folder, manifest, source_readme=readme)
+    experts = "" if manifest.experts is None else experts_section(manifest.experts)
+    write_card(folder, manifest, source_readme=readme, experts=experts)
     write_manifest(folder, manifest)
     return manifest
 
@@ -234,7 +238,7 @@ def _sink(
     checkpoint = decoder.checkpoint
 
     def cast(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
-        stored = decoder.stored_name(linear)
+        stored = decoder.place(linear).stored
         return _cast(stored, weight, checkpoint.tensors[stored].dtype, dtype)
 
     if folder is None:
@@ -244,22 +248,40 @@ def _sink(
         [(i.name, _written(i.dtype, dtype), i.shape) for i in checkpoint.tensors.values()],
         options.max_shard_size,
     )
-    pruned = {decoder.stored_name(linear) for linear in chosen.linears()}
+    # A tensor of which linears are parts is copied first, and then written over part by part.
+    places = [decoder.place(linear) for linear in chosen.linears()]
+    pruned = {place.stored for place in places if place.box is None}
     with ShardWriter(folder, shards) as writer, WriteBehind(writer) as behind:
         for info in checkpoint.tensors.values():
             if info.name not in pruned and _written(info.dtype, dtype) == info.dtype:
                 behind.copy(info.name, checkpoint)
 
+        def convert(info: TensorInfo) -> None:
+            weight = checkpoint.read(info.name)
+            behind.write(info.name, _cast(info.name, weight, info.dtype, dtype))
+
+        parted = {place.stored for place in places if place.box is not None}
+        for name in parted:
+            info = checkpoint.tensors[name]
+            if _written(info.dtype, dtype) != info.dtype:
+                convert(info)
+
         def sink(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
-            written = cast(linear, weight)
-            behind.write(decoder.stored_name(linear), as_matrix(written, linear))
+            written, place = cast(linear, weight), decoder.place(linear)
+            turned = written.t() if place.transposed else written
+            if linear.fused is not None:
+                turned = turned.clone()  # a slice would keep all experts while it waits
+            if place.box is None:
+                behind.write(place.stored, turned)
+            else:
+                shape = checkpoint.tensors[place.stored].shape
+                behind.overwrite(place.stored, first_element(shape, place.box), turned)
             return written
 
         yield sink
         for info in checkpoint.tensors.values():
-            if info.name not in pruned and _written(info.dtype, dtype) != info.dtype:
-                weight = checkpoint.read(info.name)
-                behind.write(info.name, _cast(info.name, weight, info.dtype, dtype))
+            if info.name not in pruned | parted and _written(info.dtype, dtype) != info.dtype:
+                convert(info)
 
 
 def _check_disk(

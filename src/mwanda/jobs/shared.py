@@ -11,8 +11,16 @@ import torch
 
 from mwanda.device import dtype_name
 from mwanda.jobs.calibration import get_windows
-from mwanda.manifest import CalibrationRecord, LinearRecord, Manifest, Totals, versions
+from mwanda.manifest import (
+    CalibrationRecord,
+    ExpertsRecord,
+    LinearRecord,
+    Manifest,
+    Totals,
+    versions,
+)
 from mwanda.model.decoder import Decoder
+from mwanda.model.pieces import Place
 from mwanda.model.structure import Structure, choose_linears
 from mwanda.options import RunOptions
 from mwanda.pipeline import Outcome, check_pattern
@@ -89,7 +97,7 @@ def build_manifest(
     outcome: Outcome,
     model_weights: int,
     dtype: torch.dtype,
-    tensors: Mapping[str, str],
+    places: Mapping[str, Place],
     chosen: Structure,
 ) -> Manifest:
     """The manifest of a finished prune, without files.
@@ -99,17 +107,18 @@ def build_manifest(
         weights: language -> weight, summing to 1.
         model_weights: number of weights of the whole model.
         dtype: what was written.
-        tensors: linear name -> its tensor's name in the checkpoint.
+        places: linear name -> where it lies in the checkpoint.
     """
     linears = {}
     for block in chosen.blocks:
         for linear in block.linears:
-            entry = outcome.records[linear.name]
+            entry, place = outcome.records[linear.name], places[linear.name]
             linears[linear.name] = LinearRecord(
-                tensor=tensors[linear.name],
+                tensor=place.stored,
+                box=place.box,
                 block=block.index,
                 shape=entry.shape,
-                transposed=linear.transposed,
+                transposed=place.transposed,
                 sparsity=entry.sparsity,
                 pruned=entry.pruned,
                 zeros=entry.zeros,
@@ -145,6 +154,7 @@ def build_manifest(
             model_weights,
         ),
         signals=outcome.signals,
+        experts=ExpertsRecord.of(outcome.routing, outcome.fallbacks, recipe.expert_tokens),
         files={},
         versions=versions(),
         seconds=outcome.seconds,

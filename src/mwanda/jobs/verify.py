@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from mwanda.errors import InputError, MwandaError
 from mwanda.manifest import LinearRecord, Manifest, Totals, read_manifest
 from mwanda.masks import digest
 from mwanda.model.output import sha256_of
+from mwanda.model.pieces import Box, read_box, whole
 from mwanda.model.reader import Checkpoint
 
 __all__ = ["Verification", "VerifiedLinear", "verify"]
@@ -76,6 +79,14 @@ def verify(folder: Path) -> Verification:
     return Verification(manifest, tuple(linears), tuple(problems))
 
 
+def _holds(size: Sequence[int], box: Box, shape: Sequence[int]) -> bool:
+    """Whether a tensor has a part ``box`` that makes a matrix of this shape."""
+    inside = len(size) == len(box) and all(
+        0 <= start < stop <= most for most, (start, stop) in zip(size, box, strict=True)
+    )
+    return inside and math.prod(stop - start for start, stop in box) == math.prod(shape)
+
+
 def _totals(manifest: Manifest, checkpoint: Checkpoint) -> Totals:
     records = manifest.linears.values()
     infos = checkpoint.tensors.values()
@@ -88,12 +99,17 @@ def _totals(manifest: Manifest, checkpoint: Checkpoint) -> Totals:
 def _check_linear(checkpoint: Checkpoint, name: str, record: LinearRecord) -> VerifiedLinear:
     info = checkpoint.tensors.get(record.tensor)
     shape = record.shape[::-1] if record.transposed else record.shape
+    box = record.box
     if info is None:
         return VerifiedLinear(name, record, 0, f"tensor {record.tensor} is not in the checkpoint")
-    if tuple(info.shape) != tuple(shape):
+    if box is None and tuple(info.shape) != tuple(shape):
         found = f"shape {list(info.shape)} instead of {list(shape)}"
         return VerifiedLinear(name, record, 0, found)
-    weight = checkpoint.read(record.tensor)
+    if box is not None and not _holds(info.shape, box, shape):
+        found = f"shape {list(info.shape)} has no part {list(box)} of shape {list(shape)}"
+        return VerifiedLinear(name, record, 0, found)
+    weight = read_box(checkpoint, record.tensor, whole(info.shape) if box is None else box)
+    weight = weight.reshape(shape)
     nonzero = (weight.t() if record.transposed else weight) != 0
     zeros = nonzero.numel() - int(torch.count_nonzero(nonzero))
     problem = None

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from mwanda.device import HOST
 from mwanda.errors import InputError
 from mwanda.model.calls import CallBook, apply_head, finish
-from mwanda.model.names import NameMap
+from mwanda.model.conversion import Sources
 from mwanda.model.overlap import ReadAhead
+from mwanda.model.pieces import Part, Place, find_place, read_box, span, whole
 from mwanda.model.reader import Checkpoint
-from mwanda.model.structure import Linear, Structure, as_matrix, find_structure
+from mwanda.model.structure import Linear, Structure, find_structure, matrix_in
 
 __all__ = ["Decoder", "MemoryDecoder", "StreamedDecoder", "evaluation_mode"]
 
@@ -108,8 +110,7 @@ class Decoder(ABC):
 
     def linear_weight(self, linear: Linear) -> torch.Tensor:
         """A view ``[out, in]`` of the weight the forward uses; only inside :meth:`block`."""
-        module = self.model.get_submodule(linear.name)
-        return as_matrix(module.weight.data, linear)
+        return matrix_in(self.model.get_parameter(linear.parameter).data, linear)
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         """First hidden states ``[batch, tokens, width]``; inside :meth:`outside`."""
@@ -184,15 +185,14 @@ class StreamedDecoder(Decoder):
     ) -> None:
         super().__init__(model, device, dtype)
         self.checkpoint = checkpoint
-        self._names = NameMap(
-            checkpoint.tensors.keys(), model.base_model_prefix, str(checkpoint.folder)
-        )
+        self._ahead = ReadAhead(checkpoint)
+        self._sources = Sources(model, checkpoint, self._ahead.take)
         self._aliases: dict[int, list[str]] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
             self._aliases.setdefault(id(parameter), []).append(name)
         self._stored = self._locate()
+        self._places = {linear.name: self._place(linear) for linear in self.structure.linears()}
         self._load_buffers()
-        self._ahead = ReadAhead(checkpoint)
         self._inside = tuple(f"{block.name}." for block in self.structure.blocks)
         self._owners = [
             [names for names in self._aliases.values() if names[0].startswith(prefix)]
@@ -203,9 +203,9 @@ class StreamedDecoder(Decoder):
         untied = head is not None and head.weight is not embedding.weight
         self._head = {id(p) for p in head.parameters()} if untied else set()
 
-    def stored_name(self, linear: Linear) -> str:
-        """The checkpoint's name of a linear's weight."""
-        return self._stored[linear.parameter]
+    def place(self, linear: Linear) -> Place:
+        """Where a linear's weight lies in the checkpoint."""
+        return self._places[linear.name]
 
     @contextmanager
     def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Iterator[None]:
@@ -220,24 +220,34 @@ class StreamedDecoder(Decoder):
     def block(self, index: int) -> Iterator[nn.Module]:
         with self._filled(self._owners[index]):
             if index + 1 < len(self._owners):
-                self._ahead.expect(self._stored[names[0]] for names in self._owners[index + 1])
+                coming = (self._stored[names[0]].pieces for names in self._owners[index + 1])
+                self._ahead.expect(p.stored for pieces in coming for p in pieces if p.all_of_it)
             module = self.blocks[index]
             module.to(self.device)  # buffers follow the weights
             yield module
 
     def expect(self, linears: Iterable[Linear]) -> None:
-        self._ahead.expect(self.stored_name(linear) for linear in linears)
+        places = map(self.place, linears)
+        self._ahead.expect(place.stored for place in places if place.box is None)
 
     def source_weight(self, linear: Linear) -> torch.Tensor:
-        used, stored = self.linear_weight(linear), self.stored_name(linear)
+        used, place = self.linear_weight(linear), self.place(linear)
         if used.is_meta:
-            return as_matrix(self._ahead.take(stored), linear)
-        dtype = self.checkpoint.tensors[stored].dtype
+            return self._read(linear, place)
+        dtype = self.checkpoint.tensors[place.stored].dtype
         if dtype == used.dtype:
             return used
         if torch.promote_types(dtype, used.dtype) == used.dtype:
             return used.to(dtype)  # it was widened, so the way back is exact
-        return as_matrix(self.checkpoint.read(stored), linear)
+        return self._read(linear, place)
+
+    def _read(self, linear: Linear, place: Place) -> torch.Tensor:
+        if place.box is None:
+            stored = self._ahead.take(place.stored)
+        else:
+            stored = read_box(self.checkpoint, place.stored, place.box)
+        shape = (linear.rows, linear.columns)
+        return stored.view(shape[::-1]).t() if place.transposed else stored.view(shape)
 
     def _outside(self, head: bool) -> list[list[str]]:
         return [
@@ -246,32 +256,49 @@ class StreamedDecoder(Decoder):
             if not names[0].startswith(self._inside) and (head or key not in self._head)
         ]
 
-    def _locate(self) -> dict[str, str]:
-        stored: dict[str, str] = {}
+    def _locate(self) -> dict[str, Part]:
+        stored: dict[str, Part] = {}
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         for names in self._aliases.values():
-            place = self._names.require(names)
-            info, wanted = self.checkpoint.tensors[place], parameters[names[0]].shape
-            if tuple(info.shape) != tuple(wanted):
+            part = self._sources.require(names)
+            info = self.checkpoint.tensors[part.pieces[0].stored]
+            wanted = parameters[names[0]].shape
+            if part.shape != tuple(wanted):
                 raise InputError(
-                    f"{info.file}: tensor {place}",
-                    expected=f"shape {list(wanted)} as config.json says",
-                    found=f"{list(info.shape)}",
+                    f"{info.file}: tensor {info.name}",
+                    expected=f"shape {list(wanted)} of {names[0]} as config.json says",
+                    found=f"{list(part.shape)}",
                     fix="config and weights belong to different models",
                 )
-            stored.update(dict.fromkeys(names, place))
+            stored.update(dict.fromkeys(names, part))
         return stored
+
+    def _place(self, linear: Linear) -> Place:
+        part = self._stored[linear.parameter]
+        box = whole(part.shape) if linear.fused is None else linear.fused.box
+        rows = len(box) - 1 if linear.transposed else len(box) - 2
+        for piece in part.pieces:
+            shape = self.checkpoint.tensors[piece.stored].shape
+            place = find_place(piece, box, rows, shape)
+            if place is not None and span(shape, place.box or whole(shape)) is not None:
+                return place
+        raise InputError(
+            f"{self.checkpoint.folder}: {linear.name}",
+            expected="a linear that is one stored tensor, or one stretch of it",
+            found=f"{len(part.pieces)} pieces, the first of tensor {part.pieces[0].stored}",
+            fix="what is pruned could not be written back under the source's own names",
+        )
 
     def _load_buffers(self) -> None:
         """Buffers that the checkpoint does hold replace the constructor's; they are small."""
         kept = self.model.state_dict().keys() - self._stored.keys()
         for name in sorted(kept):
-            place = self._names.find(name)
-            if place is not None:
+            part = self._sources.find(name)
+            if part is not None:
                 path, _, leaf = name.rpartition(".")
                 module = self.model.get_submodule(path)
                 if module._buffers.get(leaf) is not None:
-                    module._buffers[leaf] = self.checkpoint.read(place)
+                    module._buffers[leaf] = self._sources.read(part, None, HOST)
 
     @contextmanager
     def _filled(
@@ -285,12 +312,12 @@ class StreamedDecoder(Decoder):
         changed: list[tuple[nn.Module, str, nn.Parameter]] = []
         try:
             for names in owners:
-                stored = self._stored[names[0]]
-                dtype, rows = self._dtype_of(stored), self._rows(names[0], tokens)
+                part, rows = self._stored[names[0]], self._rows(names[0], tokens)
                 if rows is None:
-                    weight = self._ahead.take(stored, dtype)
+                    weight = self._sources.read(part, self.dtype, self.device)
                 else:
-                    weight = self.checkpoint.read_scattered(stored, rows, dtype)
+                    stored = part.pieces[0].stored
+                    weight = self.checkpoint.read_scattered(stored, rows, self.dtype)
                 filled = nn.Parameter(weight.to(self.device), requires_grad=False)
                 del weight
                 for name in names:
@@ -311,11 +338,8 @@ class StreamedDecoder(Decoder):
         if tokens is None or self.model.get_parameter(name) is not embedding.weight:
             return None
         rows = tokens.unique()
-        return rows if self.embedded_rows(len(rows)) < len(embedding.weight) else None
-
-    def _dtype_of(self, stored: str) -> torch.dtype:
-        dtype = self.checkpoint.tensors[stored].dtype
-        return self.dtype if dtype.is_floating_point else dtype
+        enough = self.embedded_rows(len(rows)) < len(embedding.weight)
+        return rows if enough and self._stored[name].plain else None
 
     def _move_outer_buffers(self) -> None:
         for module in self.model.modules():

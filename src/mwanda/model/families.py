@@ -16,6 +16,10 @@ PROVEN: dict[str, str] = {
     "bloom": "BLOOM, alibi and packed query-key-value",
     "olmo": "OLMo",
     "gpt2": "GPT-2, transposed linears",
+    "mixtral": "Mixtral, experts stored one by one and fused in memory",
+    "qwen3_moe": "Qwen 3 mixture of experts",
+    "olmoe": "OLMoE",
+    "granitemoe": "Granite mixture of experts, experts stored fused",
 }
 
 

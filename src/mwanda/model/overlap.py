@@ -117,6 +117,15 @@ class WriteBehind:
             self._settle()
         self._waiting.append((self._thread.submit(self._writer.write_from, name, checkpoint), 0))
 
+    def overwrite(self, name: str, start: int, part: torch.Tensor) -> None:
+        """Write over a stretch of a tensor handed on before; see :meth:`ShardWriter.overwrite`."""
+        while self._waiting and (self._held + part.nbytes > self._limit or self._done()):
+            self._settle()
+        self._held += part.nbytes
+        here = to_host(part) if not part.is_cpu else part
+        future = self._thread.submit(self._writer.overwrite, name, start, here)
+        self._waiting.append((future, part.nbytes))
+
     def _done(self) -> bool:
         return self._waiting[0][0].done()
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from mwanda.device import NOWHERE
 from mwanda.errors import InputError
+from mwanda.model.experts import is_experts
 
 __all__ = ["build_skeleton", "load_config"]
 
@@ -71,6 +72,8 @@ def build_skeleton(config: Any, dtype: torch.dtype, *, trust_remote_code: bool =
                 fix="check config.json, or download it again",
             ) from error
         model.tie_weights()
+    if dtype == torch.float64 and any(is_experts(module) for module in model.modules()):
+        model.set_experts_implementation("eager")  # the grouped product refuses it
     model.eval()
     return model
 

@@ -1,7 +1,8 @@
 """Where a model's blocks and linears are, read off its modules and its config: no list of families.
 
 A *block* is one repeated decoder layer; a *linear* is a matrix inside a block that is applied to
-activations: ``nn.Linear`` (weight ``[out, in]``) or transformers' ``Conv1D`` (``[in, out]``).
+activations: ``nn.Linear`` (weight ``[out, in]``), transformers' ``Conv1D`` (``[in, out]``), or one
+expert's slice of a fused parameter (:mod:`mwanda.model.experts`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,30 @@ import torch
 from torch import nn
 
 from mwanda.errors import InputError
+from mwanda.model.experts import is_experts, is_router, matrices
+from mwanda.model.pieces import Box
 
-__all__ = ["Block", "Linear", "Structure", "as_matrix", "choose_linears", "find_structure"]
+__all__ = [
+    "Block",
+    "Fused",
+    "Linear",
+    "Structure",
+    "as_matrix",
+    "choose_linears",
+    "expert_of",
+    "find_structure",
+    "matrix_in",
+]
+
+EXPERT = re.compile(r"^(.*\bexperts)\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Where one expert's matrix lies: the fused parameter's name from the root, and which part."""
+
+    parameter: str
+    box: Box
 
 
 @dataclass(frozen=True)
@@ -23,20 +46,28 @@ class Linear:
     """One prunable matrix.
 
     Attributes:
-        name: module path from the model's root, e.g. ``model.layers.3.mlp.down_proj``.
+        name: module path from the model's root, e.g. ``model.layers.3.mlp.down_proj``; of a fused
+            expert as if it were a module: ``model.layers.3.mlp.experts.7.down_proj``.
         rows, columns: the matrix as ``[out, in]``, whatever its layout in memory.
         transposed: True where the weight is kept ``[in, out]`` (Conv1D).
+        fused: set where the matrix is a part of a larger parameter.
     """
 
     name: str
     rows: int
     columns: int
     transposed: bool
+    fused: Fused | None = None
 
     @property
     def parameter(self) -> str:
         """Name of the weight from the model's root."""
-        return f"{self.name}.weight"
+        return f"{self.name}.weight" if self.fused is None else self.fused.parameter
+
+    @property
+    def expert(self) -> tuple[str, int] | None:
+        """Path of the experts and number of this one, for a matrix that sees routed tokens only."""
+        return expert_of(self.name)
 
     @property
     def size(self) -> int:
@@ -75,16 +106,30 @@ class Structure:
             yield from block.linears
 
 
+def expert_of(name: str) -> tuple[str, int] | None:
+    """Path of the experts and number of the one a linear belongs to, by the linear's name."""
+    match = EXPERT.match(name)
+    return None if match is None else (match[1], int(match[2]))
+
+
 def as_matrix(weight: torch.Tensor, linear: Linear) -> torch.Tensor:
     """The weight as an ``[out, in]`` view, or back again: the turn is its own inverse."""
     return weight.t() if linear.transposed else weight
+
+
+def matrix_in(parameter: torch.Tensor, linear: Linear) -> torch.Tensor:
+    """The ``[out, in]`` view of a linear in the parameter that holds it."""
+    if linear.fused is not None:
+        parameter = parameter[tuple(slice(*sides) for sides in linear.fused.box)].squeeze(0)
+    return as_matrix(parameter, linear)
 
 
 def find_structure(model: nn.Module) -> Structure:
     """Find the list of decoder blocks: the outermost ``ModuleList`` as long as the config says.
 
     Raises:
-        InputError: no such list, more than one, blocks that share weights, or fused experts.
+        InputError: no such list, more than one, blocks that share weights, or a stack of matrices
+            that is no known form of fused experts.
     """
     name = type(model).__name__
     expected = _number_of_blocks(model)
@@ -180,12 +225,17 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _has_linear(module: nn.Module) -> bool:
-    return any(_is_linear(child) for child in module.modules())
+    return any(_is_linear(child) or is_experts(child) for child in module.modules())
 
 
 def _linears(prefix: str, block: nn.Module) -> Iterator[Linear]:
     for path, module in block.named_modules():
-        if _is_linear(module):
+        if is_experts(module):
+            where = f"{prefix}.{path}"
+            for m in matrices(module):
+                fused = Fused(f"{where}.{m.leaf}", m.box)
+                yield Linear(f"{where}.{m.path}", m.rows, m.columns, m.transposed, fused)
+        elif _is_linear(module) and not is_router(block, path):
             weight = module.weight
             if not isinstance(weight, torch.Tensor):
                 continue
@@ -216,11 +266,17 @@ def _refuse_shared(name: str, path: str, blocks: nn.ModuleList) -> None:
 
 
 def _refuse_fused(prefix: str, block: nn.Module) -> None:
-    for name, parameter in block.named_parameters():
-        if parameter.dim() == 3 and min(parameter.shape) > 1 and "conv" not in name:
-            raise InputError(
-                f"{prefix}.{name}",
-                expected="linears as matrices",
-                found=f"a stack of experts {list(parameter.shape)}",
-                fix="mixture-of-experts models are not supported yet",
-            )
+    for path, module in block.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            wide = min(parameter.shape, default=0) > 1
+            stacked = parameter.dim() == 3 and wide and "conv" not in path
+            # Experts one above the other in a matrix, which nobody would see go unpruned.
+            flat = parameter.dim() == 2 and wide and "expert" in path and not _is_linear(module)
+            if (stacked or flat) and not is_experts(module):
+                raise InputError(
+                    ".".join(part for part in (prefix, path, name) if part),
+                    expected="linears as matrices, or experts whose class says how they are fused "
+                    "(transformers' use_experts_implementation)",
+                    found=f"a stack {list(parameter.shape)} in {type(module).__name__}",
+                    fix="what goes into its matrices cannot be told; leave this model whole",
+                )

@@ -157,6 +157,30 @@ class ShardWriter:
                 checkpoint.read_bytes(name, start, part)
                 _write_all(place.file, place.descriptor, place.offset + start, part)
 
+    def overwrite(self, name: str, start: int, part: torch.Tensor) -> None:
+        """Write over one stretch of a tensor that was written before.
+
+        Args:
+            start: number of the stretch's first element.
+            part: its values, row after row, in the tensor's dtype.
+
+        Raises:
+            DataError: not written yet, another dtype, or past the tensor's end.
+            MwandaError: the disk is full or fails.
+        """
+        place = self._places.get(name)
+        size = 0 if place is None else math.prod(place.shape)
+        fits = place is not None and part.dtype == place.dtype and start + part.numel() <= size
+        if self._closed or place is None or not place.written or start < 0 or not fits:
+            raise DataError(
+                f"tensor {shown(name)}",
+                expected="a stretch of a tensor that was written before",
+                found=f"{part.numel()} values of {part.dtype} from {start} on",
+            )
+        here = part.detach().to(HOST).contiguous()
+        offset = place.offset + start * place.dtype.itemsize
+        _write_all(place.file, place.descriptor, offset, byte_view(here))
+
     def _begin(self, shard: Shard) -> None:
         path = self._folder / shard.name
         # Largest elements first, as the reference writer: each tensor is aligned for its dtype.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from mwanda.errors import DataError, InputError
+from mwanda.model.experts import product, routing
+from mwanda.model.structure import Linear, expert_of
 from mwanda.statistics.gram import GramSums
 from mwanda.statistics.sums import FeatureSums, Need
 
@@ -23,13 +25,17 @@ class Capture:
     """Adds up statistics of every linear of one block while its forward runs.
 
     Set :attr:`language` before each batch; a batch holds one language. Linears that are fed the
-    same tensor (query, key and value) share one computation, and one Gram matrix.
+    same tensor (query, key and value) share one computation, and one Gram matrix. Fused
+    experts are no linears that could be hooked: what their module is called with says which tokens
+    go to which expert, and what enters an expert's ``down_proj`` is computed as that module
+    computes it; no Gram matrix is kept of them.
 
     Args:
         model: the model that the names are paths in.
         names: module paths of the linears to watch.
         needs: which sums to keep.
         factors: language -> w_ℓ / T_ℓ, for Gram matrices.
+        fused: fused experts' matrices to watch too.
     """
 
     def __init__(
@@ -38,8 +44,14 @@ class Capture:
         names: Iterable[str],
         needs: Collection[Need],
         factors: Mapping[str, float] | None = None,
+        fused: Iterable[Linear] = (),
     ) -> None:
         self._modules = {name: model.get_submodule(name) for name in names}
+        self._experts: dict[str, dict[int, list[str]]] = {}
+        for linear in fused:
+            path, number = linear.expert or ("", 0)
+            self._experts.setdefault(path, {}).setdefault(number, []).append(linear.name)
+        self._model = model
         self._needs = needs
         self._handles: list[Any] = []
         self._factors = factors or {}
@@ -47,11 +59,31 @@ class Capture:
         self._calls: dict[str, int] = {}
         self.language = ""
         self.sums: BlockSums = {name: {} for name in self._modules}
+        self.sums |= {
+            name: {} for held in self._experts.values() for names in held.values() for name in names
+        }
         self.grams: dict[str, GramSums] = {}
         self.leaders: dict[str, str] = {}
         """Linear -> the first linear that is fed the same inputs, whose Gram matrix it shares."""
 
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        linears: Sequence[Linear],
+        needs: Collection[Need],
+        factors: Mapping[str, float] | None = None,
+    ) -> Self:
+        """Watch these linears, fused or not."""
+        names = [linear.name for linear in linears if linear.fused is None]
+        fused = [linear for linear in linears if linear.fused is not None]
+        return cls(model, names, needs, factors, fused)
+
     def __enter__(self) -> Self:
+        for path, watched in self._experts.items():
+            module = self._model.get_submodule(path)
+            hook = self._expert_hook(module, watched)
+            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         for name, module in self._modules.items():
             handle = module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
             self._handles.append(handle)
@@ -73,11 +105,11 @@ class Capture:
 
         Raises:
             DataError: a NaN or infinity, named by block, linear and language.
-            InputError: a linear that the forward never called, or one whose inputs are another
-                linear's in some batches only.
+            InputError: a linear, other than an expert's, that the forward never called; or one
+                whose inputs are another linear's in some batches only.
         """
         for name, languages in self.sums.items():
-            if not languages:
+            if not languages and expert_of(name) is None:
                 raise InputError(
                     f"block {block}, linear {name}",
                     expected="a linear that the forward calls",
@@ -125,13 +157,35 @@ class Capture:
             _, fresh, leader = self._last
             if "gram" in self._needs:
                 self._add_gram(name, leader, inputs)
-            known = self.sums[name].get(self.language)
-            if known is None:
-                self.sums[name][self.language] = fresh.copy()
-            else:
-                known.add(fresh)
+            self._add(name, fresh)
 
         return hook
+
+    def _expert_hook(self, module: nn.Module, watched: dict[int, list[str]]) -> Any:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden, chosen = routing(module, args, kwargs)
+            for expert, names in watched.items():
+                tokens = (chosen == expert).any(dim=1).nonzero().squeeze(1)
+                if not len(tokens):
+                    continue
+                inputs = hidden[tokens]
+                down = [name for name in names if name.endswith(".down_proj")]
+                if len(down) < len(names):
+                    fresh = FeatureSums.of(inputs, self._needs)
+                    for name in names:
+                        if name not in down:
+                            self._add(name, fresh)
+                for name in down:
+                    self._add(name, FeatureSums.of(product(module, expert, inputs), self._needs))
+
+        return hook
+
+    def _add(self, name: str, fresh: FeatureSums) -> None:
+        known = self.sums[name].get(self.language)
+        if known is None:
+            self.sums[name][self.language] = fresh.copy()
+        else:
+            known.add(fresh)
 
     def _add_gram(self, name: str, leader: str, inputs: torch.Tensor) -> None:
         if self.leaders.setdefault(name, leader) != leader:
