@@ -65,7 +65,6 @@ def main() -> None:
         "sentences": given.sentences,
         "ids": _ids(given.data / "flores", texts),
         "text_sha256": texts.sha256,
-        "threads": torch.get_num_threads(),
     }
     data = _read(given.results, settings)
     end = time.monotonic() + 60 * given.minutes
@@ -131,6 +130,7 @@ def _cell(
     return {
         "recipe": made.manifest.recipe,
         "sparsity": made.manifest.totals.sparsity,
+        "threads": torch.get_num_threads(),
         "seconds": {"prune": pruned - start, "evaluate": time.perf_counter() - pruned},
         "languages": _languages(result),
     }
@@ -239,8 +239,7 @@ def _comparisons(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _table(data: Mapping[str, Any]) -> dict[str, Any]:
     header = ["model", "method", "sparsity", "dense", "sequential", "dense − sequential, points",
-              "better", "worst, dense", "worst, sequential", "prune s, dense",
-              "prune s, sequential"]  # fmt: skip
+              "better", "worst, dense", "worst, sequential"]  # fmt: skip
     unseen = any(row["dense"]["mean_unseen"] is not None for row in data["comparisons"])
     if unseen:
         header += ["unseen, dense", "unseen, sequential"]
@@ -261,7 +260,6 @@ def _table(data: Mapping[str, Any]) -> dict[str, Any]:
                 f"{100 * found['high']:+.2f})",
                 row["better"],
                 *(f"{one['worst']} {one['rises'][one['worst']]:+.1%}" for one in pair),
-                *(f"{one['seconds']['prune']:.0f}" for one in pair),
             ]
         )
         if unseen:
