@@ -13,8 +13,8 @@ from shared import Clock, arguments, read_windows
 def main() -> None:
     clock = Clock()
     parser = arguments(__doc__, out=False)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--tried", type=int, default=16, help="windows each batch size is tried on")
+    parser.add_argument("--batches", type=int, nargs="+", default=[2, 4, 8, 16])
+    parser.add_argument("--tried", type=int, default=8, help="windows each batch size is tried on")
     given = parser.parse_args()
     import torch
     from transformers import AutoModelForCausalLM
