@@ -19,7 +19,7 @@ MODULES = {
 }
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress"),
+    ("errors", "progress", "threads"),
     ("device", "options", "text"),
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model"),

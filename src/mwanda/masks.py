@@ -13,11 +13,16 @@ import torch
 from mwanda.errors import DataError
 from mwanda.registry import Criterion, Pattern
 from mwanda.statistics.sums import InputStatistics
+from mwanda.threads import run_all
 
 __all__ = ["MaskRecord", "choose_mask", "count_zeros", "digest", "record"]
 
-PIECE = 1 << 20
-"""Scores held at once, as a number of weights: 4 MiB of float32."""
+PIECE = 1 << 15
+"""Scores that one thread makes and ranks at a time: 128 KiB of float32, which stay in its cache,
+and not enough for torch to share out among threads of its own."""
+
+DEVICE_PIECE = 1 << 24
+"""The same on a device that wants large pieces."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,29 @@ def choose_mask(
         DataError: scores that are not finite, named by linear.
     """
     rows, columns = weight.shape
-    step = max(1, PIECE // columns) if criterion.rowwise and pattern.rowwise else rows
     mask = torch.empty((rows, columns), dtype=torch.bool)
-    for start in range(0, rows, step):
-        part = weight[start : start + step]
-        scores = criterion.score(part, statistics, **options)
-        if not bool(torch.isfinite(scores).all()):
+    piece = PIECE if weight.is_cpu else DEVICE_PIECE
+    step = max(1, piece // columns) if pattern.rowwise else rows
+    # A row whose scores depend on others is scored with all of them, and selected by itself.
+    scores = None if criterion.rowwise else criterion.score(weight, statistics, **options)
+
+    def choose(start: int) -> None:
+        rows_here = slice(start, start + step)
+        if scores is None:
+            part = criterion.score(weight[rows_here], statistics, **options)
+        else:
+            part = scores[rows_here]
+        if not bool(torch.isfinite(part).all()):
             raise DataError(
                 f"linear {name}, rows {start} to {start + len(part) - 1}",
                 expected="finite scores",
                 found="NaN or infinity in the weights or their statistics",
                 fix="the source is damaged or overflowed its dtype",
             )
-        mask[start : start + step] = pattern.select(scores, sparsity)
+        mask[rows_here] = pattern.select(part, sparsity)
+
+    threads = torch.get_num_threads() if weight.is_cpu else 1
+    run_all(choose, range(0, rows, step), threads)
     return mask
 
 

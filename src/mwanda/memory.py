@@ -129,8 +129,8 @@ def prune_footprint(
     held = min(limit, tokens * width * compute)
     largest = max(linear.size for linear in chosen.linears())
     transposed = any(linear.transposed for linear in chosen.linears())
-    # The mask, its negation and the zero patterns are bytes; scores are held in pieces.
-    masks = largest * 4 + PIECE * 40
+    # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
+    masks = largest * 4 + torch.get_num_threads() * PIECE * 40
     written = largest * stored.itemsize
     if not tokens:
         chosen_size = sum(block.size for block in chosen.blocks)

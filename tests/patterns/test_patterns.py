@@ -52,15 +52,6 @@ def test_unstructured_is_a_full_stable_sort(score: torch.Tensor, sparsity: float
         assert torch.equal(sorted_mask, mask)
 
 
-def test_many_pieces_and_threads_are_one_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    score = torch.rand(40, 24, generator=torch.Generator().manual_seed(3))
-    score[::3] = (score[::3] * 3).floor()
-    whole = unstructured.select(score, 0.4)
-    monkeypatch.setattr(unstructured, "PIECE", 50)
-    assert torch.equal(unstructured.select(score, 0.4), whole)
-    assert torch.equal(whole, by_full_sort(score, 9))
-
-
 def test_everything_may_go() -> None:
     assert not unstructured.select(torch.rand(3, 4), 1.0).any()
 

@@ -7,9 +7,11 @@ import hashlib
 import pytest
 import torch
 
+from mwanda import masks
 from mwanda.errors import DataError
 from mwanda.masks import choose_mask, count_zeros, digest, record
 from mwanda.registry import CRITERIA, PATTERNS
+from mwanda.statistics.sums import InputStatistics
 
 
 def test_the_hash_is_of_packed_rows() -> None:
@@ -39,3 +41,20 @@ def test_scores_that_are_not_finite_are_named(value: float) -> None:
     weight[2, 3] = value
     with pytest.raises(DataError, match=r"linear a\.b, rows 0 to 3: expected finite scores"):
         choose_mask("a.b", weight, None, CRITERIA["magnitude"], {}, PATTERNS["unstructured"], 0.5)
+
+
+@pytest.mark.parametrize("criterion", ["wanda", "m-wanda", "ria"])
+@pytest.mark.parametrize("pattern", ["unstructured", "2:4", "unstructured-matrix"])
+def test_pieces_and_threads_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, criterion: str, pattern: str
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(40, 24, generator=generator).mul(4).round()  # ties, too
+    squares = torch.rand(2, 24, generator=generator, dtype=torch.float64)
+    shares = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    inputs = InputStatistics(shares, squares, squares / 2)
+    row, chosen = CRITERIA[criterion], PATTERNS[pattern]
+    whole = chosen.select(row.score(weight, inputs), 0.5)
+    for piece in (1, 100, 10**6):
+        monkeypatch.setattr(masks, "PIECE", piece)
+        assert torch.equal(choose_mask("a", weight, inputs, row, {}, chosen, 0.5), whole)

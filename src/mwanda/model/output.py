@@ -9,12 +9,12 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
 from mwanda.errors import InputError
 from mwanda.model.layout import fsync_folder
+from mwanda.threads import run_all
 
 __all__ = ["OutputFolder", "check_disk_space", "hash_files", "parse_size", "sha256_of"]
 
@@ -203,8 +203,13 @@ def parse_size(text: str, option: str) -> int:
 
 def hash_files(paths: Sequence[Path]) -> dict[Path, str]:
     """SHA-256 of every file, in hexadecimal, several at a time."""
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-        return dict(zip(paths, threads.map(sha256_of, paths), strict=True))
+    hashes: dict[Path, str] = {}
+
+    def add(path: Path) -> None:
+        hashes[path] = sha256_of(path)
+
+    run_all(add, paths, threads=min(4, os.cpu_count() or 1))
+    return hashes
 
 
 def sha256_of(path: Path) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +13,7 @@ import torch
 from mwanda.device import to_host
 from mwanda.model.reader import Checkpoint
 from mwanda.model.writer import ShardWriter
+from mwanda.threads import Task, Worker
 
 __all__ = ["BEHIND", "ReadAhead", "WriteBehind"]
 
@@ -29,16 +30,16 @@ class ReadAhead:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._thread: ThreadPoolExecutor | None = None
-        self._coming: dict[str, Future[torch.Tensor]] = {}
+        self._thread: Worker | None = None
+        self._coming: dict[str, Task[torch.Tensor]] = {}
 
     def expect(self, names: Iterable[str]) -> None:
         """Begin to read these; what was expected before and not taken is forgotten."""
         self._forget()
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="mwanda-read")
+            self._thread = Worker()
         for name in names:
-            self._coming[name] = self._thread.submit(self._checkpoint.read, name)
+            self._coming[name] = self._thread.submit(partial(self._checkpoint.read, name))
 
     def take(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor, waited for or read now.
@@ -59,12 +60,12 @@ class ReadAhead:
         """Stop reading; no read is under way when this returns."""
         self._forget()
         if self._thread is not None:
-            self._thread.shutdown(wait=True)
+            self._thread.close(drop=True)
             self._thread = None
 
     def _forget(self) -> None:
         for coming in self._coming.values():
-            coming.cancel()
+            coming.dropped = True
         self._coming.clear()
 
 
@@ -81,8 +82,8 @@ class WriteBehind:
     def __init__(self, writer: ShardWriter, limit: int = BEHIND) -> None:
         self._writer = writer
         self._limit = limit
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mwanda-write")
-        self._waiting: deque[tuple[Future[None], int]] = deque()
+        self._thread = Worker()
+        self._waiting: deque[tuple[Task[None], int]] = deque()
         self._held = 0
 
     def __enter__(self) -> Self:
@@ -94,43 +95,38 @@ class WriteBehind:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
-            return
         try:
-            while self._waiting:
+            while kind is None and self._waiting:
                 self._settle()
         finally:
-            self._thread.shutdown(wait=True, cancel_futures=True)
+            self._thread.close(drop=True)
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
         """Write one tensor, which must not change afterwards; see :meth:`ShardWriter.write`."""
-        while self._waiting and (self._held + tensor.nbytes > self._limit or self._done()):
-            self._settle()
-        self._held += tensor.nbytes
-        here = to_host(tensor) if not tensor.is_cpu else tensor
-        self._waiting.append((self._thread.submit(self._writer.write, name, here), tensor.nbytes))
+        self._hand_on(partial(self._writer.write, name, _here(tensor)), tensor.nbytes)
 
     def copy(self, name: str, checkpoint: Checkpoint) -> None:
         """Copy one tensor bit for bit; see :meth:`ShardWriter.write_from`."""
-        while self._waiting and self._done():
-            self._settle()
-        self._waiting.append((self._thread.submit(self._writer.write_from, name, checkpoint), 0))
+        self._hand_on(partial(self._writer.write_from, name, checkpoint), 0)
 
     def overwrite(self, name: str, start: int, part: torch.Tensor) -> None:
         """Write over a stretch of a tensor handed on before; see :meth:`ShardWriter.overwrite`."""
-        while self._waiting and (self._held + part.nbytes > self._limit or self._done()):
-            self._settle()
-        self._held += part.nbytes
-        here = to_host(part) if not part.is_cpu else part
-        future = self._thread.submit(self._writer.overwrite, name, start, here)
-        self._waiting.append((future, part.nbytes))
+        self._hand_on(partial(self._writer.overwrite, name, start, _here(part)), part.nbytes)
 
-    def _done(self) -> bool:
-        return self._waiting[0][0].done()
+    def _hand_on(self, work: Callable[[], None], size: int) -> None:
+        while self._waiting and (
+            self._waiting[0][0].done or (size and self._held + size > self._limit)
+        ):
+            self._settle()
+        self._held += size
+        self._waiting.append((self._thread.submit(work), size))
 
     def _settle(self) -> None:
         """Wait for the oldest and raise what it met."""
-        future, size = self._waiting.popleft()
+        task, size = self._waiting.popleft()
         self._held -= size
-        future.result()
+        task.result()
+
+
+def _here(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.is_cpu else to_host(tensor)

@@ -6,14 +6,9 @@ order, so of equal scores the lower column goes first.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import torch
 
 __all__ = ["pruned_per_row", "select"]
-
-PIECE = 1 << 18
-"""Scores one thread ranks at a time: 1 MiB of float32."""
 
 
 def pruned_per_row(columns: int, sparsity: float) -> int:
@@ -25,7 +20,8 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
     """Keep all but the ``int(in · sparsity)`` lowest scores of every row.
 
     On a CPU the count-th lowest score of a row is found by partition, several times faster than a
-    sort, and by several threads on pieces of rows; only rows with ties across it need more.
+    sort; only rows with ties across it need more. Rows are independent: give pieces of a matrix to
+    several threads.
 
     Args:
         score: float ``[out, in]``, finite, higher = keep.
@@ -39,17 +35,8 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
     mask = torch.full((rows, columns), count < columns, device=score.device)
     if count in (0, columns):
         return mask
-    if score.is_cpu:
-        step = max(1, PIECE // columns)
-        if rows <= step:
-            _select_by_partition(score, mask, count)
-        else:
-            pieces = zip(score.split(step), mask.split(step), strict=True)
-            with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-                for done in [threads.submit(_select_by_partition, *p, count) for p in pieces]:
-                    done.result()
-    else:
-        _select_by_sort(score, mask, count)
+    select_rows = _select_by_partition if score.is_cpu else _select_by_sort
+    select_rows(score, mask, count)
     return mask
 
 
