@@ -129,7 +129,8 @@ def plain_loop(
 
 def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict[str, float]:
     """Largest relative difference over texts and over languages."""
-    texts, sums = 0.0, {}
+    texts = 0.0
+    sums: dict[str, tuple[float, float]] = {}
     for (tag, place), value in found.items():
         ours = result.languages[tag].sentence_nll[place]
         texts = max(texts, abs(ours - value) / value)
