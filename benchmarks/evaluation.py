@@ -14,8 +14,6 @@ Three things are timed on the same texts, threads and dtype (float32):
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
 import time
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 
 import torch
 
+from harness import Table, bar, save
 from mwanda.demo.weights import assemble
 from mwanda.evaluation.head import TILE
 from mwanda.evaluation.pieces import Piece, batches_of, cut
@@ -30,10 +29,8 @@ from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import evaluate, read_texts
 from mwanda.jobs.prune import prune
-from mwanda.manifest import versions
 from mwanda.model.source import load_tokenizer
 from mwanda.options import RunOptions
-from mwanda.report.tables import plain
 from mwanda.text.windows import bos_rule
 
 LANGUAGES = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu",
@@ -201,15 +198,13 @@ def main() -> None:
     run = sum(len(piece.ids) for piece in chosen.values())
     limit = (before["seconds"]["total"] + after["seconds"]["total"]) / 2
     padded = sum(len(batch) * max(len(piece.ids) for piece in batch) for batch in batches)
-    data = {
+    data: dict[str, Any] = {
         "texts": len(pieces),
         "text_sha256": texts.sha256,
         "tokens": tokens,
         "scored": sum(len(piece.ids) - piece.first for piece in pieces.values()),
         "padded_tokens": padded,
         "threads": given.threads,
-        "processor": platform.processor() or platform.machine(),
-        "versions": versions(),
         "products": [before, after],
         "evaluation": {"seconds": wall, "stages": stages},
         "plain": {
@@ -219,7 +214,6 @@ def main() -> None:
             "extrapolated": len(chosen) < len(pieces),
         },
         "ratio": wall / limit,
-        "bar": BAR,
         "relative_difference": differences(result, found),
     }
     scaled = f" (from {len(chosen)} texts)" if len(chosen) < len(pieces) else ""
@@ -228,15 +222,22 @@ def main() -> None:
         ["products alone, after", f"{after['seconds']['total']:.1f} s"],
         ["their rate", f"{before['gflops_per_second']:.0f} GFLOP/s"],
         ["evaluation", f"{wall:.1f} s"],
-        *([f"  of it {name}", f"{spent:.1f} s"] for name, spent in stages.items()),
-        [f"evaluation / products (bar {BAR})", f"{data['ratio']:.3f}"],
+        *([f"of it {name}", f"{spent:.1f} s"] for name, spent in stages.items()),
         [f"plain loop{scaled}", f"{loop * tokens / run:.1f} s"],
-        ["largest difference, one text", f"{data['relative_difference']['text']:.1e}"],
-        ["largest difference, one language", f"{data['relative_difference']['language']:.1e}"],
     ]
-    print(plain(["", "value"], rows))
-    given.results.parent.mkdir(parents=True, exist_ok=True)
-    given.results.write_text(json.dumps(data, indent=1) + "\n")
+    worst = data["relative_difference"]
+    save(
+        given.results,
+        data,
+        tables=[Table([f"{len(pieces)} texts, {tokens:,} tokens", ""], rows)],
+        bars=[
+            bar("evaluation / its matrix products alone", data["ratio"], most=BAR),
+            bar(
+                "largest relative difference to the plain loop, one text", worst["text"], most=1e-4
+            ),
+            bar("the same, one language", worst["language"], most=1e-4),
+        ],
+    )
 
 
 if __name__ == "__main__":
