@@ -19,7 +19,7 @@ from mwanda.masks import choose_mask
 from mwanda.registry import CRITERIA, PATTERNS
 
 Select = Callable[[torch.Tensor, float], torch.Tensor]
-OURS, PIPELINE, SORT, KTH = "mwanda", "mwanda, scores included", "stable sort", "kthvalue"
+OURS, ALONE, SORT, KTH = "mwanda", "mwanda, one thread", "stable sort", "kthvalue"
 
 
 def by_sort(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -35,13 +35,13 @@ def by_kthvalue(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     return scores > torch.kthvalue(scores, count, dim=1, keepdim=True).values
 
 
-def by_mwanda(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """The pattern's function."""
+def by_pattern(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """The pattern's function on the whole matrix, which uses one thread."""
     return PATTERNS["unstructured"].select(scores, sparsity)
 
 
-def by_pipeline(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """What a prune does: score, check and select, piece of rows by piece of rows.
+def by_mwanda(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """What a prune does: score, check and select, pieces of rows shared out among threads.
 
     The criterion ``magnitude`` gives non-negative weights back as their own scores.
     """
@@ -51,7 +51,7 @@ def by_pipeline(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
 
 METHODS: dict[str, Select] = {
     OURS: by_mwanda,
-    PIPELINE: by_pipeline,
+    ALONE: by_pattern,
     SORT: by_sort,
     KTH: by_kthvalue,
 }
@@ -112,7 +112,7 @@ def main() -> None:
     speedup = found["random"]["speedup"][SORT]
     bars = [bar("stable sort's time over mwanda's, random scores", speedup, least=4)]
     for case, data in found.items():
-        for name in (OURS, PIPELINE):
+        for name in (OURS, ALONE):
             claim = f"positions of {name} unlike the stable sort's mask, {case}"
             bars.append(bar(claim, data["positions_unlike_sort"][name], most=0))
     whole = {"shape": [given.rows, given.columns], "threads": given.threads}

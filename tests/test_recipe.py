@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 
 from mwanda.errors import InputError
+from mwanda.method_kinds import defaults_of
 from mwanda.recipe import Recipe, load_recipe
-from mwanda.registry import ALLOCATIONS, CRITERIA, defaults_of
+from mwanda.registry import ALLOCATIONS, CRITERIA
 
 
 def build(**fields: Any) -> Recipe:

@@ -12,24 +12,26 @@ import torch
 from mwanda import masks
 from mwanda.errors import InputError
 from mwanda.masks import choose_mask
-from mwanda.registry import (
-    ALLOCATIONS,
-    CRITERIA,
-    PATTERNS,
-    RECONSTRUCTIONS,
+from mwanda.method_kinds import (
     Allocation,
     Criterion,
     Pattern,
     Reconstruction,
     defaults_of,
-    find_allocation,
-    find_criterion,
-    find_pattern,
-    find_reconstruction,
     measure_block,
     option_problems,
     options_of,
     statistics_needed,
+)
+from mwanda.registry import (
+    ALLOCATIONS,
+    CRITERIA,
+    PATTERNS,
+    RECONSTRUCTIONS,
+    find_allocation,
+    find_criterion,
+    find_pattern,
+    find_reconstruction,
 )
 from mwanda.statistics.sums import FeatureSums, InputStatistics, summarise
 

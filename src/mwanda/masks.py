@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mwanda.errors import DataError
-from mwanda.registry import Criterion, Pattern
+from mwanda.method_kinds import Criterion, Pattern
 from mwanda.statistics.sums import InputStatistics
 from mwanda.threads import run_all
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -99,7 +100,8 @@ class Passes:
         with Capture.of(self._decoder.model, linears, needs, self._factors) as capture:
             for index, batch in enumerate(self._batches):
                 capture.language = batch.language
-                self._run(visit, index, keep=keep_outputs)
+                forward = partial(self._run, visit, index, keep=keep_outputs)
+                capture.run(forward, whole=keep_outputs)
         if self._ranks.size > 1:
             self._add_up(visit.block, capture, needs)
         capture.check(visit.block.index)

@@ -10,75 +10,30 @@ the weights.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from mwanda.blocks import BlockPruner
 from mwanda.errors import InputError
-from mwanda.masks import MaskRecord, choose_mask, count_zeros, record
+from mwanda.method_kinds import measure_block, options_of
 from mwanda.model.decoder import Decoder
-from mwanda.model.structure import Block, Linear, Structure
+from mwanda.model.structure import Block, Structure
 from mwanda.options import RunOptions
+from mwanda.outcome import Outcome, Sink
 from mwanda.passes import Passes, Visit
 from mwanda.ranks import ALONE, Ranks
 from mwanda.recipe import Method, Recipe
-from mwanda.registry import (
-    Reconstruction,
-    find_allocation,
-    find_criterion,
-    measure_block,
-    options_of,
-)
+from mwanda.registry import find_allocation
 from mwanda.statistics.capture import BlockSums, Capture
-from mwanda.statistics.gram import GramSums
-from mwanda.statistics.routed import Routing, inputs_of, routed_tokens, tokens_seen
+from mwanda.statistics.routed import inputs_of, routed_tokens
 from mwanda.statistics.store import StatisticsStore
-from mwanda.statistics.sums import InputStatistics, Need
-from mwanda.updates import update_weight
+from mwanda.statistics.sums import Need
 
-__all__ = ["Outcome", "Sink", "check_pattern", "prune_blocks"]
-
-Sink = Callable[[Linear, torch.Tensor], torch.Tensor]
-"""Given a linear and its pruned weight ``[out, in]`` in the source's dtype; returns what it wrote,
-which another dtype may have given more zeros."""
-
-
-@dataclass
-class Outcome:
-    """What pruning did.
-
-    Attributes:
-        records: linear name -> counts and hashes of its mask.
-        sparsities: linear name -> sparsity the allocation gave it.
-        damping: linear name -> what its reconstruction added to the Gram matrix, in mean diagonals.
-        signals: one value a block from the allocation's measure; empty without one.
-        routing: which experts the tokens of each language went to; empty without experts.
-        fallbacks: expert's linear -> tokens it saw, too few for the criterion: magnitude served.
-        seconds: stage -> wall time.
-        spilled: most bytes of activations that were on disk at once.
-    """
-
-    records: dict[str, MaskRecord] = field(default_factory=dict)
-    sparsities: dict[str, float] = field(default_factory=dict)
-    damping: dict[str, float] = field(default_factory=dict)
-    signals: list[float] = field(default_factory=list)
-    routing: Routing = field(default_factory=dict)
-    fallbacks: dict[str, int] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    spilled: int = 0
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+__all__ = ["check_pattern", "prune_blocks"]
 
 
 @dataclass
@@ -91,9 +46,8 @@ class _Run:
     weights: Mapping[str, float]
     passes: Passes
     options: RunOptions
-    ranks: Ranks
-    sink: Sink
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: Outcome
+    pruner: BlockPruner
 
 
 @torch.no_grad()
@@ -134,7 +88,9 @@ def prune_blocks(
     survey = bool(allocation.needs) and recipe.needs_text
     windows = windows if needs or survey else {}
     passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks)
-    run = _Run(decoder, chosen, recipe, weights, passes, options, ranks, sink)
+    outcome = Outcome()
+    pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome)
+    run = _Run(decoder, chosen, recipe, weights, passes, options, outcome, pruner)
     scored = bool(needs)
     dense = scored and recipe.mode == "dense"
     store = StatisticsStore(scratch) if dense and survey else None
@@ -292,7 +248,7 @@ def _prune_in_one_pass(run: _Run) -> None:
 
 def _prune_seen(run: _Run, visit: Visit, seen: Capture) -> None:
     """Prune a block with statistics just taken, each dropped after its last use."""
-    _prune_block(run, visit.block, seen.sums, lambda name: seen.grams.pop(name, None))
+    run.pruner.prune(visit.block, seen.sums, lambda name: seen.grams.pop(name, None))
 
 
 def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
@@ -302,94 +258,8 @@ def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
     for block in blocks:
         run.decoder.expect(block.linears)
         if store is None:
-            _prune_block(run, block, None, lambda _name: None)
+            run.pruner.prune(block, None, lambda _name: None)
         else:
             find = partial(store.load_gram, block.index)
-            _prune_block(run, block, store.load(block.index), find)
+            run.pruner.prune(block, store.load(block.index), find)
         run.options.progress.block(0)
-
-
-def _prune_block(
-    run: _Run,
-    block: Block,
-    sums: BlockSums | None,
-    find_gram: Callable[[str], GramSums | None],
-) -> None:
-    """Make, apply and hand on one block's masks and updates, each by the process it belongs to."""
-    known: dict[str, InputStatistics | None] = {}
-    if sums is not None:
-        for linear in block.linears:
-            entries, minimum = sums.pop(linear.name, {}), run.recipe.expert_tokens
-            known[linear.name] = inputs_of(linear.name, entries, run.weights, minimum)
-            if known[linear.name] is None:
-                run.outcome.fallbacks[linear.name] = tokens_seen(entries, run.weights)
-    for place, linear in enumerate(block.linears):
-        weight = run.decoder.source_weight(linear)
-        owner, row = run.ranks.owner(place), _reconstruction(run, linear)
-        mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
-        damping = torch.zeros(1, dtype=torch.float64)
-        if run.ranks.rank == owner:
-            inputs = known.pop(linear.name, None)
-            if row is None or row.prune is None:
-                mask = _choose(run, linear, weight, inputs)
-            if row is not None:
-                gram = find_gram(linear.name)
-                mask, update, damping[0] = _update(run, linear, weight, mask, gram, row)
-        mask = run.ranks.send(mask, owner)
-        source_zeros = count_zeros(weight)
-        if row is not None:
-            weight.copy_(run.ranks.send(update, owner))
-            run.decoder.use_weight(linear, weight)
-            run.outcome.damping[linear.name] = float(run.ranks.send(damping, owner))
-        removed = ~mask.to(weight.device)
-        weight.masked_fill_(removed, 0)
-        run.decoder.mask_used(linear, weight, removed)
-        run.outcome.records[linear.name] = record(mask, run.sink(linear, weight), source_zeros)
-
-
-def _removes(run: _Run, linear: Linear) -> bool:
-    """Whether anything goes from this linear."""
-    sparsity, pattern = run.outcome.sparsities[linear.name], run.recipe.pattern_row()
-    return bool(run.recipe.sparsity) and pattern.removed(linear.rows, linear.columns, sparsity) > 0
-
-
-def _reconstruction(run: _Run, linear: Linear) -> Reconstruction | None:
-    """What updates this linear; nothing where nothing goes."""
-    return run.recipe.reconstruction_row() if _removes(run, linear) else None
-
-
-def _choose(
-    run: _Run, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None
-) -> torch.Tensor:
-    recipe = run.recipe
-    if not _removes(run, linear):
-        return torch.ones(weight.shape, dtype=torch.bool)
-    criterion, options = recipe.criterion_row(), recipe.criterion.options
-    if inputs is None and criterion.needs:  # an expert that saw too few tokens
-        criterion, options = find_criterion("magnitude"), {}
-    return choose_mask(
-        linear.name,
-        weight,
-        inputs,
-        criterion,
-        options,
-        recipe.pattern_row(),
-        run.outcome.sparsities[linear.name],
-    )
-
-
-def _update(
-    run: _Run,
-    linear: Linear,
-    weight: torch.Tensor,
-    mask: torch.Tensor,
-    gram: GramSums | None,
-    row: Reconstruction,
-) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """The mask, the new weight in the dtype of the old one, and the damping it took."""
-    method = run.recipe.reconstruction
-    if gram is None or method is None:
-        raise InputError(f"linear {linear.name}", expected="a Gram matrix of its inputs")
-    sparsity, pattern = run.outcome.sparsities[linear.name], run.recipe.pattern_row()
-    made = update_weight(linear.name, weight, mask, gram, row, method.options, pattern, sparsity)
-    return made.mask.cpu(), made.weight.to(weight.dtype), made.damping

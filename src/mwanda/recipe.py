@@ -19,19 +19,16 @@ from pydantic import (
 
 from mwanda.device import DTYPES
 from mwanda.errors import InputError, nearest
-from mwanda.registry import (
+from mwanda.method_kinds import (
     Allocation,
     Criterion,
     Pattern,
     Reconstruction,
     defaults_of,
-    find_allocation,
-    find_criterion,
-    find_pattern,
-    find_reconstruction,
     option_problems,
     statistics_needed,
 )
+from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from mwanda.errors import DataError
+from mwanda.method_kinds import Pattern, Reconstruction, options_of
 from mwanda.reconstruction.factor import NotPositiveError, Reconstructed
-from mwanda.registry import Pattern, Reconstruction, options_of
 from mwanda.statistics.gram import GramSums
 
 __all__ = ["update_weight"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
@@ -27,12 +27,12 @@ def counted(kind: str) -> Iterator[list[int]]:
     """Tokens that went through every module of a class with real weights, call by call."""
     calls: list[int] = []
 
-    def note(module: torch.nn.Module, args: Any, _output: Any) -> None:
+    def note(module: torch.nn.Module, args: Any) -> None:
         if type(module).__name__ == kind:
             assert not any(parameter.is_meta for parameter in module.parameters())
             calls.append(args[0].shape[0] * args[0].shape[1])
 
-    handle = register_module_forward_hook(note)
+    handle = register_module_forward_pre_hook(note)
     try:
         yield calls
     finally:

@@ -160,3 +160,52 @@ def test_the_store_gives_back_every_number(toy: Toy, tmp_path: Path, needs: Any)
             assert (loaded[name][tag].active is None) is (sums.active is None)
             if sums.active is not None:
                 assert torch.equal(loaded[name][tag].active, sums.active)
+
+
+class Counted(Toy):
+    """Notes how often its last linear's product was made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = super().forward(x)
+        self.made += 1
+        return made
+
+
+@torch.no_grad()
+def run_for_inputs(toy: Toy, names: list[str], *, whole: bool) -> Capture:
+    with Capture(toy, names, NEEDS) as capture:
+        for tag, x in batches():
+            capture.language = tag
+            capture.run(lambda x=x: toy(x), whole=whole)
+    return capture
+
+
+@pytest.mark.parametrize("names", [["query", "key", "out"], ["key"], ["query"]])
+def test_a_forward_for_inputs_only_ends_at_the_last_of_them(names: list[str]) -> None:
+    torch.manual_seed(0)
+    toy = Counted()
+    whole = run_for_inputs(toy, names, whole=True)
+    assert toy.made == 3
+    early = run_for_inputs(toy, names, whole=False)
+    assert toy.made == 4  # the first batch shows what is called
+    for name in names:
+        for tag in ("de", "sw"):
+            assert torch.equal(early.sums[name][tag].square, whole.sums[name][tag].square)
+            assert early.sums[name][tag].tokens == whole.sums[name][tag].tokens
+
+
+def test_a_linear_that_is_called_twice_is_heard_twice() -> None:
+    class Twice(Counted):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.idle(super().forward(self.idle(x)))
+
+    torch.manual_seed(0)
+    toy = Twice()
+    whole = run_for_inputs(toy, ["query", "idle"], whole=True)
+    early = run_for_inputs(toy, ["query", "idle"], whole=False)
+    assert torch.equal(early.sums["idle"]["de"].square, whole.sums["idle"]["de"].square)
+    assert early.sums["idle"]["de"].tokens == 2 * 15

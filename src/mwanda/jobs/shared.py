@@ -23,7 +23,8 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.pieces import Place
 from mwanda.model.structure import Structure, choose_linears
 from mwanda.options import RunOptions
-from mwanda.pipeline import Outcome, check_pattern
+from mwanda.outcome import Outcome
+from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
 from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows

@@ -44,7 +44,7 @@ def _select_by_sort(score: torch.Tensor, mask: torch.Tensor, count: int) -> None
     """Fill a mask on a device where a sort is the fastest way to rank."""
     ranked = score.sort(dim=1).values
     torch.gt(score, ranked[:, count - 1 : count], out=mask)
-    _settle_ties(score, mask, ranked[:, count - 1], ranked[:, count], count)
+    _settle_ties(score, mask, ranked, ranked[:, count], count)
 
 
 def _select_by_partition(score: torch.Tensor, mask: torch.Tensor, count: int) -> None:
@@ -52,18 +52,30 @@ def _select_by_partition(score: torch.Tensor, mask: torch.Tensor, count: int) ->
     values = score.numpy()
     ranked = values.copy()
     ranked.partition(count - 1, axis=1)
-    last, first = ranked[:, count - 1], ranked[:, count:].min(axis=1)
-    mask.numpy()[:] = values > last[:, None]
-    _settle_ties(score, mask, torch.from_numpy(last), torch.from_numpy(first), count)
+    mask.numpy()[:] = values > ranked[:, count - 1, None]
+    first = torch.from_numpy(ranked[:, count:].min(axis=1))
+    _settle_ties(score, mask, torch.from_numpy(ranked), first, count)
 
 
 def _settle_ties(
-    score: torch.Tensor, mask: torch.Tensor, last: torch.Tensor, first: torch.Tensor, count: int
+    score: torch.Tensor, mask: torch.Tensor, ranked: torch.Tensor, first: torch.Tensor, count: int
 ) -> None:
-    """Where the last score to go equals the first to stay, the lower columns go."""
-    rows = torch.nonzero(last == first).flatten()
-    if len(rows):
-        part, limit = score[rows], last[rows, None]
-        below, tied = part < limit, part == limit
-        missing = count - torch.count_nonzero(below, dim=1).unsqueeze(1)
-        mask[rows] = ~(below | (tied & (tied.cumsum(dim=1) <= missing)))
+    """Where the last score to go equals the first to stay, the lower columns go.
+
+    Args:
+        mask: keeps what is above the last score to go; is mended.
+        ranked: the scores of each row, the ``count`` lowest before all others, the last to go at
+            the end of those.
+        first: the lowest of the others, ``[out]``.
+    """
+    rows = torch.nonzero(ranked[:, count - 1] == first).flatten()
+    if not len(rows):
+        return
+    limit = ranked[rows, count - 1].unsqueeze(1)
+    tied = score[rows] == limit
+    going = torch.count_nonzero(ranked[rows, :count] == limit, dim=1)
+    places = torch.nonzero(tied)  # row after row, in each from the lowest column on
+    each = torch.count_nonzero(tied, dim=1)
+    number = torch.arange(len(places), device=score.device) - (each.cumsum(0) - each)[places[:, 0]]
+    stays = places[number >= going[places[:, 0]]]
+    mask[rows[stays[:, 0]], stays[:, 1]] = True

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mwanda.errors import InputError, nearest
-from mwanda.registry import (
-    ALLOCATIONS,
-    CRITERIA,
-    PATTERNS,
-    RECONSTRUCTIONS,
-    Allocation,
-    Criterion,
-    Pattern,
-    Reconstruction,
-    defaults_of,
-)
+from mwanda.method_kinds import Allocation, Criterion, Pattern, Reconstruction, defaults_of
+from mwanda.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 
 __all__ = ["KINDS", "methods_page", "rows_of"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -57,6 +57,9 @@ class Capture:
         self._factors = factors or {}
         self._last: tuple[torch.Tensor, FeatureSums, str] | None = None
         self._calls: dict[str, int] = {}
+        self._now: list[str] = []
+        self._each_once = False
+        self._stops = False
         self.language = ""
         self.sums: BlockSums = {name: {} for name in self._modules}
         self.sums |= {
@@ -99,6 +102,24 @@ class Capture:
             handle.remove()
         self._handles.clear()
         self._last = None
+
+    def run(self, forward: Callable[[], None], *, whole: bool) -> None:
+        """Run the block's forward on one batch.
+
+        Args:
+            whole: its outputs are needed. If not, it ends where the last linear has its inputs:
+                that linear's product would be made for nobody. The first batch runs whole, to see
+                that each linear is called once; otherwise, and with fused experts, all do.
+        """
+        self._now = []
+        self._stops = self._each_once and not whole
+        try:
+            forward()
+        except _EnoughError:
+            pass
+        else:
+            once = sorted(self._now) == sorted(self._modules)
+            self._each_once = once and bool(self._modules) and not self._experts
 
     def check(self, block: int) -> None:
         """Refuse statistics that no score can be built on.
@@ -158,6 +179,9 @@ class Capture:
             if "gram" in self._needs:
                 self._add_gram(name, leader, inputs)
             self._add(name, fresh)
+            self._now.append(name)
+            if self._stops and len(self._now) == len(self._modules):
+                raise _EnoughError
 
         return hook
 
@@ -199,6 +223,10 @@ class Capture:
                 self.grams[name].add_inputs(inputs, factor)
         else:
             self.grams[name] = self.grams[leader]
+
+
+class _EnoughError(Exception):
+    """Every linear has its inputs."""
 
 
 def _unsteady(name: str) -> InputError:
