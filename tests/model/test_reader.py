@@ -316,6 +316,25 @@ def test_scattered_rows_are_there_and_the_others_zero(tmp_path: Path) -> None:
             checkpoint.read_scattered("m", torch.tensor([40]))
 
 
+def test_rows_that_are_not_read_hold_no_memory(tmp_path: Path) -> None:
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("only Linux tells")
+
+    def held() -> int:
+        lines = [line.split() for line in status.read_text().splitlines()]
+        return sum(int(x[1]) * 1024 for x in lines if x[0] in ("RssAnon:", "RssShmem:"))
+
+    shape = (40_000, 1024)
+    model_folder(tmp_path, {"model.safetensors": {"m": torch.ones(shape, dtype=torch.bfloat16)}})
+    rows = torch.arange(0, 40_000, 400)
+    with Checkpoint.open(tmp_path) as checkpoint:
+        before = held()
+        matrix = checkpoint.read_scattered("m", rows, torch.float32)
+        assert held() - before < 8_000_000 < matrix.nbytes / 10
+        assert float(matrix.sum()) == len(rows) * 1024
+
+
 def test_a_tensor_the_index_forgets_is_the_models_unless_it_is_there_twice(folder: Path) -> None:
     write_index(folder, {"a": "one.safetensors"} | {"b": "two.safetensors"})
     save_file({"b": B, "new": A}, folder / "two.safetensors")

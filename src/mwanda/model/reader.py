@@ -6,6 +6,8 @@ that grow with the model.
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 import stat
 import threading
@@ -183,7 +185,7 @@ class Checkpoint:
             DataError: not a matrix, no such rows, or as :meth:`read`.
         """
         info = self._info(name)
-        matrix = torch.zeros(info.shape, dtype=info.dtype if dtype is None else dtype)
+        matrix = _untouched(info.shape, info.dtype if dtype is None else dtype)
         # One read for neighbours that are near enough: a read costs more than a few rows.
         ends = torch.nonzero(rows.diff() > NEAR).flatten() + 1
         for part in torch.tensor_split(rows, ends):
@@ -266,6 +268,18 @@ class Checkpoint:
                 found="another size or time of change",
                 fix="do not write to a model while it is being read; run again",
             )
+
+
+def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Zeros of which no page is there before something is written to it."""
+    size = math.prod(shape) * dtype.itemsize
+    if not size:
+        return torch.zeros(shape, dtype=dtype)
+    # Not torch.zeros: that writes them. Not huge pages: one row would bring two megabytes.
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=dtype).reshape(shape)
 
 
 def _state(file: Path) -> _State:
