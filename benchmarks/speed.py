@@ -87,13 +87,15 @@ def whole(rounds: list[dict[str, Any]], tool: str) -> list[float]:
     return [one[tool]["seconds"] for one in rounds]
 
 
-def ratios(rounds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
+def ratios(rounds: list[dict[str, Any]], *, memory_only: bool) -> tuple[dict[str, Any], list[Bar]]:
     """Every ratio the tools that ran allow, and the bars among them."""
     ran = rounds[0].keys()
     found: dict[str, Any] = {}
     bars: list[Bar] = []
 
     def add(claim: str, ratio: dict[str, Any], most: float | None) -> None:
+        if memory_only and "memory" not in claim:
+            return
         found[claim] = ratio
         if most is not None:
             bars.append(bar(claim, ratio, most=most))
@@ -171,6 +173,9 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--windows", type=int, default=8, help="a language; there are fifteen")
     parser.add_argument("--length", type=int, default=256)
+    parser.add_argument(
+        "--memory-only", action="store_true", help="no ratios of times: for a machine in use"
+    )
     parser.add_argument("--peer-python", help="interpreter that has llmcompressor")
     given = parser.parse_args()
     if PEER in given.tools and given.peer_python is None:
@@ -193,7 +198,7 @@ def main() -> None:
                 },
             }
             print(f"round {number + 1}, {tool}: {process.seconds:.1f} s", flush=True)
-    found, bars = ratios(rounds)
+    found, bars = ratios(rounds, memory_only=given.memory_only)
     summary = {
         tool: {
             "seconds": spread(whole(rounds, tool)),
