@@ -121,7 +121,7 @@ def prune_footprint(
     outside = [
         p
         for name, p in parameters.items()
-        if not name.startswith(tuple(prefixes))
+        if not name.startswith((*prefixes, *decoder.structure.towers))
         and (head is None or p is embedding or p is not head.weight)
     ]
     compute, converts = decoder.dtype.itemsize, decoder.dtype != stored

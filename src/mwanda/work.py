@@ -13,6 +13,7 @@ import torch
 
 from mwanda.model.decoder import Decoder
 from mwanda.model.experts import chosen_per_token
+from mwanda.model.fields import layer_values
 from mwanda.model.structure import Structure
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
@@ -110,11 +111,12 @@ def count_work(
     sizes = {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
     total, blocks = sum(sizes.values()), len(chosen.blocks)
     prefixes = tuple(f"{block.name}." for block in decoder.structure.blocks)
+    towers = sum(n for name, n in sizes.items() if name.startswith(decoder.structure.towers))
     inside = sum(size for name, size in sizes.items() if name.startswith(prefixes))
     pruned = sum(block.size for block in chosen.blocks)
     head, embedding = decoder.model.get_output_embeddings(), decoder.model.get_input_embeddings()
     untied = head is not None and head.weight is not embedding.weight
-    outside = total - inside - (sum(p.numel() for p in head.parameters()) if untied else 0)
+    outside = total - inside - towers - (sum(p.numel() for p in head.parameters()) if untied else 0)
     rows, width = embedding.weight.shape
     outside -= (rows - decoder.embedded_rows(tokens)) * width
 
@@ -198,6 +200,7 @@ def _block_flops(decoder: Decoder, tokens: int, length: int) -> int:
     matrices //= len(blocks)
     config = decoder.config.get_text_config(decoder=True)
     width = int(decoder.model.get_input_embeddings().weight.shape[1])
-    heads = int(getattr(config, "num_attention_heads", 1))
-    head = int(getattr(config, "head_dim", None) or width // heads)
-    return tokens * (2 * matrices + 4 * length * heads * head)
+    heads = [int(n or 1) for n in layer_values(config, "num_attention_heads", len(blocks))]
+    sizes = layer_values(config, "head_dim", len(blocks))
+    attended = sum(n * int(size or width // n) for n, size in zip(heads, sizes, strict=True))
+    return tokens * (2 * matrices + 4 * length * attended // len(blocks))

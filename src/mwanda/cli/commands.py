@@ -218,7 +218,7 @@ def ls(
     from mwanda.cli import output
 
     rows = output.listing(what)
-    text = output.methods_page() if what == "methods" else output.listing_text(rows)
+    text = output.page(what) or output.listing_text(rows)
     _print(rows, text.rstrip("\n"), as_json)
 
 

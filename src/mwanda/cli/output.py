@@ -11,8 +11,10 @@ from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.jobs.plan import Plan
 from mwanda.jobs.prune import PruneResult
 from mwanda.jobs.verify import Verification
+from mwanda.model.families import tried_classes
 from mwanda.report.bibliography import KINDS, methods_page, rows_of
 from mwanda.report.experts import expert_summary, language_table
+from mwanda.report.families import model_rows, models_page
 from mwanda.report.tables import comparison_rows, comparison_table, evaluation_table, markdown
 from mwanda.report.tables import plain as table
 from mwanda.text.languages import display_name
@@ -26,7 +28,7 @@ __all__ = [
     "evaluation_text",
     "listing",
     "listing_text",
-    "methods_page",
+    "page",
     "plan_text",
     "prune_json",
     "prune_text",
@@ -196,9 +198,7 @@ def listing(what: str) -> list[dict[str, Any]]:
         InputError: no such table.
     """
     if what == "models":
-        from mwanda.model.families import proven_families
-
-        return proven_families()
+        return model_rows(tried_classes())
     if what == "methods":
         return [{"kind": kind, **row} for kind in KINDS for row in rows_of(kind)]
     if what not in KINDS:
@@ -207,6 +207,13 @@ def listing(what: str) -> list[dict[str, Any]]:
             fix=nearest(what, [*KINDS, "methods", "models"]),
         )  # fmt: skip
     return [dict(row) for row in rows_of(what)]
+
+
+def page(what: str) -> str:
+    """The page of the docs that lists these, empty where there is none."""
+    if what == "models":
+        return models_page(tried_classes())
+    return methods_page() if what == "methods" else ""
 
 
 def listing_text(rows: list[dict[str, Any]]) -> str:

@@ -24,6 +24,7 @@ from mwanda.memory import available_memory
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
 from mwanda.model.reader import Checkpoint
+from mwanda.model.skeleton import auto_class, load_config
 from mwanda.model.source import check_model, load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.languages import canonical
@@ -253,9 +254,8 @@ def _fits(folder: Path, dtype: torch.dtype) -> bool:
 
 
 def _load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: RunOptions) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(
+    config = load_config(folder, trust_remote_code=options.trust_remote_code)
+    model = auto_class(config).from_pretrained(
         folder,
         dtype=dtype,
         trust_remote_code=options.trust_remote_code,

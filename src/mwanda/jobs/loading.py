@@ -16,6 +16,7 @@ from mwanda.device import (
 )
 from mwanda.errors import InputError
 from mwanda.model.decoder import StreamedDecoder
+from mwanda.model.quantised import refuse_quantised
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import build_skeleton, load_config
 from mwanda.model.source import ModelSource
@@ -44,6 +45,7 @@ def open_decoder(
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
     with Checkpoint.open(source.folder) as checkpoint:
         config = load_config(source.folder, trust_remote_code=options.trust_remote_code)
+        refuse_quantised(checkpoint)
         stored = source_dtype(checkpoint)
         if measuring and wanted is None and computes_on_host(device) and stored != torch.float64:
             wanted = torch.float32

@@ -22,6 +22,8 @@ from mwanda.errors import InputError
 __all__ = ["BlockCall", "CallBook", "apply_head", "finish", "first_tensor"]
 
 
+SHARED = "this family shares state between its blocks and cannot be pruned block by block"
+
 _PLAIN = (torch.Tensor, torch.dtype, bool, int, float, str)
 
 
@@ -48,6 +50,10 @@ def first_tensor(output: Any) -> torch.Tensor:
     if not isinstance(found, torch.Tensor):
         raise TypeError(f"expected hidden states, found {type(found).__name__}")
     return found
+
+
+class _Beside:
+    """What a block returns beside its hidden states: it is not known, so nothing may use it."""
 
 
 class _ReturnsTupleError(Exception):
@@ -105,7 +111,8 @@ class CallBook:
             by_name = not args
             hidden: object = kwargs.pop("hidden_states", None) if by_name else args[0]
             if len(calls) != index or not isinstance(hidden, torch.Tensor):
-                self._refuse(index, "blocks run once each, in order, on hidden states", "another")
+                found = f"a call on {type(hidden).__name__} after {len(calls)} other calls"
+                self._refuse(index, "blocks run once each, in order, on hidden states", found)
             if inputs and (hidden is not inputs[0] or hidden._version != version[0]):
                 if hidden.shape != inputs[0].shape and not self.returns_tuple:
                     raise _ReturnsTupleError
@@ -117,11 +124,22 @@ class CallBook:
             return hidden
 
         with passing_through(self._blocks, note, self.returns_tuple):
-            output = run_backbone(self._backbone, input_ids)
+            try:
+                output = run_backbone(self._backbone, input_ids)
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+                if not self.returns_tuple:
+                    raise _ReturnsTupleError from error
+                found = f"{type(error).__name__}: {str(error)[:80]}"
+                expected = "a block to give hidden states, alone or first in a pair"
+                self._refuse(max(0, len(calls) - 1), expected, found, error)
         if len(calls) != len(self._blocks):
             self._refuse(len(calls), f"{len(self._blocks)} blocks to run", f"{len(calls)}")
         if first_tensor(output).shape[:-1] != inputs[0].shape[:-1] and not self.returns_tuple:
             raise _ReturnsTupleError
+        if inputs[0].shape[:2] != input_ids.shape:
+            found = f"shape {list(inputs[0].shape)} for tokens {list(input_ids.shape)}"
+            fix = "this family puts more than the text's tokens through its blocks"
+            self._refuse(0, "one hidden state a token", found, fix=fix)
         return inputs[0], calls
 
     def _check_values(self, index: int, value: Any) -> None:
@@ -130,6 +148,8 @@ class CallBook:
         if isinstance(value, list | tuple):
             for item in value:
                 self._check_values(index, item)
+        elif isinstance(value, _Beside):
+            self._refuse(index, "hidden states alone to go on", "what the block before gave beside")
         elif value is not None and not isinstance(value, _PLAIN):
             self._refuse(index, "tensors and plain values as arguments", type(value).__name__)
 
@@ -146,13 +166,20 @@ class CallBook:
                 if left.shape != right.shape or not torch.equal(left, right):
                     self._refuse(index, "arguments that depend on the shape only", "text in them")
 
-    def _refuse(self, index: int, expected: str, found: str) -> NoReturn:
+    def _refuse(
+        self,
+        index: int,
+        expected: str,
+        found: str,
+        cause: Exception | None = None,
+        fix: str = SHARED,
+    ) -> NoReturn:
         raise InputError(
             f"{self._name}, block {index}",
             expected=expected,
             found=found,
-            fix="this family shares state between its blocks and cannot be pruned block by block",
-        )
+            fix=fix,
+        ) from cause
 
 
 def finish(
@@ -216,7 +243,7 @@ def passing_through(
     def stand_in(index: int) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
             hidden = receive(index, args, kwargs)
-            return (hidden, None) if returns_tuple else hidden
+            return (hidden, _Beside()) if returns_tuple else hidden
 
         return forward
 

@@ -22,6 +22,7 @@ from mwanda.model.conversion import Sources
 from mwanda.model.overlap import ReadAhead
 from mwanda.model.pieces import Part, Place, find_place, read_box, span, whole
 from mwanda.model.reader import Checkpoint
+from mwanda.model.skeleton import refuse_encoder_in_memory
 from mwanda.model.structure import Linear, Structure, find_structure, matrix_in
 
 __all__ = ["Decoder", "MemoryDecoder", "StreamedDecoder", "evaluation_mode"]
@@ -139,6 +140,7 @@ class MemoryDecoder(Decoder):
             raise InputError(
                 "the model given", expected="weights in memory", found="parameters on meta"
             )
+        refuse_encoder_in_memory(model)
         super().__init__(model, first.device, first.dtype)
 
     @contextmanager
@@ -189,6 +191,8 @@ class StreamedDecoder(Decoder):
         self._sources = Sources(model, checkpoint, self._ahead.take)
         self._aliases: dict[int, list[str]] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
+            if name.startswith(self.structure.towers):
+                continue  # never run here, and copied as stored
             self._aliases.setdefault(id(parameter), []).append(name)
         self._stored = self._locate()
         self._places = {linear.name: self._place(linear) for linear in self.structure.linears()}
@@ -293,6 +297,8 @@ class StreamedDecoder(Decoder):
         """Buffers that the checkpoint does hold replace the constructor's; they are small."""
         kept = self.model.state_dict().keys() - self._stored.keys()
         for name in sorted(kept):
+            if name.startswith(self.structure.towers):
+                continue
             part = self._sources.find(name)
             if part is not None:
                 path, _, leaf = name.rpartition(".")

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mwanda.model.fields import layer_values
 from mwanda.model.pieces import Box
 
 __all__ = [
@@ -136,9 +137,10 @@ def chosen_per_token(model: Any) -> int:
     """How many experts a token goes to, 1 where the model does not say."""
     config = model.config.get_text_config(decoder=True)
     for name in ("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts"):
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 0:
-            return value
+        values = layer_values(config, name, int(getattr(config, "num_hidden_layers", 1)))
+        found = [value for value in values if isinstance(value, int) and value > 0]
+        if found:
+            return max(found)
     return 1
 
 

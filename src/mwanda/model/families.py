@@ -1,34 +1,70 @@
-"""Families that the tests prove, each by a tiny random model against the plain forward.
+"""What became of every causal class of transformers: evidence, which nothing in the code asks.
 
-This is a list of evidence and not of permissions: nothing in the code asks it. Any causal decoder
-whose structure is recognised is pruned the same way.
+``classes.json`` is written by ``tools/model_families.py``, which makes a tiny random model of each
+class and prunes it; the tests do it again. Any decoder whose blocks are recognised is pruned the
+same way, whether or not it stands there.
 """
 
 from __future__ import annotations
 
-__all__ = ["PROVEN", "proven_families"]
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
 
-PROVEN: dict[str, str] = {
-    "llama": "Llama and what shares its code",
-    "qwen3": "Qwen 3, dense",
-    "gemma3_text": "Gemma 3, text",
-    "cohere": "Cohere Command R and Aya",
-    "bloom": "BLOOM, alibi and packed query-key-value",
-    "olmo": "OLMo",
-    "gpt2": "GPT-2, transposed linears",
-    "mixtral": "Mixtral, experts stored one by one and fused in memory",
-    "qwen3_moe": "Qwen 3 mixture of experts",
-    "olmoe": "OLMoE",
-    "granitemoe": "Granite mixture of experts, experts stored fused",
+__all__ = ["STATUSES", "ClassTable", "TriedClass", "tried_classes"]
+
+STATUSES: Mapping[str, str] = {
+    "proven": "every mask of a tiny model equal to a float64 reference, as well as all of `works`",
+    "works": "a tiny model streamed block by block as its plain forward runs, pruned, and loaded "
+    "again by plain transformers, what is not pruned bit for bit the source's",
+    "refused": "an error before anything is written",
+    "not tried": "no tiny model of it could be made or run by transformers alone",
 }
 
 
-def proven_families() -> list[dict[str, str]]:
-    """One row a family: its ``model_type`` and a note."""
-    rows = [{"name": name, "note": note, "proof": "tests"} for name, note in PROVEN.items()]
-    other = {
-        "name": "any other decoder that transformers can run",
-        "note": "pruned when its list of blocks is recognised, else refused with the reason",
-        "proof": "none",
-    }
-    return [*rows, other]
+@dataclass(frozen=True)
+class TriedClass:
+    """One class of transformers.
+
+    Attributes:
+        name: of the class.
+        model_type: of its config; the first where there are several.
+        status: one of :data:`STATUSES`.
+        reason: why it was refused or not tried; of one that works, the options that it needs:
+            linears that its forward never calls are left out by name.
+    """
+
+    name: str
+    model_type: str
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """Every class tried, in the order of their names, and the transformers they are from."""
+
+    transformers: str
+    classes: tuple[TriedClass, ...]
+
+    def of(self, *statuses: str) -> list[TriedClass]:
+        """The classes with one of these statuses."""
+        return [row for row in self.classes if row.status in statuses]
+
+    def as_json(self) -> str:
+        """The text of ``classes.json``."""
+        rows = [
+            {"name": row.name, "model_type": row.model_type, "status": row.status}
+            | ({"reason": row.reason} if row.reason else {})
+            for row in self.classes
+        ]
+        data = {"transformers": self.transformers, "classes": rows}
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def tried_classes() -> ClassTable:
+    """The table as it was last written."""
+    text = files(__package__).joinpath("classes.json").read_text(encoding="utf-8")
+    data = json.loads(text)
+    return ClassTable(data["transformers"], tuple(TriedClass(**row) for row in data["classes"]))

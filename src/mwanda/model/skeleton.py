@@ -18,7 +18,7 @@ from mwanda.device import NOWHERE
 from mwanda.errors import InputError
 from mwanda.model.experts import is_experts
 
-__all__ = ["build_skeleton", "load_config"]
+__all__ = ["auto_class", "build_skeleton", "load_config", "refuse_encoder_in_memory"]
 
 
 def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -57,17 +57,17 @@ def build_skeleton(config: Any, dtype: torch.dtype, *, trust_remote_code: bool =
     Returns:
         A ``PreTrainedModel`` in evaluation mode whose parameters hold no memory.
     """
-    from transformers import AutoModelForCausalLM
-
+    kind = auto_class(config)
     with _parameters_on_meta():
         try:
-            model = AutoModelForCausalLM.from_config(
-                config, dtype=dtype, trust_remote_code=trust_remote_code
-            )
+            if hasattr(kind, "from_config"):
+                model = kind.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+            else:
+                model = kind._from_config(config, dtype=dtype)
         except Exception as error:  # as above
             raise InputError(
                 f"config of model type {getattr(config, 'model_type', '?')}",
-                expected="one that AutoModelForCausalLM can build",
+                expected=f"one that {kind.__name__} can build",
                 found=_one_line(error),
                 fix="check config.json, or download it again",
             ) from error
@@ -76,6 +76,38 @@ def build_skeleton(config: Any, dtype: torch.dtype, *, trust_remote_code: bool =
         model.set_experts_implementation("eager")  # the grouped product refuses it
     model.eval()
     return model
+
+
+def auto_class(config: Any) -> Any:
+    """The class that builds and loads the model a config names: an automatic one where it can.
+
+    A wrapper with a vision tower is opened as what its own config names, so that what is written
+    loads with the same class as the source.
+
+    Raises:
+        InputError: transformers has no class with a language-model head for it.
+    """
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    names = getattr(config, "architectures", None) or [None]
+    wrapper = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
+    causal = type(config) in AutoModelForCausalLM._model_mapping
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if wrapper is not None and (names[0] == wrapper or not causal):
+        return AutoModelForImageTextToText
+    if causal or own_code:
+        return AutoModelForCausalLM
+    named = getattr(transformers, str(names[0]), None)
+    if named is not None and getattr(named, "config_class", None) is type(config):
+        return named
+    raise InputError(
+        f"config of model type {config.model_type}",
+        expected="a type for which transformers has a causal language model",
+        found=f"{type(config).__name__}, which none of its automatic classes takes",
+        fix="load the model with its own class and prune it in memory from Python",
+    )
 
 
 @contextmanager
@@ -96,7 +128,10 @@ def _parameters_on_meta() -> Iterator[None]:
 
 
 def _refuse_quantised(path: Path, config: Any) -> None:
-    quantisation = getattr(config, "quantization_config", None)
+    text = config.get_text_config(decoder=True)
+    quantisation = getattr(config, "quantization_config", None) or getattr(
+        text, "quantization_config", None
+    )
     if quantisation:
         method = (
             quantisation.get("quant_method")
@@ -136,12 +171,35 @@ def _refuse_encoder(path: Path, config: Any) -> None:
     elif not names and kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         found = f"model type {kind}, an encoder"
     if found is not None:
-        raise InputError(
-            str(path),
-            expected="a decoder with a causal language-model head",
-            found=found,
-            fix="encoder and encoder-decoder models cannot be pruned here",
-        )
+        raise _no_decoder(str(path), found)
+
+
+def refuse_encoder_in_memory(model: Any) -> None:
+    """Refuse a model that is no decoder by its config or class; an unknown class passes.
+
+    Raises:
+        InputError: an encoder-decoder, or a class that fills masks.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    name = type(model).__name__
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True:
+        raise _no_decoder("the model given", f"the encoder-decoder {name}")
+    masked = name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
+    if masked and name not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        raise _no_decoder("the model given", f"the encoder {name}")
+
+
+def _no_decoder(what: str, found: str) -> InputError:
+    return InputError(
+        what,
+        expected="a decoder with a causal language-model head",
+        found=found,
+        fix="encoder and encoder-decoder models cannot be pruned here",
+    )
 
 
 def _is_causal(name: str, mapping: dict[str, str]) -> bool:

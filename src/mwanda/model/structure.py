@@ -7,9 +7,10 @@ expert's slice of a fused parameter (:mod:`mwanda.model.experts`).
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -39,6 +40,10 @@ class Fused:
 
     parameter: str
     box: Box
+
+
+LAYER_FIELDS = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "num_layers")
+"""Where a config says how many blocks there are."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +101,12 @@ class Structure:
     Attributes:
         backbone: path of the module whose forward runs the blocks.
         blocks: in order of execution.
+        towers: prefixes of the modules that text does not enter, as ``model.vision_tower.``.
     """
 
     backbone: str
     blocks: tuple[Block, ...]
+    towers: tuple[str, ...] = ()
 
     def linears(self) -> Iterator[Linear]:
         for block in self.blocks:
@@ -132,7 +139,7 @@ def find_structure(model: nn.Module) -> Structure:
             that is no known form of fused experts.
     """
     name = type(model).__name__
-    expected = _number_of_blocks(model)
+    expected = _numbers_of_blocks(model)
     lists = [
         (path, module)
         for path, module in model.named_modules()
@@ -143,12 +150,15 @@ def find_structure(model: nn.Module) -> Structure:
         for path, module in lists
         if not any(path.startswith(f"{other}.") for other, _ in lists if other != path)
     ]
-    fitting = [(p, m) for p, m in outer if expected is None or len(m) == expected]
+    fitting = [(p, m) for p, m in outer if not expected or len(m) in expected]
     if len(fitting) > 1:  # a wrapper's other towers: the text decoder is where the embedding is
-        fitting = [(p, m) for p, m in fitting if _holds_token_embedding(model, p)] or fitting
+        fitting = [(p, m) for p, m in fitting if _holds_token_embedding(model, p)] or [
+            (p, m) for p, m in fitting if not _in_tower(model, p)
+        ]
     if len(fitting) != 1:
         seen = ", ".join(f"{p} ({len(m)})" for p, m in outer) or "none"
-        wanted = "layers" if expected is None else f"the config's {expected} layers"
+        numbers = " or ".join(str(number) for number in expected)
+        wanted = f"the config's {numbers} layers" if expected else "layers"
         raise InputError(
             f"model class {name}",
             expected=f"one list of decoder blocks with linears inside, as long as {wanted}",
@@ -162,7 +172,8 @@ def find_structure(model: nn.Module) -> Structure:
     for index, block in enumerate(blocks):
         _refuse_fused(f"{path}.{index}", block)
         found.append(Block(index, f"{path}.{index}", tuple(_linears(f"{path}.{index}", block))))
-    return Structure(path.rpartition(".")[0], tuple(found))
+    backbone = _backbone(model, path)
+    return Structure(backbone, tuple(found), _towers(model, backbone))
 
 
 def choose_linears(
@@ -207,16 +218,51 @@ def choose_linears(
             found="none left",
             fix=f"linear names look like {structure.blocks[0].linears[0].name}",
         )
-    return Structure(structure.backbone, kept)
+    return replace(structure, blocks=kept)
 
 
-def _number_of_blocks(model: nn.Module) -> int | None:
+def _numbers_of_blocks(model: nn.Module) -> list[int]:
+    """What the config says about layers; where encoder and decoder differ, both numbers."""
     config = getattr(model, "config", None)
     if config is None:
-        return None
+        return []
     text = config.get_text_config(decoder=True)
-    number = getattr(text, "num_hidden_layers", None)
-    return number if isinstance(number, int) else None
+    numbers = (getattr(text, name, None) for name in LAYER_FIELDS)
+    return list(dict.fromkeys(number for number in numbers if isinstance(number, int)))
+
+
+def _backbone(model: nn.Module, path: str) -> str:
+    """The innermost module around a list of blocks that takes tokens and not hidden states."""
+    parent = path.rpartition(".")[0]
+    around = parent
+    while around:
+        module = model.get_submodule(around)
+        if "input_ids" in inspect.signature(type(module).forward).parameters:
+            return around
+        around = around.rpartition(".")[0]
+    return parent
+
+
+def _in_tower(model: nn.Module, path: str) -> bool:
+    """Whether a list of blocks is inside a pretrained model that takes no tokens."""
+    around = path.rpartition(".")[0]
+    while around:
+        module = model.get_submodule(around)
+        taken = inspect.signature(type(module).forward).parameters
+        if hasattr(module, "base_model_prefix") and not {"input_ids", "inputs_embeds"} & {*taken}:
+            return True
+        around = around.rpartition(".")[0]
+    return False
+
+
+def _towers(model: nn.Module, backbone: str) -> tuple[str, ...]:
+    """Pretrained models beside the backbone: they are for images or sound."""
+    found: list[str] = []
+    for path, module in model.named_modules():
+        beside = not f"{backbone}.".startswith(f"{path}.") and not path.startswith(f"{backbone}.")
+        if path and backbone and beside and hasattr(module, "base_model_prefix"):
+            found.append(f"{path}.")
+    return tuple(found)
 
 
 def _is_linear(module: nn.Module) -> bool:
