@@ -26,7 +26,7 @@ def manifest(folder: Path) -> Any:
     return json.loads((folder / "mwanda.json").read_text())
 
 
-@pytest.mark.parametrize("what", ["criteria", "allocations", "patterns", "models"])
+@pytest.mark.parametrize("what", ["criteria", "allocations", "patterns", "reconstructions"])
 def test_ls(bench: Bench, what: str) -> None:
     rows = bench.run("ls", what, "--json").json()
     text = bench.run("ls", what)
@@ -48,7 +48,12 @@ def test_ls_names_every_method(bench: Bench) -> None:
     assert names("reconstructions") == {"sparsegpt", "sparsegpt-update", "admm"}
     assert names("methods") >= {"m-ria", "dlp", "2:4", "admm"}
     assert {"unstructured", "2:4", "4:8", "N:M"} <= names("patterns")
-    assert {"llama", "gpt2", "bloom"} <= names("models")
+    assert {"LlamaForCausalLM", "GPT2LMHeadModel", "BloomForCausalLM"} <= names("models")
+
+
+def test_ls_models_is_the_page_of_the_docs(bench: Bench) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert bench.run("ls", "models").out.strip() == page.strip()
 
 
 def test_version_and_help(bench: Bench) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, LlamaForCausalLM, LlamaModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, LlamaModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 import mwanda
 from mwanda import DataError, InputError
@@ -25,6 +26,7 @@ from tests.pipeline.helpers import (
 )
 from tests.support import oracle
 from tests.support.models import FAMILIES
+from tests.support.text import write_corpus
 
 UNIFORM = {"criterion": "wanda", "allocation": "uniform"}
 
@@ -71,6 +73,28 @@ class TextModel(StrangeModel):
 class ObjectModel(StrangeModel):
     def arguments(self, input_ids: torch.Tensor) -> dict[str, Any]:
         return {"shared": object()}
+
+
+class Pair(LlamaDecoderLayer):
+    def forward(self, hidden: torch.Tensor, extra: Any = None, **named: Any) -> Any:
+        hidden = super().forward(hidden, **named)
+        return hidden, hidden.mean()
+
+
+class PairModel(StrangeModel):
+    """Every block hands the next one something beside the hidden states."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.layers = torch.nn.ModuleList(Pair(config, n) for n in range(len(self.layers)))
+
+    def forward(self, input_ids: Any = None, **_kwargs: Any) -> Any:
+        hidden, beside = self.embed_tokens(input_ids), None
+        positions = torch.arange(input_ids.shape[1], device=hidden.device)[None]
+        tables = self.rotary_emb(hidden, positions)
+        for layer in self.layers:
+            hidden, beside = layer(hidden, extra=beside, position_embeddings=tables)
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden))
 
 
 def strange(kind: type[StrangeModel], folder: Path) -> Any:
@@ -123,6 +147,23 @@ def test_an_unknown_class_with_recognisable_blocks_works(
     same_masks(memory_masks(model), masks_of(out))
 
 
+def test_an_unknown_class_is_evaluated_as_the_known_one(tiny: Tiny, tmp_path: Path) -> None:
+    model = strange(StrangeModel, tiny("llama"))
+    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
+    write_corpus(tmp_path / "texts", ["de", "sw"], lines=4)
+    texts = mwanda.read_texts(tmp_path / "texts")
+    dense = mwanda.evaluate(model, texts, tokenizer=tokenizer)
+    mwanda.prune(model, calibration=windows_object(), **UNIFORM)
+    pruned = mwanda.evaluate(model, texts, tokenizer=tokenizer)
+    out = tmp_path / "out"
+    mwanda.prune(tiny("llama"), out=out, calibration=windows_file(tmp_path), **UNIFORM)
+    for found, folder in ((dense, tiny("llama")), (pruned, out)):
+        expected = mwanda.evaluate(folder, texts)
+        for tag, result in expected.languages.items():
+            assert found.languages[tag].sentence_nll == pytest.approx(result.sentence_nll, rel=1e-5)
+    assert dense.languages["de"].sentence_nll != pruned.languages["de"].sentence_nll
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -132,6 +173,7 @@ def test_an_unknown_class_with_recognisable_blocks_works(
             r"StrangeForCausalLM, block 1: .*the hidden states of the block before",
         ),
         (TextModel, r"StrangeForCausalLM, block 0: .*depend on the shape only, found text in them"),
+        (PairModel, r"StrangeForCausalLM, block 1: .*alone to go on, found what the block before"),
         (ObjectModel, r"StrangeForCausalLM, block 0: .*plain values as arguments, found object"),
     ],
 )

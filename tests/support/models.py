@@ -27,6 +27,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from tests.support.dense import DENSE_FAMILIES, dense_config
 from tests.support.experts import EXPERT_FAMILIES, expert_config
 
 FAMILIES: tuple[str, ...] = ("llama", "qwen3", "gemma3", "cohere", "bloom", "olmo", "gpt2")
@@ -100,6 +101,8 @@ def tiny_config(family: str, *, tied: bool | None = None, layers: int = 3) -> Pr
     grouped: dict[str, Any] = {**rotary, "num_key_value_heads": KEY_VALUE_HEADS}
     if family in EXPERT_FAMILIES:
         return expert_config(family, grouped)
+    if family in DENSE_FAMILIES:
+        return dense_config(family, grouped)
     match family:
         case "llama":
             return LlamaConfig(**grouped)

@@ -91,7 +91,14 @@ def groups(stay: int, size: int) -> Keep:
 
 
 def prune(
-    folder: Path, windows: Windows, weights: Weights, *, score: Score, keep: Keep, group: int = 0
+    folder: Path,
+    windows: Windows,
+    weights: Weights,
+    *,
+    score: Score,
+    keep: Keep,
+    group: int = 0,
+    forward: torch.dtype = torch.float64,
 ) -> Pruned:
     """Prune the model in ``folder`` block by block.
 
@@ -99,8 +106,9 @@ def prune(
         windows: language -> token ids ``[windows, length]``.
         weights: language -> weight, of any sum.
         group: columns that are compared with one another; 0 for a whole row.
+        forward: for a family that cannot run in float64; the sums and scores still are.
     """
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=forward).eval()
     total = sum(weights[tag] for tag in windows)
     share = {tag: weights[tag] / total for tag in windows}
     masks, margin = {}, float("inf")
@@ -152,7 +160,7 @@ def measure(
             for name in names:
 
                 def note(_m: nn.Module, args: Any, _o: Any, to: Any = seen[name][tag]) -> None:
-                    to.append(args[0][0])
+                    to.append(args[0].reshape(-1, args[0].shape[-1]).double())
 
                 handles.append(model.get_submodule(name).register_forward_hook(note))
             model(window[None], use_cache=False)
