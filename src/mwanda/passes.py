@@ -17,7 +17,7 @@ from mwanda.options import RunOptions
 from mwanda.ranks import Ranks
 from mwanda.statistics.capture import Capture
 from mwanda.statistics.gram import GramSums
-from mwanda.statistics.sums import FeatureSums, Need
+from mwanda.statistics.sums import Need
 
 __all__ = ["Passes", "Visit"]
 
@@ -98,12 +98,14 @@ class Passes:
         """
         linears = visit.block.linears
         with Capture.of(self._decoder.model, linears, needs, self._factors) as capture:
+            capture.expect(linears, self._languages, self._decoder.device)
             for index, batch in enumerate(self._batches):
                 capture.language = batch.language
                 forward = partial(self._run, visit, index, keep=keep_outputs)
                 capture.run(forward, whole=keep_outputs)
         if self._ranks.size > 1:
             self._add_up(visit.block, capture, needs)
+        capture.drop_unseen()
         capture.check(visit.block.index)
         return capture
 
@@ -120,18 +122,13 @@ class Passes:
 
     def _add_up(self, block: Block, capture: Capture, needs: tuple[Need, ...]) -> None:
         """Replace this process's sums by those over all; it may have met some languages only."""
-        sums = capture.sums
-        entries: list[tuple[str, str, FeatureSums]] = []
-        for linear in block.linears:
-            for tag in self._languages:
-                empty = FeatureSums.empty(linear.columns, needs, self._decoder.device)
-                entries.append((linear.name, tag, sums[linear.name].setdefault(tag, empty)))
-        counts = torch.tensor([entry.tokens for *_, entry in entries], dtype=torch.float64)
-        self._ranks.total([counts, *(part for *_, entry in entries for part in entry.tensors)])
-        for (name, tag, entry), count in zip(entries, counts.tolist(), strict=True):
-            entry.tokens = int(count)
-            if not entry.tokens:
-                del sums[name][tag]
+        every = [
+            capture.sums[linear.name][tag] for linear in block.linears for tag in self._languages
+        ]
+        counts = torch.tensor([sums.tokens for sums in every], dtype=torch.float64)
+        self._ranks.total([counts, *(part for sums in every for part in sums.tensors)])
+        for sums, count in zip(every, counts.tolist(), strict=True):
+            sums.tokens = int(count)
         if "gram" in needs:
             capture.check_sharing()
             wide = torch.empty(0, dtype=self._decoder.dtype, device=self._decoder.device)

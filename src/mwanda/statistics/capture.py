@@ -103,6 +103,25 @@ class Capture:
         self._handles.clear()
         self._last = None
 
+    def expect(
+        self, linears: Sequence[Linear], languages: Iterable[str], device: torch.device
+    ) -> None:
+        """Make room for the sums of all languages, before the first forward.
+
+        Sums live on while a forward's large tensors come and go: made one by one in between, they
+        would keep the memory around them from being used again.
+        """
+        for tag in languages:
+            for linear in linears:
+                empty = FeatureSums.empty(linear.columns, self._needs, device)
+                self.sums[linear.name][tag] = empty
+
+    def drop_unseen(self) -> None:
+        """Take out languages of which a linear saw no token."""
+        for languages in self.sums.values():
+            for tag in [tag for tag, sums in languages.items() if not sums.tokens]:
+                del languages[tag]
+
     def run(self, forward: Callable[[], None], *, whole: bool) -> None:
         """Run the block's forward on one batch.
 
