@@ -62,7 +62,7 @@ def test_a_sparsity_is_a_share_below_one(value: Any) -> None:
 
 def test_defaults_are_filled_in() -> None:
     recipe = build()
-    assert (recipe.sparsity, recipe.pattern, recipe.mode) == (0.5, "unstructured", "sequential")
+    assert (recipe.sparsity, recipe.pattern, recipe.mode) == (0.5, "unstructured", "dense")
     assert recipe.criterion.name == "m-wanda"
     assert recipe.criterion.options == defaults_of(CRITERIA["m-wanda"])
     assert recipe.allocation is not None

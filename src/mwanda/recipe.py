@@ -68,7 +68,8 @@ class Recipe(BaseModel):
             where the pattern fixes the sparsity.
         reconstruction: of the weights that stay, see the registry; None (or ``none``) leaves them
             as they are. One that chooses its own mask leaves the criterion unused.
-        mode: ``sequential`` (each block sees the pruned blocks before it) or ``dense``.
+        mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
+            sees the pruned blocks before it, two passes).
         languages: BCP-47 tags; None takes all that the calibration text has.
         language_weights: relative weight a language, 1 where not named.
         windows: calibration windows per language.
@@ -87,7 +88,7 @@ class Recipe(BaseModel):
     criterion: Method = Method(name="m-wanda")
     allocation: Method | None = None
     reconstruction: Method | None = None
-    mode: Literal["sequential", "dense"] = "sequential"
+    mode: Literal["sequential", "dense"] = "dense"
     languages: tuple[str, ...] | None = None
     language_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict

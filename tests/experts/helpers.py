@@ -26,7 +26,8 @@ def model_masks(model: Any) -> dict[str, torch.Tensor]:
 def pruned(source: Path, out: Path, **fields: Any) -> Any:
     """Prune with random windows of two languages, beside ``out``."""
     compute = fields.pop("compute", "float32")
-    given = {"criterion": "wanda", "allocation": "uniform", "language_weights": WEIGHTS} | fields
+    given: dict[str, Any] = {"criterion": "wanda", "allocation": "uniform", "mode": "sequential"}
+    given |= {"language_weights": WEIGHTS} | fields
     return mwanda.prune(
         source,
         out=out,

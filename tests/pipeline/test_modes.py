@@ -58,7 +58,7 @@ def test_dense_mode_is_one_pass_over_the_unpruned_model(
     result = prune(tiny(family), tmp_path / "out", mode="dense")
     assert result.manifest.statistics == "dense"
     same_masks(masks_of(tmp_path / "out"), expected)
-    prune(tiny(family), tmp_path / "sequential")
+    prune(tiny(family), tmp_path / "sequential", mode="sequential")
     sequential = masks_of(tmp_path / "sequential")
     changed = {name for name in expected if not torch.equal(expected[name], sequential[name])}
     assert changed

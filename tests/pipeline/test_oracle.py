@@ -31,6 +31,7 @@ def run(folder: Path, out: Path, compute: str, **fields: Any) -> dict[str, torch
         out=out,
         calibration=windows_file(out.parent),
         allocation="uniform",
+        mode="sequential",
         language_weights=WEIGHTS,
         options=RunOptions(compute_dtype=compute, batch_tokens=48),
         **fields,

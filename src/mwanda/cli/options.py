@@ -64,7 +64,7 @@ Pattern = Annotated[
     str | None, typer.Option("--pattern", help="unstructured or N:M, N kept. Default: unstructured")
 ]
 Mode = Annotated[
-    str | None, typer.Option("--mode", help="sequential or dense statistics. Default: sequential.")
+    str | None, typer.Option("--mode", help="dense or sequential statistics. Default: dense.")
 ]
 Windows = Annotated[
     int | None, typer.Option("--windows", help="Windows per language. Default: 128.")
