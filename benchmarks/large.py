@@ -84,7 +84,8 @@ def check(source: Path, pruned: Path) -> dict[str, Any]:
                 weight = after.read(name)
                 kept = weight != 0
                 nonzero += int(torch.count_nonzero(kept))
-                if not torch.equal(weight[kept], before.read(name)[kept]):
+                # −0 equals 0, and what is not kept is 0 in both: no copy by positions.
+                if not torch.equal(weight, before.read(name).masked_fill_(~kept, 0)):
                     problems.append(f"{name}: kept weights changed")
         shards = len(list(pruned.glob("*.safetensors")))
     if problems:
@@ -145,12 +146,16 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--limit", type=int, default=4_000_000_000, help="bytes, of each process")
     parser.add_argument("--keep", action="store_true", help="leave the folders where they are")
+    parser.add_argument("--reuse", action="store_true", help="the model that --keep left")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     model = given.work / "model"
-    shutil.rmtree(model, ignore_errors=True)
     start = time.perf_counter()
-    size = make(given, model)
+    if given.reuse:
+        size = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+    else:
+        shutil.rmtree(model, ignore_errors=True)
+        size = make(given, model)
     making = time.perf_counter() - start
     print(f"made {size / 1e9:.2f} GB in {making:.0f} s", flush=True)
     write_text(given.work / "text", TAGS, given.windows * given.length)
