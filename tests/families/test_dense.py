@@ -48,6 +48,7 @@ def test_a_dense_family_is_pruned_as_the_oracle_does(
         calibration=windows_file(tmp_path),
         criterion="wanda",
         allocation="uniform",
+        mode="sequential",
         language_weights=WEIGHTS,
         options=RunOptions(batch_tokens=48),
     )

@@ -90,6 +90,7 @@ def run(work: Path) -> None:
         common: dict[str, Any] = {
             "calibration": CALIBRATION,
             "sparsity": SPARSITY,
+            "mode": "sequential",
             "window_length": LENGTH,
             "seed": SEED,
             "options": options,

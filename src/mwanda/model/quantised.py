@@ -32,10 +32,10 @@ def refuse_quantised(checkpoint: Checkpoint) -> None:
     for pattern, method in PACKED:
         for info in checkpoint.tensors.values():
             if pattern.search(info.name) and (method != "MXFP4" or _is_bytes(info)):
-                raise _refusal(info, f"{method}, tensors of {dtype_name(info.dtype)}")
+                raise _refusal(info, f"({method}, tensors of {dtype_name(info.dtype)})")
     for info in checkpoint.tensors.values():
         if len(info.shape) >= 2 and dtype_name(info.dtype).startswith("float8"):
-            raise _refusal(info, dtype_name(info.dtype))
+            raise _refusal(info, f"in {dtype_name(info.dtype)}")
 
 
 def _is_bytes(info: TensorInfo) -> bool:
@@ -46,6 +46,6 @@ def _refusal(info: TensorInfo, kind: str) -> InputError:
     return InputError(
         f"{info.file}: tensor {info.name}",
         expected="weights in bf16, fp16, fp32 or fp64",
-        found=f"quantised weights ({kind})",
+        found=f"quantised weights {kind}",
         fix="prune the original model, then quantise the result",
     )
