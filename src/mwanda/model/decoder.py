@@ -106,7 +106,7 @@ class Decoder(ABC):
     def use_weight(self, linear: Linear, weight: torch.Tensor) -> None:
         """Make the forward use this weight where it is not the one it uses itself."""
         used = self.linear_weight(linear)
-        if used.device.type != "meta" and used.data_ptr() != weight.data_ptr():
+        if not used.is_meta and used.data_ptr() != weight.data_ptr():
             used.copy_(weight)
 
     def linear_weight(self, linear: Linear) -> torch.Tensor:
