@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -305,7 +306,8 @@ def _command(line: Sequence[str]) -> str:
     shown = ["python"]
     for before, part in zip(["", *line], line, strict=False):
         option = before.startswith("--") and part.startswith("/")
-        shown.append(before.removeprefix("--").replace("-", "_").upper() if option else part)
+        name = before.removeprefix("--").replace("-", "_").upper()
+        shown.append(name if option else shlex.quote(part))
     return " ".join(shown)
 
 

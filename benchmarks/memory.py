@@ -1,6 +1,7 @@
 """Peak memory of pruning a made-up model of 24 and of 96 blocks, each in a process of its own.
 
-The models are Llama-shaped, float32, one width; each checkpoint is at least five times the peak.
+The models are Llama-shaped, float32, one width; each checkpoint is at least five times the peak,
+and ten per cent is how far the peaks may be apart.
 With ``--experts`` they are mixtures, and few blocks are enough: one block's size is what counts.
 Two figures are reported: anonymous memory, sampled every 20 ms, and the high-water mark of resident
 memory, both against what ``mwanda plan`` said before.
@@ -9,15 +10,14 @@ memory, both against what ``mwanda plan`` said before.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import sys
-from pathlib import Path
 from typing import Any
 
-from harness import mwanda, run
+from harness import Bar, Table, add_options, bar, environment, mwanda, run, save
 from made_up import llama, make_model, mixture, write_text
-from mwanda.report.tables import plain
+
+KINDS = {"anonymous": "anonymous", "resident": "high_water"}
+"""What a process is seen to take -> what ``plan`` calls it."""
 
 
 def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
@@ -32,27 +32,39 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
     options = ["--calibration", str(given.work / "text"), "--criterion", given.criterion,
                "--windows", str(given.windows), "--window-length", str(given.length),
                "--compute-dtype", given.compute_dtype, "--json"]  # fmt: skip
-    program = mwanda(sys.executable)
-    planned = run([*program, "plan", folder, *options]).output
-    process = run([*program, "prune", folder, "--out", out, *options])
+    program, env = mwanda(given.python), environment(given.threads)
+    planned = run([*program, "plan", folder, *options], env=env).output
+    process = run([*program, "prune", folder, "--out", out, *options], env=env)
     for old in (folder, out):
         shutil.rmtree(old)
     return {
         "blocks": blocks,
-        "experts": given.experts,
         "checkpoint": size,
-        "anonymous": process.anonymous,
-        "high_water": process.resident,
-        "planned_anonymous": planned["anonymous"],
-        "planned_high_water": planned["high_water"],
         "seconds": process.seconds,
+        **{kind: getattr(process, kind) for kind in KINDS},
+        **{f"planned_{kind}": planned[name] for kind, name in KINDS.items()},
     }
+
+
+def bars_of(found: list[dict[str, Any]]) -> list[Bar]:
+    """The plan against every measurement, and the largest model against the smallest."""
+    bars = []
+    for kind in KINDS:
+        for one in found:
+            error = abs(one[f"planned_{kind}"] / one[kind] - 1)
+            bars.append(bar(f"plan's error, {kind}, {one['blocks']} blocks", error, most=0.25))
+        if len(found) > 1:
+            peaks = [one[kind] for one in found]
+            claim = f"peak {kind} memory, largest / smallest"
+            bars.append(bar(claim, max(peaks) / min(peaks), most=1.10))
+            size = min(one["checkpoint"] / one[kind] for one in found)
+            bars.append(bar(f"checkpoint / peak {kind} memory", size, least=5.0))
+    return bars
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("out/memory"))
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/memory.json"))
+    add_options(parser, "memory")
     parser.add_argument("--blocks", type=int, nargs="+", default=[24, 96])
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--experts", type=int, default=0, help="in every block; 0: a dense model")
@@ -65,15 +77,25 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     write_text(given.work / "text", ("de", "sw"), given.windows * given.length)
     found = [measure(blocks, given) for blocks in given.blocks]
-    header = ["blocks", "checkpoint", "anonymous", "planned", "high-water", "planned", "seconds"]
-    keys = ["checkpoint", "anonymous", "planned_anonymous", "high_water", "planned_high_water"]
+    header = ["blocks", "checkpoint GB", "anonymous GB", "planned", "resident GB", "planned",
+              "seconds"]  # fmt: skip
+    keys = ["anonymous", "planned_anonymous", "resident", "planned_resident"]
     rows = [
-        [str(f["blocks"]), *(f"{f[key] / 1e9:.3f} GB" for key in keys), f"{f['seconds']:.0f}"]
-        for f in found
+        [
+            str(one["blocks"]),
+            f"{one['checkpoint'] / 1e9:.2f}",
+            *(f"{one[key] / 1e9:.3f}" for key in keys),
+            f"{one['seconds']:.0f}",
+        ]
+        for one in found
     ]
-    print(plain(header, rows))
-    given.results.parent.mkdir(parents=True, exist_ok=True)
-    given.results.write_text(json.dumps(found, indent=1) + "\n")
+    settings = {key: getattr(given, key) for key in ("width", "experts", "dtype", "threads")}
+    save(
+        given.results,
+        {**settings, "runs": found},
+        tables=[Table(header, rows)],
+        bars=bars_of(found),
+    )
 
 
 if __name__ == "__main__":
