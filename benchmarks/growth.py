@@ -2,7 +2,8 @@
 
 Made-up Llamas, m-wanda with cwl, dense and sequential, every prune in a process of its own. The
 share of a language stays the same number of windows, so languages grow the text too; ``languages,
-same text`` divides one amount of text among them instead.
+same text`` divides one amount of text among them instead. A batch is one window everywhere, so that
+more windows are not larger batches too.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def measure(point: Point, mode: str, model: Path, given: argparse.Namespace) -> 
          "--calibration", given.work / "text", "--languages", tags,
          "--windows", str(point.windows), "--window-length", str(given.length),
          "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
-         "--compute-dtype", "float32",
+         "--compute-dtype", "float32", "--batch-tokens", str(given.length),
          "--activation-memory", given.activation_memory, "--json"],
         env=environment(given.threads),
     )  # fmt: skip

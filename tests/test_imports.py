@@ -19,7 +19,7 @@ MODULES = {
 }
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "threads"),
+    ("errors", "heap", "progress", "threads"),
     ("device", "options", "text"),
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mwanda.activations import ActivationStore
+from mwanda.heap import trim
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Structure
 from mwanda.options import RunOptions
@@ -83,6 +84,7 @@ class Passes:
             for block in blocks:
                 with self._decoder.block(block.index) as module:
                     work(Visit(block, module, activations, block.index == len(blocks) - 1))
+                trim()
                 self._options.progress.block(self._tokens)
 
     def statistics(self, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:

@@ -19,6 +19,7 @@ import torch
 
 from mwanda.blocks import BlockPruner
 from mwanda.errors import InputError
+from mwanda.heap import trim
 from mwanda.method_kinds import measure_block, options_of
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Structure
@@ -262,4 +263,5 @@ def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
         else:
             find = partial(store.load_gram, block.index)
             run.pruner.prune(block, store.load(block.index), find)
+        trim()
         run.options.progress.block(0)
