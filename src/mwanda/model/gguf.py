@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mwanda.errors import InputError
+from mwanda.model.layout import shown
+from mwanda.model.skeleton import refuse_encoder
 
 __all__ = ["convert", "count_weights", "is_gguf", "load_gguf_config"]
+
+log = logging.getLogger("mwanda")
+
+WHOLE = "download the file again, or give the original model's folder"
+ORIGINAL = "give the original model's folder (safetensors) instead"
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What a GGUF file says of itself: ``general.architecture`` and the number of its weights."""
+
+    architecture: str
+    weights: int
 
 
 def is_gguf(path: Path) -> bool:
@@ -23,28 +41,27 @@ def count_weights(path: Path) -> int:
     """Number of weights in a GGUF file, from its header.
 
     Raises:
-        InputError: unreadable, or the extra is not installed.
+        InputError: damaged, truncated, one part of several, or the extra is not installed.
     """
-    try:
-        from gguf import GGUFReader
-
-        return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
-    except (ImportError, OSError, ValueError, KeyError, IndexError) as error:
-        raise _unreadable(path, error) from error
+    return _read_header(path).weights
 
 
-def load_gguf_config(path: Path) -> object:
+def load_gguf_config(path: Path) -> Any:
     """The transformers config that a GGUF file's metadata describes.
 
     Raises:
-        InputError: an architecture transformers cannot read, or the extra is not installed.
+        InputError: as :func:`count_weights`; or an architecture that transformers cannot read, or
+            that is no decoder.
     """
     from transformers import AutoConfig
 
+    header = _read_header(path)
     try:
-        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
-    except (ImportError, OSError, ValueError, KeyError) as error:
-        raise _unreadable(path, error) from error
+        config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    except Exception as error:  # metadata may lack anything, which shows as an error of any kind
+        raise _unreadable(path, header.architecture, error) from error
+    refuse_encoder(path, config)
+    return config
 
 
 def convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
@@ -59,36 +76,124 @@ def convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
         dtype: of the weights written.
 
     Raises:
-        InputError: not a GGUF that transformers can read, or the extra is not installed.
+        InputError: as :func:`load_gguf_config`; or the file lacks weights of its architecture, or
+            has them in another shape, or no tokenizer that transformers can build.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    load_gguf_config(path)
+    header = _read_header(path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             path.parent,
             gguf_file=path.name,
             dtype=dtype,
             quantization_config=GgufConfig(dequantize=True),
             local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
         )
-        tokenizer = AutoTokenizer.from_pretrained(
-            path.parent, gguf_file=path.name, local_files_only=True
-        )
-    except (ImportError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+    except Exception as error:  # as above
+        raise _unreadable(path, header.architecture, error) from error
+    _refuse_incomplete(path, header, report)
+    unread = header.weights - sum(parameter.numel() for parameter in model.parameters())
+    if unread > 0:
+        log.warning(
+            "%s: transformers reads all but %d of the %d numbers in it into %s; what the others "
+            "did (scaled rotary frequencies, say) is lost",
+            path, unread, header.weights, type(model).__name__,
+        )  # fmt: skip
     if getattr(model.config, "quantization_config", None) is not None:
         del model.config.quantization_config
     model.save_pretrained(folder, max_shard_size="5GB")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path.parent, gguf_file=path.name, local_files_only=True
+        )
+    except Exception as error:  # as above
+        raise InputError(
+            f"{path}: tokenizer",
+            expected="one in the file that transformers can build",
+            found=_one_line(error),
+            fix=ORIGINAL,
+        ) from error
     tokenizer.save_pretrained(folder)
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    fix = "choose a GGUF of an architecture that this transformers can read"
-    if isinstance(error, ImportError) or "pip install" in str(error):
-        fix = "pip install 'mwanda[gguf]'"
+def _read_header(path: Path) -> _Header:
+    """Read the header and see that every tensor is there.
+
+    Raises:
+        InputError: see :func:`count_weights`.
+    """
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise InputError(
+            str(path),
+            expected="the package that reads GGUF",
+            found=str(error),
+            fix="pip install 'mwanda[gguf]'",
+        ) from error
+    try:
+        reader = GGUFReader(path)
+        fields = {
+            name: field.contents()
+            for name in ("general.architecture", "split.no", "split.count")
+            if (field := reader.get_field(name)) is not None
+        }
+        weights = sum(int(tensor.n_elements) for tensor in reader.tensors)
+    except Exception as error:  # damaged bytes show as an error of any kind
+        raise InputError(
+            str(path),
+            expected="a whole GGUF file",
+            found=f"{path.stat().st_size:,} bytes that end too early or make no sense "
+            f"({_one_line(error)})",
+            fix=WHOLE,
+        ) from error
+    parts = fields.get("split.count", 1)
+    if parts > 1:
+        raise InputError(
+            str(path),
+            expected="a GGUF in one file",
+            found=f"part {fields.get('split.no', 0) + 1} of {parts}",
+            fix="join the parts first: llama-gguf-split --merge FIRST-PART WHOLE-FILE",
+        )
+    architecture = fields.get("general.architecture")
+    if not isinstance(architecture, str) or not weights:
+        found = "no general.architecture in it" if weights else "no weights in it"
+        raise InputError(str(path), expected="a GGUF file of a model", found=found, fix=WHOLE)
+    return _Header(shown(architecture), weights)
+
+
+def _refuse_incomplete(path: Path, header: _Header, report: dict[str, Any]) -> None:
+    """Refuse a file from which transformers would leave weights at random values."""
+    absent = sorted(report["missing_keys"])
+    if absent:
+        raise InputError(
+            f"{path}: {absent[0]}",
+            expected=f"every weight of the architecture {header.architecture} in the file",
+            found=f"none for it ({len(absent)} such weights)",
+            fix=WHOLE,
+        )
+    for name, stored, wanted in sorted(report["mismatched_keys"]):
+        raise InputError(
+            f"{path}: {name}",
+            expected=f"shape {list(wanted)}, as transformers reads the file's metadata",
+            found=f"{list(stored)}",
+            fix=ORIGINAL,
+        )
+
+
+def _unreadable(path: Path, architecture: str, error: Exception) -> InputError:
+    missing = isinstance(error, ImportError) or "pip install" in str(error)
     return InputError(
         str(path),
-        expected="a GGUF file of a causal decoder",
-        found=str(error).strip().splitlines()[0][:200] if str(error).strip() else "unreadable",
-        fix=fix,
+        expected="a GGUF file of a decoder that this transformers can read",
+        found=f"architecture {architecture}: {_one_line(error)}",
+        fix="pip install 'mwanda[gguf]'" if missing else ORIGINAL,
     )
+
+
+def _one_line(error: Exception) -> str:
+    return shown(" ".join(str(error).split())) or type(error).__name__

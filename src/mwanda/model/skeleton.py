@@ -18,7 +18,13 @@ from mwanda.device import NOWHERE
 from mwanda.errors import InputError
 from mwanda.model.experts import is_experts
 
-__all__ = ["auto_class", "build_skeleton", "load_config", "refuse_encoder_in_memory"]
+__all__ = [
+    "auto_class",
+    "build_skeleton",
+    "load_config",
+    "refuse_encoder",
+    "refuse_encoder_in_memory",
+]
 
 
 def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -43,7 +49,7 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
             "if the model brings its own code and you trust it",
         ) from error
     _refuse_quantised(path, config)
-    _refuse_encoder(path, config)
+    refuse_encoder(path, config)
     return config
 
 
@@ -146,7 +152,15 @@ def _refuse_quantised(path: Path, config: Any) -> None:
         )
 
 
-def _refuse_encoder(path: Path, config: Any) -> None:
+def refuse_encoder(path: Path, config: Any) -> None:
+    """Refuse a config that is no decoder's, by what it says of itself.
+
+    Args:
+        path: the file it was read from.
+
+    Raises:
+        InputError: an encoder, an encoder-decoder, or class names that are none.
+    """
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
