@@ -27,11 +27,11 @@ from tests.pipeline.helpers import (
     token_windows,
     windows_object,
 )
-from tests.pipeline.test_streaming import plain, streamed
 from tests.support import experts as oracle
 from tests.support.experts import EXPERT_FAMILIES
 from tests.support.models import HIDDEN, VOCABULARY, redraw, tiny_tokenizer
 from tests.support.text import write_corpus
+from tests.support.walk import plain, streamed
 
 TIE = 1e-6
 
@@ -209,6 +209,22 @@ def test_a_plan_counts_what_is_pruned(tiny: Tiny, tmp_path: Path) -> None:
     assert (plan.linears, plan.weights) == (made.totals.linears, made.totals.weights)
     assert plan.removed == made.totals.pruned
     assert made.experts is None  # no text, so nobody knows who serves whom
+
+
+def test_one_expert_alone_that_a_language_does_not_reach(tiny: Tiny, tmp_path: Path) -> None:
+    source = tiny("olmoe")
+    windows = windows_object({"de": torch.tensor([[5, 6]]), "sw": torch.tensor([[70, 71]])})
+    tags: set[tuple[str, ...]] = set()
+    for number in range(6):
+        record = pruned(
+            source,
+            tmp_path / str(number),
+            calibration=windows,
+            include=[rf"experts\.{number}\.", "layers.0.self_attn"],
+        ).manifest.experts
+        tags |= {tuple(languages) for languages in record.routing.values()}
+        assert [row[0][:2] for row in language_table(record)[1]] == ["de", "sw"]
+    assert len(tags) > 1  # in some blocks only one of them is known
 
 
 def test_tables_say_who_serves_whom() -> None:

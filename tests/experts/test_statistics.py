@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2MoeConfig
 
-from mwanda.model.experts import runnable_experts
-from mwanda.model.structure import find_structure
+from mwanda.errors import InputError
+from mwanda.model.discovery import find_structure
+from mwanda.model.experts import routing, runnable_experts
 from mwanda.statistics.capture import Capture
 from mwanda.statistics.routed import inputs_of, routed_tokens
 from mwanda.statistics.sums import FeatureSums
@@ -115,3 +116,37 @@ def test_an_expert_may_go_without_input_and_a_linear_may_not(tiny: Tiny) -> None
     unseen = [name for name, languages in capture.sums.items() if not languages]
     assert len(unseen) >= 3 * 6  # two tokens, three experts each, of twelve
     assert all(".experts." in name for name in unseen)
+
+
+@pytest.mark.parametrize("family", EXPERT_FAMILIES)
+def test_the_router_is_left_alone_and_nothing_else(tiny: Tiny, family: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny(family))
+    names = {linear.name for linear in find_structure(model).linears()}
+    assert not any(name.endswith((".gate", ".router")) for name in names)
+    modules = {n for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+    inside = {name for name in modules if ".layers." in name and not name.endswith(".gate")}
+    assert inside <= names
+
+
+def test_a_shared_expert_as_wide_as_there_are_experts_is_no_router() -> None:
+    """As in Qwen3-Next: 512 experts, and a shared one of width 512."""
+    config = Qwen2MoeConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=24, moe_intermediate_size=8,
+        shared_expert_intermediate_size=6, num_experts=6, num_experts_per_tok=2,
+        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
+    )  # fmt: skip
+    names = {x.name for x in find_structure(AutoModelForCausalLM.from_config(config)).linears()}
+    mlp = "model.layers.1.mlp"
+    for leaf in ("gate_proj", "up_proj", "down_proj"):
+        assert f"{mlp}.shared_expert.{leaf}" in names
+        assert f"{mlp}.experts.5.{leaf}" in names
+    assert f"{mlp}.gate" not in names
+    assert f"{mlp}.shared_expert_gate" not in names
+
+
+def test_experts_called_in_another_order_are_refused(tiny: Tiny) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny("mixtral"))
+    experts = experts_of(model)["model.layers.0.mlp.experts"]
+    hidden, weights = torch.zeros(4, 48), torch.ones(4, 2)
+    with pytest.raises(InputError, match=r"class MixtralExperts: .*found torch\.float32"):
+        routing(experts, (hidden, weights, weights.long()), {})

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from mwanda.errors import InputError
 from mwanda.model.fields import layer_values
 from mwanda.model.pieces import Box
 
@@ -101,7 +102,8 @@ def is_router(block: nn.Module, path: str) -> bool:
         return False
     weight = block.get_submodule(path).weight
     rows = int(weight.shape[0]) if isinstance(weight, torch.Tensor) else 0
-    named = re.search(r"(^|[._])(gate|router)($|[._])", path[len(parent) :])
+    # A gate_proj is no router, also where it has as many rows as there are experts (Qwen3-Next).
+    named = re.search(r"(^|[._])(gate(?!_(up_)?proj)|router)($|[._])", path[len(parent) :])
     counts = {int(_parameter(experts, "down_proj").shape[0]) for experts in held}
     return named is not None and rows in counts | {1}
 
@@ -113,9 +115,19 @@ def routing(
 
     Returns:
         ``[tokens, hidden]`` and ``int64 [tokens, k]``.
+
+    Raises:
+        InputError: its second argument is not the experts' numbers.
     """
     given = list(inspect.signature(module.forward).bind(*args, **kwargs).arguments.values())
     hidden, chosen = given[0], given[1]
+    if chosen.is_floating_point():  # no token would seem to go anywhere
+        raise InputError(
+            f"experts of class {type(module).__name__}",
+            expected="to be called with hidden states and then the numbers of each token's experts",
+            found=f"{chosen.dtype} in their place",
+            fix=r"leave experts out with --exclude '\.experts\.'",
+        )
     return hidden.reshape(-1, hidden.shape[-1]), chosen.reshape(-1, chosen.shape[-1])
 
 

@@ -25,7 +25,8 @@ SHOWN = 3
 @dataclass(frozen=True)
 class _Expert:
     """One expert: tokens by language, and each language's share of what it gets, all languages
-    brought to the same number of tokens first."""
+    brought to the same number of tokens first. A language that reaches none of the experts looked
+    at in its block has no entry."""
 
     block: str
     number: int
@@ -58,18 +59,18 @@ def language_table(record: ExpertsRecord) -> Table:
     tags = sorted({tag for languages in record.routing.values() for tag in languages})
     rows = []
     for tag in tags:
-        reached = sum(expert.tokens[tag] > 0 for expert in experts)
+        reached = sum(expert.tokens.get(tag, 0) > 0 for expert in experts)
         own = sorted(
-            (expert for expert in experts if expert.shares[tag] > OWN),
+            (expert for expert in experts if expert.shares.get(tag, 0.0) > OWN),
             key=lambda expert: -expert.shares[tag],
         )
-        busy = sorted(experts, key=lambda expert: -expert.loads[tag])[:SHOWN]
+        busy = sorted(experts, key=lambda expert: -expert.loads.get(tag, 0.0))[:SHOWN]
         rows.append(
             [
                 f"{tag} {display_name(tag)}",
                 f"{reached} of {len(experts)}",
                 f"{len(own)}" + _list(f"{e.label} {e.shares[tag]:.0%}" for e in own[:SHOWN]),
-                ", ".join(f"{e.label} {e.loads[tag]:.0%}" for e in busy),
+                ", ".join(f"{e.label} {e.loads.get(tag, 0.0):.0%}" for e in busy),
             ]
         )
     return ["language", "experts reached", "its own", "share of its tokens"], rows
