@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from mwanda.device import DTYPES
-from mwanda.model.writer import ShardWriter, plan_shards
+from mwanda.model.shards import plan_shards
+from mwanda.model.writer import ShardWriter
 
 __all__ = ["TAGS", "llama", "make_model", "mixture", "write_text"]
 

@@ -11,7 +11,8 @@ import torch
 from mwanda.errors import DataError
 from mwanda.model.overlap import ReadAhead, WriteBehind
 from mwanda.model.reader import Checkpoint
-from mwanda.model.writer import ShardWriter, plan_shards
+from mwanda.model.shards import plan_shards
+from mwanda.model.writer import ShardWriter
 from tests.model.helpers import model_folder, same_bytes
 
 TENSORS = {name: torch.full((4, 3), float(k)).bfloat16() for k, name in enumerate("abcd")}

@@ -11,12 +11,12 @@ from transformers import AutoModelForCausalLM, Qwen2MoeConfig
 from transformers.pytorch_utils import Conv1D
 
 from mwanda.errors import InputError
+from mwanda.model.discovery import find_structure
 from mwanda.model.structure import (
     Linear,
     Structure,
     as_matrix,
     choose_linears,
-    find_structure,
     matrix_in,
 )
 from tests.support.models import FAMILIES, tiny_config

@@ -23,7 +23,8 @@ from transformers import AutoModelForCausalLM
 from mwanda.errors import DataError, MwandaError
 from mwanda.model.output import OutputFolder
 from mwanda.model.reader import Checkpoint
-from mwanda.model.writer import ShardWriter, plan_shards
+from mwanda.model.shards import plan_shards
+from mwanda.model.writer import ShardWriter
 from tests.model.helpers import DTYPES, INDEX, model_folder, same_bytes, sample
 
 Tensors = dict[str, torch.Tensor]

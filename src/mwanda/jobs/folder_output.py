@@ -14,15 +14,16 @@ from mwanda.card import write_card
 from mwanda.device import dtype_name
 from mwanda.errors import DataError
 from mwanda.manifest import Manifest, write_manifest
-from mwanda.model.decoder import StreamedDecoder
 from mwanda.model.layout import TensorInfo
 from mwanda.model.output import check_disk_space, hash_files
 from mwanda.model.overlap import WriteBehind
 from mwanda.model.pieces import first_element
 from mwanda.model.reader import Checkpoint
+from mwanda.model.shards import plan_shards
 from mwanda.model.source import ModelSource, copy_companions, copy_licences
+from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Linear, Structure
-from mwanda.model.writer import ShardWriter, plan_shards
+from mwanda.model.writer import ShardWriter
 from mwanda.options import RunOptions
 from mwanda.outcome import Sink
 from mwanda.recipe import Recipe

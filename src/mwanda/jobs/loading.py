@@ -15,11 +15,11 @@ from mwanda.device import (
     parse_dtype,
 )
 from mwanda.errors import InputError
-from mwanda.model.decoder import StreamedDecoder
 from mwanda.model.quantised import refuse_quantised
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import build_skeleton, load_config
 from mwanda.model.source import ModelSource
+from mwanda.model.streamed import StreamedDecoder
 from mwanda.options import RunOptions
 from mwanda.ranks import local_rank
 

@@ -15,11 +15,11 @@ from mwanda.jobs.folder_output import check_room, complete_folder, weight_sink
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, windows_for
 from mwanda.manifest import Manifest
-from mwanda.model.decoder import StreamedDecoder
 from mwanda.model.gguf import is_gguf
 from mwanda.model.output import OutputFolder
 from mwanda.model.reader import Checkpoint
 from mwanda.model.source import ModelSource, check_model, load_tokenizer, open_model
+from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import stat
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from typing import Self
 import torch
 
 from mwanda.errors import DataError, InputError
+from mwanda.model.folder import check_complete, check_folder, single_shard
 from mwanda.model.layout import (
     INDEX,
     SINGLE,
@@ -25,13 +25,10 @@ from mwanda.model.layout import (
     byte_view,
     read_header,
     read_index,
-    shard_inside,
     shown,
 )
 
 __all__ = ["Checkpoint"]
-
-PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt", "*.bin")
 
 PIECE = 32 << 20
 """Bytes of a tensor that are converted at a time."""
@@ -81,13 +78,13 @@ class Checkpoint:
         Raises:
             InputError: anything missing, unsafe, truncated or contradictory.
         """
-        _check_folder(folder)
+        check_folder(folder)
         sharded = not (folder / SINGLE).is_file() and (folder / INDEX).is_file()
         wanted = read_index(folder, folder / INDEX) if sharded else {}
         tensors: dict[str, TensorInfo] = {}
         metadata: dict[str, str] = {}
         states: dict[Path, _State] = {}
-        for shard in sorted(set(wanted.values())) if sharded else [_single(folder)]:
+        for shard in sorted(set(wanted.values())) if sharded else [single_shard(folder)]:
             states[shard] = _state(shard)  # before the header: a change since then is a change
             infos, its_metadata = read_header(shard)
             metadata = metadata or its_metadata
@@ -102,7 +99,7 @@ class Checkpoint:
                         fix="download the model again",
                     )
                 tensors[info.name] = info
-        _check_complete(folder / INDEX, wanted, tensors)
+        check_complete(folder / INDEX, wanted, tensors)
         if not tensors:
             raise InputError(str(folder), expected="tensors in the checkpoint", found="none")
         return cls(folder, tensors, metadata, states)
@@ -294,51 +291,3 @@ def _fault(what: str, error: OSError) -> DataError:
     found = error.strerror or type(error).__name__
     fix = "leave the model in place and run again"
     return DataError(what, expected="a shard that can be read", found=found, fix=fix)
-
-
-def _check_folder(folder: Path) -> None:
-    try:
-        is_folder, found = stat.S_ISDIR(folder.stat().st_mode), "a file"
-    except FileNotFoundError:
-        is_folder, found = False, "nothing there"
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        is_folder, found = False, str(error)
-    fix = "give the folder that holds config.json and the safetensors"
-    if not is_folder:
-        raise InputError(str(folder), expected="a model folder", found=found, fix=fix)
-    if not (folder / "config.json").is_file():
-        what = f"{folder}/config.json"
-        raise InputError(what, expected="the model's config", found="no such file", fix=fix)
-
-
-def _single(folder: Path) -> Path:
-    if (folder / SINGLE).is_file():
-        return shard_inside(folder, SINGLE)
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) == 1:
-        return shard_inside(folder, found[0].name)
-    expected = f"{SINGLE} or {INDEX}"
-    if found:
-        many = f"{len(found)} safetensors and no index"
-        raise InputError(str(folder), expected=expected, found=many, fix=f"download {INDEX} too")
-    pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
-    if pickled:
-        raise InputError(
-            f"{folder}/{pickled[0]}",
-            expected="weights as safetensors",
-            found="a pickle-only model, which can run code when it is read",
-            fix="convert it where you trust it: from_pretrained(...).save_pretrained(...)",
-        )
-    fix = "download the model's weights into the folder"
-    raise InputError(str(folder), expected=expected, found="no safetensors", fix=fix)
-
-
-def _check_complete(index: Path, wanted: dict[str, Path], tensors: dict[str, TensorInfo]) -> None:
-    absent = [name for name in wanted if name not in tensors]
-    if absent:
-        raise InputError(
-            f"{index}: tensor {shown(absent[0])}",
-            expected=f"it to be in {wanted[absent[0]].name}",
-            found=f"not there ({len(absent)} such tensors)",
-            fix="index and shards belong to different downloads; fetch both again",
-        )

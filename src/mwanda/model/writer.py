@@ -7,7 +7,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,53 +17,15 @@ from typing import Self
 import torch
 
 from mwanda.device import HOST
-from mwanda.errors import DataError, InputError, MwandaError
-from mwanda.model.layout import DTYPE_NAMES, INDEX, SINGLE, byte_view, shown
+from mwanda.errors import DataError, MwandaError
+from mwanda.model.layout import DTYPE_NAMES, INDEX, byte_view, shown
 from mwanda.model.reader import Checkpoint
+from mwanda.model.shards import Shard, nbytes_of
 
-__all__ = ["Shard", "ShardWriter", "plan_shards"]
+__all__ = ["ShardWriter"]
 
 PIECE = 16 << 20
 """Bytes copied at a time."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file to write: its name and what goes into it, in order."""
-
-    name: str
-    tensors: tuple[tuple[str, torch.dtype, tuple[int, ...]], ...]
-
-
-def plan_shards(
-    tensors: Iterable[tuple[str, torch.dtype, Sequence[int]]], max_shard_size: int
-) -> list[Shard]:
-    """Distribute tensors over files of at most ``max_shard_size`` bytes, keeping their order.
-
-    The bytes are those of the tensors; the header comes on top. A tensor larger than that gets a
-    file of its own.
-
-    Raises:
-        InputError: ``max_shard_size`` is not positive.
-    """
-    if max_shard_size <= 0:
-        raise InputError("max_shard_size", expected="1 byte or more", found=str(max_shard_size))
-    groups: list[list[tuple[str, torch.dtype, tuple[int, ...]]]] = []
-    filled = 0
-    for name, dtype, shape in tensors:
-        size = _nbytes(dtype, shape)
-        if not groups or (groups[-1] and filled + size > max_shard_size):
-            groups.append([])
-            filled = 0
-        groups[-1].append((name, dtype, tuple(shape)))
-        filled += size
-    if len(groups) == 1:
-        return [Shard(SINGLE, tuple(groups[0]))]
-    count = len(groups)
-    return [
-        Shard(f"model-{number:05d}-of-{count:05d}.safetensors", tuple(group))
-        for number, group in enumerate(groups, 1)
-    ]
 
 
 @dataclass
@@ -194,7 +156,7 @@ class ShardWriter:
                 expected = "a dtype that safetensors has"
                 raise DataError(f"tensor {shown(name)}", expected=expected, found=str(dtype))
             begin = ends[-1] if ends else 0
-            ends.append(begin + _nbytes(dtype, shape))
+            ends.append(begin + nbytes_of(dtype, shape))
             header[name] = {
                 "dtype": DTYPE_NAMES[dtype],
                 "shape": list(shape),
@@ -205,7 +167,7 @@ class ShardWriter:
         start = 8 + len(raw)
         descriptor = self._reserve(path, start + (ends[-1] if ends else 0))
         for (name, dtype, shape), end in zip(tensors, ends, strict=True):
-            offset = start + end - _nbytes(dtype, shape)
+            offset = start + end - nbytes_of(dtype, shape)
             self._places[name] = _Place(path, descriptor, offset, dtype, shape)
         _write_all(path, descriptor, 0, memoryview(len(raw).to_bytes(8, "little") + raw))
 
@@ -263,7 +225,7 @@ class ShardWriter:
             )
         if len(self._shards) > 1:
             weight_map = {t[0]: shard.name for shard in self._shards for t in shard.tensors}
-            total = sum(_nbytes(t[1], t[2]) for shard in self._shards for t in shard.tensors)
+            total = sum(nbytes_of(t[1], t[2]) for shard in self._shards for t in shard.tensors)
             index = {
                 "metadata": {"total_size": total},
                 "weight_map": dict(sorted(weight_map.items())),
@@ -277,10 +239,6 @@ class ShardWriter:
     def _close(self) -> None:
         while self._descriptors:
             os.close(self._descriptors.pop())
-
-
-def _nbytes(dtype: torch.dtype, shape: Sequence[int]) -> int:
-    return math.prod(shape) * dtype.itemsize
 
 
 def _write_all(path: Path, descriptor: int, offset: int, data: memoryview) -> None:
