@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import transformers
 
 from mwanda.model.families import STATUSES, tried_classes
 from mwanda.report.families import model_rows, models_page
-from tests.support.walk import classes, proven_types, tried
+from tests.support.walk import UNTRIED, classes, proven_types, tried
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 TABLE = tried_classes()
@@ -39,8 +40,12 @@ def test_every_class_is_there_and_enough_of_them_work() -> None:
         assert row.status in STATUSES
         if row.status in ("refused", "not tried"):
             assert 20 < len(row.reason) <= 400
+        if row.status == "refused":  # names the thing, what was expected and found, what to do
+            assert re.fullmatch(r"\S.*: expected .+, found .+; .*whole", row.reason), row.reason
         else:
             assert row.reason == "" or row.reason.startswith("with --exclude ")
+    if SAME:
+        assert {row.name for row in TABLE.of("not tried")} == UNTRIED.keys()
     assert {row.model_type for row in TABLE.of("proven")} <= proven_types()
     assert len(TABLE.of("proven")) >= 25
     assert all(all(row.values()) for row in model_rows(TABLE))

@@ -25,6 +25,7 @@ import mwanda
 from mwanda import InputError
 from tests.pipeline.helpers import Tiny, tensors, windows_object
 from tests.support.models import VOCABULARY, tiny_tokenizer
+from tests.support.text import write_corpus
 
 ENCODER: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 32,
@@ -64,7 +65,18 @@ def test_encoders_and_encoder_decoders(tmp_path: Path, name: str) -> None:
     model = kind(config)
     model.save_pretrained(tmp_path / "source")
     tiny_tokenizer().save_pretrained(tmp_path / "source")
-    for message in (refused(tmp_path / "source", tmp_path / "out"), refused(model)):
+    write_corpus(tmp_path / "test", ["de"], lines=4)
+    texts = mwanda.read_texts(tmp_path / "test", sentences=2)
+    with pytest.raises(InputError) as planned:
+        mwanda.plan(tmp_path / "source", recipe=mwanda.Recipe.build({"criterion": "magnitude"}))
+    with pytest.raises(InputError) as scored:
+        mwanda.evaluate(tmp_path / "source", texts)
+    with pytest.raises(InputError) as scored_in_memory:
+        mwanda.evaluate(model, texts, tokenizer=tiny_tokenizer())
+    folder, memory = refused(tmp_path / "source", tmp_path / "out"), refused(model)
+    assert str(planned.value) == str(scored.value) == folder
+    assert str(scored_in_memory.value) == memory
+    for message in (folder, memory):
         assert "expected a decoder with a causal language-model head" in message
         assert found in message
         assert "encoder and encoder-decoder models cannot be pruned here" in message

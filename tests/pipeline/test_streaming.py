@@ -10,13 +10,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
 
 import mwanda
 from mwanda import RunOptions
-from mwanda.jobs.loading import open_decoder
-from mwanda.model.calls import first_tensor
-from mwanda.model.source import open_model
 from tests.pipeline.helpers import (
     Tiny,
     masks_of,
@@ -26,9 +22,8 @@ from tests.pipeline.helpers import (
     token_windows,
     windows_file,
 )
-from tests.support.models import FAMILIES, VOCABULARY
-
-IDS = torch.randint(3, VOCABULARY, (2, 30), generator=torch.Generator().manual_seed(4))
+from tests.support.models import FAMILIES
+from tests.support.walk import plain, streamed
 
 
 def prune(folder: Path, out: Path, *, options: RunOptions | None = None, **fields: Any) -> Path:
@@ -40,33 +35,6 @@ def prune(folder: Path, out: Path, *, options: RunOptions | None = None, **field
         **({"criterion": "wanda", "allocation": "uniform"} | fields),
     )
     return out
-
-
-@torch.no_grad()
-def streamed(folder: Path) -> torch.Tensor:
-    """Logits by the decoder that holds one block at a time."""
-    with (
-        open_model(folder) as source,
-        open_decoder(source, RunOptions(compute_dtype="float32")) as decoder,
-    ):
-        with decoder.outside(head=False):
-            hidden = decoder.embed(IDS)
-        for block in decoder.structure.blocks:
-            with decoder.block(block.index) as module:
-                hidden = decoder.run_block(block.index, module, hidden)
-        with decoder.outside(head=True):
-            output = decoder.finish(IDS, hidden)
-            normed = first_tensor(output)
-            logits = decoder.logits(output, normed.reshape(-1, normed.shape[-1]))
-        assert all(parameter.is_meta for parameter in decoder.model.parameters())
-    return logits.reshape(*IDS.shape, -1)
-
-
-@torch.no_grad()
-def plain(folder: Path) -> torch.Tensor:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    logits: torch.Tensor = model(IDS).logits
-    return logits
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -34,6 +34,25 @@ MOST = 4_000_000
 """Parameters that a tiny model may have; more means that a size was not found."""
 
 
+_ASSISTANT = "drafts for a larger model, whose keys and values it reads: no language model alone"
+_AUDIO = "decodes audio codes inside a larger model: its automatic class cannot build it alone"
+UNTRIED: dict[str, str] = {
+    "BltForCausalLM": "bytes, patches and blocks have sizes that depend on one another; made small "
+    "one by one they do not fit",
+    "CohereCompassForCausalLM": "it wants rotary parameters for every kind of layer, which a "
+    "config made from sizes lacks",
+    "DbrxForCausalLM": "transformers' class asks its own config for a field that is not there",
+    "Dots3NoteForCausalLM": "its config sets single layers by number up to 41, so that two layers "
+    "cannot be made of it",
+    "Gemma3nForConditionalGeneration": "its vision tower comes from the package timm, which is not "
+    "installed",
+    "Gemma4AssistantForCausalLM": _ASSISTANT,
+    "Gemma4UnifiedAssistantForCausalLM": _ASSISTANT,
+    "MusicgenForCausalLM": _AUDIO,
+    "MusicgenMelodyForCausalLM": _AUDIO,
+}
+"""Why no tiny model of a class is tried, in words; what was raised is said with it."""
+
 ADVICE = re.compile(r"linear \S+?\.(\w+)\.(\w+): .*leave it out with --exclude")
 """What a refusal says to do about a linear that the forward does not call."""
 
@@ -62,7 +81,8 @@ def tried(name: str, model_type: str, folder: Path) -> TriedClass:
     try:
         plain(build(model_type, source))
     except Exception as error:  # noqa: BLE001 - a class may need anything: packages, kernels, other fields
-        reason = _shortened(f"{type(error).__name__}: {error}", folder)
+        why = UNTRIED.get(name, "no tiny model of it runs")
+        reason = _shortened(f"{why} ({type(error).__name__}: {error})", folder)
         return TriedClass(name, model_type, "not tried", reason)
     without: list[str] = []
     while True:

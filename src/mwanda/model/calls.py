@@ -22,7 +22,10 @@ from mwanda.errors import InputError
 __all__ = ["BlockCall", "CallBook", "apply_head", "finish", "first_tensor"]
 
 
-SHARED = "this family shares state between its blocks and cannot be pruned block by block"
+SHARED = (
+    "this family passes more than hidden states from block to block, so it cannot be pruned block "
+    "by block; leave it whole"
+)
 
 _PLAIN = (torch.Tensor, torch.dtype, bool, int, float, str)
 
@@ -113,6 +116,15 @@ class CallBook:
             if len(calls) != index or not isinstance(hidden, torch.Tensor):
                 found = f"a call on {type(hidden).__name__} after {len(calls)} other calls"
                 self._refuse(index, "blocks run once each, in order, on hidden states", found)
+            if not calls and (hidden.dim() != 3 or hidden.shape[:2] != input_ids.shape):
+                # Before anything is made of a tuple: it would be said of the wrong thing.
+                self._refuse(
+                    index,
+                    "hidden states [batch, tokens, width], one a token",
+                    f"shape {list(hidden.shape)} for tokens {list(input_ids.shape)}",
+                    fix="this family puts more than one hidden state a token through its blocks; "
+                    "leave it whole",
+                )
             if inputs and (hidden is not inputs[0] or hidden._version != version[0]):
                 if hidden.shape != inputs[0].shape and not self.returns_tuple:
                     raise _ReturnsTupleError
@@ -136,10 +148,6 @@ class CallBook:
             self._refuse(len(calls), f"{len(self._blocks)} blocks to run", f"{len(calls)}")
         if first_tensor(output).shape[:-1] != inputs[0].shape[:-1] and not self.returns_tuple:
             raise _ReturnsTupleError
-        if inputs[0].shape[:2] != input_ids.shape:
-            found = f"shape {list(inputs[0].shape)} for tokens {list(input_ids.shape)}"
-            fix = "this family puts more than the text's tokens through its blocks"
-            self._refuse(0, "one hidden state a token", found, fix=fix)
         return inputs[0], calls
 
     def _check_values(self, index: int, value: Any) -> None:
@@ -149,7 +157,11 @@ class CallBook:
             for item in value:
                 self._check_values(index, item)
         elif isinstance(value, _Beside):
-            self._refuse(index, "hidden states alone to go on", "what the block before gave beside")
+            self._refuse(
+                index,
+                "hidden states alone from the block before",
+                "a second value of its, which this block takes as an argument",
+            )
         elif value is not None and not isinstance(value, _PLAIN):
             self._refuse(index, "tensors and plain values as arguments", type(value).__name__)
 

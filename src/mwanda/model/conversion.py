@@ -134,14 +134,26 @@ def _converted(
     for name, (converter, lists) in gathered.items():
         try:
             found |= _apply(converter, name, lists, model.config)
+        except _UnknownConversionError as error:
+            found[name] = InputError(
+                f"{source}: tensors that make {name}",
+                expected="stacking, joining, splitting and transposing, whose way back is known",
+                found=f"transformers' {error}",
+                fix="its weights could not be written back as they are stored; leave this model "
+                "whole",
+            )
         except ValueError as error:
             found[name] = InputError(
                 f"{source}: tensors that make {name}",
-                expected="ones that can be converted into it and back",
+                expected="ones that fit together",
                 found=str(error),
-                fix="the checkpoint may be incomplete, or its layout is not supported",
+                fix="the checkpoint may be incomplete; download it again",
             )
     return found
+
+
+class _UnknownConversionError(ValueError):
+    """A step on the way from stored tensors to a parameter whose way back is not known."""
 
 
 def _apply(
@@ -150,7 +162,8 @@ def _apply(
     """Follow a converter's operations on the parts gathered under its patterns.
 
     Raises:
-        ValueError: an operation that is not followed here, or parts that do not fit.
+        _UnknownConversionError: an operation that is not followed here.
+        ValueError: parts that do not fit.
     """
     from transformers.core_model_loading import Chunk, Concatenate, MergeModulelist, Transpose
 
@@ -174,7 +187,7 @@ def _apply(
                 for p, parts in now.items()
             }
         else:
-            raise ValueError(f"the conversion {operation!r}, which mwanda cannot write back")
+            raise _UnknownConversionError(f"conversion {operation!r}")
     if len(now) == 1 and len(targets) == 1:
         (parts,) = now.values()
         return {name: parts[0]}
