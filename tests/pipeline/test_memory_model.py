@@ -173,7 +173,7 @@ def test_an_unknown_class_is_evaluated_as_the_known_one(tiny: Tiny, tmp_path: Pa
             r"StrangeForCausalLM, block 1: .*the hidden states of the block before",
         ),
         (TextModel, r"StrangeForCausalLM, block 0: .*depend on the shape only, found text in them"),
-        (PairModel, r"StrangeForCausalLM, block 1: .*alone to go on, found what the block before"),
+        (PairModel, r"StrangeForCausalLM, block 1: .*block before, found a second value of"),
         (ObjectModel, r"StrangeForCausalLM, block 0: .*plain values as arguments, found object"),
     ],
 )
