@@ -13,13 +13,15 @@ from pathlib import Path
 
 from mwanda.report.tables import markdown
 
+PAGES = (Path("README.md"), Path("docs/results.md"))
+
 _PLACE = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end of table -->\n)", re.DOTALL)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"))
-    parser.add_argument("files", type=Path, nargs="*", default=[Path("docs/results.md")])
+    parser.add_argument("files", type=Path, nargs="*", default=[*PAGES])
     given = parser.parse_args()
     for path in given.files:
         path.write_text(fill(path.read_text(encoding="utf-8"), given.results), encoding="utf-8")

@@ -89,6 +89,16 @@ def test_the_performance_page_says_what_the_results_say(tmp_path: Path) -> None:
     assert write_page(copy, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")
 
 
+def test_the_tables_of_the_pages_are_those_of_the_results(tmp_path: Path) -> None:
+    pages = [ROOT / "README.md", ROOT / "docs" / "results.md"]
+    copies = [Path(shutil.copy(page, tmp_path)) for page in pages]
+    script = ROOT / "benchmarks" / "tables.py"
+    line = [sys.executable, script, "--results", ROOT / "benchmarks" / "results", *copies]
+    subprocess.run(line, check=True)
+    for page, copy in zip(pages, copies, strict=True):
+        assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+
+
 def test_a_missed_bar_is_shown_as_missed(harness: ModuleType, tmp_path: Path) -> None:
     bars = [harness.bar("too slow", 2.0, most=1.0), harness.bar("fine", 0.5, most=1.0)]
     tables = [harness.Table(["tool", "s"], [["ours", "2.0"]])]
