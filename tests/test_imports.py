@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model"),
     ("method_kinds", "activations"),
     ("registry",),
-    ("recipe", "masks", "updates", "passes"),
+    ("recipe", "recipe_file", "masks", "updates", "passes"),
     ("manifest", "memory", "work", "outcome"),
     ("blocks",),
     ("pipeline", "evaluation", "card"),

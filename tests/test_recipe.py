@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from mwanda.errors import InputError
 from mwanda.method_kinds import defaults_of
-from mwanda.recipe import Recipe, load_recipe
+from mwanda.recipe import Recipe
+from mwanda.recipe_file import load_recipe
 from mwanda.registry import ALLOCATIONS, CRITERIA
 
 

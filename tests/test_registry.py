@@ -21,7 +21,6 @@ from mwanda.method_kinds import (
     measure_block,
     option_problems,
     options_of,
-    statistics_needed,
 )
 from mwanda.registry import (
     ALLOCATIONS,
@@ -275,7 +274,7 @@ def test_option_errors_come_all_at_once() -> None:
         assert option_problems("criterion", CRITERIA["m-wanda"], {"activity_weight": value})
     for value in (0, 1, 0.5):
         assert not option_problems("criterion", CRITERIA["m-wanda"], {"activity_weight": value})
-    assert "it takes no options" in option_problems("c", CRITERIA["wanda"], {"x": 1})[0]
+    assert "it takes no options" in option_problems("c", CRITERIA["magnitude"], {"x": 1})[0]
     wrong = {"iterations": 3.5, "rho": "x"}
     found = option_problems("reconstruction", RECONSTRUCTIONS["admm"], wrong)
     assert "iterations: expected a whole number ≥ 0, found 3.5" in found[0]
@@ -284,9 +283,14 @@ def test_option_errors_come_all_at_once() -> None:
     assert not option_problems("allocation", ALLOCATIONS["owl"], {"outlier": 3, "width": 0.1})
 
 
-def test_needs_are_joined() -> None:
-    both = statistics_needed(CRITERIA["m-wanda"], ALLOCATIONS["owl"])
-    assert both == ("square", "activity")
-    assert statistics_needed(CRITERIA["magnitude"], ALLOCATIONS["uniform"]) == ()
-    assert statistics_needed(CRITERIA["magnitude"], ALLOCATIONS["cwl"]) == ("square",)
-    assert statistics_needed(CRITERIA["wanda"], RECONSTRUCTIONS["admm"]) == ("square", "gram")
+@pytest.mark.parametrize("row", CRITERION_ROWS)
+def test_the_needs_of_the_defaults_are_those_of_the_row(row: Criterion) -> None:
+    assert row.needs_of({}) == row.needs
+
+
+@pytest.mark.parametrize("name", ["m-wanda", "m-ria"])
+def test_needs_follow_from_the_options(name: str) -> None:
+    row = CRITERIA[name]
+    assert row.needs_of({"activity": "sign"}) == ("square", "activity-sign")
+    assert row.needs_of({"activity_weight": 0, "activity": "sign"}) == ("square",)
+    assert row.needs_of({"norms": "normalised"}) == ("square", "activity")

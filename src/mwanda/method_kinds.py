@@ -27,7 +27,6 @@ __all__ = [
     "measure_block",
     "option_problems",
     "options_of",
-    "statistics_needed",
 ]
 
 Score = Callable[..., torch.Tensor]
@@ -42,7 +41,8 @@ class Criterion:
     """``score(weight[out, in], statistics, **options) -> float32[out, in]``, higher = keep.
 
     ``rowwise`` says that a row's scores depend on that row of the weight only, so that a large
-    matrix can be scored in pieces.
+    matrix can be scored in pieces. ``needs`` are those of the default options; a criterion whose
+    options change them has ``find_needs(**options)``.
     """
 
     name: str
@@ -51,12 +51,19 @@ class Criterion:
     formula: str
     source: str
     rowwise: bool = True
+    find_needs: Callable[..., tuple[Need, ...]] | None = field(default=None, kw_only=True)
     cost: str = field(kw_only=True)
     when: str = field(kw_only=True)
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
         return (self.score,)
+
+    def needs_of(self, options: Mapping[str, Any]) -> tuple[Need, ...]:
+        """The statistics it looks at under these options, defaults where they name none."""
+        if self.find_needs is None:
+            return self.needs
+        return self.find_needs(**options_of(self.find_needs, defaults_of(self) | dict(options)))
 
 
 @dataclass(frozen=True)
@@ -167,11 +174,6 @@ def defaults_of(row: Criterion | Allocation | Reconstruction) -> dict[str, Any]:
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 found[name] = parameter.default
     return found
-
-
-def statistics_needed(*rows: Criterion | Allocation | Reconstruction) -> tuple[Need, ...]:
-    """What a run has to measure for all of them, without repetition."""
-    return tuple(dict.fromkeys(need for row in rows for need in row.needs))
 
 
 def measure_block(

@@ -50,6 +50,7 @@ class Passes:
         scratch: a folder for spilled activations.
         options: how to run.
         ranks: the processes that share the windows, batch by batch.
+        skip: first tokens of every window that count in no statistics.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Passes:
         scratch: Path,
         options: RunOptions,
         ranks: Ranks,
+        skip: int = 0,
     ) -> None:
         self._decoder = decoder
         self._chosen = chosen
@@ -70,7 +72,10 @@ class Passes:
         self._languages = tuple(windows)
         self._tokens = sum(ids.numel() for ids in windows.values())
         total = sum(weights[tag] for tag in windows)
-        self._factors = {tag: weights[tag] / total / ids.numel() for tag, ids in windows.items()}
+        self._factors = {
+            tag: weights[tag] / total / ids[:, skip:].numel() for tag, ids in windows.items()
+        }
+        self._skip = skip
         # Shared out by batch and not by window, so that the batches are those of one process.
         self._batches = ranks.share(_batches(windows, options.batch_tokens))
         self.spilled = 0
@@ -99,10 +104,12 @@ class Passes:
             InputError: a linear that the forward never calls.
         """
         linears = visit.block.linears
-        with Capture.of(self._decoder.model, linears, needs, self._factors) as capture:
+        model, factors = self._decoder.model, self._factors
+        with Capture.of(model, linears, needs, factors, self._skip) as capture:
             capture.expect(linears, self._languages, self._decoder.device)
             for index, batch in enumerate(self._batches):
-                capture.language = batch.language
+                count, length = batch.input_ids.shape
+                capture.language, capture.windows = batch.language, (count, length)
                 forward = partial(self._run, visit, index, keep=keep_outputs)
                 capture.run(forward, whole=keep_outputs)
         if self._ranks.size > 1:

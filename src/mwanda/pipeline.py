@@ -88,7 +88,8 @@ def prune_blocks(
     needs = recipe.linear_needs if recipe.needs_text else ()
     survey = bool(allocation.needs) and recipe.needs_text
     windows = windows if needs or survey else {}
-    passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks)
+    skip = recipe.skip_first_tokens
+    passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks, skip)
     outcome = Outcome()
     pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome)
     run = _Run(decoder, chosen, recipe, weights, passes, options, outcome, pruner)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -26,13 +25,12 @@ from mwanda.method_kinds import (
     Reconstruction,
     defaults_of,
     option_problems,
-    statistics_needed,
 )
 from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
 
-__all__ = ["Method", "Recipe", "load_recipe"]
+__all__ = ["Method", "Recipe"]
 
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALLOCATION = "cwl"
@@ -75,6 +73,7 @@ class Recipe(BaseModel):
         windows: calibration windows per language.
         window_length: tokens per window.
         seed: of the draw of windows.
+        skip_first_tokens: of every window, left out of all statistics; the forward sees them.
         include, exclude: regular expressions over linear names.
         skip_blocks: block numbers left alone.
         dtype: what is written; ``auto`` keeps the source's.
@@ -96,6 +95,7 @@ class Recipe(BaseModel):
     windows: int = Field(default=128, ge=1)
     window_length: int = Field(default=2048, ge=2)
     seed: int = Field(default=0, ge=0)
+    skip_first_tokens: int = Field(default=0, ge=0)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     skip_blocks: tuple[int, ...] = ()
@@ -212,10 +212,11 @@ class Recipe(BaseModel):
     @property
     def linear_needs(self) -> tuple[Need, ...]:
         """Statistics that choosing masks and updating weights need; an allocation's come on top."""
+        needs = self.criterion_row().needs_of(self.criterion.options)
         row = self.reconstruction_row()
         if row is None:
-            return self.criterion_row().needs
-        return row.needs if row.prune is not None else statistics_needed(self.criterion_row(), row)
+            return needs
+        return row.needs if row.prune is not None else tuple(dict.fromkeys((*needs, *row.needs)))
 
     @property
     def keeps_statistics(self) -> bool:
@@ -249,6 +250,11 @@ class Recipe(BaseModel):
                     f"allocation: expected uniform with pattern {self.pattern}, which fixes every "
                     f"linear's sparsity, found {self.allocation.name}; leave it out"
                 )
+        if self.skip_first_tokens >= self.window_length:
+            problems.append(
+                f"skip_first_tokens: expected fewer than the {self.window_length} tokens of a "
+                f"window, found {self.skip_first_tokens}"
+            )
         if self.languages is not None:
             stray = sorted(set(self.language_weights) - set(self.languages))
             if stray:
@@ -298,43 +304,6 @@ FINDERS: Mapping[str, Callable[[str], Criterion | Allocation | Reconstruction]] 
         "reconstruction": find_reconstruction,
     }
 )
-
-
-def load_recipe(path: Path) -> dict[str, Any]:
-    """The fields written in a YAML recipe, not yet validated.
-
-    Raises:
-        InputError: no such file, not UTF-8, not YAML, or not a mapping.
-    """
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML 1.1 but for numbers in base 60, which would read the pattern 2:4 as 124."""
-
-    Loader.yaml_implicit_resolvers = {
-        first: [(tag, form) for tag, form in rules if not tag.endswith((":int", ":float"))]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    digits = list("-+0123456789.")
-    number = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-    Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9]\d*)\Z"), digits
-    )
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"({number})\Z"), digits)
-    try:
-        # A SafeLoader all the same: it makes plain values only.
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except OSError as error:
-        raise InputError(str(path), expected="a recipe file", found=str(error.strerror)) from error
-    except UnicodeDecodeError as error:
-        raise InputError(str(path), expected="UTF-8", found=f"byte {error.start} is not") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(str(path), expected="YAML", found=str(error)[:200]) from error
-    if data is None:
-        return {}
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise InputError(str(path), expected="a mapping of recipe fields", found=repr(data)[:60])
-    return data
 
 
 def _checked(kind: str, method: Method) -> Method:

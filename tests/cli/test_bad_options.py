@@ -53,6 +53,9 @@ OPTIONS: list[tuple[list[str], tuple[str, ...]]] = [
     (["--activation-memory", "-1GB"], ("--activation-memory", "5GB", "found '-1GB'")),
     (["--batch-tokens", "0"], ("--batch-tokens", "1", "prune --help")),
     (["--sparcity", "0.5"], ("--sparcity", "--sparsity", "prune --help")),
+    (["--skip-first-tokens", "32"], ("skip_first_tokens", "fewer than the 32", "found 32")),
+    (["--skip-first-tokens", "-1"], ("skip_first_tokens", "found -1")),
+    (["--criterion-option", "norms=big"], ("norms", "raw, normalised", "'big'")),
     (["surplus"], ("surplus", "prune --help")),
 ]
 

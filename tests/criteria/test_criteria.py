@@ -20,22 +20,26 @@ def made(languages: int = 3, seed: int = 0) -> tuple[torch.Tensor, InputStatisti
 
     weights = draw(languages)
     return draw(6, 10).float() - 0.5, InputStatistics(
-        weights / weights.sum(), draw(languages, 10) * 9, draw(languages, 10)
+        weights / weights.sum(),
+        draw(languages, 10) * 9,
+        activity=draw(languages, 10),
+        positive=draw(languages, 10),
     )
 
 
-def parts(s: InputStatistics) -> dict[str, np.ndarray]:
-    w, square = s.weights.numpy(), s.mean_square.numpy()
-    norms = np.sqrt(square)
-    pooled = np.sqrt(w @ square)
+def parts(s: InputStatistics, norms_taken: str = "raw") -> dict[str, np.ndarray]:
+    w, norms = s.weights.numpy(), np.sqrt(s.mean_square.numpy())
+    if norms_taken == "normalised":
+        norms = norms / norms.mean(axis=1, keepdims=True)
+    pooled = np.sqrt(w @ norms**2)
     variance = w @ (norms - w @ norms) ** 2
-    activity = np.zeros(10) if s.activity is None else w @ s.activity.numpy()
     return {
         "pooled": pooled,
         "variance": variance,
         "deviation": np.sqrt(variance),
         "variance-ratio": variance / pooled,
-        "activity": activity,
+        "magnitude": np.zeros(10) if s.activity is None else w @ s.activity.numpy(),
+        "sign": np.zeros(10) if s.positive is None else w @ s.positive.numpy(),
     }
 
 
@@ -45,6 +49,29 @@ def test_magnitude_and_wanda() -> None:
     np.testing.assert_array_equal(magnitude.score(weight), size)
     np.testing.assert_allclose(
         wanda.score(weight, statistics), size * parts(statistics)["pooled"], rtol=1e-6
+    )
+
+
+def test_wanda_with_normalised_norms() -> None:
+    weight, statistics = made()
+    expected = np.abs(weight.numpy()) * parts(statistics, "normalised")["pooled"]
+    found = wanda.score(weight, statistics, norms="normalised")
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # A louder language weighs no more, and each language by itself ranks as before.
+    louder = InputStatistics(
+        statistics.weights, statistics.mean_square * torch.tensor([[1.0], [100.0], [1.0]])
+    )
+    torch.testing.assert_close(wanda.score(weight, louder, norms="normalised"), found)
+
+
+@pytest.mark.parametrize("rule", ["magnitude", "sign"])
+def test_activity_that_was_not_measured_is_no_zero(rule: Any) -> None:
+    weight, statistics = made()
+    bare = InputStatistics(statistics.weights, statistics.mean_square)
+    with pytest.raises(ValueError, match=f"activity by {rule} was not measured"):
+        m_wanda.score(weight, bare, activity=rule)
+    assert torch.equal(
+        m_wanda.score(weight, bare, activity=rule, activity_weight=0.0), wanda.score(weight, bare)
     )
 
 
@@ -59,13 +86,17 @@ def test_wanda_of_one_language_is_the_original() -> None:
 @pytest.mark.parametrize("dispersion", ["variance-ratio", "deviation", "variance"])
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("activity", [0.0, 0.5, 3.0])
-def test_m_wanda_is_its_formula(dispersion: Any, ratio: float, activity: float) -> None:
+@pytest.mark.parametrize("rule", ["magnitude", "sign"])
+@pytest.mark.parametrize("norms", ["raw", "normalised"])
+def test_m_wanda_is_its_formula(
+    dispersion: Any, ratio: float, activity: float, rule: Any, norms: Any
+) -> None:
     weight, statistics = made()
-    plain = parts(statistics)
+    plain = parts(statistics, norms)
     expected = (
         np.abs(weight.numpy())
         * (plain["pooled"] + ratio * plain[dispersion])
-        * (1 + activity * plain["activity"])
+        * (1 + activity * plain[rule])
     )
     found = m_wanda.score(
         weight,
@@ -73,6 +104,8 @@ def test_m_wanda_is_its_formula(dispersion: Any, ratio: float, activity: float) 
         dispersion=dispersion,
         dispersion_weight=ratio,
         activity_weight=activity,
+        activity=rule,
+        norms=norms,
     )
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found, expected, rtol=1e-6)
@@ -124,21 +157,27 @@ def shares(weight: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
-def test_ria_is_its_formula(power: float) -> None:
+@pytest.mark.parametrize("norms", ["raw", "normalised"])
+def test_ria_is_its_formula(power: float, norms: Any) -> None:
     weight, statistics = made()
-    expected = shares(weight) * parts(statistics)["pooled"] ** power
-    np.testing.assert_allclose(ria.score(weight, statistics, power=power), expected, rtol=1e-6)
+    expected = shares(weight) * parts(statistics, norms)["pooled"] ** power
+    found = ria.score(weight, statistics, power=power, norms=norms)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     half = ria.score(weight, statistics, power=0.5)
     assert torch.equal(ria.score(weight, statistics), half)
 
 
 @pytest.mark.parametrize("power", [0.5, 1.0])
 @pytest.mark.parametrize("dispersion", ["variance-ratio", "deviation", "variance"])
-def test_m_ria_has_the_feature_term_of_m_wanda(dispersion: Any, power: float) -> None:
+@pytest.mark.parametrize(("rule", "norms"), [("magnitude", "normalised"), ("sign", "raw")])
+def test_m_ria_has_the_feature_term_of_m_wanda(
+    dispersion: Any, power: float, rule: str, norms: str
+) -> None:
     weight, statistics = made()
-    plain = parts(statistics)
-    term = (plain["pooled"] + 0.7 * plain[dispersion]) * (1 + 1.5 * plain["activity"])
-    options = {"dispersion": dispersion, "dispersion_weight": 0.7, "activity_weight": 1.5}
+    plain = parts(statistics, norms)
+    term = (plain["pooled"] + 0.7 * plain[dispersion]) * (1 + 1.5 * plain[rule])
+    options: dict[str, Any] = {"dispersion": dispersion, "dispersion_weight": 0.7}
+    options |= {"activity_weight": 1.5, "activity": rule, "norms": norms}
     found = m_ria.score(weight, statistics, power=power, **options)
     np.testing.assert_allclose(found, shares(weight) * term**power, rtol=1e-6)
     # The same term, in one function: the ratio of both scores to their weights says so.

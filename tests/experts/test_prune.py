@@ -50,6 +50,21 @@ def test_masks_are_the_oracles(tiny: Tiny, tmp_path: Path, family: str) -> None:
 
 
 @pytest.mark.parametrize("family", EXPERT_FAMILIES)
+def test_masks_without_the_first_tokens_are_the_oracles(
+    tiny: Tiny, tmp_path: Path, family: str
+) -> None:
+    source = tiny(family)
+    expected = oracle.prune(source, token_windows(), WEIGHTS, minimum=20, skip=2)
+    assert expected.margin > TIE
+    fields = {"expert_tokens": 20, "skip_first_tokens": 2}
+    result = pruned(source, tmp_path / "out", compute="float64", **fields)
+    same_masks(all_masks(tmp_path / "out"), expected.masks)
+    counts = result.manifest.experts.counts()
+    tokens = sum(n or 0 for language in counts.values() for n in language["de"])
+    assert tokens % (token_windows()["de"][:, 2:].numel()) == 0
+
+
+@pytest.mark.parametrize("family", EXPERT_FAMILIES)
 def test_the_folder_has_the_sources_own_tensors(tiny: Tiny, tmp_path: Path, family: str) -> None:
     source = tiny(family, max_shard_size="60KB")
     out = tmp_path / "out"

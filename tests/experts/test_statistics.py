@@ -150,3 +150,28 @@ def test_experts_called_in_another_order_are_refused(tiny: Tiny) -> None:
     hidden, weights = torch.zeros(4, 48), torch.ones(4, 2)
     with pytest.raises(InputError, match=r"class MixtralExperts: .*found torch\.float32"):
         routing(experts, (hidden, weights, weights.long()), {})
+
+
+@pytest.mark.parametrize("family", EXPERT_FAMILIES)
+@torch.no_grad()
+def test_the_first_tokens_of_a_window_are_not_routed_either(tiny: Tiny, family: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float64).eval()
+    windows, structure = token_windows(), find_structure(model)
+    with runnable_experts(model, torch.float64):
+        path = next(iter(experts_of(model)))
+        linears = [x for x in structure.linears() if x.name.startswith(f"{path}.")]
+        with Capture.of(model, linears, NEEDS, skip=2) as capture:
+            for tag, ids in windows.items():
+                capture.language, capture.windows = tag, (ids.shape[0], ids.shape[1])
+                model(ids, use_cache=False)
+        expected = routed_inputs(model, path, windows, skip=2)
+    for name, sums in capture.sums.items():
+        assert sums.keys() == expected.get(name, {}).keys()
+        for tag, x in expected.get(name, {}).items():
+            assert sums[tag].tokens == len(x)
+            torch.testing.assert_close(
+                sums[tag].square, FeatureSums.of(x, NEEDS).square, rtol=1e-10, atol=1e-11
+            )
+    chosen = model.config.num_experts_per_tok
+    for tag, counts in routed_tokens(capture.sums)[path].items():
+        assert sum(n or 0 for n in counts) == windows[tag][:, 2:].numel() * chosen

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mwanda.statistics.sums import FeatureSums, summarise
 
-NEEDS: Any = ("square", "activity")
+NEEDS: Any = ("square", "activity", "activity-sign")
 QUICK = settings(max_examples=40, deadline=None)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
@@ -35,6 +35,8 @@ def test_sums_are_those_of_numpy(shape: tuple[int, ...], dtype: torch.dtype) -> 
     active = np.abs(plain) > np.abs(plain).mean(axis=1, keepdims=True)
     assert sums.active is not None
     np.testing.assert_array_equal(sums.active, active.sum(axis=0))
+    assert sums.positive is not None
+    np.testing.assert_array_equal(sums.positive, (plain > 0).sum(axis=0))
     assert torch.equal(x, before)
     assert sums.finite
 
@@ -47,7 +49,11 @@ def test_half_precision_does_not_overflow() -> None:
 
 
 def test_only_what_is_asked_for_is_kept() -> None:
-    assert FeatureSums.of(inputs((3, 4), 1), ("square",)).active is None
+    plain = FeatureSums.of(inputs((3, 4), 1), ("square",))
+    assert (plain.active, plain.positive, len(plain.tensors)) == (None, None, 1)
+    sign = FeatureSums.of(inputs((3, 4), 1), ("square", "activity-sign"))
+    assert sign.active is None
+    assert sign.tensors[1] is sign.positive
 
 
 @QUICK
@@ -65,15 +71,19 @@ def test_batches_and_their_order_change_nothing(sizes: list[int], order: list[in
     assert merged.active is not None
     assert whole.active is not None
     assert torch.equal(merged.active, whole.active)
+    assert merged.positive is not None
+    assert whole.positive is not None
+    assert torch.equal(merged.positive, whole.positive)
 
 
 def test_a_copy_grows_alone() -> None:
     first = FeatureSums.of(inputs((3, 4), 1), NEEDS)
-    square = first.square.clone()
+    before = [tensor.clone() for tensor in first.tensors]
     copy = first.copy()
     copy.add(FeatureSums.of(inputs((2, 4), 2), NEEDS))
     assert (first.tokens, copy.tokens) == (3, 5)
-    assert torch.equal(first.square, square)
+    assert all(map(torch.equal, first.tensors, before))
+    assert not any(map(torch.equal, copy.tensors, before))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -100,6 +110,9 @@ def test_the_summary_is_the_formula(languages: list[tuple[int, float]], seed: in
     np.testing.assert_allclose(found.rms, np.sqrt(square), rtol=2e-7)
     np.testing.assert_allclose(found.pooled_rms, np.sqrt(share @ square), rtol=2e-7)
     assert found.activity is not None
+    assert found.positive is not None
+    positive = np.stack([(part > 0).mean(axis=0) for part in plain])
+    np.testing.assert_allclose(found.positive, positive, atol=1e-12)
     for row, part in zip(found.activity, plain, strict=True):
         active = np.abs(part) > np.abs(part).mean(axis=1, keepdims=True)
         np.testing.assert_allclose(row, active.mean(axis=0), atol=1e-12)
@@ -121,3 +134,28 @@ def test_a_language_of_weight_zero_is_not_heard() -> None:
     alone = summarise({"de": sums["de"]}, {"de": 5.0})
     found = summarise(sums, {"de": 3.0, "sw": 0.0})
     assert torch.equal(found.pooled_rms, alone.pooled_rms)
+
+
+def test_normalised_norms_have_a_mean_of_one() -> None:
+    x = {tag: inputs((5, 6), k) * 10.0**k for k, tag in enumerate(("de", "hi", "sw"))}
+    weights = {"de": 1.0, "hi": 2.0, "sw": 3.0}
+    found = summarise({tag: FeatureSums.of(part, NEEDS) for tag, part in x.items()}, weights)
+    assert found.with_norms("raw") is found
+    before = found.mean_square.clone()
+    made = found.with_norms("normalised")
+    norms = np.stack([np.sqrt((part.double().numpy() ** 2).mean(axis=0)) for part in x.values()])
+    expected = norms / norms.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(made.rms, expected, rtol=2e-7)
+    pooled = np.sqrt(np.array([1, 2, 3]) / 6 @ expected**2)
+    np.testing.assert_allclose(made.pooled_rms, pooled, rtol=2e-7)
+    assert torch.equal(found.mean_square, before)
+    assert made.activity is found.activity
+    assert made.positive is found.positive
+
+
+def test_a_language_of_zeros_stays_one() -> None:
+    sums = {"de": FeatureSums.of(inputs((5, 6), 1), NEEDS)}
+    sums["sw"] = FeatureSums.of(torch.zeros(3, 6), NEEDS)
+    made = summarise(sums, {"de": 1.0, "sw": 1.0}).with_norms("normalised")
+    assert torch.equal(made.rms[1], torch.zeros(6, dtype=torch.float64))
+    assert made.rms[0].mean().item() == pytest.approx(1)

@@ -64,12 +64,12 @@ def expert_matrices(model: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def routed_inputs(
-    model: Any, path: str, windows: dict[str, torch.Tensor]
+    model: Any, path: str, windows: dict[str, torch.Tensor], skip: int = 0
 ) -> dict[str, dict[str, torch.Tensor]]:
     """What enters each expert's matrices: name -> language -> ``[tokens, in]``, token by token.
 
     The router says where a token goes; what it was shown and what it chose is all that is taken
-    from the forward.
+    from the forward. The first ``skip`` tokens of each window are left out.
     """
     parent = path.rpartition(".")[0]
     router, experts = model.get_submodule(f"{parent}.gate"), model.get_submodule(path)
@@ -84,9 +84,8 @@ def routed_inputs(
             model(window[None], use_cache=False)
             handle.remove()
             hidden, chosen = seen[0]
-            for state, numbers in zip(
-                hidden.reshape(len(chosen), -1), chosen.tolist(), strict=True
-            ):
+            states = hidden.reshape(len(chosen), -1)[skip:]
+            for state, numbers in zip(states, chosen[skip:].tolist(), strict=True):
                 for number in numbers:
                     name = f"{path}.{number}"
                     gate = matrices[f"{name}.gate_proj"] @ state
@@ -105,7 +104,12 @@ def routed_inputs(
 
 
 def prune(
-    folder: Path, windows: oracle.Windows, weights: oracle.Weights, *, minimum: int = 1
+    folder: Path,
+    windows: oracle.Windows,
+    weights: oracle.Weights,
+    *,
+    minimum: int = 1,
+    skip: int = 0,
 ) -> oracle.Pruned:
     """Wanda at 50 %, block by block, in float64: :func:`oracle.prune` for a mixture of experts.
 
@@ -124,12 +128,12 @@ def prune(
         share = {tag: weights[tag] / total for tag in windows}
         scores = {
             name: oracle.wanda(oracle.matrix(model.get_submodule(name)), inputs)
-            for name, inputs in oracle.measure(model, inside, windows, share).items()
+            for name, inputs in oracle.measure(model, inside, windows, share, skip).items()
         }
         for path in experts_of(model):
             if not path.startswith(f"{block}."):
                 continue
-            seen = routed_inputs(model, path, dict(windows))
+            seen = routed_inputs(model, path, dict(windows), skip)
             for name, weight in expert_matrices(model).items():
                 if name.startswith(f"{path}."):
                     scores[name] = _score(weight, seen.get(name, {}), weights, minimum)

@@ -22,11 +22,13 @@ Weights = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Of one linear: language -> mean square, mean and share of active tokens, by feature."""
+    """Of one linear: language -> mean square, share of active tokens and of those above 0, by
+    feature."""
 
     weights: dict[str, float]
     mean_square: dict[str, torch.Tensor]
     active: dict[str, torch.Tensor]
+    positive: dict[str, torch.Tensor]
 
 
 Score = Callable[[torch.Tensor, Inputs], torch.Tensor]
@@ -52,16 +54,22 @@ def wanda(weight: torch.Tensor, inputs: Inputs) -> torch.Tensor:
     return weight.abs() * torch.sqrt(pooled)
 
 
-def m_wanda(ratio: float, activity: float) -> Score:
-    """``|W| · (n̄ + ratio · variance of n / n̄) · (1 + activity · p)``."""
+def m_wanda(
+    ratio: float, activity: float, *, sign: bool = False, normalised: bool = False
+) -> Score:
+    """``|W| · (n̄ + ratio · variance of n / n̄) · (1 + activity · p)``; n over its own mean over
+    features if ``normalised``, p of positive inputs if ``sign``."""
 
     def score(weight: torch.Tensor, inputs: Inputs) -> torch.Tensor:
         share = inputs.weights
         norms = {tag: torch.sqrt(square) for tag, square in inputs.mean_square.items()}
+        if normalised:
+            norms = {tag: n / n.mean() for tag, n in norms.items()}
         pooled = torch.sqrt(sum(w * norms[tag] ** 2 for tag, w in share.items()))
         mean = sum(w * norms[tag] for tag, w in share.items())
         variance = sum(w * (norms[tag] - mean) ** 2 for tag, w in share.items())
-        active = sum(w * inputs.active[tag] for tag, w in share.items())
+        shares = inputs.positive if sign else inputs.active
+        active = sum(w * shares[tag] for tag, w in share.items())
         return weight.abs() * (pooled + ratio * variance / pooled) * (1 + activity * active)
 
     return score
@@ -99,6 +107,7 @@ def prune(
     keep: Keep,
     group: int = 0,
     forward: torch.dtype = torch.float64,
+    skip: int = 0,
 ) -> Pruned:
     """Prune the model in ``folder`` block by block.
 
@@ -107,6 +116,7 @@ def prune(
         weights: language -> weight, of any sum.
         group: columns that are compared with one another; 0 for a whole row.
         forward: for a family that cannot run in float64; the sums and scores still are.
+        skip: first tokens of every window that count nowhere.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=forward).eval()
     total = sum(weights[tag] for tag in windows)
@@ -114,7 +124,7 @@ def prune(
     masks, margin = {}, float("inf")
     for block in blocks_of(model):
         names = [name for name, _ in linears_of(model) if name.startswith(f"{block}.")]
-        for name, inputs in measure(model, names, windows, share).items():
+        for name, inputs in measure(model, names, windows, share, skip).items():
             weight = matrix(model.get_submodule(name))
             scores = score(weight, inputs)
             masks[name] = keep(scores)
@@ -150,7 +160,7 @@ def matrix(linear: Any) -> torch.Tensor:
 
 @torch.no_grad()
 def measure(
-    model: Any, names: list[str], windows: Windows, share: dict[str, float]
+    model: Any, names: list[str], windows: Windows, share: dict[str, float], skip: int = 0
 ) -> dict[str, Inputs]:
     """What goes into the named linears, by hooks on the model's ordinary forward."""
     seen: dict[str, dict[str, list[torch.Tensor]]] = {n: {tag: [] for tag in share} for n in names}
@@ -160,7 +170,8 @@ def measure(
             for name in names:
 
                 def note(_m: nn.Module, args: Any, _o: Any, to: Any = seen[name][tag]) -> None:
-                    to.append(args[0].reshape(-1, args[0].shape[-1]).double())
+                    # One window at a time, so the rows are its tokens in order.
+                    to.append(args[0].reshape(-1, args[0].shape[-1])[skip:].double())
 
                 handles.append(model.get_submodule(name).register_forward_hook(note))
             model(window[None], use_cache=False)
@@ -174,6 +185,7 @@ def measure(
             share,
             {tag: (x**2).mean(dim=0) for tag, x in tokens.items()},
             {tag: x.double().mean(dim=0) for tag, x in active.items()},
+            {tag: (x > 0).double().mean(dim=0) for tag, x in tokens.items()},
         )
     return found
 

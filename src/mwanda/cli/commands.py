@@ -243,7 +243,7 @@ def _recipe(given: dict[str, Any]) -> Any:
         "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
         "allocation_option", "reconstruction", "reconstruction_option", "pattern", "mode",
         "windows", "window_length", "include", "exclude",
-        "skip_blocks", "seed", "dtype", "expert_tokens",
+        "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
     )  # fmt: skip
     fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})
     source = "options" if given["recipe"] is None else str(given["recipe"])

@@ -73,6 +73,12 @@ WindowLength = Annotated[
     int | None, typer.Option("--window-length", help="Tokens per window. Default: 2048.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the draw of text. Default: 0.")]
+SkipFirstTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--skip-first-tokens", help="First tokens of every window that do not count. Default: 0."
+    ),
+]
 Include = Annotated[
     list[str] | None, typer.Option("--include", help="Regular expression over linear names.")
 ]
@@ -136,6 +142,7 @@ def recipe_options(
     exclude: Exclude = None,
     skip_blocks: SkipBlocks = None,
     seed: Seed = None,
+    skip_first_tokens: SkipFirstTokens = None,
     dtype: Dtype = None,
     expert_tokens: ExpertTokens = None,
     recipe: RecipeFile = None,
@@ -191,7 +198,7 @@ def recipe_fields(
     Raises:
         InputError: an unreadable recipe file, or an option that cannot be taken apart.
     """
-    from mwanda.recipe import load_recipe
+    from mwanda.recipe_file import load_recipe
 
     fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
     fields |= {name: value for name, value in plain.items() if value is not None}

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from mwanda.criteria.m_wanda import Dispersion, feature_term
+from mwanda.criteria.m_wanda import Activity, Dispersion, feature_term
 from mwanda.criteria.ria import relative_importance
-from mwanda.statistics.sums import InputStatistics
+from mwanda.statistics.sums import InputStatistics, Norms
 
 __all__ = ["score"]
 
@@ -23,6 +23,8 @@ def score(
     dispersion: Dispersion = "variance-ratio",
     dispersion_weight: float = 0.0,
     activity_weight: float = 0.5,
+    activity: Activity = "magnitude",
+    norms: Norms = "raw",
 ) -> torch.Tensor:
     """``(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · ((n̄_j + λ·dispersion_j) · (1 + α·p_j))^a``.
 
@@ -30,7 +32,8 @@ def score(
         weight: ``[out, in]``, any floating dtype.
         statistics: inputs of this linear, by language; activity is needed where α is not 0.
         power: a ≥ 0, see :func:`mwanda.criteria.ria.score`.
-        dispersion, dispersion_weight, activity_weight: see :func:`mwanda.criteria.m_wanda.score`.
+        dispersion, dispersion_weight, activity_weight, activity, norms: see
+            :func:`mwanda.criteria.m_wanda.score`.
 
     Returns:
         float32 ``[out, in]``, higher = keep.
@@ -40,5 +43,7 @@ def score(
         dispersion=dispersion,
         dispersion_weight=dispersion_weight,
         activity_weight=activity_weight,
+        activity=activity,
+        norms=norms,
     ).pow(power)
     return relative_importance(weight) * feature.to(device=weight.device, dtype=torch.float32)

@@ -12,10 +12,11 @@ from typing import Literal
 
 import torch
 
-from mwanda.statistics.sums import InputStatistics
+from mwanda.statistics.sums import InputStatistics, Need, Norms
 
-__all__ = ["Dispersion", "feature_term", "score"]
+__all__ = ["Activity", "Dispersion", "feature_term", "needs", "score"]
 
+Activity = Literal["magnitude", "sign"]
 Dispersion = Literal["variance-ratio", "deviation", "variance"]
 
 
@@ -26,6 +27,8 @@ def score(
     dispersion: Dispersion = "variance-ratio",
     dispersion_weight: float = 0.0,
     activity_weight: float = 0.5,
+    activity: Activity = "magnitude",
+    norms: Norms = "raw",
 ) -> torch.Tensor:
     """``|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)``.
 
@@ -38,15 +41,23 @@ def score(
         dispersion_weight: λ ≥ 0; 0 switches the term off, which is the default: on our tuning text
             it cost a little at 0.25 and more at 1.
         activity_weight: α ≥ 0; 0 switches the activation-probability term off.
+        activity: what counts as active: ``|x_tj|`` above the mean of ``|x_t·|``, or ``x_tj > 0``.
+        norms: of a language as they are, or divided by their mean over features; dispersion is
+            that of the norms taken.
 
     Returns:
         float32 ``[out, in]``, higher = keep.
+
+    Raises:
+        ValueError: α is not 0 and the activity was not measured, see :func:`needs`.
     """
     feature = feature_term(
         statistics,
         dispersion=dispersion,
         dispersion_weight=dispersion_weight,
         activity_weight=activity_weight,
+        activity=activity,
+        norms=norms,
     )
     return weight.abs().float() * feature.to(device=weight.device, dtype=torch.float32)
 
@@ -57,14 +68,27 @@ def feature_term(
     dispersion: Dispersion,
     dispersion_weight: float,
     activity_weight: float,
+    activity: Activity,
+    norms: Norms,
 ) -> torch.Tensor:
     """``(n̄_j + λ·dispersion_j) · (1 + α·p_j)``, float64 ``[in]``; see :func:`score`."""
+    statistics = statistics.with_norms(norms)
     feature = statistics.pooled_rms
     if dispersion_weight:
         feature = feature + dispersion_weight * _dispersion(statistics, dispersion)
-    if activity_weight and statistics.activity is not None:
-        feature = feature * (1 + activity_weight * (statistics.weights @ statistics.activity))
+    if activity_weight:
+        shares = statistics.activity if activity == "magnitude" else statistics.positive
+        if shares is None:
+            raise ValueError(f"activity by {activity} was not measured")
+        feature = feature * (1 + activity_weight * (statistics.weights @ shares))
     return feature
+
+
+def needs(*, activity_weight: float, activity: Activity) -> tuple[Need, ...]:
+    """The statistics that these options look at: activity only where it counts, by its rule."""
+    if not activity_weight:
+        return ("square",)
+    return ("square", "activity" if activity == "magnitude" else "activity-sign")
 
 
 def _dispersion(statistics: InputStatistics, kind: Dispersion) -> torch.Tensor:

@@ -10,23 +10,30 @@ from __future__ import annotations
 
 import torch
 
-from mwanda.statistics.sums import InputStatistics
+from mwanda.statistics.sums import InputStatistics, Norms
 
 __all__ = ["relative_importance", "score"]
 
 
-def score(weight: torch.Tensor, statistics: InputStatistics, *, power: float = 0.5) -> torch.Tensor:
+def score(
+    weight: torch.Tensor,
+    statistics: InputStatistics,
+    *,
+    power: float = 0.5,
+    norms: Norms = "raw",
+) -> torch.Tensor:
     """``(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a``.
 
     Args:
         weight: ``[out, in]``, any floating dtype.
         statistics: inputs of this linear, by language.
         power: a ≥ 0, how much the activations count; 0 leaves them out.
+        norms: see :func:`mwanda.criteria.wanda.score`.
 
     Returns:
         float32 ``[out, in]``, higher = keep.
     """
-    feature = statistics.pooled_rms.pow(power)
+    feature = statistics.with_norms(norms).pooled_rms.pow(power)
     return relative_importance(weight) * feature.to(device=weight.device, dtype=torch.float32)
 
 

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import torch
 
-from mwanda.statistics.sums import InputStatistics
+from mwanda.statistics.sums import InputStatistics, Norms
 
 __all__ = ["score"]
 
 
-def score(weight: torch.Tensor, statistics: InputStatistics) -> torch.Tensor:
+def score(
+    weight: torch.Tensor, statistics: InputStatistics, *, norms: Norms = "raw"
+) -> torch.Tensor:
     """``|W_ij| · n̄_j`` with ``n̄_j = sqrt(Σ_ℓ w_ℓ n_ℓj²)``.
 
     Args:
         weight: ``[out, in]``, any floating dtype.
         statistics: inputs of this linear, by language.
+        norms: n_ℓj as they are, or each language's divided by their mean over features.
 
     Returns:
         float32 ``[out, in]``, higher = keep.
     """
-    feature = statistics.pooled_rms.to(device=weight.device, dtype=torch.float32)
+    feature = statistics.with_norms(norms).pooled_rms
+    feature = feature.to(device=weight.device, dtype=torch.float32)
     return weight.abs().float() * feature

@@ -60,6 +60,14 @@ def open_calibration(
             expected=f"languages of the calibration: {', '.join(languages)}",
             found=", ".join(stray),
         )
+    if isinstance(opened, Windows):
+        shortest = min(opened.tokens[tag].shape[1] for tag in languages)
+        if recipe.skip_first_tokens >= shortest:
+            raise InputError(
+                "--skip-first-tokens",
+                expected=f"fewer than the {shortest} tokens of {opened.source}'s shortest windows",
+                found=str(recipe.skip_first_tokens),
+            )
     return opened
 
 

@@ -51,8 +51,8 @@ def methods_page() -> str:
         "",
         "Every method there is, as the registry has it; `mwanda ls methods` prints this page.",
         "Notation is that of [method.md](method.md). *Needs* are statistics of a linear's inputs:",
-        "`square` (Σx² by language), `activity` (how often a feature is active, by language),",
-        "`gram` (Σ x·xᵀ, weighted over languages).",
+        "`square` (Σx² by language), `activity` (how often a feature is active, by language;",
+        "`activity-sign` with `activity=sign`), `gram` (Σ x·xᵀ, weighted over languages).",
     ]
     for kind in KINDS:
         lines += ["", f"## {kind.capitalize()}", "", ABOUT[kind]]

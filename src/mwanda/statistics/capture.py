@@ -13,6 +13,7 @@ from mwanda.errors import DataError, InputError
 from mwanda.model.experts import product, routing
 from mwanda.model.structure import Linear, expert_of
 from mwanda.statistics.gram import GramSums
+from mwanda.statistics.positions import counted_tokens
 from mwanda.statistics.sums import FeatureSums, Need
 
 __all__ = ["BlockSums", "Capture"]
@@ -36,6 +37,8 @@ class Capture:
         needs: which sums to keep.
         factors: language -> w_ℓ / T_ℓ, for Gram matrices.
         fused: fused experts' matrices to watch too.
+        skip: first tokens of every window that do not count anywhere; :attr:`windows` then says
+            what each batch holds.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Capture:
         needs: Collection[Need],
         factors: Mapping[str, float] | None = None,
         fused: Iterable[Linear] = (),
+        skip: int = 0,
     ) -> None:
         self._modules = {name: model.get_submodule(name) for name in names}
         self._experts: dict[str, dict[int, list[str]]] = {}
@@ -55,12 +59,15 @@ class Capture:
         self._needs = needs
         self._handles: list[Any] = []
         self._factors = factors or {}
-        self._last: tuple[torch.Tensor, FeatureSums, str] | None = None
+        self._last: tuple[torch.Tensor, torch.Tensor, FeatureSums, str] | None = None
         self._calls: dict[str, int] = {}
         self._now: list[str] = []
         self._each_once = False
         self._stops = False
         self.language = ""
+        self.windows = (0, 0)
+        """Number and length in tokens of the windows of the batch that runs."""
+        self._skip = skip
         self.sums: BlockSums = {name: {} for name in self._modules}
         self.sums |= {
             name: {} for held in self._experts.values() for names in held.values() for name in names
@@ -76,16 +83,17 @@ class Capture:
         linears: Sequence[Linear],
         needs: Collection[Need],
         factors: Mapping[str, float] | None = None,
+        skip: int = 0,
     ) -> Self:
         """Watch these linears, fused or not."""
         names = [linear.name for linear in linears if linear.fused is None]
         fused = [linear for linear in linears if linear.fused is not None]
-        return cls(model, names, needs, factors, fused)
+        return cls(model, names, needs, factors, fused, skip)
 
     def __enter__(self) -> Self:
         for path, watched in self._experts.items():
             module = self._model.get_submodule(path)
-            hook = self._expert_hook(module, watched)
+            hook = self._expert_hook(path, module, watched)
             self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         for name, module in self._modules.items():
             handle = module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
@@ -193,10 +201,11 @@ class Capture:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs = args[0] if args else kwargs["input"]
             if self._last is None or self._last[0] is not inputs:
-                self._last = (inputs, FeatureSums.of(inputs, self._needs), name)
-            _, fresh, leader = self._last
+                counted = counted_tokens(name, inputs, self.windows, self._skip)
+                self._last = (inputs, counted, FeatureSums.of(counted, self._needs), name)
+            _, counted, fresh, leader = self._last
             if "gram" in self._needs:
-                self._add_gram(name, leader, inputs)
+                self._add_gram(name, leader, counted)
             self._add(name, fresh)
             self._now.append(name)
             if self._stops and len(self._now) == len(self._modules):
@@ -204,9 +213,11 @@ class Capture:
 
         return hook
 
-    def _expert_hook(self, module: nn.Module, watched: dict[int, list[str]]) -> Any:
+    def _expert_hook(self, path: str, module: nn.Module, watched: dict[int, list[str]]) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             hidden, chosen = routing(module, args, kwargs)
+            hidden = counted_tokens(path, hidden, self.windows, self._skip)
+            chosen = counted_tokens(path, chosen, self.windows, self._skip)
             for expert, names in watched.items():
                 tokens = (chosen == expert).any(dim=1).nonzero().squeeze(1)
                 if not len(tokens):

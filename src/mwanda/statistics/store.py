@@ -20,9 +20,10 @@ __all__ = ["StatisticsStore"]
 class StatisticsStore:
     """Per-block statistics in a folder.
 
-    Tensors are named ``<linear>|<language>|square`` and ``…|active``, float64 ``[in]``; token
-    counts are in the file's metadata. Gram matrices are ``<linear>|gram``, ``[in, in]``, one for
-    all linears that are fed the same inputs; which those are is in the metadata too.
+    Tensors are named ``<linear>|<language>|square``, ``…|active`` and ``…|positive``, float64
+    ``[in]``; token counts are in the file's metadata. Gram matrices are ``<linear>|gram``,
+    ``[in, in]``, one for all linears that are fed the same inputs; which those are is in the
+    metadata too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,6 +45,8 @@ class StatisticsStore:
                 tensors[f"{linear}|{tag}|square"] = entry.square.cpu()
                 if entry.active is not None:
                     tensors[f"{linear}|{tag}|active"] = entry.active.cpu()
+                if entry.positive is not None:
+                    tensors[f"{linear}|{tag}|positive"] = entry.positive.cpu()
         for leader in set((leaders or {}).values()):
             tensors[f"{leader}|gram"] = (grams or {})[leader].lower.cpu()
         metadata = {"tokens": json.dumps(tokens), "leaders": json.dumps(dict(leaders or {}))}
@@ -57,11 +60,11 @@ class StatisticsStore:
             names = set(stored.keys())
             for key, count in tokens.items():
                 linear, _, tag = key.rpartition("|")
-                active = f"{key}|active"
+                counts = (f"{key}|active", f"{key}|positive")
                 sums.setdefault(linear, {})[tag] = FeatureSums(
                     count,
                     stored.get_tensor(f"{key}|square"),
-                    stored.get_tensor(active) if active in names else None,
+                    *(stored.get_tensor(name) if name in names else None for name in counts),
                 )
         return sums
 
