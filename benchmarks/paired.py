@@ -33,6 +33,20 @@ class Difference:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """The first's rise over the baseline as a share of the second's.
+
+    Attributes:
+        value: of all sentences.
+        low, high: 95 % percentile interval over resampled articles.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
 def clusters_of(ids: Sequence[int]) -> list[int]:
     """The article of every sentence, numbered from 0, from ids in any order."""
     number, last = -1, None
@@ -66,6 +80,40 @@ def difference(
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float((gap.sum(axis=1) / base.sum(axis=1)).mean())
     return Difference(mean, float(low), float(high), count)
+
+
+def ratio(
+    baseline: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    clusters: Sequence[int],
+    worst: bool = False,
+) -> Ratio:
+    """The first's rise in NLL over the second's, each a mean over languages, then over runs.
+
+    Args:
+        baseline: nats, ``[languages, sentences]``.
+        first, second: nats, ``[runs, languages, sentences]``, the same runs.
+        clusters: the article of every sentence; resampled as in :func:`difference`.
+        worst: each run's largest rise of a language instead of their mean.
+    """
+    count = max(clusters) + 1
+    member = np.zeros((len(clusters), count))
+    member[np.arange(len(clusters)), clusters] = 1
+    base = np.asarray(baseline, float) @ member
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
+    draws = np.concatenate([np.ones((1, count)), draws])
+    dense = draws @ base.T
+
+    def loss(model: ArrayLike) -> Any:
+        sums = np.einsum("rlc,dc->drl", np.asarray(model, float) @ member, draws)
+        rises = sums / dense[:, None] - 1
+        return (rises.max(axis=2) if worst else rises.mean(axis=2)).mean(axis=1)
+
+    ratios = loss(first) / loss(second)
+    low, high = np.quantile(ratios[1:], [0.025, 0.975])
+    return Ratio(float(ratios[0]), float(low), float(high))
 
 
 def verdict(found: Difference, first: str, second: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.paired import clusters_of, difference, verdict
+from benchmarks.paired import clusters_of, difference, ratio, verdict
 from benchmarks.tables import fill
 
 
@@ -60,3 +60,22 @@ def test_a_marked_table_is_made_anew(tmp_path: Path) -> None:
     assert made.startswith("before\n")
     assert made.endswith("\nafter\n")
     assert fill(made, tmp_path) == made
+
+
+def test_a_ratio_is_of_means_of_rises() -> None:
+    base = [[10.0, 30.0], [100.0, 100.0]]
+    first = [[[12.0, 34.0], [101.0, 101.0]], [[10.0, 34.0], [105.0, 105.0]]]
+    second = [[[14.0, 34.0], [110.0, 110.0]], [[14.0, 36.0], [110.0, 110.0]]]
+    found = ratio(base, first, second, clusters=[0, 1])
+    # Rises of the first: 15 and 1 %, 10 and 5 %; of the second: 20 and 10 %, 25 and 10 %.
+    assert found.value == pytest.approx(31 / 65)
+    assert found.low < found.value < found.high
+    worst = ratio(base, first, second, clusters=[0, 1], worst=True)
+    assert worst.value == pytest.approx(25 / 45)
+
+
+def test_a_ratio_of_the_same_is_one_in_every_sample() -> None:
+    rng = np.random.default_rng(1)
+    base, model = rng.uniform(50, 150, (3, 20)), rng.uniform(160, 300, (2, 3, 20))
+    found = ratio(base, model, model, clusters=list(range(20)))
+    assert (found.low, found.value, found.high) == (1, 1, 1)

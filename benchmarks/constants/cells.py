@@ -1,0 +1,102 @@
+"""A cell: one prune and its evaluation, kept in a small file named by the hash of its settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grids import BASE, CALIBRATION, FRESH, SEEN, UNSEEN
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is scored: a folder of the data, ids from ``first`` to ``last``, a seeded subset."""
+
+    source: str
+    languages: tuple[str, ...]
+    sentences: int
+    ids: tuple[int, int | None] | None
+    seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "languages": list(self.languages),
+            "sentences": self.sentences,
+            "ids": None if self.ids is None else list(self.ids),
+            "seed": self.seed,
+        }
+
+
+TUNING = Text("flores", (*SEEN, *UNSEEN), 6, (0, 999))
+
+
+def confirming(sentences: int) -> list[Text]:
+    """Text that no constant was chosen on: other articles, another kind, more languages."""
+    every = (*SEEN, *UNSEEN, *FRESH)
+    return [
+        Text("flores", every, sentences, (1000, None)),
+        Text("udhr", tuple(tag for tag in every if tag != "et"), sentences, None),
+    ]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Attributes:
+    settings: all that decides the result: model, text, recipe and calibration; the last two are
+        None for the dense model.
+    """
+
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, model: str, text: Text, variant: Mapping[str, Any], seed: int, **fields: Any
+    ) -> Cell:
+        """A variant of the defaults; ``fields`` are the sparsity or the pattern."""
+        recipe = BASE | dict(variant) | fields
+        calibration = CALIBRATION | recipe.pop("calibration", {}) | {"seed": seed}
+        return cls({"model": model, "text": text.as_dict(), "recipe": recipe,
+                    "calibration": calibration})  # fmt: skip
+
+    @classmethod
+    def dense(cls, model: str, text: Text) -> Cell:
+        return cls({"model": model, "text": text.as_dict(), "recipe": None, "calibration": None})
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    def path(self, folder: Path) -> Path:
+        return folder / f"{self.key}.json"
+
+    def read(self, folder: Path) -> dict[str, Any] | None:
+        """What was measured, None where it was not."""
+        path = self.path(folder)
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def write(self, folder: Path, found: Mapping[str, Any]) -> None:
+        """Keep what was measured: whole, or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = self.path(folder).with_suffix(".partial")
+        partial.write_text("\n".join(_lines({"settings": self.settings} | dict(found))) + "\n")
+        partial.replace(self.path(folder))
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """JSON, one line a language."""
+    rest = {name: value for name, value in found.items() if name != "languages"}
+    head = json.dumps(rest, ensure_ascii=False)
+    rows = [f'"{tag}": {json.dumps(values)}' for tag, values in found["languages"].items()]
+    yield head[:-1] + ', "languages": {'
+    yield ",\n".join(rows)
+    yield "}}"

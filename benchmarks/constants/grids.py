@@ -1,0 +1,167 @@
+"""What is tried: for each question a short list of variants, every constant written out.
+
+A variant is what it changes in :data:`BASE`, which is m-wanda as it is by default; ``calibration``
+in it changes :data:`CALIBRATION`. All are compared with :data:`REFERENCE`, wanda on the same
+languages, uniform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Fields = dict[str, Any]
+
+SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
+UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
+FRESH = ["cs", "el", "et", "it", "nl", "pt", "uk", "yo"]
+"""Neither calibrated on nor looked at in tuning."""
+
+CALIBRATION: Fields = {"languages": SEEN, "windows": 4, "length": 256}
+
+UNIFORM: Fields = {"name": "uniform"}
+WANDA: Fields = {"name": "wanda", "norms": "raw"}
+M_WANDA: Fields = {
+    "name": "m-wanda",
+    "dispersion": "variance-ratio",
+    "dispersion_weight": 0.0,
+    "activity_weight": 0.5,
+    "activity": "magnitude",
+    "norms": "raw",
+}
+CWL: Fields = {"name": "cwl", "width": 0.04, "direction": "shared-sparser"}
+ADMM: Fields = {"name": "admm", "iterations": 30, "rho": 1.0, "shrinkage": 0.0, "penalty": 0.0}
+
+REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
+BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
+
+
+def criterion(**options: Any) -> Fields:
+    """m-wanda with some options changed, the default allocation."""
+    return {"criterion": M_WANDA | options}
+
+
+def cwl(width: float, direction: str) -> Fields:
+    return {"allocation": CWL | {"width": width, "direction": direction}}
+
+
+def admm(**options: Any) -> Fields:
+    """ADMM on the reference's mask."""
+    return REFERENCE | {"reconstruction": ADMM | options}
+
+
+def calibrated(languages: list[str], windows: int) -> Fields:
+    """The reference on other text."""
+    return REFERENCE | {"calibration": {"languages": languages, "windows": windows}}
+
+
+QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
+    "parts": {
+        "wanda, uniform": REFERENCE,
+        "wanda, cwl": {"criterion": WANDA},
+        "m-wanda without activity, cwl": criterion(activity_weight=0.0),
+        "m-wanda, uniform": {"allocation": UNIFORM},
+        "m-wanda, cwl": {},
+    },
+    "activity": {
+        f"α = {weight:g} by {rule}": criterion(activity_weight=weight, activity=rule)
+        for rule, weights in {
+            "magnitude": (0.0, 0.25, 0.5, 1.0, 2.0),
+            "sign": (0.5, 1.0),
+        }.items()
+        for weight in weights
+    },
+    "dispersion": {
+        "λ = 0": {},
+        **{
+            f"λ = {weight:g}, {kind}": criterion(dispersion=kind, dispersion_weight=weight)
+            for kind, weights in {
+                "variance-ratio": (0.25, 1.0),
+                "deviation": (0.25, 1.0),
+                "variance": (0.25,),
+            }.items()
+            for weight in weights
+        },
+    },
+    "norms": {
+        "wanda, raw": REFERENCE,
+        "wanda, normalised": {"criterion": WANDA | {"norms": "normalised"}, "allocation": UNIFORM},
+        "m-wanda, raw": {},
+        "m-wanda, normalised": criterion(norms="normalised"),
+        "m-wanda, normalised, λ = 1": criterion(norms="normalised", dispersion_weight=1.0),
+    },
+    "first-token": {
+        "wanda, counted": REFERENCE,
+        "wanda, left out": REFERENCE | {"skip_first_tokens": 1},
+        "m-wanda, counted": {},
+        "m-wanda, left out": {"skip_first_tokens": 1},
+    },
+    "cwl": {
+        "uniform": {"allocation": UNIFORM},
+        **{
+            f"±{width:g}, {direction}": cwl(width, direction)
+            for direction in ("shared-sparser", "shared-denser")
+            for width in (0.02, 0.04, 0.08)
+        },
+    },
+    "allocation": {
+        "uniform": {"allocation": UNIFORM},
+        "cwl": {},
+        "owl": {"allocation": {"name": "owl", "width": 0.08, "outlier": 5.0}},
+        "owl, half as wide": {"allocation": {"name": "owl", "width": 0.04, "outlier": 5.0}},
+        "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
+        "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
+    },
+    "criterion": {
+        "magnitude": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
+        "wanda": REFERENCE,
+        "ria": {"criterion": {"name": "ria", "power": 0.5, "norms": "raw"}, "allocation": UNIFORM},
+        "ria, a = 1": {
+            "criterion": {"name": "ria", "power": 1.0, "norms": "raw"},
+            "allocation": UNIFORM,
+        },
+        "m-wanda": {"allocation": UNIFORM},
+        "m-ria": {
+            "criterion": M_WANDA | {"name": "m-ria", "power": 0.5},
+            "allocation": UNIFORM,
+        },
+    },
+    "admm": {
+        "wanda": REFERENCE,
+        **{
+            f"shrinkage {shrinkage:g}, penalty {penalty:g}": admm(
+                shrinkage=shrinkage, penalty=penalty
+            )
+            for shrinkage, penalty in (
+                (0.0, 0.0),
+                (0.1, 0.0),
+                (0.3, 0.0),
+                (0.5, 0.0),
+                (0.0, 0.01),
+                (0.0, 0.1),
+                (0.3, 0.01),
+            )
+        },
+    },
+    "reconstruction": {
+        "wanda": REFERENCE,
+        "admm": admm(),
+        "sparsegpt's update": REFERENCE
+        | {"reconstruction": {"name": "sparsegpt-update", "damping": 0.01}},
+        "sparsegpt": REFERENCE | {"reconstruction": {"name": "sparsegpt", "damping": 0.01}},
+    },
+    "languages": {
+        "15 languages, 4 windows each": REFERENCE,
+        "8 languages, 8 windows each": calibrated(SEEN[::2], 8),
+        "4 languages, 15 windows each": calibrated(["en", "ru", "zh", "ta"], 15),
+        "English, 60 windows": calibrated(["en"], 60),
+        "15 languages, 2 windows each": calibrated(SEEN, 2),
+        "15 languages, 16 windows each": calibrated(SEEN, 16),
+    },
+}
+
+FINALISTS: Mapping[str, Fields] = {
+    "wanda, uniform": REFERENCE,
+    "m-wanda, the defaults": {},
+}
+"""Run once on text that no choice was made on."""

@@ -1,0 +1,66 @@
+"""Puts the tables of the search into a page, between their markers.
+
+``<!-- constants: QUESTION [sparsity=0.5] [model=gemma3-270m] -->`` and ``<!-- end of constants
+-->``, each on a line of its own; QUESTION is a list of ``grids.py``, ``minimax``, or ``finalists``
+with ``text=flores`` or ``text=udhr``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from cells import TUNING, Cell, confirming
+from comparisons import HEADER, Grid, rises
+from grids import FINALISTS, QUESTIONS, REFERENCE, SEEN, Fields
+from minimax import ROUNDS, moved
+from mwanda.report.tables import markdown
+
+SEEDS = (0, 1, 2)
+CONFIRMED = 48
+
+_PLACE = re.compile(
+    r"(<!-- constants: ([a-z-]+)((?: [a-z]+=\S+)*) -->\n).*?(<!-- end of constants -->\n)",
+    re.DOTALL,
+)
+
+
+def write_page(page: Path, results: Path) -> None:
+    """Make every marked table of the page anew."""
+
+    def table(match: re.Match[str]) -> str:
+        given = dict(item.split("=", 1) for item in match[3].split())
+        rows = _rows(match[2], given, results)
+        body = markdown(HEADER, rows) if rows else "Not measured."
+        return f"{match[1]}\n{body}\n\n{match[4]}"
+
+    page.write_text(_PLACE.sub(table, page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _rows(question: str, given: dict[str, str], results: Path) -> list[list[str]]:
+    kind = given.get("sparsity", "0.5")
+    fields: dict[str, Any] = {"pattern": kind} if ":" in kind else {"sparsity": float(kind)}
+    text = TUNING
+    if "text" in given:
+        text = next(one for one in confirming(CONFIRMED) if one.source == given["text"])
+    grid = Grid(results, given.get("model", "gemma3-270m"), text, fields)
+    if question == "minimax":
+        return [row for seed in SEEDS for row in grid.table(_rounds(grid, seed), [seed])]
+    variants = FINALISTS if question == "finalists" else QUESTIONS[question]
+    return grid.table(variants, SEEDS)
+
+
+def _rounds(grid: Grid, seed: int) -> dict[str, Fields]:
+    """The rounds that were run, their weights followed from one to the next."""
+    found: dict[str, Fields] = {}
+    weights: dict[str, float] = {}
+    dense = Cell.dense(grid.model, grid.text).read(grid.results)
+    for number in range(ROUNDS + 1):
+        variant = REFERENCE | ({"language_weights": weights} if weights else {})
+        cell = Cell.of(grid.model, grid.text, variant, seed, **grid.fields).read(grid.results)
+        if dense is None or cell is None:
+            break
+        found[f"round {number}"] = variant
+        weights = moved(weights, rises(dense, cell, SEEN))
+    return found

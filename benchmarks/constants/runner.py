@@ -1,0 +1,175 @@
+"""Runs cells: statistics are taken once for all that share them, results are kept as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import Bench, Measured
+from cells import Cell
+from mwanda.evaluation.texts import TextSet
+from mwanda.jobs.calibration import weights_of
+from mwanda.jobs.evaluate import evaluate, read_texts
+from mwanda.manifest import CalibrationRecord
+from mwanda.model.source import load_tokenizer
+from mwanda.options import RunOptions
+from mwanda.recipe import Recipe
+from mwanda.text.sources import open_source
+from mwanda.text.windows import Windows, draw
+from real_models import dense_model
+
+
+@dataclass
+class Runner:
+    """Attributes:
+    data: folder with ``gnome/`` and what is scored.
+    work: where models go.
+    results: where cells are kept.
+    until: ``time.monotonic()`` after which no cell is begun.
+    """
+
+    data: Path
+    work: Path
+    results: Path
+    until: float = float("inf")
+    options: RunOptions = field(
+        default_factory=lambda: RunOptions(compute_dtype="float32", device="cpu")
+    )
+    _texts: dict[str, TextSet] = field(default_factory=dict)
+    _model: tuple[str, Bench, Any] | None = None
+    _windows: dict[str, Windows] = field(default_factory=dict)
+
+    def run(self, cells: Iterable[Cell]) -> bool:
+        """Run what was not run before; False where time was up first."""
+        waiting = {cell.key: cell for cell in cells if cell.read(self.results) is None}
+        for cell in sorted(waiting.values(), key=_order):
+            if time.monotonic() > self.until:
+                return False
+            grams = any(
+                _gram(other) and _group(other) == _group(cell) for other in waiting.values()
+            )
+            found = self._run(cell, grams=grams)
+            cell.write(self.results, found)
+            seconds = {name: round(value, 1) for name, value in found["seconds"].items()}
+            print(cell.key, json.dumps(cell.settings["recipe"]), seconds, flush=True)
+        return True
+
+    def _run(self, cell: Cell, *, grams: bool) -> dict[str, Any]:
+        bench, tokenizer = self._load(cell.settings["model"])
+        start = time.perf_counter()
+        record, sparsity, measured = None, 0.0, start
+        if cell.settings["recipe"] is None:
+            bench.restore()
+        else:
+            recipe = Recipe.build(cell.settings["recipe"])
+            windows = self._draw(cell, tokenizer)
+            statistics = self._measure(cell, bench, windows, recipe.skip_first_tokens, grams)
+            measured = time.perf_counter()
+            outcome = bench.prune(recipe, statistics)
+            made = outcome.records.values()
+            sparsity = sum(r.pruned for r in made) / sum(r.shape[0] * r.shape[1] for r in made)
+            record = CalibrationRecord.of(windows, weights_of(recipe, windows.languages))
+        pruned = time.perf_counter()
+        texts = self._read(cell.settings["text"])
+        result = evaluate(bench.model, texts, tokenizer=tokenizer, calibration=record,
+                          options=self.options)  # fmt: skip
+        end = time.perf_counter()
+        return {
+            "text_sha256": texts.sha256,
+            "ids": _ids(self.data / cell.settings["text"]["source"], texts),
+            "sparsity": sparsity,
+            "threads": torch.get_num_threads(),
+            "seconds": {
+                "measure": measured - start,
+                "prune": pruned - measured,
+                "evaluate": end - pruned,
+            },
+            "languages": {
+                tag: [round(value, 4) for value in row.sentence_nll]
+                for tag, row in result.languages.items()
+            },
+        }
+
+    def _load(self, name: str) -> tuple[Bench, Any]:
+        if self._model is None or self._model[0] != name:
+            from transformers import AutoModelForCausalLM
+
+            self._model, self._windows = None, {}
+            folder = dense_model(name, self.work, self.options)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True
+            )
+            self._model = (name, Bench(model.eval(), self.options), load_tokenizer(folder))
+        return self._model[1], self._model[2]
+
+    def _draw(self, cell: Cell, tokenizer: Any) -> Windows:
+        wanted = cell.settings["calibration"]
+        key = json.dumps(wanted, sort_keys=True)
+        if key not in self._windows:
+            source = open_source(self.data / "gnome")
+            self._windows[key] = draw(
+                source,
+                tokenizer,
+                wanted["languages"],
+                windows=wanted["windows"],
+                length=wanted["length"],
+                seed=wanted["seed"],
+            )
+        return self._windows[key]
+
+    def _measure(
+        self, cell: Cell, bench: Bench, windows: Windows, skip: int, grams: bool
+    ) -> Measured:
+        """Taken once for all cells that share them, Gram matrices only where one needs them."""
+        key = hashlib.sha256(_group(cell).encode()).hexdigest()[:16]
+        folders = [self.work / f"statistics-{key}{suffix}" for suffix in ("-gram", "")]
+        gram = grams or folders[0].is_dir()
+        return bench.measure(windows.tokens, folders[not gram], skip=skip, gram=gram)
+
+    def _read(self, text: Mapping[str, Any]) -> TextSet:
+        key = json.dumps(text, sort_keys=True)
+        if key not in self._texts:
+            ids = None if text["ids"] is None else (text["ids"][0], text["ids"][1])
+            self._texts[key] = read_texts(
+                self.data / text["source"],
+                text["languages"],
+                sentences=text["sentences"],
+                seed=text["seed"],
+                ids=ids,
+            )
+        return self._texts[key]
+
+
+def _gram(cell: Cell) -> bool:
+    return bool((cell.settings["recipe"] or {}).get("reconstruction"))
+
+
+def _group(cell: Cell) -> str:
+    """What decides the statistics."""
+    skip = (cell.settings["recipe"] or {}).get("skip_first_tokens", 0)
+    return json.dumps([cell.settings["model"], cell.settings["calibration"], skip], sort_keys=True)
+
+
+def _order(cell: Cell) -> tuple[Any, ...]:
+    """Dense models first, and cells of the same statistics one after another."""
+    return cell.settings["recipe"] is not None, _group(cell)
+
+
+def _ids(source: Path, texts: TextSet) -> list[int] | None:
+    """The record numbers of the sentences drawn, None where languages differ in them."""
+    opened = open_source(source)
+    found = []
+    for tag, group in texts.texts.items():
+        known = {document.text: document.id for document in opened.documents(tag)}
+        found.append([known[text] for text in group])
+    first = found[0]
+    if any(other != first for other in found) or any(not isinstance(one, int) for one in first):
+        return None
+    return [int(one or 0) for one in first]

@@ -1,0 +1,195 @@
+"""The search for constants: its prunes are the library's, its cells are kept, its tables follow."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+import mwanda
+from mwanda import Recipe, RunOptions
+from mwanda.method_kinds import defaults_of
+from mwanda.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
+from tests.pipeline.helpers import Tiny, token_windows, windows_object
+
+ROOT = Path(__file__).parent.parent.parent / "benchmarks"
+NAMES = ("bench", "cells", "comparisons", "grids", "minimax", "pages", "runner")
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.syspath_prepend(str(ROOT / "constants"))
+    found: dict[str, ModuleType] = {name: __import__(name) for name in NAMES}
+    return SimpleNamespace(**found)
+
+
+def without_name(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "name"}
+
+
+def test_the_base_is_what_the_library_does_by_default(search: Any) -> None:
+    """A changed default must be written into the grids, or its cells would be the old one's."""
+    recipe = Recipe.build({})
+    assert recipe.allocation is not None
+    base = search.grids.BASE
+    assert base["criterion"] == {"name": recipe.criterion.name, **recipe.criterion.options}
+    assert base["allocation"] == {"name": recipe.allocation.name, **recipe.allocation.options}
+    assert without_name(search.grids.ADMM) == defaults_of(RECONSTRUCTIONS["admm"])
+
+
+def test_every_variant_is_a_recipe_with_nothing_left_open(search: Any) -> None:
+    rows = {"criterion": CRITERIA, "allocation": ALLOCATIONS, "reconstruction": RECONSTRUCTIONS}
+    lists = [*search.grids.QUESTIONS.values(), search.grids.FINALISTS]
+    for variant in (variant for variants in lists for variant in variants.values()):
+        cell = search.cells.Cell.of("m", search.cells.TUNING, variant, 0, sparsity=0.5)
+        Recipe.build(cell.settings["recipe"])
+        for kind, table in rows.items():
+            if method := cell.settings["recipe"].get(kind):
+                assert without_name(method).keys() == defaults_of(table[method["name"]]).keys()
+
+
+RECIPES: list[dict[str, Any]] = [
+    {"criterion": "wanda", "allocation": "uniform"},
+    {"criterion": {"name": "m-wanda", "activity": "sign", "norms": "normalised"}},
+    {"criterion": "m-wanda", "allocation": "owl", "skip_first_tokens": 1, "sparsity": 0.4},
+    {"criterion": "wanda", "allocation": "uniform", "language_weights": {"de": 3.0}},
+    {"criterion": "wanda", "allocation": "cwl", "reconstruction": "admm"},
+    {"pattern": "2:4"},
+]
+
+
+def test_a_prune_from_kept_statistics_is_the_librarys(
+    search: Any, tiny: Tiny, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
+    dense = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    options = RunOptions(device="cpu")
+    bench = search.bench.Bench(model, options)
+    for fields in RECIPES:
+        recipe = Recipe.build(fields)
+        skip, gram = recipe.skip_first_tokens, recipe.reconstruction is not None
+        folder = tmp_path / f"statistics-{skip}-{gram}"
+        measured = bench.measure(token_windows(), folder, skip=skip, gram=gram)
+        bench.prune(recipe, measured)
+        plain = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
+        mwanda.prune(plain, calibration=windows_object(), recipe=recipe, options=options)
+        for name, tensor in plain.state_dict().items():
+            torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+            assert torch.equal(model.state_dict()[name] == 0, tensor == 0), (fields, name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "statistics-0-False", "statistics-0-True", "statistics-1-False",
+    ]  # fmt: skip
+    bench.restore()
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in dense.items())
+
+
+def test_statistics_of_another_kind_are_refused(search: Any, tiny: Tiny, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
+    bench = search.bench.Bench(model, RunOptions(device="cpu"))
+    measured = bench.measure(token_windows(), tmp_path / "statistics")
+    for fields in (
+        {"skip_first_tokens": 1},
+        {"reconstruction": "admm"},
+        {"mode": "sequential"},
+    ):
+        with pytest.raises(ValueError, match=r"not measured|dense mode"):
+            bench.prune(Recipe.build(fields), measured)
+
+
+def test_what_was_measured_is_not_measured_again(
+    search: Any, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
+    bench = search.bench.Bench(model, RunOptions(device="cpu"))
+    first = bench.measure(token_windows(), tmp_path / "statistics")
+    monkeypatch.setattr(search.bench, "Passes", None)
+    assert bench.measure(token_windows(), tmp_path / "statistics").store.load(2).keys() == (
+        first.store.load(2).keys()
+    )
+    shutil.rmtree(tmp_path / "statistics")
+    with pytest.raises(TypeError):
+        bench.measure(token_windows(), tmp_path / "statistics")
+    assert not (tmp_path / "statistics").exists()  # an unfinished pass is none
+
+
+def test_a_cell_is_named_by_all_that_decides_it(search: Any) -> None:
+    cells, grids = search.cells, search.grids
+    text = cells.TUNING
+    base = cells.Cell.of("m", text, {}, 0, sparsity=0.5)
+    same = cells.Cell.of("m", text, grids.criterion(activity_weight=0.5), 0, sparsity=0.5)
+    assert base.key == same.key
+    others = [
+        cells.Cell.of("n", text, {}, 0, sparsity=0.5),
+        cells.Cell.of("m", cells.confirming(8)[0], {}, 0, sparsity=0.5),
+        cells.Cell.of("m", text, {}, 1, sparsity=0.5),
+        cells.Cell.of("m", text, {}, 0, sparsity=0.6),
+        cells.Cell.of("m", text, {"skip_first_tokens": 1}, 0, sparsity=0.5),
+        cells.Cell.of("m", text, {"calibration": {"windows": 8}}, 0, sparsity=0.5),
+        cells.Cell.dense("m", text),
+    ]
+    assert len({cell.key for cell in [base, *others]}) == 8
+
+
+FOUND = {"ids": [1, 30], "languages": {"de": [1.0, 2.5], "sw": [3.0, 4.0]}, "sparsity": 0.5}
+
+
+def test_cells_are_kept_whole_and_run_once(search: Any, tmp_path: Path) -> None:
+    made = [search.cells.Cell.of("m", search.cells.TUNING, {}, seed) for seed in range(3)]
+    runner, ran = search.runner.Runner(tmp_path, tmp_path, tmp_path / "results"), []
+    runner._run = lambda cell, grams: (ran.append(cell.key), FOUND | {"seconds": {}})[1]
+    assert runner.run(made[:2])
+    assert runner.run(made)
+    assert sorted(ran) == sorted(cell.key for cell in made)
+    assert made[0].read(tmp_path / "results") == FOUND | {
+        "seconds": {}, "settings": dict(made[0].settings),
+    }  # fmt: skip
+    runner.until = 0.0
+    assert runner.run(made)
+    assert not runner.run([search.cells.Cell.of("m", search.cells.TUNING, {}, 9)])
+    assert {path.suffix for path in (tmp_path / "results").iterdir()} == {".json"}
+
+
+def test_weights_move_to_those_that_lose_most(search: Any) -> None:
+    first = search.minimax.moved({}, {"de": 0.1, "sw": 0.3})
+    assert sum(first.values()) == pytest.approx(2, rel=1e-3)
+    assert first["sw"] / first["de"] == pytest.approx(2.718281828 ** (0.5 * (1.5 - 0.5)), rel=1e-3)
+    second = search.minimax.moved(first, {"de": 0.2, "sw": 0.2})
+    assert second == pytest.approx(first, rel=1e-3)
+
+
+def write(search: Any, folder: Path, cell: Any, factor: float) -> None:
+    """As if every sentence of every language had cost ``factor`` times 100 nats."""
+    tags = cell.settings["text"]["languages"]
+    languages = {tag: [100.0 * factor] * 3 for tag in tags}
+    cell.write(folder, {"ids": [1, 30, 60], "languages": languages, "seconds": {}})
+
+
+def test_a_page_shows_what_the_cells_say(search: Any, tmp_path: Path) -> None:
+    cells, grids = search.cells, search.grids
+    text, results = cells.TUNING, tmp_path / "results"
+    write(search, results, cells.Cell.dense("gemma3-270m", text), 1.0)
+    for seed, factor in ((0, 1.2), (1, 1.4)):
+        made = cells.Cell.of("gemma3-270m", text, grids.REFERENCE, seed, sparsity=0.5)
+        write(search, results, made, factor)
+    write(search, results, cells.Cell.of("gemma3-270m", text, {}, 0, sparsity=0.5), 1.1)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "a\n<!-- constants: parts -->\nold\n<!-- end of constants -->\n"
+        "<!-- constants: parts sparsity=0.6 -->\n<!-- end of constants -->\n"
+    )
+    search.pages.write_page(page, results)
+    rows = [line.split(" | ") for line in page.read_text().splitlines() if " | " in line]
+    assert rows[2][:4] == ["| wanda, uniform", "0 1", "+30.00%", "1.000 (1.000 to 1.000)"]
+    assert rows[3][:4] == ["| m-wanda, cwl", "0", "+10.00%", "0.500 (0.500 to 0.500)"]
+    assert rows[3][6] == "en +10.00%"
+    assert len(rows) == 4
+    assert "old" not in page.read_text()
+    assert "Not measured." in page.read_text()
+    json.loads(next(results.iterdir()).read_text())
