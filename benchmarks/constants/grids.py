@@ -134,11 +134,11 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
             )
             for shrinkage, penalty in (
                 (0.0, 0.0),
-                (0.1, 0.0),
                 (0.3, 0.0),
+                (0.0, 0.1),
+                (0.1, 0.0),
                 (0.5, 0.0),
                 (0.0, 0.01),
-                (0.0, 0.1),
                 (0.3, 0.01),
             )
         },

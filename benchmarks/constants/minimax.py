@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cells import Cell, Text
 from comparisons import rises
 from grids import SEEN, Fields
-from runner import Runner
+
+if TYPE_CHECKING:
+    from runner import Runner
 
 STEP = 0.5
 ROUNDS = 4

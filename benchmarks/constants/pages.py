@@ -31,14 +31,16 @@ def write_page(page: Path, results: Path) -> None:
 
     def table(match: re.Match[str]) -> str:
         given = dict(item.split("=", 1) for item in match[3].split())
-        rows = _rows(match[2], given, results)
-        body = markdown(HEADER, rows) if rows else "Not measured."
-        return f"{match[1]}\n{body}\n\n{match[4]}"
+        rows, missing = _rows(match[2], given, results)
+        parts = [markdown(HEADER, rows)] if rows else []
+        parts += [f"Not measured: {'; '.join(missing)}."] if missing else []
+        return "\n".join([match[1], "\n\n".join(parts), "", match[4]])
 
     page.write_text(_PLACE.sub(table, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _rows(question: str, given: dict[str, str], results: Path) -> list[list[str]]:
+def _rows(question: str, given: dict[str, str], results: Path) -> tuple[list[list[str]], list[str]]:
+    """A question's rows, and the names of the variants that were not run."""
     kind = given.get("sparsity", "0.5")
     fields: dict[str, Any] = {"pattern": kind} if ":" in kind else {"sparsity": float(kind)}
     text = TUNING
@@ -46,9 +48,14 @@ def _rows(question: str, given: dict[str, str], results: Path) -> list[list[str]
         text = next(one for one in confirming(CONFIRMED) if one.source == given["text"])
     grid = Grid(results, given.get("model", "gemma3-270m"), text, fields)
     if question == "minimax":
-        return [row for seed in SEEDS for row in grid.table(_rounds(grid, seed), [seed])]
-    variants = FINALISTS if question == "finalists" else QUESTIONS[question]
-    return grid.table(variants, SEEDS)
+        rows = [row for seed in SEEDS for row in grid.table(_rounds(grid, seed), [seed])]
+        names = [f"round {number}" for number in range(ROUNDS + 1)]
+    else:
+        variants = FINALISTS if question == "finalists" else QUESTIONS[question]
+        rows = grid.table(variants, SEEDS)
+        names = list(variants)
+    there = {row[0] for row in rows}
+    return rows, [name for name in names if name not in there]
 
 
 def _rounds(grid: Grid, seed: int) -> dict[str, Fields]:

@@ -191,5 +191,15 @@ def test_a_page_shows_what_the_cells_say(search: Any, tmp_path: Path) -> None:
     assert rows[3][6] == "en +10.00%"
     assert len(rows) == 4
     assert "old" not in page.read_text()
-    assert "Not measured." in page.read_text()
+    text_found = page.read_text()
+    assert text_found.count("Not measured: ") == 2
+    assert "wanda, cwl; m-wanda without activity, cwl; m-wanda, uniform." in text_found
+    assert "Not measured: wanda, uniform; " in text_found  # at 60 % there is nothing
     json.loads(next(results.iterdir()).read_text())
+
+
+def test_the_page_says_what_the_results_say(search: Any, tmp_path: Path) -> None:
+    page = ROOT.parent / "docs" / "constants.md"
+    copy = Path(shutil.copy(page, tmp_path / "page.md"))
+    search.pages.write_page(copy, ROOT / "constants" / "results")
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
