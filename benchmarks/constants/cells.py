@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grids import BASE, CALIBRATION, FRESH, SEEN, UNSEEN
+from grids import BASE, CALIBRATION, FRESH, SEEN, UNIFORM, UNSEEN
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -59,8 +59,11 @@ class Cell:
     def of(
         cls, model: str, text: Text, variant: Mapping[str, Any], seed: int, **fields: Any
     ) -> Cell:
-        """A variant of the defaults; ``fields`` are the sparsity or the pattern."""
+        """A variant of the defaults; ``fields`` are the sparsity, or the pattern, with which every
+        allocation is uniform."""
         recipe = BASE | dict(variant) | fields
+        if "pattern" in fields:
+            recipe["allocation"] = UNIFORM
         calibration = CALIBRATION | recipe.pop("calibration", {}) | {"seed": seed}
         return cls({"model": model, "text": text.as_dict(), "recipe": recipe,
                     "calibration": calibration})  # fmt: skip

@@ -44,11 +44,14 @@ def test_the_base_is_what_the_library_does_by_default(search: Any) -> None:
     assert without_name(search.grids.ADMM) == defaults_of(RECONSTRUCTIONS["admm"])
 
 
-def test_every_variant_is_a_recipe_with_nothing_left_open(search: Any) -> None:
+@pytest.mark.parametrize("fields", [{"sparsity": 0.3}, {"pattern": "2:4"}])
+def test_every_variant_is_a_recipe_with_nothing_left_open(
+    search: Any, fields: dict[str, Any]
+) -> None:
     rows = {"criterion": CRITERIA, "allocation": ALLOCATIONS, "reconstruction": RECONSTRUCTIONS}
     lists = [*search.grids.QUESTIONS.values(), search.grids.FINALISTS]
     for variant in (variant for variants in lists for variant in variants.values()):
-        cell = search.cells.Cell.of("m", search.cells.TUNING, variant, 0, sparsity=0.5)
+        cell = search.cells.Cell.of("m", search.cells.TUNING, variant, 0, **fields)
         Recipe.build(cell.settings["recipe"])
         for kind, table in rows.items():
             if method := cell.settings["recipe"].get(kind):
