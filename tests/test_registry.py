@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from mwanda import masks
+from mwanda.allocation.measured import Curves
 from mwanda.errors import InputError
 from mwanda.masks import choose_mask
 from mwanda.method_kinds import (
@@ -17,6 +20,7 @@ from mwanda.method_kinds import (
     Criterion,
     Pattern,
     Reconstruction,
+    Signal,
     defaults_of,
     measure_block,
     option_problems,
@@ -112,18 +116,34 @@ def test_an_allocation_measures(row: Allocation) -> None:
         assert all(torch.equal(a, b) for a, b in zip(frozen(one), other, strict=True))
 
 
+def signals_of(row: Allocation, values: Sequence[float], target: float) -> list[Signal]:
+    """These values, or curves of two languages that rise with them."""
+    if row.probe is None:
+        return list(values)
+    points = row.probe(target).sparsities
+    weights = {"de": 2.0, "sw": 1.0}
+    return [
+        Curves(points, {tag: tuple(v * (1 + w * p) for p in points) for tag, w in weights.items()},
+               weights)
+        for v in values
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("target", [0.0, 0.01, 0.5, 0.95, 0.99])
 @pytest.mark.parametrize("row", ALLOCATION_ROWS)
 def test_an_allocation_meets_the_budget(row: Allocation, target: float) -> None:
-    signals, sizes = [0.3, 0.1, 0.8, 0.4], [100, 4000, 50, 900]
+    signals, sizes = signals_of(row, [0.3, 0.1, 0.8, 0.4], target), [100, 4000, 50, 900]
     options = options_of(row.allocate, defaults_of(row))
+    before = copy.deepcopy((signals, sizes))
     found = row.allocate(signals, sizes, target, **options)
     assert found == row.allocate(signals, sizes, target)
-    assert (signals, sizes) == ([0.3, 0.1, 0.8, 0.4], [100, 4000, 50, 900])
+    assert (signals, sizes) == before
     assert all(0 <= value <= max(0.95, target) for value in found)
     mean = sum(s * v for s, v in zip(sizes, found, strict=True)) / sum(sizes)
     assert abs(mean - target) < 1e-12
-    assert row.allocate([0.5], [10], target) == [target]
+    assert row.allocate(signals_of(row, [0.5], target), [10], target) == [target]
+    alike = signals_of(row, [0.5] * 3, target)
+    assert row.allocate(alike, [10, 7, 3], target) == [target] * 3
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9])
@@ -233,7 +253,7 @@ def test_the_table_is_keyed_by_name_and_cannot_be_written(table: Any) -> None:
         (find_criterion, "wnada", r"criterion: .*'wnada'; did you mean 'wanda'\?"),
         (find_criterion, "m_wanda", r"did you mean 'm-wanda'\?"),
         (find_allocation, "unifrom", r"allocation: .*did you mean 'uniform'\?"),
-        (find_allocation, "zzz", r"choose one of alpha, cwl, dlp, owl, uniform"),
+        (find_allocation, "zzz", r"choose one of alpha, cwl, dlp, measured, owl, uniform"),
         (find_reconstruction, "amdm", r"reconstruction: .*did you mean 'admm'\?"),
         (find_pattern, "unstructred", r"pattern: .*did you mean 'unstructured'\? .*any N:M"),
         (find_pattern, "5:4", r"N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept, found 5:4"),

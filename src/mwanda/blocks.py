@@ -84,7 +84,7 @@ class BlockPruner:
         damping = torch.zeros(1, dtype=torch.float64)
         if self.ranks.rank == owner:
             if row is None or row.prune is None:
-                mask = self._choose(linear, weight, inputs)
+                mask = self.choose(linear, weight, inputs, self.outcome.sparsities[linear.name])
             if row is not None:
                 gram = find_gram(linear.name)
                 mask, update, damping[0] = self._update(linear, weight, mask, gram, row)
@@ -99,21 +99,33 @@ class BlockPruner:
         self.decoder.mask_used(linear, weight, removed)
         self.outcome.records[linear.name] = record(mask, self.sink(linear, weight), source_zeros)
 
-    def _removes(self, linear: Linear) -> bool:
+    def _removes(self, linear: Linear, sparsity: float) -> bool:
         """Whether anything goes from this linear."""
-        sparsity, pattern = self.outcome.sparsities[linear.name], self.recipe.pattern_row()
-        removed = pattern.removed(linear.rows, linear.columns, sparsity)
+        removed = self.recipe.pattern_row().removed(linear.rows, linear.columns, sparsity)
         return bool(self.recipe.sparsity) and removed > 0
 
     def _reconstruction(self, linear: Linear) -> Reconstruction | None:
         """What updates this linear; nothing where nothing goes."""
-        return self.recipe.reconstruction_row() if self._removes(linear) else None
+        goes = self._removes(linear, self.outcome.sparsities[linear.name])
+        return self.recipe.reconstruction_row() if goes else None
 
-    def _choose(
-        self, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None
+    def choose(
+        self,
+        linear: Linear,
+        weight: torch.Tensor,
+        inputs: InputStatistics | None,
+        sparsity: float,
     ) -> torch.Tensor:
+        """The criterion's keep mask ``bool [out, in]`` of one weight, on the CPU.
+
+        Args:
+            inputs: None where the criterion needs none, or an expert saw too little for it.
+
+        Raises:
+            DataError: scores that are not finite.
+        """
         recipe = self.recipe
-        if not self._removes(linear):
+        if not self._removes(linear, sparsity):
             return torch.ones(weight.shape, dtype=torch.bool)
         criterion, options = recipe.criterion_row(), recipe.criterion.options
         if inputs is None and criterion.needs:  # an expert that saw too few tokens
@@ -125,7 +137,7 @@ class BlockPruner:
             criterion,
             options,
             recipe.pattern_row(),
-            self.outcome.sparsities[linear.name],
+            sparsity,
         )
 
     def _update(

@@ -14,7 +14,7 @@ from mwanda.model.source import is_hub_id
 from mwanda.registry import find_reconstruction
 from mwanda.text.languages import display_name
 
-__all__ = ["CARD", "chosen_by", "update_card", "write_card"]
+__all__ = ["CARD", "allotted_by", "chosen_by", "update_card", "write_card"]
 
 CARD = "README.md"
 BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
@@ -63,16 +63,22 @@ def chosen_by(recipe: Mapping[str, Any]) -> str:
     return f"{criterion}, kept weights updated by {name}"
 
 
+def allotted_by(recipe: Mapping[str, Any]) -> str:
+    """What chose the sparsities, in a few words."""
+    name = (recipe.get("allocation") or {}).get("name", "uniform")
+    each = ", a linear each" if recipe.get("allocation_level") == "linear" else ""
+    return f"allocation: {name}{each}"
+
+
 def _body(manifest: Manifest) -> str:
     recipe, totals = manifest.recipe, manifest.totals
-    allocation = (recipe.get("allocation") or {}).get("name", "uniform")
     lines = [
         f"# {_plain(_base(manifest))}, pruned",
         "",
         f"One-shot pruning of `{_plain(_base(manifest))}`: {totals.sparsity:.1%} of the weights of "
         f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
         "",
-        f"- {chosen_by(recipe)}, allocation: {allocation}, "
+        f"- {chosen_by(recipe)}, {allotted_by(recipe)}, "
         f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
         f"- weights written in {manifest.dtype}"
         + (f"; the source was dequantised from {manifest.dequantised}" if manifest.dequantised

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mwanda.errors import InputError
+from mwanda.method_kinds import Signal
 from mwanda.statistics.routed import Routing
 from mwanda.text.windows import Windows
 
@@ -193,7 +194,8 @@ class Manifest(_Record):
         recipe: resolved.
         statistics: ``sequential``, ``dense`` or ``none``.
         compute_dtype, device: of the forward.
-        signals: one value a block from the allocation's measure.
+        signals: what the allocation saw of each block, or linear, in order: a value, or errors by
+            language and sparsity.
         experts: which experts the languages' tokens went to; None for a model without.
         files: every file written but this one and the card, mapped to SHA-256.
         seconds: stage -> wall time.
@@ -211,7 +213,7 @@ class Manifest(_Record):
     calibration: CalibrationRecord | None
     linears: dict[str, LinearRecord]
     totals: Totals
-    signals: list[float]
+    signals: list[Signal]
     experts: ExpertsRecord | None = None
     files: dict[str, str]
     versions: dict[str, str]

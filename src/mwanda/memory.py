@@ -92,6 +92,8 @@ def prune_footprint(
     whole: int = 0,
     gram: bool = False,
     store: bool = False,
+    probed: int = 0,
+    probed_weights: int = 0,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
 
@@ -108,6 +110,8 @@ def prune_footprint(
         gram: whether Gram matrices of the inputs are kept, for a reconstruction. Linears that share
             their inputs share one; that is not known beforehand, so each is counted.
         store: whether statistics of all blocks are kept on disk.
+        probed: tokens that an allocation compares masked blocks on; their inputs are kept beside.
+        probed_weights: most weights that are masked for that at once, and copied before.
         whole: bytes of a model that is converted whole in memory first (GGUF).
     """
     parameters = dict(decoder.model.named_parameters())
@@ -126,7 +130,8 @@ def prune_footprint(
     ]
     compute, converts = decoder.dtype.itemsize, decoder.dtype != stored
     width = int(embedding.shape[1])
-    held = min(limit, tokens * width * compute)
+    states = (tokens + probed) * width * compute
+    held = min(limit, states)
     largest = max(linear.size for linear in chosen.linears())
     transposed = any(linear.transposed for linear in chosen.linears())
     # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
@@ -159,7 +164,9 @@ def prune_footprint(
     block = max(block_sizes) * compute
     ahead = max(block_sizes) * stored.itemsize if len(block_sizes) > 1 else 0
     working = sums + max(forward, masks + copy)
-    spilled = max(0, tokens * width * compute - limit)
+    if probed:
+        working = max(working, sums + probed_weights * compute + max(forward, masks))
+    spilled = max(0, states - limit)
     if gram:
         wide = max(compute, torch.float32.itemsize)
         grams = [sum(lin.columns**2 for lin in b.linears) * wide for b in chosen.blocks]

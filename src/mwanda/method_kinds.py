@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
+from mwanda.allocation.measured import Curves, Probe
 from mwanda.errors import InputError, nearest
 from mwanda.patterns import unstructured, unstructured_matrix
 from mwanda.reconstruction.factor import Reconstructed
@@ -23,6 +24,7 @@ __all__ = [
     "Criterion",
     "Pattern",
     "Reconstruction",
+    "Signal",
     "defaults_of",
     "measure_block",
     "option_problems",
@@ -31,9 +33,13 @@ __all__ = [
 
 Score = Callable[..., torch.Tensor]
 Measure = Callable[..., float]
+ProbeOf = Callable[..., Probe]
 Allocate = Callable[..., list[float]]
 Select = Callable[[torch.Tensor, float], torch.Tensor]
 Reconstruct = Callable[..., Reconstructed]
+
+Signal = float | Curves
+"""What an allocation sees of one block or linear: a number, or errors by language and sparsity."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,13 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Allocation:
-    """``measure(weights, statistics, **options) -> float`` of one block, then
-    ``allocate(signals, sizes, target, **options) -> sparsities``; no ``measure``, no signal."""
+    """``measure(weights, statistics, **options) -> float`` of one block (or linear), then
+    ``allocate(signals, sizes, target, **options) -> sparsities``; no ``measure``, no signal.
+
+    ``probe(target, **options) -> Probe`` instead of ``measure`` says at which sparsities, and on
+    how much text, masked and dense outputs of the block are to be compared; the signals are then
+    :class:`Curves`.
+    """
 
     name: str
     allocate: Allocate
@@ -79,10 +90,17 @@ class Allocation:
     source: str
     cost: str = field(kw_only=True)
     when: str = field(kw_only=True)
+    probe: ProbeOf | None = field(default=None, kw_only=True)
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
-        return (self.allocate,) if self.measure is None else (self.allocate, self.measure)
+        found = (self.allocate, self.measure, self.probe)
+        return tuple(function for function in found if function is not None)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether it looks at what text does in the unpruned model."""
+        return bool(self.needs) or self.probe is not None
 
     @property
     def measures_weights_only(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mwanda.masks import MaskRecord
+from mwanda.method_kinds import Signal
 from mwanda.model.structure import Linear
 from mwanda.statistics.routed import Routing
 
@@ -28,7 +29,8 @@ class Outcome:
         records: linear name -> counts and hashes of its mask.
         sparsities: linear name -> sparsity the allocation gave it.
         damping: linear name -> what its reconstruction added to the Gram matrix, in mean diagonals.
-        signals: one value a block from the allocation's measure; empty without one.
+        signals: what the allocation saw of each block, or linear, in order; empty where it looks
+            at none.
         routing: which experts the tokens of each language went to; empty without experts.
         fallbacks: expert's linear -> tokens it saw, too few for the criterion: magnitude served.
         seconds: stage -> wall time.
@@ -38,7 +40,7 @@ class Outcome:
     records: dict[str, MaskRecord] = field(default_factory=dict)
     sparsities: dict[str, float] = field(default_factory=dict)
     damping: dict[str, float] = field(default_factory=dict)
-    signals: list[float] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
     routing: Routing = field(default_factory=dict)
     fallbacks: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

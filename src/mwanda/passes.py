@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mwanda.activations import ActivationStore
+from mwanda.allocation.measured import relative_errors
 from mwanda.heap import trim
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Structure
@@ -37,6 +38,8 @@ class Visit:
 class _Batch:
     language: str
     input_ids: torch.Tensor
+    probed: int = 0
+    """Its first windows on which masked blocks are compared with dense ones."""
 
 
 class Passes:
@@ -51,6 +54,7 @@ class Passes:
         options: how to run.
         ranks: the processes that share the windows, batch by batch.
         skip: first tokens of every window that count in no statistics.
+        probed: windows of each language to compare masked blocks on; 0 for all, None for none.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Passes:
         options: RunOptions,
         ranks: Ranks,
         skip: int = 0,
+        probed: int | None = None,
     ) -> None:
         self._decoder = decoder
         self._chosen = chosen
@@ -77,20 +82,37 @@ class Passes:
         }
         self._skip = skip
         # Shared out by batch and not by window, so that the batches are those of one process.
-        self._batches = ranks.share(_batches(windows, options.batch_tokens))
+        self._batches = ranks.share(_batches(windows, options.batch_tokens, probed))
+        self._probes = [index for index, batch in enumerate(self._batches) if batch.probed]
+        self._compared = 0
         self.spilled = 0
         """Most bytes of activations that were on disk at once."""
 
-    def visit(self, stage: str, work: Callable[[Visit], None]) -> None:
-        """Do some work at every block, while its weights are there."""
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Whose windows there are, in order."""
+        return self._languages
+
+    def visit(self, stage: str, work: Callable[[Visit], None], *, probing: bool = False) -> None:
+        """Do some work at every block, while its weights are there.
+
+        Args:
+            probing: keep the inputs of the probed windows beside, for :meth:`compare`; the work
+                must keep the block's outputs, those of the last one too.
+        """
         blocks = self._chosen.blocks
         self._options.progress.stage(stage, len(blocks))
-        with self._embedded() as activations:
+        with self._embedded(probing) as activations:
             for block in blocks:
+                if probing:
+                    for place, index in enumerate(self._probes, len(self._batches)):
+                        rows = self._batches[index].probed
+                        activations[place] = activations[index][:rows]
                 with self._decoder.block(block.index) as module:
                     work(Visit(block, module, activations, block.index == len(blocks) - 1))
                 trim()
-                self._options.progress.block(self._tokens)
+                self._options.progress.block(self._tokens + self._compared)
+                self._compared = 0
 
     def statistics(self, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
         """Sums of one block's inputs over the windows of every process.
@@ -117,6 +139,21 @@ class Passes:
         capture.drop_unseen()
         capture.check(visit.block.index)
         return capture
+
+    def compare(self, visit: Visit) -> torch.Tensor:
+        """How far the block as it is now is from the outputs that were kept of it.
+
+        Returns:
+            :func:`relative_errors` of this process's probed windows, float64 ``[languages, 2]``.
+        """
+        found = torch.zeros(len(self._languages), 2, dtype=torch.float64)
+        for place, index in enumerate(self._probes, len(self._batches)):
+            batch, hidden = self._batches[index], visit.activations[place]
+            output = self._decoder.run_block(visit.block.index, visit.module, hidden)
+            dense = visit.activations[index][: batch.probed]
+            found[self._languages.index(batch.language)] += relative_errors(dense, output)
+            self._compared += hidden.shape[0] * hidden.shape[1]
+        return found
 
     def advance(self, visit: Visit) -> None:
         """Replace a block's inputs by its outputs."""
@@ -149,14 +186,17 @@ class Passes:
                 capture.replace_gram(linear.name, whole)
 
     @contextmanager
-    def _embedded(self) -> Iterator[ActivationStore]:
-        """The first block's inputs of every batch."""
+    def _embedded(self, probing: bool) -> Iterator[ActivationStore]:
+        """The first block's inputs of every batch; then of the probed windows, if that is done."""
         limit, device = self._options.activation_memory, self._decoder.device
         with ActivationStore(limit, self._scratch, device) as activations:
             tokens = torch.cat([torch.empty(0, dtype=torch.int64), *self._ids()])
             with self._decoder.outside(head=False, tokens=tokens):
                 for batch in self._batches:
                     activations.append(self._decoder.embed(batch.input_ids))
+                for index in self._probes if probing else ():
+                    batch = self._batches[index]
+                    activations.append(self._decoder.embed(batch.input_ids[: batch.probed]))
             self.spilled = max(self.spilled, activations.spilled)
             yield activations
 
@@ -164,9 +204,14 @@ class Passes:
         return [batch.input_ids.flatten() for batch in self._batches]
 
 
-def _batches(windows: Mapping[str, torch.Tensor], batch_tokens: int) -> list[_Batch]:
+def _batches(
+    windows: Mapping[str, torch.Tensor], batch_tokens: int, probed: int | None
+) -> list[_Batch]:
     batches = []
     for language, ids in windows.items():
         step = max(1, batch_tokens // ids.shape[1])
-        batches += [_Batch(language, part) for part in ids.split(step)]
+        wanted = 0 if probed is None else probed or len(ids)
+        for part in ids.split(step):
+            batches.append(_Batch(language, part, min(len(part), wanted)))
+            wanted -= batches[-1].probed
     return batches

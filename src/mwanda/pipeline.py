@@ -9,7 +9,6 @@ the weights.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,19 +19,20 @@ import torch
 from mwanda.blocks import BlockPruner
 from mwanda.errors import InputError
 from mwanda.heap import trim
-from mwanda.method_kinds import measure_block, options_of
 from mwanda.model.decoder import Decoder
-from mwanda.model.structure import Block, Structure
+from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
 from mwanda.outcome import Outcome, Sink
 from mwanda.passes import Passes, Visit
 from mwanda.ranks import ALONE, Ranks
-from mwanda.recipe import Method, Recipe
+from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
-from mwanda.statistics.capture import BlockSums, Capture
-from mwanda.statistics.routed import inputs_of, routed_tokens
+from mwanda.signals import Surveyor
+from mwanda.statistics.capture import Capture
+from mwanda.statistics.routed import routed_tokens
 from mwanda.statistics.store import StatisticsStore
 from mwanda.statistics.sums import Need
+from mwanda.units import probe_of, units_of
 
 __all__ = ["check_pattern", "prune_blocks"]
 
@@ -49,6 +49,7 @@ class _Run:
     options: RunOptions
     outcome: Outcome
     pruner: BlockPruner
+    surveyor: Surveyor
 
 
 @torch.no_grad()
@@ -86,24 +87,27 @@ def prune_blocks(
         raise InputError("recipe", expected="a resolved one", fix="make it with Recipe.build")
     allocation = find_allocation(recipe.allocation.name)
     needs = recipe.linear_needs if recipe.needs_text else ()
-    survey = bool(allocation.needs) and recipe.needs_text
+    survey = allocation.needs_text and recipe.needs_text
     windows = windows if needs or survey else {}
-    skip = recipe.skip_first_tokens
-    passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks, skip)
+    skip, probe = recipe.skip_first_tokens, probe_of(recipe)
+    probed = None if probe is None else probe.windows
+    passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks, skip, probed)
     outcome = Outcome()
     pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome)
-    run = _Run(decoder, chosen, recipe, weights, passes, options, outcome, pruner)
+    surveyor = Surveyor(decoder, recipe, recipe.allocation, weights, passes, pruner, ranks)
+    run = _Run(decoder, chosen, recipe, weights, passes, options, outcome, pruner, surveyor)
     scored = bool(needs)
     dense = scored and recipe.mode == "dense"
     store = StatisticsStore(scratch) if dense and survey else None
     if survey:
         with run.outcome.timed("dense pass"):
-            wanted = (*needs, *allocation.needs) if dense else allocation.needs
+            wanted = (*needs, *surveyor.needs) if dense else surveyor.needs
             _dense_pass(run, store, tuple(dict.fromkeys(wanted)))
     if allocation.measures_weights_only and recipe.sparsity:
         with run.outcome.timed("look at weights"):
             _look_at_weights(run)
-    _allocate(run)
+    outcome.signals = surveyor.filled(outcome.signals)
+    outcome.sparsities |= surveyor.share_out(chosen, outcome.signals)
     with run.outcome.timed("prune"):
         if scored and recipe.mode == "sequential":
             _prune_sequentially(run)
@@ -151,19 +155,15 @@ def check_experts(chosen: Structure, recipe: Recipe) -> None:
 
 def _dense_pass(run: _Run, store: StatisticsStore | None, needs: tuple[Need, ...]) -> None:
     """Statistics of the unpruned model, block by block: measured, and kept if there is a store."""
-    recipe, outcome = run.recipe, run.outcome
-    if recipe.allocation is None:
-        return
-    allocation = recipe.allocation
+    probing = run.surveyor.probe is not None
 
     def look(visit: Visit) -> None:
-        seen = _statistics(run, visit, needs, keep_outputs=not visit.last)
-        if visit.block.linears:
-            outcome.signals.append(_measure(run, visit.block, seen.sums, allocation))
+        seen = _statistics(run, visit, needs, keep_outputs=probing or not visit.last)
+        run.outcome.signals += run.surveyor.look(visit, seen.sums)
         if store is not None:
             store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
 
-    run.passes.visit("dense pass", look)
+    run.passes.visit("dense pass", look, probing=probing)
 
 
 def _statistics(run: _Run, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
@@ -174,55 +174,9 @@ def _statistics(run: _Run, visit: Visit, needs: tuple[Need, ...], *, keep_output
 
 def _look_at_weights(run: _Run) -> None:
     """Signals of an allocation that needs no text: no forward."""
-    if run.recipe.allocation is None:
-        return
-    row, options = find_allocation(run.recipe.allocation.name), run.recipe.allocation.options
     for block in run.chosen.blocks:
-        if block.linears:
-            weights = [run.decoder.source_weight(linear) for linear in block.linears]
-            run.outcome.signals.append(measure_block(row, weights, [], options))
-
-
-def _measure(run: _Run, block: Block, sums: BlockSums, allocation: Method) -> float:
-    """One block's signal. A function of its own, so that no weight outlives its block."""
-    for minimum in (run.recipe.expert_tokens, 1):  # experts that saw too little say nothing
-        known = [
-            (linear, inputs)
-            for linear in block.linears
-            if (inputs := inputs_of(linear.name, sums[linear.name], run.weights, minimum))
-            is not None
-        ]
-        if known:
-            break
-    else:
-        return math.nan
-    return measure_block(
-        find_allocation(allocation.name),
-        [run.decoder.linear_weight(linear) for linear, _ in known],
-        [inputs for _, inputs in known],
-        allocation.options,
-    )
-
-
-def _allocate(run: _Run) -> None:
-    recipe = run.recipe
-    if recipe.allocation is None or recipe.sparsity is None:
-        return
-    row = find_allocation(recipe.allocation.name)
-    blocks = [block for block in run.chosen.blocks if block.linears]
-    signals = run.outcome.signals or [0.0] * len(blocks)
-    # A block of nothing but experts that saw no token is taken for an average one.
-    known = [signal for signal in signals if math.isfinite(signal)] or [0.0]
-    signals[:] = [s if math.isfinite(s) else sum(known) / len(known) for s in signals]
-    values = row.allocate(
-        signals,
-        [block.size for block in blocks],
-        recipe.sparsity,
-        **options_of(row.allocate, recipe.allocation.options),
-    )
-    for block, value in zip(blocks, values, strict=True):
-        for linear in block.linears:
-            run.outcome.sparsities[linear.name] = value
+        for linears in units_of(block, run.recipe):
+            run.outcome.signals.append(run.surveyor.of_weights(linears))
 
 
 def _prune_sequentially(run: _Run) -> None:

@@ -64,6 +64,7 @@ class Recipe(BaseModel):
         pattern: ``unstructured`` or ``N:M`` (N kept).
         criterion, allocation: see the registry. None for the allocation takes cwl, or uniform
             where the pattern fixes the sparsity.
+        allocation_level: what has a sparsity of its own: each ``block``, or each ``linear``.
         reconstruction: of the weights that stay, see the registry; None (or ``none``) leaves them
             as they are. One that chooses its own mask leaves the criterion unused.
         mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
@@ -86,6 +87,7 @@ class Recipe(BaseModel):
     pattern: str = "unstructured"
     criterion: Method = Method(name="m-wanda")
     allocation: Method | None = None
+    allocation_level: Literal["block", "linear"] = "block"
     reconstruction: Method | None = None
     mode: Literal["sequential", "dense"] = "dense"
     languages: tuple[str, ...] | None = None
@@ -222,7 +224,7 @@ class Recipe(BaseModel):
     def keeps_statistics(self) -> bool:
         """Whether all blocks' statistics are needed at once: dense ones, and an allocation that
         looks at them before the first block is pruned."""
-        survey = self.allocation is not None and bool(find_allocation(self.allocation.name).needs)
+        survey = self.allocation is not None and find_allocation(self.allocation.name).needs_text
         return self.mode == "dense" and survey and bool(self.linear_needs)
 
     def pattern_row(self) -> Pattern:
@@ -234,7 +236,7 @@ class Recipe(BaseModel):
         """Whether anything in this recipe looks at calibration text."""
         if self.sparsity == 0 or self.allocation is None:
             return False
-        return bool(self.linear_needs or find_allocation(self.allocation.name).needs)
+        return bool(self.linear_needs) or find_allocation(self.allocation.name).needs_text
 
     def _contradictions(self) -> list[str]:
         problems = []

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import torch
 
-from mwanda.allocation import alpha, cwl, dlp, owl, uniform
+from mwanda.allocation import alpha, cwl, dlp, measured, owl, uniform
 from mwanda.criteria import m_ria, m_wanda, magnitude, ria, wanda
 from mwanda.errors import InputError, nearest
 from mwanda.method_kinds import Allocation, Criterion, Pattern, Reconstruction
@@ -145,6 +145,17 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 "Chen et al., ICML 2025, arXiv 2505.23807",
                 cost="a dense pass where the mode is sequential; two rounds of scores",
                 when="high sparsity, with no threshold to choose",
+            ),
+            Allocation(
+                "measured",
+                measured.allocate,
+                None,
+                (),
+                "min Σ_b E_bℓ(s_b), mean or worst of ℓ; E_bℓ = mean over t of ‖ŷ_t - y_t‖²/‖y_t‖²",
+                "our own",
+                cost="a dense pass; each block 2·steps + 1 times more, on few windows a language",
+                when="what it costs is no matter; one text for all languages",
+                probe=measured.probe,
             ),
         )
     }

@@ -17,6 +17,7 @@ from mwanda.model.fields import layer_values
 from mwanda.model.structure import Structure
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
+from mwanda.units import probe_runs
 
 __all__ = ["Limit", "Work", "count_work", "disk_rates", "matmul_rate"]
 
@@ -31,9 +32,10 @@ class Work:
     Attributes:
         tokens: of calibration text, all languages together; 0 where no forward is needed.
         passes: block passes over those tokens: a block run once over all tokens is one.
-        flops: floating-point operations of those passes: matrices and attention.
+        flops: floating-point operations of all that: matrices and attention.
         bytes_read, bytes_written: of the checkpoint; of a large embedding as many rows as there are
             tokens, though some of those are alike.
+        compared: tokens that go through masked blocks on top, for an allocation that compares.
         largest: ``(in, out)`` of the largest matrix, for measuring a rate.
     """
 
@@ -42,6 +44,7 @@ class Work:
     flops: int
     bytes_read: int
     bytes_written: int
+    compared: int
     largest: tuple[int, int]
 
 
@@ -98,6 +101,7 @@ def count_work(
     length: int,
     stored: torch.dtype,
     written: torch.dtype,
+    probed: int = 0,
 ) -> Work:
     """Count the operations and bytes of a prune.
 
@@ -107,6 +111,7 @@ def count_work(
         length: tokens of one window.
         stored: dtype of the checkpoint.
         written: dtype of the output.
+        probed: tokens that an allocation compares masked blocks on.
     """
     sizes = {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
     total, blocks = sum(sizes.values()), len(chosen.blocks)
@@ -123,7 +128,7 @@ def count_work(
     needs_text = recipe.needs_text and recipe.allocation is not None and tokens > 0
     scored = needs_text and bool(recipe.linear_needs)
     allocation = None if recipe.allocation is None else find_allocation(recipe.allocation.name)
-    survey = needs_text and allocation is not None and bool(allocation.needs)
+    survey = needs_text and allocation is not None and allocation.needs_text
     sequential = scored and recipe.mode == "sequential"
     once = scored and not sequential and not survey
     passes = blocks * (int(survey) + int(once))
@@ -137,12 +142,14 @@ def count_work(
     if recipe.sparsity and allocation is not None and allocation.measures_weights_only:
         read += pruned
     linears = max(chosen.linears(), key=lambda linear: linear.size)
+    compared = probe_runs(chosen, recipe) * probed if survey else 0
     return Work(
         tokens=tokens if passes else 0,
         passes=passes,
-        flops=passes * _block_flops(decoder, tokens, length),
+        flops=_block_flops(decoder, passes * tokens + compared, length),
         bytes_read=read * stored.itemsize,
         bytes_written=total * written.itemsize,
+        compared=compared,
         largest=(linears.columns, linears.rows),
     )
 

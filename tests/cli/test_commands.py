@@ -44,7 +44,7 @@ def test_ls_names_every_method(bench: Bench) -> None:
         return {row["name"] for row in bench.run("ls", what, "--json").json()}
 
     assert names("criteria") == {"magnitude", "wanda", "m-wanda", "ria", "m-ria"}
-    assert names("allocations") == {"uniform", "owl", "cwl", "alpha", "dlp"}
+    assert names("allocations") == {"uniform", "owl", "cwl", "alpha", "dlp", "measured"}
     assert names("reconstructions") == {"sparsegpt", "sparsegpt-update", "admm"}
     assert names("methods") >= {"m-ria", "dlp", "2:4", "admm"}
     assert {"unstructured", "2:4", "4:8", "N:M"} <= names("patterns")

@@ -241,8 +241,8 @@ def _recipe(given: dict[str, Any]) -> Any:
 
     names = (
         "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
-        "allocation_option", "reconstruction", "reconstruction_option", "pattern", "mode",
-        "windows", "window_length", "include", "exclude",
+        "allocation_option", "allocation_level", "reconstruction", "reconstruction_option",
+        "pattern", "mode", "windows", "window_length", "include", "exclude",
         "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
     )  # fmt: skip
     fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})

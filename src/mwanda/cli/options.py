@@ -47,6 +47,10 @@ AllocationOption = Annotated[
     list[str] | None,
     typer.Option("--allocation-option", help="NAME=VALUE of the allocation; may be repeated."),
 ]
+AllocationLevel = Annotated[
+    str | None,
+    typer.Option("--allocation-level", help="A sparsity for each block or linear. Default: block."),
+]
 Reconstruction = Annotated[
     str | None,
     typer.Option(
@@ -131,6 +135,7 @@ def recipe_options(
     criterion_option: CriterionOption = None,
     allocation: Allocation = None,
     allocation_option: AllocationOption = None,
+    allocation_level: AllocationLevel = None,
     reconstruction: Reconstruction = None,
     reconstruction_option: ReconstructionOption = None,
     pattern: Pattern = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mwanda.card import chosen_by
+from mwanda.card import allotted_by, chosen_by
 from mwanda.errors import InputError, nearest
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.jobs.plan import Plan
@@ -64,7 +64,7 @@ def prune_text(result: PruneResult) -> str:
         f"{result.folder}: {totals.sparsity:.4%} of {totals.weights:,} weights in "
         f"{totals.linears} linears removed ({totals.model_sparsity:.2%} of the whole model; "
         f"{totals.source_zeros:,} were zero already)",
-        f"{chosen_by(recipe)}, allocation {recipe['allocation']['name']}, "
+        f"{chosen_by(recipe)}, {allotted_by(recipe)}, "
         f"pattern {recipe['pattern']}, statistics {made.statistics}, forward in "
         f"{made.compute_dtype}, written in {made.dtype}",
     ]
@@ -174,6 +174,7 @@ def plan_text(made: Plan) -> str:
         ["weights of the model", f"{made.model_weights:,}"],
         ["calibration tokens", f"{made.tokens:,}"],
         ["block passes", f"{made.passes:,}"],
+        *([["tokens through masked blocks", f"{made.compared:,}"]] if made.compared else []),
         ["forward work", f"{made.flops / 1e12:.3f} TFLOP in {made.compute_dtype}"],
         ["forward time, at least", _least(made)],
         ["read", f"{made.bytes_read / 1e9:.2f} GB"],

@@ -29,6 +29,7 @@ from mwanda.outcome import Sink
 from mwanda.recipe import Recipe
 from mwanda.report.experts import experts_section
 from mwanda.text.windows import Windows
+from mwanda.units import probed_tokens
 
 __all__ = ["check_room", "complete_folder", "weight_sink"]
 
@@ -53,6 +54,8 @@ def check_room(
     )
     width = int(decoder.model.get_input_embeddings().weight.shape[1])
     tokens = windows.total_tokens if windows is not None else 0
+    if windows is not None:
+        tokens += probed_tokens(recipe, [ids.shape for ids in windows.tokens.values()])
     spill = max(0, tokens * width * decoder.dtype.itemsize - options.activation_memory)
     if recipe.keeps_statistics and "gram" in recipe.linear_needs:
         wide = max(decoder.dtype.itemsize, torch.float32.itemsize)

@@ -28,6 +28,7 @@ from mwanda.options import RunOptions
 from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
 from mwanda.text.windows import Windows
+from mwanda.units import probed_tokens, probed_weights
 from mwanda.work import count_work, matmul_rate
 
 __all__ = ["Plan", "plan"]
@@ -49,7 +50,8 @@ class Plan:
         languages: that calibrate; empty where no text is needed.
         tokens: of calibration text, all languages together.
         passes: block passes over those tokens: a block run once over all tokens is one.
-        flops: floating-point operations of those passes.
+        compared: tokens that go through masked blocks on top, for an allocation that compares.
+        flops: floating-point operations of all that.
         matmul_rate: operations per second of this machine on the model's largest matrix, measured
             now; None where there is no forward.
         forward_seconds: what the operations take at that rate: a prune cannot be faster.
@@ -68,6 +70,7 @@ class Plan:
     languages: tuple[str, ...]
     tokens: int
     passes: int
+    compared: int
     flops: int
     matmul_rate: float | None
     forward_seconds: float
@@ -101,10 +104,12 @@ def plan(
     languages = [] if opened is None else calibration_languages(opened, recipe)
     tokens = len(languages) * recipe.windows * recipe.window_length
     length, count = recipe.window_length, recipe.windows
+    probed = probed_tokens(recipe, [(count, length) for _ in languages])
     if isinstance(opened, Windows):
         tokens = sum(opened.tokens[tag].numel() for tag in languages)
         length = max(opened.tokens[tag].shape[1] for tag in languages)
         count = max(opened.tokens[tag].shape[0] for tag in languages)
+        probed = probed_tokens(recipe, [tuple(opened.tokens[tag].shape) for tag in languages])
     with _opened(str(model), options) as (decoder, stored, gguf):
         context = decoder.context_length
         if opened is not None and context is not None and length > context:
@@ -123,8 +128,9 @@ def plan(
         written = parse_dtype(recipe.dtype, "--dtype") or stored
         total = sum(parameter.numel() for parameter in decoder.model.parameters())
         work = count_work(
-            decoder, chosen, recipe, tokens=tokens, length=length, stored=stored, written=written
-        )
+            decoder, chosen, recipe, tokens=tokens, length=length, stored=stored, written=written,
+            probed=probed,
+        )  # fmt: skip
         batch = length * min(count, max(1, options.batch_tokens // length))
         rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
         footprint = prune_footprint(
@@ -138,6 +144,8 @@ def plan(
             whole=total * GGUF_BYTES if gguf else 0,
             gram="gram" in recipe.linear_needs,
             store=recipe.keeps_statistics,
+            probed=probed if work.compared else 0,
+            probed_weights=probed_weights(chosen, recipe),
         )
         memory = process_memory()
         weights = sum(block.size for block in chosen.blocks)
@@ -151,6 +159,7 @@ def plan(
             languages=tuple(languages),
             tokens=tokens,
             passes=work.passes,
+            compared=work.compared,
             flops=work.flops,
             matmul_rate=rate,
             forward_seconds=work.flops / rate if rate else 0.0,

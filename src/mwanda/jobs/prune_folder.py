@@ -27,6 +27,7 @@ from mwanda.ranks import Ranks, joined, launched
 from mwanda.recipe import Recipe
 from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
+from mwanda.units import probed_tokens
 from mwanda.work import Limit, count_work, disk_rates, matmul_rate
 
 __all__ = ["prune_folder"]
@@ -156,6 +157,7 @@ def _limit(
         length=length,
         stored=source_dtype(decoder.checkpoint),
         written=DTYPES[manifest.dtype],
+        probed=probed_tokens(recipe, [ids.shape for ids in tokens.values()]),
     )
     rows = max(length, options.batch_tokens)
     read, write = disk_rates(scratch, work)
