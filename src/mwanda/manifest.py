@@ -228,7 +228,15 @@ class Manifest(_Record):
 def versions() -> dict[str, str]:
     """Versions of what decides the result."""
     found = {"python": platform.python_version()}
-    for name in ("mwanda", "torch", "transformers", "tokenizers", "safetensors", "datasets"):
+    for name in (
+        "mwanda",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "safetensors",
+        "datasets",
+        "scipy",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

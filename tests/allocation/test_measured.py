@@ -95,7 +95,7 @@ def test_curves_are_made_convex(values: list[float]) -> None:
 
 
 def damage(signals: Sequence[Curves], objective: Objective) -> Callable[[np.ndarray], np.ndarray]:
-    """What the program makes small, from the curves themselves, for sparsities ``[..., blocks]``."""
+    """What the program makes small, from the curves alone, for sparsities ``[..., blocks]``."""
     tags = [tag for tag, weight in signals[0].weights.items() if weight > 0]
     hulls = [[hull(one.sparsities, one.errors[tag]) for one in signals] for tag in tags]
     weights = [signals[0].weights[tag] for tag in tags]

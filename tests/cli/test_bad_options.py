@@ -21,6 +21,7 @@ OPTIONS: list[tuple[list[str], tuple[str, ...]]] = [
     (["--pattern", "5:4"], ("pattern", "N:M", "found 5:4")),
     (["--pattern", "squares"], ("pattern", "'squares'", "unstructured", "N:M")),
     (["--criterion", "wnda"], ("criterion", "'wnda'", "did you mean 'wanda'?", "magnitude")),
+    (["--allocation-level", "head"], ("allocation_level", "'block' or 'linear'", "found head")),
     (["--allocation", "owls"], ("allocation", "'owls'", "did you mean 'owl'?")),
     (["--criterion-option", "x"], ("--criterion-option", "NAME=VALUE", "found x")),
     (["--criterion-option", "dispersion_wait=1"], ("dispersion_wait", "did you mean")),

@@ -106,6 +106,21 @@ def test_a_dtype_is_written(bench: Bench) -> None:
     assert json.loads((bench.out / "config.json").read_text())["dtype"] == "bfloat16"
 
 
+def test_measured_errors_are_shown_by_language_and_sparsity(bench: Bench) -> None:
+    words = ["--allocation", "measured", "--allocation-option", "windows=1",
+             "--allocation-option", "steps=1", "--allocation-level", "linear"]  # fmt: skip
+    planned = bench.run("plan", *bench.prune(*words)[1:])
+    assert "tokens through masked blocks" in planned.out
+    made = bench.run(*bench.prune(*words, "--json")).json()
+    assert made["recipe"]["allocation_level"] == "linear"
+    assert len(made["signals"]) == 21
+    for signal in made["signals"]:
+        assert signal["sparsities"] == pytest.approx([0.3, 0.5, 0.7])
+        assert set(signal["errors"]) == set(made["recipe"]["languages"])
+        assert all(0 < low < high for low, _, high in signal["errors"].values())
+    bench.refuse(bench.prune(*words, "--pattern", "2:4"), "allocation", "uniform", "2:4")
+
+
 def test_a_pattern_and_a_choice_of_linears(bench: Bench) -> None:
     words = bench.prune(
         "--pattern", "2:4", "--include", "mlp", "--exclude", "down", "--skip-blocks", "0,2",

@@ -93,12 +93,21 @@ def test_the_folder_has_the_sources_own_tensors(tiny: Tiny, tmp_path: Path, fami
     torch.testing.assert_close(streamed(out), plain(out), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["sequential", "dense"])
-@pytest.mark.parametrize("allocation", ["owl", "cwl"])
+@pytest.mark.parametrize(
+    ("allocation", "level", "mode"),
+    [
+        ("owl", "block", "sequential"),
+        ("owl", "linear", "dense"),
+        ("cwl", "block", "dense"),
+        ("measured", "block", "sequential"),
+        ("measured", "linear", "dense"),
+    ],
+)
 def test_a_model_in_memory_is_masked_as_its_folder(
-    tiny: Tiny, tmp_path: Path, allocation: str, mode: str
+    tiny: Tiny, tmp_path: Path, allocation: str, level: str, mode: str
 ) -> None:
     fields: dict[str, Any] = {"criterion": "m-wanda", "allocation": allocation, "mode": mode}
+    fields["allocation_level"] = level
     model = AutoModelForCausalLM.from_pretrained(tiny("olmoe"))
     before = {name: p.clone() for name, p in model.named_parameters() if ".experts." in name}
     result = mwanda.prune(
@@ -107,7 +116,12 @@ def test_a_model_in_memory_is_masked_as_its_folder(
     folder = pruned(tiny("olmoe"), tmp_path / "out", expert_tokens=20, **fields)
     same_masks(memory_masks(model) | model_masks(model), all_masks(tmp_path / "out"))
     assert result.manifest.experts == folder.manifest.experts
-    assert all(math.isfinite(signal) for signal in result.manifest.signals)
+    units = 3 if level == "block" else len(result.manifest.linears)
+    assert len(result.manifest.signals) == units
+    for signal in result.manifest.signals:
+        numbers = signal.errors["de"] if allocation == "measured" else [signal]
+        assert all(math.isfinite(number) for number in numbers)
+    assert abs(result.manifest.totals.sparsity - 0.5) < 1 / 24
     for name, parameter in model.named_parameters():
         if name in before:
             assert torch.equal(parameter, torch.where(parameter == 0, 0, before[name]))

@@ -67,6 +67,16 @@ def bytes_read() -> Iterator[list[int]]:
         {"allocation": "cwl", "skip_blocks": [2], "include": ["mlp"]},
         {"criterion": "wanda", "allocation": "alpha"},
         {"criterion": "wanda", "allocation": "dlp", "pattern": "unstructured-matrix"},
+        {"criterion": "wanda", "allocation": "measured"},
+        {"criterion": "magnitude", "allocation": "measured", "skip_blocks": [1]},
+        {
+            "mode": "sequential",
+            "allocation": {"name": "measured", "windows": 0, "steps": 1},
+            "allocation_level": "linear",
+            "include": ["attn"],
+        },
+        {"sparsity": 0.1, "allocation": {"name": "measured", "windows": 3}},
+        {"criterion": "wanda", "allocation": "owl", "allocation_level": "linear"},
         {"pattern": "2:4"},
         {"reconstruction": "admm"},
         {"reconstruction": "sparsegpt", "mode": "dense", "criterion": "magnitude"},
@@ -96,7 +106,7 @@ def test_the_numbers_are_those_of_the_prune(
     assert plan.weights == manifest.totals.weights
     assert plan.removed == pytest.approx(manifest.totals.pruned, abs=plan.weights // 48)
     assert plan.model_weights == manifest.totals.model_weights
-    assert plan.passes * TOKENS == sum(calls)
+    assert plan.passes * TOKENS + plan.compared == sum(calls)
     assert plan.tokens == (TOKENS if recipe.needs_text else 0)
     assert plan.languages == (("de", "sw") if recipe.needs_text else ())
     assert plan.dtype == manifest.dtype

@@ -86,6 +86,29 @@ def test_reconstructed_weights_travel_too(tiny: Tiny, tmp_path: Path, allocation
         torch.testing.assert_close(many[name], tensor, rtol=1e-3, atol=1e-5)
 
 
+def test_errors_of_masked_blocks_are_added_up(tiny: Tiny, tmp_path: Path) -> None:
+    """Of two languages in six batches, the first of which are compared, by two of three processes
+    only; a sparsity at the edge of one more weight a row can fall either way."""
+    source, windows = tiny("gemma3"), windows_file(tmp_path, counts={"de": (4, 20), "sw": (2, 20)})
+    options = mwanda.RunOptions(device="cpu", batch_tokens=20)
+    allocation = {"name": "measured", "windows": 1}
+    one = mwanda.prune(
+        source, out=tmp_path / "one", calibration=windows, allocation=allocation, options=options
+    )
+    words = ["prune", source, "--out", "many", "--calibration", windows, "--batch-tokens", "20"]
+    words += ["--allocation", "measured", "--allocation-option", "windows=1", "--device", "cpu"]
+    with torchrun(3, *words, cwd=tmp_path) as running:
+        _, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    found = mwanda.verify(tmp_path / "many")
+    assert not found.problems
+    for mine, theirs in zip(one.manifest.signals, found.manifest.signals, strict=True):
+        for tag in ("de", "sw"):
+            assert theirs.errors[tag] == pytest.approx(mine.errors[tag], rel=1e-4)
+    for name, record in one.manifest.linears.items():
+        assert found.manifest.linears[name].sparsity == pytest.approx(record.sparsity, abs=1 / 48)
+
+
 def test_a_process_that_dies_ends_the_run_and_leaves_nothing(tiny: Tiny, tmp_path: Path) -> None:
     source = tiny("llama", layers=40)
     windows = windows_file(tmp_path, counts={"de": (40, 64), "sw": (40, 64)})

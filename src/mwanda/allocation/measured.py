@@ -79,8 +79,9 @@ def relative_errors(dense: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
     Returns:
         float64 ``[2]`` on the CPU.
     """
-    y = dense.reshape(-1, dense.shape[-1]).float()
-    change = masked.reshape(y.shape).float() - y
+    wide = torch.promote_types(dense.dtype, torch.float32)
+    y = dense.reshape(-1, dense.shape[-1]).to(wide)
+    change = masked.reshape(y.shape).to(wide) - y
     size = y.square().sum(dim=1, dtype=torch.float64)
     error = change.square().sum(dim=1, dtype=torch.float64)
     share = torch.where(size > 0, error / size.clamp_min(torch.finfo(torch.float64).tiny), 0.0)

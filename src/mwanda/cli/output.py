@@ -46,7 +46,7 @@ def prune_json(result: PruneResult) -> dict[str, Any]:
         "recipe": made.recipe,
         "totals": made.totals.model_dump(),
         "compute_dtype": made.compute_dtype,
-        "signals": made.signals,
+        "signals": made.model_dump(include={"signals"})["signals"],
         "experts": None
         if made.experts is None
         else made.experts.model_dump() | {"routing": made.experts.counts()},
