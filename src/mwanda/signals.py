@@ -97,12 +97,14 @@ class Surveyor:
             signals: of all blocks, or all linears; empty where the allocation looks at none.
         """
         units = [unit for block in chosen.blocks for unit in units_of(block, self.recipe)]
-        values = self.row.allocate(
-            signals or [0.0] * len(units),
-            [sum(linear.size for linear in unit) for unit in units],
-            self.recipe.sparsity,
-            **options_of(self.row.allocate, self.allocation.options),
-        )
+        values = [0.0] * len(units)
+        if self.recipe.sparsity:
+            values = self.row.allocate(
+                signals or values,
+                [sum(linear.size for linear in unit) for unit in units],
+                self.recipe.sparsity,
+                **options_of(self.row.allocate, self.allocation.options),
+            )
         pairs = zip(units, values, strict=True)
         return {linear.name: value for unit, value in pairs for linear in unit}
 

@@ -146,7 +146,7 @@ def test_what_hurts_less_loses_more() -> None:
     points = probe(0.5).sparsities
     assert points == pytest.approx((0.3, 0.4, 0.5, 0.6, 0.7))
     soft = table([[0.01, 0.02, 0.04, 0.08, 0.16]], points)
-    hard = table([[0.1, 0.2, 0.4, 0.8, 1.6]], points)
+    hard = table([[1.0, 2.0, 4.0, 8.0, 16.0]], points)
     found = allocate([soft, hard, soft], [10, 20, 10], 0.5)
     assert found == pytest.approx([0.7, 0.3, 0.7], abs=1e-6)
     # Twice as steep a curve stops where its slope is the other's: 2^(10 s) by a factor of 2 apart.
@@ -188,7 +188,7 @@ def test_what_says_nothing_gives_exactly_the_target(objective: Objective, target
 
 def test_a_block_that_the_text_did_not_reach_gets_the_target() -> None:
     points = probe(0.5).sparsities
-    soft, hard = [0.01, 0.02, 0.04, 0.08, 0.16], [0.1, 0.2, 0.4, 0.8, 1.6]
+    soft, hard = [0.01, 0.02, 0.04, 0.08, 0.16], [1.0, 2.0, 4.0, 8.0, 16.0]
     signals = [table([row], points) for row in (soft, [0.0] * 5, hard)]
     assert allocate(signals, [10, 30, 10], 0.5) == pytest.approx([0.7, 0.5, 0.3], abs=1e-6)
 

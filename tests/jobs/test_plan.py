@@ -73,7 +73,7 @@ def bytes_read() -> Iterator[list[int]]:
             "mode": "sequential",
             "allocation": {"name": "measured", "windows": 0, "steps": 1},
             "allocation_level": "linear",
-            "include": ["attn"],
+            "include": ["mlp"],
         },
         {"sparsity": 0.1, "allocation": {"name": "measured", "windows": 3}},
         {"criterion": "wanda", "allocation": "owl", "allocation_level": "linear"},

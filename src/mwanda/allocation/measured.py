@@ -112,7 +112,8 @@ def allocate(
     known = [place for place, one in enumerate(signals) if _errors(one).any()]
     found = [target for _ in signals]
     alike = len({tuple(_errors(signals[place]).flatten().tolist()) for place in known}) < 2
-    if alike or len(signals[0].sparsities) < 2:
+    points = signals[0].sparsities
+    if alike or target - points[0] < 1e-9 or points[-1] - target < 1e-9:
         return found
     best = _least(
         [signals[place] for place in known], [sizes[place] for place in known], target, objective
@@ -185,14 +186,16 @@ def _least(
     rises = (curves.diff(dim=2) / scale).permute(1, 0, 2).flatten(1)
     part = torch.tensor([float(size) for size in sizes], dtype=torch.float64)
     part = part / part.sum()
-    budget = (part[:, None] * widths).flatten()
+    # In units of the largest, lest the solver take the others' for zeros.
+    unit = float(part.max() * widths.max())
+    budget = (part[:, None] * widths).flatten() / unit
     away = (fine[:-1] + fine[1:]) / 2 - target
     near = TIE * (part[:, None] * widths * away).flatten()
     mean = share @ rises + near
     start = (curves[:, :, 0] / scale).sum(dim=0)  # [languages]
     limits = {
         "A_eq": budget[None].numpy(),
-        "b_eq": [target - float(fine[0])],
+        "b_eq": [(target - float(fine[0])) / unit],
         "bounds": (0.0, 1.0),
         "method": "highs",
     }
