@@ -154,7 +154,7 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 "min Σ_b E_bℓ(s_b), mean or worst of ℓ; E_bℓ = mean over t of ‖ŷ_t - y_t‖²/‖y_t‖²",
                 "our own",
                 cost="a dense pass; each block 2·steps + 1 times more, on few windows a language",
-                when="what it costs is no matter; one text for all languages",
+                when="50 % or so, where languages that did not calibrate count too",
                 probe=measured.probe,
             ),
         )

@@ -143,7 +143,7 @@ def test_no_other_sparsities_do_better(objective: Objective) -> None:
 
 
 def test_what_hurts_less_loses_more() -> None:
-    points = probe(0.5).sparsities
+    points = probe(0.5, reach=0.2).sparsities
     assert points == pytest.approx((0.3, 0.4, 0.5, 0.6, 0.7))
     soft = table([[0.01, 0.02, 0.04, 0.08, 0.16]], points)
     hard = table([[1.0, 2.0, 4.0, 8.0, 16.0]], points)
@@ -187,7 +187,7 @@ def test_what_says_nothing_gives_exactly_the_target(objective: Objective, target
 
 
 def test_a_block_that_the_text_did_not_reach_gets_the_target() -> None:
-    points = probe(0.5).sparsities
+    points = probe(0.5, reach=0.2).sparsities
     soft, hard = [0.01, 0.02, 0.04, 0.08, 0.16], [1.0, 2.0, 4.0, 8.0, 16.0]
     signals = [table([row], points) for row in (soft, [0.0] * 5, hard)]
     assert allocate(signals, [10, 30, 10], 0.5) == pytest.approx([0.7, 0.5, 0.3], abs=1e-6)
@@ -196,11 +196,11 @@ def test_a_block_that_the_text_did_not_reach_gets_the_target() -> None:
 @pytest.mark.parametrize(
     ("target", "options", "expected"),
     [
-        (0.5, {}, [0.3, 0.4, 0.5, 0.6, 0.7]),
-        (0.0, {}, [0.0, 0.1, 0.2]),
-        (0.01, {}, [0.0, 0.01, 0.11, 0.21]),
-        (0.95, {}, [0.75, 0.85, 0.95]),
-        (0.97, {"reach": 0.1, "steps": 1}, [0.87, 0.97]),
+        (0.5, {}, [0.4, 0.45, 0.5, 0.55, 0.6]),
+        (0.0, {}, [0.0, 0.05, 0.1]),
+        (0.01, {"reach": 0.2}, [0.0, 0.01, 0.11, 0.21]),
+        (0.95, {"reach": 0.2}, [0.75, 0.85, 0.95]),
+        (0.97, {"steps": 1}, [0.87, 0.97]),
         (0.5, {"steps": 0}, [0.5]),
         (0.5, {"reach": 0}, [0.5]),
     ],

@@ -23,7 +23,7 @@ from tests.pipeline.helpers import windows_object as in_memory
 from tests.pipeline.test_modes import dense_inputs
 from tests.support import oracle
 
-GRID = [0.3, 0.4, 0.5, 0.6, 0.7]
+GRID = [0.4, 0.45, 0.5, 0.55, 0.6]
 
 
 def prune(model: Any, compute: str = "float32", **fields: Any) -> Any:

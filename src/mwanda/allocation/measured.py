@@ -52,7 +52,7 @@ class Curves:
     weights: dict[str, float]
 
 
-def probe(target: float, *, reach: float = 0.2, steps: int = 2, windows: int = 2) -> Probe:
+def probe(target: float, *, reach: float = 0.1, steps: int = 2, windows: int = 2) -> Probe:
     """The sparsities to measure: the target, and ``steps`` equal steps to either side of it.
 
     Args:

@@ -28,6 +28,8 @@ ABOUT = {
     "(`--reconstruction`).",
 }
 
+CRITERIONS = "what the criterion needs"
+
 
 def rows_of(kind: str) -> list[dict[str, str]]:
     """One table of the registry, a mapping of plain text a method.
@@ -68,10 +70,11 @@ def _row(row: Row) -> dict[str, str]:
     found = {"name": row.name, "formula": row.formula}
     if not isinstance(row, Pattern):
         options = ", ".join(f"{name}={value}" for name, value in defaults_of(row).items())
-        found |= {"needs": ", ".join(row.needs) or "nothing", "options": options or "none"}
+        nothing = CRITERIONS if isinstance(row, Allocation) and row.probe else "nothing"
+        found |= {"needs": ", ".join(row.needs) or nothing, "options": options or "none"}
     return found | {"cost": row.cost, "when": row.when, "source": row.source}
 
 
 def _code(key: str, value: str) -> str:
-    plain = key in ("cost", "when", "source") or value in ("none", "nothing")
+    plain = key in ("cost", "when", "source") or value in ("none", "nothing", CRITERIONS)
     return value if plain or " go" in value or " stay" in value else f"`{value}`"
