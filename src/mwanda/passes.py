@@ -53,7 +53,7 @@ class Passes:
         scratch: a folder for spilled activations.
         options: how to run.
         ranks: the processes that share the windows, batch by batch.
-        skip: first tokens of every window that count in no statistics.
+        skip: first tokens of every window that count in no statistics and no comparison.
         probed: windows of each language to compare masked blocks on; 0 for all, None for none.
     """
 
@@ -151,7 +151,8 @@ class Passes:
             batch, hidden = self._batches[index], visit.activations[place]
             output = self._decoder.run_block(visit.block.index, visit.module, hidden)
             dense = visit.activations[index][: batch.probed]
-            found[self._languages.index(batch.language)] += relative_errors(dense, output)
+            errors = relative_errors(dense[:, self._skip :], output[:, self._skip :])
+            found[self._languages.index(batch.language)] += errors
             self._compared += hidden.shape[0] * hidden.shape[1]
         return found
 

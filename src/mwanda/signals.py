@@ -62,7 +62,9 @@ class Surveyor:
     @property
     def needs(self) -> tuple[Need, ...]:
         """Statistics to take in the dense pass for the signals."""
-        return self.row.needs if self.probe is None else self.recipe.criterion_row().needs
+        if self.probe is None:
+            return self.row.needs
+        return self.recipe.criterion_row().needs_of(self.recipe.criterion.options)
 
     def of_weights(self, linears: Sequence[Linear]) -> Signal:
         """The signal of linears whose weights alone are looked at."""

@@ -103,6 +103,27 @@ def test_the_errors_are_those_of_a_plain_loop(
     assert mwanda.verify(out).manifest.signals == signals  # through JSON and back
 
 
+def test_first_tokens_that_are_left_out_are_not_compared(tiny: Tiny, tmp_path: Path) -> None:
+    """With magnitude, whose masks do not depend on which tokens count."""
+    fields = {"criterion": "magnitude", "allocation": {"name": "measured", "windows": 1}}
+    found = [
+        prune(tiny("llama"), out=tmp_path / str(skip), skip_first_tokens=skip, **fields)
+        for skip in (0, 3)
+    ]
+    model = AutoModelForCausalLM.from_pretrained(tiny("llama"), dtype=torch.float32).eval()
+    block = oracle.blocks_of(model)[0]
+    window = token_windows()["de"][0]
+    dense = outputs(model, block, window)
+    for name in [name for name, _ in oracle.linears_of(model) if name.startswith(f"{block}.")]:
+        matrix = oracle.matrix(model.get_submodule(name))
+        matrix *= oracle.rows(0.5)(matrix.abs())
+    share = ((outputs(model, block, window) - dense) ** 2).sum(dim=1) / (dense**2).sum(dim=1)
+    for skip, result in zip((0, 3), found, strict=True):
+        error = result.manifest.signals[0].errors["de"][2]
+        assert error == pytest.approx(float(share[skip:].mean()), rel=1e-4)
+    assert float(share.mean()) != pytest.approx(float(share[3:].mean()), rel=1e-2)
+
+
 def check_sparsities(result: Any, groups: Sequence[tuple[str, list[str]]]) -> None:
     """Every linear has the sparsity that the allocation makes of the signals."""
     manifest = result.manifest
