@@ -120,6 +120,8 @@ class Bench:
         self.restore()
         weights = weights_of(recipe, measured.languages)
         row, options = find_allocation(recipe.allocation.name), recipe.allocation.options
+        if row.probe is not None or recipe.allocation_level != "block":
+            raise ValueError("expected an allocation that statistics of a block are enough for")
         blocks = [block for block in structure.blocks if block.linears]
         outcome = Outcome()
         for block in blocks:
