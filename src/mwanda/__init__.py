@@ -9,11 +9,16 @@ if TYPE_CHECKING:
     from mwanda.errors import DataError, GateError, InputError, MwandaError
     from mwanda.evaluation.results import Comparison, Evaluation
     from mwanda.jobs.evaluate import evaluate, read_texts
+    from mwanda.jobs.gguf_check import check_gguf
+    from mwanda.jobs.load_packed import load_packed
+    from mwanda.jobs.pack import pack, unpack
     from mwanda.jobs.plan import plan
     from mwanda.jobs.prune import PruneResult, prune
     from mwanda.jobs.verify import verify
     from mwanda.options import RunOptions
     from mwanda.recipe import Recipe
+    from mwanda.zeros import keep_zeros
+    from mwanda.zeros_callback import KeepZeros
 
 __all__ = [
     "Comparison",
@@ -21,14 +26,20 @@ __all__ = [
     "Evaluation",
     "GateError",
     "InputError",
+    "KeepZeros",
     "MwandaError",
     "PruneResult",
     "Recipe",
     "RunOptions",
+    "check_gguf",
     "evaluate",
+    "keep_zeros",
+    "load_packed",
+    "pack",
     "plan",
     "prune",
     "read_texts",
+    "unpack",
     "verify",
 ]
 
@@ -38,14 +49,20 @@ _PLACES = {
     "Evaluation": "evaluation.results",
     "GateError": "errors",
     "InputError": "errors",
+    "KeepZeros": "zeros_callback",
     "MwandaError": "errors",
     "PruneResult": "jobs.prune",
     "Recipe": "recipe",
     "RunOptions": "options",
+    "check_gguf": "jobs.gguf_check",
     "evaluate": "jobs.evaluate",
+    "keep_zeros": "zeros",
+    "load_packed": "jobs.load_packed",
+    "pack": "jobs.pack",
     "plan": "jobs.plan",
     "prune": "jobs.prune",
     "read_texts": "jobs.evaluate",
+    "unpack": "jobs.pack",
     "verify": "jobs.verify",
 }
 

@@ -9,12 +9,14 @@ ever. Here nothing is shared but queues whose operations are single steps of the
 from __future__ import annotations
 
 from _thread import start_new_thread
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from itertools import count
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-__all__ = ["Task", "Worker", "run_all"]
+__all__ = ["Task", "Worker", "in_order", "run_all"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -115,3 +117,28 @@ def run_all(work: Callable[[Item], object], items: Sequence[Item], threads: int)
             ended.get()
     if errors:
         raise errors[0]
+
+
+def in_order(
+    work: Callable[[Item], Value], items: Iterable[Item], threads: int
+) -> Generator[Value, None, None]:
+    """What ``work(item)`` gives for every item, in their order, made by so many threads.
+
+    At most two items a thread are taken ahead of what has been given out, so the memory they hold
+    is bounded. When this is closed early, what has not begun never will.
+
+    Raises:
+        BaseException: what a call raised, in its turn.
+    """
+    workers = [Worker() for _ in range(threads)]
+    coming: deque[Task[Value]] = deque()
+    try:
+        for number, item in enumerate(items):
+            coming.append(workers[number % threads].submit(partial(work, item)))
+            if len(coming) >= 2 * threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+    finally:
+        for worker in workers:
+            worker.close(drop=True)

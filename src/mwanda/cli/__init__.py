@@ -69,7 +69,7 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _subcommand(arguments: list[str]) -> str:
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("prune", "eval", "windows", "plan", "ls", "verify")
+    known = ("prune", "eval", "windows", "plan", "ls", "verify", "pack", "unpack", "gguf-check")
     return f"{first} " if first in known else ""
 
 

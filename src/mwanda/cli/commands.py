@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mwanda.cli import options as opt
+from mwanda.cli.packing import add_commands
 
 app = typer.Typer(
     name="mwanda",
@@ -234,6 +235,9 @@ def verify(
     found = run(folder)
     _print(output.verify_json(found), output.verify_text(found), as_json)
     found.raise_for_problems(folder)
+
+
+add_commands(app)
 
 
 def _recipe(given: dict[str, Any]) -> Any:

@@ -1,0 +1,117 @@
+"""The commands around a finished model: pack, unpack, gguf-check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mwanda.cli import options as opt
+
+if TYPE_CHECKING:
+    from mwanda.jobs.gguf_check import GgufCheck
+    from mwanda.jobs.pack import PackResult
+
+__all__ = ["add_commands"]
+
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Chunks coded at a time. Default: cores.")
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give the application these commands."""
+    app.command()(pack)
+    app.command()(unpack)
+    app.command("gguf-check")(gguf_check)
+
+
+def pack(
+    folder: Annotated[Path, typer.Argument(help="A model folder, usually a pruned one.")],
+    out: Annotated[Path, typer.Option("--out", help="Archive to write, ending in .mwz.")],
+    level: Annotated[
+        int,
+        typer.Option("--level", min=0, max=22, help="Of zstd, tried beside Huffman; 0: not tried."),
+    ] = 0,
+    threads: Threads = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Pack FOLDER into one smaller file, lossless: masks and byte planes under zstd."""
+    from mwanda.jobs.pack import pack as run
+    from mwanda.progress import progress_bar
+
+    with progress_bar() as progress:
+        made = run(folder, out, level=level, threads=threads, overwrite=overwrite,
+                   progress=progress)  # fmt: skip
+    _print(made.as_dict(), _sizes(made), as_json)
+
+
+def unpack(
+    archive: Annotated[Path, typer.Argument(help="A file that mwanda pack wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    threads: Threads = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write the folder again that ARCHIVE was made of, every file checked by its SHA-256."""
+    from mwanda.jobs.pack import unpack as run
+    from mwanda.progress import progress_bar
+
+    with progress_bar() as progress:
+        made = run(archive, out, threads=threads, overwrite=overwrite, progress=progress)
+    _print(made.as_dict(), _sizes(made), as_json)
+
+
+def gguf_check(
+    gguf: Annotated[Path, typer.Argument(help="A GGUF file made of a pruned folder.")],
+    folder: Annotated[Path, typer.Argument(help="The pruned folder.")],
+    fail_below: Annotated[
+        str | None,
+        typer.Option("--fail-below", help="Exit 3 if a smaller share is kept, e.g. 99.9%."),
+    ] = None,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Say which share of FOLDER's zeros is still zero in a GGUF file, by quantisation type."""
+    from mwanda.evaluation.results import parse_share
+    from mwanda.jobs.gguf_check import check_gguf as run
+
+    least = None if fail_below is None else parse_share(fail_below, "--fail-below")
+    found = run(gguf, folder)
+    _print(found.as_dict(), _kept(found), as_json)
+    for line in found.warnings:
+        typer.echo(f"warning: {line}", err=True)
+    if least is not None:
+        found.check(least)
+
+
+def _sizes(made: PackResult) -> str:
+    share = made.stored / made.raw if made.raw else 1.0
+    return (
+        f"{made.files} files with {made.tensors} tensors: {made.raw / 1e6:,.1f} MB unpacked, "
+        f"{made.stored / 1e6:,.1f} MB packed ({share:.3f}), "
+        f"{made.raw / 1e6 / made.seconds:,.0f} MB/s"
+    )
+
+
+def _kept(found: GgufCheck) -> str:
+    from mwanda.report.tables import plain
+
+    rows: dict[str, list[int]] = {}
+    for row in found.tensors.values():
+        sums = rows.setdefault(row.type, [0, 0, 0])
+        for place, value in enumerate((1, row.zeros, row.kept)):
+            sums[place] += value
+    table = [
+        [kind, f"{count:,}", f"{zeros:,}", f"{kept:,}", f"{kept / zeros:.4%}" if zeros else ""]
+        for kind, (count, zeros, kept) in sorted(rows.items())
+    ]
+    text = plain(["type", "matrices", "zeros", "kept", "share"], table)
+    return f"{text}\n{found.share:.4%} of the zeros kept"
+
+
+def _print(data: Any, text: str, as_json: bool) -> None:
+    import json
+
+    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
