@@ -46,9 +46,8 @@ def check_name(name: str) -> str:
     """
     parts = name.split("/")
     bad = any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
-    if bad or not name.isprintable() or "\\" in name or PurePosixPath(name).is_absolute():
-        raise ValueError("not a plain path inside the folder")
-    if len(name.encode()) > 1024 or len(parts[0]) > 1 and parts[0][1] == ":":
+    drive = parts[0][1:2] == ":"
+    if bad or drive or not name.isprintable() or "\\" in name or len(name.encode()) > 1024:
         raise ValueError("not a plain path inside the folder")
     return name
 

@@ -19,12 +19,11 @@ from mwanda.model.skeleton import auto_class, load_config
 
 __all__ = ["load_packed"]
 
-SMALL = (".json", ".txt", ".jinja", ".model")
-"""What goes to a temporary folder while the config is read: no weights."""
+CONFIG, GENERATION = "config.json", "generation_config.json"
 
 
 class _Lazy:
-    """A tensor that is decoded when it is taken with ``[...]``, as a slice of a safetensors file."""
+    """A tensor decoded when it is taken with ``[...]``, as from a slice of a safetensors file."""
 
     def __init__(self, segment: Segment, dtype: torch.dtype, read: Callable[[], torch.Tensor]):
         self.shape = torch.Size(segment.shape or ())
@@ -60,14 +59,14 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             found="trust_remote_code", fix="mwanda unpack it, and load the folder",
         )  # fmt: skip
     with Archive.open(path) as archive, tempfile.TemporaryDirectory(prefix="mwanda-") as made:
-        if "config.json" not in archive.files:
-            fix = "pack a model folder"
-            raise InputError(f"{path}: config.json", expected="it", found="none", fix=fix)
+        if CONFIG not in archive.files:
+            raise InputError(
+                f"{path}: {CONFIG}", expected="the config of a model", found="no such file",
+                fix="pack a model folder",
+            )  # fmt: skip
         folder = Path(made)
-        for name, entry in archive.files.items():
-            if "/" not in name and name.endswith(SMALL) and not name.startswith("tokenizer"):
-                if entry.size < 1 << 20 or name == "config.json":
-                    (folder / name).write_bytes(archive.read_file(name))
+        for name in {CONFIG, GENERATION} & archive.files.keys():
+            (folder / name).write_bytes(archive.read_file(name))
         config = load_config(folder)
         tensors = _tensors(archive)
         with torch.no_grad():
@@ -121,5 +120,5 @@ def _use_generation_config(model: Any, folder: Path) -> None:
     """As ``from_pretrained`` of a folder does."""
     from transformers import GenerationConfig
 
-    if model.can_generate() and (folder / "generation_config.json").is_file():
+    if model.can_generate() and (folder / GENERATION).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
