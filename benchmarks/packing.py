@@ -1,0 +1,224 @@
+"""How small is a packed model, how fast is it packed, and is it the same afterwards?
+
+Gemma 3 270M in bf16, pruned by magnitude to each of ``--prunings``, packed by ``mwanda pack`` and
+unpacked again, each in a process of its own, timed and watched from outside. Beside it what else
+one would do with the same files: ``zstd -19`` over ``model.safetensors`` as it is, and ZipNN where
+it is installed, on the pruned and on the dense file. Sizes of the pruned linears come from the
+archive's index; for zstd and ZipNN those linears' bytes are compressed by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zstandard
+
+from gemma import dense_folder
+from harness import Bar, Table, add_options, bar, environment, mwanda, run, save, spread
+from mwanda.archive.reader import Archive
+from mwanda.model.layout import TensorInfo
+from mwanda.model.output import sha256_of
+from mwanda.model.reader import Checkpoint
+
+PRUNINGS = ["0", "0.5", "2:4", "0.99"]
+BARS = {"0.5": 0.38, "2:4": 0.37}
+"""Bytes of the packed linears over their bf16 bytes, asked for before measuring."""
+
+PIECE = 1 << 22
+
+
+def pruned_folder(given: argparse.Namespace, dense: Path, pruning: str) -> Path:
+    """The dense model pruned by magnitude: masks of another criterion pack to the same size."""
+    folder: Path = given.work / f"pruned-{pruning.replace(':', 'of')}"
+    if not (folder / "mwanda.json").is_file():
+        how = ["--pattern", pruning] if ":" in pruning else ["--sparsity", pruning]
+        run([*mwanda(given.python), "prune", dense, "--out", folder, "--criterion", "magnitude",
+             *how, "--json"], env=environment(given.threads))  # fmt: skip
+    return folder
+
+
+def linears(folder: Path) -> list[TensorInfo]:
+    """The tensors that the prune may have touched."""
+    with Checkpoint.open(folder) as checkpoint:
+        return [i for i in checkpoint.tensors.values() if i.name.endswith("_proj.weight")]
+
+
+def pieces(path: Path, infos: list[TensorInfo] | None) -> Iterator[bytes]:
+    """A file's bytes, or those of some of its tensors, one after another."""
+    whole = [(0, path.stat().st_size)] if infos is None else [(i.offset, i.nbytes) for i in infos]
+    with path.open("rb") as file:
+        for start, size in whole:
+            file.seek(start)
+            while size:
+                part = file.read(min(size, PIECE))
+                size -= len(part)
+                yield part
+
+
+def zstd_size(path: Path, infos: list[TensorInfo] | None, level: int) -> int:
+    """Bytes of one zstd stream over them."""
+    coder = zstandard.ZstdCompressor(level=level).compressobj()
+    return sum(len(coder.compress(part)) for part in pieces(path, infos)) + len(coder.flush())
+
+
+def zipnn_size(path: Path, infos: list[TensorInfo] | None) -> int | None:
+    """Bytes by ZipNN for bfloat16; None where it is not installed."""
+    try:
+        zipnn = importlib.import_module("zipnn")
+    except ImportError:
+        return None
+    coder = zipnn.ZipNN(bytearray_dtype="bfloat16", threads=1)
+    return len(coder.compress(b"".join(pieces(path, infos))))
+
+
+def entropy_size(path: Path, infos: list[TensorInfo]) -> float:
+    """Bytes by a perfect order-0 coder of mask bytes, exponents, and sign with mantissa."""
+    counts = {name: np.zeros(256, np.int64) for name in ("mask", "exponent", "rest")}
+    for part in pieces(path, infos):
+        values = np.frombuffer(part, np.uint16)
+        kept = values[values != 0]
+        turned = (kept << 1) | (kept >> 15)
+        for name, plane in (("mask", np.packbits(values != 0)), ("exponent", turned >> 8),
+                            ("rest", turned & 255)):  # fmt: skip
+            counts[name] += np.bincount(plane, minlength=256)
+    total = 0.0
+    for found in counts.values():
+        share = found[found > 0] / max(1, found.sum())
+        total -= float(found.sum() * (share * np.log2(share)).sum()) / 8
+    return total
+
+
+def packed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Pack and unpack a folder ``--rounds`` times, and compare every file."""
+    archive, back = given.work / f"{folder.name}.mwz", given.work / f"{folder.name}.unpacked"
+    threads = ["--threads", str(given.threads), "--json"]
+    runs: dict[str, list[Any]] = {"pack": [], "unpack": []}
+    for _ in range(given.rounds):
+        archive.unlink(missing_ok=True)
+        shutil.rmtree(back, ignore_errors=True)
+        for name, words in (
+            ("pack", ["pack", folder, "--out", archive, "--level", str(given.level)]),
+            ("unpack", ["unpack", archive, "--out", back]),
+        ):
+            runs[name].append(run([*mwanda(given.python), *words, *threads],
+                                  env=environment(given.threads)))  # fmt: skip
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    equal = [sha256_of(path) == sha256_of(back / path.relative_to(folder)) for path in files]
+    extra = len(files) != sum(1 for path in back.rglob("*") if path.is_file())
+    names = {info.name for info in linears(folder)}
+    with Archive.open(archive) as opened:
+        found = [
+            segment
+            for entry in opened.index.files
+            for segment in entry.segments
+            if segment.name in names
+        ]
+        shard = opened.files["model.safetensors"]
+        sizes = {
+            "linears": sum(segment.stored for segment in found),
+            "linears_raw": sum(segment.raw for segment in found),
+            "weights": sum(segment.stored for segment in shard.segments),
+            "weights_raw": shard.size,
+            "archive": archive.stat().st_size,
+            "folder": sum(path.stat().st_size for path in files),
+        }
+    shutil.rmtree(back)
+    megabytes = sizes["folder"] / 1e6
+    return {
+        "sizes": sizes,
+        "equal": all(equal) and not extra,
+        **{
+            name: {
+                "seconds_inside": spread([one.output["seconds"] for one in group]),
+                "mb_per_second": spread([megabytes / one.output["seconds"] for one in group]),
+                "seconds": spread([one.seconds for one in group]),
+                "anonymous": max(one.anonymous for one in group),
+                "resident": max(one.resident for one in group),
+            }
+            for name, group in runs.items()
+        },
+    }
+
+
+def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What general tools make of the same weights."""
+    path, infos = folder / "model.safetensors", linears(folder)
+    found: dict[str, Any] = {"entropy_linears": entropy_size(path, infos)}
+    if given.zstd:
+        start = time.perf_counter()
+        found["zstd_weights"] = zstd_size(path, None, given.zstd)
+        found["zstd_seconds"] = time.perf_counter() - start
+        found["zstd_linears"] = zstd_size(path, infos, given.zstd)
+    found["zipnn_weights"], found["zipnn_linears"] = zipnn_size(path, None), zipnn_size(path, infos)
+    return found
+
+
+def tables(found: Mapping[str, Any], zstd: int) -> list[Table]:
+    """Sizes over the dense bf16 bytes, and rates."""
+
+    def over(size: float | None, raw: int) -> str:
+        return "" if size is None else f"{size / raw:.4f}"
+
+    sizes, rates = [], []
+    for name, row in found.items():
+        size, other = row["packed"]["sizes"], row["others"]
+        for part in ("linears", "weights"):
+            raw = size[f"{part}_raw"]
+            sizes.append([
+                name, "pruned linears" if part == "linears" else "model.safetensors",
+                f"{raw / 1e6:.1f}", over(size[part], raw), over(other.get(f"entropy_{part}"), raw),
+                over(other.get(f"zstd_{part}"), raw), over(other[f"zipnn_{part}"], raw),
+            ])  # fmt: skip
+        sizes.append([name, "whole folder", f"{size['folder'] / 1e6:.1f}",
+                      over(size["archive"], size["folder"]), "", "", ""])  # fmt: skip
+        for step in ("pack", "unpack"):
+            one = row["packed"][step]
+            rates.append([
+                name, step, f"{one['mb_per_second']['median']:.0f}",
+                f"{one['seconds']['median']:.1f}", f"{one['anonymous'] / 1e6:.0f}",
+                f"{one['resident'] / 1e6:.0f}", "yes" if row["packed"]["equal"] else "NO",
+            ])  # fmt: skip
+    head = ["pruned", "of what", "dense MB", "mwanda", "order-0 entropy", f"zstd -{zstd}", "ZipNN"]
+    return [
+        Table(head, sizes),
+        Table(["pruned", "", "MB/s", "seconds, whole process", "anonymous MB", "resident MB",
+               "hashes equal"], rates),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser, "packing")
+    parser.add_argument("--dense", type=Path, help="a dense folder; made from the GGUF if absent")
+    parser.add_argument("--prunings", nargs="+", default=PRUNINGS, help="sparsities or N:M")
+    parser.add_argument("--level", type=int, default=0, help="of mwanda pack")
+    parser.add_argument("--zstd", type=int, default=19, help="level to compare with; 0: leave out")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    dense = given.dense or dense_folder(given.work, given.python)
+    found: dict[str, Any] = {}
+    for pruning in given.prunings:
+        folder = pruned_folder(given, dense, pruning)
+        found[pruning] = {"packed": packed(given, folder), "others": others(folder, given)}
+    bars: list[Bar] = []
+    for pruning, row in found.items():
+        size = row["packed"]["sizes"]
+        if pruning in BARS:
+            share = size["linears"] / size["linears_raw"]
+            bars.append(bar(f"{pruning}: packed linears / bf16", share, most=BARS[pruning]))
+        bars.append(bar(f"{pruning}: files that differ after unpacking",
+                        0 if row["packed"]["equal"] else 1, most=0))  # fmt: skip
+    data = {"threads": given.threads, "level": given.level, "prunings": found}
+    save(given.results, data, tables=tables(found, given.zstd), bars=bars)
+
+
+if __name__ == "__main__":
+    main()
