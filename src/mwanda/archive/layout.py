@@ -17,11 +17,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mwanda.archive.codec import ELEMENTS, MAX_CHUNK, OVERHEAD, PLAIN, Element
 from mwanda.errors import DataError, InputError
-from mwanda.model.layout import MAX_HEADER, shown
+from mwanda.model.layout import shown
 
 __all__ = [
-    "FORMAT", "HEADER", "SUFFIX", "Chunk", "FileEntry", "Index", "Segment", "check_name",
-    "footer", "is_archive", "read_index",
+    "FORMAT", "HEADER", "MAX_INDEX", "SUFFIX", "Chunk", "FileEntry", "Index", "Segment",
+    "check_name", "footer", "is_archive", "read_index",
 ]  # fmt: skip
 
 SUFFIX = ".mwz"
@@ -29,6 +29,9 @@ FORMAT = 1
 MAGIC, END = b"\x89MWZ\r\n\x1a\n", b"MWZ.END\n"
 HEADER = MAGIC + struct.pack("<II", FORMAT, 0)
 FOOTER = struct.Struct("<QQ32s8s")
+
+MAX_INDEX = 16 << 20
+"""Bytes: enough for a terabyte of weights."""
 
 _TOO_MANY = 2**63
 
@@ -191,8 +194,8 @@ def read_index(path: Path, descriptor: int) -> Index:
     start, length, digest, mark = FOOTER.unpack(end)
     if mark != END or start + length + FOOTER.size != size or start < len(HEADER):
         raise _damaged(path, "an archive with its end", "it cut off or changed")
-    if length > MAX_HEADER:
-        raise _damaged(path, f"an index of at most {MAX_HEADER} bytes", str(length))
+    if length > MAX_INDEX:
+        raise _damaged(path, f"an index of at most {MAX_INDEX} bytes", str(length))
     raw = os.pread(descriptor, length, start)
     if hashlib.sha256(HEADER + raw).digest() != digest:
         raise _damaged(path, "the index as it was written", "a changed one")

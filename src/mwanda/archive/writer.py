@@ -16,6 +16,7 @@ from mwanda.archive.codec import ELEMENTS, MAX_CHUNK, encode
 from mwanda.archive.layout import (
     FORMAT,
     HEADER,
+    MAX_INDEX,
     Chunk,
     FileEntry,
     Index,
@@ -24,7 +25,7 @@ from mwanda.archive.layout import (
     footer,
 )
 from mwanda.errors import DataError, InputError
-from mwanda.model.layout import DTYPE_NAMES, MAX_HEADER, read_header, shown
+from mwanda.model.layout import DTYPE_NAMES, read_header, shown
 from mwanda.progress import Progress
 from mwanda.threads import in_order
 
@@ -154,9 +155,9 @@ def write_archive(
             progress.block(0)
     index = Index(format=FORMAT, files=tuple(plan.entry() for plan in plans))
     raw = index.encoded()
-    if len(raw) > MAX_HEADER:
-        found = f"{len(raw)} of them"
-        raise InputError("the index", expected=f"at most {MAX_HEADER} bytes", found=found)
+    if len(raw) > MAX_INDEX:
+        what, found = "the archive's index", f"{len(raw)}: too many files or tensors"
+        raise InputError(what, expected=f"at most {MAX_INDEX} bytes", found=found)
     out.write(raw)
     out.write(footer(at, raw))
     return index
