@@ -36,6 +36,9 @@ STORED, ZSTD, PAIRS = range(3)
 COMMON = 15
 """Values of a plane that fit a nibble beside the one that says: look among the rare ones."""
 
+SAMPLE = 1 << 16
+"""Bytes of a plane by which its common values are told."""
+
 MASKED_FROM = 0.01
 """Share of zeros from which a mask is tried, and the share from which nothing else is."""
 MASKED_ONLY = 0.4
@@ -140,7 +143,7 @@ def _decode(stored: bytes, raw: Bytes, element: Element, columns: int) -> None:
             mask = np.ascontiguousarray(mask.reshape(columns, -1).T).reshape(-1)
         kept = int(np.count_nonzero(mask))
         values[:] = 0
-        values[mask] = _read_planes(reader, kept, element)
+        values[np.flatnonzero(mask)] = _read_planes(reader, kept, element)
     else:
         raise ValueError(f"coding {code}")
     reader.end()
@@ -150,7 +153,7 @@ def _masked(
     values: npt.NDArray[Any], kept: npt.NDArray[np.bool_], element: Element, columns: int,
     level: int,
 ) -> bytes:  # fmt: skip
-    planes = _planes(values[kept], element, level)
+    planes = _planes(np.compress(kept, values), element, level)
     mask = np.packbits(kept)
     code, coded = MASK_BY_ROWS, _best(mask, level)
     if len(coded) > WORTH * len(mask) and columns and len(kept) % columns == 0:
@@ -181,10 +184,11 @@ def _read_planes(reader: _Reader, count: int, element: Element) -> npt.NDArray[A
 def _best(plane: Bytes, level: int) -> bytes:
     """The smallest of the streams that decode to these bytes."""
     made = [_simple(plane, level)]
-    counts = np.bincount(plane, minlength=256)
+    some = plane[:: max(1, len(plane) // SAMPLE)]
+    counts = np.bincount(some, minlength=256)
     common = np.argsort(-counts, kind="stable")[:COMMON].astype(np.uint8)
-    rare = len(plane) - int(counts[common].sum())
-    if rare * 50 < len(plane) and np.count_nonzero(counts) > 2:
+    rare = len(some) - int(counts[common].sum())
+    if rare * 50 < len(some) and np.count_nonzero(counts) > 1:
         made.append(_pairs(plane, common, level))
     return min(made, key=len)
 
@@ -203,7 +207,7 @@ def _pairs(plane: Bytes, common: Bytes, level: int) -> bytes:
     """Two neighbours as one byte: Huffman codes have whole bits, which costs half as much then."""
     ranks = np.full(256, COMMON, np.uint8)
     ranks[common] = np.arange(len(common), dtype=np.uint8)
-    nibbles = ranks[plane]
+    nibbles = np.frombuffer(plane.tobytes().translate(ranks.tobytes()), np.uint8)
     rare = plane[nibbles == COMMON]
     if len(nibbles) % 2:
         nibbles = np.append(nibbles, np.uint8(0))
@@ -219,7 +223,10 @@ def _read_pairs(data: bytes, size: int) -> Bytes:
     nibbles = np.empty(2 * len(pairs), np.uint8)
     nibbles[0::2], nibbles[1::2] = pairs >> 4, pairs & 15
     nibbles = nibbles[:size]
-    plane, rare = values[nibbles], nibbles == COMMON
+    plane = np.frombuffer(
+        bytearray(nibbles.tobytes().translate(values.tobytes().ljust(256, b"\0"))), np.uint8
+    )
+    rare = nibbles == COMMON
     plane[rare] = reader.stream(int(np.count_nonzero(rare)), nested=True)
     reader.end()
     return plane

@@ -99,10 +99,8 @@ def find_files(folder: Path) -> list[tuple[str, Path]]:
             fix="give the folder that holds config.json and the safetensors",
         )  # fmt: skip
     found = []
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir() and not path.is_symlink():
-            continue
+    for name in sorted(_names(folder)):
+        path = folder / name
         try:
             check_name(name)
         except ValueError as error:
@@ -118,6 +116,18 @@ def find_files(folder: Path) -> list[tuple[str, Path]]:
     if not found:
         raise InputError(str(folder), expected="files to pack", found="an empty folder")
     return found
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Paths inside a folder of all that is no folder itself."""
+
+    def unreadable(error: OSError) -> None:  # else it would be left out without a word
+        found = error.strerror or type(error).__name__
+        raise InputError(shown(str(error.filename)), expected="a folder to read", found=found)
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        for name in files + [name for name in folders if Path(place, name).is_symlink()]:
+            yield Path(place, name).relative_to(folder).as_posix()
 
 
 def write_archive(

@@ -68,6 +68,7 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
         for name in {CONFIG, GENERATION} & archive.files.keys():
             (folder / name).write_bytes(archive.read_file(name))
         config = load_config(folder)
+        config.name_or_path = str(path)  # and not the folder, which will be gone
         tensors = _tensors(archive)
         with torch.no_grad():
             model = auto_class(config).from_pretrained(
