@@ -68,13 +68,14 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
         for name in {CONFIG, GENERATION} & archive.files.keys():
             (folder / name).write_bytes(archive.read_file(name))
         config = load_config(folder)
-        config.name_or_path = str(path)  # and not the folder, which will be gone
         tensors = _tensors(archive)
         with torch.no_grad():
             model = auto_class(config).from_pretrained(
                 None, config=config, state_dict=tensors, **kwargs
             )
         _use_generation_config(model, folder)
+        # And not the temporary folder, which will be gone.
+        model.name_or_path = model.config.name_or_path = str(path)
         return model
 
 
