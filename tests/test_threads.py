@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import pytest
 
-from mwanda.threads import Worker, run_all
+from mwanda.threads import Worker, in_order, run_all
 
 
 def test_tasks_are_done_in_order_and_give_what_they_made() -> None:
@@ -94,3 +94,46 @@ def test_an_interrupt_at_any_moment_leaves_nobody_waiting() -> None:
         until_interrupted(after, lambda w=worker: w.submit(lambda: None).result())
         worker.close(drop=True)
         until_interrupted(after, lambda: run_all(lambda _: None, range(5), 2))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_results_come_in_order_and_few_items_are_taken_ahead(threads: int) -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        for item in range(100):
+            taken += 1
+            yield item
+
+    def work(item: int) -> int:
+        time.sleep(0.002 if item % 7 == 0 else 0)
+        return item * 2
+
+    for place, result in enumerate(in_order(work, items(), threads)):
+        assert result == place * 2
+        assert taken <= place + 2 * threads
+
+
+def test_an_error_comes_in_its_turn() -> None:
+    made = in_order(lambda item: 10 // (3 - item), range(100), 2)
+    assert [next(made), next(made), next(made)] == [3, 5, 10]
+    with pytest.raises(ZeroDivisionError):
+        next(made)
+
+
+def test_what_is_left_early_does_no_more_work() -> None:
+    seen: list[int] = []
+    made = in_order(seen.append, range(1000), 2)
+    next(made)
+    made.close()
+    before = list(seen)
+    assert len(before) <= 5
+    time.sleep(0.01)
+    assert seen == before
+
+
+def test_an_interrupt_leaves_no_one_who_waits() -> None:
+    for attempt in range(100):
+        after = 1e-5 + attempt * 1e-5
+        until_interrupted(after, lambda: list(in_order(lambda item: item, range(20), 2)))
