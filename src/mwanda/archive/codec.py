@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -211,7 +211,7 @@ def _pairs(plane: Bytes, common: Bytes, level: int) -> bytes:
     rare = plane[nibbles == COMMON]
     if len(nibbles) % 2:
         nibbles = np.append(nibbles, np.uint8(0))
-    pairs = (nibbles[0::2] << 4) | nibbles[1::2]
+    pairs = ((nibbles[0::2] << 4) | nibbles[1::2]).astype(np.uint8, copy=False)
     return _stream(PAIRS, common.tobytes() + _simple(pairs, level) + _simple(rare, level))
 
 
@@ -285,7 +285,7 @@ class _Reader:
             raise ValueError(f"method {method}")
         if len(made) != size:
             raise ValueError(f"a stream of {len(made)} bytes instead of {size}")
-        return cast(Bytes, made)
+        return made
 
     def end(self) -> None:
         if self._at != len(self._data):
