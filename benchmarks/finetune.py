@@ -99,8 +99,8 @@ def by_callback(model: Any, rows: torch.Tensor, given: argparse.Namespace) -> No
     with tempfile.TemporaryDirectory(dir=given.work) as scratch:
         arguments = TrainingArguments(
             output_dir=scratch, max_steps=given.steps, learning_rate=given.rate, seed=given.seed,
-            per_device_train_batch_size=given.batch, lr_scheduler_type="constant", save_strategy="no",
-            weight_decay=0.01, report_to=[], use_cpu=True, disable_tqdm=True,
+            per_device_train_batch_size=given.batch, lr_scheduler_type="constant",
+            save_strategy="no", weight_decay=0.01, report_to=[], use_cpu=True, disable_tqdm=True,
             dataloader_pin_memory=False, logging_steps=max(1, given.steps // 10),
         )  # fmt: skip
         Trainer(model, arguments, train_dataset=Rows(rows), callbacks=[library.KeepZeros()]).train()

@@ -70,13 +70,22 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
         config = load_config(folder)
         tensors = _tensors(archive)
         with torch.no_grad():
-            model = auto_class(config).from_pretrained(
+            model = _model_class(config).from_pretrained(
                 None, config=config, state_dict=tensors, **kwargs
             )
         _use_generation_config(model, folder)
         # And not the temporary folder, which will be gone.
         model.name_or_path = model.config.name_or_path = str(path)
         return model
+
+
+def _model_class(config: Any) -> Any:
+    """The class itself: an automatic one asks a folder which it is to be."""
+    from transformers.models.auto.auto_factory import _get_model_class
+
+    kind = auto_class(config)
+    mapping = getattr(kind, "_model_mapping", None)
+    return kind if mapping is None else _get_model_class(config, mapping)
 
 
 def _tensors(archive: Archive) -> dict[str, _Lazy]:
