@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 import mwanda as library
 from gemma import LANGUAGES, dense_folder
 from harness import Table, add_options, bar, environment, mwanda, run, save
-from mwanda.model.structure import find_structure, matrix_in
+from mwanda.model.discovery import find_structure
+from mwanda.model.structure import matrix_in
 from mwanda.text.window_files import load
 from mwanda.zeros import find_masks as masks
 

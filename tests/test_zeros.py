@@ -15,7 +15,8 @@ from transformers import AutoModel, AutoModelForCausalLM, Trainer, TrainingArgum
 
 import mwanda
 from mwanda.errors import DataError, InputError
-from mwanda.model.structure import find_structure, matrix_in
+from mwanda.model.discovery import find_structure
+from mwanda.model.structure import matrix_in
 from mwanda.zeros import find_masks
 from tests.jobs.helpers import Tiny, pruned
 

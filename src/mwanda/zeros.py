@@ -14,7 +14,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mwanda.errors import DataError, InputError
 from mwanda.manifest import MANIFEST, LinearRecord, read_manifest
-from mwanda.model.structure import Linear, Structure, find_structure, matrix_in
+from mwanda.model.discovery import find_structure
+from mwanda.model.structure import Linear, Structure, matrix_in
 
 __all__ = ["KeptZeros", "Masks", "find_masks", "keep_zeros"]
 
