@@ -202,14 +202,13 @@ def _compare(
         shape = shape[1:]
     elif expert is not None:
         return None
-    if zero.shape != shape:
-        zero = zero.T  # Conv1D lies [in, out]
-    if zero.shape != shape:
+    # Conv1D lies [in, out]; of a square matrix only the zeros tell which way it was turned.
+    ways = [way for way in (zero, zero.T) if way.shape == shape]
+    if not ways:
         return None
     still = np.concatenate(list(_zeros(tensor, expert, shape))).reshape(shape)
-    kept = int(np.count_nonzero(zero & still))
-    for turned in _orders(zero, heads):
-        kept = max(kept, int(np.count_nonzero(turned & still)))
+    orders = [order for way in ways for order in (way, *_orders(way, heads))]
+    kept = max(int(np.count_nonzero(order & still)) for order in orders)
     kind = tensor.tensor_type.name
     return GgufTensor(tensor.name, kind, int(np.count_nonzero(zero)), kept)
 
