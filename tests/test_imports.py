@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("registry",),
     ("recipe", "recipe_file", "masks", "updates", "passes", "units"),
     ("manifest", "memory", "work", "outcome"),
+    ("saved",),
     ("blocks",),
     ("signals",),
     ("pipeline", "evaluation", "card", "zeros"),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mwanda.jobs.pack import pack, unpack
     from mwanda.jobs.plan import plan
     from mwanda.jobs.prune import PruneResult, prune
+    from mwanda.jobs.stats import collect_statistics, merge_statistics
+    from mwanda.jobs.stats_show import show_statistics
     from mwanda.jobs.verify import verify
     from mwanda.options import RunOptions
     from mwanda.recipe import Recipe
@@ -32,13 +34,16 @@ __all__ = [
     "Recipe",
     "RunOptions",
     "check_gguf",
+    "collect_statistics",
     "evaluate",
     "keep_zeros",
     "load_packed",
+    "merge_statistics",
     "pack",
     "plan",
     "prune",
     "read_texts",
+    "show_statistics",
     "unpack",
     "verify",
 ]
@@ -55,13 +60,16 @@ _PLACES = {
     "Recipe": "recipe",
     "RunOptions": "options",
     "check_gguf": "jobs.gguf_check",
+    "collect_statistics": "jobs.stats",
     "evaluate": "jobs.evaluate",
     "keep_zeros": "zeros",
     "load_packed": "jobs.load_packed",
+    "merge_statistics": "jobs.stats",
     "pack": "jobs.pack",
     "plan": "jobs.plan",
     "prune": "jobs.prune",
     "read_texts": "jobs.evaluate",
+    "show_statistics": "jobs.stats_show",
     "unpack": "jobs.pack",
     "verify": "jobs.verify",
 }

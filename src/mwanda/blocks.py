@@ -12,7 +12,7 @@ from mwanda.masks import choose_mask, count_zeros, record
 from mwanda.method_kinds import Reconstruction
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Linear
-from mwanda.outcome import Outcome, Sink
+from mwanda.outcome import MaskSink, Outcome, Sink
 from mwanda.ranks import Ranks
 from mwanda.recipe import Recipe
 from mwanda.registry import find_criterion
@@ -36,6 +36,7 @@ class BlockPruner:
         ranks: the processes that share a block's linears.
         sink: is given every pruned weight.
         outcome: says the sparsity of each linear, and is told what became of it.
+        keep_mask: is given every mask, where somebody wants them.
     """
 
     decoder: Decoder
@@ -44,6 +45,7 @@ class BlockPruner:
     ranks: Ranks
     sink: Sink
     outcome: Outcome
+    keep_mask: MaskSink | None = None
 
     def prune(
         self,
@@ -89,6 +91,8 @@ class BlockPruner:
                 gram = find_gram(linear.name)
                 mask, update, damping[0] = self._update(linear, weight, mask, gram, row)
         mask = self.ranks.send(mask, owner)
+        if self.keep_mask is not None:
+            self.keep_mask(linear, mask)
         source_zeros = count_zeros(weight)
         if row is not None:
             weight.copy_(self.ranks.send(update, owner))

@@ -23,6 +23,7 @@ __all__ = [
     "ExpertsRecord",
     "LinearRecord",
     "Manifest",
+    "StatisticsFileRecord",
     "Totals",
     "read_manifest",
     "versions",
@@ -159,6 +160,13 @@ class CalibrationRecord(_Record):
         )
 
 
+class StatisticsFileRecord(_Record):
+    """The file of statistics that a prune used instead of text: its name, and its SHA-256."""
+
+    name: str
+    sha256: str
+
+
 class Totals(_Record):
     """Sparsity over the pruned linears and over the whole model, by mask positions."""
 
@@ -193,6 +201,7 @@ class Manifest(_Record):
         dequantised: what the weights were made from, when they were not stored plain.
         recipe: resolved.
         statistics: ``sequential``, ``dense`` or ``none``.
+        statistics_file: where they were saved by an earlier run; the calibration is that run's.
         compute_dtype, device: of the forward.
         signals: what the allocation saw of each block, or linear, in order: a value, or errors by
             language and sparsity.
@@ -207,6 +216,7 @@ class Manifest(_Record):
     dequantised: str | None
     recipe: dict[str, Any]
     statistics: str
+    statistics_file: StatisticsFileRecord | None = None
     device: str
     compute_dtype: str
     dtype: str

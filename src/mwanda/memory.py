@@ -94,6 +94,7 @@ def prune_footprint(
     store: bool = False,
     probed: int = 0,
     probed_weights: int = 0,
+    saved: bool = False,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
 
@@ -112,6 +113,7 @@ def prune_footprint(
         store: whether statistics of all blocks are kept on disk.
         probed: tokens that an allocation compares masked blocks on; their inputs are kept beside.
         probed_weights: most weights that are masked for that at once, and copied before.
+        saved: whether they are an earlier run's; no tokens then.
         whole: bytes of a model that is converted whole in memory first (GGUF).
     """
     parameters = dict(decoder.model.named_parameters())
@@ -142,6 +144,11 @@ def prune_footprint(
         ahead = max(block.size for block in chosen.blocks) * stored.itemsize
         behind = max(written, min(BEHIND, chosen_size * stored.itemsize))
         peak = ahead + behind + masks + (written if transposed else 0)
+        if saved:  # a block's sums; and its weights in another dtype, or one Gram matrix at work
+            peak += max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * (
+                languages * 16
+            )
+            peak += max(max(block_sizes) * compute, _update(chosen, compute) if gram else 0)
         return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
     copy = written * (2 if converts else 1 if transposed else 0)
     experts = [linear for linear in decoder.structure.linears() if linear.fused is not None]
@@ -170,9 +177,14 @@ def prune_footprint(
     if gram:
         wide = max(compute, torch.float32.itemsize)
         grams = [sum(lin.columns**2 for lin in b.linears) * wide for b in chosen.blocks]
-        # Mirroring, scaling, factor and inverse; and the weights as they were, are, and change.
-        update = max(lin.columns**2 * 4 + lin.size * 7 for lin in chosen.linears()) * wide
-        working = max(grams) + max(working, update + masks)
+        working = max(grams) + max(working, _update(chosen, compute) + masks)
         spilled += sum(grams) if store else 0
     peak = max(held + embed, held + block + ahead + working, whole)
     return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)
+
+
+def _update(chosen: Structure, compute: int) -> int:
+    """Bytes of one reconstruction: a Gram matrix mirrored, scaled, factored and inverted; and the
+    weights as they were, are, and change."""
+    wide = max(compute, torch.float32.itemsize)
+    return max(lin.columns**2 * 4 + lin.size * 7 for lin in chosen.linears()) * wide

@@ -14,11 +14,14 @@ from mwanda.method_kinds import Signal
 from mwanda.model.structure import Linear
 from mwanda.statistics.routed import Routing
 
-__all__ = ["Outcome", "Sink"]
+__all__ = ["MaskSink", "Outcome", "Sink"]
 
 Sink = Callable[[Linear, torch.Tensor], torch.Tensor]
 """Given a linear and its pruned weight ``[out, in]`` in the source's dtype; returns what it wrote,
 which another dtype may have given more zeros."""
+
+MaskSink = Callable[[Linear, torch.Tensor], None]
+"""Given a linear and its keep mask ``bool [out, in]``."""
 
 
 @dataclass

@@ -179,7 +179,7 @@ class Passes:
         if "gram" in needs:
             capture.check_sharing()
             wide = torch.empty(0, dtype=self._decoder.dtype, device=self._decoder.device)
-            for linear in block.linears:
+            for linear in (every for every in block.linears if every.expert is None):
                 # One each from here on: a process without a batch does not know which are shared.
                 mine = capture.grams.get(linear.name) or GramSums.empty(linear.columns, wide)
                 whole = GramSums(mine.lower.clone())

@@ -4,7 +4,7 @@
 second pass gives the pruned outputs that feed the next block. ``dense``: one pass over the unpruned
 model, whose statistics then serve every block. Allocations that differ by block need all blocks'
 statistics first: in sequential mode that costs a dense pass more, in dense mode a second reading of
-the weights.
+the weights. Statistics saved from an earlier pass take the place of a dense one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from pathlib import Path
 import torch
 
 from mwanda.blocks import BlockPruner
+from mwanda.device import DTYPES
 from mwanda.errors import InputError
 from mwanda.heap import trim
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
-from mwanda.outcome import Outcome, Sink
+from mwanda.outcome import MaskSink, Outcome, Sink
 from mwanda.passes import Passes, Visit
 from mwanda.ranks import ALONE, Ranks
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
+from mwanda.saved.statistics_file import SavedStatistics
 from mwanda.signals import Surveyor
 from mwanda.statistics.capture import Capture
 from mwanda.statistics.routed import routed_tokens
@@ -63,6 +65,8 @@ def prune_blocks(
     scratch: Path,
     options: RunOptions,
     ranks: Ranks = ALONE,
+    saved: SavedStatistics | None = None,
+    keep_mask: MaskSink | None = None,
 ) -> Outcome:
     """Prune every chosen linear, block by block.
 
@@ -77,6 +81,8 @@ def prune_blocks(
         scratch: a folder for spilled activations and statistics.
         options: how to run.
         ranks: the processes that share the work; each is given the same of all the above.
+        saved: statistics of an earlier dense pass, which then is not made; no windows.
+        keep_mask: is given every mask, in every process.
 
     Raises:
         InputError: a pattern that does not fit a linear, or a family that cannot be streamed.
@@ -93,13 +99,17 @@ def prune_blocks(
     probed = None if probe is None else probe.windows
     passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks, skip, probed)
     outcome = Outcome()
-    pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome)
+    pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome, keep_mask)
     surveyor = Surveyor(decoder, recipe, recipe.allocation, weights, passes, pruner, ranks)
     run = _Run(decoder, chosen, recipe, weights, passes, options, outcome, pruner, surveyor)
     scored = bool(needs)
     dense = scored and recipe.mode == "dense"
-    store = StatisticsStore(scratch) if dense and survey else None
-    if survey:
+    store: StatisticsStore | SavedStatistics | None = saved if scored else None
+    if survey and saved is not None:
+        with run.outcome.timed("look at statistics"):
+            _look_at_saved(run, saved)
+    elif survey:
+        store = StatisticsStore(scratch) if dense else None
         with run.outcome.timed("dense pass"):
             wanted = (*needs, *surveyor.needs) if dense else surveyor.needs
             _dense_pass(run, store, tuple(dict.fromkeys(wanted)))
@@ -111,7 +121,7 @@ def prune_blocks(
     with run.outcome.timed("prune"):
         if scored and recipe.mode == "sequential":
             _prune_sequentially(run)
-        elif dense and not survey:
+        elif dense and not survey and saved is None:
             _prune_in_one_pass(run)
         else:
             _prune_from(run, store)
@@ -166,6 +176,17 @@ def _dense_pass(run: _Run, store: StatisticsStore | None, needs: tuple[Need, ...
     run.passes.visit("dense pass", look, probing=probing)
 
 
+def _look_at_saved(run: _Run, saved: SavedStatistics) -> None:
+    """The signals that the pass would have given whose statistics were saved: no forward."""
+    dtype = DTYPES[saved.record.compute_dtype]
+    for block in run.chosen.blocks:
+        sums = saved.load(block.index)
+        run.outcome.routing |= routed_tokens(sums)
+        run.decoder.expect(block.linears)
+        run.outcome.signals += run.surveyor.of_saved(block, sums, dtype)
+        trim()
+
+
 def _statistics(run: _Run, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
     seen = run.passes.statistics(visit, needs, keep_outputs=keep_outputs)
     run.outcome.routing |= routed_tokens(seen.sums)
@@ -207,7 +228,7 @@ def _prune_seen(run: _Run, visit: Visit, seen: Capture) -> None:
     run.pruner.prune(visit.block, seen.sums, lambda name: seen.grams.pop(name, None))
 
 
-def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
+def _prune_from(run: _Run, store: StatisticsStore | SavedStatistics | None) -> None:
     """Prune with statistics at hand, or none at all: no forward."""
     blocks = run.chosen.blocks
     run.options.progress.stage("prune", len(blocks))
@@ -216,7 +237,8 @@ def _prune_from(run: _Run, store: StatisticsStore | None) -> None:
         if store is None:
             run.pruner.prune(block, None, lambda _name: None)
         else:
-            find = partial(store.load_gram, block.index)
-            run.pruner.prune(block, store.load(block.index), find)
+            find, sums = partial(store.load_gram, block.index), store.load(block.index)
+            run.outcome.routing |= routed_tokens(sums)
+            run.pruner.prune(block, sums, find)
         trim()
         run.options.progress.block(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from mwanda.blocks import BlockPruner
 from mwanda.errors import DataError
 from mwanda.method_kinds import Allocation, Signal, measure_block, options_of
 from mwanda.model.decoder import Decoder
-from mwanda.model.structure import Linear, Structure
+from mwanda.model.structure import Block, Linear, Structure
 from mwanda.passes import Passes, Visit
 from mwanda.ranks import Ranks
 from mwanda.recipe import Method, Recipe
@@ -82,8 +82,22 @@ class Surveyor:
         """
         units, probe = units_of(visit.block, self.recipe), self.probe
         if probe is None:
-            return [self._measure(linears, sums) for linears in units]
+            weight_of = self.decoder.linear_weight
+            return [self._measure(linears, sums, weight_of) for linears in units]
         return [self._compare(visit, linears, sums, probe) for linears in units]
+
+    def of_saved(self, block: Block, sums: BlockSums, dtype: torch.dtype) -> list[Signal]:
+        """The signals of a block whose sums an earlier run has saved: no forward.
+
+        Args:
+            dtype: of that run's forward, which had its weights in it.
+        """
+
+        def weight_of(linear: Linear) -> torch.Tensor:
+            return self.decoder.source_weight(linear).to(dtype)
+
+        units = units_of(block, self.recipe)
+        return [self._measure(linears, sums, weight_of) for linears in units]
 
     @staticmethod
     def filled(signals: Sequence[Signal]) -> list[Signal]:
@@ -110,7 +124,12 @@ class Surveyor:
         pairs = zip(units, values, strict=True)
         return {linear.name: value for unit, value in pairs for linear in unit}
 
-    def _measure(self, linears: Sequence[Linear], sums: BlockSums) -> float:
+    def _measure(
+        self,
+        linears: Sequence[Linear],
+        sums: BlockSums,
+        weight_of: Callable[[Linear], torch.Tensor],
+    ) -> float:
         """A signal of weights and inputs; not a number where only experts are in it that saw
         nothing. A function of its own, so that no weight outlives its block."""
         # Experts that saw too little say nothing, unless a whole block has only such.
@@ -128,7 +147,7 @@ class Surveyor:
             return math.nan
         return measure_block(
             self.row,
-            [self.decoder.linear_weight(linear) for linear, _ in known],
+            [weight_of(linear) for linear, _ in known],
             [inputs for _, inputs in known],
             self.allocation.options,
         )

@@ -102,6 +102,8 @@ def count_work(
     stored: torch.dtype,
     written: torch.dtype,
     probed: int = 0,
+    masks: bool = False,
+    saved: bool = False,
 ) -> Work:
     """Count the operations and bytes of a prune.
 
@@ -112,6 +114,8 @@ def count_work(
         stored: dtype of the checkpoint.
         written: dtype of the output.
         probed: tokens that an allocation compares masked blocks on.
+        masks: nothing but packed masks is written.
+        saved: statistics of an earlier run are there; no tokens then.
     """
     sizes = {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
     total, blocks = sum(sizes.values()), len(chosen.blocks)
@@ -141,6 +145,10 @@ def count_work(
         read += pruned  # once more, as stored, to be masked
     if recipe.sparsity and allocation is not None and allocation.measures_weights_only:
         read += pruned
+    if saved and recipe.needs_text and allocation is not None and allocation.needs:
+        read += pruned
+    if masks:  # nothing is copied
+        read -= total - pruned
     linears = max(chosen.linears(), key=lambda linear: linear.size)
     compared = probe_runs(chosen, recipe) * probed if survey else 0
     return Work(
@@ -148,7 +156,7 @@ def count_work(
         passes=passes,
         flops=_block_flops(decoder, passes * tokens + compared, length),
         bytes_read=read * stored.itemsize,
-        bytes_written=total * written.itemsize,
+        bytes_written=pruned // 8 if masks else total * written.itemsize,
         compared=compared,
         largest=(linears.columns, linears.rows),
     )

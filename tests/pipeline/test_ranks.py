@@ -15,7 +15,9 @@ import torch
 import mwanda
 from mwanda import InputError
 from mwanda.ranks import ALONE, Ranks, launched
+from mwanda.saved.mask_file import MaskFile
 from tests.pipeline.helpers import Tiny, shard_bytes, tensors, windows_file
+from tests.saved.helpers import content
 
 RECIPE = ("--sparsity", "0.5", "--device", "cpu", "--batch-tokens", "24")
 
@@ -165,3 +167,39 @@ def test_a_senseless_environment_is_refused(
     monkeypatch.setenv("WORLD_SIZE", size)
     with pytest.raises(InputError, match="as torchrun sets them"):
         launched()
+
+
+def test_statistics_by_several_processes(tiny: Tiny, tmp_path: Path) -> None:
+    """Taken by two, used by two: the bytes of one. Merging is one process's work."""
+    source, windows = tiny("qwen3_moe"), windows_file(tmp_path)
+    options = mwanda.RunOptions(device="cpu", batch_tokens=24)
+    take = ["stats", source, "--calibration", windows, "--gram", *RECIPE[2:]]
+    with torchrun(2, *take, "--out", "many.safetensors", "--json", cwd=tmp_path) as running:
+        out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    assert out.count('"file"') == 1
+    mwanda.collect_statistics(
+        source, tmp_path / "one.safetensors", calibration=windows, gram=True, options=options
+    )
+    (many, record), (one, known) = (content(tmp_path / f"{n}.safetensors") for n in ("many", "one"))
+    assert many.keys() == one.keys()
+    assert record["inputs"] == known["inputs"]
+    for name, tensor in many.items():
+        torch.testing.assert_close(tensor, one[name], rtol=1e-5, atol=1e-6)
+    use = ["prune", source, "--statistics", "many.safetensors", "--masks-only", "--out"]
+    with torchrun(2, *use, "two.safetensors", "--json", cwd=tmp_path) as running:
+        out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err
+    mwanda.prune(
+        source, out=tmp_path / "alone.safetensors", statistics=tmp_path / "many.safetensors",
+        masks_only=True,
+    )  # fmt: skip
+    two, alone = (MaskFile.open(tmp_path / f"{n}.safetensors").manifest for n in ("two", "alone"))
+    assert two.linears == alone.linears
+
+
+def test_merging_is_refused_under_torchrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="stats merge: expected one process"):
+        mwanda.merge_statistics([tmp_path / "a", tmp_path / "b"], tmp_path / "c.safetensors")

@@ -69,7 +69,9 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _subcommand(arguments: list[str]) -> str:
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = ("prune", "eval", "windows", "plan", "ls", "verify", "pack", "unpack", "gguf-check")
+    known = (
+        "prune", "eval", "windows", "plan", "ls", "verify", "stats", "pack", "unpack", "gguf-check",
+    )  # fmt: skip
     return f"{first} " if first in known else ""
 
 

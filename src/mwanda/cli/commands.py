@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mwanda.cli import options as opt
+from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.packing import add_commands
+from mwanda.cli.statistics import stats
 
 app = typer.Typer(
     name="mwanda",
@@ -19,6 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(stats, name="stats")
 
 
 @app.callback(invoke_without_command=True)
@@ -36,6 +38,10 @@ def root(
 def prune(
     model: opt.Model,
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    masks_only: Annotated[
+        bool,
+        typer.Option("--masks-only", help="Write the masks alone, --out FILE.safetensors."),
+    ] = False,
     **given: Any,
 ) -> None:
     """Prune MODEL into a folder that plain transformers loads."""
@@ -50,11 +56,13 @@ def prune(
             model,
             out=out,
             calibration=given["calibration"],
+            statistics=given["statistics"],
+            masks_only=masks_only,
             recipe=recipe,
-            options=_run_options(given, progress=progress),
+            options=run_options_of(given, progress=progress),
         )
     if speaks():
-        _print(output.prune_json(result), output.prune_text(result), given["as_json"])
+        print_result(output.prune_json(result), output.prune_text(result), given["as_json"])
 
 
 @app.command("eval")
@@ -126,17 +134,17 @@ def evaluate(
         from mwanda.jobs.evaluate import evaluate as run
         from mwanda.jobs.evaluate import read_texts
 
-        run_options = _run_options(locals(), progress=progress)
+        run_options = run_options_of(locals(), progress=progress)
         texts = read_texts(text, wanted, sentences=sentences, seed=seed, ids=places)
         how: dict[str, Any] = {"max_length": max_length, "cache": cache, "options": run_options}
         result = run(model, texts, continuations=generate, **how)
         dense = None if baseline is None else run(baseline, texts, **how)
     if dense is None:
-        _print(result.as_dict(), output.evaluation_text(result), as_json)
+        print_result(result.as_dict(), output.evaluation_text(result), as_json)
         table = output.evaluation_markdown(result)
     else:
         compared = Comparison.of(dense, result)
-        _print(compared.as_dict(), output.comparison_text(compared), as_json)
+        print_result(compared.as_dict(), output.comparison_text(compared), as_json)
         table = output.comparison_markdown(compared)
     if update_card:
         from mwanda.card import update_card as put
@@ -177,7 +185,7 @@ def windows(
         trust_remote_code=trust_remote_code,
         overwrite=overwrite,
     )
-    _print(output.windows_json(drawn), output.windows_text(drawn), as_json)
+    print_result(output.windows_json(drawn), output.windows_text(drawn), as_json)
 
 
 @app.command()
@@ -193,7 +201,7 @@ def plan(
     from mwanda.cli import output
     from mwanda.jobs.plan import plan as run
 
-    recipe, run_options = _recipe(given), _run_options(given)
+    recipe, run_options = _recipe(given), run_options_of(given)
     if out is not None:
         from mwanda.model.output import OutputFolder
         from mwanda.model.source import check_model
@@ -201,8 +209,14 @@ def plan(
         check_model(model)
         source = Path(model) if Path(model).exists() else None
         OutputFolder(out, overwrite=run_options.overwrite).check(source, write=False)
-    made = run(model, recipe=recipe, calibration=given["calibration"], options=run_options)
-    _print(made.as_dict(), output.plan_text(made), given["as_json"])
+    made = run(
+        model,
+        recipe=recipe,
+        calibration=given["calibration"],
+        statistics=given["statistics"],
+        options=run_options,
+    )
+    print_result(made.as_dict(), output.plan_text(made), given["as_json"])
 
 
 @app.command()
@@ -220,7 +234,7 @@ def ls(
 
     rows = output.listing(what)
     text = output.page(what) or output.listing_text(rows)
-    _print(rows, text.rstrip("\n"), as_json)
+    print_result(rows, text.rstrip("\n"), as_json)
 
 
 @app.command()
@@ -233,7 +247,7 @@ def verify(
     from mwanda.jobs.verify import verify as run
 
     found = run(folder)
-    _print(output.verify_json(found), output.verify_text(found), as_json)
+    print_result(output.verify_json(found), output.verify_text(found), as_json)
     found.raise_for_problems(folder)
 
 
@@ -252,20 +266,3 @@ def _recipe(given: dict[str, Any]) -> Any:
     fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})
     source = "options" if given["recipe"] is None else str(given["recipe"])
     return Recipe.build(fields, source)
-
-
-def _run_options(given: dict[str, Any], **more: Any) -> Any:
-    from mwanda.model.output import parse_size
-    from mwanda.options import RunOptions
-
-    names = ("device", "compute_dtype", "batch_tokens", "overwrite", "allow_short",
-             "allow_overlap", "trust_remote_code")  # fmt: skip
-    values = {name: given[name] for name in names if name in given}
-    values["activation_memory"] = parse_size(given["activation_memory"], "--activation-memory")
-    if "max_shard_size" in given:
-        values["max_shard_size"] = parse_size(given["max_shard_size"], "--max-shard-size")
-    return RunOptions(**values, **more)
-
-
-def _print(data: Any, text: str, as_json: bool) -> None:
-    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)

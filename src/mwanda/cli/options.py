@@ -24,6 +24,10 @@ Calibration = Annotated[
         "hub:<data set>; or a windows file (.safetensors).",
     ),
 ]
+Statistics = Annotated[
+    Path | None,
+    typer.Option("--statistics", help="A file of mwanda stats, instead of --calibration."),
+]
 Languages = Annotated[
     str | None, typer.Option("--languages", help="Tags with commas: de,fr,sw. Default: all.")
 ]
@@ -129,6 +133,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 def recipe_options(
     calibration: Calibration = None,
+    statistics: Statistics = None,
     languages: Languages = None,
     sparsity: Sparsity = None,
     criterion: Criterion = None,

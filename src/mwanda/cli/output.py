@@ -42,7 +42,8 @@ __all__ = [
 def prune_json(result: PruneResult) -> dict[str, Any]:
     made = result.manifest
     return {
-        "folder": str(result.folder),
+        "folder": None if result.folder is None else str(result.folder),
+        "masks": None if result.masks is None else str(result.masks),
         "recipe": made.recipe,
         "totals": made.totals.model_dump(),
         "compute_dtype": made.compute_dtype,
@@ -59,14 +60,16 @@ def prune_json(result: PruneResult) -> dict[str, Any]:
 
 def prune_text(result: PruneResult) -> str:
     made, totals = result.manifest, result.manifest.totals
-    recipe = made.recipe
+    recipe, saved = made.recipe, made.statistics_file
+    written = made.dtype if result.masks is None else "bits, the masks alone"
     lines = [
-        f"{result.folder}: {totals.sparsity:.4%} of {totals.weights:,} weights in "
+        f"{result.folder or result.masks}: {totals.sparsity:.4%} of {totals.weights:,} weights in "
         f"{totals.linears} linears removed ({totals.model_sparsity:.2%} of the whole model; "
         f"{totals.source_zeros:,} were zero already)",
         f"{chosen_by(recipe)}, {allotted_by(recipe)}, "
-        f"pattern {recipe['pattern']}, statistics {made.statistics}, forward in "
-        f"{made.compute_dtype}, written in {made.dtype}",
+        f"pattern {recipe['pattern']}, statistics {made.statistics}"
+        + ("" if saved is None else f" from {saved.name}")
+        + f", forward in {made.compute_dtype}, written in {written}",
     ]
     if made.calibration is not None:
         rows = [

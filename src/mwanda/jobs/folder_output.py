@@ -31,7 +31,7 @@ from mwanda.report.experts import experts_section
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens
 
-__all__ = ["check_room", "complete_folder", "weight_sink"]
+__all__ = ["base_hashes", "check_room", "complete_folder", "weight_sink"]
 
 
 def check_room(
@@ -57,7 +57,7 @@ def check_room(
     if windows is not None:
         tokens += probed_tokens(recipe, [ids.shape for ids in windows.tokens.values()])
     spill = max(0, tokens * width * decoder.dtype.itemsize - options.activation_memory)
-    if recipe.keeps_statistics and "gram" in recipe.linear_needs:
+    if windows is not None and recipe.keeps_statistics and "gram" in recipe.linear_needs:
         wide = max(decoder.dtype.itemsize, torch.float32.itemsize)
         spill += sum(linear.columns**2 for linear in chosen.linears()) * wide
     check_disk_space(folder, output + spill, "the pruned model and what is spilled on the way")
@@ -158,6 +158,21 @@ def complete_folder(
     write_card(folder, manifest, source_readme=readme, experts=experts)
     write_manifest(folder, manifest)
     return manifest
+
+
+def base_hashes(source: ModelSource, checkpoint: Checkpoint, manifest: Manifest) -> Manifest:
+    """The manifest with the source's hashes, for a run that writes no folder."""
+    start = time.perf_counter()
+    hashes = hash_files(_base_files(source, checkpoint))
+    checkpoint.check_unchanged()
+    seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
+    return manifest.model_copy(
+        update={
+            "base_files": {path.name: sha256 for path, sha256 in hashes.items()},
+            "dequantised": source.dequantised,
+            "seconds": seconds,
+        }
+    )
 
 
 def _written(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:

@@ -15,8 +15,8 @@ from mwanda.errors import InputError
 from mwanda.jobs.calibration import (
     CalibrationInput,
     calibration_languages,
-    open_calibration,
 )
+from mwanda.jobs.evidence import check_names, open_evidence
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.memory import process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
@@ -27,6 +27,7 @@ from mwanda.model.structure import Structure, choose_linears
 from mwanda.options import RunOptions
 from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
+from mwanda.saved.statistics_file import SavedStatistics
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens, probed_weights
 from mwanda.work import count_work, matmul_rate
@@ -48,7 +49,8 @@ class Plan:
         weights: in the linears to prune; ``removed`` of them are to go.
         model_weights: of the whole checkpoint.
         languages: that calibrate; empty where no text is needed.
-        tokens: of calibration text, all languages together.
+        tokens: of calibration text, all languages together; of statistics that are saved, those
+            they were made on.
         passes: block passes over those tokens: a block run once over all tokens is one.
         compared: tokens that go through masked blocks on top, for an allocation that compares.
         flops: floating-point operations of all that.
@@ -91,17 +93,24 @@ def plan(
     *,
     recipe: Recipe,
     calibration: CalibrationInput | None = None,
+    statistics: str | Path | None = None,
     options: RunOptions | None = None,
 ) -> Plan:
     """Describe a prune without doing it.
 
     Raises:
-        InputError: whatever the prune itself would refuse before it starts.
+        InputError: whatever the prune itself would refuse before it starts, but for weights that
+            are not those the statistics were made of: they are not read here.
     """
     options = options or RunOptions()
     recipe = Recipe.build(recipe.model_dump())
-    opened = open_calibration(calibration, recipe)
-    languages = [] if opened is None else calibration_languages(opened, recipe)
+    opened = open_evidence(calibration, statistics, recipe, options)
+    saved = opened if isinstance(opened, SavedStatistics) else None
+    languages: list[str] = []
+    if saved is not None:
+        languages = [*saved.languages]
+    elif opened is not None and not isinstance(opened, SavedStatistics):
+        languages = calibration_languages(opened, recipe)
     tokens = len(languages) * recipe.windows * recipe.window_length
     length, count = recipe.window_length, recipe.windows
     probed = probed_tokens(recipe, [(count, length) for _ in languages])
@@ -110,9 +119,11 @@ def plan(
         length = max(opened.tokens[tag].shape[1] for tag in languages)
         count = max(opened.tokens[tag].shape[0] for tag in languages)
         probed = probed_tokens(recipe, [tuple(opened.tokens[tag].shape) for tag in languages])
+    if saved is not None:
+        tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
     with _opened(str(model), options) as (decoder, stored, gguf):
         context = decoder.context_length
-        if opened is not None and context is not None and length > context:
+        if opened is not None and saved is None and context is not None and length > context:
             raise InputError(
                 "--window-length",
                 expected=f"at most the model's context of {context} tokens",
@@ -125,11 +136,13 @@ def plan(
             skip_blocks=recipe.skip_blocks,
         )
         check_pattern(chosen, recipe)
+        if saved is not None:
+            check_names(saved, decoder, chosen, recipe)
         written = parse_dtype(recipe.dtype, "--dtype") or stored
         total = sum(parameter.numel() for parameter in decoder.model.parameters())
         work = count_work(
-            decoder, chosen, recipe, tokens=tokens, length=length, stored=stored, written=written,
-            probed=probed,
+            decoder, chosen, recipe, tokens=0 if saved else tokens, length=length, stored=stored,
+            written=written, saved=saved is not None, probed=probed,
         )  # fmt: skip
         batch = length * min(count, max(1, options.batch_tokens // length))
         rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
@@ -146,6 +159,7 @@ def plan(
             store=recipe.keeps_statistics,
             probed=probed if work.compared else 0,
             probed_weights=probed_weights(chosen, recipe),
+            saved=saved is not None,
         )
         memory = process_memory()
         weights = sum(block.size for block in chosen.blocks)

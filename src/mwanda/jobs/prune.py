@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.jobs.calibration import CalibrationInput, open_calibration, weights_of
-from mwanda.jobs.prune_folder import prune_folder
-from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, windows_for
+from mwanda.jobs.calibration import CalibrationInput
+from mwanda.jobs.evidence import gather, open_evidence
+from mwanda.jobs.prune_folder import prune_folder, prune_to_masks
+from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears
 from mwanda.model.decoder import MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
 from mwanda.model.pieces import Place
 from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
 from mwanda.recipe import Recipe
+from mwanda.saved.statistics_file import SavedStatistics
 from mwanda.text.windows import Windows
 
 __all__ = ["PruneResult", "prune"]
@@ -26,6 +28,8 @@ def prune(
     *,
     out: str | Path | None = None,
     calibration: CalibrationInput | None = None,
+    statistics: str | Path | None = None,
+    masks_only: bool = False,
     tokenizer: Any = None,
     recipe: Recipe | None = None,
     options: RunOptions | None = None,
@@ -39,6 +43,10 @@ def prune(
             blocks before stay masked.
         out: the folder to write.
         calibration: text source, windows file, or :class:`Windows`.
+        statistics: instead of that, a file of :func:`mwanda.collect_statistics`: dense mode without
+            text and without a forward.
+        masks_only: write nothing but the masks, into the file ``out``; see
+            :mod:`mwanda.saved.mask_file`.
         tokenizer: for a model in memory, unless ``calibration`` is windows.
         recipe: what to do; or give its fields by name: ``sparsity=0.5, languages=["de", "sw"]``.
         options: how to run.
@@ -54,29 +62,36 @@ def prune(
     if isinstance(model, str | Path):
         if out is None:
             raise InputError("--out", expected="a folder to write", found="none")
-        return prune_folder(str(model), Path(out), calibration, recipe, options)
+        write = prune_to_masks if masks_only else prune_folder
+        return write(str(model), Path(out), calibration, statistics, recipe, options)
+    if masks_only:
+        raise InputError(
+            "masks_only", expected="a model folder", found="a model in memory",
+            fix="prune it: its zeros are the masks",
+        )  # fmt: skip
     if out is not None:
         raise InputError(
             "out", expected="none for a model in memory", found=str(out),
             fix="call model.save_pretrained afterwards",
         )  # fmt: skip
-    return _prune_memory(model, tokenizer, calibration, recipe, options)
+    return _prune_memory(model, tokenizer, calibration, statistics, recipe, options)
 
 
 def _prune_memory(
     model: Any,
     tokenizer: Any,
     calibration: CalibrationInput | None,
+    statistics: str | Path | None,
     recipe: Recipe,
     options: RunOptions,
 ) -> PruneResult:
     decoder = MemoryDecoder(model)
     chosen = chosen_linears(decoder, recipe)
-    opened = open_calibration(calibration, recipe)
-    if opened is not None and not isinstance(opened, Windows) and tokenizer is None:
+    opened = open_evidence(calibration, statistics, recipe, options)
+    known = opened is None or isinstance(opened, Windows | SavedStatistics)
+    if not known and tokenizer is None:
         raise InputError("tokenizer", expected="the model's tokenizer", found="none")
-    windows = windows_for(opened, tokenizer, decoder, recipe, options)
-    weights = weights_of(recipe, windows.languages) if windows is not None else {}
+    evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
     with (
         evaluation_mode(model),
         runnable_experts(model, decoder.dtype),
@@ -86,18 +101,18 @@ def _prune_memory(
             decoder,
             chosen,
             recipe,
-            windows.tokens if windows is not None else {},
-            weights,
+            evidence.tokens,
+            evidence.weights,
             lambda _linear, weight: weight,
             Path(scratch),
             options,
+            saved=evidence.saved,
         )
     manifest = build_manifest(
         base=str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
         decoder=decoder,
         recipe=recipe,
-        windows=windows,
-        weights=weights,
+        evidence=evidence,
         outcome=outcome,
         model_weights=sum(p.numel() for p in model.parameters() if p.is_floating_point()),
         dtype=decoder.dtype,
@@ -111,4 +126,4 @@ def _prune_memory(
         },
         chosen=chosen,
     )
-    return PruneResult(None, manifest, windows, outcome.spilled)
+    return PruneResult(None, manifest, evidence.windows, outcome.spilled)

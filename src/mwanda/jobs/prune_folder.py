@@ -10,27 +10,28 @@ from pathlib import Path
 
 from mwanda.device import DTYPES, parse_dtype
 from mwanda.errors import InputError
-from mwanda.jobs.calibration import CalibrationInput, open_calibration, weights_of
-from mwanda.jobs.folder_output import check_room, complete_folder, weight_sink
+from mwanda.jobs.calibration import CalibrationInput
+from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather, open_evidence
+from mwanda.jobs.folder_output import base_hashes, check_room, complete_folder, weight_sink
 from mwanda.jobs.loading import open_decoder, source_dtype
-from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, windows_for
+from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, refuse_shared_gguf
 from mwanda.manifest import Manifest
-from mwanda.model.gguf import is_gguf
+from mwanda.model.identity import linears_sha256
 from mwanda.model.output import OutputFolder
 from mwanda.model.reader import Checkpoint
-from mwanda.model.source import ModelSource, check_model, load_tokenizer, open_model
+from mwanda.model.source import check_model, open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
 from mwanda.ranks import Ranks, joined, launched
 from mwanda.recipe import Recipe
-from mwanda.text.sources import TextSource
-from mwanda.text.windows import Windows
+from mwanda.saved.mask_file import MASKS, MaskWriter
+from mwanda.saved.output_file import OutputFile
 from mwanda.units import probed_tokens
 from mwanda.work import Limit, count_work, disk_rates, matmul_rate
 
-__all__ = ["prune_folder"]
+__all__ = ["prune_folder", "prune_to_masks"]
 
 log = logging.getLogger("mwanda")
 
@@ -39,41 +40,75 @@ def prune_folder(
     name: str,
     out: Path,
     calibration: CalibrationInput | None,
+    statistics: str | Path | None,
     recipe: Recipe,
     options: RunOptions,
 ) -> PruneResult:
     """Prune the model ``name`` into the folder ``out``; see :func:`mwanda.jobs.prune.prune`."""
     check_model(name)
     ranks = launched()
-    if ranks.size > 1 and is_gguf(Path(name)):
-        raise InputError(
-            name,
-            expected="a model folder, when several processes share the work",
-            found="a GGUF file, which each of them would convert whole in memory",
-            fix="convert it first: mwanda prune FILE --out FOLDER --sparsity 0",
-        )
+    refuse_shared_gguf(name, ranks)
     output = OutputFolder(out, overwrite=options.overwrite)
     if ranks.writes:
         output.check(source=Path(name) if Path(name).exists() else None)
-    opened = open_calibration(calibration, recipe)
+    opened = open_evidence(calibration, statistics, recipe, options)
     if not ranks.writes:
-        with tempfile.TemporaryDirectory(prefix="mwanda-") as work:
-            return _prune(name, None, Path(work), opened, recipe, options)
+        return _prune_elsewhere(name, opened, recipe, options)
     with output as folder, tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
-        result = _prune(name, folder, Path(work), opened, recipe, options)
+        result = _prune(name, folder, None, Path(work), opened, recipe, options)
     log.info("wrote %s", out)
     return replace(result, folder=out)
+
+
+def prune_to_masks(
+    name: str,
+    out: Path,
+    calibration: CalibrationInput | None,
+    statistics: str | Path | None,
+    recipe: Recipe,
+    options: RunOptions,
+) -> PruneResult:
+    """Choose the masks of the model ``name`` and write them alone into the file ``out``."""
+    if recipe.reconstruction is not None:
+        raise InputError(
+            "--masks-only",
+            expected="no reconstruction, whose new weights would be lost",
+            found=recipe.reconstruction.name,
+            fix="leave one of the two out",
+        )
+    check_model(name)
+    ranks = launched()
+    refuse_shared_gguf(name, ranks)
+    output = OutputFile(out, MASKS, overwrite=options.overwrite)
+    if ranks.writes:
+        output.check([] if statistics is None else [Path(statistics)])
+    opened = open_evidence(calibration, statistics, recipe, options)
+    if not ranks.writes:
+        return _prune_elsewhere(name, opened, recipe, options)
+    with output as folder, tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
+        masks = MaskWriter(folder)
+        result = _prune(name, None, masks, Path(work), opened, recipe, options)
+        output.publish(masks.finish(result.manifest, result.linears_sha256))
+    log.info("wrote %s", out)
+    return replace(result, masks=out)
+
+
+def _prune_elsewhere(name: str, opened: Opened, recipe: Recipe, options: RunOptions) -> PruneResult:
+    """This process's share where another one writes."""
+    with tempfile.TemporaryDirectory(prefix="mwanda-") as work:
+        return _prune(name, None, None, Path(work), opened, recipe, options)
 
 
 def _prune(
     name: str,
     folder: Path | None,
+    masks: MaskWriter | None,
     scratch: Path,
-    opened: TextSource | Windows | None,
+    opened: Opened,
     recipe: Recipe,
     options: RunOptions,
 ) -> PruneResult:
-    """Prune, and write into ``folder`` unless another process does that."""
+    """Prune, and write into ``folder`` or ``masks``, if this process is to write."""
     start = time.perf_counter()
     with (
         open_model(name, scratch) as source,
@@ -81,23 +116,26 @@ def _prune(
         joined(decoder.device) as ranks,
     ):
         chosen = chosen_linears(decoder, recipe)
-        windows = _windows(opened, source, decoder, recipe, options)
-        weights = weights_of(recipe, windows.languages) if windows is not None else {}
+        tokenizer = folder_tokenizer(opened, source.folder, options)
+        evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
+        del tokenizer
         dtype = parse_dtype(recipe.dtype, "--dtype")
         if folder is not None:
-            check_room(folder, decoder, chosen, recipe, dtype, windows, options)
+            check_room(folder, decoder, chosen, recipe, dtype, evidence.windows, options)
         opening = time.perf_counter() - start
         with weight_sink(folder, decoder, chosen, dtype, options) as sink:
             outcome = prune_blocks(
                 decoder,
                 chosen,
                 recipe,
-                windows.tokens if windows is not None else {},
-                weights,
+                evidence.tokens,
+                evidence.weights,
                 sink,
                 scratch,
                 options,
                 ranks,
+                evidence.saved,
+                None if masks is None else masks.add,
             )
             draining = time.perf_counter()
         outcome.seconds = {"open": opening, **outcome.seconds}
@@ -106,8 +144,7 @@ def _prune(
             base=source.name,
             decoder=decoder,
             recipe=recipe,
-            windows=windows,
-            weights=weights,
+            evidence=evidence,
             outcome=outcome,
             model_weights=_weights_of(decoder.checkpoint),
             dtype=dtype or source_dtype(decoder.checkpoint),
@@ -116,23 +153,19 @@ def _prune(
         )
         if folder is not None:
             manifest = complete_folder(folder, scratch, source, decoder.checkpoint, dtype, manifest)
+        identity = None
+        if masks is not None:
+            manifest = base_hashes(source, decoder.checkpoint, manifest)
+            saved = evidence.saved  # whose model this is known to be
+            identity = saved.record.model.linears_sha256 if saved else linears_sha256(decoder)
         wall = time.perf_counter() - start
-        limit = _limit(scratch, decoder, chosen, recipe, windows, manifest, options, ranks, wall)
-    return PruneResult(folder, manifest, windows, outcome.spilled, limit)
-
-
-def _windows(
-    opened: TextSource | Windows | None,
-    source: ModelSource,
-    decoder: StreamedDecoder,
-    recipe: Recipe,
-    options: RunOptions,
-) -> Windows | None:
-    """The windows; a tokenizer, which can be large, is there only where text is cut into them."""
-    tokenizer = None
-    if opened is not None and not isinstance(opened, Windows):
-        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-    return windows_for(opened, tokenizer, decoder, recipe, options)
+        limit = _limit(
+            scratch, decoder, chosen, recipe, evidence, manifest, options, ranks, wall,
+            masks=masks is not None,
+        )  # fmt: skip
+    return PruneResult(
+        folder, manifest, evidence.windows, outcome.spilled, limit, linears_sha256=identity
+    )
 
 
 def _limit(
@@ -140,14 +173,16 @@ def _limit(
     decoder: StreamedDecoder,
     chosen: Structure,
     recipe: Recipe,
-    windows: Windows | None,
+    evidence: Evidence,
     manifest: Manifest,
     options: RunOptions,
     ranks: Ranks,
     wall: float,
+    *,
+    masks: bool,
 ) -> Limit:
     """The work this run had to do, at rates measured now."""
-    tokens = {} if windows is None else windows.tokens
+    tokens = evidence.tokens
     length = max((ids.shape[1] for ids in tokens.values()), default=0)
     work = count_work(
         decoder,
@@ -158,6 +193,8 @@ def _limit(
         stored=source_dtype(decoder.checkpoint),
         written=DTYPES[manifest.dtype],
         probed=probed_tokens(recipe, [ids.shape for ids in tokens.values()]),
+        masks=masks,
+        saved=evidence.saved is not None,
     )
     rows = max(length, options.batch_tokens)
     read, write = disk_rates(scratch, work)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mwanda.device import dtype_name
-from mwanda.jobs.calibration import get_windows
+from mwanda.errors import InputError
+from mwanda.jobs.evidence import Evidence
 from mwanda.manifest import (
     CalibrationRecord,
     ExpertsRecord,
@@ -20,17 +20,17 @@ from mwanda.manifest import (
     versions,
 )
 from mwanda.model.decoder import Decoder
+from mwanda.model.gguf import is_gguf
 from mwanda.model.pieces import Place
 from mwanda.model.structure import Structure, choose_linears
-from mwanda.options import RunOptions
 from mwanda.outcome import Outcome
 from mwanda.pipeline import check_pattern
+from mwanda.ranks import Ranks
 from mwanda.recipe import Recipe
-from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
 from mwanda.work import Limit
 
-__all__ = ["PruneResult", "build_manifest", "chosen_linears", "windows_for"]
+__all__ = ["PruneResult", "build_manifest", "chosen_linears", "refuse_shared_gguf"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,12 @@ class PruneResult:
     Attributes:
         folder: the model folder written; None for a model pruned in memory.
         manifest: what ``mwanda.json`` holds.
-        windows: the calibration windows used; None where no text was needed.
+        windows: the calibration windows used; None where no text was needed, or saved statistics
+            were used.
         spilled: bytes of activations that went to disk.
         limit: the work of the run at the machine's rates; None for a model pruned in memory.
+        masks: the file of masks written instead of a folder.
+        linears_sha256: of the model the masks are for, see :mod:`mwanda.model.identity`.
     """
 
     folder: Path | None
@@ -50,6 +53,8 @@ class PruneResult:
     windows: Windows | None
     spilled: int
     limit: Limit | None = None
+    masks: Path | None = None
+    linears_sha256: str | None = None
 
 
 def chosen_linears(decoder: Decoder, recipe: Recipe) -> Structure:
@@ -68,24 +73,19 @@ def chosen_linears(decoder: Decoder, recipe: Recipe) -> Structure:
     return chosen
 
 
-def windows_for(
-    opened: TextSource | Windows | None,
-    tokenizer: Any,
-    decoder: Decoder,
-    recipe: Recipe,
-    options: RunOptions,
-) -> Windows | None:
-    """The calibration windows for a model; None where the recipe needs none."""
-    if opened is None:
-        return None
-    return get_windows(
-        opened,
-        tokenizer,
-        recipe,
-        vocabulary=decoder.vocabulary,
-        context=decoder.context_length,
-        allow_short=options.allow_short,
-    )
+def refuse_shared_gguf(name: str, ranks: Ranks) -> None:
+    """Refuse a GGUF file that several processes would read.
+
+    Raises:
+        InputError: naming it.
+    """
+    if ranks.size > 1 and is_gguf(Path(name)):
+        raise InputError(
+            name,
+            expected="a model folder, when several processes share the work",
+            found="a GGUF file, which each of them would convert whole in memory",
+            fix="convert it first: mwanda prune FILE --out FOLDER --sparsity 0",
+        )
 
 
 def build_manifest(
@@ -93,8 +93,7 @@ def build_manifest(
     base: str,
     decoder: Decoder,
     recipe: Recipe,
-    windows: Windows | None,
-    weights: Mapping[str, float],
+    evidence: Evidence,
     outcome: Outcome,
     model_weights: int,
     dtype: torch.dtype,
@@ -105,7 +104,7 @@ def build_manifest(
 
     Args:
         base: the model as the user named it.
-        weights: language -> weight, summing to 1.
+        evidence: what was known of the text.
         model_weights: number of weights of the whole model.
         dtype: what was written.
         places: linear name -> where it lies in the checkpoint.
@@ -128,15 +127,17 @@ def build_manifest(
                 zeros_sha256=entry.zeros_sha256,
                 damping=outcome.damping.get(linear.name),
             )
+    calibration, saved = evidence.calibration, evidence.saved
     resolved = recipe
-    if windows is not None:
+    if calibration is not None:
+        draws = calibration.languages.values()
         resolved = recipe.model_copy(
             update={
-                "languages": tuple(windows.languages),
-                # A windows file decides these, whatever the recipe said.
-                "windows": max(ids.shape[0] for ids in windows.tokens.values()),
-                "window_length": max(ids.shape[1] for ids in windows.tokens.values()),
-                "seed": recipe.seed if windows.seed is None else windows.seed,
+                "languages": tuple(calibration.languages),
+                # What was drawn decides these, whatever the recipe said.
+                "windows": max(draw.windows for draw in draws),
+                "window_length": max(draw.tokens // draw.windows for draw in draws),
+                "seed": recipe.seed if calibration.seed is None else calibration.seed,
             }
         )
     return Manifest(
@@ -144,11 +145,12 @@ def build_manifest(
         base_files={},
         dequantised=None,
         recipe=resolved.model_dump(mode="json"),
-        statistics=_statistics(recipe, windows),
-        device=str(decoder.device),
-        compute_dtype=dtype_name(decoder.dtype),
+        statistics=_statistics(recipe, calibration),
+        statistics_file=evidence.statistics_file,
+        device=str(decoder.device) if saved is None else saved.record.device,
+        compute_dtype=dtype_name(decoder.dtype) if saved is None else saved.record.compute_dtype,
         dtype=dtype_name(dtype),
-        calibration=None if windows is None else CalibrationRecord.of(windows, weights),
+        calibration=calibration,
         linears=linears,
         totals=Totals.of(
             [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in linears.values()],
@@ -162,8 +164,8 @@ def build_manifest(
     )
 
 
-def _statistics(recipe: Recipe, windows: Windows | None) -> str:
+def _statistics(recipe: Recipe, calibration: CalibrationRecord | None) -> str:
     """Which statistics chose masks and weights: where they need none, only the allocation's."""
-    if windows is None:
+    if calibration is None:
         return "none"
     return recipe.mode if recipe.linear_needs else "dense"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -16,10 +16,11 @@ __all__ = ["Shard", "nbytes_of", "plan_shards"]
 
 @dataclass(frozen=True)
 class Shard:
-    """One file to write: its name and what goes into it, in order."""
+    """One file to write: its name, what goes into it, in order, and texts that go with it."""
 
     name: str
     tensors: tuple[tuple[str, torch.dtype, tuple[int, ...]], ...]
+    metadata: Mapping[str, str] = field(default_factory=lambda: {"format": "pt"})
 
 
 def plan_shards(

@@ -147,7 +147,7 @@ class ShardWriter:
         path = self._folder / shard.name
         # Largest elements first, as the reference writer: each tensor is aligned for its dtype.
         tensors = sorted(shard.tensors, key=lambda tensor: -tensor[1].itemsize)
-        header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+        header: dict[str, object] = {"__metadata__": dict(shard.metadata)}
         ends: list[int] = []
         for name, dtype, shape in tensors:
             if name in header or name in self._places:

@@ -1,0 +1,126 @@
+"""One saved file of statistics, then forty prunes without a forward, against runs from text.
+
+Every run is a whole process of the command line, imports included, one after the other on the same
+dense folder and token windows, and writes masks alone. Forty: five criteria, four allocations, two
+sparsities. Four of the same cells are run from text too, each with its own pass, and their time is
+taken times ten; their masks are compared with those from the file by hash. Two of the forty
+(magnitude, uniform) need no text, so from text they would cost less than the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gemma import dense_folder, windows_file
+from harness import Process, Table, add_options, environment, mwanda, run, save, spread
+from mwanda.saved.mask_file import MaskFile
+
+CRITERIA = ("magnitude", "wanda", "m-wanda", "ria", "m-ria")
+ALLOCATIONS = ("uniform", "owl", "cwl", "dlp")
+SPARSITIES = (0.4, 0.6)
+
+Cell = tuple[str, str, float]
+CELLS: tuple[Cell, ...] = tuple(
+    (criterion, allocation, sparsity)
+    for criterion in CRITERIA
+    for allocation in ALLOCATIONS
+    for sparsity in SPARSITIES
+)
+FROM_TEXT: tuple[Cell, ...] = (
+    ("wanda", "uniform", 0.4),
+    ("m-wanda", "cwl", 0.6),
+    ("ria", "owl", 0.4),
+    ("m-ria", "dlp", 0.6),
+)
+"""Every allocation once, every criterion that needs text once, both sparsities twice."""
+
+
+def prune(given: argparse.Namespace, model: Path, cell: Cell, *evidence: str | Path) -> Process:
+    """One prune of a cell into ``masks.safetensors`` of the work folder."""
+    criterion, allocation, sparsity = cell
+    out = given.work / "masks.safetensors"
+    line = [*mwanda(given.python), "prune", model, *evidence, "--criterion", criterion,
+            "--allocation", allocation, "--sparsity", str(sparsity), "--masks-only",
+            "--out", out, "--overwrite", "--json"]  # fmt: skip
+    return run(line, env=environment(given.threads))
+
+
+def hashes(given: argparse.Namespace) -> dict[str, str]:
+    """Linear -> SHA-256 of the mask that was written last."""
+    linears = MaskFile.open(given.work / "masks.safetensors").manifest.linears
+    return {name: record.mask_sha256 for name, record in linears.items()}
+
+
+def total(runs: Sequence[Mapping[str, Any]]) -> float:
+    return float(sum(one["seconds"] for one in runs))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser, "statistics_reuse")
+    parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
+    parser.add_argument("--windows", type=int, default=8, help="a language; there are fifteen")
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--cells", type=int, default=len(CELLS), help="fewer: to try it out")
+    parser.add_argument("--text-runs", type=int, default=len(FROM_TEXT), help="fewer: to try it")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    model = dense_folder(given.work, given.python)
+    windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
+    file = given.work / "statistics.safetensors"
+    line = [*mwanda(given.python), "stats", model, "--calibration", windows, "--out", file,
+            "--overwrite", "--compute-dtype", "float32", "--json"]  # fmt: skip
+    taken = run(line, env=environment(given.threads))
+    print(f"statistics: {taken.seconds:.1f} s, {taken.output['bytes'] / 1e6:.1f} MB", flush=True)
+
+    reused: list[dict[str, Any]] = []
+    masks: dict[Cell, dict[str, str]] = {}
+    for cell in CELLS[: given.cells]:
+        process = prune(given, model, cell, "--statistics", file)
+        masks[cell] = hashes(given)
+        reused.append({"cell": cell, **process.as_dict()})
+        print(f"{' '.join(map(str, cell))}: {process.seconds:.1f} s", flush=True)
+    text: list[dict[str, Any]] = []
+    for cell in FROM_TEXT[: given.text_runs]:
+        process = prune(given, model, cell, "--calibration", windows, "--compute-dtype", "float32")
+        alike = None if cell not in masks else hashes(given) == masks[cell]
+        text.append({"cell": cell, "same_masks": alike, **process.as_dict()})
+        print(f"from text, {' '.join(map(str, cell))}: {process.seconds:.1f} s", flush=True)
+
+    scale = len(reused) / len(text)
+    whole, apart = taken.seconds + total(reused), total(text) * scale
+    each = spread([one["seconds"] for one in reused])
+    stages = spread([sum(one["output"]["seconds"].values()) for one in reused])
+    rows = [
+        ["statistics, once", "1", f"{taken.seconds:.1f}", f"{taken.seconds:.1f}"],
+        ["prune from them", f"{len(reused)}", f"{each['median']:.1f}", f"{total(reused):.1f}"],
+        ["both", "", "", f"{whole:.1f}"],
+        [f"prune from text, {len(text)} of them times {scale:g}", f"{len(text)}",
+         f"{total(text) / len(text):.1f}", f"{apart:.1f}"],
+    ]  # fmt: skip
+    header = ["whole processes", "runs", "seconds each", "seconds in all"]
+    found = {
+        "statistics": taken.as_dict(),
+        "reused": reused,
+        "text": text,
+        "seconds": {
+            "statistics": taken.seconds,
+            "reused": total(reused),
+            "reused_each": each,
+            "reused_without_imports": stages,
+            "text_scaled": apart,
+            "ratio": whole / apart,
+        },
+        "same_masks": [one["same_masks"] for one in text],
+    }
+    save(given.results, found, tables=[Table(header, rows)])
+    print(f"{len(reused)} and the statistics over as many from text: {whole / apart:.3f}")
+    compared = [one["same_masks"] for one in text if one["same_masks"] is not None]
+    print(f"masks alike, of the cells run both ways: {sum(compared)} of {len(compared)}")
+
+
+if __name__ == "__main__":
+    main()

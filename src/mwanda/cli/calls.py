@@ -1,0 +1,29 @@
+"""What every command shares: how to run, and how to print."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+__all__ = ["print_result", "run_options_of"]
+
+
+def run_options_of(given: dict[str, Any], **more: Any) -> Any:
+    """The :class:`~mwanda.options.RunOptions` among a command's options."""
+    from mwanda.model.output import parse_size
+    from mwanda.options import RunOptions
+
+    names = ("device", "compute_dtype", "batch_tokens", "overwrite", "allow_short",
+             "allow_overlap", "trust_remote_code")  # fmt: skip
+    values = {name: given[name] for name in names if name in given}
+    values["activation_memory"] = parse_size(given["activation_memory"], "--activation-memory")
+    if "max_shard_size" in given:
+        values["max_shard_size"] = parse_size(given["max_shard_size"], "--max-shard-size")
+    return RunOptions(**values, **more)
+
+
+def print_result(data: Any, text: str, as_json: bool) -> None:
+    """A result for a person or for a machine."""
+    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)

@@ -1,0 +1,120 @@
+"""``mwanda stats``: take statistics, add files of them up, look into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mwanda.cli import options as opt
+from mwanda.cli.calls import print_result, run_options_of
+
+__all__ = ["stats"]
+
+TAKE = "take"
+"""The command that is meant where MODEL follows at once."""
+
+
+class _ModelFirst(TyperGroup):
+    """``stats MODEL`` is ``stats take MODEL``; a folder named as a command is ``./merge``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in self.commands:
+            args = [TAKE, *args]
+        return list(super().parse_args(ctx, args))
+
+
+stats = typer.Typer(
+    cls=_ModelFirst,
+    help="Save a model's statistics on text: stats MODEL, or merge and show files of them.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+File = Annotated[Path, typer.Argument(help="A file of statistics.")]
+Out = Annotated[Path, typer.Option("--out", help="File to write, .safetensors.")]
+
+
+@stats.command(TAKE)
+def take(
+    model: opt.Model,
+    out: Out,
+    calibration: opt.Calibration = None,
+    languages: opt.Languages = None,
+    language_weights: opt.LanguageWeights = None,
+    windows: opt.Windows = None,
+    window_length: opt.WindowLength = None,
+    seed: opt.Seed = None,
+    gram: Annotated[
+        bool,
+        typer.Option("--gram", help="Gram matrices too, for a reconstruction; large files."),
+    ] = False,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    skip_blocks: opt.SkipBlocks = None,
+    device: opt.Device = "auto",
+    compute_dtype: opt.ComputeDtype = "auto",
+    activation_memory: opt.ActivationMemory = "512MiB",
+    batch_tokens: opt.BatchTokens = 2048,
+    allow_short: opt.AllowShort = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Take MODEL's statistics on text in one pass and save them for many prunes.
+
+    Also: mwanda stats merge FILE FILE --out FILE, and mwanda stats show FILE.
+    """
+    from mwanda.cli.statistics_output import collected_json, collected_text
+    from mwanda.progress import progress_bar, speaks
+
+    given = dict(locals())
+    fields = opt.recipe_fields(
+        None,
+        criterion=None, criterion_option=None, allocation=None, allocation_option=None,
+        reconstruction=None, reconstruction_option=None,
+        **{name: given[name] for name in (
+            "languages", "language_weights", "windows", "window_length", "seed", "include",
+            "exclude", "skip_blocks",
+        )},
+    )  # fmt: skip
+    with progress_bar(None if speaks() else False) as progress:
+        from mwanda.jobs.stats import collect_statistics
+
+        made = collect_statistics(
+            model,
+            out,
+            calibration=calibration,
+            gram=gram,
+            options=run_options_of(given, progress=progress),
+            **fields,
+        )
+    if speaks():
+        print_result(collected_json(made), collected_text(made), as_json)
+
+
+@stats.command()
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="Two files of statistics or more.")],
+    out: Out,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Add files of one model up, as if all their text had been read in one pass."""
+    from mwanda.cli.statistics_output import collected_json, collected_text
+    from mwanda.jobs.stats import merge_statistics
+
+    made = merge_statistics(files, out, overwrite=overwrite)
+    print_result(collected_json(made), collected_text(made), as_json)
+
+
+@stats.command()
+def show(file: File, as_json: opt.AsJson = False) -> None:
+    """Which blocks the languages share, and how active each language is."""
+    from mwanda.cli.statistics_output import view_text
+    from mwanda.jobs.stats_show import show_statistics
+
+    view = show_statistics(file)
+    print_result(view.as_dict(), view_text(view), as_json)

@@ -1,0 +1,258 @@
+"""Statistics of a model on text: taken once and saved, added up."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from mwanda.device import dtype_name
+from mwanda.errors import InputError
+from mwanda.jobs.calibration import CalibrationInput, open_calibration
+from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather
+from mwanda.jobs.loading import open_decoder
+from mwanda.jobs.shared import chosen_linears, refuse_shared_gguf
+from mwanda.manifest import versions
+from mwanda.model.identity import linears_sha256, rest_sha256
+from mwanda.model.output import check_disk_space
+from mwanda.model.source import ModelSource, check_model, open_model
+from mwanda.model.streamed import StreamedDecoder
+from mwanda.model.structure import Structure
+from mwanda.options import RunOptions
+from mwanda.passes import Passes, Visit
+from mwanda.ranks import joined, launched
+from mwanda.recipe import Recipe
+from mwanda.saved.merge import plan_merge
+from mwanda.saved.output_file import OutputFile
+from mwanda.saved.statistics_file import PARTS, SavedStatistics, StatisticsSpill
+from mwanda.saved.statistics_record import (
+    STATISTICS,
+    ModelRecord,
+    StatisticsRecord,
+    window_hashes,
+)
+from mwanda.statistics.sums import Need
+
+__all__ = ["FIELDS", "Collected", "collect_statistics", "merge_statistics"]
+
+log = logging.getLogger("mwanda")
+
+FIELDS = ("languages", "language_weights", "windows", "window_length", "seed", "include",
+          "exclude", "skip_blocks")  # fmt: skip
+"""Fields of a recipe that say what is measured."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Statistics that were saved.
+
+    Attributes:
+        path: the file; None in a process that does not write.
+        record: what it says of itself.
+        spilled: bytes of activations that went to disk.
+    """
+
+    path: Path | None
+    record: StatisticsRecord
+    spilled: int = 0
+
+
+def collect_statistics(
+    model: str | Path,
+    out: str | Path,
+    *,
+    calibration: CalibrationInput | None = None,
+    gram: bool = False,
+    options: RunOptions | None = None,
+    **fields: Any,
+) -> Collected:
+    """Take the statistics of a model on text in one dense pass, and save them.
+
+    Args:
+        model: a folder, GGUF file or hub id.
+        out: the file to write, ``.safetensors``.
+        calibration: text source, windows file, or :class:`~mwanda.text.windows.Windows`.
+        gram: also the Gram matrices of every linear's inputs, for a reconstruction, which fix the
+            languages and their weights; experts have none.
+        options: how to run.
+        fields: of a recipe, those in :data:`FIELDS`: ``languages=["de", "sw"], windows=64``.
+
+    Raises:
+        InputError: bad input, before anything is written.
+        DataError: values that are not finite.
+    """
+    strange = sorted(fields.keys() - {*FIELDS})
+    if strange:
+        raise InputError("stats", expected=f"fields among {', '.join(FIELDS)}", found=strange[0])
+    recipe, options = Recipe.build(fields, "stats"), options or RunOptions()
+    if recipe.language_weights and not gram:
+        raise InputError(
+            "--language-weights",
+            expected="--gram, whose matrices are sums under fixed weights",
+            found="none",
+            fix="leave them out: every prune weighs the languages anew",
+        )
+    if calibration is None:
+        raise InputError(
+            "--calibration",
+            expected="text to take statistics on",
+            found="none",
+            fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
+        )
+    check_model(model)
+    ranks, target = launched(), Path(out)
+    refuse_shared_gguf(str(model), ranks)
+    output = OutputFile(target, STATISTICS, overwrite=options.overwrite)
+    if ranks.writes:
+        output.check()
+    opened = open_calibration(calibration, recipe)
+    needs: tuple[Need, ...] = tuple(need for need in get_args(Need) if need != "gram" or gram)
+    if not ranks.writes:
+        with tempfile.TemporaryDirectory(prefix="mwanda-") as work:
+            found, spilled, _ = _collect(str(model), Path(work), opened, recipe, needs, options)
+        return Collected(None, found, spilled)
+    with output as folder:
+        found, spilled, spill = _collect(str(model), folder, opened, recipe, needs, options)
+        output.publish(spill.join(found))
+    log.info("wrote %s", target)
+    return Collected(target, found, spilled)
+
+
+def merge_statistics(
+    files: Sequence[str | Path], out: str | Path, *, overwrite: bool = False
+) -> Collected:
+    """Add files of statistics up, as if all their text had been read in one pass.
+
+    Args:
+        files: two or more, of the same model under the same settings.
+        out: the file to write, ``.safetensors``.
+        overwrite: replace an existing file of statistics.
+
+    Raises:
+        InputError: bad files, or files that cannot be added up; see
+            :func:`mwanda.saved.merge.plan_merge`.
+    """
+    if launched().size > 1:
+        raise InputError(
+            "stats merge", expected="one process", found="several", fix="start without torchrun"
+        )
+    if len(files) < 2:
+        raise InputError("stats merge", expected="two files or more", found=str(len(files)))
+    paths = [Path(path) for path in files]
+    output = OutputFile(Path(out), STATISTICS, overwrite=overwrite)
+    output.check(paths)
+    opened = [SavedStatistics.open(path) for path in paths]
+    plan = plan_merge(opened)
+    for file in opened:
+        file.check_values(grams=True)
+    for tag, sentences in plan.shared.items():
+        log.warning(
+            "language %s: %d sentences were read for more than one of the files; what of them is "
+            "in windows of both counts twice",
+            tag,
+            sentences,
+        )
+    with output as folder:
+        largest = max(path.stat().st_size for path in paths)
+        check_disk_space(folder, 2 * largest, "the merged statistics")
+        output.publish(plan.write(folder))
+    log.info("wrote %s", out)
+    return Collected(Path(out), SavedStatistics.open(out).record)
+
+
+def _collect(
+    name: str,
+    folder: Path,
+    opened: Opened,
+    recipe: Recipe,
+    needs: tuple[Need, ...],
+    options: RunOptions,
+) -> tuple[StatisticsRecord, int, StatisticsSpill]:
+    """The pass: what was found, bytes of activations spilled, and the sums put aside."""
+    start = time.perf_counter()
+    with (
+        open_model(name, folder) as source,
+        open_decoder(source, options) as decoder,
+        joined(decoder.device) as ranks,
+        tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as scratch,
+    ):
+        chosen = chosen_linears(decoder, recipe)
+        tokenizer = folder_tokenizer(opened, source.folder, options)
+        evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
+        del tokenizer
+        if ranks.writes:
+            _check_room(folder, decoder, chosen, evidence, needs, options)
+        spill = StatisticsSpill(folder if ranks.writes else None, list(evidence.tokens))
+        opening = time.perf_counter()
+        passes = Passes(
+            decoder, chosen, evidence.tokens, evidence.weights, Path(scratch), options, ranks
+        )
+
+        def look(visit: Visit) -> None:
+            seen = passes.statistics(visit, needs, keep_outputs=not visit.last)
+            spill.add(visit.block, seen.sums, seen.grams)
+
+        with torch.no_grad():
+            passes.visit("statistics", look)
+        seconds = {"open": opening - start, "statistics": time.perf_counter() - opening}
+        return _record(source, decoder, evidence, spill, needs, seconds), passes.spilled, spill
+
+
+def _record(
+    source: ModelSource,
+    decoder: StreamedDecoder,
+    evidence: Evidence,
+    spill: StatisticsSpill,
+    needs: tuple[Need, ...],
+    seconds: dict[str, float],
+) -> StatisticsRecord:
+    start = time.perf_counter()
+    model = ModelRecord(
+        name=source.name,
+        blocks=len(decoder.structure.blocks),
+        linears_sha256=linears_sha256(decoder),
+        rest_sha256=rest_sha256(decoder),
+        dequantised=source.dequantised,
+    )
+    decoder.checkpoint.check_unchanged()
+    if evidence.calibration is None:
+        raise InputError("stats", expected="text", found="none")
+    return StatisticsRecord(
+        model=model,
+        settings={"compute_dtype": dtype_name(decoder.dtype)},
+        needs=needs,
+        parts=PARTS,
+        calibration=evidence.calibration,
+        windows=window_hashes(evidence.tokens),
+        inputs=spill.inputs,
+        device=str(decoder.device),
+        versions=versions(),
+        seconds=seconds | {"identity": time.perf_counter() - start},
+    )
+
+
+def _check_room(
+    folder: Path,
+    decoder: StreamedDecoder,
+    chosen: Structure,
+    evidence: Evidence,
+    needs: tuple[Need, ...],
+    options: RunOptions,
+) -> None:
+    """Refuse to start where the file, the same put aside before, and spilled activations do not
+    fit on the disk."""
+    rows, tokens = len(evidence.tokens), sum(ids.numel() for ids in evidence.tokens.values())
+    width = int(decoder.model.get_input_embeddings().weight.shape[1])
+    output = sum(linear.columns for linear in chosen.linears()) * rows * len(PARTS) * 8
+    if "gram" in needs:
+        wide = max(decoder.dtype.itemsize, torch.float32.itemsize)
+        dense = (linear for linear in chosen.linears() if linear.expert is None)
+        output += sum(linear.columns**2 for linear in dense) * wide
+    spill = max(0, tokens * width * decoder.dtype.itemsize - options.activation_memory)
+    check_disk_space(folder, 2 * output + spill, "the statistics and what is spilled on the way")
