@@ -47,7 +47,7 @@ def test_the_summary(bench: Bench) -> None:
     assert "21 linears fed by 12 different inputs, with Gram matrices" in out
     assert "0.750" in out
     made = bench.run(*line, "--json", "--overwrite").json()
-    assert made["needs"] == ["square", "activity", "gram"]
+    assert made["needs"] == ["square", "activity", "activity-sign", "gram"]
     assert made["bytes"] == (bench.root / "s.safetensors").stat().st_size
 
 

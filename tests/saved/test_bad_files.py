@@ -56,11 +56,13 @@ def test_everything_at_once(source: Path, tmp_path: Path, file: Path) -> None:
         "--language-weights: expected languages of the statistics",
         calibration=windows_file(tmp_path),
         mode="sequential",
+        skip_first_tokens=1,
         languages=["de", "fr"],
         language_weights={"fr": 2.0},
         options=RunOptions(compute_dtype="bfloat16"),
     )
-    assert len(error.problems) == 5
+    assert "--skip-first-tokens: expected 0, with which" in str(error)
+    assert len(error.problems) == 6
 
 
 def test_sums_that_are_not_there(source: Path, tmp_path: Path, file: Path) -> None:
@@ -188,6 +190,7 @@ def inside(name: str, change: Callable[[torch.Tensor], Any]) -> Callable[..., No
         (of_record(strange=1), "strange"),
         (of_record(inputs={}), "inputs"),
         (of_record(settings={}), "no compute_dtype"),
+        (lambda t, r: r["settings"].pop("skip_first_tokens"), "no skip_first_tokens"),
         (of_record(windows={}), "languages that differ"),
         (of_calibration(languages={}), "languages that differ"),
         (lambda t, r: r["model"].update(blocks=1), "a block beyond the model's"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from mwanda.model.decoder import MemoryDecoder
 from mwanda.model.identity import linears_sha256
 from mwanda.saved import statistics_file
 from mwanda.saved.statistics_file import SavedStatistics
-from mwanda.statistics.sums import summarise
+from mwanda.statistics.sums import Need, summarise
 from mwanda.text.window_files import window_sha256
 from tests.pipeline.helpers import WEIGHTS, Tiny, token_windows, windows_object
 from tests.pipeline.test_reconstruction import grams_of
@@ -54,7 +55,7 @@ def test_inputs_that_linears_share_are_stored_once(tiny: Tiny, tmp_path: Path) -
     assert [*entry["linears"]] == [f"{ATTENTION}.{name}_proj" for name in "qkv"]
     assert len(record["inputs"]) == 3 * 4
     assert len(tensors) == 3 * 4 * (2 + len(statistics_file.PARTS))
-    assert record["needs"] == ["square", "activity", "gram"]
+    assert record["needs"] == [*get_args(Need)]
 
 
 def test_tokens_of_experts_are_those_routed_to_them(tiny: Tiny, tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_it_says_what_it_is_of(tiny: Tiny, tmp_path: Path) -> None:
     record = collected(tiny("llama"), tmp_path / "s.safetensors", calibration=windows).record
     assert record.model.name == str(tiny("llama"))
     assert record.model.blocks == 3
-    assert record.settings == {"compute_dtype": "float32"}
+    assert record.settings == {"compute_dtype": "float32", "skip_first_tokens": 0}
     assert record.calibration.languages["de"].windows == 5
     assert set(record.versions) >= {"mwanda", "torch", "transformers"}
     decoder = MemoryDecoder(AutoModelForCausalLM.from_pretrained(tiny("llama")))

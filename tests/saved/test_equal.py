@@ -92,6 +92,20 @@ def test_every_dtype_of_the_source_and_of_the_forward(
     alike(found.manifest, text.manifest)
 
 
+@pytest.mark.parametrize("reconstruction", [None, "admm"])
+def test_first_tokens_left_out_and_activity_by_sign(
+    tiny: Tiny, tmp_path: Path, reconstruction: str | None
+) -> None:
+    source, file = tiny("llama"), tmp_path / "statistics.safetensors"
+    collected(source, file, gram=True, skip_first_tokens=2)
+    fields = {"skip_first_tokens": 2, "reconstruction": reconstruction}
+    fields["criterion"] = {"name": "m-wanda", "activity": "sign"}
+    text = from_text(source, tmp_path / "text", **fields)
+    found = from_file(source, tmp_path / "file", file, **fields)
+    assert shard_bytes(tmp_path / "file") == shard_bytes(tmp_path / "text")
+    alike(found.manifest, text.manifest)
+
+
 @pytest.mark.parametrize("reconstruction", ["admm", "sparsegpt"])
 @pytest.mark.parametrize("allocation", ["uniform", "cwl"])
 def test_reconstructions(tiny: Tiny, tmp_path: Path, reconstruction: str, allocation: str) -> None:

@@ -47,6 +47,7 @@ def take(
     windows: opt.Windows = None,
     window_length: opt.WindowLength = None,
     seed: opt.Seed = None,
+    skip_first_tokens: opt.SkipFirstTokens = None,
     gram: Annotated[
         bool,
         typer.Option("--gram", help="Gram matrices too, for a reconstruction; large files."),
@@ -77,7 +78,7 @@ def take(
         reconstruction=None, reconstruction_option=None,
         **{name: given[name] for name in (
             "languages", "language_weights", "windows", "window_length", "seed", "include",
-            "exclude", "skip_blocks",
+            "exclude", "skip_blocks", "skip_first_tokens",
         )},
     )  # fmt: skip
     with progress_bar(None if speaks() else False) as progress:

@@ -174,6 +174,15 @@ def _misfits(
                 fix="leave it out",
             )
         )
+    if recipe.skip_first_tokens != record.skip_first_tokens:
+        found.append(
+            InputError(
+                "--skip-first-tokens",
+                expected=f"{record.skip_first_tokens}, with which the statistics were made",
+                found=str(recipe.skip_first_tokens),
+                fix="give the same, or make them again",
+            )
+        )
     languages = recipe.languages or saved.languages
     for option, tags in (
         ("--languages", languages),

@@ -44,7 +44,7 @@ __all__ = ["FIELDS", "Collected", "collect_statistics", "merge_statistics"]
 log = logging.getLogger("mwanda")
 
 FIELDS = ("languages", "language_weights", "windows", "window_length", "seed", "include",
-          "exclude", "skip_blocks")  # fmt: skip
+          "exclude", "skip_blocks", "skip_first_tokens")  # fmt: skip
 """Fields of a recipe that say what is measured."""
 
 
@@ -190,8 +190,9 @@ def _collect(
             _check_room(folder, decoder, chosen, evidence, needs, options)
         spill = StatisticsSpill(folder if ranks.writes else None, list(evidence.tokens))
         opening = time.perf_counter()
+        skip = recipe.skip_first_tokens
         passes = Passes(
-            decoder, chosen, evidence.tokens, evidence.weights, Path(scratch), options, ranks
+            decoder, chosen, evidence.tokens, evidence.weights, Path(scratch), options, ranks, skip
         )
 
         def look(visit: Visit) -> None:
@@ -201,7 +202,9 @@ def _collect(
         with torch.no_grad():
             passes.visit("statistics", look)
         seconds = {"open": opening - start, "statistics": time.perf_counter() - opening}
-        return _record(source, decoder, evidence, spill, needs, seconds), passes.spilled, spill
+        settings = {"compute_dtype": dtype_name(decoder.dtype), "skip_first_tokens": skip}
+        found = _record(source, decoder, evidence, spill, needs, settings, seconds)
+        return found, passes.spilled, spill
 
 
 def _record(
@@ -210,6 +213,7 @@ def _record(
     evidence: Evidence,
     spill: StatisticsSpill,
     needs: tuple[Need, ...],
+    settings: dict[str, Any],
     seconds: dict[str, float],
 ) -> StatisticsRecord:
     start = time.perf_counter()
@@ -225,7 +229,7 @@ def _record(
         raise InputError("stats", expected="text", found="none")
     return StatisticsRecord(
         model=model,
-        settings={"compute_dtype": dtype_name(decoder.dtype)},
+        settings=settings,
         needs=needs,
         parts=PARTS,
         calibration=evidence.calibration,

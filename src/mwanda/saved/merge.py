@@ -240,10 +240,11 @@ def _factors(files: Sequence[SavedStatistics], weights: dict[str, float]) -> lis
     """
     factors = []
     for file in files:
-        calibration, shares = file.record.calibration, {}
-        for tag, own in calibration.weights.items():
-            every = [f.record.calibration.languages[tag] for f in files if tag in f.languages]
-            tokens = calibration.languages[tag].tokens / sum(draw.tokens for draw in every)
+        shares = {}
+        for tag, own in file.record.calibration.weights.items():
+            tokens = _counted(file, tag) / sum(
+                _counted(f, tag) for f in files if tag in f.languages
+            )
             if own:
                 shares[tag] = weights[tag] / own * tokens
         low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
@@ -257,6 +258,12 @@ def _factors(files: Sequence[SavedStatistics], weights: dict[str, float]) -> lis
             )
         factors.append(shares[low])
     return factors
+
+
+def _counted(file: SavedStatistics, tag: str) -> int:
+    """Tokens of a language that count."""
+    draw = file.record.calibration.languages[tag]
+    return draw.tokens - draw.windows * file.record.skip_first_tokens
 
 
 def _one(values: Sequence[Value], otherwise: Value) -> Value:

@@ -64,8 +64,8 @@ class StatisticsRecord(SavedRecord):
 
     Attributes:
         model: which one.
-        settings: what else decides the sums: dtype of the forward and such; files are added up only
-            where all agree.
+        settings: what else decides the sums: dtype of the forward, first tokens of every window
+            that do not count; files are added up only where all agree.
         needs: what was measured; ``gram`` under the calibration's languages and weights.
         parts: sums kept of each input, by their names in
             :class:`~mwanda.statistics.sums.FeatureSums`.
@@ -103,6 +103,11 @@ class StatisticsRecord(SavedRecord):
     def compute_dtype(self) -> str:
         """Of the forward."""
         return str(self.settings["compute_dtype"])
+
+    @property
+    def skip_first_tokens(self) -> int:
+        """First tokens of every window that do not count."""
+        return int(self.settings["skip_first_tokens"])
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -148,6 +153,7 @@ class StatisticsRecord(SavedRecord):
             or {*self.calibration.weights} != tags,
             "no sums of squares": "square" not in self.parts,
             "no compute_dtype": not isinstance(self.settings.get("compute_dtype"), str),
+            "no skip_first_tokens": not isinstance(self.settings.get("skip_first_tokens"), int),
             "Gram matrices that were not measured": not self.gram
             and any(entry.gram for entry in self.inputs.values()),
         }
