@@ -52,17 +52,19 @@ def test_everything_at_once(source: Path, tmp_path: Path, file: Path) -> None:
         "--calibration: expected none beside --statistics",
         "--mode: expected dense with --statistics",
         "--compute-dtype: expected float32, in which",
+        "--allocation: expected one that looks at sums, with --statistics, found measured",
         "--languages: expected languages of the statistics: de, sw, found fr",
         "--language-weights: expected languages of the statistics",
         calibration=windows_file(tmp_path),
         mode="sequential",
+        allocation="measured",
         skip_first_tokens=1,
         languages=["de", "fr"],
         language_weights={"fr": 2.0},
         options=RunOptions(compute_dtype="bfloat16"),
     )
     assert "--skip-first-tokens: expected 0, with which" in str(error)
-    assert len(error.problems) == 6
+    assert len(error.problems) == 7
 
 
 def test_sums_that_are_not_there(source: Path, tmp_path: Path, file: Path) -> None:

@@ -60,7 +60,7 @@ def experts(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("criterion", "allocation"),
     [
         *((criterion, "cwl") for criterion in CRITERIA),
-        *(("wanda", allocation) for allocation in ALLOCATIONS),
+        *(("wanda", name) for name, row in ALLOCATIONS.items() if row.probe is None),
         ("magnitude", "owl"),
         ("m-ria", "alpha"),
     ],
@@ -74,6 +74,16 @@ def test_every_criterion_and_allocation(
     found = from_file(tiny("qwen3_moe"), tmp_path / "file.safetensors", experts, **fields)
     alike(found.manifest, text.manifest)  # with the hash of every mask in it
     assert found.manifest.statistics_file.name == experts.name
+
+
+@pytest.mark.parametrize("allocation", ["cwl", "owl", "alpha"])
+def test_a_sparsity_for_every_linear(
+    tiny: Tiny, tmp_path: Path, experts: Path, allocation: str
+) -> None:
+    fields = {"criterion": "wanda", "allocation": allocation, "allocation_level": "linear"}
+    text = from_text(tiny("qwen3_moe"), tmp_path / "text", **fields)
+    found = from_file(tiny("qwen3_moe"), tmp_path / "file", experts, **fields)
+    alike(found.manifest, text.manifest)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

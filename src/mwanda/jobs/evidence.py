@@ -25,6 +25,7 @@ from mwanda.registry import find_allocation
 from mwanda.saved.statistics_file import SavedStatistics
 from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
+from mwanda.units import probe_of
 
 __all__ = ["Evidence", "Opened", "check_names", "folder_tokenizer", "gather", "open_evidence"]
 
@@ -181,6 +182,15 @@ def _misfits(
                 expected=f"{record.skip_first_tokens}, with which the statistics were made",
                 found=str(recipe.skip_first_tokens),
                 fix="give the same, or make them again",
+            )
+        )
+    if probe_of(recipe) is not None and recipe.allocation is not None:
+        found.append(
+            InputError(
+                "--allocation",
+                expected="one that looks at sums, with --statistics",
+                found=f"{recipe.allocation.name}, which runs masked blocks on text",
+                fix="choose another, or give --calibration instead",
             )
         )
     languages = recipe.languages or saved.languages
