@@ -68,7 +68,7 @@ class Runner:
         if cell.settings["recipe"] is None:
             bench.restore()
         else:
-            recipe = Recipe.build(cell.settings["recipe"])
+            recipe = Recipe.build(cell.settings["recipe"] | {"mode": "dense"})
             windows = self._draw(cell, tokenizer)
             statistics = self._measure(cell, bench, windows, recipe.skip_first_tokens, grams)
             measured = time.perf_counter()

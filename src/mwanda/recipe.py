@@ -34,6 +34,8 @@ __all__ = ["Method", "Recipe"]
 
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALLOCATION = "cwl"
+DENSE_FROM, DENSE_TO = 0.35, 0.55
+"""Sparsities between which one pass was measured no worse than two: see docs/results.md."""
 
 
 class Method(BaseModel):
@@ -68,7 +70,8 @@ class Recipe(BaseModel):
         reconstruction: of the weights that stay, see the registry; None (or ``none``) leaves them
             as they are. One that chooses its own mask leaves the criterion unused.
         mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
-            sees the pruned blocks before it, two passes).
+            sees the pruned blocks before it, two). None takes dense at :data:`DENSE_FROM` to
+            :data:`DENSE_TO`, where it was measured no worse, and sequential elsewhere.
         languages: BCP-47 tags; None takes all that the calibration text has.
         language_weights: relative weight a language, 1 where not named.
         windows: calibration windows per language.
@@ -89,7 +92,7 @@ class Recipe(BaseModel):
     allocation: Method | None = None
     allocation_level: Literal["block", "linear"] = "block"
     reconstruction: Method | None = None
-    mode: Literal["sequential", "dense"] = "dense"
+    mode: Literal["sequential", "dense"] | None = None
     languages: tuple[str, ...] | None = None
     language_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict
@@ -281,9 +284,11 @@ class Recipe(BaseModel):
             needs_text = bool(self.linear_needs)
             free = pattern.fixed is None and needs_text and sparsity > 0
             allocation = Method(name=DEFAULT_ALLOCATION if free else "uniform")
+        near = not sparsity or DENSE_FROM <= sparsity <= DENSE_TO
         criterion = self.criterion_row()
         filled: dict[str, Any] = {
             "sparsity": sparsity,
+            "mode": self.mode or ("dense" if near else "sequential"),
             "criterion": Method(
                 name=criterion.name, options=defaults_of(criterion) | self.criterion.options
             ),

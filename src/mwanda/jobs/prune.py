@@ -57,6 +57,8 @@ def prune(
     """
     if recipe is not None and fields:
         raise InputError("prune", expected="a recipe or its fields", found="both")
+    if statistics is not None:
+        fields.setdefault("mode", "dense")
     recipe = Recipe.build(fields, "prune") if recipe is None else Recipe.build(recipe.model_dump())
     options = options or RunOptions()
     if isinstance(model, str | Path):
