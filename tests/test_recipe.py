@@ -177,3 +177,22 @@ def test_what_is_not_a_recipe_file(tmp_path: Path, content: bytes | None, messag
         path.write_bytes(content)
     with pytest.raises(InputError, match=message):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "mode"),
+    [
+        ({}, "dense"),
+        ({"sparsity": 0.35}, "dense"),
+        ({"sparsity": 0.55}, "dense"),
+        ({"sparsity": 0.3}, "sequential"),
+        ({"sparsity": 0.6}, "sequential"),
+        ({"pattern": "2:4"}, "dense"),
+        ({"pattern": "1:4"}, "sequential"),
+        ({"sparsity": 0.0}, "dense"),
+        ({"sparsity": 0.3, "mode": "dense"}, "dense"),
+        ({"sparsity": 0.5, "mode": "sequential"}, "sequential"),
+    ],
+)
+def test_the_mode_follows_from_the_sparsity(fields: dict[str, Any], mode: str) -> None:
+    assert Recipe.build(fields).mode == mode

@@ -255,3 +255,10 @@ def test_masks_from_statistics(tiny: Tiny, tmp_path: Path) -> None:
     same_masks(*({name: each.mask(name) for name in each.linears} for each in masks))
     assert masks[0].record.linears_sha256 == masks[1].record.linears_sha256 is not None
     assert list(found.manifest.calibration.weights) == LANGUAGES
+
+
+def test_the_mode_is_dense_at_any_sparsity(tiny: Tiny, tmp_path: Path) -> None:
+    source, file = tiny("llama"), tmp_path / "statistics.safetensors"
+    collected(source, file)
+    found = mwanda.prune(source, out=tmp_path / "out", statistics=file, sparsity=0.2)
+    assert found.manifest.recipe["mode"] == found.manifest.statistics == "dense"
