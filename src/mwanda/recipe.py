@@ -35,7 +35,8 @@ __all__ = ["Method", "Recipe"]
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALLOCATION = "cwl"
 DENSE_FROM, DENSE_TO = 0.35, 0.55
-"""Sparsities between which one pass was measured no worse than two: see docs/results.md."""
+"""Sparsities between which one pass was measured no worse than two on the whole: see
+docs/results.md."""
 
 
 class Method(BaseModel):
