@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import FrameType
 
 from mwanda.progress import place_among, quiet_libraries
@@ -48,7 +48,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         # Usage errors, one line like every other.
         say = getattr(error, "format_message", error.__str__)
         text = " ".join(str(say()).split())
-        print(f"error: {text}; see mwanda {_subcommand(arguments)}--help", file=sys.stderr)
+        subcommand = _subcommand(arguments, getattr(command, "commands", ()))
+        print(f"error: {text}; see mwanda {subcommand}--help", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: nothing was written under the final name", file=sys.stderr)
@@ -67,11 +68,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         return 1
 
 
-def _subcommand(arguments: list[str]) -> str:
+def _subcommand(arguments: list[str], known: Collection[str]) -> str:
     first = next((word for word in arguments if not word.startswith("-")), None)
-    known = (
-        "prune", "eval", "windows", "plan", "ls", "verify", "stats", "pack", "unpack", "gguf-check",
-    )  # fmt: skip
     return f"{first} " if first in known else ""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mwanda.cli import options as opt
+from mwanda.cli.calls import print_result
 
 if TYPE_CHECKING:
     from mwanda.jobs.gguf_check import GgufCheck
@@ -45,7 +46,7 @@ def pack(
     with progress_bar() as progress:
         made = run(folder, out, level=level, threads=threads, overwrite=overwrite,
                    progress=progress)  # fmt: skip
-    _print(made.as_dict(), _sizes(made), as_json)
+    print_result(made.as_dict(), _sizes(made), as_json)
 
 
 def unpack(
@@ -61,7 +62,7 @@ def unpack(
 
     with progress_bar() as progress:
         made = run(archive, out, threads=threads, overwrite=overwrite, progress=progress)
-    _print(made.as_dict(), _sizes(made), as_json)
+    print_result(made.as_dict(), _sizes(made), as_json)
 
 
 def gguf_check(
@@ -79,7 +80,7 @@ def gguf_check(
 
     least = None if fail_below is None else parse_share(fail_below, "--fail-below")
     found = run(gguf, folder)
-    _print(found.as_dict(), _kept(found), as_json)
+    print_result(found.as_dict(), _kept(found), as_json)
     for line in found.warnings:
         typer.echo(f"warning: {line}", err=True)
     if least is not None:
@@ -109,9 +110,3 @@ def _kept(found: GgufCheck) -> str:
     ]
     text = plain(["type", "matrices", "zeros", "kept", "share"], table)
     return f"{text}\n{found.share:.4%} of the zeros kept"
-
-
-def _print(data: Any, text: str, as_json: bool) -> None:
-    import json
-
-    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)

@@ -72,15 +72,11 @@ def take(
     from mwanda.progress import progress_bar, speaks
 
     given = dict(locals())
-    fields = opt.recipe_fields(
-        None,
-        criterion=None, criterion_option=None, allocation=None, allocation_option=None,
-        reconstruction=None, reconstruction_option=None,
-        **{name: given[name] for name in (
-            "languages", "language_weights", "windows", "window_length", "seed", "include",
-            "exclude", "skip_blocks", "skip_first_tokens",
-        )},
+    names = (
+        "languages", "language_weights", "windows", "window_length", "seed", "include",
+        "exclude", "skip_blocks", "skip_first_tokens",
     )  # fmt: skip
+    fields = opt.recipe_fields(None, **{name: given[name] for name in names})
     with progress_bar(None if speaks() else False) as progress:
         from mwanda.jobs.stats import collect_statistics
 
