@@ -109,12 +109,15 @@ class Recipe(BaseModel):
     expert_tokens: int = Field(default=32, ge=1)
 
     @classmethod
-    def build(cls, values: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    def build(
+        cls, values: Mapping[str, Any], source: str = "recipe", *, saved: bool = False
+    ) -> Recipe:
         """A recipe with every default filled in.
 
         Args:
             values: field name -> value, as read from YAML or from the command line.
             source: what to call it in messages.
+            saved: whether it goes with saved statistics, which are dense ones: so is the default.
 
         Raises:
             InputError: naming every mistake at once.
@@ -126,7 +129,7 @@ class Recipe(BaseModel):
         problems = recipe._contradictions()
         if problems:
             raise InputError.several(f"{source}: {problem}" for problem in problems)
-        return recipe._resolved()
+        return recipe._resolved(saved=saved)
 
     @field_validator("sparsity", mode="before")
     @classmethod
@@ -274,7 +277,7 @@ class Recipe(BaseModel):
                 problems.append("language_weights: expected a weight above 0, found all 0")
         return problems
 
-    def _resolved(self) -> Recipe:
+    def _resolved(self, *, saved: bool) -> Recipe:
         pattern = self.pattern_row()
         sparsity = self.sparsity
         if sparsity is None or pattern.fixed is not None:
@@ -285,11 +288,11 @@ class Recipe(BaseModel):
             needs_text = bool(self.linear_needs)
             free = pattern.fixed is None and needs_text and sparsity > 0
             allocation = Method(name=DEFAULT_ALLOCATION if free else "uniform")
-        near = not sparsity or DENSE_FROM <= sparsity <= DENSE_TO
+        dense = saved or not sparsity or DENSE_FROM <= sparsity <= DENSE_TO
         criterion = self.criterion_row()
         filled: dict[str, Any] = {
             "sparsity": sparsity,
-            "mode": self.mode or ("dense" if near else "sequential"),
+            "mode": self.mode or ("dense" if dense else "sequential"),
             "criterion": Method(
                 name=criterion.name, options=defaults_of(criterion) | self.criterion.options
             ),

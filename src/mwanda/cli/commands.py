@@ -264,7 +264,5 @@ def _recipe(given: dict[str, Any]) -> Any:
         "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
     )  # fmt: skip
     fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})
-    if given["statistics"] is not None:
-        fields.setdefault("mode", "dense")
     source = "options" if given["recipe"] is None else str(given["recipe"])
-    return Recipe.build(fields, source)
+    return Recipe.build(fields, source, saved=given["statistics"] is not None)

@@ -103,7 +103,7 @@ def plan(
             are not those the statistics were made of: they are not read here.
     """
     options = options or RunOptions()
-    recipe = Recipe.build(recipe.model_dump())
+    recipe = Recipe.build(recipe.model_dump(), saved=statistics is not None)
     opened = open_evidence(calibration, statistics, recipe, options)
     saved = opened if isinstance(opened, SavedStatistics) else None
     languages: list[str] = []

@@ -57,9 +57,8 @@ def prune(
     """
     if recipe is not None and fields:
         raise InputError("prune", expected="a recipe or its fields", found="both")
-    if statistics is not None:
-        fields.setdefault("mode", "dense")
-    recipe = Recipe.build(fields, "prune") if recipe is None else Recipe.build(recipe.model_dump())
+    given, source = (fields, "prune") if recipe is None else (recipe.model_dump(), "recipe")
+    recipe = Recipe.build(given, source, saved=statistics is not None)
     options = options or RunOptions()
     if isinstance(model, str | Path):
         if out is None:

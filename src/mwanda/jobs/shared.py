@@ -168,4 +168,4 @@ def _statistics(recipe: Recipe, calibration: CalibrationRecord | None) -> str:
     """Which statistics chose masks and weights: where they need none, only the allocation's."""
     if calibration is None:
         return "none"
-    return (recipe.mode if recipe.linear_needs else None) or "dense"
+    return str(recipe.mode) if recipe.linear_needs else "dense"
