@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mwanda.errors import DataError, GateError, InputError
 from mwanda.manifest import MANIFEST, read_manifest
-from mwanda.model.gguf import is_gguf
+from mwanda.model.gguf import is_gguf, open_gguf
 from mwanda.model.reader import Checkpoint
 
 __all__ = ["GgufCheck", "GgufTensor", "check_gguf"]
@@ -105,7 +105,9 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
             another model: not one of the matrices is in it.
     """
     path, folder = Path(gguf), Path(folder)
-    reader = _open(path)
+    if not is_gguf(path):
+        raise InputError(str(path), expected="a GGUF file", found="nothing of that kind")
+    reader = open_gguf(path)
     stored = {tensor.name: tensor for tensor in reader.tensors}
     names = _NameMap(path, reader)
     found: dict[str, GgufTensor] = {}
@@ -129,21 +131,6 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
             fix="give the GGUF file that was made of this folder",
         )  # fmt: skip
     return GgufCheck(found, tuple(missing))
-
-
-def _open(path: Path) -> Any:
-    if not is_gguf(path):
-        raise InputError(str(path), expected="a GGUF file", found="nothing of that kind")
-    try:
-        from gguf import GGUFReader
-
-        return GGUFReader(path)
-    except ImportError as error:
-        what, fix = "the library gguf", "pip install 'mwanda[gguf]'"
-        raise InputError(what, expected="it installed", found="none", fix=fix) from error
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        found = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(str(path), expected="a whole GGUF file", found=found) from error
 
 
 class _NameMap:

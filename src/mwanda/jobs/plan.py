@@ -20,7 +20,7 @@ from mwanda.jobs.evidence import check_names, open_evidence
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.memory import process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
-from mwanda.model.gguf import is_gguf, load_gguf_config
+from mwanda.model.gguf import is_gguf, load_gguf_config, read_gguf_header
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
 from mwanda.model.structure import Structure, choose_linears
@@ -193,7 +193,7 @@ def plan(
 def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, bool]]:
     """A decoder without weights, the source's dtype, and whether it is a GGUF file."""
     if is_gguf(Path(name)):
-        config = load_gguf_config(Path(name))
+        config = load_gguf_config(read_gguf_header(Path(name)))
         wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
         device = choose_device(options.device)
         dtype = choose_compute_dtype(wanted, torch.bfloat16, device)

@@ -13,7 +13,7 @@ from mwanda.errors import InputError
 from mwanda.model.layout import shown
 from mwanda.model.skeleton import refuse_encoder
 
-__all__ = ["convert", "count_weights", "is_gguf", "load_gguf_config"]
+__all__ = ["GgufHeader", "convert", "is_gguf", "load_gguf_config", "open_gguf", "read_gguf_header"]
 
 log = logging.getLogger("mwanda")
 
@@ -22,9 +22,16 @@ ORIGINAL = "give the original model's folder (safetensors) instead"
 
 
 @dataclass(frozen=True)
-class _Header:
-    """What a GGUF file says of itself: ``general.architecture`` and the number of its weights."""
+class GgufHeader:
+    """What a GGUF file says of itself.
 
+    Attributes:
+        path: the file.
+        architecture: its ``general.architecture``.
+        weights: how many numbers its tensors hold.
+    """
+
+    path: Path
     architecture: str
     weights: int
 
@@ -37,41 +44,31 @@ def is_gguf(path: Path) -> bool:
         return file.read(4) == b"GGUF"
 
 
-def count_weights(path: Path) -> int:
-    """Number of weights in a GGUF file, from its header.
-
-    Raises:
-        InputError: damaged, truncated, one part of several, or the extra is not installed.
-    """
-    return _read_header(path).weights
-
-
-def load_gguf_config(path: Path) -> Any:
+def load_gguf_config(header: GgufHeader) -> Any:
     """The transformers config that a GGUF file's metadata describes.
 
     Raises:
-        InputError: as :func:`count_weights`; or an architecture that transformers cannot read, or
-            that is no decoder.
+        InputError: an architecture that transformers cannot read, or that is no decoder.
     """
     from transformers import AutoConfig
 
-    header = _read_header(path)
+    path = header.path
     try:
         config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except Exception as error:  # metadata may lack anything, which shows as an error of any kind
-        raise _unreadable(path, header.architecture, error) from error
+        raise _unreadable(header, error) from error
     refuse_encoder(path, config)
     return config
 
 
-def convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
+def convert(header: GgufHeader, folder: Path, dtype: torch.dtype) -> None:
     """Write ``folder`` as a model folder with the dequantised weights of a GGUF file.
 
     The whole model is in memory while this runs. The stale ``quantization_config`` is dropped: the
     weights written are plain.
 
     Args:
-        path: the GGUF file.
+        header: of the GGUF file, which is read once: a vocabulary makes that take seconds.
         folder: an existing folder to fill.
         dtype: of the weights written.
 
@@ -81,8 +78,8 @@ def convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    load_gguf_config(path)
-    header = _read_header(path)
+    load_gguf_config(header)
+    path = header.path
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             path.parent,
@@ -94,8 +91,8 @@ def convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
             ignore_mismatched_sizes=True,  # refused below, by name
         )
     except Exception as error:  # as above
-        raise _unreadable(path, header.architecture, error) from error
-    _refuse_incomplete(path, header, report)
+        raise _unreadable(header, error) from error
+    _refuse_incomplete(header, report)
     unread = header.weights - sum(parameter.numel() for parameter in model.parameters())
     if unread > 0:
         log.warning(
@@ -120,37 +117,19 @@ def convert(path: Path, folder: Path, dtype: torch.dtype) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _read_header(path: Path) -> _Header:
+def read_gguf_header(path: Path) -> GgufHeader:
     """Read the header and see that every tensor is there.
 
     Raises:
-        InputError: see :func:`count_weights`.
+        InputError: as :func:`open_gguf`; or one part of several, or no model.
     """
+    reader, names = open_gguf(path), ("general.architecture", "split.no", "split.count")
+    there = {name: reader.get_field(name) for name in names}
     try:
-        from gguf import GGUFReader
-    except ImportError as error:
-        raise InputError(
-            str(path),
-            expected="the package that reads GGUF",
-            found=str(error),
-            fix="pip install 'mwanda[gguf]'",
-        ) from error
-    try:
-        reader = GGUFReader(path)
-        fields = {
-            name: field.contents()
-            for name in ("general.architecture", "split.no", "split.count")
-            if (field := reader.get_field(name)) is not None
-        }
-        weights = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        fields = {name: field.contents() for name, field in there.items() if field is not None}
     except Exception as error:  # damaged bytes show as an error of any kind
-        raise InputError(
-            str(path),
-            expected="a whole GGUF file",
-            found=f"{path.stat().st_size:,} bytes that end too early or make no sense "
-            f"({_one_line(error)})",
-            fix=WHOLE,
-        ) from error
+        raise _damaged(path, error) from error
+    weights = sum(int(tensor.n_elements) for tensor in reader.tensors)
     parts = fields.get("split.count", 1)
     if parts > 1:
         raise InputError(
@@ -163,11 +142,43 @@ def _read_header(path: Path) -> _Header:
     if not isinstance(architecture, str) or not weights:
         found = "no general.architecture in it" if weights else "no weights in it"
         raise InputError(str(path), expected="a GGUF file of a model", found=found, fix=WHOLE)
-    return _Header(shown(architecture), weights)
+    return GgufHeader(path, shown(architecture), weights)
 
 
-def _refuse_incomplete(path: Path, header: _Header, report: dict[str, Any]) -> None:
+def open_gguf(path: Path) -> Any:
+    """The library's reader of a GGUF file, all its fields and tensors found.
+
+    Raises:
+        InputError: damaged or truncated, or the extra is not installed.
+    """
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise InputError(
+            str(path),
+            expected="the package that reads GGUF",
+            found=str(error),
+            fix="pip install 'mwanda[gguf]'",
+        ) from error
+    try:
+        return GGUFReader(path)
+    except Exception as error:  # as above
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        str(path),
+        expected="a whole GGUF file",
+        found=f"{path.stat().st_size:,} bytes that end too early or make no sense "
+        f"({_one_line(error)})",
+        fix=WHOLE,
+    )
+
+
+def _refuse_incomplete(header: GgufHeader, report: dict[str, Any]) -> None:
     """Refuse a file from which transformers would leave weights at random values."""
+    path = header.path
     absent = sorted(report["missing_keys"])
     if absent:
         raise InputError(
@@ -185,12 +196,12 @@ def _refuse_incomplete(path: Path, header: _Header, report: dict[str, Any]) -> N
         )
 
 
-def _unreadable(path: Path, architecture: str, error: Exception) -> InputError:
+def _unreadable(header: GgufHeader, error: Exception) -> InputError:
     missing = isinstance(error, ImportError) or "pip install" in str(error)
     return InputError(
-        str(path),
+        str(header.path),
         expected="a GGUF file of a decoder that this transformers can read",
-        found=f"architecture {architecture}: {_one_line(error)}",
+        found=f"architecture {header.architecture}: {_one_line(error)}",
         fix="pip install 'mwanda[gguf]'" if missing else ORIGINAL,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.model.gguf import convert, count_weights, is_gguf
+from mwanda.model.gguf import convert, is_gguf, read_gguf_header
 from mwanda.model.output import check_disk_space
 
 __all__ = [
@@ -81,9 +81,10 @@ def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelS
         yield ModelSource(path, str(name), "folder", path)
     elif is_gguf(path):
         with tempfile.TemporaryDirectory(prefix=".mwanda-gguf-", dir=scratch) as made:
-            needed = count_weights(path) * torch.bfloat16.itemsize
+            header = read_gguf_header(path)
+            needed = header.weights * torch.bfloat16.itemsize
             check_disk_space(Path(made), 2 * needed, "the converted GGUF and the output")
-            convert(path, Path(made), torch.bfloat16)
+            convert(header, Path(made), torch.bfloat16)
             yield ModelSource(Path(made), str(name), "gguf", path, f"GGUF file {path.name}")
     else:
         yield ModelSource(_fetch(str(name)), str(name), "hub", None)
