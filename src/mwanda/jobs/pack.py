@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mwanda.archive.layout import SUFFIX, FileEntry, Index, is_archive
 from mwanda.archive.reader import Archive, Place
 from mwanda.archive.writer import find_files, write_archive
 from mwanda.errors import DataError, InputError, MwandaError
-from mwanda.model.layout import fsync_folder, shown
+from mwanda.model.layout import shown
 from mwanda.model.output import OutputFolder, check_disk_space
+from mwanda.model.output_file import OutputFile
 from mwanda.progress import Progress, Silent
 from mwanda.threads import in_order
 
@@ -99,10 +99,19 @@ def pack(
     if out.resolve().is_relative_to(folder.resolve()):
         what, fix = str(out), "choose another --out"
         raise InputError(what, expected="a file outside the folder", found="one in it", fix=fix)
-    with _output_file(out, overwrite) as file:
-        index = write_archive(
-            files, file, level=level, threads=threads, progress=progress or Silent()
-        )
+    output = OutputFile(
+        out, suffix=SUFFIX, what="an archive", is_ours=_is_plain_archive, overwrite=overwrite
+    )
+    output.check()
+    try:
+        with output as made:
+            with (made / out.name).open("xb") as file:
+                index = write_archive(
+                    files, file, level=level, threads=threads, progress=progress or Silent()
+                )
+            output.publish(made / out.name)
+    except OSError as error:
+        raise _disk(out, error) from error
     return PackResult.of(index, out.stat().st_size, time.perf_counter() - start)
 
 
@@ -173,40 +182,8 @@ def _write_file(
         )
 
 
-@contextmanager
-def _output_file(target: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file that appears under its name whole or not at all."""
-    if target.suffix != SUFFIX:
-        raise InputError(shown(str(target)), expected=f"a name ending in {SUFFIX}")
-    if not target.parent.is_dir():
-        raise InputError(
-            shown(str(target.parent)), expected="a folder to write into", found="no such folder",
-            fix="make the folder first",
-        )  # fmt: skip
-    if target.exists() or target.is_symlink():
-        if not overwrite:
-            raise InputError(
-                str(target), expected="a new file", found="an existing one",
-                fix="choose another --out, or pass --overwrite",
-            )  # fmt: skip
-        if target.is_symlink() or not target.is_file() or not is_archive(target):
-            raise InputError(
-                str(target), expected="an archive, the only kind that --overwrite replaces",
-                found="something else", fix="choose another --out",
-            )  # fmt: skip
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    try:
-        try:
-            with unfinished.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, target)
-            fsync_folder(target.parent)
-        except OSError as error:
-            raise _disk(target, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _is_plain_archive(path: Path) -> bool:
+    return not path.is_symlink() and path.is_file() and is_archive(path)
 
 
 def _threads(given: int | None) -> int:

@@ -26,8 +26,8 @@ from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
 from mwanda.ranks import Ranks, joined, launched
 from mwanda.recipe import Recipe
+from mwanda.saved.container import saved_file
 from mwanda.saved.mask_file import MASKS, MaskWriter
-from mwanda.saved.output_file import OutputFile
 from mwanda.units import probed_tokens
 from mwanda.work import Limit, count_work, disk_rates, matmul_rate
 
@@ -79,7 +79,7 @@ def prune_to_masks(
     check_model(name)
     ranks = launched()
     refuse_shared_gguf(name, ranks)
-    output = OutputFile(out, MASKS, overwrite=options.overwrite)
+    output = saved_file(out, MASKS, overwrite=options.overwrite)
     if ranks.writes:
         output.check([] if statistics is None else [Path(statistics)])
     opened = open_evidence(calibration, statistics, recipe, options)

@@ -28,8 +28,8 @@ from mwanda.options import RunOptions
 from mwanda.passes import Passes, Visit
 from mwanda.ranks import joined, launched
 from mwanda.recipe import Recipe
+from mwanda.saved.container import saved_file
 from mwanda.saved.merge import plan_merge
-from mwanda.saved.output_file import OutputFile
 from mwanda.saved.statistics_file import PARTS, SavedStatistics, StatisticsSpill
 from mwanda.saved.statistics_record import (
     STATISTICS,
@@ -108,7 +108,7 @@ def collect_statistics(
     check_model(model)
     ranks, target = launched(), Path(out)
     refuse_shared_gguf(str(model), ranks)
-    output = OutputFile(target, STATISTICS, overwrite=options.overwrite)
+    output = saved_file(target, STATISTICS, overwrite=options.overwrite)
     if ranks.writes:
         output.check()
     opened = open_calibration(calibration, recipe)
@@ -145,7 +145,7 @@ def merge_statistics(
     if len(files) < 2:
         raise InputError("stats merge", expected="two files or more", found=str(len(files)))
     paths = [Path(path) for path in files]
-    output = OutputFile(Path(out), STATISTICS, overwrite=overwrite)
+    output = saved_file(Path(out), STATISTICS, overwrite=overwrite)
     output.check(paths)
     opened = [SavedStatistics.open(path) for path in paths]
     plan = plan_merge(opened)

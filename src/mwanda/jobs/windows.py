@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mwanda.errors import InputError
 from mwanda.model.gguf import is_gguf
+from mwanda.model.output_file import OutputFile
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.text.languages import canonical
 from mwanda.text.sources import check_languages, open_source
@@ -41,7 +42,9 @@ def draw_windows(
         raise InputError("--calibration", expected="a text source", found="none")
     if seed < 0:
         raise InputError("--seed", expected="a whole number from 0", found=str(seed))
-    _check_target(out, overwrite)
+    OutputFile(
+        out, suffix=".safetensors", what="a windows file", is_ours=_is_windows, overwrite=overwrite
+    ).check()
     source = open_source(calibration)
     chosen = source.languages() if languages is None else [canonical(tag) for tag in languages]
     check_languages(source, chosen)
@@ -59,30 +62,9 @@ def draw_windows(
     return drawn
 
 
-def _check_target(out: Path, overwrite: bool) -> None:
-    if out.suffix != ".safetensors":
-        raise InputError(str(out), expected="a name ending in .safetensors", found=out.name)
-    if not out.parent.is_dir():
-        raise InputError(
-            str(out.parent),
-            expected="a folder to write into",
-            found="no such folder",
-            fix="make the folder first",
-        )
-    if out.exists():
-        if not overwrite:
-            raise InputError(
-                str(out),
-                expected="a new file",
-                found="an existing one",
-                fix="choose another --out, or pass --overwrite",
-            )
-        try:
-            load(out)
-        except InputError as error:
-            raise InputError(
-                str(out),
-                expected="a windows file, the only kind that --overwrite replaces",
-                found="a file of another kind",
-                fix="choose another --out",
-            ) from error
+def _is_windows(path: Path) -> bool:
+    try:
+        load(path)
+    except InputError:
+        return False
+    return True

@@ -13,7 +13,7 @@ import torch
 from mwanda.errors import InputError
 
 __all__ = [
-    "DTYPE_NAMES", "INDEX", "MAX_HEADER", "SINGLE", "TensorInfo", "byte_view", "fsync_folder",
+    "DTYPE_NAMES", "INDEX", "MAX_HEADER", "SINGLE", "TensorInfo", "byte_view", "fsync_path",
     "read_header", "read_index", "shard_inside", "shown",
 ]  # fmt: skip
 
@@ -287,9 +287,9 @@ def byte_view(tensor: torch.Tensor) -> memoryview:
     return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make names created or changed in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def fsync_path(path: Path) -> None:
+    """Make a file's bytes, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,10 +13,18 @@ from pathlib import Path
 from types import TracebackType
 
 from mwanda.errors import InputError
-from mwanda.model.layout import fsync_folder
+from mwanda.model.layout import fsync_path
 from mwanda.threads import run_all
 
-__all__ = ["OutputFolder", "check_disk_space", "hash_files", "parse_size", "sha256_of"]
+__all__ = [
+    "OutputFolder",
+    "check_disk_space",
+    "check_parent",
+    "hash_files",
+    "make_beside",
+    "parse_size",
+    "sha256_of",
+]
 
 MARK = "mwanda.json"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -69,35 +77,10 @@ class OutputFolder:
             ) from error
         if taken:
             self._check_existing(target)
-        parent = target.parent
-        if not parent.is_dir():
-            missing = not parent.exists()
-            raise InputError(
-                str(parent),
-                expected="a folder to write into",
-                found="no such folder" if missing else "a file",
-                fix="make the folder first" if missing else "choose another --out",
-            )
-        if not write:
-            return
-        try:
-            # Tried, not asked: permission bits say nothing to root or on a read-only disk.
-            with tempfile.TemporaryDirectory(
-                prefix=f".{target.name}.", suffix=".partial", dir=parent
-            ):
-                pass
-        except OSError as error:
-            raise InputError(
-                str(parent),
-                expected="a folder that can be written",
-                found=error.strerror or "not writable",
-                fix="choose another --out",
-            ) from error
+        check_parent(target, write=write)
 
     def __enter__(self) -> Path:
-        parent = self._target.parent
-        made = tempfile.mkdtemp(prefix=f".{self._target.name}.", suffix=".partial", dir=parent)
-        self._temporary = Path(made)
+        self._temporary = make_beside(self._target)
         self._temporary.chmod(0o755)
         return self._temporary
 
@@ -112,9 +95,9 @@ class OutputFolder:
             return
         try:
             if kind is None:
-                for path in temporary.iterdir():
-                    _fsync(path)
-                fsync_folder(temporary)
+                for path in filter(Path.is_file, temporary.iterdir()):
+                    fsync_path(path)
+                fsync_path(temporary)
                 self._publish(temporary)
         finally:
             if temporary.exists():
@@ -124,14 +107,14 @@ class OutputFolder:
         target = self._target
         if not (target.exists() or target.is_symlink()):
             os.rename(temporary, target)
-            fsync_folder(target.parent)
+            fsync_path(target.parent)
             return
         self._check_existing(target)  # it may have come into being meanwhile
         aside = temporary.with_suffix(".old")
         try:
             os.rename(target, aside)
             os.rename(temporary, target)
-            fsync_folder(target.parent)
+            fsync_path(target.parent)
         finally:  # whatever happened in between: one of the two is there, and nothing else
             if aside.exists():
                 if target.exists():
@@ -155,6 +138,44 @@ class OutputFolder:
                 found=f"what mwanda did not write: {', '.join(foreign[:3])}",
                 fix="choose another --out; --overwrite deletes nothing of yours",
             )
+
+
+def check_parent(target: Path, *, write: bool = True) -> None:
+    """Refuse a target whose folder is not there.
+
+    Args:
+        write: also try whether the folder can be written, by making one in it.
+
+    Raises:
+        InputError: no folder, or one that cannot be written.
+    """
+    parent = target.parent
+    if not parent.is_dir():
+        missing = not parent.exists()
+        raise InputError(
+            str(parent),
+            expected="a folder to write into",
+            found="no such folder" if missing else "a file",
+            fix="make the folder first" if missing else "choose another --out",
+        )
+    if not write:
+        return
+    try:
+        # Tried, not asked: permission bits say nothing to root or on a read-only disk.
+        make_beside(target).rmdir()
+    except OSError as error:
+        raise InputError(
+            str(parent),
+            expected="a folder that can be written",
+            found=error.strerror or "not writable",
+            fix="choose another --out",
+        ) from error
+
+
+def make_beside(target: Path) -> Path:
+    """A new temporary folder beside a target, on the same disk."""
+    made = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    return Path(made)
 
 
 def _foreign(folder: Path) -> list[str]:
@@ -216,12 +237,3 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    if path.is_file():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.model.layout import TensorInfo, byte_view, read_header, shown
+from mwanda.model.output_file import OutputFile
 from mwanda.model.shards import Shard
 from mwanda.model.writer import ShardWriter
 
@@ -28,6 +30,7 @@ __all__ = [
     "check_tensors",
     "read_record",
     "read_tensor",
+    "saved_file",
 ]
 
 KEY = "mwanda"
@@ -64,15 +67,12 @@ def read_record(
     if not path.is_file():
         raise InputError(thing, expected="a safetensors file", found="no such file")
     infos, metadata = read_header(path)
-    try:
-        data = json.loads(metadata.get(KEY, "null"))
-    except (ValueError, RecursionError):
-        data = None
-    if not isinstance(data, dict) or data.get("kind") != kind:
+    data = _own(metadata)
+    if data.get("kind") != kind:
         raise InputError(
             thing,
             expected=f"a file of {kind} that mwanda wrote",
-            found=f"one of {str(data['kind'])[:40]}" if _has_kind(data) else "a foreign file",
+            found=f"one of {str(data['kind'])[:40]}" if "kind" in data else "a foreign file",
         )
     if data.get("format") != FORMAT:
         raise InputError(
@@ -92,6 +92,17 @@ def read_record(
             found=str(first["msg"]),
             fix="the file is damaged; make it again",
         ) from error
+
+
+def saved_file(target: Path, kind: str, *, overwrite: bool) -> OutputFile:
+    """A file of a kind, to be written; an older one that is replaced has to be of it, too."""
+    return OutputFile(
+        target,
+        suffix=".safetensors",
+        what=f"a file of {kind}",
+        is_ours=partial(_is_of, kind),
+        overwrite=overwrite,
+    )
 
 
 def check_tensors(
@@ -203,5 +214,17 @@ class Spill:
         return self._folder / shard.name
 
 
-def _has_kind(data: Any) -> bool:
-    return isinstance(data, dict) and "kind" in data
+def _is_of(kind: str, path: Path) -> bool:
+    try:
+        return _own(read_header(path)[1]).get("kind") == kind
+    except InputError:
+        return False
+
+
+def _own(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What mwanda put into a file's metadata; empty in a foreign one."""
+    try:
+        data = json.loads(metadata.get(KEY, "null"))
+    except (ValueError, RecursionError):
+        data = None
+    return data if isinstance(data, dict) else {}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from mwanda.errors import InputError
-from mwanda.model.layout import fsync_folder, read_header
-from mwanda.saved.container import KEY
+from mwanda.model.layout import fsync_path
+from mwanda.model.output import check_parent, make_beside
 
 __all__ = ["OutputFile"]
 
@@ -25,14 +23,25 @@ class OutputFile:
 
     Args:
         target: the final name.
-        kind: see :func:`mwanda.saved.container.read_record`; an older file that is replaced has to
-            be of it, too.
+        suffix: that it has to have.
+        what: such a file in words, for messages.
+        is_ours: whether an existing file is one of that kind, which alone is replaced.
         overwrite: replace an existing file of the same kind.
     """
 
-    def __init__(self, target: Path, kind: str, *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        target: Path,
+        *,
+        suffix: str,
+        what: str,
+        is_ours: Callable[[Path], bool],
+        overwrite: bool,
+    ) -> None:
         self.target = Path(os.path.abspath(target))
-        self._kind = kind
+        self._suffix = suffix
+        self._what = what
+        self._is_ours = is_ours
         self._overwrite = overwrite
         self._folder: Path | None = None
 
@@ -47,16 +56,9 @@ class OutputFile:
                 is not ours to replace, or one of the inputs.
         """
         target = self.target
-        if target.suffix != ".safetensors":
+        if target.suffix != self._suffix:
             raise InputError(
-                str(target), expected="a name ending in .safetensors", found=target.name
-            )
-        if not target.parent.is_dir():
-            raise InputError(
-                str(target.parent),
-                expected="a folder to write into",
-                found="no such folder",
-                fix="make the folder first",
+                str(target), expected=f"a name ending in {self._suffix}", found=target.name
             )
         if any(target.resolve() == path.resolve() for path in inputs):
             raise InputError(
@@ -64,21 +66,10 @@ class OutputFile:
                 fix="choose another --out",
             )  # fmt: skip
         self._check_existing()
-        try:
-            with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent):
-                pass
-        except OSError as error:
-            raise InputError(
-                str(target.parent),
-                expected="a folder that can be written",
-                found=error.strerror or "not writable",
-                fix="choose another --out",
-            ) from error
+        check_parent(target)
 
     def __enter__(self) -> Path:
-        self._folder = Path(
-            tempfile.mkdtemp(prefix=f".{self.target.name}.", dir=self.target.parent)
-        )
+        self._folder = make_beside(self.target)
         return self._folder
 
     def __exit__(
@@ -96,14 +87,10 @@ class OutputFile:
         Raises:
             InputError: something not ours is there by now.
         """
-        descriptor = os.open(made, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fsync_path(made)
         self._check_existing()
         os.replace(made, self.target)
-        fsync_folder(self.target.parent)
+        fsync_path(self.target.parent)
 
     def _check_existing(self) -> None:
         target = self.target
@@ -116,15 +103,10 @@ class OutputFile:
                 found="a folder" if target.is_dir() else "an existing one",
                 fix="choose another --out" + ("" if target.is_dir() else ", or pass --overwrite"),
             )
-        try:
-            _, metadata = read_header(target)
-            data = json.loads(metadata.get(KEY, "null"))
-        except (InputError, ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict) or data.get("kind") != self._kind:
+        if not self._is_ours(target):
             raise InputError(
                 str(target),
-                expected=f"a file of {self._kind}, the only kind that --overwrite replaces",
+                expected=f"{self._what}, the only kind that --overwrite replaces",
                 found="a file of another kind",
                 fix="choose another --out",
             )
