@@ -71,15 +71,12 @@ def difference(
         clusters: the article of every sentence.
     """
     base, gap = np.asarray(baseline, float), np.asarray(first, float) - np.asarray(second, float)
-    count = max(clusters) + 1
-    member = np.zeros((len(clusters), count))
-    member[np.arange(len(clusters)), clusters] = 1
+    member, draws = _resamples(clusters)
     base, gap = base @ member, gap @ member
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
     means = ((draws @ gap.T) / (draws @ base.T)).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float((gap.sum(axis=1) / base.sum(axis=1)).mean())
-    return Difference(mean, float(low), float(high), count)
+    return Difference(mean, float(low), float(high), member.shape[1])
 
 
 def ratio(
@@ -98,12 +95,9 @@ def ratio(
         clusters: the article of every sentence; resampled as in :func:`difference`.
         worst: each run's largest rise of a language instead of their mean.
     """
-    count = max(clusters) + 1
-    member = np.zeros((len(clusters), count))
-    member[np.arange(len(clusters)), clusters] = 1
+    member, draws = _resamples(clusters)
     base = np.asarray(baseline, float) @ member
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    draws = np.concatenate([np.ones((1, count)), draws])
+    draws = np.concatenate([np.ones((1, member.shape[1])), draws])
     dense = draws @ base.T
 
     def loss(model: ArrayLike) -> Any:
@@ -114,6 +108,16 @@ def ratio(
     ratios = loss(first) / loss(second)
     low, high = np.quantile(ratios[1:], [0.025, 0.975])
     return Ratio(float(ratios[0]), float(low), float(high))
+
+
+def _resamples(clusters: Sequence[int]) -> tuple[Any, Any]:
+    """Which article each sentence is of, ``[sentences, articles]`` of 0 and 1, and how often each
+    article is drawn, ``[resamples, articles]``."""
+    count = max(clusters) + 1
+    member = np.zeros((len(clusters), count))
+    member[np.arange(len(clusters)), clusters] = 1
+    chances = np.full(count, 1 / count)
+    return member, np.random.default_rng(0).multinomial(count, chances, RESAMPLES)
 
 
 def verdict(found: Difference, first: str, second: str) -> str:
