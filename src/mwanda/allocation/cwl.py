@@ -16,7 +16,7 @@ import torch
 from mwanda.allocation.budget import fit, spread
 from mwanda.statistics.sums import InputStatistics
 
-__all__ = ["Direction", "allocate", "measure"]
+__all__ = ["Direction", "allocate", "correlations", "measure"]
 
 Direction = Literal["shared-denser", "shared-sparser"]
 
@@ -56,14 +56,20 @@ def allocate(
     return fit([sign * value for value in spread(signals, width)], sizes, target)
 
 
-def _agreement(rms: torch.Tensor) -> float:
-    """Mean Pearson correlation over pairs of rows of ``[languages, in]``."""
-    languages = rms.shape[0]
-    if languages < 2:
-        return 1.0
+def correlations(rms: torch.Tensor) -> torch.Tensor:
+    """Pearson correlation of every pair of rows of ``[languages, in]``: ``[languages, languages]``;
+    0 with a row that is all alike."""
     centred = rms - rms.mean(dim=1, keepdim=True)
     norms = centred.norm(dim=1, keepdim=True)
     unit = torch.where(norms > 0, centred / norms.clamp_min(torch.finfo(rms.dtype).tiny), 0.0)
-    correlation = unit @ unit.t()
+    return unit @ unit.t()
+
+
+def _agreement(rms: torch.Tensor) -> float:
+    """Their mean over pairs of different languages; 1 for a single one."""
+    languages = rms.shape[0]
+    if languages < 2:
+        return 1.0
+    correlation = correlations(rms)
     pairs = languages * (languages - 1)
     return float((correlation.sum() - correlation.diagonal().sum()) / pairs)

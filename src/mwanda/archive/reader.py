@@ -15,11 +15,9 @@ import torch
 from mwanda.archive.codec import Element, decode
 from mwanda.archive.layout import HEADER, Chunk, FileEntry, Index, Segment, read_index
 from mwanda.errors import DataError, InputError
-from mwanda.model.layout import DTYPE_NAMES, MAX_HEADER, byte_view, shown
+from mwanda.model.layout import DTYPES_BY_NAME, MAX_HEADER, byte_view, shown
 
 __all__ = ["Archive", "Place"]
-
-DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,7 @@ class Archive:
         if segment is None or segment.dtype is None or segment.shape is None:
             what = f"{self.path}: {shown(path)}: tensor {shown(name)}"
             raise DataError(what, expected="a tensor of the archive", found="no such tensor")
-        dtype = DTYPES.get(segment.dtype)
+        dtype = DTYPES_BY_NAME.get(segment.dtype)
         if dtype is None:
             what, found = f"{self.path}: tensor {shown(name)}", segment.dtype
             raise DataError(what, expected="a dtype that this torch has", found=found)

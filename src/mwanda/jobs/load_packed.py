@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from mwanda.archive.layout import Segment
-from mwanda.archive.reader import DTYPES, Archive
+from mwanda.archive.reader import Archive
 from mwanda.errors import DataError, InputError
-from mwanda.model.layout import INDEX, SINGLE, shown
+from mwanda.model.layout import DTYPES_BY_NAME, INDEX, SINGLE, shown
 from mwanda.model.skeleton import auto_class, load_config
 
 __all__ = ["load_packed"]
@@ -93,7 +93,7 @@ def _tensors(archive: Archive) -> dict[str, _Lazy]:
     tensors: dict[str, _Lazy] = {}
     for shard in _shards(archive):
         for name, segment in archive.tensors(shard).items():
-            dtype = DTYPES.get(segment.dtype or "")
+            dtype = DTYPES_BY_NAME.get(segment.dtype or "")
             if name in tensors or dtype is None:
                 raise DataError(
                     f"{archive.path}: tensor {shown(name)}",

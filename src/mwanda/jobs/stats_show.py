@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mwanda.allocation import cwl
 from mwanda.saved.statistics_file import SavedStatistics
 from mwanda.statistics.routed import inputs_of
@@ -100,8 +98,7 @@ def show_statistics(path: str | Path) -> StatisticsView:
         for key in entries.keys() & found.keys():  # inputs that several linears share count once
             seen = sorted(sums[key])
             if len(seen) > 1:
-                # Inputs that are all alike have no correlation; cwl counts that as none, too.
-                pairs = torch.corrcoef(found[key].rms).nan_to_num().fill_diagonal_(0)
+                pairs = cwl.correlations(found[key].rms).fill_diagonal_(0)
                 for tag, total in zip(seen, pairs.sum(dim=1).tolist(), strict=True):
                     _note(alike[tag], total / (len(seen) - 1))
             activity = found[key].activity

@@ -13,8 +13,8 @@ import torch
 from mwanda.errors import InputError
 
 __all__ = [
-    "DTYPE_NAMES", "INDEX", "MAX_HEADER", "SINGLE", "TensorInfo", "byte_view", "fsync_path",
-    "read_header", "read_index", "shard_inside", "shown",
+    "DTYPES_BY_NAME", "DTYPE_NAMES", "INDEX", "MAX_HEADER", "SINGLE", "TensorInfo", "byte_view",
+    "fsync_path", "read_header", "read_index", "shard_inside", "shown",
 ]  # fmt: skip
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -27,7 +27,7 @@ _TOO_MANY = 2**63
 
 _MOST_DIMENSIONS = 64
 
-_DTYPES: dict[str, torch.dtype] = {
+DTYPES_BY_NAME: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
     "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
@@ -36,9 +36,9 @@ _DTYPES: dict[str, torch.dtype] = {
     "C64": torch.complex64,
 }  # fmt: skip
 if hasattr(torch, "float8_e8m0fnu"):  # from torch 2.7 on
-    _DTYPES["F8_E8M0"] = torch.float8_e8m0fnu
+    DTYPES_BY_NAME["F8_E8M0"] = torch.float8_e8m0fnu
 
-DTYPE_NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in _DTYPES.items()}
+DTYPE_NAMES: dict[torch.dtype, str] = {dtype: name for name, dtype in DTYPES_BY_NAME.items()}
 
 _OTHER_KINDS = (
     (b"version ", "a Git LFS pointer, not the weights", "run git lfs pull in the folder"),
@@ -164,13 +164,13 @@ def _tensor(path: Path, name: str, entry: Any, start: int, size: int) -> TensorI
     if not isinstance(entry, dict):
         raise _bad(path, name, "an object", type(entry).__name__)
     wanted, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    dtype = _DTYPES.get(wanted) if isinstance(wanted, str) else None
+    dtype = DTYPES_BY_NAME.get(wanted) if isinstance(wanted, str) else None
     if dtype is None:
         raise InputError(
             f"{path}: tensor {shown(name)}",
             expected="a known dtype",
             found=shown(repr(wanted)),
-            fix=f"mwanda knows {', '.join(_DTYPES)}",
+            fix=f"mwanda knows {', '.join(DTYPES_BY_NAME)}",
         )
     if not _whole_numbers(shape) or len(shape) > _MOST_DIMENSIONS:
         raise _bad(path, name, "a shape of whole numbers", shown(repr(shape)))
