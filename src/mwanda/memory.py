@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,17 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.experts import chosen_per_token
 from mwanda.model.overlap import BEHIND
 from mwanda.model.reader import PIECE as CONVERTED
-from mwanda.model.structure import Structure
+from mwanda.model.structure import Linear, Structure
 
 __all__ = [
     "Footprint",
     "ProcessMemory",
     "available_memory",
+    "gram_bytes",
     "process_memory",
     "prune_footprint",
+    "spilled_states",
+    "state_bytes",
 ]
 
 MIB = 1 << 20
@@ -80,6 +84,23 @@ def available_memory() -> int | None:
     return None
 
 
+def state_bytes(decoder: Decoder, tokens: int) -> int:
+    """Bytes of the hidden states of so many tokens."""
+    width = int(decoder.model.get_input_embeddings().weight.shape[1])
+    return tokens * width * decoder.dtype.itemsize
+
+
+def spilled_states(decoder: Decoder, tokens: int, limit: int) -> int:
+    """Those of them that go to disk, past ``limit`` bytes in memory."""
+    return max(0, state_bytes(decoder, tokens) - limit)
+
+
+def gram_bytes(linears: Iterable[Linear], compute: torch.dtype) -> int:
+    """Bytes of a Gram matrix for each linear, in at least float32."""
+    wide = max(compute.itemsize, torch.float32.itemsize)
+    return sum(linear.columns**2 for linear in linears) * wide
+
+
 def prune_footprint(
     decoder: Decoder,
     chosen: Structure,
@@ -132,8 +153,7 @@ def prune_footprint(
     ]
     compute, converts = decoder.dtype.itemsize, decoder.dtype != stored
     width = int(embedding.shape[1])
-    states = (tokens + probed) * width * compute
-    held = min(limit, states)
+    held = min(limit, state_bytes(decoder, tokens + probed))
     largest = max(linear.size for linear in chosen.linears())
     transposed = any(linear.transposed for linear in chosen.linears())
     # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
@@ -173,10 +193,9 @@ def prune_footprint(
     working = sums + max(forward, masks + copy)
     if probed:
         working = max(working, sums + probed_weights * compute + max(forward, masks))
-    spilled = max(0, states - limit)
+    spilled = spilled_states(decoder, tokens + probed, limit)
     if gram:
-        wide = max(compute, torch.float32.itemsize)
-        grams = [sum(lin.columns**2 for lin in b.linears) * wide for b in chosen.blocks]
+        grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]
         working = max(grams) + max(working, _update(chosen, compute) + masks)
         spilled += sum(grams) if store else 0
     peak = max(held + embed, held + block + ahead + working, whole)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -14,6 +15,7 @@ from mwanda.card import write_card
 from mwanda.device import dtype_name
 from mwanda.errors import DataError
 from mwanda.manifest import Manifest, write_manifest
+from mwanda.memory import gram_bytes, spilled_states
 from mwanda.model.layout import TensorInfo
 from mwanda.model.output import check_disk_space, hash_files
 from mwanda.model.overlap import WriteBehind
@@ -31,7 +33,7 @@ from mwanda.report.experts import experts_section
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens
 
-__all__ = ["base_hashes", "check_room", "complete_folder", "weight_sink"]
+__all__ = ["check_room", "complete_folder", "hashed", "weight_sink"]
 
 
 def check_room(
@@ -52,14 +54,12 @@ def check_room(
         info.nbytes // info.dtype.itemsize * _written(info.dtype, dtype).itemsize
         for info in decoder.checkpoint.tensors.values()
     )
-    width = int(decoder.model.get_input_embeddings().weight.shape[1])
     tokens = windows.total_tokens if windows is not None else 0
     if windows is not None:
         tokens += probed_tokens(recipe, [ids.shape for ids in windows.tokens.values()])
-    spill = max(0, tokens * width * decoder.dtype.itemsize - options.activation_memory)
+    spill = spilled_states(decoder, tokens, options.activation_memory)
     if windows is not None and recipe.keeps_statistics and "gram" in recipe.linear_needs:
-        wide = max(decoder.dtype.itemsize, torch.float32.itemsize)
-        spill += sum(linear.columns**2 for linear in chosen.linears()) * wide
+        spill += gram_bytes(chosen.linears(), decoder.dtype)
     check_disk_space(folder, output + spill, "the pruned model and what is spilled on the way")
 
 
@@ -138,38 +138,40 @@ def complete_folder(
     copy_companions(source.folder, folder)
     copy_licences(source, folder)
     _write_config(source.folder, folder, dtype)
-    written = [
-        path
+    written = {
+        path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_relative_to(scratch)
-    ]
-    hashes = hash_files([*written, *_base_files(source, checkpoint)])
-    checkpoint.check_unchanged()
-    seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
-    manifest = manifest.model_copy(
-        update={
-            "base_files": {path.name: hashes[path] for path in _base_files(source, checkpoint)},
-            "dequantised": source.dequantised,
-            "files": {path.relative_to(folder).as_posix(): hashes[path] for path in written},
-            "seconds": seconds,
-        }
-    )
+    }
+    manifest = hashed(source, checkpoint, manifest, start, written)
     experts = "" if manifest.experts is None else experts_section(manifest.experts)
     write_card(folder, manifest, source_readme=readme, experts=experts)
     write_manifest(folder, manifest)
     return manifest
 
 
-def base_hashes(source: ModelSource, checkpoint: Checkpoint, manifest: Manifest) -> Manifest:
-    """The manifest with the source's hashes, for a run that writes no folder."""
-    start = time.perf_counter()
-    hashes = hash_files(_base_files(source, checkpoint))
+def hashed(
+    source: ModelSource,
+    checkpoint: Checkpoint,
+    manifest: Manifest,
+    start: float,
+    written: Mapping[str, Path] = MappingProxyType({}),
+) -> Manifest:
+    """The manifest with the hashes of the source, and of what was written.
+
+    Args:
+        start: ``time.perf_counter()`` when the work began that is timed as hashing.
+        written: name in the folder -> file; none for a run that writes no folder.
+    """
+    base = _base_files(source, checkpoint)
+    hashes = hash_files([*written.values(), *base])
     checkpoint.check_unchanged()
     seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
     return manifest.model_copy(
         update={
-            "base_files": {path.name: sha256 for path, sha256 in hashes.items()},
+            "base_files": {path.name: hashes[path] for path in base},
             "dequantised": source.dequantised,
+            "files": {name: hashes[path] for name, path in written.items()},
             "seconds": seconds,
         }
     )

@@ -12,19 +12,19 @@ from mwanda.device import DTYPES, parse_dtype
 from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput
 from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather, open_evidence
-from mwanda.jobs.folder_output import base_hashes, check_room, complete_folder, weight_sink
+from mwanda.jobs.folder_output import check_room, complete_folder, hashed, weight_sink
 from mwanda.jobs.loading import open_decoder, source_dtype
-from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, refuse_shared_gguf
+from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, ranks_for
 from mwanda.manifest import Manifest
 from mwanda.model.identity import linears_sha256
 from mwanda.model.output import OutputFolder
 from mwanda.model.reader import Checkpoint
-from mwanda.model.source import check_model, open_model
+from mwanda.model.source import open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
-from mwanda.ranks import Ranks, joined, launched
+from mwanda.ranks import Ranks, joined
 from mwanda.recipe import Recipe
 from mwanda.saved.container import saved_file
 from mwanda.saved.mask_file import MASKS, MaskWriter
@@ -45,9 +45,7 @@ def prune_folder(
     options: RunOptions,
 ) -> PruneResult:
     """Prune the model ``name`` into the folder ``out``; see :func:`mwanda.jobs.prune.prune`."""
-    check_model(name)
-    ranks = launched()
-    refuse_shared_gguf(name, ranks)
+    ranks = ranks_for(name)
     output = OutputFolder(out, overwrite=options.overwrite)
     if ranks.writes:
         output.check(source=Path(name) if Path(name).exists() else None)
@@ -76,9 +74,7 @@ def prune_to_masks(
             found=recipe.reconstruction.name,
             fix="leave one of the two out",
         )
-    check_model(name)
-    ranks = launched()
-    refuse_shared_gguf(name, ranks)
+    ranks = ranks_for(name)
     output = saved_file(out, MASKS, overwrite=options.overwrite)
     if ranks.writes:
         output.check([] if statistics is None else [Path(statistics)])
@@ -155,7 +151,7 @@ def _prune(
             manifest = complete_folder(folder, scratch, source, decoder.checkpoint, dtype, manifest)
         identity = None
         if masks is not None:
-            manifest = base_hashes(source, decoder.checkpoint, manifest)
+            manifest = hashed(source, decoder.checkpoint, manifest, time.perf_counter())
             saved = evidence.saved  # whose model this is known to be
             identity = saved.record.model.linears_sha256 if saved else linears_sha256(decoder)
         wall = time.perf_counter() - start

@@ -22,15 +22,16 @@ from mwanda.manifest import (
 from mwanda.model.decoder import Decoder
 from mwanda.model.gguf import is_gguf
 from mwanda.model.pieces import Place
+from mwanda.model.source import check_model
 from mwanda.model.structure import Structure, choose_linears
 from mwanda.outcome import Outcome
 from mwanda.pipeline import check_pattern
-from mwanda.ranks import Ranks
+from mwanda.ranks import Ranks, launched
 from mwanda.recipe import Recipe
 from mwanda.text.windows import Windows
 from mwanda.work import Limit
 
-__all__ = ["PruneResult", "build_manifest", "chosen_linears", "refuse_shared_gguf"]
+__all__ = ["PruneResult", "build_manifest", "chosen_linears", "ranks_for"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,14 @@ def chosen_linears(decoder: Decoder, recipe: Recipe) -> Structure:
     return chosen
 
 
-def refuse_shared_gguf(name: str, ranks: Ranks) -> None:
-    """Refuse a GGUF file that several processes would read.
+def ranks_for(name: str) -> Ranks:
+    """The processes that this run is one of, for a model that can be theirs.
 
     Raises:
-        InputError: naming it.
+        InputError: no model of that name, or a GGUF file that several processes would read.
     """
+    check_model(name)
+    ranks = launched()
     if ranks.size > 1 and is_gguf(Path(name)):
         raise InputError(
             name,
@@ -86,6 +89,7 @@ def refuse_shared_gguf(name: str, ranks: Ranks) -> None:
             found="a GGUF file, which each of them would convert whole in memory",
             fix="convert it first: mwanda prune FILE --out FOLDER --sparsity 0",
         )
+    return ranks
 
 
 def build_manifest(

@@ -17,11 +17,12 @@ from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput, open_calibration
 from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather
 from mwanda.jobs.loading import open_decoder
-from mwanda.jobs.shared import chosen_linears, refuse_shared_gguf
+from mwanda.jobs.shared import chosen_linears, ranks_for
 from mwanda.manifest import versions
+from mwanda.memory import gram_bytes, spilled_states
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.output import check_disk_space
-from mwanda.model.source import ModelSource, check_model, open_model
+from mwanda.model.source import ModelSource, open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
@@ -105,9 +106,7 @@ def collect_statistics(
             found="none",
             fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
         )
-    check_model(model)
-    ranks, target = launched(), Path(out)
-    refuse_shared_gguf(str(model), ranks)
+    ranks, target = ranks_for(str(model)), Path(out)
     output = saved_file(target, STATISTICS, overwrite=options.overwrite)
     if ranks.writes:
         output.check()
@@ -252,11 +251,9 @@ def _check_room(
     """Refuse to start where the file, the same put aside before, and spilled activations do not
     fit on the disk."""
     rows, tokens = len(evidence.tokens), sum(ids.numel() for ids in evidence.tokens.values())
-    width = int(decoder.model.get_input_embeddings().weight.shape[1])
     output = sum(linear.columns for linear in chosen.linears()) * rows * len(PARTS) * 8
     if "gram" in needs:
-        wide = max(decoder.dtype.itemsize, torch.float32.itemsize)
         dense = (linear for linear in chosen.linears() if linear.expert is None)
-        output += sum(linear.columns**2 for linear in dense) * wide
-    spill = max(0, tokens * width * decoder.dtype.itemsize - options.activation_memory)
+        output += gram_bytes(dense, decoder.dtype)
+    spill = spilled_states(decoder, tokens, options.activation_memory)
     check_disk_space(folder, 2 * output + spill, "the statistics and what is spilled on the way")
