@@ -13,7 +13,6 @@ import torch
 
 from mwanda.blocks import BlockPruner
 from mwanda.jobs.calibration import weights_of
-from mwanda.method_kinds import measure_block, options_of
 from mwanda.model.decoder import MemoryDecoder
 from mwanda.options import RunOptions
 from mwanda.outcome import Outcome
@@ -21,8 +20,7 @@ from mwanda.passes import Passes, Visit
 from mwanda.pipeline import check_pattern
 from mwanda.ranks import ALONE
 from mwanda.recipe import Recipe
-from mwanda.registry import find_allocation
-from mwanda.statistics.routed import inputs_of
+from mwanda.signals import Surveyor
 from mwanda.statistics.store import StatisticsStore
 from mwanda.statistics.sums import Need
 
@@ -119,26 +117,18 @@ class Bench:
         check_pattern(structure, recipe)
         self.restore()
         weights = weights_of(recipe, measured.languages)
-        row, options = find_allocation(recipe.allocation.name), recipe.allocation.options
-        if row.probe is not None or recipe.allocation_level != "block":
-            raise ValueError("expected an allocation that statistics of a block are enough for")
-        blocks = [block for block in structure.blocks if block.linears]
         outcome = Outcome()
-        for block in blocks:
-            sums = measured.store.load(block.index)
-            known = [
-                (self._decoder.linear_weight(linear), inputs)
-                for linear in block.linears
-                if (inputs := inputs_of(linear.name, sums[linear.name], weights, 1)) is not None
-            ]
-            matrices, seen = [weight for weight, _ in known], [inputs for _, inputs in known]
-            outcome.signals.append(measure_block(row, matrices, seen, options))
-        sizes, own = [block.size for block in blocks], options_of(row.allocate, options)
-        sparsities = row.allocate(outcome.signals, sizes, recipe.sparsity, **own)
-        for block, sparsity in zip(blocks, sparsities, strict=True):
-            outcome.sparsities |= {linear.name: sparsity for linear in block.linears}
         pruner = BlockPruner(self._decoder, recipe, weights, ALONE, lambda _, w: w, outcome)
-        for block in blocks:
+        none = Passes(self._decoder, structure, {}, weights, Path(), self._options, ALONE)
+        surveyor = Surveyor(self._decoder, recipe, recipe.allocation, weights, none, pruner, ALONE)
+        if surveyor.probe is not None:
+            raise ValueError("expected an allocation that statistics are enough for")
+        for block in structure.blocks:
+            sums = measured.store.load(block.index)
+            outcome.signals += surveyor.of_saved(block, sums, self._decoder.dtype)
+        outcome.signals = surveyor.filled(outcome.signals)
+        outcome.sparsities |= surveyor.share_out(structure, outcome.signals)
+        for block in structure.blocks:
             find = partial(measured.store.load_gram, block.index)
             pruner.prune(block, measured.store.load(block.index), find)
         return outcome
