@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model", "archive"),
     ("method_kinds", "activations"),
     ("registry",),
-    ("recipe", "recipe_file", "masks", "updates", "passes", "units"),
+    ("recipe", "recipe_file", "recipe_method", "masks", "updates", "passes", "units"),
     ("manifest", "memory", "work", "outcome"),
     ("saved",),
     ("blocks",),

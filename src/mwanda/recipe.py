@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,49 +12,28 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
-    model_validator,
 )
 
 from mwanda.device import DTYPES
 from mwanda.errors import InputError, nearest
 from mwanda.method_kinds import (
-    Allocation,
     Criterion,
     Pattern,
     Reconstruction,
     defaults_of,
-    option_problems,
 )
+from mwanda.recipe_method import Method, as_value_error, checked
 from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
 
-__all__ = ["Method", "Recipe"]
+__all__ = ["Recipe"]
 
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALLOCATION = "cwl"
 DENSE_FROM, DENSE_TO = 0.35, 0.55
 """Sparsities between which one pass was measured no worse than two on the whole: see
 docs/results.md."""
-
-
-class Method(BaseModel):
-    """A method of the registry and its options; written as a name or ``{name: …, option: …}``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_short_form(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, Mapping) and "options" not in value:
-            rest = {str(key): item for key, item in value.items() if key != "name"}
-            return {"name": value.get("name"), "options": rest}
-        return value
 
 
 class Recipe(BaseModel):
@@ -141,12 +119,12 @@ class Recipe(BaseModel):
     @field_validator("criterion")
     @classmethod
     def _known_criterion(cls, value: Method) -> Method:
-        return _checked("criterion", value)
+        return checked("criterion", value)
 
     @field_validator("allocation")
     @classmethod
     def _known_allocation(cls, value: Method | None) -> Method | None:
-        return None if value is None else _checked("allocation", value)
+        return None if value is None else checked("allocation", value)
 
     @field_validator("reconstruction", mode="before")
     @classmethod
@@ -156,12 +134,12 @@ class Recipe(BaseModel):
     @field_validator("reconstruction")
     @classmethod
     def _known_reconstruction(cls, value: Method | None) -> Method | None:
-        return None if value is None else _checked("reconstruction", value)
+        return None if value is None else checked("reconstruction", value)
 
     @field_validator("pattern")
     @classmethod
     def _known_pattern(cls, value: str) -> str:
-        _as_value_error(lambda: find_pattern(value))
+        as_value_error(lambda: find_pattern(value))
         return value
 
     @field_validator("languages")
@@ -308,33 +286,8 @@ class Recipe(BaseModel):
         return self.model_copy(update=filled)
 
 
-FINDERS: Mapping[str, Callable[[str], Criterion | Allocation | Reconstruction]] = MappingProxyType(
-    {
-        "criterion": find_criterion,
-        "allocation": find_allocation,
-        "reconstruction": find_reconstruction,
-    }
-)
-
-
-def _checked(kind: str, method: Method) -> Method:
-    row = _as_value_error(lambda: FINDERS[kind](method.name))
-    problems = option_problems(kind, row, method.options)
-    if problems:
-        raise ValueError("; ".join(problems))
-    return method
-
-
 def _tag(code: str) -> str:
-    return str(_as_value_error(lambda: canonical(code)))
-
-
-def _as_value_error(call: Any) -> Any:
-    """pydantic gathers ValueErrors of all fields; ours are no ValueErrors."""
-    try:
-        return call()
-    except InputError as error:
-        raise ValueError(str(error)) from error
+    return str(as_value_error(lambda: canonical(code)))
 
 
 def _problem(source: str, item: Any) -> str:

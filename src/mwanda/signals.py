@@ -17,7 +17,8 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Linear, Structure
 from mwanda.passes import Passes, Visit
 from mwanda.ranks import Ranks
-from mwanda.recipe import Method, Recipe
+from mwanda.recipe import Recipe
+from mwanda.recipe_method import Method
 from mwanda.registry import find_allocation
 from mwanda.statistics.capture import BlockSums
 from mwanda.statistics.routed import inputs_of

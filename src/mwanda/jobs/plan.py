@@ -16,8 +16,9 @@ from mwanda.jobs.calibration import (
     CalibrationInput,
     calibration_languages,
 )
-from mwanda.jobs.evidence import check_names, open_evidence
+from mwanda.jobs.evidence import open_evidence
 from mwanda.jobs.loading import open_decoder, source_dtype
+from mwanda.jobs.saved_fit import check_names
 from mwanda.memory import process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
 from mwanda.model.gguf import is_gguf, load_gguf_config, read_gguf_header
