@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -143,3 +144,12 @@ def run_process(*words: object, cwd: Path) -> Ran:
     with process(*words, cwd=cwd) as running:
         out, err = running.communicate(timeout=120)
     return Ran(running.returncode, out, err)
+
+
+def wait_for(pattern: str, folder: Path, running: subprocess.Popen[str]) -> None:
+    """Until a process has made a file of this pattern in a folder."""
+    deadline = time.monotonic() + 60
+    while not any(folder.glob(pattern)):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 from gguf import GGMLQuantizationType
 from safetensors.torch import save_file
 
-from tests.cli.helpers import Bench, process, tree
+from tests.cli.helpers import Bench, process, tree, wait_for
 from tests.jobs.test_gguf_check import written
 
 
@@ -67,11 +66,7 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: i
     source.mkdir()
     save_file({"w": torch.randn(24_000_000)}, source / "model.safetensors")
     with process("pack", "source", "--out", "a.mwz", "--level", 19, cwd=tmp_path) as running:
-        deadline = time.monotonic() + 60
-        while not any(tmp_path.glob(".a.mwz.*.partial")):
-            assert running.poll() is None, running.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(".a.mwz.*.partial/*", tmp_path, running)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)
     assert running.returncode == code

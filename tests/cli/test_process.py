@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.helpers import SMALL, Ran, check_refusal, process, run_process, tree
+from tests.cli.helpers import SMALL, Ran, check_refusal, process, run_process, tree, wait_for
 
 
 def linears(folder: Path) -> dict[str, Any]:
@@ -115,11 +114,7 @@ def test_a_signal_leaves_nothing(
     before = tree(tmp_path)
     words = ["prune", source, "--out", "out", "--calibration", corpus, "--overwrite"]
     with process(*words, "--windows", 40, "--window-length", 64, cwd=tmp_path) as running:
-        deadline = time.monotonic() + 60
-        while not any(tmp_path.glob(".out.*.partial/*.safetensors")):
-            assert running.poll() is None, running.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(".out.*.partial/*.safetensors", tmp_path, running)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)
     assert running.returncode == code

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import mwanda
 from mwanda import InputError
 from mwanda.ranks import ALONE, Ranks, launched
 from mwanda.saved.mask_file import MaskFile
+from tests.cli.helpers import wait_for
 from tests.pipeline.helpers import Tiny, shard_bytes, tensors, windows_file
 from tests.saved.helpers import content
 
@@ -116,11 +116,7 @@ def test_a_process_that_dies_ends_the_run_and_leaves_nothing(tiny: Tiny, tmp_pat
     windows = windows_file(tmp_path, counts={"de": (40, 64), "sw": (40, 64)})
     words = ["prune", source, "--out", "out", "--calibration", windows, *RECIPE]
     with torchrun(2, *words, cwd=tmp_path) as running:
-        deadline = time.monotonic() + 60
-        while not any(tmp_path.glob(".out.*.partial/*.safetensors")):
-            assert running.poll() is None, running.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(".out.*.partial/*.safetensors", tmp_path, running)
         os.kill(workers(running.pid)[-1], signal.SIGKILL)
         _, err = running.communicate(timeout=90)
     assert running.returncode != 0

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.model.layout import fsync_path
@@ -162,7 +163,8 @@ def check_parent(target: Path, *, write: bool = True) -> None:
         return
     try:
         # Tried, not asked: permission bits say nothing to root or on a read-only disk.
-        make_beside(target).rmdir()
+        with tempfile.TemporaryDirectory(**_beside(target)):
+            pass
     except OSError as error:
         raise InputError(
             str(parent),
@@ -174,8 +176,11 @@ def check_parent(target: Path, *, write: bool = True) -> None:
 
 def make_beside(target: Path) -> Path:
     """A new temporary folder beside a target, on the same disk."""
-    made = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
-    return Path(made)
+    return Path(tempfile.mkdtemp(**_beside(target)))
+
+
+def _beside(target: Path) -> dict[str, Any]:
+    return {"prefix": f".{target.name}.", "suffix": ".partial", "dir": target.parent}
 
 
 def _foreign(folder: Path) -> list[str]:
