@@ -141,7 +141,7 @@ class Reconstruction:
     """``reconstruct(weight, mask, gram, **options) -> Reconstructed``: new values for the weights
     that a mask keeps. One that chooses its own mask has
     ``prune(weight, gram, sparsity, keep, group, **options)`` too, which is then used, and no
-    criterion."""
+    criterion. ``operations(rows, columns, **options)`` counts its floating-point operations."""
 
     name: str
     reconstruct: Reconstruct
@@ -149,6 +149,7 @@ class Reconstruction:
     needs: tuple[Need, ...]
     formula: str
     source: str
+    operations: Callable[..., int] = field(kw_only=True)
     cost: str = field(kw_only=True)
     when: str = field(kw_only=True)
 

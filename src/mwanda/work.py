@@ -1,4 +1,4 @@
-"""The work a prune cannot do without: operations of the forward, bytes of the checkpoint."""
+"""The work a prune cannot do without: operations of its matrices, bytes of the checkpoint."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from mwanda.method_kinds import options_of
 from mwanda.model.decoder import Decoder
 from mwanda.model.experts import chosen_per_token
 from mwanda.model.fields import layer_values
 from mwanda.model.structure import Structure
 from mwanda.recipe import Recipe
-from mwanda.registry import find_allocation
+from mwanda.registry import find_allocation, find_reconstruction
+from mwanda.statistics.gram import STRIPS
 from mwanda.units import probe_runs
 
 __all__ = ["Limit", "Work", "count_work", "disk_rates", "matmul_rate"]
@@ -32,7 +34,9 @@ class Work:
     Attributes:
         tokens: of calibration text, all languages together; 0 where no forward is needed.
         passes: block passes over those tokens: a block run once over all tokens is one.
-        flops: floating-point operations of all that: matrices and attention.
+        flops: floating-point operations of all that: matrices and attention; with a reconstruction
+            also Gram matrices and updates. Linears that share their inputs share a Gram matrix;
+            that is not known beforehand, so each is counted.
         bytes_read, bytes_written: of the checkpoint; of a large embedding as many rows as there are
             tokens, though some of those are alike.
         compared: tokens that go through masked blocks on top, for an allocation that compares.
@@ -151,10 +155,12 @@ def count_work(
         read -= total - pruned
     linears = max(chosen.linears(), key=lambda linear: linear.size)
     compared = probe_runs(chosen, recipe) * probed if survey else 0
+    flops = _block_flops(decoder, passes * tokens + compared, length)
+    flops += _update_flops(chosen, recipe, 0 if saved else tokens)
     return Work(
         tokens=tokens if passes else 0,
         passes=passes,
-        flops=_block_flops(decoder, passes * tokens + compared, length),
+        flops=flops,
         bytes_read=read * stored.itemsize,
         bytes_written=pruned // 8 if masks else total * written.itemsize,
         compared=compared,
@@ -219,3 +225,16 @@ def _block_flops(decoder: Decoder, tokens: int, length: int) -> int:
     sizes = layer_values(config, "head_dim", len(blocks))
     attended = sum(n * int(size or width // n) for n, size in zip(heads, sizes, strict=True))
     return tokens * (2 * matrices + 4 * length * attended // len(blocks))
+
+
+def _update_flops(chosen: Structure, recipe: Recipe, tokens: int) -> int:
+    """Operations of a reconstruction: Gram matrices of so many tokens, and new weights."""
+    if recipe.reconstruction is None or not recipe.sparsity:
+        return 0
+    row = find_reconstruction(recipe.reconstruction.name)
+    options = options_of(row.operations, recipe.reconstruction.options)
+    return sum(
+        tokens * linear.columns**2 * (STRIPS + 1) // STRIPS
+        + row.operations(linear.rows, linear.columns, **options)
+        for linear in chosen.linears()
+    )

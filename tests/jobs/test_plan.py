@@ -120,7 +120,7 @@ def test_the_numbers_are_those_of_the_prune(
         spilled -= sum(r.shape[1] ** 2 * 4 for r in manifest.linears.values())
     assert spilled == pytest.approx(result.spilled, abs=5000)
     assert (plan.flops > 0) is bool(calls)
-    assert (plan.forward_seconds > 0) is bool(calls)
+    assert (plan.compute_seconds > 0) is bool(calls)
     limit = result.limit
     assert limit is not None
     assert (limit.flops, limit.bytes_read) == (plan.flops, plan.bytes_read)
@@ -148,6 +148,27 @@ def test_the_operations_are_those_of_the_matrices_and_of_attention(
     matrices = 2 * TOKENS * plan.weights
     attention = 3 * 4 * TOKENS * 24 * 48  # blocks, two products, longest window, heads · width
     assert plan.flops == matrices + attention
+
+
+@pytest.mark.parametrize("name", ["admm", "sparsegpt"])
+def test_a_reconstruction_adds_its_gram_matrices_and_updates(
+    tiny: Tiny, tmp_path: Path, name: str
+) -> None:
+    source, windows = tiny("llama"), windows_file(tmp_path)
+    given = {"mode": "dense", "criterion": "wanda", "allocation": "uniform"}
+    plain = mwanda.plan(source, recipe=Recipe.build(given), calibration=windows)
+    recipe = Recipe.build(given | {"reconstruction": name})
+    made = mwanda.prune(source, out=tmp_path / "out", calibration=windows, recipe=recipe)
+    shapes = [record.shape for record in made.manifest.linears.values()]
+    grams = sum(TOKENS * columns**2 * 9 // 8 for _, columns in shapes)
+    updates = sum(
+        columns**3 + 2 * rows * columns**2 * (30 + 4)
+        if name == "admm"
+        else columns**3 * 4 // 3 + rows * columns**2
+        for rows, columns in shapes
+    )
+    assert made.limit is not None
+    assert made.limit.flops == plain.flops + grams + updates
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma3", "bloom"])

@@ -178,8 +178,8 @@ def plan_text(made: Plan) -> str:
         ["calibration tokens", f"{made.tokens:,}"],
         ["block passes", f"{made.passes:,}"],
         *([["tokens through masked blocks", f"{made.compared:,}"]] if made.compared else []),
-        ["forward work", f"{made.flops / 1e12:.3f} TFLOP in {made.compute_dtype}"],
-        ["forward time, at least", _least(made)],
+        ["matrix work", f"{made.flops / 1e12:.3f} TFLOP in {made.compute_dtype}"],
+        ["matrix time, at least", _least(made)],
         ["read", f"{made.bytes_read / 1e9:.2f} GB"],
         ["written", f"{made.bytes_written / 1e9:.2f} GB in {made.dtype}"],
         ["free disk needed", f"{made.disk / 1e9:.2f} GB"],
@@ -192,7 +192,7 @@ def plan_text(made: Plan) -> str:
 def _least(made: Plan) -> str:
     if made.matmul_rate is None:
         return "none"
-    return f"{made.forward_seconds:,.1f} s at {made.matmul_rate / 1e9:,.0f} GFLOP/s"
+    return f"{made.compute_seconds:,.1f} s at {made.matmul_rate / 1e9:,.0f} GFLOP/s"
 
 
 def listing(what: str) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ class Plan:
         flops: floating-point operations of all that.
         matmul_rate: operations per second of this machine on the model's largest matrix, measured
             now; None where there is no forward.
-        forward_seconds: what the operations take at that rate: a prune cannot be faster.
+        compute_seconds: what the operations take at that rate: a prune cannot be faster.
         bytes_read, bytes_written: of the checkpoint.
         disk: bytes that must be free: output and spilled activations.
         anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
@@ -76,7 +76,7 @@ class Plan:
     compared: int
     flops: int
     matmul_rate: float | None
-    forward_seconds: float
+    compute_seconds: float
     bytes_read: int
     bytes_written: int
     disk: int
@@ -177,7 +177,7 @@ def plan(
             compared=work.compared,
             flops=work.flops,
             matmul_rate=rate,
-            forward_seconds=work.flops / rate if rate else 0.0,
+            compute_seconds=work.flops / rate if rate else 0.0,
             bytes_read=work.bytes_read,
             bytes_written=work.bytes_written,
             disk=total * written.itemsize

@@ -12,7 +12,7 @@ import torch
 
 from mwanda.reconstruction.factor import Reconstructed, damped_cholesky
 
-__all__ = ["reconstruct"]
+__all__ = ["operations", "reconstruct"]
 
 
 def reconstruct(
@@ -74,6 +74,12 @@ def reconstruct(
     better = _errors(kept - target, matrix) < _errors(plain - target, matrix)
     found = torch.where(better.unsqueeze(1), kept / scale, dense * mask)
     return Reconstructed(found, mask, factor.damping, factor.raised)
+
+
+def operations(rows: int, columns: int, *, iterations: int = 30) -> int:
+    """Floating-point operations for a weight ``[rows, columns]``: a factor and an inverse, two
+    products before the iterations, one in each, and two to compare."""
+    return columns**3 + 2 * rows * columns**2 * (iterations + 4)
 
 
 def _errors(change: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:

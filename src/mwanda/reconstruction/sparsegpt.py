@@ -91,6 +91,12 @@ def reconstruct(
     return _sweep(work, gram, given, COLUMNS, COLUMNS, damping)
 
 
+def operations(rows: int, columns: int) -> int:
+    """Floating-point operations for a weight ``[rows, columns]``: a factor, its inverse, and each
+    column's part in those to come."""
+    return columns**3 * 4 // 3 + rows * columns**2
+
+
 def _sweep(
     work: torch.Tensor,
     gram: torch.Tensor,
