@@ -240,6 +240,17 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 cost="as sparsegpt; then one product out·in² an iteration",
                 when="much text in every language wanted; with less, shrinkage or penalty",
             ),
+            Reconstruction(
+                "admm-gradual",
+                admm.reconstruct,
+                admm.prune,
+                ("gram",),
+                "admm, its mask the lowest |W_ij|·sqrt(A_jj), s·(1 - (1 - k/ramp)³) in iteration k",
+                "Boža, TMLR 2024, arXiv 2401.02938",
+                operations=admm.operations,
+                cost="as admm, and a partial sort in each iteration of the ramp",
+                when="as admm, where no criterion of your own is wanted",
+            ),
         )
     }
 )

@@ -45,7 +45,7 @@ def test_ls_names_every_method(bench: Bench) -> None:
 
     assert names("criteria") == {"magnitude", "wanda", "m-wanda", "ria", "m-ria"}
     assert names("allocations") == {"uniform", "owl", "cwl", "alpha", "dlp", "measured"}
-    assert names("reconstructions") == {"sparsegpt", "sparsegpt-update", "admm"}
+    assert names("reconstructions") == {"sparsegpt", "sparsegpt-update", "admm", "admm-gradual"}
     assert names("methods") >= {"m-ria", "dlp", "2:4", "admm"}
     assert {"unstructured", "2:4", "4:8", "N:M"} <= names("patterns")
     assert {"LlamaForCausalLM", "GPT2LMHeadModel", "BloomForCausalLM"} <= names("models")

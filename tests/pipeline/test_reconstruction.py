@@ -62,6 +62,8 @@ def grams_of(model: Any, names: list[str]) -> dict[str, torch.Tensor]:
 def update(kind: str, weight: torch.Tensor, gram: torch.Tensor, inputs: Any) -> Reconstructed:
     if kind == "sparsegpt":
         return sparsegpt.prune(weight, gram, 0.5, 1, 1)
+    if kind == "admm-gradual":
+        return admm.prune(weight, gram, 0.5, 1, 1)
     mask = oracle.rows(0.5)(oracle.wanda(weight, inputs))
     if kind == "sparsegpt-update":
         return sparsegpt.reconstruct(weight, mask, gram)
@@ -85,7 +87,7 @@ def expected(folder: Path, kind: str, mode: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("mode", ["sequential", "dense"])
-@pytest.mark.parametrize("kind", ["sparsegpt", "sparsegpt-update", "admm"])
+@pytest.mark.parametrize("kind", ["sparsegpt", "sparsegpt-update", "admm", "admm-gradual"])
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_it_is_the_plain_run(tiny: Tiny, tmp_path: Path, family: str, kind: str, mode: str) -> None:
     result = prune(tiny(family), tmp_path / "out", mode=mode, reconstruction=kind)
@@ -99,10 +101,11 @@ def test_it_is_the_plain_run(tiny: Tiny, tmp_path: Path, family: str, kind: str,
     assert result.manifest.statistics == mode
     assert abs(result.manifest.totals.sparsity - 0.5) < 1 / 48
     damping = {record.damping for record in result.manifest.linears.values()}
-    assert damping == ({0.0} if kind == "admm" else {0.01})
+    assert damping == ({0.0} if kind.startswith("admm") else {0.01})
+    own = kind in ("sparsegpt", "admm-gradual")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert ("masks and kept weights by sparsegpt" in card) is (kind == "sparsegpt")
-    assert (f"criterion: wanda, kept weights updated by {kind}" in card) is (kind != "sparsegpt")
+    assert (f"masks and kept weights by {kind}" in card) is own
+    assert (f"criterion: wanda, kept weights updated by {kind}" in card) is not own
 
 
 @pytest.mark.parametrize("mode", ["sequential", "dense"])

@@ -1,18 +1,73 @@
 """Masked least squares by ADMM: the kept weights make up for those that went.
 
 Boža: "Fast and Effective Weight Update for Pruned Large Language Models", TMLR 2024 (arXiv
-2401.02938). Takes any criterion's mask. Language-aware through G, the weighted mean of the
-languages' Gram matrices. Two terms of our own keep the update from leaning on the calibration text:
-shrinkage of G toward its diagonal, and a penalty toward the dense weights.
+2401.02938). ``reconstruct`` takes any criterion's mask; ``prune`` chooses its own, sparser step by
+step while the weights adapt to it. Language-aware through G, the weighted mean of the languages'
+Gram matrices. Two terms of our own keep the update from leaning on the calibration text: shrinkage
+of G toward its diagonal, and a penalty toward the dense weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 
-from mwanda.reconstruction.factor import Reconstructed, damped_cholesky
+from mwanda.patterns import n_of_m, unstructured
+from mwanda.reconstruction.factor import Factor, Reconstructed, damped_cholesky
 
-__all__ = ["operations", "reconstruct"]
+__all__ = ["operations", "prune", "reconstruct"]
+
+Choose = Callable[[torch.Tensor, int], torch.Tensor]
+"""Scaled weights ``[out, in]`` as they are now, the iteration from 0 -> keep mask."""
+
+
+def prune(
+    weight: torch.Tensor,
+    gram: torch.Tensor,
+    sparsity: float,
+    keep: int,
+    group: int,
+    *,
+    iterations: int = 30,
+    ramp: int = 15,
+    rho: float = 1.0,
+    shrinkage: float = 0.0,
+    penalty: float = 0.0,
+) -> Reconstructed:
+    """Mask and update; what is minimised is that of :func:`reconstruct`.
+
+    Unstructured (``group`` 1): in iteration k of the first ``ramp`` the ``int(in · s_k)`` lowest
+    ``|W_ij|·sqrt(A_jj)`` of every row go, of the weights as they are by then, with
+    ``s_k = sparsity · (1 - (1 - k/ramp)³)``; the mask of the last of these stays. N:M: in each
+    group of ``group`` columns of a row the ``keep`` highest stay, chosen anew in each of these.
+
+    Args:
+        weight: ``[out, in]``, any floating dtype, not changed.
+        gram: G, symmetric ``[in, in]``, float32 or wider, which is what is computed in.
+        sparsity: from 0 to 1; for an unstructured mask.
+        keep, group: N and M.
+        iterations: of ADMM.
+        ramp: how many of them choose the mask, at least one and at most all.
+        rho, shrinkage, penalty: see :func:`reconstruct`.
+
+    Raises:
+        NotPositiveError: see :func:`mwanda.reconstruction.factor.damped_cholesky`.
+    """
+    iterations = max(iterations, 1)
+    ramp = min(max(ramp, 1), iterations)
+
+    def choose(now: torch.Tensor, step: int) -> torch.Tensor:
+        if group > 1:
+            return n_of_m.select(now.abs(), keep, group)
+        return unstructured.select(now.abs(), sparsity * (1 - (1 - (step + 1) / ramp) ** 3))
+
+    problem = _scaled(gram, rho, shrinkage, penalty)
+    dense = weight.to(device=gram.device, dtype=gram.dtype, copy=True)
+    dense[:, gram.diagonal() <= 0] = 0  # a feature that never fires: its weights go first
+    every = torch.ones(weight.shape, dtype=torch.bool, device=gram.device)
+    return _solved(dense, every, problem, iterations, choose, ramp)
 
 
 def reconstruct(
@@ -46,8 +101,33 @@ def reconstruct(
     Raises:
         NotPositiveError: see :func:`mwanda.reconstruction.factor.damped_cholesky`.
     """
-    mask = mask.to(gram.device)
     dense = weight.to(device=gram.device, dtype=gram.dtype)
+    problem = _scaled(gram, rho, shrinkage, penalty)
+    return _solved(dense, mask.to(gram.device), problem, iterations)
+
+
+def operations(rows: int, columns: int, *, iterations: int = 30) -> int:
+    """Floating-point operations for a weight ``[rows, columns]``: a factor and an inverse, two
+    products before the iterations, one in each, and two to compare."""
+    return columns**3 + 2 * rows * columns**2 * (iterations + 4)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """``A`` with every feature scaled to ``A_jj = 1``, and ``(A + rho·I)⁻¹``.
+
+    Attributes:
+        scale: ``sqrt(A_jj)`` of before, ``[in]``; 1 where that was 0.
+    """
+
+    matrix: torch.Tensor
+    inverse: torch.Tensor
+    scale: torch.Tensor
+    rho: float
+    factor: Factor
+
+
+def _scaled(gram: torch.Tensor, rho: float, shrinkage: float, penalty: float) -> _Scaled:
     matrix = gram * (1 - min(shrinkage, 1.0))
     matrix.diagonal().copy_(gram.diagonal() + penalty * gram.diagonal().mean())
     scale = matrix.diagonal().clamp_min(0).sqrt()
@@ -60,26 +140,33 @@ def reconstruct(
     factor = damped_cholesky(step, 0.0)
     # Damping of this matrix is a longer step of the same iteration.
     rho += factor.damping * float(step.diagonal().mean())
-    del step
-    inverse = torch.cholesky_inverse(factor.lower)
-    target = dense * scale
+    return _Scaled(matrix, torch.cholesky_inverse(factor.lower), scale, rho, factor)
+
+
+def _solved(
+    dense: torch.Tensor,
+    mask: torch.Tensor,
+    problem: _Scaled,
+    iterations: int,
+    choose: Choose | None = None,
+    ramp: int = 0,
+) -> Reconstructed:
+    """Iterate, the mask chosen anew in the first ``ramp`` iterations."""
+    rho, matrix, inverse = problem.rho, problem.matrix, problem.inverse
+    target = dense * problem.scale
     pull = target @ matrix @ inverse
-    plain = target * mask
-    kept, dual = plain.clone(), torch.zeros_like(plain)
-    for _ in range(iterations):
-        free = pull + rho * ((kept - dual) @ inverse)
-        dual += free
+    kept = target * mask
+    dual = torch.zeros_like(kept)
+    for step in range(iterations):
+        dual += pull + rho * ((kept - dual) @ inverse)
+        if choose is not None and step < ramp:
+            mask = choose(dual, step)
         kept = dual * mask
         dual -= kept
+    plain = target * mask
     better = _errors(kept - target, matrix) < _errors(plain - target, matrix)
-    found = torch.where(better.unsqueeze(1), kept / scale, dense * mask)
-    return Reconstructed(found, mask, factor.damping, factor.raised)
-
-
-def operations(rows: int, columns: int, *, iterations: int = 30) -> int:
-    """Floating-point operations for a weight ``[rows, columns]``: a factor and an inverse, two
-    products before the iterations, one in each, and two to compare."""
-    return columns**3 + 2 * rows * columns**2 * (iterations + 4)
+    found = torch.where(better.unsqueeze(1), kept / problem.scale, dense * mask)
+    return Reconstructed(found, mask, problem.factor.damping, problem.factor.raised)
 
 
 def _errors(change: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
