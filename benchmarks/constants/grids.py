@@ -32,6 +32,14 @@ M_WANDA: Fields = {
 CWL: Fields = {"name": "cwl", "width": 0.04, "direction": "shared-sparser"}
 ADMM: Fields = {"name": "admm", "iterations": 30, "rho": 1.0, "shrinkage": 0.0, "penalty": 0.0}
 
+MEASURED: Fields = {
+    "name": "measured",
+    "reach": 0.1,
+    "steps": 2,
+    "windows": 2,
+    "objective": "mean",
+}
+
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
 
@@ -50,10 +58,20 @@ def admm(**options: Any) -> Fields:
     return REFERENCE | {"reconstruction": ADMM | options}
 
 
+def gradual(**options: Any) -> Fields:
+    """ADMM with a mask of its own."""
+    return {
+        "allocation": UNIFORM,
+        "reconstruction": ADMM | {"name": "admm-gradual", "ramp": 15} | options,
+    }
+
+
 def calibrated(languages: list[str], windows: int) -> Fields:
     """The reference on other text."""
     return REFERENCE | {"calibration": {"languages": languages, "windows": windows}}
 
+
+LONGER: Fields = {"calibration": {"windows": 16}}
 
 QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     "parts": {
@@ -112,6 +130,13 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
         "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
     },
+    "level": {
+        "uniform": {"allocation": UNIFORM},
+        "cwl, by block": {},
+        "cwl, by linear": {"allocation_level": "linear"},
+        "wanda, cwl, by block": {"criterion": WANDA},
+        "wanda, cwl, by linear": {"criterion": WANDA, "allocation_level": "linear"},
+    },
     "criterion": {
         "magnitude": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
         "wanda": REFERENCE,
@@ -146,6 +171,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     "reconstruction": {
         "wanda": REFERENCE,
         "admm": admm(),
+        "admm-gradual": gradual(),
         "sparsegpt's update": REFERENCE
         | {"reconstruction": {"name": "sparsegpt-update", "damping": 0.01}},
         "sparsegpt": REFERENCE | {"reconstruction": {"name": "sparsegpt", "damping": 0.01}},
@@ -157,6 +183,20 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "English, 60 windows": calibrated(["en"], 60),
         "15 languages, 2 windows each": calibrated(SEEN, 2),
         "15 languages, 16 windows each": calibrated(SEEN, 16),
+    },
+    "combinations": {
+        "wanda": REFERENCE,
+        "wanda, measured": {"criterion": WANDA, "allocation": MEASURED},
+        "admm": admm(),
+        "admm, measured": admm() | {"allocation": MEASURED},
+        "admm, sequential": admm() | {"mode": "sequential"},
+        "admm-gradual": gradual(),
+        "admm, 16 windows": admm() | LONGER,
+        "admm-gradual, 16 windows": gradual() | LONGER,
+        "admm-gradual, 16 windows, shrinkage 0.1": gradual(shrinkage=0.1) | LONGER,
+        "admm-gradual, 16 windows, penalty 0.01": gradual(penalty=0.01) | LONGER,
+        "admm-gradual, 16 windows, measured": gradual() | LONGER | {"allocation": MEASURED},
+        "admm-gradual, 16 windows, sequential": gradual() | LONGER | {"mode": "sequential"},
     },
 }
 

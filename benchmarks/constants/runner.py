@@ -17,6 +17,7 @@ from cells import Cell
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.calibration import weights_of
 from mwanda.jobs.evaluate import evaluate, read_texts
+from mwanda.jobs.prune import prune
 from mwanda.manifest import CalibrationRecord
 from mwanda.model.source import load_tokenizer
 from mwanda.options import RunOptions
@@ -68,17 +69,23 @@ class Runner:
         if cell.settings["recipe"] is None:
             bench.restore()
         else:
-            recipe = Recipe.build(cell.settings["recipe"] | {"mode": "dense"})
+            recipe = Recipe.build({"mode": "dense"} | cell.settings["recipe"])
             windows = self._draw(cell, tokenizer)
-            statistics = self._measure(cell, bench, windows, recipe.skip_first_tokens, grams)
-            measured = time.perf_counter()
-            outcome = bench.prune(recipe, statistics)
-            made = outcome.records.values()
+            if _alone(cell):
+                bench.restore()
+                result = prune(
+                    bench.model, calibration=windows, recipe=recipe, options=self.options
+                )
+                made = result.manifest.linears.values()
+            else:
+                statistics = self._measure(cell, bench, windows, recipe.skip_first_tokens, grams)
+                measured = time.perf_counter()
+                made = bench.prune(recipe, statistics).records.values()
             sparsity = sum(r.pruned for r in made) / sum(r.shape[0] * r.shape[1] for r in made)
             record = CalibrationRecord.of(windows, weights_of(recipe, windows.languages))
         pruned = time.perf_counter()
         texts = self._read(cell.settings["text"])
-        result = evaluate(bench.model, texts, tokenizer=tokenizer, calibration=record,
+        scored = evaluate(bench.model, texts, tokenizer=tokenizer, calibration=record,
                           options=self.options)  # fmt: skip
         end = time.perf_counter()
         return {
@@ -93,7 +100,7 @@ class Runner:
             },
             "languages": {
                 tag: [round(value, 4) for value in row.sentence_nll]
-                for tag, row in result.languages.items()
+                for tag, row in scored.languages.items()
             },
         }
 
@@ -148,7 +155,15 @@ class Runner:
 
 
 def _gram(cell: Cell) -> bool:
-    return bool((cell.settings["recipe"] or {}).get("reconstruction"))
+    return not _alone(cell) and bool((cell.settings["recipe"] or {}).get("reconstruction"))
+
+
+def _alone(cell: Cell) -> bool:
+    """Whether it has to run text through the model by itself."""
+    recipe = cell.settings["recipe"] or {}
+    return (
+        recipe.get("mode") == "sequential" or recipe.get("allocation", {}).get("name") == "measured"
+    )
 
 
 def _group(cell: Cell) -> str:
