@@ -59,11 +59,9 @@ def admm(**options: Any) -> Fields:
 
 
 def gradual(**options: Any) -> Fields:
-    """ADMM with a mask of its own."""
-    return {
-        "allocation": UNIFORM,
-        "reconstruction": ADMM | {"name": "admm-gradual", "ramp": 15} | options,
-    }
+    """ADMM with a mask of its own; the criterion is not looked at."""
+    own = {"name": "admm-gradual", "ramp": 15}
+    return REFERENCE | {"reconstruction": ADMM | own | options}
 
 
 def calibrated(languages: list[str], windows: int) -> Fields:
