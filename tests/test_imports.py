@@ -19,13 +19,22 @@ MODULES = {
 }
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "heap", "progress", "threads"),
+    ("errors", "heap", "late", "mask_overlap", "progress", "threads"),
     ("device", "options", "text"),
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model", "archive"),
     ("method_kinds", "activations"),
     ("registry",),
-    ("recipe", "recipe_file", "recipe_method", "masks", "updates", "passes", "units"),
+    (
+        "recipe",
+        "recipe_file",
+        "recipe_method",
+        "mask_overlap",
+        "masks",
+        "updates",
+        "passes",
+        "units",
+    ),
     ("manifest", "memory", "work", "outcome"),
     ("saved",),
     ("blocks",),

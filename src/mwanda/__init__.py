@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mwanda.errors import DataError, GateError, InputError, MwandaError
     from mwanda.evaluation.results import Comparison, Evaluation
+    from mwanda.jobs.diff import diff
     from mwanda.jobs.evaluate import evaluate, read_texts
     from mwanda.jobs.gguf_check import check_gguf
     from mwanda.jobs.load_packed import load_packed
@@ -35,6 +36,7 @@ __all__ = [
     "RunOptions",
     "check_gguf",
     "collect_statistics",
+    "diff",
     "evaluate",
     "keep_zeros",
     "load_packed",
@@ -61,6 +63,7 @@ _PLACES = {
     "RunOptions": "options",
     "check_gguf": "jobs.gguf_check",
     "collect_statistics": "jobs.stats",
+    "diff": "jobs.diff",
     "evaluate": "jobs.evaluate",
     "keep_zeros": "zeros",
     "load_packed": "jobs.load_packed",

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mwanda.manifest import Manifest
-from mwanda.model.source import is_hub_id
+from mwanda.model.given import is_hub_id
 from mwanda.registry import find_reconstruction
 from mwanda.text.languages import display_name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mwanda.errors import InputError
+from mwanda.options import FLOATS
 
 __all__ = [
     "DTYPES",
@@ -25,12 +26,7 @@ HOST = torch.device("cpu")
 NOWHERE = torch.device("meta")
 """For parameters that have a shape and hold nothing."""
 
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "float64": torch.float64,
-}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in FLOATS}
 
 
 def dtype_name(dtype: torch.dtype) -> str:

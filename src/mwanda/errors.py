@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["DataError", "GateError", "InputError", "MwandaError", "nearest"]
+__all__ = ["DataError", "GateError", "InputError", "MwandaError", "nearest", "shown"]
 
 
 class MwandaError(Exception):
@@ -86,6 +86,12 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}choose one of {', '.join(names)}"
+
+
+def shown(text: str) -> str:
+    """A text from a file as a message may hold it: printable and short."""
+    safe = text if text.isprintable() else ascii(text)
+    return safe if len(safe) <= 120 else f"{safe[:117]}..."
 
 
 def _one_line(text: str) -> str:

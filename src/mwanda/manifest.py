@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -25,6 +26,7 @@ __all__ = [
     "Manifest",
     "StatisticsFileRecord",
     "Totals",
+    "manifest_sha256",
     "read_manifest",
     "versions",
     "write_manifest",
@@ -208,6 +210,7 @@ class Manifest(_Record):
         experts: which experts the languages' tokens went to; None for a model without.
         files: every file written but this one and the card, mapped to SHA-256.
         seconds: stage -> wall time.
+        sha256: of all the rest, see :func:`manifest_sha256`; None before it is written.
     """
 
     format: int = FORMAT
@@ -228,6 +231,7 @@ class Manifest(_Record):
     files: dict[str, str]
     versions: dict[str, str]
     seconds: dict[str, float] = Field(default_factory=dict)
+    sha256: str | None = None
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -254,9 +258,18 @@ def versions() -> dict[str, str]:
     return found
 
 
+def manifest_sha256(data: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's fields but ``sha256``, as JSON with sorted keys and no spaces."""
+    rest = {name: value for name, value in data.items() if name != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``mwanda.json`` and see it on disk."""
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False)
+    data = manifest.model_dump(mode="json")
+    data["sha256"] = manifest_sha256(data)
+    text = json.dumps(data, indent=1, ensure_ascii=False)
     with (folder / MANIFEST).open("w", encoding="utf-8") as file:
         file.write(text + "\n")
         file.flush()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -31,12 +32,13 @@ __all__ = [
     "options_of",
 ]
 
-Score = Callable[..., torch.Tensor]
-Measure = Callable[..., float]
-ProbeOf = Callable[..., Probe]
-Allocate = Callable[..., list[float]]
-Select = Callable[[torch.Tensor, float], torch.Tensor]
-Reconstruct = Callable[..., Reconstructed]
+if TYPE_CHECKING:  # only to annotate with: at run time they would load torch
+    Score = Callable[..., torch.Tensor]
+    Measure = Callable[..., float]
+    ProbeOf = Callable[..., Probe]
+    Allocate = Callable[..., list[float]]
+    Select = Callable[[torch.Tensor, float], torch.Tensor]
+    Reconstruct = Callable[..., Reconstructed]
 
 Signal = float | Curves
 """What an allocation sees of one block or linear: a number, or errors by language and sparsity."""
@@ -164,10 +166,7 @@ def option_problems(
     """Every mistake in a method's options, one line each; empty when there is none."""
     known: dict[str, Any] = {}
     for function in row.functions:
-        hints = get_type_hints(function)
-        for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                known[name] = hints[name]
+        known |= _option_types(function)
     problems = []
     for name, value in options.items():
         label = f"{kind} {row.name}, option {name}"
@@ -205,6 +204,16 @@ def measure_block(
     if row.measure is None:
         return 0.0
     return row.measure(weights, statistics, **options_of(row.measure, options))
+
+
+def _option_types(function: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the keyword-only parameters; those of the others would load torch."""
+    written = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return get_type_hints(SimpleNamespace(__annotations__=written), function.__globals__)
 
 
 def _mismatch(wanted: Any, value: Any) -> str | None:

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 
 from mwanda.progress import Progress, Silent
 
-__all__ = ["RunOptions"]
+__all__ = ["FLOATS", "RunOptions"]
 
 MIB = 1 << 20
+
+FLOATS = ("float32", "bfloat16", "float16", "float64")
+"""What a forward may run in, and weights may be written in."""
 
 
 @dataclass(frozen=True)

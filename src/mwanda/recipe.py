@@ -14,7 +14,6 @@ from pydantic import (
     field_validator,
 )
 
-from mwanda.device import DTYPES
 from mwanda.errors import InputError, nearest
 from mwanda.method_kinds import (
     Criterion,
@@ -22,6 +21,7 @@ from mwanda.method_kinds import (
     Reconstruction,
     defaults_of,
 )
+from mwanda.options import FLOATS
 from mwanda.recipe_method import Method, as_value_error, checked
 from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
@@ -176,8 +176,8 @@ class Recipe(BaseModel):
     @field_validator("dtype")
     @classmethod
     def _known_dtype(cls, value: str) -> str:
-        if value != "auto" and value not in DTYPES:
-            raise ValueError(f"found {value!r}; {nearest(value, ['auto', *DTYPES])}")
+        if value not in ("auto", *FLOATS):
+            raise ValueError(f"found {value!r}; {nearest(value, ['auto', *FLOATS])}")
         return value
 
     def criterion_row(self) -> Criterion:

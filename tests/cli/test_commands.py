@@ -264,13 +264,13 @@ def test_debug_shows_the_traceback(bench: Bench) -> None:
     "error", [OSError(5, "I/O error"), RuntimeError("odd\nthing"), MemoryError()]
 )
 def test_what_was_not_foreseen_is_one_line_too(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+    bench: Bench, pruned: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr("mwanda.jobs.verify.verify", fail)
-    bench.refuse(["verify", "x"], type(error).__name__, "--debug", code=1)
+    bench.refuse(["verify", pruned], type(error).__name__, "--debug", code=1)
 
 
 def test_an_interruption_is_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import mwanda
 from mwanda import InputError, MwandaError
+from mwanda.manifest import manifest_sha256
 from mwanda.model.output import sha256_of
 from tests.jobs.helpers import Tiny, copied, pruned
 
@@ -24,10 +26,13 @@ def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pruned(tiny, tmp_path_factory.mktemp("verify") / "out")
 
 
-def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def edited(folder: Path, change: Callable[[dict[str, Any]], None], *, careful: bool = True) -> None:
+    """Change the manifest, and its own hash too if careful."""
     path = folder / "mwanda.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     change(manifest)
+    if careful:
+        manifest["sha256"] = manifest_sha256(manifest)
     path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
@@ -141,9 +146,45 @@ def test_what_is_no_pruned_folder(tiny: Tiny, tmp_path: Path) -> None:
         mwanda.verify(tiny("llama"))
 
 
-def test_a_truncated_shard_is_refused(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("base", "another/model"),
+        ("recipe/seed", 7),
+        ("versions/torch", "1.0"),
+        ("seconds/open", 0.0),
+        (f"linears/{LINEAR}/mask_sha256", "0" * 64),
+    ],
+)
+def test_any_edit_of_a_manifest_is_seen_by_its_own_hash(
+    folder: Path, tmp_path: Path, path: str, value: Any
+) -> None:
+    spoilt = copied(folder, tmp_path / "m")
+    edited(spoilt, lambda manifest: set_in(manifest, path, value), careful=False)
+    assert "mwanda.json: edited since it was written" in problems(spoilt)
+    edited(spoilt, lambda manifest: manifest.pop("sha256"), careful=False)
+    assert "mwanda.json: its own hash is missing" in problems(spoilt)
+
+
+def test_a_manifest_laid_out_anew_is_the_same(folder: Path, tmp_path: Path) -> None:
+    spoilt = copied(folder, tmp_path / "m")
+    edited(spoilt, lambda manifest: None, careful=False)
+    assert mwanda.verify(spoilt).problems == ()
+
+
+@pytest.mark.parametrize("cut", [100, 10**9])
+def test_a_shard_that_cannot_be_opened_is_a_finding(folder: Path, tmp_path: Path, cut: int) -> None:
     spoilt = copied(folder, tmp_path / "m")
     data = (spoilt / SHARD).read_bytes()
-    (spoilt / SHARD).write_bytes(data[:-100])
-    with pytest.raises(MwandaError, match=SHARD):
-        mwanda.verify(spoilt)
+    (spoilt / SHARD).write_bytes(data[:-cut])
+    found = problems(spoilt)
+    assert f"{SHARD}: contents changed since it was written" in found
+    assert "truncated" in found
+    (spoilt / SHARD).unlink()
+    assert f"{SHARD}: missing" in problems(spoilt)
+
+
+def test_weights_that_were_not_written_are_named(folder: Path, tmp_path: Path) -> None:
+    spoilt = copied(folder, tmp_path / "m")
+    shutil.copy(spoilt / SHARD, spoilt / "more.safetensors")
+    assert problems(spoilt) == "more.safetensors: not one of the files that were written"

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mwanda.errors import InputError
-from mwanda.model.source import copy_companions, is_hub_id, load_tokenizer, open_model
+from mwanda.model.given import is_hub_id
+from mwanda.model.source import copy_companions, load_tokenizer, open_model
 
 
 def test_a_folder_is_used_where_it_lies(tiny: Callable[..., Path]) -> None:

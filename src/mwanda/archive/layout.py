@@ -16,8 +16,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mwanda.archive.codec import ELEMENTS, MAX_CHUNK, OVERHEAD, PLAIN, Element
-from mwanda.errors import DataError, InputError
-from mwanda.model.layout import shown
+from mwanda.errors import DataError, InputError, shown
 
 __all__ = [
     "FORMAT", "HEADER", "MAX_INDEX", "SUFFIX", "Chunk", "FileEntry", "Index", "Segment",

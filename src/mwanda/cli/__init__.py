@@ -27,7 +27,9 @@ def _run(arguments: list[str], debug: bool) -> int:
     import typer
 
     from mwanda.errors import MwandaError
+    from mwanda.late import load_late
 
+    load_late("torch")  # an argument that is wrong is told without it
     _quiet(debug)
     exit_on_sigterm()
     try:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
-from mwanda.cli.packing import add_commands
 from mwanda.cli.statistics import stats
 
 app = typer.Typer(
@@ -45,10 +45,16 @@ def prune(
     **given: Any,
 ) -> None:
     """Prune MODEL into a folder that plain transformers loads."""
-    from mwanda.cli import output
     from mwanda.progress import progress_bar, speaks
 
     recipe = _recipe(given)
+    early.check_model(model)
+    if speaks():  # a process that does not write must not mind what another has written
+        if masks_only:
+            early.check_output(out, ".safetensors", overwrite=given["overwrite"])
+        else:
+            early.check_folder_out(out, model, overwrite=given["overwrite"])
+    _check_evidence(recipe, given)
     with progress_bar(None if speaks() else False) as progress:
         from mwanda.jobs.prune import prune as run
 
@@ -62,6 +68,8 @@ def prune(
             options=run_options_of(given, progress=progress),
         )
     if speaks():
+        from mwanda.cli import output
+
         print_result(output.prune_json(result), output.prune_text(result), given["as_json"])
 
 
@@ -109,12 +117,10 @@ def evaluate(
     as_json: opt.AsJson = False,
 ) -> None:
     """Score every language under MODEL, and against a baseline when one is given."""
-    from mwanda.cli import output
     from mwanda.errors import InputError
     from mwanda.evaluation.results import Comparison, check_gate, parse_share
     from mwanda.evaluation.texts import parse_ids
-    from mwanda.manifest import MANIFEST
-    from mwanda.model.source import check_model
+    from mwanda.model.output import MARK
     from mwanda.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
@@ -123,14 +129,14 @@ def evaluate(
         limit = parse_share(fail_if_worse_than, "--fail-if-worse-than")
         if baseline is None:
             raise InputError("--fail-if-worse-than", expected="a --baseline", found="none")
-    if update_card and not (Path(model) / MANIFEST).is_file():
+    if update_card and not (Path(model) / MARK).is_file():
         raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
-    for name in (model, baseline):
-        if name is not None:
-            check_model(name)
+    early.check_model(model, baseline)
+    early.check_text(text)
     places = None if ids is None else parse_ids(ids)
     wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:
+        from mwanda.cli import output
         from mwanda.jobs.evaluate import evaluate as run
         from mwanda.jobs.evaluate import read_texts
 
@@ -169,15 +175,20 @@ def windows(
     as_json: opt.AsJson = False,
 ) -> None:
     """Draw calibration windows and keep their token ids, one int64 tensor a language."""
+    from mwanda.text.languages import parse_languages
+
+    chosen = None if languages is None else parse_languages(languages)
+    early.check_output(out, ".safetensors", overwrite=overwrite)
+    early.check_model(model)
+    early.check_text(calibration)
     from mwanda.cli import output
     from mwanda.jobs.windows import draw_windows
-    from mwanda.text.languages import parse_languages
 
     drawn = draw_windows(
         model,
         out,
         calibration,
-        languages=None if languages is None else parse_languages(languages),
+        languages=chosen,
         windows=128 if windows is None else windows,
         length=2048 if window_length is None else window_length,
         seed=0 if seed is None else seed,
@@ -198,17 +209,14 @@ def plan(
     **given: Any,
 ) -> None:
     """Say what a prune would do and need; touches nothing."""
+    recipe, run_options = _recipe(given), run_options_of(given)
+    early.check_model(model)
+    if out is not None:
+        early.check_folder_out(out, model, overwrite=run_options.overwrite)
+    _check_evidence(recipe, given)
     from mwanda.cli import output
     from mwanda.jobs.plan import plan as run
 
-    recipe, run_options = _recipe(given), run_options_of(given)
-    if out is not None:
-        from mwanda.model.output import OutputFolder
-        from mwanda.model.source import check_model
-
-        check_model(model)
-        source = Path(model) if Path(model).exists() else None
-        OutputFolder(out, overwrite=run_options.overwrite).check(source, write=False)
     made = run(
         model,
         recipe=recipe,
@@ -237,21 +245,16 @@ def ls(
     print_result(rows, text.rstrip("\n"), as_json)
 
 
-@app.command()
-def verify(
-    folder: Annotated[Path, typer.Argument(help="A folder that mwanda wrote.")],
-    as_json: opt.AsJson = False,
-) -> None:
-    """Check a pruned folder: files whole, zeros as the manifest says, sparsity per linear."""
-    from mwanda.cli import output
-    from mwanda.jobs.verify import verify as run
-
-    found = run(folder)
-    print_result(output.verify_json(found), output.verify_text(found), as_json)
-    found.raise_for_problems(folder)
+checking.add_commands(app)
+packing.add_commands(app)
 
 
-add_commands(app)
+def _check_evidence(recipe: Any, given: dict[str, Any]) -> None:
+    """What a prune knows of text, looked at before torch is there."""
+    if given["statistics"] is not None:
+        early.check_file(given["statistics"], kind="statistics")
+    elif recipe.needs_text:
+        early.check_text(given["calibration"])
 
 
 def _recipe(given: dict[str, Any]) -> Any:

@@ -10,7 +10,6 @@ from mwanda.errors import InputError, nearest
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.jobs.plan import Plan
 from mwanda.jobs.prune import PruneResult
-from mwanda.jobs.verify import Verification
 from mwanda.model.families import tried_classes
 from mwanda.report.bibliography import KINDS, methods_page, rows_of
 from mwanda.report.experts import expert_summary, language_table
@@ -32,8 +31,6 @@ __all__ = [
     "plan_text",
     "prune_json",
     "prune_text",
-    "verify_json",
-    "verify_text",
     "windows_json",
     "windows_text",
 ]
@@ -226,42 +223,6 @@ def listing_text(rows: list[dict[str, Any]]) -> str:
         rest = [f"    {key}: {value}" for key, value in row.items() if key != "name"]
         blocks.append("\n".join([str(row["name"]), *rest]))
     return "\n".join(blocks)
-
-
-def verify_json(found: Verification) -> dict[str, Any]:
-    return {
-        "problems": list(found.problems),
-        "totals": found.manifest.totals.model_dump(),
-        "linears": {
-            item.name: {
-                "sparsity": item.record.sparsity,
-                "zeros": item.zeros,
-                "problem": item.problem,
-            }
-            for item in found.linears
-        },
-    }
-
-
-def verify_text(found: Verification) -> str:
-    rows = [
-        [
-            item.name,
-            f"{item.record.sparsity:.4f}",
-            f"{item.record.pruned:,}",
-            f"{item.zeros:,}",
-            f"{item.record.source_zeros:,}",
-            "ok" if item.problem is None else "WRONG",
-        ]
-        for item in found.linears
-    ]
-    totals = found.manifest.totals
-    end = (
-        f"{len(found.manifest.files)} files whole; sparsity {totals.sparsity:.4%} over the pruned "
-        f"linears, {totals.model_sparsity:.4%} over the model, by mask positions"
-    )
-    header = ["linear", "sparsity", "removed", "zeros", "zero in source", ""]
-    return table(header, rows) + "\n" + (end if not found.problems else "not as the manifest says")
 
 
 def _peak() -> int:

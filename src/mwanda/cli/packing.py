@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result
 
@@ -40,6 +41,8 @@ def pack(
     as_json: opt.AsJson = False,
 ) -> None:
     """Pack FOLDER into one smaller file, lossless: masks and byte planes under zstd."""
+    early.check_folder(folder, "a model folder")
+    early.check_output(out, ".mwz", overwrite=overwrite)
     from mwanda.jobs.pack import pack as run
     from mwanda.progress import progress_bar
 
@@ -57,6 +60,8 @@ def unpack(
     as_json: opt.AsJson = False,
 ) -> None:
     """Write the folder again that ARCHIVE was made of, every file checked by its SHA-256."""
+    early.check_file(archive, "an archive that mwanda pack wrote")
+    early.check_folder_out(out, None, overwrite=overwrite)
     from mwanda.jobs.pack import unpack as run
     from mwanda.progress import progress_bar
 
@@ -76,9 +81,12 @@ def gguf_check(
 ) -> None:
     """Say which share of FOLDER's zeros is still zero in a GGUF file, by quantisation type."""
     from mwanda.evaluation.results import parse_share
-    from mwanda.jobs.gguf_check import check_gguf as run
 
     least = None if fail_below is None else parse_share(fail_below, "--fail-below")
+    early.check_file(gguf, "a GGUF file")
+    early.check_folder(folder, "the pruned folder")
+    from mwanda.jobs.gguf_check import check_gguf as run
+
     found = run(gguf, folder)
     print_result(found.as_dict(), _kept(found), as_json)
     for line in found.warnings:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 
@@ -68,7 +69,6 @@ def take(
 
     Also: mwanda stats merge FILE FILE --out FILE, and mwanda stats show FILE.
     """
-    from mwanda.cli.statistics_output import collected_json, collected_text
     from mwanda.progress import progress_bar, speaks
 
     given = dict(locals())
@@ -77,6 +77,10 @@ def take(
         "exclude", "skip_blocks", "skip_first_tokens",
     )  # fmt: skip
     fields = opt.recipe_fields(None, **{name: given[name] for name in names})
+    early.check_model(model)
+    if speaks():
+        early.check_output(out, ".safetensors", overwrite=overwrite)
+    early.check_text(calibration)
     with progress_bar(None if speaks() else False) as progress:
         from mwanda.jobs.stats import collect_statistics
 
@@ -89,6 +93,8 @@ def take(
             **fields,
         )
     if speaks():
+        from mwanda.cli.statistics_output import collected_json, collected_text
+
         print_result(collected_json(made), collected_text(made), as_json)
 
 
@@ -100,6 +106,9 @@ def merge(
     as_json: opt.AsJson = False,
 ) -> None:
     """Add files of one model up, as if all their text had been read in one pass."""
+    for file in files:
+        early.check_file(file, kind="statistics")
+    early.check_output(out, ".safetensors", overwrite=overwrite)
     from mwanda.cli.statistics_output import collected_json, collected_text
     from mwanda.jobs.stats import merge_statistics
 
@@ -110,6 +119,7 @@ def merge(
 @stats.command()
 def show(file: File, as_json: opt.AsJson = False) -> None:
     """Which blocks the languages share, and how active each language is."""
+    early.check_file(file, kind="statistics")
     from mwanda.cli.statistics_output import view_text
     from mwanda.jobs.stats_show import show_statistics
 

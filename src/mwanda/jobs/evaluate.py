@@ -23,9 +23,10 @@ from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.memory import available_memory
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
+from mwanda.model.given import check_model
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import auto_class, load_config
-from mwanda.model.source import check_model, load_tokenizer, open_model
+from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.languages import canonical
 from mwanda.text.overlap import overlap, unpack_hashes

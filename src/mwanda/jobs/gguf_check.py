@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from mwanda.errors import DataError, GateError, InputError
 from mwanda.manifest import MANIFEST, read_manifest
-from mwanda.model.gguf import is_gguf, open_gguf
+from mwanda.model.gguf import open_gguf
+from mwanda.model.given import is_gguf
 from mwanda.model.reader import Checkpoint
 
 __all__ = ["GgufCheck", "GgufTensor", "check_gguf"]

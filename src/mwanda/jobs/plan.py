@@ -21,7 +21,8 @@ from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.saved_fit import check_names
 from mwanda.memory import process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
-from mwanda.model.gguf import is_gguf, load_gguf_config, read_gguf_header
+from mwanda.model.gguf import load_gguf_config, read_gguf_header
+from mwanda.model.given import is_gguf
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
 from mwanda.model.structure import Structure, choose_linears

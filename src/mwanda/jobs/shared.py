@@ -20,9 +20,8 @@ from mwanda.manifest import (
     versions,
 )
 from mwanda.model.decoder import Decoder
-from mwanda.model.gguf import is_gguf
+from mwanda.model.given import check_model, is_gguf
 from mwanda.model.pieces import Place
-from mwanda.model.source import check_model
 from mwanda.model.structure import Structure, choose_linears
 from mwanda.outcome import Outcome
 from mwanda.pipeline import check_pattern

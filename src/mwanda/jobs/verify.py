@@ -1,22 +1,36 @@
-"""Check a pruned folder against its manifest, without its source."""
+"""Check a pruned folder against its manifest, and against its source and masks where given."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from mwanda.errors import InputError, MwandaError
-from mwanda.manifest import LinearRecord, Manifest, Totals, read_manifest
-from mwanda.masks import digest
+from mwanda.jobs.stored_masks import matrix_of, misplaced
+from mwanda.jobs.verify_source import SourceCheck, check_companions
+from mwanda.manifest import (
+    MANIFEST,
+    LinearRecord,
+    Manifest,
+    Totals,
+    manifest_sha256,
+    read_manifest,
+)
+from mwanda.masks import count_zeros, digest
 from mwanda.model.output import sha256_of
-from mwanda.model.pieces import Box, read_box, whole
 from mwanda.model.reader import Checkpoint
+from mwanda.model.source import open_model
+from mwanda.saved.mask_file import MaskFile
 
 __all__ = ["Verification", "VerifiedLinear", "verify"]
+
+LOADED = (".safetensors", ".safetensors.index.json")
+"""Ends of names that a loader would take for weights."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +45,17 @@ class VerifiedLinear:
 
 @dataclass(frozen=True)
 class Verification:
-    """What ``verify`` found; ``problems`` is empty for a folder that is as its manifest says."""
+    """What ``verify`` found.
+
+    Attributes:
+        problems: empty for a folder that is as its manifest says.
+        notes: what could not be checked, and why.
+    """
 
     manifest: Manifest
     linears: tuple[VerifiedLinear, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def raise_for_problems(self, folder: Path) -> None:
         """Raise a :class:`MwandaError` (exit code 1) that names the problems."""
@@ -48,43 +68,77 @@ class Verification:
             )
 
 
-def verify(folder: Path) -> Verification:
+def verify(
+    folder: Path, *, against: str | Path | None = None, masks: str | Path | None = None
+) -> Verification:
     """Check files, zeros and sparsity of a folder that mwanda wrote.
 
     The manifest's hashes detect damage, not a careful forger: who can change the weights can
-    change the manifest too.
+    change the manifest too. Memory is that of one linear, or of a few where there is a source.
+
+    Args:
+        against: the model that was pruned: all that is not pruned has to equal it bit for bit.
+        masks: the file of masks of the same prune (``--masks-only``): zeros have to be where it
+            has them, which tells pruned weights from those that the source had as zero.
 
     Raises:
-        InputError: no such folder, no manifest, or a checkpoint that cannot be opened.
+        InputError: no such folder or no manifest; a source or a file of masks that cannot be read.
     """
     if not folder.is_dir():
         raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
     manifest = read_manifest(folder)
-    problems = []
-    for name, wanted in manifest.files.items():
-        path = folder / name
-        if ".." in Path(name).parts or Path(name).is_absolute() or not path.is_file():
-            problems.append(f"{name}: missing")
-        elif sha256_of(path) != wanted:
-            problems.append(f"{name}: contents changed since it was written")
-    linears = []
-    with Checkpoint.open(folder) as checkpoint:
+    problems = [*_manifest_problems(folder, manifest), *_file_problems(folder, manifest)]
+    notes = [] if against is not None else ["not compared with its source: give --against SOURCE"]
+    linears: list[VerifiedLinear] = []
+    with ExitStack() as opened:
+        masked = None if masks is None else MaskFile.open(masks)
+        try:
+            checkpoint = opened.enter_context(Checkpoint.open(folder))
+        except InputError as error:  # its files were hashed above: it is damage, and one finding
+            return Verification(manifest, (), (*problems, str(error)), tuple(notes))
+        source = None
+        if against is not None:
+            source = opened.enter_context(_source(against, checkpoint, manifest))
         for name, record in manifest.linears.items():
-            checked = _check_linear(checkpoint, name, record)
+            checked = _check_linear(checkpoint, name, record, masked, source)
             linears.append(checked)
             if checked.problem is not None:
                 problems.append(f"{name}: {checked.problem}")
         if manifest.totals != _totals(manifest, checkpoint):
-            problems.append("mwanda.json: totals do not add up to the linears and tensors")
-    return Verification(manifest, tuple(linears), tuple(problems))
+            problems.append(f"{MANIFEST}: totals do not add up to the linears and tensors")
+        if source is not None:
+            problems += source.tensor_problems()
+            problems += check_companions(folder, source.folder, manifest)
+            notes += source.notes()
+    return Verification(manifest, tuple(linears), tuple(problems), tuple(notes))
 
 
-def _holds(size: Sequence[int], box: Box, shape: Sequence[int]) -> bool:
-    """Whether a tensor has a part ``box`` that makes a matrix of this shape."""
-    inside = len(size) == len(box) and all(
-        0 <= start < stop <= most for most, (start, stop) in zip(size, box, strict=True)
-    )
-    return inside and math.prod(stop - start for start, stop in box) == math.prod(shape)
+@contextmanager
+def _source(
+    against: str | Path, checkpoint: Checkpoint, manifest: Manifest
+) -> Iterator[SourceCheck]:
+    with open_model(against) as opened, Checkpoint.open(opened.folder) as source:
+        yield SourceCheck(checkpoint, source, manifest, companions=opened.kind != "gguf")
+
+
+def _manifest_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if manifest.sha256 is None:
+        yield f"{MANIFEST}: its own hash is missing"
+    elif manifest_sha256(data) != manifest.sha256:
+        yield f"{MANIFEST}: edited since it was written"
+
+
+def _file_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    for name, wanted in manifest.files.items():
+        path = folder / name
+        if ".." in Path(name).parts or Path(name).is_absolute() or not path.is_file():
+            yield f"{name}: missing"
+        elif sha256_of(path) != wanted:
+            yield f"{name}: contents changed since it was written"
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(LOADED) and path.name not in manifest.files:
+            yield f"{path.name}: not one of the files that were written"
 
 
 def _totals(manifest: Manifest, checkpoint: Checkpoint) -> Totals:
@@ -96,27 +150,56 @@ def _totals(manifest: Manifest, checkpoint: Checkpoint) -> Totals:
     )
 
 
-def _check_linear(checkpoint: Checkpoint, name: str, record: LinearRecord) -> VerifiedLinear:
-    info = checkpoint.tensors.get(record.tensor)
-    shape = record.shape[::-1] if record.transposed else record.shape
-    box = record.box
-    if info is None:
-        return VerifiedLinear(name, record, 0, f"tensor {record.tensor} is not in the checkpoint")
-    if box is None and tuple(info.shape) != tuple(shape):
-        found = f"shape {list(info.shape)} instead of {list(shape)}"
-        return VerifiedLinear(name, record, 0, found)
-    if box is not None and not _holds(info.shape, box, shape):
-        found = f"shape {list(info.shape)} has no part {list(box)} of shape {list(shape)}"
-        return VerifiedLinear(name, record, 0, found)
-    weight = read_box(checkpoint, record.tensor, whole(info.shape) if box is None else box)
-    weight = weight.reshape(shape)
-    nonzero = (weight.t() if record.transposed else weight) != 0
-    zeros = nonzero.numel() - int(torch.count_nonzero(nonzero))
-    problem = None
+def _check_linear(
+    checkpoint: Checkpoint,
+    name: str,
+    record: LinearRecord,
+    masks: MaskFile | None,
+    source: SourceCheck | None,
+) -> VerifiedLinear:
+    missing = misplaced(checkpoint, record)
+    if missing is not None:
+        return VerifiedLinear(name, record, 0, missing)
+    weight = matrix_of(checkpoint, record)
+    nonzero = weight != 0
+    zeros = count_zeros(nonzero)
+    found = [_zeros_problem(record, nonzero, zeros)]
+    mask = None
+    if masks is not None:
+        if name not in masks.linears:
+            found.append(f"no mask in {masks.path}")
+        else:
+            mask = masks.mask(name)
+            found.append(_mask_problem(record, nonzero, mask))
+            if mask.shape != nonzero.shape:
+                mask = None
+    if source is not None:
+        found.append(source.linear_problem(name, record, weight, mask))
+    problems = [problem for problem in found if problem is not None]
+    return VerifiedLinear(name, record, zeros, "; ".join(problems) or None)
+
+
+def _zeros_problem(record: LinearRecord, nonzero: torch.Tensor, zeros: int) -> str | None:
     if zeros != record.zeros:
-        problem = f"{zeros} zeros instead of {record.zeros}"
-    elif digest(nonzero) != record.zeros_sha256:
-        problem = "zeros are in other places than when it was written"
-    elif record.pruned > zeros or record.sparsity != record.pruned / nonzero.numel():
-        problem = "its sparsity in mwanda.json is not what its zeros say"
-    return VerifiedLinear(name, record, zeros, problem)
+        return f"{zeros} zeros instead of {record.zeros}"
+    if digest(nonzero) != record.zeros_sha256:
+        return "zeros are in other places than when it was written"
+    if record.pruned > zeros or record.sparsity != record.pruned / nonzero.numel():
+        return f"its sparsity in {MANIFEST} is not what its zeros say"
+    if record.pruned == zeros and record.mask_sha256 != record.zeros_sha256:
+        return "zeros are in other places than its mask's"
+    return None
+
+
+def _mask_problem(record: LinearRecord, nonzero: torch.Tensor, mask: torch.Tensor) -> str | None:
+    if mask.shape != nonzero.shape:
+        return f"a mask of shape {[*mask.shape]} instead of {[*nonzero.shape]}"
+    if digest(mask) != record.mask_sha256:
+        return "another mask than it was pruned with"
+    stray = torch.nonzero(nonzero & ~mask)
+    if len(stray):
+        row, column = stray[0].tolist()
+        return (
+            f"{len(stray)} weights where the mask has none, the first in row {row}, column {column}"
+        )
+    return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.model.gguf import is_gguf
+from mwanda.model.given import is_gguf
 from mwanda.model.output_file import OutputFile
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.text.languages import canonical

@@ -13,7 +13,7 @@ from mwanda.errors import InputError
 from mwanda.model.layout import shown
 from mwanda.model.skeleton import refuse_encoder
 
-__all__ = ["GgufHeader", "convert", "is_gguf", "load_gguf_config", "open_gguf", "read_gguf_header"]
+__all__ = ["GgufHeader", "convert", "load_gguf_config", "open_gguf", "read_gguf_header"]
 
 log = logging.getLogger("mwanda")
 
@@ -34,14 +34,6 @@ class GgufHeader:
     path: Path
     architecture: str
     weights: int
-
-
-def is_gguf(path: Path) -> bool:
-    """Whether a file begins as GGUF does."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(4) == b"GGUF"
 
 
 def load_gguf_config(header: GgufHeader) -> Any:

@@ -10,11 +10,11 @@ from typing import Any, TypeGuard, cast
 
 import torch
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
 
 __all__ = [
     "DTYPES_BY_NAME", "DTYPE_NAMES", "INDEX", "MAX_HEADER", "SINGLE", "TensorInfo", "byte_view",
-    "fsync_path", "read_header", "read_index", "shard_inside", "shown",
+    "read_header", "read_index", "shard_inside", "shown",
 ]  # fmt: skip
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -211,12 +211,6 @@ def _bad(path: Path, what: str, expected: str, found: str) -> InputError:
     )
 
 
-def shown(text: str) -> str:
-    """A text from a file as a message may hold it: printable and short."""
-    safe = text if text.isprintable() else ascii(text)
-    return safe if len(safe) <= 120 else f"{safe[:117]}..."
-
-
 def read_index(folder: Path, index: Path) -> dict[str, Path]:
     """Tensor -> shard, every shard there and inside the folder.
 
@@ -285,12 +279,3 @@ def shard_inside(folder: Path, name: str) -> Path:
 def byte_view(tensor: torch.Tensor) -> memoryview:
     """The bytes of a contiguous CPU tensor of any dtype, shared and not copied."""
     return memoryview(cast(Any, tensor.reshape(-1).view(torch.uint8).numpy()))
-
-
-def fsync_path(path: Path) -> None:
-    """Make a file's bytes, or the names in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,10 +14,11 @@ from types import TracebackType
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.model.layout import fsync_path
+from mwanda.model.disk import fsync_path
 from mwanda.threads import run_all
 
 __all__ = [
+    "MARK",
     "OutputFolder",
     "check_disk_space",
     "check_parent",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mwanda.errors import InputError
-from mwanda.model.layout import fsync_path
+from mwanda.model.disk import fsync_path
 from mwanda.model.output import check_parent, make_beside
 
 __all__ = ["OutputFile"]

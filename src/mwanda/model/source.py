@@ -13,15 +13,14 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.model.gguf import convert, is_gguf, read_gguf_header
+from mwanda.model.gguf import convert, read_gguf_header
+from mwanda.model.given import check_model, is_gguf
 from mwanda.model.output import check_disk_space
 
 __all__ = [
     "ModelSource",
-    "check_model",
     "copy_companions",
     "copy_licences",
-    "is_hub_id",
     "load_tokenizer",
     "open_model",
 ]
@@ -88,48 +87,6 @@ def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelS
             yield ModelSource(Path(made), str(name), "gguf", path, f"GGUF file {path.name}")
     else:
         yield ModelSource(_fetch(str(name)), str(name), "hub", None)
-
-
-def check_model(name: str | Path) -> None:
-    """Refuse what can be no model before any work; a hub id is not asked for here.
-
-    Raises:
-        InputError: nothing of that name, or a file of another kind.
-    """
-    path = Path(name)
-    try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        is_folder = is_file = False
-    if is_file and not is_gguf(path):
-        raise InputError(
-            str(name),
-            expected="a model folder or a GGUF file",
-            found="a file of another kind",
-            fix="give the folder that holds config.json and the safetensors",
-        )
-    if not is_folder and not is_file and not is_hub_id(str(name)):
-        raise InputError(
-            str(name)[:200],
-            expected="a model folder, a GGUF file or a hub id",
-            found="nothing there",
-            fix="check the spelling",
-        )
-
-
-def is_hub_id(name: str) -> bool:
-    """``organisation/model`` whose first part is no folder here; a path is never a hub id."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    organisation, slash, model = name.partition("/")
-    if not slash or not model or organisation in ("", ".", "..", "~") or "/" in model:
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return not Path(organisation).exists()
 
 
 def load_tokenizer(

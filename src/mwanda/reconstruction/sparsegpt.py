@@ -10,6 +10,7 @@ makes the same update under a mask that is given.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,8 +21,10 @@ __all__ = ["prune", "reconstruct"]
 COLUMNS = 128
 """Width of the blocks in which masks are chosen, and of lazy updates."""
 
-Choose = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
-"""Weights ``[out, n]`` as they are now, the diagonal ``[n]`` of U, first column -> keep mask."""
+if TYPE_CHECKING:  # only to annotate with: at run time it would load torch
+    Choose = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+    """Weights ``[out, n]`` as they are now, the diagonal ``[n]`` of U, first column -> keep
+    mask."""
 
 
 def prune(

@@ -1,0 +1,59 @@
+"""What a user named as a model: looked at and not opened, so that a mistake needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mwanda.errors import InputError
+
+__all__ = ["check_model", "is_gguf", "is_hub_id"]
+
+
+def check_model(name: str | Path) -> None:
+    """Refuse what can be no model before any work; a hub id is not asked for here.
+
+    Raises:
+        InputError: nothing of that name, or a file of another kind.
+    """
+    path = Path(name)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        is_folder = is_file = False
+    if is_file and not is_gguf(path):
+        raise InputError(
+            str(name),
+            expected="a model folder or a GGUF file",
+            found="a file of another kind",
+            fix="give the folder that holds config.json and the safetensors",
+        )
+    if not is_folder and not is_file and not is_hub_id(str(name)):
+        raise InputError(
+            str(name)[:200],
+            expected="a model folder, a GGUF file or a hub id",
+            found="nothing there",
+            fix="check the spelling",
+        )
+
+
+def is_hub_id(name: str) -> bool:
+    """``organisation/model`` whose first part is no folder here; a path is never a hub id."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    organisation, slash, model = name.partition("/")
+    if not slash or not model or organisation in ("", ".", "..", "~") or "/" in model:
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return not Path(organisation).exists()
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a file begins as GGUF does."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"GGUF"

@@ -1,0 +1,136 @@
+"""verify and diff as a user meets them: every kind of damage named, exit code 1."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mwanda.manifest import manifest_sha256
+from mwanda.model.output import sha256_of
+from tests.cli.helpers import Bench, run_process
+
+SHARD = "model.safetensors"
+UP = "model.layers.1.mlp.up_proj"
+
+
+def flip(folder: Path) -> None:
+    data = bytearray((folder / SHARD).read_bytes())
+    data[-999] ^= 1
+    (folder / SHARD).write_bytes(data)
+
+
+def reweigh(folder: Path, name: str, change: Callable[[torch.Tensor], Any]) -> None:
+    """Change weights and mend the hash of the file, and the manifest's."""
+    weights = load_file(folder / SHARD)
+    change(weights[name])
+    save_file(weights, folder / SHARD, metadata={"format": "pt"})
+    manifest = json.loads((folder / "mwanda.json").read_text())
+    manifest["files"][SHARD] = sha256_of(folder / SHARD)
+    manifest["sha256"] = manifest_sha256(manifest)
+    (folder / "mwanda.json").write_text(json.dumps(manifest))
+
+
+def fill_a_zero(weight: torch.Tensor) -> None:
+    weight[tuple(torch.nonzero(weight == 0)[0])] = 0.5
+
+
+def edit(folder: Path) -> None:
+    manifest = json.loads((folder / "mwanda.json").read_text())
+    manifest["recipe"]["seed"] = 9
+    (folder / "mwanda.json").write_text(json.dumps(manifest, indent=1))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a flipped bit": (flip, f"{SHARD}: contents changed since it was written"),
+    "a nonzero where the mask has zero": (
+        lambda folder: reweigh(folder, f"{UP}.weight", fill_a_zero),
+        f"{UP}: 1919 zeros instead of 1920",
+    ),
+    "a changed unpruned weight": (
+        lambda folder: reweigh(folder, "model.norm.weight", lambda w: w[3:4].add_(0.25)),
+        "tensor model.norm.weight: 1 unpruned weights are not the source's",
+    ),
+    "a missing tokenizer file": (
+        lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json: missing",
+    ),
+    "an edited manifest": (edit, "mwanda.json: edited since it was written"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_named_and_exit_code_1(
+    bench: Bench, pruned: Path, tmp_path: Path, what: str
+) -> None:
+    spoil, says = DAMAGE[what]
+    folder = tmp_path / "copy"
+    shutil.copytree(pruned, folder)
+    words = ["verify", folder, "--against", bench.source]
+    assert bench.run(*words).code == 0
+    spoil(folder)
+    for ran in (bench.run(*words), bench.run(*words, "--json")):
+        assert ran.code == 1
+        assert len(ran.err.splitlines()) == 1
+        assert ran.err.startswith(f"error: {folder}: not as its manifest says")
+        assert says in ran.err
+    assert says in " ".join(json.loads(ran.out)["problems"])
+
+
+def test_damage_as_a_process(tiny: Callable[..., Path], pruned: Path, tmp_path: Path) -> None:
+    """All five at once, so that one start of a process is enough."""
+    folder = tmp_path / "copy"
+    shutil.copytree(pruned, folder)
+    for spoil, _ in [*DAMAGE.values()][1:]:
+        spoil(folder)
+    flip(folder)
+    ran = run_process("verify", folder, "--against", tiny("llama"), cwd=tmp_path)
+    assert ran.code == 1
+    assert "Traceback" not in ran.err
+    for _, says in DAMAGE.values():
+        assert says in ran.err, says
+
+
+def test_verify_says_what_it_did_not_compare(bench: Bench, pruned: Path) -> None:
+    ran = bench.run("verify", pruned)
+    assert ran.code == 0
+    assert "note: not compared with its source: give --against SOURCE" in ran.out
+    assert bench.run("verify", pruned, "--against", bench.source, "--json").json()["notes"] == []
+
+
+def test_masks_beside_a_folder(bench: Bench, pruned: Path) -> None:
+    masks = bench.root / "masks.safetensors"
+    words = bench.prune("--criterion", "wanda", "--allocation", "uniform", "--masks-only")
+    words[3] = masks
+    assert bench.run(*words).code == 0
+    assert bench.run("verify", pruned, "--against", bench.source, "--mask", masks).code == 0
+    same = bench.run("diff", pruned, masks)
+    assert same.code == 0
+    assert "0 of" in same.out
+    assert "overlap of the kept weights 1.0000" in same.out
+
+
+def test_a_difference_is_a_result_and_no_failure(bench: Bench, pruned: Path) -> None:
+    ran = bench.run("diff", bench.source, pruned)
+    assert (ran.code, ran.err) == (0, "")
+    assert "positions in 21 linears differ (50.0000%)" in ran.out
+    for word in ("block", "kind", "most different", "down_proj", "100.0000%", "80 of 80"):
+        assert word in ran.out
+    data = bench.run("diff", bench.source, pruned, "--json").json()
+    assert data["total"]["share"] == 0.5
+    assert data["linears"][UP]["rows"] == [80, 80]
+
+
+def test_what_cannot_be_compared(bench: Bench, pruned: Path) -> None:
+    no = bench.root / "no"
+    bench.refuse(["diff", pruned, no], str(no), "nothing there")
+    bench.refuse(["diff", no, pruned], str(no), "nothing there")
+    bench.refuse(["diff", pruned, pruned / "config.json"], "config.json", "safetensors")
+    bench.refuse(["verify", pruned, "--against", no], str(no), "nothing there")
+    bench.refuse(["verify", pruned, "--mask", no], f"masks {no}", "no such file")
+    bench.refuse(["verify", pruned, "--mask", pruned / SHARD], "a foreign file")
