@@ -10,17 +10,27 @@ from mwanda.errors import InputError
 
 __all__ = ["load_recipe"]
 
+LARGEST = 1 << 20
+"""Bytes of a recipe."""
+
 
 def load_recipe(path: Path) -> dict[str, Any]:
     """The fields written in a YAML recipe, not yet validated.
 
     Raises:
-        InputError: no such file, not UTF-8, not YAML, or not a mapping.
+        InputError: no such file, too large, not UTF-8, not YAML, with an alias (a few bytes of
+            which can stand for gigabytes), or not a mapping.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML 1.1 but for numbers in base 60, which would read the pattern 2:4 as 124."""
+        """YAML 1.1 but for aliases, and for numbers in base 60, which would read the pattern 2:4
+        as 124."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError("an alias (*), which recipes do not have; write it out")
+            return super().compose_node(parent, index)
 
     Loader.yaml_implicit_resolvers = {
         first: [(tag, form) for tag, form in rules if not tag.endswith((":int", ":float"))]
@@ -34,7 +44,7 @@ def load_recipe(path: Path) -> dict[str, Any]:
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"({number})\Z"), digits)
     try:
         # A SafeLoader all the same: it makes plain values only.
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        data = yaml.load(_text(path), Loader)
     except OSError as error:
         raise InputError(str(path), expected="a recipe file", found=str(error.strerror)) from error
     except UnicodeDecodeError as error:
@@ -46,3 +56,11 @@ def load_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise InputError(str(path), expected="a mapping of recipe fields", found=repr(data)[:60])
     return data
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        raw = file.read(LARGEST + 1)
+    if len(raw) > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
+    return raw.decode("utf-8")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mwanda.archive.codec import ELEMENTS, OVERHEAD, PLAIN, Element, decode, encode
-from mwanda.errors import DataError
+from mwanda.errors import InputError
 from mwanda.model.layout import DTYPE_NAMES, byte_view
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.int64,
@@ -113,7 +113,7 @@ def test_groups_that_lie_in_columns_cost_no_more() -> None:
 
 
 def refused(stored: bytes, size: int, says: str, element: Element = PLAIN) -> None:
-    with pytest.raises(DataError, match=says) as error:
+    with pytest.raises(InputError, match=says) as error:
         decode(stored, memoryview(bytearray(size)), element, 4, "a.mwz: w, chunk 0")
     assert str(error.value).startswith("a.mwz: w, chunk 0: ")
 
@@ -150,5 +150,5 @@ def test_what_lies_about_its_size() -> None:
 @given(data=st.data(), width=st.sampled_from([1, 2, 4, 8]))
 def test_any_bytes_are_refused_or_decoded(data: st.DataObject, width: int) -> None:
     stored = data.draw(st.binary(max_size=80))
-    with suppress(DataError):
+    with suppress(InputError):
         decode(stored, memoryview(bytearray(8 * width)), Element(width, True), 4, "it")

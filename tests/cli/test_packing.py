@@ -39,23 +39,25 @@ def test_refusals(bench: Bench, pruned: Path) -> None:
     bench.refuse(["pack", pruned, "--out", path, "--threads", 0], "--threads", "pack --help")
     bench.refuse(["pack", pruned], "--out", "pack --help")
     bench.refuse(["unpack", pruned / "config.json", "--out", bench.out], "an archive that mwanda")
-    bench.refuse(["unpack", bench.root / "no", "--out", bench.out], "No such file")
+    bench.refuse(["unpack", bench.root / "no", "--out", bench.out], "no such file")
     bench.refuse(["unpack", pruned, "--out", bench.out], "an archive")
     bench.refuse(["gguf-check", pruned / "config.json", pruned], "a GGUF file")
-    bench.refuse(["gguf-check", "x", "y", "--fail-below", "x"], "--fail-below")
+    bench.refuse(
+        ["gguf-check", pruned / "config.json", pruned, "--fail-below", "x"], "--fail-below"
+    )
 
 
-def test_a_damaged_archive_is_exit_code_1(bench: Bench, pruned: Path) -> None:
+def test_a_damaged_archive(bench: Bench, pruned: Path) -> None:
     path = bench.root / "a.mwz"
     bench.run("pack", pruned, "--out", path)
     data = bytearray(path.read_bytes())
     for at in (30, len(data) // 2, len(data) - 70, len(data) - 3):
         data[at] ^= 4
         path.write_bytes(data)
-        bench.refuse(["unpack", path, "--out", bench.out], str(path), "damaged", code=1)
+        bench.refuse(["unpack", path, "--out", bench.out], str(path), "damaged")
         data[at] ^= 4
     path.write_bytes(data[:-20])
-    bench.refuse(["unpack", path, "--out", bench.out], str(path), "damaged", code=1)
+    bench.refuse(["unpack", path, "--out", bench.out], str(path), "damaged")
 
 
 @pytest.mark.parametrize(

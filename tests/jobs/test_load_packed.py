@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import mwanda
 from mwanda.archive.reader import Archive
-from mwanda.errors import DataError, InputError
+from mwanda.errors import InputError
 from tests.jobs.helpers import Tiny, copied, pruned
 from tests.support.models import tiny_model
 
@@ -79,7 +79,7 @@ def test_a_damaged_tensor_is_named(tiny: Tiny, tmp_path: Path) -> None:
         place = next(archive.places(archive.tensors("model.safetensors")[name], name))
     data[place.offset + 7] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match=f"{name}, chunk 0"):
+    with pytest.raises(InputError, match=f"{name}, chunk 0"):
         mwanda.load_packed(path)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from mwanda.errors import DataError
+from mwanda.errors import InputError
 
 __all__ = ["ELEMENTS", "MAX_CHUNK", "OVERHEAD", "PLAIN", "Element", "decode", "encode"]
 
@@ -112,12 +112,12 @@ def decode(stored: bytes, into: memoryview, element: Element, columns: int, what
         what: the chunk, for messages.
 
     Raises:
-        DataError: not such a chunk, or not of that size.
+        InputError: not such a chunk, or not of that size.
     """
     try:
         _decode(stored, np.frombuffer(into, np.uint8), element, columns)
     except (ValueError, IndexError, struct.error, zstandard.ZstdError) as error:
-        raise DataError(
+        raise InputError(
             what,
             expected="a chunk that mwanda wrote",
             found=str(error)[:100] or type(error).__name__,

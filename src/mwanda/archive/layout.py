@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mwanda.archive.codec import ELEMENTS, MAX_CHUNK, OVERHEAD, PLAIN, Element
-from mwanda.errors import DataError, InputError, shown
+from mwanda.errors import InputError, shown
 
 __all__ = [
     "FORMAT", "HEADER", "MAX_INDEX", "SUFFIX", "Chunk", "FileEntry", "Index", "Segment",
@@ -171,8 +171,7 @@ def read_index(path: Path, descriptor: int) -> Index:
     """The index of an open archive, checked against the file.
 
     Raises:
-        InputError: not an archive, or of another format.
-        DataError: truncated, or not as it was written.
+        InputError: not an archive, of another format, truncated, or not as it was written.
     """
     size = os.fstat(descriptor).st_size
     header = os.pread(descriptor, len(HEADER), 0)
@@ -214,6 +213,6 @@ def read_index(path: Path, descriptor: int) -> Index:
     return index
 
 
-def _damaged(path: Path, expected: str, found: str) -> DataError:
+def _damaged(path: Path, expected: str, found: str) -> InputError:
     fix = "the archive is damaged; copy it again"
-    return DataError(str(path), expected=expected, found=found, fix=fix)
+    return InputError(str(path), expected=expected, found=found, fix=fix)

@@ -61,8 +61,7 @@ class Archive:
         """Read and check the index; no chunk is touched.
 
         Raises:
-            InputError: no such file, or not an archive of this format.
-            DataError: damaged.
+            InputError: no such file, not an archive of this format, or damaged.
         """
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -118,14 +117,14 @@ class Archive:
         """A chunk as it stands in the archive, its checksum tested.
 
         Raises:
-            DataError: cut off or changed.
+            InputError: cut off or changed.
         """
         stored, _, checksum, _ = place.chunk
         if self._descriptor < 0:
             raise DataError(f"{self.path}: read after the archive was closed")
         data = os.pread(self._descriptor, stored, place.offset)
         if len(data) != stored or zlib.crc32(data) != checksum:
-            raise DataError(
+            raise InputError(
                 place.what,
                 expected="the bytes that were written",
                 found="others, by their checksum",
@@ -137,11 +136,11 @@ class Archive:
         """Read one chunk into ``into``, which has ``place.raw`` bytes.
 
         Raises:
-            DataError: cut off, changed, or not what it should be.
+            InputError: cut off, changed, or not what it should be.
         """
         decode(self.stored_bytes(place), into, place.element, place.columns, place.what)
         if zlib.crc32(into) != place.chunk[3]:
-            raise DataError(
+            raise InputError(
                 place.what,
                 expected="the bytes that were packed",
                 found="others, by their checksum",
@@ -152,7 +151,8 @@ class Archive:
         """One tensor of a safetensors file in the archive; no other is touched.
 
         Raises:
-            DataError: no such tensor, damaged, or larger than memory.
+            DataError: no such tensor, or one larger than memory.
+            InputError: damaged.
         """
         segment = self.tensors(path).get(name) if path in self.files else None
         if segment is None or segment.dtype is None or segment.shape is None:
@@ -177,7 +177,8 @@ class Archive:
         """A whole file of at most 100 MB.
 
         Raises:
-            DataError: no such file, a larger one, or damaged.
+            DataError: no such file, or a larger one.
+            InputError: damaged.
         """
         entry = self.files.get(path)
         if entry is None or entry.size > MAX_HEADER:

@@ -50,9 +50,9 @@ def prune(
     recipe = _recipe(given)
     early.check_model(model)
     if speaks():  # a process that does not write must not mind what another has written
-        if masks_only:
+        if masks_only and recipe.reconstruction is None:
             early.check_output(out, ".safetensors", overwrite=given["overwrite"])
-        else:
+        elif not masks_only:
             early.check_folder_out(out, model, overwrite=given["overwrite"])
     _check_evidence(recipe, given)
     with progress_bar(None if speaks() else False) as progress:

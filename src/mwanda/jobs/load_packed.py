@@ -13,7 +13,7 @@ import torch
 
 from mwanda.archive.layout import Segment
 from mwanda.archive.reader import Archive
-from mwanda.errors import DataError, InputError
+from mwanda.errors import InputError
 from mwanda.model.layout import DTYPES_BY_NAME, INDEX, SINGLE, shown
 from mwanda.model.skeleton import auto_class, load_config
 
@@ -49,8 +49,7 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             on; not ``config`` or ``state_dict``.
 
     Raises:
-        InputError: not an archive of a model, or of one that brings its own code.
-        DataError: a damaged archive.
+        InputError: not an archive of a model, a damaged one, or of one that brings its own code.
     """
     path = Path(path)
     if kwargs.pop("trust_remote_code", False):
@@ -95,7 +94,7 @@ def _tensors(archive: Archive) -> dict[str, _Lazy]:
         for name, segment in archive.tensors(shard).items():
             dtype = DTYPES_BY_NAME.get(segment.dtype or "")
             if name in tensors or dtype is None:
-                raise DataError(
+                raise InputError(
                     f"{archive.path}: tensor {shown(name)}",
                     expected="it in one shard, in a dtype that this torch has",
                     found="it twice" if name in tensors else str(segment.dtype),
@@ -113,7 +112,7 @@ def _shards(archive: Archive) -> list[str]:
             shards = sorted(set(json.loads(archive.read_file(INDEX))["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             what = f"{archive.path}: {INDEX}"
-            raise DataError(what, expected="a weight_map from tensor to shard") from error
+            raise InputError(what, expected="a weight_map from tensor to shard") from error
     else:
         shards = [n for n in archive.files if "/" not in n and n.endswith(".safetensors")]
     absent = [shard for shard in shards if shard not in archive.files]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from mwanda.device import (
+    NOWHERE,
     choose_compute_dtype,
     choose_device,
     computes_on_host,
     dtype_name,
     parse_dtype,
 )
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
+from mwanda.model.discovery import LAYER_FIELDS
 from mwanda.model.quantised import refuse_quantised
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import build_skeleton, load_config
@@ -50,6 +53,7 @@ def open_decoder(
         if measuring and wanted is None and computes_on_host(device) and stored != torch.float64:
             wanted = torch.float32
         dtype = choose_compute_dtype(wanted, stored, device)
+        _refuse_sizes(config, checkpoint, options)
         model = build_skeleton(config, dtype, trust_remote_code=options.trust_remote_code)
         decoder = StreamedDecoder(model, checkpoint, device, dtype)
         _refuse_odd_dtypes(decoder)
@@ -66,6 +70,42 @@ def source_dtype(checkpoint: Checkpoint) -> torch.dtype:
         if info.dtype in PRUNABLE:
             sizes[info.dtype] = sizes.get(info.dtype, 0) + info.nbytes
     return max(sizes, key=lambda dtype: sizes[dtype]) if sizes else torch.float32
+
+
+def _refuse_sizes(config: Any, checkpoint: Checkpoint, options: RunOptions) -> None:
+    """Refuse a config that promises more than is stored, before anything of that size is made.
+
+    Where a number is larger than every dimension stored, the model is built without any memory
+    first, and its shapes are compared: a mere buffer of that size could fill it.
+    """
+    count = len(checkpoint.tensors)
+    text = config.get_text_config(decoder=True)
+    for name in LAYER_FIELDS:
+        layers = getattr(text, name, None)
+        if isinstance(layers, int) and layers > count:
+            raise InputError(
+                f"{checkpoint.folder}/config.json: {name}",
+                expected=f"at most the {count} tensors that are stored",
+                found=shown(str(layers)),
+                fix="config.json is not this model's; download both again",
+            )
+    largest = max((max(info.shape, default=0) for info in checkpoint.tensors.values()), default=0)
+    if any(number > largest for number in _numbers(text.to_dict())):
+        model = build_skeleton(
+            config, torch.float32, trust_remote_code=options.trust_remote_code, hollow=True
+        )
+        StreamedDecoder(model, checkpoint, NOWHERE, torch.float32).close()
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """Every whole number in a config, at any depth."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield value
 
 
 def _refuse_odd_dtypes(decoder: StreamedDecoder) -> None:

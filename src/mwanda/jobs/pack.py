@@ -14,7 +14,7 @@ from typing import Any
 from mwanda.archive.layout import SUFFIX, FileEntry, Index, is_archive
 from mwanda.archive.reader import Archive, Place
 from mwanda.archive.writer import find_files, write_archive
-from mwanda.errors import DataError, InputError, MwandaError
+from mwanda.errors import InputError, MwandaError
 from mwanda.model.layout import shown
 from mwanda.model.output import OutputFolder, check_disk_space
 from mwanda.model.output_file import OutputFile
@@ -130,8 +130,7 @@ def unpack(
         overwrite: replace a folder that mwanda wrote.
 
     Raises:
-        InputError: not an archive, or an unusable ``out``.
-        DataError: a damaged archive.
+        InputError: not an archive, a damaged one, or an unusable ``out``.
         MwandaError: the disk is full or fails.
     """
     start = time.perf_counter()
@@ -174,7 +173,7 @@ def _write_file(
     except OSError as error:
         raise _disk(path, error) from error
     if digest.hexdigest() != entry.sha256:
-        raise DataError(
+        raise InputError(
             f"{archive}: {shown(entry.path)}",
             expected="the file that was packed",
             found="another, by its SHA-256",

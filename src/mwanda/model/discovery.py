@@ -12,7 +12,7 @@ from mwanda.errors import InputError
 from mwanda.model.experts import is_experts, is_router, matrices
 from mwanda.model.structure import Block, Fused, Linear, Structure
 
-__all__ = ["find_structure"]
+__all__ = ["LAYER_FIELDS", "find_structure"]
 
 LAYER_FIELDS = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "num_layers")
 """Where a config says how many blocks there are."""

@@ -7,7 +7,7 @@ modules' own constructors; on the meta device they would be silently empty and t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +53,21 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
     return config
 
 
-def build_skeleton(config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False) -> Any:
+def build_skeleton(
+    config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False, hollow: bool = False
+) -> Any:
     """The causal model the config describes: parameters on meta, buffers real on the CPU.
 
     Args:
         config: a transformers config.
         dtype: what the forward will run in; buffers follow it as in ``from_pretrained``.
+        hollow: buffers on meta too, which no size in a config can make large.
 
     Returns:
         A ``PreTrainedModel`` in evaluation mode whose parameters hold no memory.
     """
     kind = auto_class(config)
-    with _parameters_on_meta():
+    with _parameters_on_meta(), NOWHERE if hollow else nullcontext():
         try:
             if hasattr(kind, "from_config"):
                 model = kind.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)

@@ -1,0 +1,154 @@
+"""What does it cost to be told that an input is wrong?
+
+Every wrong input of ``tests/strange/corpus.py`` meets its command in a process of its own. Kept
+are its exit code, whether it said what it has to, whether anything was left behind or changed, wall
+time, how much of that went into importing modules (``-X importtime``, all lines added up), and the
+largest resident memory that the kernel counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modules, and the corpus
+
+from tests.cli.helpers import tree  # noqa: E402
+from tests.strange.corpus import CASES, Case  # noqa: E402
+from tests.strange.place import Place  # noqa: E402
+
+from harness import Table, add_options, bar, environment, save  # noqa: E402
+
+MOST_SECONDS, MOST_MEMORY = 1.0, 500e6
+"""Beyond the time to import, and resident."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """One wrong input, seen from outside.
+
+    Attributes:
+        seconds, importing: wall time, and its share that imported modules.
+        resident: bytes.
+        torch: whether torch was imported.
+        as_expected: exit code 2, the expected words in so many lines, no traceback.
+        clean: nothing left behind, nothing changed.
+    """
+
+    name: str
+    code: int
+    seconds: float
+    importing: float
+    resident: int
+    torch: bool
+    as_expected: bool
+    clean: bool
+
+    @property
+    def own(self) -> float:
+        """Seconds that were not spent importing."""
+        return self.seconds - self.importing
+
+
+def tell(case: Case, good: Place, root: Path, given: argparse.Namespace) -> Told:
+    """Make one wrong input and give it to its command."""
+    root.mkdir()
+    words = [str(word) for word in case.make(good.at(root))]
+    before = tree(root)
+    line = [given.python, "-X", "importtime", "-m", "mwanda", *words]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        start = time.perf_counter()
+        child = subprocess.Popen(line, stdout=out, stderr=errors, env=environment(given.threads),
+                                 cwd=root)  # fmt: skip
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - start
+        child.returncode = code = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        said, importing, torch = [], 0.0, False
+        for row in errors.read().decode(errors="replace").splitlines():
+            if row.startswith("import time:"):
+                own, _, name = row.removeprefix("import time:").split("|")
+                importing += float(own) / 1e6 if own.strip().isdigit() else 0.0
+                torch |= name.strip() == "torch._C"
+            else:
+                said.append(row)
+        quiet = out.tell() == 0
+    text = "\n".join(said)
+    as_expected = (
+        code == 2
+        and quiet
+        and len(said) == case.lines
+        and all(row.startswith("error: ") for row in said)
+        and all(part in text for part in case.says)
+    )
+    clean = tree(root) == before
+    memory = usage.ru_maxrss * 1024
+    return Told(case.name, code, seconds, importing, memory, torch, as_expected, clean)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser, "malformed")
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    given = parser.parse_args()
+    given.python = os.path.abspath(given.python)
+    given.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=given.work) as work:
+        good = Place.make(Path(work).absolute() / "good")
+        before = tree(good.good)
+        told = []
+        for number, case in enumerate(case for case in CASES if given.only in case.name):
+            told.append(tell(case, good, good.good.parent / f"{number:03d}", given))
+            print(f"{told[-1].seconds:6.2f} s  {case.name}", flush=True)
+        sources = tree(good.good) == before
+    report(told, sources, given.results)
+
+
+def report(told: list[Told], sources: bool, path: Path) -> None:
+    kinds: dict[str, list[Told]] = {}
+    for one in told:
+        kinds.setdefault(one.name.partition(":")[0], []).append(one)
+    rows = [
+        [
+            kind,
+            str(len(ones)),
+            str(sum(one.as_expected for one in ones)),
+            str(sum(not one.torch for one in ones)),
+            f"{statistics.median(one.seconds for one in ones):.2f}",
+            f"{statistics.median(one.importing for one in ones):.2f}",
+            f"{max(one.own for one in ones):.2f}",
+            f"{max(one.resident for one in ones) / 1e6:,.0f}",
+        ]
+        for kind, ones in kinds.items()
+    ]
+    header = ["kind", "inputs", "refused as expected", "without torch", "median s",
+              "of it importing", "most beyond importing, s", "most memory, MB"]  # fmt: skip
+    data: dict[str, Any] = {"cases": [asdict(one) | {"own": one.own} for one in told]}
+    save(
+        path,
+        data,
+        tables=[Table(header, rows)],
+        bars=[
+            bar("inputs not refused as expected", sum(not o.as_expected for o in told), most=0),
+            bar("files left or changed", sum(not o.clean for o in told) + (not sources),
+                most=0),
+            bar("most seconds beyond importing", max(o.own for o in told), most=MOST_SECONDS),
+            bar("most resident bytes", max(o.resident for o in told), most=MOST_MEMORY),
+        ],
+    )  # fmt: skip
+    for one in told:
+        if not (one.as_expected and one.clean):
+            print(f"{one.name}: exit code {one.code}")
+
+
+if __name__ == "__main__":
+    main()
