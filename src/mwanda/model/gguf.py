@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
+from mwanda.model.gguf_header import check_header
 from mwanda.model.layout import shown
 from mwanda.model.skeleton import refuse_encoder
 
@@ -153,6 +154,7 @@ def open_gguf(path: Path) -> Any:
             fix="pip install 'mwanda[gguf]'",
         ) from error
     try:
+        check_header(path)
         return GGUFReader(path)
     except Exception as error:  # as above
         raise _damaged(path, error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
 
 __all__ = ["check_model", "is_gguf", "is_hub_id"]
 
@@ -29,7 +29,7 @@ def check_model(name: str | Path) -> None:
         )
     if not is_folder and not is_file and not is_hub_id(str(name)):
         raise InputError(
-            str(name)[:200],
+            shown(str(name)),
             expected="a model folder, a GGUF file or a hub id",
             found="nothing there",
             fix="check the spelling",

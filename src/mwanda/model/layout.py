@@ -225,7 +225,8 @@ def read_index(folder: Path, index: Path) -> dict[str, Path]:
         raise _bad_index(index, "JSON", shown(str(error))) from error
     weight_map = data.get("weight_map") if isinstance(data, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
-        found = "an empty one" if weight_map == {} else f"{type(weight_map).__name__}"
+        odd = data if not isinstance(data, dict) else weight_map
+        found = "an empty one" if weight_map == {} else type(odd).__name__
         raise _bad_index(index, "a weight_map from tensor to shard", found)
     checked: dict[str, Path] = {}
     for tensor, shard in weight_map.items():

@@ -1,0 +1,101 @@
+"""Does anything but our own errors come out of a parser that meets changed bytes or structure?
+
+The parsers and the strategies are those of ``tests/strange/fuzzers.py``. Round after round each
+gets some hundred inputs, drawn by hypothesis from a seed that is the round's number, until the CPU
+time is used up; the log names every round, and ``--first ROUND --minutes 0`` draws it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modules, and the parsers
+
+from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
+from tests.strange.fuzzers import TARGETS, meet  # noqa: E402
+from tests.strange.place import Place  # noqa: E402
+
+from harness import Table, add_options, bar, save  # noqa: E402
+
+
+class Count:
+    """Inputs one parser met, and how many it took."""
+
+    def __init__(self) -> None:
+        self.met = self.taken = 0
+        self.seconds = self.longest = 0.0
+        self.crashes: list[str] = []
+
+
+def fuzz(name: str, good: Place, folder: Path, number: int, examples: int, count: Count) -> None:
+    """One round of one parser."""
+    target = TARGETS[name]
+
+    @seed(number)
+    @settings(max_examples=examples, deadline=None, database=None, print_blob=True,
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(value=target.values(good))
+    def run(value: object) -> None:
+        start = time.process_time()
+        taken = meet(target, folder, value)
+        took = time.process_time() - start
+        count.met, count.taken = count.met + 1, count.taken + taken
+        count.seconds, count.longest = count.seconds + took, max(count.longest, took)
+
+    try:
+        run()
+    except Exception:  # noqa: BLE001 - whatever comes out is what is looked for
+        text = traceback.format_exc()
+        count.crashes.append(f"round {number}: {text.strip().splitlines()[-1][:300]}")
+        print(f"CRASH {name}, round {number}\n{text}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser, "fuzz")
+    parser.add_argument("--minutes", type=float, default=10, help="of CPU time")
+    parser.add_argument("--first", type=int, default=1, help="number of the first round")
+    parser.add_argument("--examples", type=int, default=200, help="inputs a parser and round")
+    parser.add_argument("--only", default="", help="parsers whose name holds this")
+    given_ = parser.parse_args()
+    names = [name for name in TARGETS if given_.only in name]
+    counts = {name: Count() for name in names}
+    given_.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=given_.work) as work:
+        good = Place.make(Path(work).absolute() / "good")
+        start, number = time.process_time(), given_.first
+        while True:
+            for name in names:
+                fuzz(name, good, Path(work) / "at", number, given_.examples, counts[name])
+            used = (time.process_time() - start) / 60
+            met = sum(count.met for count in counts.values())
+            print(f"round {number}: {used:.2f} CPU-minutes, {met:,} inputs", flush=True)
+            number += 1
+            if used >= given_.minutes:
+                break
+    rows = [
+        [name, f"{c.met:,}", f"{c.taken:,}", f"{c.seconds:.0f}", f"{c.longest:.2f}",
+         str(len(c.crashes))]
+        for name, c in counts.items()
+    ]  # fmt: skip
+    header = ["parser", "inputs", "taken", "CPU s", "longest, s", "other errors"]
+    crashes = {name: count.crashes for name, count in counts.items() if count.crashes}
+    save(
+        given_.results,
+        {"rounds": [given_.first, number - 1], "cpu_minutes": used, "crashes": crashes},
+        tables=[Table(header, rows)],
+        bars=[
+            bar("CPU-minutes", used, least=given_.minutes),
+            bar("errors that are not our own", sum(map(len, crashes.values())), most=0),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
