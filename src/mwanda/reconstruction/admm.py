@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,8 +20,9 @@ from mwanda.reconstruction.factor import Factor, Reconstructed, damped_cholesky
 
 __all__ = ["operations", "prune", "reconstruct"]
 
-Choose = Callable[[torch.Tensor, int], torch.Tensor]
-"""Scaled weights ``[out, in]`` as they are now, the iteration from 0 -> keep mask."""
+if TYPE_CHECKING:  # only to annotate with: at run time it would load torch
+    Choose = Callable[[torch.Tensor, int], torch.Tensor]
+    """Scaled weights ``[out, in]`` as they are now, the iteration from 0 -> keep mask."""
 
 
 def prune(
