@@ -210,7 +210,7 @@ class Manifest(_Record):
         experts: which experts the languages' tokens went to; None for a model without.
         files: every file written but this one and the card, mapped to SHA-256.
         seconds: stage -> wall time.
-        sha256: of all the rest, see :func:`manifest_sha256`; None before it is written.
+        sha256: of the rest, see :func:`manifest_sha256`; None before it is written.
     """
 
     format: int = FORMAT
@@ -259,8 +259,9 @@ def versions() -> dict[str, str]:
 
 
 def manifest_sha256(data: Mapping[str, Any]) -> str:
-    """SHA-256 of a manifest's fields but ``sha256``, as JSON with sorted keys and no spaces."""
-    rest = {name: value for name, value in data.items() if name != "sha256"}
+    """SHA-256 of a manifest's fields but ``sha256`` and ``seconds``, which differ where the result
+    is the same, as JSON with sorted keys and no spaces."""
+    rest = {name: value for name, value in data.items() if name not in ("sha256", "seconds")}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

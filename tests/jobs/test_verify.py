@@ -152,7 +152,7 @@ def test_what_is_no_pruned_folder(tiny: Tiny, tmp_path: Path) -> None:
         ("base", "another/model"),
         ("recipe/seed", 7),
         ("versions/torch", "1.0"),
-        ("seconds/open", 0.0),
+        ("totals/model_weights", 5),
         (f"linears/{LINEAR}/mask_sha256", "0" * 64),
     ],
 )
