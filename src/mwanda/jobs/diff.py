@@ -97,7 +97,9 @@ def diff(first: str | Path, second: str | Path) -> Diff:
     one, other = Path(first), Path(second)
     with open_masks(one) as a, open_masks(other) as b:
         known = _records(a, b)
-        rows, sides, reshaped = [], ([], []), []  # type: ignore[var-annotated]
+        rows: list[DiffLinear] = []
+        sides: tuple[list[str], list[str]] = [], []
+        reshaped: list[str] = []
         for name, record in known.items():
             shapes = a.shape(name, record), b.shape(name, record)
             if None in shapes:
@@ -113,7 +115,7 @@ def diff(first: str | Path, second: str | Path) -> Diff:
             str(second), expected=f"linears of {first}", found=f"none of {len(known)} in both",
             fix="give two prunes of one model",
         )  # fmt: skip
-    only_first, only_second = map(tuple, sides)
+    only_first, only_second = tuple(sides[0]), tuple(sides[1])
     return Diff(str(first), str(second), tuple(rows), only_first, only_second, tuple(reshaped))
 
 
