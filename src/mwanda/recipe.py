@@ -31,9 +31,9 @@ __all__ = ["Recipe"]
 
 DEFAULT_SPARSITY = 0.5
 DEFAULT_ALLOCATION = "cwl"
-DENSE_FROM, DENSE_TO = 0.35, 0.55
-"""Sparsities between which one pass was measured no worse than two on the whole: see
-docs/results.md."""
+DENSE_FROM, DENSE_TO, DENSE_TO_UPDATED = 0.35, 0.55, 0.45
+"""Sparsities between which one pass was measured no worse than two on the whole, the last with a
+reconstruction: see docs/results.md."""
 
 
 class Recipe(BaseModel):
@@ -266,7 +266,8 @@ class Recipe(BaseModel):
             needs_text = bool(self.linear_needs)
             free = pattern.fixed is None and needs_text and sparsity > 0
             allocation = Method(name=DEFAULT_ALLOCATION if free else "uniform")
-        dense = saved or not sparsity or DENSE_FROM <= sparsity <= DENSE_TO
+        dense_to = DENSE_TO if self.reconstruction is None else DENSE_TO_UPDATED
+        dense = saved or not sparsity or DENSE_FROM <= sparsity <= dense_to
         criterion = self.criterion_row()
         filled: dict[str, Any] = {
             "sparsity": sparsity,

@@ -75,8 +75,8 @@ Mode = Annotated[
     str | None,
     typer.Option(
         "--mode",
-        help="dense or sequential statistics. Default: dense at sparsities from 0.35 to 0.55, "
-        "sequential elsewhere.",
+        help="dense or sequential statistics. Default: dense at sparsities from 0.35 to 0.55 "
+        "(0.45 with a reconstruction), sequential elsewhere.",
     ),
 ]
 Windows = Annotated[
