@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
+from mwanda.errors import InputError
 from mwanda.masks import MaskRecord
 from mwanda.method_kinds import Signal
 from mwanda.model.structure import Linear
@@ -49,6 +52,23 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     spilled: int = 0
 
+    def as_data(self) -> Any:
+        """All of it as JSON knows it, for a journal."""
+        return _DATA.dump_python(self)
+
+    @classmethod
+    def of_data(cls, data: Any) -> Outcome:
+        """The way back from :meth:`as_data`.
+
+        Raises:
+            InputError: that is no outcome.
+        """
+        try:
+            return _DATA.validate_python(data)
+        except ValidationError as error:
+            found = str(error.errors()[0]["msg"])
+            raise InputError("journal", expected="the outcome of blocks", found=found) from error
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -56,3 +76,6 @@ class Outcome:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+_DATA = TypeAdapter(Outcome)
