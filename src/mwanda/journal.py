@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from mwanda.activations import ActivationStore
+from mwanda.device import DTYPES
 from mwanda.durable import put, sync
 from mwanda.errors import InputError
 from mwanda.model.layout import shown
@@ -38,6 +40,8 @@ SHARE = 25
 PATIENCE = 2.0
 """Seconds of work that are not worth an entry."""
 
+Known = TypeVar("Known")
+
 Settle = Callable[[], tuple[Any, Iterable[Path]]]
 """Makes all that a part of the run has written durable. Gives what it needs to go on, as JSON knows
 it, and the files in the journal's folder that it needs, which never change again."""
@@ -49,7 +53,11 @@ class _Record(BaseModel):
 
 class _States(_Record):
     file: str
-    entries: list[tuple[str, list[int]]]
+    entries: list[tuple[str, list[PositiveInt]]]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(math.prod(shape) * DTYPES[dtype].itemsize for dtype, shape in self.entries)
 
 
 class _Entry(_Record):
@@ -57,7 +65,7 @@ class _Entry(_Record):
 
     format: int
     fingerprint: dict[str, Any]
-    stages: dict[str, int]
+    stages: dict[str, NonNegativeInt]
     states: _States | None
     parts: dict[str, Any]
     files: dict[str, str]
@@ -110,9 +118,22 @@ class Journal:
             self._fingerprint = json.loads(json.dumps(dict(self._find_fingerprint())))
         return self._fingerprint
 
-    def known(self, part: str) -> Any:
-        """What a part of the earlier run had given when it stopped; None where there was none."""
-        return None if self._entry is None else self._entry.parts.get(part)
+    def known(self, part: str, read: Callable[[Any], Known], nothing: Known) -> Known:
+        """What a part of the earlier run had given when it stopped.
+
+        Args:
+            read: makes that of what was given; a ValueError says that it was not.
+            nothing: where there was none.
+
+        Raises:
+            InputError: it was not that part's.
+        """
+        if self._entry is None or part not in self._entry.parts:
+            return nothing
+        try:
+            return read(self._entry.parts[part])
+        except ValueError as error:
+            raise _damaged(Path(str(self._folder)) / JOURNAL, f"no {part} in it") from error
 
     def take_part(self, part: str, settle: Settle) -> None:
         """Have every entry hold what this part of the run needs to go on."""
@@ -122,15 +143,20 @@ class Journal:
         """How many blocks of a stage are finished already."""
         return self._stages.get(stage, 0)
 
-    def restore(self, states: ActivationStore) -> None:
+    def restore(self, states: ActivationStore, shapes: Sequence[Sequence[int]]) -> None:
         """Fill a store with the hidden states that go into the first unfinished block.
 
+        Args:
+            shapes: ``[batch, tokens]`` of every batch.
+
         Raises:
-            InputError: they are not there.
+            InputError: they are not there, or of other batches.
         """
         found = None if self._entry is None else self._entry.states
-        if self._folder is None or found is None:
-            raise InputError("journal", expected="hidden states in it", fix="use --restart")
+        known = [] if found is None else [shape[:2] for _, shape in found.entries]
+        if self._folder is None or found is None or known != [[*shape] for shape in shapes]:
+            where = Path(str(self._folder)) / JOURNAL
+            raise _damaged(where, "no hidden states of these batches")
         states.load(self._folder / found.file, found.entries)
 
     def finished(
@@ -225,6 +251,9 @@ class Journal:
         for path, digest in hashes.items():
             if digest != files[path.name]:
                 raise _damaged(path, "another SHA-256 than the journal names")
+        states = self._entry.states if self._entry is not None else None
+        if states is not None and (folder / states.file).stat().st_size != states.nbytes:
+            raise _damaged(folder / states.file, "another size than the journal says")
         for path in folder.iterdir():
             if path.name not in files and path.name != JOURNAL and path.is_file():
                 path.unlink()
@@ -244,6 +273,9 @@ def _read(path: Path) -> _Entry:
         raise _damaged(path, found) from error
     if entry.format != FORMAT:
         raise _damaged(path, f"format {entry.format}, expected {FORMAT}")
+    strange = {dtype for dtype, _ in entry.states.entries} - {*DTYPES} if entry.states else ()
+    if strange:
+        raise _damaged(path, f"the dtype {shown(min(strange))}")
     names = {*entry.files, *([entry.states.file] if entry.states else [])}
     for name in names:
         if Path(name).name != name or name in ("", JOURNAL) or name not in entry.files:

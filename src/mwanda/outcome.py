@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from mwanda.errors import InputError
 from mwanda.masks import MaskRecord
 from mwanda.method_kinds import Signal
 from mwanda.model.structure import Linear
@@ -61,13 +60,9 @@ class Outcome:
         """The way back from :meth:`as_data`.
 
         Raises:
-            InputError: that is no outcome.
+            ValueError: that is no outcome.
         """
-        try:
-            return _DATA.validate_python(data)
-        except ValidationError as error:
-            found = str(error.errors()[0]["msg"])
-            raise InputError("journal", expected="the outcome of blocks", found=found) from error
+        return _DATA.validate_python(data)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ import torch
 
 from mwanda.activations import ActivationStore
 from mwanda.allocation.measured import relative_errors
+from mwanda.errors import DataError
 from mwanda.heap import trim
 from mwanda.journal import Journal
 from mwanda.model.decoder import Decoder
@@ -106,7 +107,7 @@ class Passes:
                 must keep the block's outputs, those of the last one too.
         """
         blocks, done = self._chosen.blocks, self._journal.done(stage)
-        if done == len(blocks):
+        if done >= len(blocks):
             return
         self._options.progress.stage(stage, len(blocks) - done)
         with self._embedded(probing, resumed=done > 0) as activations:
@@ -132,10 +133,11 @@ class Passes:
             keep_outputs: the block's outputs replace its inputs, for the block after it.
 
         Raises:
-            DataError: values that are not finite.
+            DataError: weights or values that are not finite.
             InputError: a linear that the forward never calls.
         """
         linears = visit.block.linears
+        self._check_weights(visit)
         model, factors = self._decoder.model, self._factors
         with Capture.of(model, linears, needs, factors, self._skip) as capture:
             capture.expect(linears, self._languages, self._decoder.device)
@@ -149,6 +151,18 @@ class Passes:
         capture.drop_unseen()
         capture.check(visit.block.index)
         return capture
+
+    def _check_weights(self, visit: Visit) -> None:
+        """Refuse weights that would spoil everything after them, where the name is still theirs."""
+        for linear in visit.block.linears:
+            low, high = torch.aminmax(self._decoder.linear_weight(linear))
+            if not bool(torch.isfinite(low) & torch.isfinite(high)):
+                raise DataError(
+                    f"block {visit.block.index}, linear {linear.name}",
+                    expected="finite weights",
+                    found="NaN or infinity",
+                    fix="the source is damaged, or --compute-dtype too narrow for it",
+                )
 
     def compare(self, visit: Visit) -> torch.Tensor:
         """How far the block as it is now is from the outputs that were kept of it.
@@ -208,7 +222,8 @@ class Passes:
                     # One of each shape is embedded all the same: it shows how blocks are called.
                     for ids in {b.input_ids.shape: b.input_ids for b in self._batches}.values():
                         self._decoder.embed(ids)
-                    self._journal.restore(activations)
+                    shapes = [tuple(batch.input_ids.shape) for batch in self._batches]
+                    self._journal.restore(activations, shapes)
                 else:
                     for batch in self._batches:
                         activations.append(self._decoder.embed(batch.input_ids))

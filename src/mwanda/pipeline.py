@@ -105,8 +105,7 @@ def prune_blocks(
     passes = Passes(
         decoder, chosen, windows, weights, scratch, options, ranks, skip, probed, journal
     )
-    known = journal.known("outcome")
-    outcome = Outcome() if known is None else Outcome.of_data(known)
+    outcome = journal.known("outcome", Outcome.of_data, Outcome())
     journal.take_part("outcome", lambda: (outcome.as_data(), ()))
     pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome, keep_mask)
     surveyor = Surveyor(decoder, recipe, recipe.allocation, weights, passes, pruner, ranks)

@@ -10,6 +10,7 @@ import pytest
 
 import mwanda
 from mwanda import durable
+from tests.experts.helpers import granite
 from tests.pipeline.helpers import Tiny, windows_file
 from tests.resume.helpers import Task, kill_and_go_on, made, steps_of
 from tests.support.failpoints import Steps, eager, killed_at
@@ -24,7 +25,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "by linear": ("llama", {"allocation": "owl", "allocation_level": "linear"}),
     "no text": ("llama", {"criterion": "magnitude", "allocation": "alpha"}),
     "experts": ("qwen3_moe", {"mode": "sequential", "allocation": "owl"}),
-    "fused experts": ("mixtral", {"mode": "dense", "allocation": "owl"}),
+    "fused experts": ("granite", {"mode": "dense", "allocation": "owl"}),
     "transposed, another dtype": ("gpt2", {"mode": "sequential", "dtype": "bfloat16"}),
     "sparsegpt": ("llama", {"reconstruction": "sparsegpt", "mode": "sequential"}),
     "admm of a dense pass": ("llama", {"reconstruction": "admm", "mode": "dense"}),
@@ -32,10 +33,13 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def prune_task(tiny: Tiny, folder: Path, family: str, fields: dict[str, Any], **how: Any) -> Task:
+def prune_task(
+    tiny: Tiny, folder: Path, family: str, fields: dict[str, Any], *, layers: int = 3, **how: Any
+) -> Task:
     folder.mkdir(exist_ok=True)
     text = {} if fields.get("criterion") == "magnitude" else {"calibration": windows_file(folder)}
-    return Task(mwanda.prune, tiny(family), text | fields, how)
+    source = granite(folder / family) if family == "granite" else tiny(family, layers=layers)
+    return Task(mwanda.prune, source, text | fields, how)
 
 
 @pytest.mark.parametrize("fields", [DENSE, SEQUENTIAL], ids=["dense", "sequential"])
@@ -43,7 +47,8 @@ def test_at_every_sync_and_rename(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
     eager(monkeypatch)
-    task = prune_task(tiny, tmp_path / "text", "llama", fields, max_shard_size=200_000)
+    how: dict[str, Any] = {"layers": 2, "max_shard_size": 200_000}
+    task = prune_task(tiny, tmp_path / "text", "llama", fields, **how)
     steps = steps_of(task, tmp_path / "undisturbed", monkeypatch)
     wanted = made(tmp_path / "undisturbed")
     assert sum(step == "renamed" for step, _ in steps) >= 5
@@ -63,7 +68,7 @@ def test_in_every_way_to_prune(
     steps = steps_of(task, tmp_path / "undisturbed", monkeypatch)
     wanted = made(tmp_path / "undisturbed")
     written = [number for number, step in enumerate(steps, 1) if step[0] == "renamed"]
-    for stop in written[:-1:2]:
+    for stop in written[:-1:3]:
         place = tmp_path / str(stop)
         place.mkdir()
         assert kill_and_go_on(task, place, stop) == wanted, steps[stop - 1]
@@ -88,7 +93,7 @@ def test_of_files(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
     (tmp_path / "undisturbed").mkdir()
     steps = steps_of(task, tmp_path / "undisturbed" / task.name, monkeypatch)
     wanted = made(tmp_path / "undisturbed" / task.name)
-    for stop in range(1, len(steps) + 1, 3):
+    for stop in range(1, len(steps) + 1, 7):
         place = tmp_path / str(stop)
         place.mkdir()
         assert kill_and_go_on(task, place, stop) == wanted, steps[stop - 1]

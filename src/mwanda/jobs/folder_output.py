@@ -7,8 +7,10 @@ import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -105,7 +107,7 @@ def weight_sink(
     # A tensor of which linears are parts is copied first, and then written over part by part.
     places = {linear.name: decoder.place(linear) for linear in chosen.linears()}
     pruned = {place.stored for place in places.values() if place.box is None}
-    digests: dict[str, str] = dict(journal.known("shards") or {})
+    digests = journal.known("shards", partial(_digests, places), {})
     kept = {places[name].stored for name in digests}
     if journal.resumed:
         _remove_others(folder, {shard.name for shard in shards})
@@ -246,6 +248,13 @@ def _write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None
         config["dtype"] = dtype_name(dtype)
     text = json.dumps(config, indent=2, ensure_ascii=False)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _digests(places: Mapping[str, Place], data: Any) -> dict[str, str]:
+    """Linear -> SHA-256 of its weights, as a journal keeps them."""
+    if not isinstance(data, dict) or not data.keys() <= places.keys():
+        raise ValueError("no hashes of linears")
+    return {name: str(digest) for name, digest in data.items()}
 
 
 def _first(checkpoint: Checkpoint, place: Place) -> int:

@@ -145,27 +145,23 @@ class Partial:
         Raises:
             MwandaError: instead of an error that means a full or failing disk, or no memory.
         """
+        ended = error
         try:
             yield
-            if error is not None and (ours := named(error, self.path)) is not None:
-                raise ours from error
-        except OSError as fault:
-            error = fault
-            if (ours := named(fault, self.path)) is not None:
-                raise ours from fault
-            raise
-        except BaseException as fault:
-            error = fault
-            raise
-        finally:
-            keep = error is not None and self.resumable
-            self.close(keep=keep)
-            if keep:
-                log.warning(
-                    "what is finished is kept in %s: the same command goes on from there, or "
-                    "begins anew with --restart",
-                    self.path,
-                )
+        except BaseException as fault:  # noqa: BLE001  raised again below
+            ended = fault
+        keep = ended is not None and self.resumable
+        self.close(keep=keep)
+        if keep:
+            log.warning(
+                "what is finished is kept in %s: the same command goes on from there, or begins "
+                "anew with --restart",
+                self.path,
+            )
+        if ended is not None and (ours := named(ended, self.path)) is not None:
+            raise ours from ended
+        if ended is not None and ended is not error:
+            raise ended
 
     @property
     def held(self) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from pydantic import TypeAdapter
 
 from mwanda.errors import DataError, InputError
 from mwanda.journal import Journal
@@ -159,6 +160,9 @@ class SavedStatistics:
         return read_tensor(f"{STATISTICS} {self.path}", self._infos[name])
 
 
+_INPUTS = TypeAdapter(dict[str, InputRecord])
+
+
 class StatisticsSpill:
     """A pass's sums, put aside block by block.
 
@@ -175,8 +179,9 @@ class StatisticsSpill:
         self, folder: Path | None, languages: Sequence[str], journal: Journal | None = None
     ) -> None:
         self._spill = None if folder is None else Spill(folder)
-        known = {} if journal is None else journal.known("statistics") or {}
-        self.inputs = {name: InputRecord.model_validate(data) for name, data in known.items()}
+        self.inputs: dict[str, InputRecord] = {}
+        if journal is not None:
+            self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
         self._languages = tuple(languages)
         if journal is not None:
             journal.take_part("statistics", self._settle)
