@@ -67,13 +67,11 @@ class Child:
         """Its exit code; minus the signal's number where one ended it."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
-    def until(self, there: Callable[[], bool]) -> bool:
-        """Wait until something is there; False if it ended before."""
-        while not there():
-            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                return there()
+    def until(self, there: Callable[[], object]) -> None:
+        """Wait until something is there, or the process ended."""
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while not there() and not os.waitid(os.P_PID, self.pid, ended):
             time.sleep(0.002)
-        return True
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send it a signal, and wait."""

@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Bench:
         self._log = folder.with_suffix(".log")
         out = fresh(folder) / "out"
         child = self._child(out)
-        child.until(lambda: bool(entries_of(out)))
+        child.until(partial(entries_of, out))
         self.first = time.monotonic() - child.started
         child.until(out.exists)
         self.last = time.monotonic() - child.started
@@ -68,7 +69,7 @@ class Bench:
         quicker than that."""
         out = fresh(self._folder) / "out"
         child = self._child(out)
-        child.until(lambda: bool(entries_of(out)))
+        child.until(partial(entries_of, out))
         after = draw * (self.last - self.first)
         time.sleep(after)
         code = child.kill()

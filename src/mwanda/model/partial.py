@@ -78,8 +78,12 @@ class Partial:
         Raises:
             InputError: another process is at work in it; or there is an unfinished run that this
                 one neither goes on with nor discards.
+            MwandaError: the disk is full or fails.
         """
-        self._take()
+        try:
+            self._take()
+        except OSError as error:
+            raise named(error, self.path) or error from error
         try:
             self._settle()
             unfinished = (self.work / JOURNAL).exists()
