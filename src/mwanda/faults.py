@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mwanda.errors import MwandaError
 
-__all__ = ["disk_error", "named"]
+__all__ = ["disk_error", "named", "named_errors"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILING = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO)
@@ -52,3 +54,19 @@ def named(error: BaseException, place: Path) -> MwandaError | None:
             "mwanda plan says what a prune needs",
         )
     return None
+
+
+@contextmanager
+def named_errors(place: Path) -> Iterator[None]:
+    """Errors of :func:`named` become ours inside.
+
+    Raises:
+        MwandaError: instead of one of them.
+    """
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        ours = named(error, place)
+        if ours is None:
+            raise
+        raise ours from error

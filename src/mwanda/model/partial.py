@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mwanda.durable import rename, sync
 from mwanda.errors import InputError
-from mwanda.faults import named
+from mwanda.faults import named, named_errors
 
 __all__ = ["JOURNAL", "Partial", "scratch_folder"]
 
@@ -80,10 +80,11 @@ class Partial:
                 one neither goes on with nor discards.
             MwandaError: the disk is full or fails.
         """
-        try:
+        with named_errors(self.path):
             self._take()
-        except OSError as error:
-            raise named(error, self.path) or error from error
+            self._prepare(resume=resume, restart=restart)
+
+    def _prepare(self, *, resume: bool, restart: bool) -> None:
         try:
             self._settle()
             unfinished = (self.work / JOURNAL).exists()
@@ -100,7 +101,7 @@ class Partial:
                 folder.mkdir(exist_ok=True)
             self.output.chmod(0o755)
         except BaseException:
-            self.close(keep=True)
+            self.close(keep=self.resumable)
             raise
 
     def publish(self, made: Path, *, replace: bool) -> None:
