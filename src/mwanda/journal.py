@@ -88,6 +88,7 @@ class Journal:
         fingerprint: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._folder = folder
+        self._path = Path(JOURNAL) if folder is None else folder / JOURNAL
         self._find_fingerprint = fingerprint
         self._fingerprint: dict[str, Any] | None = None
         self._parts: dict[str, Settle] = {}
@@ -95,21 +96,18 @@ class Journal:
         self._entry: _Entry | None = None
         self._hashes: dict[str, str] = {}
         self._stages: dict[str, int] = {}
-        if folder is not None and (folder / JOURNAL).exists():
-            self._entry = _read(folder / JOURNAL)
+        if folder is not None and self._path.exists():
+            self._entry = _read(self._path)
             self._check_fingerprint(self._entry.fingerprint)
             self._check_files(folder, self._entry.files)
             self._hashes, self._stages = dict(self._entry.files), dict(self._entry.stages)
+        self.resumed = self._entry is not None
+        """Whether it goes on with an earlier run's."""
 
     @property
     def folder(self) -> Path | None:
         """Where files are kept that it is to name; None keeps no journal."""
         return self._folder
-
-    @property
-    def resumed(self) -> bool:
-        """Whether it goes on with an earlier run's."""
-        return self._entry is not None
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -133,7 +131,7 @@ class Journal:
         try:
             return read(self._entry.parts[part])
         except ValueError as error:
-            raise _damaged(Path(str(self._folder)) / JOURNAL, f"no {part} in it") from error
+            raise _damaged(self._path, f"no {part} in it") from error
 
     def take_part(self, part: str, settle: Settle) -> None:
         """Have every entry hold what this part of the run needs to go on."""
@@ -155,8 +153,7 @@ class Journal:
         found = None if self._entry is None else self._entry.states
         known = [] if found is None else [shape[:2] for _, shape in found.entries]
         if self._folder is None or found is None or known != [[*shape] for shape in shapes]:
-            where = Path(str(self._folder)) / JOURNAL
-            raise _damaged(where, "no hidden states of these batches")
+            raise _damaged(self._path, "no hidden states of these batches")
         states.load(self._folder / found.file, found.entries)
 
     def finished(
@@ -217,7 +214,7 @@ class Journal:
         )
         body = json.dumps(self._entry.model_dump(), ensure_ascii=False)
         digest = hashlib.sha256(body.encode()).hexdigest()
-        put(folder / JOURNAL, f"{digest}\n{body}\n".encode())
+        put(self._path, f"{digest}\n{body}\n".encode())
         if old is not None and old.file not in self._hashes:
             (folder / old.file).unlink(missing_ok=True)
         self._last = time.perf_counter()

@@ -47,7 +47,7 @@ class Task:
     options: dict[str, Any]
     name: str = "out"
 
-    def __call__(self, out: Path, **more: Any) -> object:
+    def __call__(self, out: Path, **more: Any) -> Any:
         options = mwanda.RunOptions(**{"device": "cpu", "batch_tokens": 24, **self.options, **more})
         return self.run(self.source, out=out, options=options, **self.fields)
 
