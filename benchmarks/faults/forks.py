@@ -89,7 +89,7 @@ def counted(stop: int, note: Path | None = None) -> Callable[[], None]:
     """Kill the process at a sync or rename, by number; or write down how many there were."""
     seen = 0
 
-    def reached(_step: str, _path: Path) -> None:
+    def reached(step: str, path: Path) -> None:
         nonlocal seen
         seen += 1
         if note is not None:

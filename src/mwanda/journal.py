@@ -34,7 +34,7 @@ __all__ = ["PATIENCE", "SHARE", "Journal"]
 
 FORMAT = 1
 
-SHARE = 25
+SHARE: float = 25
 """Least ratio of the time between two entries to the time the last one took: at most 4 %."""
 
 PATIENCE = 2.0

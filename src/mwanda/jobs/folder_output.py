@@ -107,7 +107,7 @@ def weight_sink(
     # A tensor of which linears are parts is copied first, and then written over part by part.
     places = {linear.name: decoder.place(linear) for linear in chosen.linears()}
     pruned = {place.stored for place in places.values() if place.box is None}
-    digests = journal.known("shards", partial(_digests, places), {})
+    digests: dict[str, str] = journal.known("shards", partial(_digests, places), {})
     kept = {places[name].stored for name in digests}
     if journal.resumed:
         _remove_others(folder, {shard.name for shard in shards})
