@@ -19,11 +19,11 @@ MODULES = {
 }
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "heap", "late", "mask_overlap", "progress", "threads"),
+    ("errors", "faults", "durable", "heap", "late", "mask_overlap", "progress", "threads"),
     ("device", "options", "text"),
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model", "archive"),
-    ("method_kinds", "activations"),
+    ("method_kinds", "activations", "journal"),
     ("registry",),
     (
         "recipe",

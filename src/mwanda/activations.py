@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import torch
 
-from mwanda.device import to_host
+from mwanda.device import DTYPES, dtype_name, to_host
 from mwanda.errors import DataError
+from mwanda.faults import disk_error
+from mwanda.model.layout import byte_view
 
 __all__ = ["ActivationStore"]
 
@@ -99,6 +103,56 @@ class ActivationStore:
         if index in self._maps:
             self._touch(self._maps[index])
         return self._held[index].to(self._device, non_blocking=True)
+
+    def save(self, path: Path, count: int) -> tuple[list[tuple[str, list[int]]], str]:
+        """Write the first ``count`` entries into one file, one after the other.
+
+        Returns:
+            Dtype and shape of each, and the SHA-256 of the file.
+
+        Raises:
+            MwandaError: the disk is full or fails.
+        """
+        entries, digest = [], hashlib.sha256()
+        try:
+            with path.open("wb", buffering=0) as file:
+                for index in range(count):
+                    if index in self._maps:
+                        self._touch(self._maps[index])
+                    held = self._held[index]
+                    entries.append((dtype_name(held.dtype), [*held.shape]))
+                    raw, done = byte_view(held), 0
+                    while done < len(raw):
+                        done += file.write(raw[done:])
+                    digest.update(raw)
+        except OSError as error:
+            raise disk_error(path, error) from error
+        return entries, digest.hexdigest()
+
+    def load(self, path: Path, entries: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """Append what :meth:`save` wrote.
+
+        Raises:
+            DataError: the file is shorter than that, or cannot be read.
+        """
+        try:
+            with path.open("rb", buffering=0) as file:
+                for dtype, shape in entries:
+                    tensor = torch.empty([*shape], dtype=DTYPES[dtype])
+                    raw, done = byte_view(tensor), 0
+                    while done < len(raw) and (count := file.readinto(raw[done:])):
+                        done += count
+                    if done < len(raw):
+                        raise DataError(
+                            str(path), expected="all hidden states", found="the end of the file"
+                        )
+                    self.append(tensor)
+        except OSError as error:
+            raise DataError(
+                str(path),
+                expected="a file that can be read",
+                found=error.strerror or "a read error",
+            ) from error
 
     def close(self) -> None:
         """Forget everything and remove the temporary file."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from mwanda.durable import put
 from mwanda.manifest import Manifest
 from mwanda.model.given import is_hub_id
 from mwanda.registry import find_reconstruction
@@ -128,9 +128,4 @@ def _front_matter(readme: str | None) -> dict[str, Any]:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    put(path, text.encode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from mwanda.errors import InputError
@@ -15,6 +17,7 @@ __all__ = [
     "choose_compute_dtype",
     "choose_device",
     "computes_on_host",
+    "device_kind",
     "dtype_name",
     "parse_dtype",
     "to_host",
@@ -79,6 +82,13 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
 def computes_on_host(device: torch.device) -> bool:
     """Whether the forward runs on the CPU."""
     return device.type == HOST.type
+
+
+def device_kind(device: torch.device) -> str:
+    """Which processor computes: two of a kind round alike."""
+    if computes_on_host(device):
+        return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return str(torch.cuda.get_device_name(device))
 
 
 def backend_of(device: torch.device) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mwanda.durable import put
 from mwanda.errors import InputError
 from mwanda.method_kinds import Signal
 from mwanda.statistics.routed import Routing
@@ -271,10 +271,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     data = manifest.model_dump(mode="json")
     data["sha256"] = manifest_sha256(data)
     text = json.dumps(data, indent=1, ensure_ascii=False)
-    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    put(folder / MANIFEST, f"{text}\n".encode())
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -20,6 +20,7 @@ __all__ = [
     "ProcessMemory",
     "available_memory",
     "gram_bytes",
+    "journal_bytes",
     "process_memory",
     "prune_footprint",
     "spilled_states",
@@ -93,6 +94,12 @@ def state_bytes(decoder: Decoder, tokens: int) -> int:
 def spilled_states(decoder: Decoder, tokens: int, limit: int) -> int:
     """Those of them that go to disk, past ``limit`` bytes in memory."""
     return max(0, state_bytes(decoder, tokens) - limit)
+
+
+def journal_bytes(decoder: Decoder, tokens: int, chosen: Structure) -> int:
+    """Bytes that a journal takes beside the output: hidden states of two boundaries, and a record
+    of every linear twice."""
+    return 2 * (state_bytes(decoder, tokens) + 1024 * sum(1 for _ in chosen.linears()) + MIB)
 
 
 def gram_bytes(linears: Iterable[Linear], compute: torch.dtype) -> int:

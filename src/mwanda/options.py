@@ -26,6 +26,9 @@ class RunOptions:
         activation_memory: bytes of hidden states kept in memory; the rest goes to disk.
         max_shard_size: bytes of one written shard.
         overwrite: replace an existing output of mwanda's.
+        journal: keep what is finished of a prune or of statistics beside the output, so that the
+            same run, started again, goes on from there; not with several processes.
+        restart: discard what an unfinished run has kept.
         allow_short: go on with less calibration text than asked for.
         allow_overlap: evaluate on text that was drawn for calibration.
         trust_remote_code: run code that the model folder brings along.
@@ -38,6 +41,8 @@ class RunOptions:
     activation_memory: int = 512 * MIB
     max_shard_size: int = 5_000_000_000
     overwrite: bool = False
+    journal: bool = True
+    restart: bool = False
     allow_short: bool = False
     allow_overlap: bool = False
     trust_remote_code: bool = False

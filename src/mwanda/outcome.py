@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from mwanda.masks import MaskRecord
 from mwanda.method_kinds import Signal
@@ -49,6 +51,19 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     spilled: int = 0
 
+    def as_data(self) -> Any:
+        """All of it as JSON knows it, for a journal."""
+        return _DATA.dump_python(self)
+
+    @classmethod
+    def of_data(cls, data: Any) -> Outcome:
+        """The way back from :meth:`as_data`.
+
+        Raises:
+            ValueError: that is no outcome.
+        """
+        return _DATA.validate_python(data)
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -56,3 +71,6 @@ class Outcome:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+_DATA = TypeAdapter(Outcome)

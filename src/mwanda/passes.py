@@ -12,7 +12,9 @@ import torch
 
 from mwanda.activations import ActivationStore
 from mwanda.allocation.measured import relative_errors
+from mwanda.errors import DataError
 from mwanda.heap import trim
+from mwanda.journal import Journal
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Block, Structure
 from mwanda.options import RunOptions
@@ -53,6 +55,7 @@ class Passes:
         scratch: a folder for spilled activations.
         options: how to run.
         ranks: the processes that share the windows, batch by batch.
+        journal: what is told of every finished block.
         skip: first tokens of every window that count in no statistics and no comparison.
         probed: windows of each language to compare masked blocks on; 0 for all, None for none.
     """
@@ -68,12 +71,14 @@ class Passes:
         ranks: Ranks,
         skip: int = 0,
         probed: int | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._decoder = decoder
         self._chosen = chosen
         self._scratch = scratch
         self._options = options
         self._ranks = ranks
+        self._journal = journal or Journal()
         self._languages = tuple(windows)
         self._tokens = sum(ids.numel() for ids in windows.values())
         total = sum(weights[tag] for tag in windows)
@@ -94,23 +99,29 @@ class Passes:
         return self._languages
 
     def visit(self, stage: str, work: Callable[[Visit], None], *, probing: bool = False) -> None:
-        """Do some work at every block, while its weights are there.
+        """Do some work at every block, while its weights are there; not at those that the journal
+        says are finished.
 
         Args:
             probing: keep the inputs of the probed windows beside, for :meth:`compare`; the work
                 must keep the block's outputs, those of the last one too.
         """
-        blocks = self._chosen.blocks
-        self._options.progress.stage(stage, len(blocks))
-        with self._embedded(probing) as activations:
-            for block in blocks:
+        blocks, done = self._chosen.blocks, self._journal.done(stage)
+        if done >= len(blocks):
+            return
+        self._options.progress.stage(stage, len(blocks) - done)
+        with self._embedded(probing, resumed=done > 0) as activations:
+            for block in blocks[done:]:
                 if probing:
                     for place, index in enumerate(self._probes, len(self._batches)):
                         rows = self._batches[index].probed
                         activations[place] = activations[index][:rows]
+                last = block.index == len(blocks) - 1
                 with self._decoder.block(block.index) as module:
-                    work(Visit(block, module, activations, block.index == len(blocks) - 1))
+                    work(Visit(block, module, activations, last))
                 trim()
+                states = None if last else (activations, len(self._batches))
+                self._journal.finished(stage, block.index + 1, states, last=last)
                 self._options.progress.block(self._tokens + self._compared)
                 self._compared = 0
 
@@ -122,10 +133,11 @@ class Passes:
             keep_outputs: the block's outputs replace its inputs, for the block after it.
 
         Raises:
-            DataError: values that are not finite.
+            DataError: weights or values that are not finite.
             InputError: a linear that the forward never calls.
         """
         linears = visit.block.linears
+        self._check_weights(visit)
         model, factors = self._decoder.model, self._factors
         with Capture.of(model, linears, needs, factors, self._skip) as capture:
             capture.expect(linears, self._languages, self._decoder.device)
@@ -139,6 +151,18 @@ class Passes:
         capture.drop_unseen()
         capture.check(visit.block.index)
         return capture
+
+    def _check_weights(self, visit: Visit) -> None:
+        """Refuse weights that would spoil everything after them, where the name is still theirs."""
+        for linear in visit.block.linears:
+            low, high = torch.aminmax(self._decoder.linear_weight(linear))
+            if not bool(torch.isfinite(low) & torch.isfinite(high)):
+                raise DataError(
+                    f"block {visit.block.index}, linear {linear.name}",
+                    expected="finite weights",
+                    found="NaN or infinity",
+                    fix="the source is damaged, or --compute-dtype too narrow for it",
+                )
 
     def compare(self, visit: Visit) -> torch.Tensor:
         """How far the block as it is now is from the outputs that were kept of it.
@@ -187,14 +211,22 @@ class Passes:
                 capture.replace_gram(linear.name, whole)
 
     @contextmanager
-    def _embedded(self, probing: bool) -> Iterator[ActivationStore]:
-        """The first block's inputs of every batch; then of the probed windows, if that is done."""
+    def _embedded(self, probing: bool, *, resumed: bool) -> Iterator[ActivationStore]:
+        """The first block's inputs of every batch, or those that the journal kept of a later one;
+        then of the probed windows, if that is done."""
         limit, device = self._options.activation_memory, self._decoder.device
         with ActivationStore(limit, self._scratch, device) as activations:
             tokens = torch.cat([torch.empty(0, dtype=torch.int64), *self._ids()])
             with self._decoder.outside(head=False, tokens=tokens):
-                for batch in self._batches:
-                    activations.append(self._decoder.embed(batch.input_ids))
+                if resumed:
+                    # One of each shape is embedded all the same: it shows how blocks are called.
+                    for ids in {b.input_ids.shape: b.input_ids for b in self._batches}.values():
+                        self._decoder.embed(ids)
+                    shapes = [tuple(batch.input_ids.shape) for batch in self._batches]
+                    self._journal.restore(activations, shapes)
+                else:
+                    for batch in self._batches:
+                        activations.append(self._decoder.embed(batch.input_ids))
                 for index in self._probes if probing else ():
                     batch = self._batches[index]
                     activations.append(self._decoder.embed(batch.input_ids[: batch.probed]))

@@ -20,6 +20,7 @@ from mwanda.blocks import BlockPruner
 from mwanda.device import DTYPES
 from mwanda.errors import InputError
 from mwanda.heap import trim
+from mwanda.journal import Journal
 from mwanda.model.decoder import Decoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
@@ -52,6 +53,7 @@ class _Run:
     outcome: Outcome
     pruner: BlockPruner
     surveyor: Surveyor
+    journal: Journal
 
 
 @torch.no_grad()
@@ -67,6 +69,7 @@ def prune_blocks(
     ranks: Ranks = ALONE,
     saved: SavedStatistics | None = None,
     keep_mask: MaskSink | None = None,
+    journal: Journal | None = None,
 ) -> Outcome:
     """Prune every chosen linear, block by block.
 
@@ -83,6 +86,7 @@ def prune_blocks(
         ranks: the processes that share the work; each is given the same of all the above.
         saved: statistics of an earlier dense pass, which then is not made; no windows.
         keep_mask: is given every mask, in every process.
+        journal: is told of every finished block, and says which an earlier run had finished.
 
     Raises:
         InputError: a pattern that does not fit a linear, or a family that cannot be streamed.
@@ -97,23 +101,32 @@ def prune_blocks(
     windows = windows if needs or survey else {}
     skip, probe = recipe.skip_first_tokens, probe_of(recipe)
     probed = None if probe is None else probe.windows
-    passes = Passes(decoder, chosen, windows, weights, scratch, options, ranks, skip, probed)
-    outcome = Outcome()
+    journal = journal or Journal()
+    passes = Passes(
+        decoder, chosen, windows, weights, scratch, options, ranks, skip, probed, journal
+    )
+    outcome = journal.known("outcome", Outcome.of_data, Outcome())
+    journal.take_part("outcome", lambda: (outcome.as_data(), ()))
     pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome, keep_mask)
     surveyor = Surveyor(decoder, recipe, recipe.allocation, weights, passes, pruner, ranks)
-    run = _Run(decoder, chosen, recipe, weights, passes, options, outcome, pruner, surveyor)
+    run = _Run(
+        decoder, chosen, recipe, weights, passes, options, outcome, pruner, surveyor, journal
+    )
     scored = bool(needs)
     dense = scored and recipe.mode == "dense"
     store: StatisticsStore | SavedStatistics | None = saved if scored else None
-    if survey and saved is not None:
+    surveyed = journal.done("prune") > 0
+    if survey and saved is not None and not surveyed:
         with run.outcome.timed("look at statistics"):
             _look_at_saved(run, saved)
-    elif survey:
-        store = StatisticsStore(scratch) if dense else None
+    elif survey and saved is None:
+        store = StatisticsStore(journal.folder or scratch) if dense else None
+        if store is not None:
+            journal.take_part("statistics", store.settle)
         with run.outcome.timed("dense pass"):
             wanted = (*needs, *surveyor.needs) if dense else surveyor.needs
             _dense_pass(run, store, tuple(dict.fromkeys(wanted)))
-    if allocation.measures_weights_only and recipe.sparsity:
+    if allocation.measures_weights_only and recipe.sparsity and not surveyed:
         with run.outcome.timed("look at weights"):
             _look_at_weights(run)
     outcome.signals = surveyor.filled(outcome.signals)
@@ -230,9 +243,9 @@ def _prune_seen(run: _Run, visit: Visit, seen: Capture) -> None:
 
 def _prune_from(run: _Run, store: StatisticsStore | SavedStatistics | None) -> None:
     """Prune with statistics at hand, or none at all: no forward."""
-    blocks = run.chosen.blocks
-    run.options.progress.stage("prune", len(blocks))
-    for block in blocks:
+    blocks, done = run.chosen.blocks, run.journal.done("prune")
+    run.options.progress.stage("prune", len(blocks) - done)
+    for block in blocks[done:]:
         run.decoder.expect(block.linears)
         if store is None:
             run.pruner.prune(block, None, lambda _name: None)
@@ -241,4 +254,5 @@ def _prune_from(run: _Run, store: StatisticsStore | SavedStatistics | None) -> N
             run.outcome.routing |= routed_tokens(sums)
             run.pruner.prune(block, sums, find)
         trim()
+        run.journal.finished("prune", block.index + 1, None, last=block.index == len(blocks) - 1)
         run.options.progress.block(0)

@@ -261,7 +261,7 @@ def test_debug_shows_the_traceback(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(5, "I/O error"), RuntimeError("odd\nthing"), MemoryError()]
+    "error", [OSError(13, "Permission denied"), RuntimeError("odd\nthing"), LookupError("x")]
 )
 def test_what_was_not_foreseen_is_one_line_too(
     bench: Bench, pruned: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -271,6 +271,24 @@ def test_what_was_not_foreseen_is_one_line_too(
 
     monkeypatch.setattr("mwanda.jobs.verify.verify", fail)
     bench.refuse(["verify", pruned], type(error).__name__, "--debug", code=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "memory: expected room for what the run holds at once"),
+        (OSError(28, "No space left on device"), "expected room on the disk"),
+        (OSError(5, "Input/output error"), "found Input/output error"),
+    ],
+)
+def test_no_memory_and_no_disk_are_said_by_every_command(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("mwanda.jobs.verify.verify", fail)
+    bench.refuse(["verify", "x"], says, code=1)
 
 
 def test_an_interruption_is_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

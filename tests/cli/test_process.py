@@ -114,7 +114,7 @@ def test_a_signal_leaves_nothing(
     before = tree(tmp_path)
     words = ["prune", source, "--out", "out", "--calibration", corpus, "--overwrite"]
     with process(*words, "--windows", 40, "--window-length", 64, cwd=tmp_path) as running:
-        wait_for(".out.*.partial/*.safetensors", tmp_path, running)
+        wait_for(".out.partial/output/*.safetensors", tmp_path, running)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)
     assert running.returncode == code

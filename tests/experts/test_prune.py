@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, GraniteMoeConfig
+from transformers import AutoModelForCausalLM
 
 import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.manifest import ExpertsRecord
 from mwanda.report.experts import block_table, expert_summary, language_table
 from mwanda.statistics.routed import Routing
-from tests.experts.helpers import all_masks, model_masks, pruned
+from tests.experts.helpers import all_masks, granite, model_masks, pruned
 from tests.pipeline.helpers import (
     WEIGHTS,
     Tiny,
@@ -29,7 +29,7 @@ from tests.pipeline.helpers import (
 )
 from tests.support import experts as oracle
 from tests.support.experts import EXPERT_FAMILIES
-from tests.support.models import HIDDEN, VOCABULARY, redraw, tiny_tokenizer
+from tests.support.models import HIDDEN, tiny_tokenizer
 from tests.support.text import write_corpus
 from tests.support.walk import plain, streamed
 
@@ -165,16 +165,7 @@ def test_experts_that_saw_no_token(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_experts_stored_as_one_tensor(tmp_path: Path) -> None:
     """Granite keeps its experts fused on disk too: each is written into its own stretch."""
-    source, out = tmp_path / "granite", tmp_path / "out"
-    config = GraniteMoeConfig(
-        vocab_size=VOCABULARY, hidden_size=HIDDEN, intermediate_size=40, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2,
-        max_position_embeddings=128, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config)
-    redraw(model, 0)
-    model.save_pretrained(source)
-    tiny_tokenizer().save_pretrained(source)
+    source, out = granite(tmp_path / "granite"), tmp_path / "out"
     result = pruned(source, out, exclude=["experts.1.up_proj"])
     stored = "model.layers.0.block_sparse_moe.input_linear.weight"
     before, after = tensors(source), tensors(out)

@@ -116,7 +116,7 @@ def test_a_process_that_dies_ends_the_run_and_leaves_nothing(tiny: Tiny, tmp_pat
     windows = windows_file(tmp_path, counts={"de": (40, 64), "sw": (40, 64)})
     words = ["prune", source, "--out", "out", "--calibration", windows, *RECIPE]
     with torchrun(2, *words, cwd=tmp_path) as running:
-        wait_for(".out.*.partial/*.safetensors", tmp_path, running)
+        wait_for(".out.partial/output/*.safetensors", tmp_path, running)
         os.kill(workers(running.pid)[-1], signal.SIGKILL)
         _, err = running.communicate(timeout=90)
     assert running.returncode != 0

@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from types import FrameType
 
 from mwanda.progress import place_among, quiet_libraries
@@ -27,6 +28,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     import typer
 
     from mwanda.errors import MwandaError
+    from mwanda.faults import named
     from mwanda.late import load_late
 
     load_late("torch")  # an argument that is wrong is told without it
@@ -62,6 +64,10 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError) as error:
         if debug:
             raise
+        ours = named(error, Path())
+        if ours is not None:
+            print(f"error: {place_among()}{ours}", file=sys.stderr)
+            return ours.exit_code
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         print(
             f"error: {place_among()}{text}; run again with --debug for the details",

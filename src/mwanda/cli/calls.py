@@ -16,7 +16,7 @@ def run_options_of(given: dict[str, Any], **more: Any) -> Any:
     from mwanda.options import RunOptions
 
     names = ("device", "compute_dtype", "batch_tokens", "overwrite", "allow_short",
-             "allow_overlap", "trust_remote_code")  # fmt: skip
+             "allow_overlap", "trust_remote_code", "journal", "restart")  # fmt: skip
     values = {name: given[name] for name in names if name in given}
     values["activation_memory"] = parse_size(given["activation_memory"], "--activation-memory")
     if "max_shard_size" in given:

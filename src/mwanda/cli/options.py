@@ -133,6 +133,15 @@ TrustRemoteCode = Annotated[
 ]
 MaxShardSize = Annotated[str, typer.Option("--max-shard-size", help="Bytes of one written shard.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output of mwanda's.")]
+Journal = Annotated[
+    bool,
+    typer.Option(
+        "--journal/--no-journal", help="Keep what is finished, to go on after an interruption."
+    ),
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Discard what an unfinished run has kept.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -169,6 +178,8 @@ def recipe_options(
     allow_short: AllowShort = False,
     trust_remote_code: TrustRemoteCode = False,
     overwrite: Overwrite = False,
+    journal: Journal = True,
+    restart: Restart = False,
     as_json: AsJson = False,
 ) -> None:
     """Never called: the options that prune and plan have in common."""

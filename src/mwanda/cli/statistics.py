@@ -63,6 +63,8 @@ def take(
     allow_short: opt.AllowShort = False,
     trust_remote_code: opt.TrustRemoteCode = False,
     overwrite: opt.Overwrite = False,
+    journal: opt.Journal = True,
+    restart: opt.Restart = False,
     as_json: opt.AsJson = False,
 ) -> None:
     """Take MODEL's statistics on text in one pass and save them for many prunes.

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from mwanda.card import write_card
 from mwanda.device import dtype_name
-from mwanda.errors import DataError
+from mwanda.errors import DataError, InputError
+from mwanda.jobs.fingerprint import base_files
+from mwanda.journal import Journal
 from mwanda.manifest import Manifest, write_manifest
-from mwanda.memory import gram_bytes, spilled_states
+from mwanda.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.model.layout import TensorInfo
 from mwanda.model.output import check_disk_space, hash_files
 from mwanda.model.overlap import WriteBehind
-from mwanda.model.pieces import first_element
+from mwanda.model.pieces import Place, first_element
 from mwanda.model.reader import Checkpoint
 from mwanda.model.shards import plan_shards
 from mwanda.model.source import ModelSource, copy_companions, copy_licences
@@ -44,8 +49,14 @@ def check_room(
     dtype: torch.dtype | None,
     windows: Windows | None,
     options: RunOptions,
+    journal: Journal,
+    held: int,
 ) -> None:
-    """Refuse to start where the output and what is spilled on the way do not fit on the disk.
+    """Refuse to start where the output, what is spilled on the way and the journal do not fit on
+    the disk.
+
+    Args:
+        held: bytes that an earlier run has taken of that.
 
     Raises:
         InputError: naming needed and free bytes.
@@ -60,7 +71,10 @@ def check_room(
     spill = spilled_states(decoder, tokens, options.activation_memory)
     if windows is not None and recipe.keeps_statistics and "gram" in recipe.linear_needs:
         spill += gram_bytes(chosen.linears(), decoder.dtype)
-    check_disk_space(folder, output + spill, "the pruned model and what is spilled on the way")
+    if journal.folder is not None:
+        spill += journal_bytes(decoder, tokens, chosen)
+    what = "the pruned model and what is spilled on the way"
+    check_disk_space(folder, output + spill, what, held=held)
 
 
 @contextmanager
@@ -70,10 +84,12 @@ def weight_sink(
     chosen: Structure,
     dtype: torch.dtype | None,
     options: RunOptions,
+    journal: Journal,
 ) -> Iterator[Sink]:
     """What writes pruned weights, with all other tensors copied along; without a folder, nothing.
 
-    Writing goes on behind the work; when the block ends, everything is written.
+    Writing goes on behind the work; when the block ends, everything is written. What the journal
+    says an earlier run has written stays, and is compared with the hashes there.
     """
     checkpoint = decoder.checkpoint
 
@@ -89,19 +105,38 @@ def weight_sink(
         options.max_shard_size,
     )
     # A tensor of which linears are parts is copied first, and then written over part by part.
-    places = [decoder.place(linear) for linear in chosen.linears()]
-    pruned = {place.stored for place in places if place.box is None}
-    with ShardWriter(folder, shards) as writer, WriteBehind(writer) as behind:
+    places = {linear.name: decoder.place(linear) for linear in chosen.linears()}
+    pruned = {place.stored for place in places.values() if place.box is None}
+    digests: dict[str, str] = journal.known("shards", partial(_digests, places), {})
+    kept = {places[name].stored for name in digests}
+    if journal.resumed:
+        _remove_others(folder, {shard.name for shard in shards})
+    with (
+        ShardWriter(folder, shards, kept if journal.resumed else None) as writer,
+        WriteBehind(writer) as behind,
+    ):
+        for linear in chosen.linears():
+            if linear.name in digests:
+                start = _first(checkpoint, places[linear.name])
+                stored = places[linear.name].stored
+                if writer.stored_sha256(stored, start, linear.size) != digests[linear.name]:
+                    raise InputError(
+                        f"{folder}: {linear.name}",
+                        expected="the weights that an unfinished run has written",
+                        found="others, by their SHA-256",
+                        fix="discard them with --restart",
+                    )
         for info in checkpoint.tensors.values():
-            if info.name not in pruned and _written(info.dtype, dtype) == info.dtype:
+            same = _written(info.dtype, dtype) == info.dtype
+            if info.name not in pruned | kept and same:
                 behind.copy(info.name, checkpoint)
 
         def convert(info: TensorInfo) -> None:
             weight = checkpoint.read(info.name)
             behind.write(info.name, _cast(info.name, weight, info.dtype, dtype))
 
-        parted = {place.stored for place in places if place.box is not None}
-        for name in parted:
+        parted = {place.stored for place in places.values() if place.box is not None}
+        for name in sorted(parted - kept):
             info = checkpoint.tensors[name]
             if _written(info.dtype, dtype) != info.dtype:
                 convert(info)
@@ -116,8 +151,16 @@ def weight_sink(
             else:
                 shape = checkpoint.tensors[place.stored].shape
                 behind.overwrite(place.stored, first_element(shape, place.box), turned)
+            if journal.folder is not None:
+                behind.digest(linear.name, turned, digests)
             return written
 
+        def settle() -> tuple[dict[str, str], tuple[Path, ...]]:
+            behind.drain()
+            writer.sync()
+            return dict(digests), ()
+
+        journal.take_part("shards", settle)
         yield sink
         for info in checkpoint.tensors.values():
             if info.name not in pruned | parted and _written(info.dtype, dtype) != info.dtype:
@@ -126,11 +169,11 @@ def weight_sink(
 
 def complete_folder(
     folder: Path,
-    scratch: Path,
     source: ModelSource,
     checkpoint: Checkpoint,
     dtype: torch.dtype | None,
     manifest: Manifest,
+    known: Mapping[str, str],
 ) -> Manifest:
     """Write what goes with the weights: companions, config, card, and the manifest with hashes."""
     start = time.perf_counter()
@@ -141,9 +184,9 @@ def complete_folder(
     written = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_relative_to(scratch)
+        if path.is_file()
     }
-    manifest = hashed(source, checkpoint, manifest, start, written)
+    manifest = hashed(source, checkpoint, manifest, start, known, written)
     experts = "" if manifest.experts is None else experts_section(manifest.experts)
     write_card(folder, manifest, source_readme=readme, experts=experts)
     write_manifest(folder, manifest)
@@ -155,16 +198,19 @@ def hashed(
     checkpoint: Checkpoint,
     manifest: Manifest,
     start: float,
+    known: Mapping[str, str],
     written: Mapping[str, Path] = MappingProxyType({}),
 ) -> Manifest:
     """The manifest with the hashes of the source, and of what was written.
 
     Args:
         start: ``time.perf_counter()`` when the work began that is timed as hashing.
+        known: name of a source file -> its hash, taken earlier in this run.
         written: name in the folder -> file; none for a run that writes no folder.
     """
-    base = _base_files(source, checkpoint)
-    hashes = hash_files([*written.values(), *base])
+    base = base_files(source, checkpoint)
+    hashes = {path: known[path.name] for path in base if path.name in known}
+    hashes |= hash_files([*written.values(), *(path for path in base if path not in hashes)])
     checkpoint.check_unchanged()
     seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
     return manifest.model_copy(
@@ -204,10 +250,27 @@ def _write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _base_files(source: ModelSource, checkpoint: Checkpoint) -> list[Path]:
-    if source.kind == "gguf" and source.original is not None:
-        return [source.original]
-    return [*checkpoint.files, source.folder / "config.json"]
+def _digests(places: Mapping[str, Place], data: Any) -> dict[str, str]:
+    """Linear -> SHA-256 of its weights, as a journal keeps them."""
+    if not isinstance(data, dict) or not data.keys() <= places.keys():
+        raise ValueError("no hashes of linears")
+    return {name: str(digest) for name, digest in data.items()}
+
+
+def _first(checkpoint: Checkpoint, place: Place) -> int:
+    """Number of the first element of a linear in its tensor."""
+    if place.box is None:
+        return 0
+    return first_element(checkpoint.tensors[place.stored].shape, place.box)
+
+
+def _remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove what an earlier run wrote last; it is written again."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in names:
+            path.unlink()
 
 
 def _readme(folder: Path) -> str | None:

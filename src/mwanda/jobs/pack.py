@@ -14,6 +14,7 @@ from typing import Any
 from mwanda.archive.layout import SUFFIX, FileEntry, Index, is_archive
 from mwanda.archive.reader import Archive, Place
 from mwanda.archive.writer import find_files, write_archive
+from mwanda.durable import sync_descriptor
 from mwanda.errors import InputError, MwandaError
 from mwanda.model.layout import shown
 from mwanda.model.output import OutputFolder, check_disk_space
@@ -169,7 +170,7 @@ def _write_file(
                 file.write(raw)
                 progress.block(0)
             file.flush()
-            os.fsync(file.fileno())
+            sync_descriptor(file.fileno(), path)
     except OSError as error:
         raise _disk(path, error) from error
     if digest.hexdigest() != entry.sha256:

@@ -19,7 +19,7 @@ from mwanda.jobs.calibration import (
 from mwanda.jobs.evidence import open_evidence
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.saved_fit import check_names
-from mwanda.memory import process_memory, prune_footprint
+from mwanda.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
 from mwanda.model.gguf import load_gguf_config, read_gguf_header
 from mwanda.model.given import is_gguf
@@ -60,7 +60,7 @@ class Plan:
             now; None where there is no forward.
         compute_seconds: what the operations take at that rate: a prune cannot be faster.
         bytes_read, bytes_written: of the checkpoint.
-        disk: bytes that must be free: output and spilled activations.
+        disk: bytes that must be free: output, spilled activations and the journal.
         anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
         compute_dtype, dtype: of the forward, and written.
     """
@@ -183,7 +183,8 @@ def plan(
             bytes_written=work.bytes_written,
             disk=total * written.itemsize
             + footprint.spilled
-            + (total * stored.itemsize if gguf else 0),
+            + (total * stored.itemsize if gguf else 0)
+            + (journal_bytes(decoder, work.tokens, chosen) if options.journal else 0),
             anonymous=memory.anonymous + footprint.anonymous,
             high_water=memory.resident + footprint.anonymous + footprint.mapped,
             compute_dtype=dtype_name(decoder.dtype),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,14 @@ from mwanda.device import DTYPES, parse_dtype
 from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput
 from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather, open_evidence
+from mwanda.jobs.fingerprint import keeps_journal, open_journal
 from mwanda.jobs.folder_output import check_room, complete_folder, hashed, weight_sink
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, ranks_for
 from mwanda.manifest import Manifest
 from mwanda.model.identity import linears_sha256
 from mwanda.model.output import OutputFolder
+from mwanda.model.partial import Partial, scratch_folder
 from mwanda.model.reader import Checkpoint
 from mwanda.model.source import open_model
 from mwanda.model.streamed import StreamedDecoder
@@ -46,14 +47,15 @@ def prune_folder(
 ) -> PruneResult:
     """Prune the model ``name`` into the folder ``out``; see :func:`mwanda.jobs.prune.prune`."""
     ranks = ranks_for(name)
-    output = OutputFolder(out, overwrite=options.overwrite)
+    resume = keeps_journal(options, ranks)
+    output = OutputFolder(out, overwrite=options.overwrite, resume=resume, restart=options.restart)
     if ranks.writes:
         output.check(source=Path(name) if Path(name).exists() else None)
     opened = open_evidence(calibration, statistics, recipe, options)
     if not ranks.writes:
         return _prune_elsewhere(name, opened, recipe, options)
-    with output as folder, tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
-        result = _prune(name, folder, None, Path(work), opened, recipe, options)
+    with output as folder:
+        result = _prune(name, output.partial, folder, opened, recipe, options)
     log.info("wrote %s", out)
     return replace(result, folder=out)
 
@@ -75,38 +77,44 @@ def prune_to_masks(
             fix="leave one of the two out",
         )
     ranks = ranks_for(name)
-    output = saved_file(out, MASKS, overwrite=options.overwrite)
+    output = saved_file(
+        out,
+        MASKS,
+        overwrite=options.overwrite,
+        resume=keeps_journal(options, ranks),
+        restart=options.restart,
+    )
     if ranks.writes:
         output.check([] if statistics is None else [Path(statistics)])
     opened = open_evidence(calibration, statistics, recipe, options)
     if not ranks.writes:
         return _prune_elsewhere(name, opened, recipe, options)
-    with output as folder, tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
-        masks = MaskWriter(folder)
-        result = _prune(name, None, masks, Path(work), opened, recipe, options)
-        output.publish(masks.finish(result.manifest, result.linears_sha256))
+    with output:
+        result = _prune(name, output.partial, None, opened, recipe, options)
+        if result.masks is not None:
+            output.publish(result.masks)
     log.info("wrote %s", out)
     return replace(result, masks=out)
 
 
 def _prune_elsewhere(name: str, opened: Opened, recipe: Recipe, options: RunOptions) -> PruneResult:
     """This process's share where another one writes."""
-    with tempfile.TemporaryDirectory(prefix="mwanda-") as work:
-        return _prune(name, None, None, Path(work), opened, recipe, options)
+    return _prune(name, None, None, opened, recipe, options)
 
 
 def _prune(
     name: str,
+    partial: Partial | None,
     folder: Path | None,
-    masks: MaskWriter | None,
-    scratch: Path,
     opened: Opened,
     recipe: Recipe,
     options: RunOptions,
 ) -> PruneResult:
-    """Prune, and write into ``folder`` or ``masks``, if this process is to write."""
+    """Prune, and write into ``folder``, or masks alone where there is none; nothing without a
+    ``partial``, in a process that does not write."""
     start = time.perf_counter()
     with (
+        scratch_folder(partial) as scratch,
         open_model(name, scratch) as source,
         open_decoder(source, options) as decoder,
         joined(decoder.device) as ranks,
@@ -116,10 +124,17 @@ def _prune(
         evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
         del tokenizer
         dtype = parse_dtype(recipe.dtype, "--dtype")
-        if folder is not None:
-            check_room(folder, decoder, chosen, recipe, dtype, evidence.windows, options)
+        work = None if partial is None else partial.work
+        job = "masks" if folder is None else "model"
+        journal = open_journal(job, work, source, decoder, recipe, evidence, options, ranks)
+        if partial is not None and folder is not None:
+            check_room(
+                folder, decoder, chosen, recipe, dtype, evidence.windows, options, journal,
+                partial.held if journal.resumed else 0,
+            )  # fmt: skip
+        masks = None if work is None or folder is not None else MaskWriter(work, journal)
         opening = time.perf_counter() - start
-        with weight_sink(folder, decoder, chosen, dtype, options) as sink:
+        with weight_sink(folder, decoder, chosen, dtype, options, journal) as sink:
             outcome = prune_blocks(
                 decoder,
                 chosen,
@@ -132,6 +147,7 @@ def _prune(
                 ranks,
                 evidence.saved,
                 None if masks is None else masks.add,
+                journal,
             )
             draining = time.perf_counter()
         outcome.seconds = {"open": opening, **outcome.seconds}
@@ -147,20 +163,23 @@ def _prune(
             places={linear.name: decoder.place(linear) for linear in chosen.linears()},
             chosen=chosen,
         )
+        known = journal.fingerprint["model"] if journal.folder is not None else {}
         if folder is not None:
-            manifest = complete_folder(folder, scratch, source, decoder.checkpoint, dtype, manifest)
-        identity = None
+            manifest = complete_folder(folder, source, decoder.checkpoint, dtype, manifest, known)
+        identity, made = None, None
         if masks is not None:
-            manifest = hashed(source, decoder.checkpoint, manifest, time.perf_counter())
+            manifest = hashed(source, decoder.checkpoint, manifest, time.perf_counter(), known)
             saved = evidence.saved  # whose model this is known to be
             identity = saved.record.model.linears_sha256 if saved else linears_sha256(decoder)
+            made = masks.finish(manifest, identity)
         wall = time.perf_counter() - start
-        limit = _limit(
+        # The rest of an earlier run says nothing about the time the whole would take.
+        limit = None if journal.resumed else _limit(
             scratch, decoder, chosen, recipe, evidence, manifest, options, ranks, wall,
             masks=masks is not None,
         )  # fmt: skip
     return PruneResult(
-        folder, manifest, evidence.windows, outcome.spilled, limit, linears_sha256=identity
+        folder, manifest, evidence.windows, outcome.spilled, limit, made, linears_sha256=identity
     )
 
 

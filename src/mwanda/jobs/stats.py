@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +15,15 @@ from mwanda.device import dtype_name
 from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput, open_calibration
 from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather
+from mwanda.jobs.fingerprint import keeps_journal, open_journal
 from mwanda.jobs.loading import open_decoder
 from mwanda.jobs.shared import chosen_linears, ranks_for
+from mwanda.journal import Journal
 from mwanda.manifest import versions
-from mwanda.memory import gram_bytes, spilled_states
+from mwanda.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.output import check_disk_space
+from mwanda.model.partial import Partial, scratch_folder
 from mwanda.model.source import ModelSource, open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
@@ -107,17 +109,23 @@ def collect_statistics(
             fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
         )
     ranks, target = ranks_for(str(model)), Path(out)
-    output = saved_file(target, STATISTICS, overwrite=options.overwrite)
+    output = saved_file(
+        target,
+        STATISTICS,
+        overwrite=options.overwrite,
+        resume=keeps_journal(options, ranks),
+        restart=options.restart,
+    )
     if ranks.writes:
         output.check()
     opened = open_calibration(calibration, recipe)
     needs: tuple[Need, ...] = tuple(need for need in get_args(Need) if need != "gram" or gram)
     if not ranks.writes:
-        with tempfile.TemporaryDirectory(prefix="mwanda-") as work:
-            found, spilled, _ = _collect(str(model), Path(work), opened, recipe, needs, options)
+        found, spilled, _ = _collect(str(model), None, opened, recipe, needs, options)
         return Collected(None, found, spilled)
-    with output as folder:
-        found, spilled, spill = _collect(str(model), folder, opened, recipe, needs, options)
+    with output:
+        partial = output.partial
+        found, spilled, spill = _collect(str(model), partial, opened, recipe, needs, options)
         output.publish(spill.join(found))
     log.info("wrote %s", target)
     return Collected(target, found, spilled)
@@ -167,32 +175,38 @@ def merge_statistics(
 
 def _collect(
     name: str,
-    folder: Path,
+    partial: Partial | None,
     opened: Opened,
     recipe: Recipe,
     needs: tuple[Need, ...],
     options: RunOptions,
 ) -> tuple[StatisticsRecord, int, StatisticsSpill]:
-    """The pass: what was found, bytes of activations spilled, and the sums put aside."""
+    """The pass: what was found, bytes of activations spilled, and the sums put aside; nothing is
+    without a ``partial``, in a process that does not write."""
     start = time.perf_counter()
     with (
-        open_model(name, folder) as source,
+        scratch_folder(partial) as scratch,
+        open_model(name, scratch) as source,
         open_decoder(source, options) as decoder,
         joined(decoder.device) as ranks,
-        tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as scratch,
     ):
         chosen = chosen_linears(decoder, recipe)
         tokenizer = folder_tokenizer(opened, source.folder, options)
         evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
         del tokenizer
-        if ranks.writes:
-            _check_room(folder, decoder, chosen, evidence, needs, options)
-        spill = StatisticsSpill(folder if ranks.writes else None, list(evidence.tokens))
+        work = None if partial is None else partial.work
+        journal = open_journal(
+            "statistics", work, source, decoder, recipe, evidence, options, ranks, needs=needs
+        )
+        if partial is not None:
+            _check_room(partial, decoder, chosen, evidence, needs, options, journal)
+        spill = StatisticsSpill(work, list(evidence.tokens), journal)
         opening = time.perf_counter()
         skip = recipe.skip_first_tokens
         passes = Passes(
-            decoder, chosen, evidence.tokens, evidence.weights, Path(scratch), options, ranks, skip
-        )
+            decoder, chosen, evidence.tokens, evidence.weights, scratch, options, ranks, skip,
+            journal=journal,
+        )  # fmt: skip
 
         def look(visit: Visit) -> None:
             seen = passes.statistics(visit, needs, keep_outputs=not visit.last)
@@ -241,19 +255,23 @@ def _record(
 
 
 def _check_room(
-    folder: Path,
+    partial: Partial,
     decoder: StreamedDecoder,
     chosen: Structure,
     evidence: Evidence,
     needs: tuple[Need, ...],
     options: RunOptions,
+    journal: Journal,
 ) -> None:
-    """Refuse to start where the file, the same put aside before, and spilled activations do not
-    fit on the disk."""
+    """Refuse to start where the file, the same put aside before, spilled activations and the
+    journal do not fit on the disk."""
     rows, tokens = len(evidence.tokens), sum(ids.numel() for ids in evidence.tokens.values())
     output = sum(linear.columns for linear in chosen.linears()) * rows * len(PARTS) * 8
     if "gram" in needs:
         dense = (linear for linear in chosen.linears() if linear.expert is None)
         output += gram_bytes(dense, decoder.dtype)
     spill = spilled_states(decoder, tokens, options.activation_memory)
-    check_disk_space(folder, 2 * output + spill, "the statistics and what is spilled on the way")
+    if journal.folder is not None:
+        spill += journal_bytes(decoder, tokens, chosen)
+    what, held = "the statistics and what is spilled on the way", partial.held
+    check_disk_space(partial.path, 2 * output + spill, what, held=held)

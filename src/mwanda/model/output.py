@@ -11,10 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from mwanda.durable import sync
 from mwanda.errors import InputError
-from mwanda.model.disk import fsync_path
+from mwanda.model.partial import Partial
 from mwanda.threads import run_all
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "check_disk_space",
     "check_parent",
     "hash_files",
-    "make_beside",
     "parse_size",
     "sha256_of",
 ]
@@ -36,19 +35,28 @@ _BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 class OutputFolder:
     """A folder that appears whole or not at all.
 
-    As a context it gives the temporary folder beside the target. When the block ends well,
-    everything is synced and renamed to the target; on any exception it is removed. An older output
-    is replaced only with ``overwrite``, and only if it is empty or mwanda's own.
+    As a context it gives the temporary folder beside the target, see
+    :mod:`mwanda.model.partial`, to this process alone. When the block ends well, everything is
+    synced and renamed to the target; on any exception it is removed, unless there is a journal by
+    which a later run goes on. An older output is replaced only with ``overwrite``, and only if it
+    is empty or mwanda's own.
 
     Args:
         target: the final name.
         overwrite: replace an existing output.
+        resume: go on with an unfinished run of the same target.
+        restart: discard one.
+
+    Attributes:
+        partial: the temporary folder and what else is there.
     """
 
-    def __init__(self, target: Path, *, overwrite: bool) -> None:
+    def __init__(
+        self, target: Path, *, overwrite: bool, resume: bool = False, restart: bool = False
+    ) -> None:
         self._target = Path(os.path.abspath(target))
-        self._overwrite = overwrite
-        self._temporary: Path | None = None
+        self._overwrite, self._resume, self._restart = overwrite, resume, restart
+        self.partial = Partial(self._target)
 
     def check(self, source: Path | None = None, *, write: bool = True) -> None:
         """Refuse an unusable target before any work.
@@ -58,7 +66,8 @@ class OutputFolder:
             write: also try whether the parent can be written, by making a folder in it.
 
         Raises:
-            InputError: exists, is not ours to replace, holds the source, or cannot be written.
+            InputError: exists, is not ours to replace, holds the source, cannot be written, or is
+                just being written by another process.
         """
         target = self._target
         if source is not None and source.resolve().is_relative_to(target.resolve()):
@@ -80,11 +89,11 @@ class OutputFolder:
         if taken:
             self._check_existing(target)
         check_parent(target, write=write)
+        self.partial.check()
 
     def __enter__(self) -> Path:
-        self._temporary = make_beside(self._target)
-        self._temporary.chmod(0o755)
-        return self._temporary
+        self.partial.open(resume=self._resume, restart=self._restart)
+        return self.partial.output
 
     def __exit__(
         self,
@@ -92,37 +101,16 @@ class OutputFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        temporary = self._temporary
-        if temporary is None:
-            return
-        try:
+        with self.partial.leaving(error):
             if kind is None:
-                for path in filter(Path.is_file, temporary.iterdir()):
-                    fsync_path(path)
-                fsync_path(temporary)
-                self._publish(temporary)
-        finally:
-            if temporary.exists():
-                shutil.rmtree(temporary)
-
-    def _publish(self, temporary: Path) -> None:
-        target = self._target
-        if not (target.exists() or target.is_symlink()):
-            os.rename(temporary, target)
-            fsync_path(target.parent)
-            return
-        self._check_existing(target)  # it may have come into being meanwhile
-        aside = temporary.with_suffix(".old")
-        try:
-            os.rename(target, aside)
-            os.rename(temporary, target)
-            fsync_path(target.parent)
-        finally:  # whatever happened in between: one of the two is there, and nothing else
-            if aside.exists():
-                if target.exists():
-                    shutil.rmtree(aside)
-                else:
-                    os.rename(aside, target)
+                made, target = self.partial.output, self._target
+                for path in filter(Path.is_file, made.iterdir()):
+                    sync(path)
+                sync(made)
+                taken = target.exists() or target.is_symlink()
+                if taken:
+                    self._check_existing(target)  # it may have come into being meanwhile
+                self.partial.publish(made, replace=taken)
 
     def _check_existing(self, target: Path) -> None:
         if not self._overwrite:
@@ -164,7 +152,7 @@ def check_parent(target: Path, *, write: bool = True) -> None:
         return
     try:
         # Tried, not asked: permission bits say nothing to root or on a read-only disk.
-        with tempfile.TemporaryDirectory(**_beside(target)):
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".tried", dir=parent):
             pass
     except OSError as error:
         raise InputError(
@@ -173,15 +161,6 @@ def check_parent(target: Path, *, write: bool = True) -> None:
             found=error.strerror or "not writable",
             fix="choose another --out",
         ) from error
-
-
-def make_beside(target: Path) -> Path:
-    """A new temporary folder beside a target, on the same disk."""
-    return Path(tempfile.mkdtemp(**_beside(target)))
-
-
-def _beside(target: Path) -> dict[str, Any]:
-    return {"prefix": f".{target.name}.", "suffix": ".partial", "dir": target.parent}
 
 
 def _foreign(folder: Path) -> list[str]:
@@ -195,21 +174,22 @@ def _foreign(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name not in ours)
 
 
-def check_disk_space(folder: Path, needed: int, what: str) -> None:
+def check_disk_space(folder: Path, needed: int, what: str, *, held: int = 0) -> None:
     """Refuse to start what the disk has no room for.
 
     Args:
         needed: bytes.
+        held: bytes of it that are on the disk already.
 
     Raises:
         InputError: naming needed and free bytes.
     """
     free = shutil.disk_usage(folder).free
-    if free < needed:
+    if free + held < needed:
         raise InputError(
             str(folder),
             expected=f"{needed / 1e9:.2f} GB of free disk for {what}",
-            found=f"{free / 1e9:.2f} GB",
+            found=f"{(free + held) / 1e9:.2f} GB",
             fix="free some space or write elsewhere",
         )
 

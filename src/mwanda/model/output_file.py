@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from mwanda.durable import sync
 from mwanda.errors import InputError
-from mwanda.model.disk import fsync_path
-from mwanda.model.output import check_parent, make_beside
+from mwanda.model.output import check_parent
+from mwanda.model.partial import Partial
 
 __all__ = ["OutputFile"]
 
@@ -18,8 +18,10 @@ __all__ = ["OutputFile"]
 class OutputFile:
     """A file that appears whole or not at all.
 
-    As a context it gives a temporary folder beside the target, for what is put aside on the way;
-    :meth:`publish` moves a file out of it to the target's name. At the end the folder is gone.
+    As a context it gives a temporary folder beside the target, see :mod:`mwanda.model.partial`,
+    for what is put aside on the way, to this process alone; :meth:`publish` moves a file out of it
+    to the target's name. At the end the folder is gone, unless the run failed and there is a
+    journal by which a later one goes on.
 
     Args:
         target: the final name.
@@ -27,6 +29,12 @@ class OutputFile:
         what: such a file in words, for messages.
         is_ours: whether an existing file is one of that kind, which alone is replaced.
         overwrite: replace an existing file of the same kind.
+        resume: go on with an unfinished run of the same target.
+        restart: discard one.
+
+    Attributes:
+        target: the final name, absolute.
+        partial: the temporary folder and what else is there.
     """
 
     def __init__(
@@ -37,13 +45,15 @@ class OutputFile:
         what: str,
         is_ours: Callable[[Path], bool],
         overwrite: bool,
+        resume: bool = False,
+        restart: bool = False,
     ) -> None:
         self.target = Path(os.path.abspath(target))
         self._suffix = suffix
         self._what = what
         self._is_ours = is_ours
-        self._overwrite = overwrite
-        self._folder: Path | None = None
+        self._overwrite, self._resume, self._restart = overwrite, resume, restart
+        self.partial = Partial(self.target)
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
         """Refuse an unusable target before any work.
@@ -53,7 +63,7 @@ class OutputFile:
 
         Raises:
             InputError: another suffix, no folder or none that can be written, something there that
-                is not ours to replace, or one of the inputs.
+                is not ours to replace, one of the inputs, or another process that writes it.
         """
         target = self.target
         if target.suffix != self._suffix:
@@ -67,10 +77,11 @@ class OutputFile:
             )  # fmt: skip
         self._check_existing()
         check_parent(target)
+        self.partial.check()
 
     def __enter__(self) -> Path:
-        self._folder = make_beside(self.target)
-        return self._folder
+        self.partial.open(resume=self._resume, restart=self._restart)
+        return self.partial.work
 
     def __exit__(
         self,
@@ -78,8 +89,8 @@ class OutputFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder)
+        with self.partial.leaving(error):
+            pass
 
     def publish(self, made: Path) -> None:
         """Give a finished file the target's name.
@@ -87,10 +98,9 @@ class OutputFile:
         Raises:
             InputError: something not ours is there by now.
         """
-        fsync_path(made)
+        sync(made)
         self._check_existing()
-        os.replace(made, self.target)
-        fsync_path(self.target.parent)
+        self.partial.publish(made, replace=False)
 
     def _check_existing(self) -> None:
         target = self.target

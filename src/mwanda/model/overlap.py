@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Self
 import torch
 
 from mwanda.device import to_host
+from mwanda.model.layout import byte_view
 from mwanda.model.reader import Checkpoint
 from mwanda.model.writer import ShardWriter
 from mwanda.threads import Task, Worker
@@ -96,8 +98,8 @@ class WriteBehind:
         trace: TracebackType | None,
     ) -> None:
         try:
-            while kind is None and self._waiting:
-                self._settle()
+            if kind is None:
+                self.drain()
         finally:
             self._thread.close(drop=True)
 
@@ -112,6 +114,21 @@ class WriteBehind:
     def overwrite(self, name: str, start: int, part: torch.Tensor) -> None:
         """Write over a stretch of a tensor handed on before; see :meth:`ShardWriter.overwrite`."""
         self._hand_on(partial(self._writer.overwrite, name, start, _here(part)), part.nbytes)
+
+    def digest(self, key: str, tensor: torch.Tensor, into: dict[str, str]) -> None:
+        """Put the SHA-256 of a tensor's bytes under a key, once what was handed on before is
+        written."""
+
+        def work() -> None:
+            made = byte_view(_here(tensor).detach().contiguous())
+            into[key] = hashlib.sha256(made).hexdigest()
+
+        self._hand_on(work, tensor.nbytes)
+
+    def drain(self) -> None:
+        """Wait until all that was handed on is written."""
+        while self._waiting:
+            self._settle()
 
     def _hand_on(self, work: Callable[[], None], size: int) -> None:
         while self._waiting and (

@@ -36,8 +36,8 @@ PIECE = 32 << 20
 NEAR = 4
 """Rows apart at which two are still read in one go."""
 
-_State = tuple[int, int]
-"""Size in bytes and time of change in nanoseconds."""
+_State = tuple[int, int, int]
+"""Size in bytes, time of change in nanoseconds, and number of the file on its disk."""
 
 
 class Checkpoint:
@@ -254,7 +254,7 @@ class Checkpoint:
                 self._descriptors[file] = descriptor
                 # By the descriptor: the name may lead to another file by now.
                 status = os.fstat(descriptor)
-                self._check_unchanged(file, (status.st_size, status.st_mtime_ns))
+                self._check_unchanged(file, _state_of(status))
             return self._descriptors[file]
 
     def _check_unchanged(self, file: Path, state: _State) -> None:
@@ -262,7 +262,7 @@ class Checkpoint:
             raise DataError(
                 str(file),
                 expected="the shard as it was when it was opened",
-                found="another size or time of change",
+                found="another file, or another size or time of change",
                 fix="do not write to a model while it is being read; run again",
             )
 
@@ -284,7 +284,11 @@ def _state(file: Path) -> _State:
         status = file.stat()
     except OSError as error:
         raise _fault(str(file), error) from error
-    return status.st_size, status.st_mtime_ns
+    return _state_of(status)
+
+
+def _state_of(status: os.stat_result) -> _State:
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _fault(what: str, error: OSError) -> DataError:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Self
 import torch
 
 from mwanda.device import HOST
-from mwanda.errors import DataError, MwandaError
+from mwanda.durable import sync_descriptor
+from mwanda.errors import DataError
+from mwanda.faults import disk_error
 from mwanda.model.layout import DTYPE_NAMES, INDEX, byte_view, shown
 from mwanda.model.reader import Checkpoint
 from mwanda.model.shards import Shard, nbytes_of
@@ -49,11 +52,16 @@ class ShardWriter:
     Args:
         folder: where the shards go.
         shards: from :func:`plan_shards`.
+        kept: tensors that an earlier run has written into the same shards, which then may be there
+            already; None for new ones.
     """
 
-    def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
+    def __init__(
+        self, folder: Path, shards: Sequence[Shard], kept: Collection[str] | None = None
+    ) -> None:
         self._folder = folder
         self._shards = shards
+        self._kept = kept
         self._places: dict[str, _Place] = {}
         self._descriptors: list[int] = []
         self._changed = threading.Condition()
@@ -143,6 +151,37 @@ class ShardWriter:
         offset = place.offset + start * place.dtype.itemsize
         _write_all(place.file, place.descriptor, offset, byte_view(here))
 
+    def stored_sha256(self, name: str, start: int, count: int) -> str:
+        """SHA-256 of ``count`` elements of a written tensor from number ``start`` on.
+
+        Raises:
+            DataError: not written, or past its end.
+            MwandaError: the disk fails.
+        """
+        place = self._places.get(name)
+        if place is None or not place.written or start + count > math.prod(place.shape):
+            expected = "a stretch of a tensor that was written"
+            raise DataError(f"tensor {shown(name)}", expected=expected, found=f"{count} values")
+        at = place.offset + start * place.dtype.itemsize
+        end = at + count * place.dtype.itemsize
+        digest = hashlib.sha256()
+        try:
+            while at < end and (part := os.pread(place.descriptor, min(PIECE, end - at), at)):
+                digest.update(part)
+                at += len(part)
+        except OSError as error:
+            raise disk_error(place.file, error) from error
+        return digest.hexdigest()
+
+    def sync(self) -> None:
+        """See all that was written on the disk.
+
+        Raises:
+            MwandaError: the disk is full or fails.
+        """
+        for descriptor, file in {p.descriptor: p.file for p in self._places.values()}.items():
+            sync_descriptor(descriptor, file)
+
     def _begin(self, shard: Shard) -> None:
         path = self._folder / shard.name
         # Largest elements first, as the reference writer: each tensor is aligned for its dtype.
@@ -168,13 +207,15 @@ class ShardWriter:
         descriptor = self._reserve(path, start + (ends[-1] if ends else 0))
         for (name, dtype, shape), end in zip(tensors, ends, strict=True):
             offset = start + end - nbytes_of(dtype, shape)
-            self._places[name] = _Place(path, descriptor, offset, dtype, shape)
+            there = self._kept is not None and name in self._kept
+            self._places[name] = _Place(path, descriptor, offset, dtype, shape, there, there)
         _write_all(path, descriptor, 0, memoryview(len(raw).to_bytes(8, "little") + raw))
 
     def _reserve(self, path: Path, size: int) -> int:
-        """A new file of ``size`` bytes; a full disk shows now and not after hours of work."""
+        """A file of ``size`` bytes; a full disk shows now and not after hours of work."""
+        new = os.O_EXCL if self._kept is None else 0
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | new, 0o644)
             self._descriptors.append(descriptor)
             if hasattr(os, "posix_fallocate"):  # not on macOS
                 try:
@@ -184,7 +225,7 @@ class ShardWriter:
                         raise
             os.ftruncate(descriptor, size)
         except OSError as error:
-            raise _disk_error(path, error) from error
+            raise disk_error(path, error) from error
         return descriptor
 
     @contextmanager
@@ -234,7 +275,7 @@ class ShardWriter:
             try:
                 (self._folder / INDEX).write_text(text, encoding="utf-8")
             except OSError as error:
-                raise _disk_error(self._folder / INDEX, error) from error
+                raise disk_error(self._folder / INDEX, error) from error
 
     def _close(self) -> None:
         while self._descriptors:
@@ -247,14 +288,4 @@ def _write_all(path: Path, descriptor: int, offset: int, data: memoryview) -> No
         while done < len(data):
             done += os.pwrite(descriptor, data[done:], offset + done)
     except OSError as error:
-        raise _disk_error(path, error) from error
-
-
-def _disk_error(path: Path, error: OSError) -> MwandaError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return MwandaError(
-        str(path),
-        expected="room on the disk" if full else "a file that can be written",
-        found=error.strerror or "a write error",
-        fix="free some space and run again" if full else "mend that and run again",
-    )
+        raise disk_error(path, error) from error

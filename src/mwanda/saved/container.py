@@ -94,7 +94,9 @@ def read_record(
         ) from error
 
 
-def saved_file(target: Path, kind: str, *, overwrite: bool) -> OutputFile:
+def saved_file(
+    target: Path, kind: str, *, overwrite: bool, resume: bool = False, restart: bool = False
+) -> OutputFile:
     """A file of a kind, to be written; an older one that is replaced has to be of it, too."""
     return OutputFile(
         target,
@@ -102,6 +104,8 @@ def saved_file(target: Path, kind: str, *, overwrite: bool) -> OutputFile:
         what=f"a file of {kind}",
         is_ours=partial(_is_of, kind),
         overwrite=overwrite,
+        resume=resume,
+        restart=restart,
     )
 
 
@@ -159,12 +163,12 @@ class Spill:
     """Tensors put aside on disk as they come, then joined into one file, one in memory at a time.
 
     Args:
-        folder: where they lie meanwhile.
+        folder: where they lie meanwhile; what an earlier run has settled there counts.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parts: list[Path] = []
+        self._parts = sorted(folder.glob("part-*.safetensors"))
         self._waiting: dict[str, torch.Tensor] = {}
         self._size = 0
 
@@ -194,23 +198,25 @@ class Spill:
         self._parts.append(path)
         self._waiting, self._size = {}, 0
 
-    def join(self, record: SavedRecord) -> Path:
-        """All tensors in one file, its record in the metadata; what was put aside is gone then."""
+    def settle(self) -> list[Path]:
+        """The files of all that was added, which do not change any more."""
         if self._waiting:
             self._put_aside()
-        parts = [(part, read_header(part)[0]) for part in self._parts]
-        text = json.dumps(record.model_dump(mode="json"), ensure_ascii=False)
+        return list(self._parts)
+
+    def join(self, record: SavedRecord) -> Path:
+        """All tensors in one file, by name, its record in the metadata."""
+        infos = [(part, info) for part in self.settle() for info in read_header(part)[0]]
+        # By name: how many were put aside together is chance where a journal asks for it.
+        infos.sort(key=lambda pair: pair[1].name)
         shard = Shard(
             "whole.safetensors",
-            tuple((info.name, info.dtype, info.shape) for _, infos in parts for info in infos),
-            {KEY: text},
+            tuple((info.name, info.dtype, info.shape) for _, info in infos),
+            {KEY: json.dumps(record.model_dump(mode="json"), ensure_ascii=False)},
         )
-        with ShardWriter(self._folder, [shard]) as writer:
-            for part, infos in parts:
-                for info in infos:
-                    writer.write(info.name, read_tensor(str(part), info))
-                part.unlink()
-        self._parts.clear()
+        with ShardWriter(self._folder, [shard], kept=()) as writer:
+            for part, info in infos:
+                writer.write(info.name, read_tensor(str(part), info))
         return self._folder / shard.name
 
 

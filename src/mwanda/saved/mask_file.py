@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from mwanda.errors import DataError, InputError
+from mwanda.journal import Journal
 from mwanda.manifest import FORMAT, Manifest
 from mwanda.masks import count_zeros, digest
 from mwanda.model.layout import TensorInfo
@@ -57,10 +58,13 @@ class MaskWriter:
 
     Args:
         folder: where they lie meanwhile.
+        journal: names them, for a later run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, journal: Journal | None = None) -> None:
         self._spill = Spill(folder)
+        if journal is not None:
+            journal.take_part("masks", lambda: (None, self._spill.settle()))
 
     def add(self, linear: Linear, mask: torch.Tensor) -> None:
         """One linear's keep mask ``bool [out, in]``."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
+from pydantic import TypeAdapter
 
 from mwanda.errors import DataError, InputError
+from mwanda.journal import Journal
 from mwanda.model.layout import TensorInfo
 from mwanda.model.structure import Block, expert_of
 from mwanda.saved.container import Spill, check_tensors, read_record, read_tensor
@@ -158,6 +160,9 @@ class SavedStatistics:
         return read_tensor(f"{STATISTICS} {self.path}", self._infos[name])
 
 
+_INPUTS = TypeAdapter(dict[str, InputRecord])
+
+
 class StatisticsSpill:
     """A pass's sums, put aside block by block.
 
@@ -167,12 +172,19 @@ class StatisticsSpill:
         folder: where they lie meanwhile; None keeps only which inputs there are, for a process
             that does not write.
         languages: in the order of the rows.
+        journal: names them, for a later run.
     """
 
-    def __init__(self, folder: Path | None, languages: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path | None, languages: Sequence[str], journal: Journal | None = None
+    ) -> None:
         self._spill = None if folder is None else Spill(folder)
         self.inputs: dict[str, InputRecord] = {}
+        if journal is not None:
+            self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
         self._languages = tuple(languages)
+        if journal is not None:
+            journal.take_part("statistics", self._settle)
 
     def add(self, block: Block, sums: BlockSums, grams: Mapping[str, GramSums]) -> None:
         """One block.
@@ -200,6 +212,10 @@ class StatisticsSpill:
         if self._spill is not None:
             for name, tensors in kept.items():
                 self._spill.add({f"{name}|{part}": tensor for part, tensor in tensors.items()})
+
+    def _settle(self) -> tuple[dict[str, Any], list[Path]]:
+        inputs = {name: record.model_dump() for name, record in self.inputs.items()}
+        return inputs, [] if self._spill is None else self._spill.settle()
 
     def join(self, record: StatisticsRecord) -> Path:
         """Everything in one file, which is still to be given its name.

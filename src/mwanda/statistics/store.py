@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from mwanda.errors import MwandaError
+from mwanda.faults import named
 from mwanda.statistics.capture import BlockSums
 from mwanda.statistics.gram import GramSums
 from mwanda.statistics.sums import FeatureSums
@@ -28,6 +30,7 @@ class StatisticsStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._saved = sorted(folder.glob("statistics-*.safetensors"))
 
     def save(
         self,
@@ -36,7 +39,11 @@ class StatisticsStore:
         grams: Mapping[str, GramSums] | None = None,
         leaders: Mapping[str, str] | None = None,
     ) -> None:
-        """Write one block's sums, and its Gram matrices with whose is whose."""
+        """Write one block's sums, and its Gram matrices with whose is whose.
+
+        Raises:
+            MwandaError: the disk is full or fails.
+        """
         tensors: dict[str, torch.Tensor] = {}
         tokens: dict[str, int] = {}
         for linear, languages in sums.items():
@@ -50,7 +57,18 @@ class StatisticsStore:
         for leader in set((leaders or {}).values()):
             tensors[f"{leader}|gram"] = (grams or {})[leader].lower.cpu()
         metadata = {"tokens": json.dumps(tokens), "leaders": json.dumps(dict(leaders or {}))}
-        save_file(tensors, self._path(block), metadata=metadata)
+        path = self._path(block)
+        try:
+            save_file(tensors, path, metadata=metadata)
+        except (SafetensorError, OSError) as error:
+            raise named(error, path) or MwandaError(
+                str(path), expected="a file that can be written", found=str(error)[:120]
+            ) from error
+        self._saved.append(path)
+
+    def settle(self) -> tuple[None, list[Path]]:
+        """The files of all blocks that were saved, which do not change any more."""
+        return None, list(self._saved)
 
     def load(self, block: int) -> BlockSums:
         """Read one block's sums back."""

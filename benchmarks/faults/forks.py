@@ -1,0 +1,181 @@
+"""Runs of mwanda in forked processes, which need no imports of their own, and what they leave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks' modules
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mwanda import durable, journal
+from mwanda.cli import main
+from mwanda.jobs.windows import draw_windows
+from mwanda.options import RunOptions
+from real_models import dense_model
+
+__all__ = [
+    "LANGUAGES", "Child", "counted", "cut_model", "entries_of", "fields", "fresh", "hashes", "pace",
+    "partial_of", "windows_of",
+]  # fmt: skip
+
+LANGUAGES = "en,de,fr,es,ru,zh,ja,ko,id,vi,fi,ta,te,gu,fa"
+
+
+class Child:
+    """One command of mwanda, in a process of its own.
+
+    Args:
+        words: of the command.
+        log: where what it prints goes.
+        before: called in the process first.
+    """
+
+    def __init__(
+        self, words: Sequence[object], log: Path, before: Callable[[], None] = lambda: None
+    ) -> None:
+        sys.stdout.flush()
+        self.started = time.monotonic()
+        self.pid = os.fork()
+        if self.pid:
+            return
+        try:
+            sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(sink, 1)
+            os.dup2(sink, 2)
+            before()
+            main([str(word) for word in words])
+        except SystemExit as end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        finally:
+            os._exit(99)
+
+    def wait(self) -> int:
+        """Its exit code; minus the signal's number where one ended it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def until(self, there: Callable[[], object]) -> None:
+        """Wait until something is there, or the process ended."""
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while not there() and not os.waitid(os.P_PID, self.pid, ended):
+            time.sleep(0.002)
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """Send it a signal, and wait."""
+        os.kill(self.pid, number)
+        return self.wait()
+
+
+def pace(share: float | None, patience: float | None) -> None:
+    """How often the journal gets an entry in every run from here on; None leaves it as it is."""
+    journal.SHARE = journal.SHARE if share is None else share
+    journal.PATIENCE = journal.PATIENCE if patience is None else patience
+
+
+def counted(stop: int, note: Path | None = None) -> Callable[[], None]:
+    """Kill the process at a sync or rename, by number; or write down how many there were."""
+    seen = 0
+
+    def reached(step: str, path: Path) -> None:
+        nonlocal seen
+        seen += 1
+        if note is not None:
+            note.write_text(str(seen))
+        if seen == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before() -> None:
+        durable.reached = reached
+
+    return before
+
+
+def partial_of(out: Path) -> Path:
+    return out.parent / f".{out.name}.partial"
+
+
+def entries_of(out: Path) -> dict[str, int]:
+    """Blocks that the journal beside an output says are finished, by stage."""
+    path = partial_of(out) / "work" / "journal.json"
+    try:
+        body = path.read_text(encoding="utf-8").partition("\n")[2]
+    except FileNotFoundError:
+        return {}
+    stages: dict[str, int] = json.loads(body)["stages"]
+    return stages
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """SHA-256 of every file; of the manifest, without the times of its stages."""
+    found = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        raw = path.read_bytes()
+        if path.name == "mwanda.json":
+            raw = json.dumps(json.loads(raw) | {"seconds": {}}, sort_keys=True).encode()
+        found[path.relative_to(out).as_posix()] = hashlib.sha256(raw).hexdigest()
+    return found
+
+
+def cut_model(name: str, work: Path, blocks: int | None) -> Path:
+    """A known model as a folder, or its first blocks only: a small model of real weights."""
+    whole = dense_model(name, work, RunOptions(journal=False))
+    if blocks is None:
+        return whole
+    folder = work / f"{name}-{blocks}-blocks"
+    if (folder / "config.json").is_file():
+        return folder
+    folder.mkdir(exist_ok=True)
+    tensors = {}
+    for shard in sorted(whole.glob("*.safetensors")):
+        with safe_open(shard, "pt") as file:
+            for tensor in file.keys():  # noqa: SIM118
+                number = re.search(r"layers\.(\d+)\.", tensor)
+                if number is None or int(number[1]) < blocks:
+                    tensors[tensor] = file.get_tensor(tensor)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    for path in whole.iterdir():
+        if path.suffix in (".json", ".jinja", ".txt", ".model") and path.name != "mwanda.json":
+            shutil.copyfile(path, folder / path.name)
+    config = json.loads((whole / "config.json").read_text(encoding="utf-8"))
+    config["num_hidden_layers"] = blocks
+    if "layer_types" in config:
+        config["layer_types"] = config["layer_types"][:blocks]
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    return folder
+
+
+def windows_of(model: Path, work: Path, data: Path, languages: str, shape: tuple[int, int]) -> Path:
+    """So many windows of such a length, a language, of ``DATA/gnome``."""
+    count, length = shape
+    path = work / f"{model.name}-{languages.count(',') + 1}x{count}x{length}.safetensors"
+    if not path.is_file():
+        draw_windows(
+            str(model), path, str(data / "gnome"), languages=languages.split(","), windows=count,
+            length=length, seed=0,
+        )  # fmt: skip
+    return path
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def fields(**given: Any) -> dict[str, Any]:
+    """What a log keeps of a run: numbers short."""
+    return {k: round(v, 3) if isinstance(v, float) else v for k, v in given.items()}

@@ -1,0 +1,69 @@
+"""What the journal costs: the same prune with and without, in turn.
+
+Wall time is that of the whole process, imports included. Both must end in the same hashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from forks import LANGUAGES, cut_model, fields, fresh, hashes, windows_of
+
+from harness import Table, add_options, bar, environment, mwanda, pairwise, run, save, spread
+from real_models import add_model_option
+
+
+def main() -> None:
+    given = _arguments()
+    given.work.mkdir(parents=True, exist_ok=True)
+    model = cut_model(given.model, given.models or given.work, None)
+    shape = (given.windows, given.window_length)
+    windows = windows_of(model, given.work, given.data, given.languages, shape)
+    words = [*mwanda(given.python), "prune", model, "--calibration", windows, "--device", "cpu",
+             "--mode", given.mode, "--json"]  # fmt: skip
+    times: dict[str, list[float]] = {"journal": [], "no journal": []}
+    rounds: list[dict[str, Any]] = []
+    made = []
+    for number in range(given.pairs):
+        order = list(times) if number % 2 else list(reversed(times))
+        for name in order:
+            out = fresh(given.work / "overhead") / "out"
+            more = ["--no-journal"] if name == "no journal" else []
+            ran = run([*map(str, words), "--out", str(out), *more], env=environment(given.threads))
+            times[name].append(ran.seconds)
+            made.append(hashes(out))
+            rounds.append(fields(run=name, seconds=ran.seconds, stages=ran.output["seconds"]))
+            print(rounds[-1], flush=True)
+    ratio = pairwise(times["journal"], times["no journal"])
+    rows = [[name, f"{spread(some)['median']:.2f} s", f"{min(some):.2f}", f"{max(some):.2f}"]
+            for name, some in times.items()]  # fmt: skip
+    save(
+        given.results,
+        {
+            "model": given.model, "mode": given.mode, "windows": shape,
+            "languages": given.languages, "threads": given.threads, "rounds": rounds,
+            "ratio": ratio, "same hashes": all(one == made[0] for one in made),
+        },
+        tables=[Table(["run", "median", "min", "max"], rows)],
+        bars=[bar("time with a journal over time without", ratio, most=1.05)],
+    )  # fmt: skip
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser, "journal-overhead")
+    add_model_option(parser)
+    parser.add_argument("--models", type=Path, help="where the models are; --work by default")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--languages", default=LANGUAGES)
+    parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--window-length", type=int, default=256)
+    parser.add_argument("--mode", choices=("dense", "sequential"), default="sequential")
+    parser.add_argument("--pairs", type=int, default=5)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

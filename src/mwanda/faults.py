@@ -1,0 +1,72 @@
+"""What the system refuses, in the words of the one family of errors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mwanda.errors import MwandaError
+
+__all__ = ["disk_error", "named", "named_errors"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FAILING = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+_MEMORY = ("allocate memory", "out of memory", "alloc_cpu", "start new thread")
+
+
+def disk_error(path: Path, error: OSError) -> MwandaError:
+    """A full or failing disk."""
+    full = error.errno in _FULL
+    return MwandaError(
+        str(path),
+        expected="room on the disk" if full else "a file that can be written",
+        found=error.strerror or "a write error",
+        fix="free some space and run again" if full else "mend that and run again",
+    )
+
+
+def named(error: BaseException, place: Path) -> MwandaError | None:
+    """The same of any exception that means no disk or no memory; None where it means neither.
+
+    Args:
+        place: what was being written, where the error does not say.
+    """
+    if isinstance(error, MwandaError):
+        return None
+    if isinstance(error, OSError) and error.errno in (*_FULL, *_FAILING):
+        return disk_error(Path(error.filename) if error.filename else place, error)
+    text = str(error).lower()
+    if any(f"os {{ code: {number}," in text for number in _FULL):  # safetensors' way to say it
+        return disk_error(place, OSError(errno.ENOSPC, "No space left on device"))
+    # torch has no class of its own for the CPU's memory, only for a device's.
+    if (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and any(words in text for words in _MEMORY))
+    ):
+        return MwandaError(
+            "memory",
+            expected="room for what the run holds at once",
+            found=(" ".join(str(error).split()) or "none")[:160],
+            fix="lower --activation-memory or --batch-tokens, or free some; "
+            "mwanda plan says what a prune needs",
+        )
+    return None
+
+
+@contextmanager
+def named_errors(place: Path) -> Iterator[None]:
+    """Errors of :func:`named` become ours inside.
+
+    Raises:
+        MwandaError: instead of one of them.
+    """
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        ours = named(error, place)
+        if ours is None:
+            raise
+        raise ours from error
