@@ -111,6 +111,10 @@ ExpertTokens = Annotated[
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="YAML recipe; options given here win over it.")
 ]
+LanguageLimit = Annotated[
+    list[str] | None,
+    typer.Option("--language", help="A language's own limit, sw=2%; may be repeated."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 ComputeDtype = Annotated[
     str, typer.Option("--compute-dtype", help="What the forward runs in; auto picks a fast one.")
