@@ -11,6 +11,7 @@ from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.statistics import stats
+from mwanda.cli.study import study
 
 app = typer.Typer(
     name="mwanda",
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(stats, name="stats")
+app.add_typer(study, name="study")
 
 
 @app.callback(invoke_without_command=True)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+__all__ = ["Difference", "Ratio", "clusters_of", "difference", "ratio", "verdict"]
+
 RESAMPLES = 10_000
 ARTICLE = 5
 """Sentences whose ids are at most this far apart are taken to be of one article."""
@@ -21,13 +23,18 @@ class Difference:
     Attributes:
         mean: over languages.
         low, high: 95 % percentile interval over resampled articles.
-        clusters: number of articles.
+        clusters: number of articles; 0 where every language has sentences of its own.
     """
 
     mean: float
     low: float
     high: float
     clusters: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,19 +54,27 @@ class Ratio:
     high: float
 
 
-def clusters_of(ids: Sequence[int]) -> list[int]:
-    """The article of every sentence, numbered from 0, from ids in any order."""
+def clusters_of(ids: Sequence[int], apart: int = ARTICLE) -> list[int]:
+    """The article of every sentence, numbered from 0, from ids in any order.
+
+    Args:
+        apart: sentences whose ids differ by at most this are of one article; 0 takes each alone.
+    """
     number, last = -1, None
     found = {}
     for one in sorted(ids):
-        if last is None or one - last > ARTICLE:
+        if last is None or one - last > apart:
             number += 1
         found[one], last = number, one
     return [found[one] for one in ids]
 
 
 def difference(
-    baseline: ArrayLike, first: ArrayLike, second: ArrayLike, *, clusters: Sequence[int]
+    baseline: Sequence[ArrayLike] | ArrayLike,
+    first: Sequence[ArrayLike] | ArrayLike,
+    second: Sequence[ArrayLike] | ArrayLike,
+    *,
+    clusters: Sequence[int] | None,
 ) -> Difference:
     """The mean over languages of (Σ first − Σ second) / Σ baseline, sums over sentences.
 
@@ -68,8 +83,12 @@ def difference(
 
     Args:
         baseline, first, second: nats, ``[languages, sentences]``.
-        clusters: the article of every sentence.
+        clusters: the article of every sentence; None where the languages' sentences are not
+            translations of each other: then each language is resampled for itself, sentence by
+            sentence, and rows may differ in length.
     """
+    if clusters is None:
+        return _apart(_rows(baseline), _rows(first), _rows(second))
     base, gap = np.asarray(baseline, float), np.asarray(first, float) - np.asarray(second, float)
     member, draws = _resamples(clusters)
     base, gap = base @ member, gap @ member
@@ -77,6 +96,22 @@ def difference(
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float((gap.sum(axis=1) / base.sum(axis=1)).mean())
     return Difference(mean, float(low), float(high), member.shape[1])
+
+
+def _rows(languages: Any) -> list[Any]:
+    return [np.asarray(row, float) for row in languages]
+
+
+def _apart(baseline: list[Any], first: list[Any], second: list[Any]) -> Difference:
+    means, samples = [], np.zeros(RESAMPLES)
+    for number, base in enumerate(baseline):
+        gap = first[number] - second[number]
+        chances = np.full(len(base), 1 / len(base))
+        draws = np.random.default_rng([0, number]).multinomial(len(base), chances, RESAMPLES)
+        means.append(gap.sum() / base.sum())
+        samples += (draws @ gap) / (draws @ base)
+    low, high = np.quantile(samples / len(baseline), [0.025, 0.975])
+    return Difference(float(np.mean(means)), float(low), float(high), 0)
 
 
 def ratio(
