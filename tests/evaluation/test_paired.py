@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mwanda.evaluation.paired import clusters_of, difference, ratio, verdict
+from mwanda.evaluation.paired import clusters_of, difference, differences, ratio, verdict
 
 
 def test_neighbouring_ids_are_one_article_in_any_order() -> None:
@@ -94,3 +94,17 @@ def test_an_interval_that_holds_zero_is_not_significant() -> None:
     assert not difference(base, base + noise, base, clusters=alone).significant
     assert difference(base, base + 2, base, clusters=alone).significant
     assert difference(base, base - 2, base, clusters=alone).significant
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_each_language_is_told_as_if_it_were_alone(parallel: bool) -> None:
+    base = np.random.default_rng(1).uniform(50, 150, (3, 12))
+    first = base * np.random.default_rng(2).uniform(1.0, 1.4, (3, 12))
+    clusters = [number // 2 for number in range(12)] if parallel else None
+    mean, each = differences(base, first, base, clusters=clusters)
+    assert mean == difference(base, first, base, clusters=clusters)
+    assert mean.mean == pytest.approx(np.mean([one.mean for one in each]))
+    alone = difference(base[:1], first[:1], base[:1], clusters=clusters)
+    assert [alone.low, alone.mean, alone.high] == pytest.approx(
+        [each[0].low, each[0].mean, each[0].high]
+    )

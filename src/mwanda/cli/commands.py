@@ -11,7 +11,7 @@ from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.statistics import stats
-from mwanda.cli.study import study
+from mwanda.cli.study import report, study
 
 app = typer.Typer(
     name="mwanda",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(stats, name="stats")
 app.add_typer(study, name="study")
+app.command()(report)
 
 
 @app.callback(invoke_without_command=True)

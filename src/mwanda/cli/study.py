@@ -10,7 +10,7 @@ import typer
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, with_default
 
-__all__ = ["study"]
+__all__ = ["report", "study"]
 
 study = typer.Typer(
     cls=with_default("run"),
@@ -82,6 +82,23 @@ def work(folder: Folder) -> None:
     from mwanda.study.launch import work_on
 
     work_on(folder)
+
+
+def report(
+    folder: Folder,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write. Default: report in DIR.")
+    ] = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write a study's page, as HTML that needs no network, Markdown and CSV."""
+    from mwanda.report.study.write import write_report
+
+    made = write_report(folder, folder / "report" if out is None else out, overwrite=overwrite)
+    sizes = {str(path): path.stat().st_size for path in made}
+    text = "\n".join(f"{path}: {size / 1e3:,.0f} kB" for path, size in sizes.items())
+    print_result(sizes, text, as_json)
 
 
 def _status_text(found: Any) -> str:

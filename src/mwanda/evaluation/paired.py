@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Difference", "Ratio", "clusters_of", "difference", "ratio", "verdict"]
+__all__ = ["Difference", "Ratio", "clusters_of", "difference", "differences", "ratio", "verdict"]
 
 RESAMPLES = 10_000
 ARTICLE = 5
@@ -69,12 +69,12 @@ def clusters_of(ids: Sequence[int], apart: int = ARTICLE) -> list[int]:
     return [found[one] for one in ids]
 
 
+Rows = Sequence[ArrayLike] | ArrayLike
+"""Nats, ``[languages, sentences]``; rows of different lengths where nothing is parallel."""
+
+
 def difference(
-    baseline: Sequence[ArrayLike] | ArrayLike,
-    first: Sequence[ArrayLike] | ArrayLike,
-    second: Sequence[ArrayLike] | ArrayLike,
-    *,
-    clusters: Sequence[int] | None,
+    baseline: Rows, first: Rows, second: Rows, *, clusters: Sequence[int] | None
 ) -> Difference:
     """The mean over languages of (Σ first − Σ second) / Σ baseline, sums over sentences.
 
@@ -87,31 +87,41 @@ def difference(
             translations of each other: then each language is resampled for itself, sentence by
             sentence, and rows may differ in length.
     """
+    return differences(baseline, first, second, clusters=clusters)[0]
+
+
+def differences(
+    baseline: Rows, first: Rows, second: Rows, *, clusters: Sequence[int] | None
+) -> tuple[Difference, list[Difference]]:
+    """As :func:`difference`, and the same for every language alone."""
     if clusters is None:
-        return _apart(_rows(baseline), _rows(first), _rows(second))
-    base, gap = np.asarray(baseline, float), np.asarray(first, float) - np.asarray(second, float)
-    member, draws = _resamples(clusters)
-    base, gap = base @ member, gap @ member
-    means = ((draws @ gap.T) / (draws @ base.T)).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    mean = float((gap.sum(axis=1) / base.sum(axis=1)).mean())
-    return Difference(mean, float(low), float(high), member.shape[1])
+        shares, samples = _apart(baseline, first, second)
+    else:
+        base, gap = np.asarray(baseline, float), np.asarray(first, float)
+        gap = gap - np.asarray(second, float)
+        member, draws = _resamples(clusters)
+        shares = gap.sum(axis=1) / base.sum(axis=1)
+        samples = (draws @ (gap @ member).T) / (draws @ (base @ member).T)
+    count = 0 if clusters is None else max(clusters) + 1
+
+    def of(share: Any, sample: Any) -> Difference:
+        low, high = np.quantile(sample, [0.025, 0.975])
+        return Difference(float(share), float(low), float(high), count)
+
+    each = [of(share, samples[:, number]) for number, share in enumerate(shares)]
+    return of(shares.mean(), samples.mean(axis=1)), each
 
 
-def _rows(languages: Any) -> list[Any]:
-    return [np.asarray(row, float) for row in languages]
-
-
-def _apart(baseline: list[Any], first: list[Any], second: list[Any]) -> Difference:
-    means, samples = [], np.zeros(RESAMPLES)
-    for number, base in enumerate(baseline):
-        gap = first[number] - second[number]
+def _apart(baseline: Any, first: Any, second: Any) -> tuple[Any, Any]:
+    """Shares ``[languages]`` and their samples ``[resamples, languages]``, each language's own."""
+    shares, samples = [], []
+    for number, (row, one, other) in enumerate(zip(baseline, first, second, strict=True)):
+        base, gap = np.asarray(row, float), np.asarray(one, float) - np.asarray(other, float)
         chances = np.full(len(base), 1 / len(base))
         draws = np.random.default_rng([0, number]).multinomial(len(base), chances, RESAMPLES)
-        means.append(gap.sum() / base.sum())
-        samples += (draws @ gap) / (draws @ base)
-    low, high = np.quantile(samples / len(baseline), [0.025, 0.975])
-    return Difference(float(np.mean(means)), float(low), float(high), 0)
+        shares.append(gap.sum() / base.sum())
+        samples.append((draws @ gap) / (draws @ base))
+    return np.array(shares), np.stack(samples, axis=1)
 
 
 def ratio(
