@@ -74,3 +74,35 @@ def test_the_extra_is_asked_for(bench: Bench, lab: Lab, monkeypatch: pytest.Monk
 def test_the_folder_is_made_only_for_a_good_document(bench: Bench, lab: Lab) -> None:
     assert bench.run("study", lab.document(models={"a": "/no"}), "--out", lab.out).code == 2
     assert not Path(lab.out).exists()
+
+
+def test_a_report_of_it(bench: Bench, lab: Lab) -> None:
+    bench.refuse(["report", bench.root / "no"], "study", "no such folder")
+    assert bench.run("study", lab.document(seeds=[0, 1]), "--out", lab.out).code == 0
+    made = bench.run("report", lab.out)
+    assert made.code == 0, made.err
+    page = (lab.out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "7 of 7 cells are done" in page
+    assert "tiny, wanda" in page
+    sizes = bench.run("report", lab.out, "--overwrite", "--json").json()
+    assert [path.rpartition("/")[2] for path in sizes] == [
+        "index.html", "report.md", "languages.csv", "blocks.csv",
+    ]  # fmt: skip
+    bench.refuse(["report", lab.out], "--overwrite")
+    assert bench.run("study", "status", lab.out).code == 0
+
+
+def test_a_search(bench: Bench, lab: Lab) -> None:
+    words = ["search", bench.source, "--text", lab.text, "--text-languages", "de,sw"]
+    words += ["--calibration", lab.calibration, "--windows", 2, "--window-length", 32]
+    words += ["--step", 0.2, "--highest", 0.6, "--criterion", "wanda"]
+    found = bench.run(*words, "--max-loss", "99999%", "--out", bench.out, "--json").json()
+    assert [trial["sparsity"] for trial in found["trials"]] == [0.4, 0.6]
+    assert found["sparsity"] == 0.6
+    assert bench.run("verify", bench.out).code == 0
+    shown = bench.run(*words, "--max-loss", "99999%")
+    assert "0.6 is the highest tried that passed; nothing higher was tried" in shown.out
+    bench.refuse([*words, "--max-loss", "5%", "--language", "hi=1%"], "--language", "hi")
+    bench.refuse([*words, "--max-loss", "5%", "--sparsity", 0.5], "--sparsity", "none")
+    bench.refuse([*words, "--max-loss", "five"], "--max-loss", "5%")
+    bench.refuse([*words, "--max-loss", "5%", "--out", bench.out], "--overwrite")

@@ -10,6 +10,7 @@ import typer
 from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
+from mwanda.cli.search import search
 from mwanda.cli.statistics import stats
 from mwanda.cli.study import report, study
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.add_typer(stats, name="stats")
 app.add_typer(study, name="study")
 app.command()(report)
+app.command()(search)
 
 
 @app.callback(invoke_without_command=True)
@@ -268,12 +270,5 @@ def _check_evidence(recipe: Any, given: dict[str, Any]) -> None:
 def _recipe(given: dict[str, Any]) -> Any:
     from mwanda.recipe import Recipe
 
-    names = (
-        "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
-        "allocation_option", "allocation_level", "reconstruction", "reconstruction_option",
-        "pattern", "mode", "windows", "window_length", "include", "exclude",
-        "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
-    )  # fmt: skip
-    fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})
     source = "options" if given["recipe"] is None else str(given["recipe"])
-    return Recipe.build(fields, source, saved=given["statistics"] is not None)
+    return Recipe.build(opt.recipe_of(given), source, saved=given["statistics"] is not None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from langcodes import Language
 
@@ -22,6 +23,7 @@ SOURCE = (
     "and Bank, CC BY 4.0), scripts after CLDR."
 )
 OTHER = "not listed"
+HAN = MappingProxyType({"Hans": "Han (simplified)", "Hant": "Han (traditional)"})
 
 
 def families() -> dict[str, str]:
@@ -42,4 +44,6 @@ def family_of(tag: str, table: Mapping[str, str]) -> str:
 def script_name(tag: str) -> str:
     """The script a language is usually written in, in English: ``Devanagari``."""
     code = script_of(tag)
+    if code in HAN:
+        return HAN[code]
     return str(Language.make(script=code).script_name()) or code

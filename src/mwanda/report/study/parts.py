@@ -22,6 +22,7 @@ class Table:
         note: below it.
         totals: number of last rows that sum up the others.
         texts: leading columns of words; the rest are numbers.
+        words: other columns of words.
     """
 
     caption: str
@@ -31,6 +32,7 @@ class Table:
     note: str = ""
     totals: int = 0
     texts: int = 1
+    words: Sequence[int] = ()
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,7 @@ def _overall_of(model: ModelResults) -> list[Part]:
             "dense model",
             header,
             rows,
+            words=(5, 6),
             note="Languages worse: those whose interval lies above 0. Seeds: the mean rises of "
             f"the best and the worst draw of calibration text. {MARK}",
         )
@@ -227,6 +228,7 @@ def _pairs_of(model: ModelResults) -> list[Part]:
             ["methods", "sparsity", "difference", "95 % interval", "picture", "verdict"],
             rows,
             note=MARK,
+            words=(4, 5),
         )
     )
     return parts + tables
