@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Worker:
                 if cell.statistics is not None and not self._have(cell.statistics):
                     return False
                 self._folder.log("begin", key)
-                with self._folder.work(key) as scratch:
+                with self._folder.work(key) as scratch, _quiet():
                     self._folder.write_result(key, self._measure(key, cell, scratch))
                 self._folder.log("done", key, seconds=round(time.perf_counter() - start, 2))
             except FAILURES as error:
@@ -116,7 +117,7 @@ class Worker:
             self._folder.log("begin statistics", key)
             start = time.perf_counter()
             try:
-                with self._folder.work(key) as scratch:
+                with self._folder.work(key) as scratch, _quiet():
                     made = scratch / target.name
                     collect_statistics(
                         model, made, calibration=self._plan.calibration, options=self._options,
@@ -191,6 +192,18 @@ def _pruned(manifest: Manifest) -> dict[str, Any]:
         if manifest.calibration is None
         else sum(draw.tokens for draw in manifest.calibration.languages.values()),
     }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What is written on the way is soon removed, and not worth a line each."""
+    level = log.level
+    if level == logging.INFO:
+        log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _told(error: BaseException) -> list[str]:
