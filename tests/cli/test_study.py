@@ -86,7 +86,7 @@ def test_a_report_of_it(bench: Bench, lab: Lab) -> None:
     assert "tiny, wanda" in page
     sizes = bench.run("report", lab.out, "--overwrite", "--json").json()
     assert [path.rpartition("/")[2] for path in sizes] == [
-        "index.html", "report.md", "languages.csv", "blocks.csv",
+        "index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv",
     ]  # fmt: skip
     bench.refuse(["report", lab.out], "--overwrite")
     assert bench.run("study", "status", lab.out).code == 0

@@ -7,8 +7,6 @@ depend on besides; names, paths and times do not count.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,11 +18,7 @@ from mwanda.device import choose_device, parse_dtype
 from mwanda.errors import InputError
 from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.texts import TextSet, parse_ids
-from mwanda.jobs.calibration import (
-    calibration_languages,
-    open_calibration,
-    weights_of,
-)
+from mwanda.jobs.calibration import calibration_languages, open_calibration
 from mwanda.jobs.evaluate import read_texts
 from mwanda.model.output import parse_size, sha256_of
 from mwanda.model.source import check_model, open_model
@@ -34,16 +28,14 @@ from mwanda.recipe import Recipe
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
+from mwanda.study.sharing import SharedStatistics, key_of
 from mwanda.text.window_files import Windows
-from mwanda.units import probe_of
 
 __all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
 
 FORMAT = 1
 DENSE = "dense"
 """Name of the method that does nothing: every model's baseline."""
-
-STATISTICS_FIELDS = ("languages", "windows", "window_length", "seed", "skip_first_tokens")
 
 
 class _Record(BaseModel):
@@ -246,10 +238,10 @@ def _plan(
     statistics: dict[str, dict[str, Any]] = {}
     for name, record in models.items():
         base = {**common, "model_sha256": record.sha256, "recipe": None, "calibration": None}
-        key = _key(base)
+        key = key_of(base)
         cells[key] = Cell(settings=base, model=name)
         entries.append(Entry(model=name, method=DENSE, sparsity=0.0, seed=None, key=key))
-        shared = _Shared(name, record.sha256, document, prints)
+        shared = SharedStatistics(name, record.sha256, document, prints)
         recipes = [_drawn(point, drawn) for point in grid]
         for recipe in recipes:
             shared.note(recipe)
@@ -258,7 +250,7 @@ def _plan(
             tags = recipe.languages if recipe.needs_text else None
             known = None if tags is None else {tag: prints.get(tag) for tag in tags}
             settings = {**base, "recipe": made, "calibration": known}
-            key = _key(settings)
+            key = key_of(settings)
             used = shared.key(recipe)
             if used is not None:
                 statistics[used] = shared.fields(recipe)
@@ -291,57 +283,6 @@ def _plan(
     )
 
 
-class _Shared:
-    """Which saved statistics serve which recipes of a model.
-
-    A recipe with a reconstruction needs Gram matrices, which fix the languages' weights; where
-    there is such a file of the same text, recipes without one use it too.
-    """
-
-    def __init__(
-        self, model: str, sha256: str, document: StudyDocument, prints: Mapping[str, Any]
-    ) -> None:
-        self._model = model
-        self._sha256 = sha256
-        self._dtype = document.run.compute_dtype
-        self._prints = prints
-        self._grams: dict[str, dict[str, float]] = {}
-
-    def note(self, recipe: Recipe) -> None:
-        """A recipe that will ask."""
-        if self._saved(recipe) and "gram" in recipe.linear_needs:
-            self._grams.setdefault(_key(self._text(recipe)), self._weights(recipe))
-
-    def key(self, recipe: Recipe) -> str | None:
-        if not self._saved(recipe):
-            return None
-        return _key(self._text(recipe) | {"gram": self._gram(recipe)})
-
-    def fields(self, recipe: Recipe) -> dict[str, Any]:
-        """What to take: the model's name, and arguments of ``collect_statistics``."""
-        given = recipe.model_dump(mode="json", include=set(STATISTICS_FIELDS))
-        gram = self._gram(recipe)
-        weights = {} if gram is None else {"language_weights": gram}
-        return {"model": self._model, "gram": gram is not None, **given, **weights}
-
-    def _saved(self, recipe: Recipe) -> bool:
-        return recipe.needs_text and recipe.mode == "dense" and probe_of(recipe) is None
-
-    def _text(self, recipe: Recipe) -> dict[str, Any]:
-        given = recipe.model_dump(mode="json", include=set(STATISTICS_FIELDS))
-        tags = recipe.languages or ()
-        texts = {tag: self._prints.get(tag) for tag in tags}
-        return {"model": self._sha256, "compute_dtype": self._dtype, "texts": texts, **given}
-
-    def _gram(self, recipe: Recipe) -> dict[str, float] | None:
-        if "gram" in recipe.linear_needs:
-            return self._weights(recipe)
-        return self._grams.get(_key(self._text(recipe)))
-
-    def _weights(self, recipe: Recipe) -> dict[str, float]:
-        return weights_of(recipe, list(recipe.languages or ()))
-
-
 def _drawn(point: Point, drawn: Mapping[str, tuple[str, ...]]) -> Recipe:
     """The recipe with its languages by name, also where it takes all there are."""
     if not point.recipe.needs_text:
@@ -358,8 +299,3 @@ def _texts(part: EvaluationPart) -> TextSet:
             found="other text", fix="leave it out",
         )  # fmt: skip
     return texts
-
-
-def _key(settings: Mapping[str, Any]) -> str:
-    text = json.dumps(settings, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -264,6 +264,13 @@ def test_csv_has_every_number_and_no_formula(tmp_path: Path) -> None:
     assert float(hindi["relative_rise"]) == pytest.approx(0.2, abs=1e-3)
     assert (hindi["model"], hindi["script"], hindi["seen"]) == ("'@m", "Devanagari", "False")
     assert hindi["family"] == "Indo-European: Indo-Iranian"
+    with (tmp_path / "out" / "differences.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["language"] for r in rows] == ["", "de", "hi", "sw"]
+    assert {(r["first"], r["second"], r["significant"]) for r in rows} == {
+        ("'=cmd()", "dense", "True")
+    }
+    assert float(rows[2]["low"]) < float(rows[2]["difference"]) < float(rows[2]["high"])
     with (tmp_path / "out" / "blocks.csv").open(encoding="utf-8", newline="") as file:
         assert [r["block_sparsity"] for r in csv.DictReader(file)] == ["0.19999999999999998", "0.4"]
 

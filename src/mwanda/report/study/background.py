@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mwanda.report.study.cells import headline
 from mwanda.report.study.charts import panel, scale_of
 from mwanda.report.study.data import ModelResults, StudyResults
 from mwanda.report.study.parts import Cell, Figure, Part, Section, Table
-from mwanda.report.study.sections import headline
 from mwanda.study.plan import DENSE
 from mwanda.text.languages import display_name
 

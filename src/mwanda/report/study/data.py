@@ -144,6 +144,14 @@ class ModelResults:
         """What the first lost more than the second, as a share of the dense model's NLL."""
         return self._compare(first.nats, second.nats)
 
+    def pairs(self, sparsity: float) -> list[tuple[Group, Group]]:
+        """Methods to compare: all pairs, the later one first; of more than four methods each
+        against the first."""
+        groups = self.at(sparsity)
+        if len(groups) > 4:
+            return [(group, groups[0]) for group in groups[1:]]
+        return [(later, one) for n, later in enumerate(groups) for one in groups[:n]]
+
     def seeds_apart(self, group: Group) -> tuple[float, float] | None:
         """Least and most mean rise of a single seed; None with one seed."""
         if len(group.cells) < 2:

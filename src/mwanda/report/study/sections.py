@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from mwanda.evaluation.paired import Difference
-from mwanda.report.study.charts import Interval, panel, scale_of
-from mwanda.report.study.data import Group, ModelResults, StudyResults
+from mwanda.report.study.cells import (
+    MARK,
+    bounds_of,
+    headline,
+    interval_of,
+    label_of,
+    mean_of,
+    rise_of,
+)
+from mwanda.report.study.charts import panel, scale_of
+from mwanda.report.study.data import ModelResults, StudyResults
 from mwanda.report.study.families import SOURCE, families, family_of, script_name
 from mwanda.report.study.parts import Cell, Figure, Part, Section, Table
 from mwanda.text.languages import display_name
 
 __all__ = ["by_kind", "losses", "overall", "seen_unseen", "side_by_side"]
 
-HEADLINE = 0.5
-"""Of the sparsities that were tried, tables are shown unfolded for the one nearest to this."""
-
-UNSURE = "°"
-MARK = (
-    f"{UNSURE} marks what is not significant: the 95 % interval of a paired bootstrap over "
-    "sentences holds 0. It covers the choice of sentences, not that of models or calibration text."
-)
 NO_DENSE = "The dense model has no result yet, so nothing can be compared with it."
 
 
@@ -128,16 +129,16 @@ def _language_table(model: ModelResults, sparsity: float) -> Table:
     rows: list[list[Cell]] = []
     for tag in order:
         row: list[Cell] = [
-            _label(model, tag), script_name(tag), family_of(tag, table),
+            label_of(model, tag), script_name(tag), family_of(tag, table),
             f"{dense[tag].nll_per_sentence:.2f}", f"{dense[tag].perplexity:.2f}",
         ]  # fmt: skip
         for group in groups:
-            row.append(_rise(model.loss(group).languages[tag]))
+            row.append(rise_of(model.loss(group).languages[tag]))
             row.append(f"{group.results[tag].perplexity:.4g}")
         rows.append(row)
-    sums: list[Cell] = ["mean", "", "", _mean([dense[t].nll_per_sentence for t in order]), ""]
+    sums: list[Cell] = ["mean", "", "", mean_of([dense[t].nll_per_sentence for t in order]), ""]
     for group in groups:
-        sums += [_rise(model.loss(group).mean), ""]
+        sums += [rise_of(model.loss(group).mean), ""]
     header = ["language", "script", "family", "dense: NLL", "dense: perplexity"]
     for group in groups:
         header += [f"{group.method}: rise", f"{group.method}: perplexity"]
@@ -163,8 +164,8 @@ def _overall_of(model: ModelResults) -> list[Part]:
             seeds = model.seeds_apart(group)
             rows.append(
                 [
-                    group.method, f"{sparsity:.0%}", f"{group.reached:.2%}", _rise(loss.mean),
-                    _bounds(loss.mean), _interval(loss.mean, low, high),
+                    group.method, f"{sparsity:.0%}", f"{group.reached:.2%}", rise_of(loss.mean),
+                    bounds_of(loss.mean), interval_of(loss.mean, low, high),
                     f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}",
                     f"{loss.certain} of {len(model.languages)}",
                     "one" if seeds is None else f"{seeds[0]:+.2%} to {seeds[1]:+.2%}",
@@ -191,7 +192,7 @@ def _pairs_of(model: ModelResults) -> list[Part]:
     found: list[tuple[float, str, str, Difference]] = []
     tables: list[Part] = []
     for sparsity in model.sparsities:
-        pairs = _pairs(model.at(sparsity))
+        pairs = model.pairs(sparsity)
         compared = [(first, second, model.against(first, second)) for first, second in pairs]
         found += [(sparsity, a.method, b.method, loss.mean) for a, b, loss in compared]
         if compared:
@@ -202,7 +203,7 @@ def _pairs_of(model: ModelResults) -> list[Part]:
                     "language by language",
                     header,
                     [
-                        [_label(model, tag), *(_rise(loss.languages[tag], 2)
+                        [label_of(model, tag), *(rise_of(loss.languages[tag], 2)
                                                for _, _, loss in compared)]
                         for tag in [*model.seen_by_any, *model.unseen_by_all]
                     ],
@@ -218,8 +219,8 @@ def _pairs_of(model: ModelResults) -> list[Part]:
         if difference.significant:
             verdict = f"{first if difference.mean < 0 else second} loses less"
         rows.append(
-            [f"{first} − {second}", f"{sparsity:.0%}", _rise(difference, 2), _bounds(difference),
-             _interval(difference, low, high), verdict]
+            [f"{first} − {second}", f"{sparsity:.0%}", rise_of(difference, 2),
+             bounds_of(difference), interval_of(difference, low, high), verdict]
         )  # fmt: skip
     parts.append(
         Table(
@@ -232,13 +233,6 @@ def _pairs_of(model: ModelResults) -> list[Part]:
         )
     )
     return parts + tables
-
-
-def _pairs(groups: Sequence[Group]) -> list[tuple[Group, Group]]:
-    """All pairs, the later method first; of more than four methods each against the first."""
-    if len(groups) > 4:
-        return [(group, groups[0]) for group in groups[1:]]
-    return [(b, a) for n, b in enumerate(groups) for a in groups[:n]]
 
 
 def _seen_of(model: ModelResults) -> list[Part]:
@@ -298,35 +292,3 @@ def _kinds_of(model: ModelResults) -> list[Part]:
                 )
             )
     return parts
-
-
-def headline(model: ModelResults) -> float:
-    """The sparsity whose tables are unfolded."""
-    return min(model.sparsities, key=lambda sparsity: abs(sparsity - HEADLINE))
-
-
-def _label(model: ModelResults, tag: str) -> str:
-    return f"{tag} {display_name(tag)}" + ("" if tag in model.seen_by_any else " (unseen)")
-
-
-def _rise(found: Difference, digits: int = 1) -> str:
-    return f"{found.mean:+.{digits}%}" + ("" if found.significant else UNSURE)
-
-
-def _bounds(found: Difference) -> str:
-    return f"{found.low:+.2%} to {found.high:+.2%}"
-
-
-def _interval(found: Difference, low: float, high: float) -> Interval:
-    width = (high - low) or 1.0
-
-    def place(value: float) -> float:
-        return round(4 + 92 * (value - low) / width, 1)
-
-    return Interval(
-        place(found.low), place(found.mean), place(found.high), place(0.0), found.significant
-    )
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.2f}"

@@ -19,10 +19,11 @@ from mwanda.report.study.parts import Section, Table
 from mwanda.report.study.sections import by_kind, losses, overall, seen_unseen, side_by_side
 from mwanda.report.tables import markdown
 from mwanda.study.folder import StudyFolder
+from mwanda.study.plan import DENSE
 
 __all__ = ["FILES", "report_html", "report_markdown", "sections_of", "write_report"]
 
-FILES = ("index.html", "report.md", "languages.csv", "blocks.csv")
+FILES = ("index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv")
 
 TITLE = "What sparsity does to every language"
 
@@ -51,6 +52,7 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
         ):
             (made / name).write_text(text, encoding="utf-8")
         _write_csv(made / "languages.csv", LANGUAGES, _language_rows(results))
+        _write_csv(made / "differences.csv", DIFFERENCES, _difference_rows(results))
         _write_csv(made / "blocks.csv", BLOCKS, _block_rows(results))
         for name in FILES:
             fsync_path(made / name)
@@ -144,6 +146,9 @@ LANGUAGES = (
     "tokens", "nll_per_sentence", "nll_per_token", "perplexity", "bits_per_byte",
     "dense_nll_per_sentence", "relative_rise", "key",
 )  # fmt: skip
+DIFFERENCES = (
+    "model", "sparsity", "first", "second", "language", "difference", "low", "high", "significant",
+)  # fmt: skip
 BLOCKS = ("model", "method", "sparsity", "seed", "block", "block_sparsity", "key")
 
 
@@ -166,6 +171,22 @@ def _language_rows(results: StudyResults) -> Iterable[list[Any]]:
                 found.nll_per_sentence, found.nll_per_token, found.perplexity, found.bits_per_byte,
                 before, None if not before else found.nll_per_sentence / before - 1, entry.key,
             ]  # fmt: skip
+
+
+def _difference_rows(results: StudyResults) -> Iterable[list[Any]]:
+    """Every method against the dense model and against others; no language is their mean."""
+    for model in results.models:
+        if model.dense is None:
+            continue
+        for sparsity in model.sparsities:
+            compared = [(g.method, DENSE, model.loss(g)) for g in model.at(sparsity)]
+            compared += [
+                (a.method, b.method, model.against(a, b)) for a, b in model.pairs(sparsity)
+            ]
+            for first, second, loss in compared:
+                for tag, d in {"": loss.mean, **loss.languages}.items():
+                    yield [model.name, sparsity, first, second, tag, d.mean, d.low, d.high,
+                           d.significant]  # fmt: skip
 
 
 def _block_rows(results: StudyResults) -> Iterable[list[Any]]:
