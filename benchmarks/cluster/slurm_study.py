@@ -1,5 +1,5 @@
-"""A study on a Slurm: two jobs share its cells, one of them is cancelled in the middle of a cell, and
-what it held is taken up again.
+"""A study on a Slurm: two jobs share its cells, one is cancelled in the middle of a cell, and that
+cell is taken up again.
 
     benchmarks/cluster/one_node.sh start out/slurm
     SLURM_CONF=out/slurm/slurm.conf python benchmarks/cluster/slurm_study.py MODEL \\

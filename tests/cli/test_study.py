@@ -106,3 +106,13 @@ def test_a_search(bench: Bench, lab: Lab) -> None:
     bench.refuse([*words, "--max-loss", "5%", "--sparsity", 0.5], "--sparsity", "none")
     bench.refuse([*words, "--max-loss", "five"], "--max-loss", "5%")
     bench.refuse([*words, "--max-loss", "5%", "--out", bench.out], "--overwrite")
+
+
+def test_several_processes_of_torchrun_are_refused(
+    bench: Bench, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    bench.refuse(["study", lab.document(), "--out", lab.out], "study", "without torchrun")
+    words = ["search", bench.source, "--text", lab.text, "--max-loss", "5%"]
+    bench.refuse([*words, "--criterion", "magnitude"], "search", "without torchrun")

@@ -20,6 +20,7 @@ from mwanda.jobs.prune import prune
 from mwanda.jobs.stats import FIELDS, collect_statistics
 from mwanda.model.output import OutputFolder
 from mwanda.options import RunOptions
+from mwanda.ranks import check_alone
 from mwanda.recipe import Recipe
 from mwanda.units import probe_of
 
@@ -147,6 +148,7 @@ def search_sparsity(
         DataError: values that are not finite.
     """
     options = options or RunOptions()
+    check_alone("search")
     steps = _steps(step, highest)
     recipe = _recipe(fields)
     gate.check_languages(texts.texts)

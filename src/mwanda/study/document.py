@@ -154,7 +154,7 @@ def load_study(path: Path) -> tuple[StudyDocument, str]:
 def _problems(item: Mapping[str, Any]) -> list[str]:
     place = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        parts = {"evaluation": EvaluationPart, "run": RunPart}
+        parts: dict[str, type[BaseModel]] = {"evaluation": EvaluationPart, "run": RunPart}
         known = parts.get(str(item["loc"][0]), StudyDocument).model_fields
         return [f"{place}: unknown field; {nearest(str(item['loc'][-1]), known)}"]
     lines = str(item["msg"]).removeprefix("Value error, ").split("\n")

@@ -59,13 +59,13 @@ def points(document: StudyDocument, source: str) -> tuple[list[Point], list[str]
         found.setdefault(key, point)
     seen: dict[tuple[str, float, int | None], Point] = {}
     for point in found.values():
-        place = (point.method, point.sparsity, point.seed)
-        if place in seen:
+        where = (point.method, point.sparsity, point.seed)
+        if where in seen:
             problems[
                 f"{source}: methods: expected one name for one recipe, found {point.method!r} for "
                 f"two at sparsity {point.sparsity:g}; give them names of their own under methods"
             ] = None
-        seen[place] = point
+        seen[where] = point
     return list(found.values()), list(problems)
 
 

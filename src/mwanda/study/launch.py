@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mwanda.errors import InputError, MwandaError
 from mwanda.progress import Progress
+from mwanda.ranks import check_alone
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import Plan, make_plan, read_plan
 from mwanda.study.status import Status, cell_counts, seconds_left
@@ -52,6 +53,7 @@ def start_study(
         InputError: everything that is wrong with the document, before any work.
         MwandaError: every worker died.
     """
+    check_alone("study")
     folder = StudyFolder(Path(out))
     folder.check()
     plan = make_plan(Path(document))
@@ -69,7 +71,7 @@ def start_study(
 
         run_on_cluster(folder, cluster, cluster_options or {}, watch.look)
     elif processes == 1:
-        Worker(folder, progress=progress, done=lambda _key: watch.look()).run()
+        Worker(folder, progress=progress, done=watch.finished).run()
     else:
         _run_processes(folder, processes, watch.look)
     watch.look()
@@ -108,6 +110,10 @@ class _Watch:
             "%s: %d cells, %d done before, %d failed before, %d to compute",
             self.folder.path, len(counts), done, failed, len(self.waiting),
         )  # fmt: skip
+
+    def finished(self, _key: str) -> None:
+        """A worker in this process has finished a cell."""
+        self.look()
 
     def look(self) -> bool:
         """Say what has finished since; whether anything is left."""

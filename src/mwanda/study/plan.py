@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mwanda.jobs.evaluate import read_texts
 from mwanda.model.output import parse_size, sha256_of
 from mwanda.model.source import check_model, open_model
 from mwanda.options import RunOptions
-from mwanda.progress import Progress
+from mwanda.progress import Progress, Silent
 from mwanda.recipe import Recipe
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
@@ -121,8 +122,7 @@ class Plan(_Record):
         """How every cell is run."""
         given = self.run.model_dump()
         given["activation_memory"] = parse_size(given["activation_memory"], "activation_memory")
-        more = {} if progress is None else {"progress": progress}
-        return RunOptions(**given, overwrite=True, **more)
+        return RunOptions(**given, overwrite=True, progress=progress or Silent())
 
     def read_texts(self) -> TextSet:
         """The texts to score.
@@ -159,25 +159,26 @@ def make_plan(path: Path) -> Plan:
             return None
 
     for name, model in document.models.items():
-        tried(lambda model=model: check_model(model), f"models.{name}: ")
+        tried(partial(check_model, model), f"models.{name}: ")
     tried(lambda: choose_device(document.run.device), "run: ")
     tried(lambda: parse_dtype(document.run.compute_dtype, "compute_dtype"), "run: ")
     tried(lambda: parse_size(document.run.activation_memory, "activation_memory"), "run: ")
     texts: TextSet | None = tried(lambda: _texts(document.evaluation), "evaluation: ")
     drawn: dict[str, tuple[str, ...]] = {}
     prints: dict[str, str | None] = {}
-    opened: dict[tuple[str, ...] | None, Any] = {}
+    opened: dict[str, Any] = {}
     for point in grid:
-        wanted = point.recipe.languages
-        if point.recipe.needs_text:
-            if wanted not in opened:
-                opened[wanted] = tried(
-                    lambda recipe=point.recipe: open_calibration(document.calibration, recipe),
-                    "calibration: ",
-                )
-            if opened[wanted] is not None:
-                drawn[point.method] = tuple(calibration_languages(opened[wanted], point.recipe))
-    if problems:
+        recipe = point.recipe
+        asked = recipe.model_dump_json(
+            include={"languages", "language_weights", "skip_first_tokens"}
+        )
+        if recipe.needs_text:
+            if asked not in opened:
+                look = partial(open_calibration, document.calibration, recipe)
+                opened[asked] = tried(look, "calibration: ")
+            if opened[asked] is not None:
+                drawn[point.method] = tuple(calibration_languages(opened[asked], recipe))
+    if problems or texts is None:
         raise InputError.several(dict.fromkeys(problems))
     for source in opened.values():
         if isinstance(source, Windows) and document.calibration is not None:

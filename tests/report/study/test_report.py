@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mwanda import InputError
-from mwanda.report.study.charts import panel, scale_of
+from mwanda.report.study.charts import panel, scale_of, up_to
 from mwanda.report.study.data import load_results
 from mwanda.report.study.families import families, family_of, script_name
 from mwanda.report.study.write import FILES, write_report
@@ -351,3 +351,12 @@ def test_a_line_goes_up_where_its_values_do() -> None:
     assert line.marks[0][:2] == (made.left, made.bottom)
     assert line.marks[1][:2] == (made.right, made.top)
     json.dumps(line.path)
+
+
+@pytest.mark.parametrize("high", [0.5, 0.6, 0.7, 0.05, 0.99])
+def test_an_axis_of_sparsities_ends_at_the_highest(high: float) -> None:
+    scale = up_to(high)
+    assert (scale.share(0.0), scale.share(high)) == (0.0, 1.0)
+    assert len(scale.ticks) >= 2
+    assert scale.ticks[0] == 0
+    assert scale.ticks[-1] <= high + 1e-9

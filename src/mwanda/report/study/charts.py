@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["STYLES", "Interval", "Line", "Panel", "Scale", "panel", "scale_of"]
+__all__ = ["STYLES", "Interval", "Line", "Panel", "Scale", "panel", "scale_of", "up_to"]
 
 WIDTH, HEIGHT = 200, 140
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 22
@@ -104,6 +104,12 @@ def scale_of(values: Sequence[float], *, logarithmic: bool = False) -> Scale:
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(number * step for number in range(first, last + 1))
     return Scale(ticks[0], ticks[-1], ticks)
+
+
+def up_to(high: float) -> Scale:
+    """From 0 to a value above it, which is where the axis ends."""
+    ticks = scale_of([0.0, high]).ticks
+    return Scale(0.0, high, tuple(tick for tick in ticks if tick <= high + 1e-9))
 
 
 def panel(

@@ -14,7 +14,7 @@ from mwanda.report.study.cells import (
     mean_of,
     rise_of,
 )
-from mwanda.report.study.charts import panel, scale_of
+from mwanda.report.study.charts import panel, scale_of, up_to
 from mwanda.report.study.data import ModelResults, StudyResults
 from mwanda.report.study.families import SOURCE, families, family_of, script_name
 from mwanda.report.study.parts import Cell, Figure, Part, Section, Table
@@ -69,7 +69,7 @@ def _losses_of(model: ModelResults) -> list[Part]:
     styles = {method: number for number, method in enumerate(model.methods)}
     shown = [method for method in model.methods if model.of(method)]
     legend = [(method, styles[method]) for method in shown]
-    x = scale_of([0.0, *(group.sparsity for group in model.groups.values())])
+    x = up_to(max(model.sparsities) or 1.0)
     rises = {
         tag: {
             method: [(0.0, 0.0)]
