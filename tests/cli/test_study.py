@@ -48,8 +48,8 @@ def test_failed_cells_are_exit_code_1(bench: Bench, lab: Lab) -> None:
 
 
 def test_what_is_no_study_is_refused(bench: Bench, lab: Lab) -> None:
-    bench.refuse(["study", "status", bench.root / "no"], "study", "no such folder")
-    bench.refuse(["study", bench.root / "no.yaml", "--out", bench.out], "no.yaml", "No such file")
+    bench.refuse(["study", "status", bench.root / "no"], "study", "no folder")
+    bench.refuse(["study", bench.root / "no.yaml", "--out", bench.out], "no.yaml", "no such file")
     (bench.root / "full").mkdir()
     (bench.root / "full" / "thesis.txt").write_text("mine")
     words = ["study", lab.document(), "--out", bench.root / "full"]
@@ -77,7 +77,8 @@ def test_the_folder_is_made_only_for_a_good_document(bench: Bench, lab: Lab) -> 
 
 
 def test_a_report_of_it(bench: Bench, lab: Lab) -> None:
-    bench.refuse(["report", bench.root / "no"], "study", "no such folder")
+    bench.refuse(["report", bench.root / "no"], "study", "no folder")
+    bench.refuse(["report", lab.root], "plan.json", "another folder")
     assert bench.run("study", lab.document(seeds=[0, 1]), "--out", lab.out).code == 0
     made = bench.run("report", lab.out)
     assert made.code == 0, made.err

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 
@@ -57,14 +58,20 @@ def search(
     from mwanda.errors import InputError
     from mwanda.evaluation.gate import Gate
     from mwanda.evaluation.texts import parse_ids
-    from mwanda.model.source import check_model
     from mwanda.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
     gate = Gate.parse(max_loss, language or [], "--max-loss")
     if gate is None:
         raise InputError("--max-loss", expected="a share such as 5%", found="none")
-    check_model(model)
+    early.check_model(model)
+    early.check_text(text)
+    if given["statistics"] is not None:
+        early.check_file(given["statistics"], kind="statistics")
+    else:
+        early.check_text(given["calibration"])
+    if out is not None:
+        early.check_folder_out(out, model, overwrite=given["overwrite"])
     places = None if ids is None else parse_ids(ids)
     wanted = None if text_languages is None else parse_languages(text_languages)
     fields = opt.recipe_of(given)

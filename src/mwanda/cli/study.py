@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, with_default
 
@@ -69,6 +70,7 @@ def run(
 @study.command()
 def status(folder: Folder, as_json: opt.AsJson = False) -> None:
     """Say which cells are done, failed, running or waiting."""
+    early.check_folder(folder, "the folder of a study")
     from mwanda.study.folder import StudyFolder
     from mwanda.study.status import Status
 
@@ -79,6 +81,7 @@ def status(folder: Folder, as_json: opt.AsJson = False) -> None:
 @study.command()
 def work(folder: Folder) -> None:
     """Be one more worker of a study that was started; ends when nothing is left to do."""
+    early.check_folder(folder, "the folder of a study")
     from mwanda.study.launch import work_on
 
     work_on(folder)
@@ -93,6 +96,7 @@ def report(
     as_json: opt.AsJson = False,
 ) -> None:
     """Write a study's page, as HTML that needs no network, Markdown and CSV."""
+    early.check_folder(folder, "the folder of a study")
     from mwanda.report.study.write import write_report
 
     made = write_report(folder, folder / "report" if out is None else out, overwrite=overwrite)

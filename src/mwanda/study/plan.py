@@ -21,8 +21,9 @@ from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.texts import TextSet, parse_ids
 from mwanda.jobs.calibration import calibration_languages, open_calibration
 from mwanda.jobs.evaluate import read_texts
+from mwanda.model.given import check_model
 from mwanda.model.output import parse_size, sha256_of
-from mwanda.model.source import check_model, open_model
+from mwanda.model.source import open_model
 from mwanda.options import RunOptions
 from mwanda.progress import Progress, Silent
 from mwanda.recipe import Recipe
