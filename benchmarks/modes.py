@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from mwanda.demo.weights import KNOWN, find_weights
+from mwanda.evaluation.paired import clusters_of, difference, verdict
 from mwanda.evaluation.results import Evaluation, mean
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import evaluate, read_texts
@@ -30,7 +31,6 @@ from mwanda.recipe import Recipe
 from mwanda.report.tables import plain
 from mwanda.text.sources import open_source
 from mwanda.text.windows import Windows
-from paired import clusters_of, difference, verdict
 from real_models import dense_model
 
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]

@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("blocks",),
     ("signals",),
     ("pipeline", "evaluation", "card", "zeros"),
-    ("jobs", "report", "zeros_callback"),
+    ("jobs", "report", "study", "zeros_callback"),
     ("cli", "demo"),
     ("__main__", "__init__"),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from cells import Cell, Text
 from grids import FRESH, REFERENCE, SEEN, UNSEEN, Fields
-from paired import Ratio, clusters_of, ratio
+from mwanda.evaluation.paired import Ratio, clusters_of, ratio
 
 HEADER = ["variant", "seeds", "seen", "× wanda", "unseen", "× wanda", "worst", "× wanda"]
 

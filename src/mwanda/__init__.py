@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mwanda.errors import DataError, GateError, InputError, MwandaError
+    from mwanda.evaluation.gate import Gate
     from mwanda.evaluation.results import Comparison, Evaluation
     from mwanda.jobs.diff import diff
     from mwanda.jobs.evaluate import evaluate, read_texts
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
     from mwanda.jobs.pack import pack, unpack
     from mwanda.jobs.plan import plan
     from mwanda.jobs.prune import PruneResult, prune
+    from mwanda.jobs.search import search_sparsity
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
     from mwanda.jobs.verify import verify
     from mwanda.options import RunOptions
     from mwanda.recipe import Recipe
+    from mwanda.report.study.write import write_report
+    from mwanda.study.launch import start_study
     from mwanda.zeros import keep_zeros
     from mwanda.zeros_callback import KeepZeros
 
@@ -27,6 +31,7 @@ __all__ = [
     "Comparison",
     "DataError",
     "Evaluation",
+    "Gate",
     "GateError",
     "InputError",
     "KeepZeros",
@@ -45,15 +50,19 @@ __all__ = [
     "plan",
     "prune",
     "read_texts",
+    "search_sparsity",
     "show_statistics",
+    "start_study",
     "unpack",
     "verify",
+    "write_report",
 ]
 
 _PLACES = {
     "Comparison": "evaluation.results",
     "DataError": "errors",
     "Evaluation": "evaluation.results",
+    "Gate": "evaluation.gate",
     "GateError": "errors",
     "InputError": "errors",
     "KeepZeros": "zeros_callback",
@@ -72,9 +81,12 @@ _PLACES = {
     "plan": "jobs.plan",
     "prune": "jobs.prune",
     "read_texts": "jobs.evaluate",
+    "search_sparsity": "jobs.search",
     "show_statistics": "jobs.stats_show",
+    "start_study": "study.launch",
     "unpack": "jobs.pack",
     "verify": "jobs.verify",
+    "write_report": "report.study.write",
 }
 
 

@@ -19,7 +19,7 @@ from torch import distributed
 from mwanda.device import HOST, backend_of
 from mwanda.errors import InputError, MwandaError
 
-__all__ = ["ALONE", "Ranks", "joined", "launched", "local_rank"]
+__all__ = ["ALONE", "Ranks", "check_alone", "joined", "launched", "local_rank"]
 
 Item = TypeVar("Item")
 
@@ -110,6 +110,18 @@ def launched() -> Ranks:
             fix="start with torchrun, or unset both",
         )
     return ALONE if size == 1 else Ranks(rank, size)
+
+
+def check_alone(command: str) -> None:
+    """Refuse several processes where a command's work is not shared out.
+
+    Raises:
+        InputError: under ``torchrun`` with more than one.
+    """
+    if launched().size > 1:
+        raise InputError(
+            command, expected="one process", found="several", fix="start without torchrun"
+        )
 
 
 def local_rank() -> int | None:

@@ -158,6 +158,8 @@ def test_a_recipe_that_cannot_be_read(bench: Bench) -> None:
         (["--ids", "1:2", "--languages", "de"], ("--ids", "de", "integer id")),
         (["--fail-if-worse-than", "5%"], ("--fail-if-worse-than", "--baseline", "none")),
         (["--fail-if-worse-than", "x", "--baseline", "y"], ("--fail-if-worse-than", "5%", "x")),
+        (["--language", "sw=2%"], ("--language", "--baseline", "none")),
+        (["--language", "sw", "--baseline", "y"], ("--language", "sw=2%")),
         (["--languages", "zu"], ("'zu'", "de, sw", "add its text")),
         (["--languages", "xx1"], ("'xx1'", "language tag")),
         (["--sentences", "0"], ("--sentences", "eval --help")),

@@ -211,9 +211,14 @@ def test_the_gate_decides_the_exit_code(bench: Bench, pruned: Path, other_text: 
     shutil.copytree(bench.reweighted(lambda t: t["model.norm.weight"].mul_(-20)), worse)
     narrow = bench.run("eval", worse, *words[2:], "0.1%", "--json")
     assert narrow.code == 3
-    assert json.loads(narrow.out)
+    told = json.loads(narrow.out)["gate"]
+    assert (told["limit"], told["passed"]) == (0.001, False)
+    assert set(told["failed"]) == {"de", "sw", "fr"}
     assert len(narrow.err.splitlines()) == 1
     assert narrow.err.startswith("error: ")
+    one = bench.run("eval", worse, *words[2:], "9000%", "--language", "sw=0.1%", "--json")
+    assert (one.code, set(json.loads(one.out)["gate"]["failed"])) == (3, {"sw"})
+    bench.refuse(["eval", worse, *words[2:], "5%", "--language", "hi=1%"], "--language", "hi")
 
 
 def test_overlap_may_be_allowed(bench: Bench, pruned: Path) -> None:

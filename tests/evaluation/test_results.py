@@ -1,4 +1,4 @@
-"""Numbers derived from log-likelihoods, comparisons, shares and gates."""
+"""Numbers derived from log-likelihoods, and comparisons of them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from typing import Any
 
 import pytest
 
-from mwanda.errors import GateError, InputError
-from mwanda.evaluation.results import (
-    Comparison,
-    Evaluation,
-    LanguageResult,
-    check_gate,
-    parse_share,
-)
+from mwanda.errors import InputError
+from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
 
 
 def evaluation(
@@ -76,41 +70,6 @@ def test_a_baseline_of_nothing_is_no_division_by_zero() -> None:
     nothing, some = evaluation({"de": (0.0,)}), evaluation({"de": (1.0,)})
     assert Comparison.of(nothing, nothing).worst.relative == 0
     assert Comparison.of(nothing, some).worst.relative == math.inf
-
-
-@pytest.mark.parametrize(
-    ("limit", "failed"), [(0.1, []), (0.2, []), (0.09, ["hi"]), (0.0, ["de", "hi"])]
-)
-def test_the_gate_names_every_language(limit: float, failed: list[str]) -> None:
-    compared = Comparison.of(DENSE, PRUNED)
-    if not failed:
-        check_gate(compared, limit)
-        return
-    with pytest.raises(GateError) as error:
-        check_gate(compared, limit)
-    assert error.value.exit_code == 3
-    for tag in ("de", "hi", "sw"):
-        assert (f"{tag} +" in str(error.value)) is (tag in failed)
-
-
-def test_a_model_that_gives_nan_does_not_pass() -> None:
-    broken = evaluation({"de": (math.nan,), "hi": (1.0,), "sw": (1.0,)})
-    with pytest.raises(GateError, match="de"):
-        check_gate(Comparison.of(DENSE, broken), 100.0)
-
-
-@pytest.mark.parametrize(
-    ("text", "share"),
-    [("5%", 0.05), ("0.05", 0.05), (" 5 % ", 0.05), ("0", 0.0), ("150%", 1.5), ("1e-2", 0.01)],
-)
-def test_a_share(text: str, share: float) -> None:
-    assert parse_share(text, "--gate") == pytest.approx(share)
-
-
-@pytest.mark.parametrize("text", ["", "%", "five", "-1%", "nan", "nan%", "inf", "5%%", "1e999"])
-def test_no_share(text: str) -> None:
-    with pytest.raises(InputError, match="--gate: expected a share such as 5% or"):
-        parse_share(text, "--gate")
 
 
 def test_results_cannot_be_changed() -> None:

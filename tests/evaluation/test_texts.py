@@ -111,3 +111,16 @@ def test_the_hash_is_of_tags_and_texts_in_any_order_of_tags() -> None:
     assert one == digest_of({"sw": ["c"], "de": ["a", "b"]})
     others = [{"de": ["b", "a"], "sw": ["c"]}, {"de": ["a", "b"], "hi": ["c"]}, {"de": ["ab"]}]
     assert one not in {digest_of(texts) for texts in others}
+
+
+def test_parallel_texts_carry_their_ids(tmp_path: Path) -> None:
+    both = corpus(tmp_path / "a", {tag: parallel(tag, range(9)) for tag in ("de", "sw")})
+    assert read_texts(both).ids == tuple(range(9))
+    subset = read_texts(both, sentences=3)
+    assert subset.ids == tuple(numbers(subset.texts["de"]))
+    other = {"de": parallel("de", range(9)), "sw": parallel("sw", range(1, 10))}
+    assert read_texts(corpus(tmp_path / "b", other)).ids is None
+    turned = {"de": parallel("de", range(9)), "sw": parallel("sw", reversed(range(9)))}
+    assert read_texts(corpus(tmp_path / "c", turned)).ids is None
+    bare = {tag: [{"text": f"{tag} {i}"} for i in range(3)] for tag in ("de", "sw")}
+    assert read_texts(corpus(tmp_path / "d", bare)).ids is None

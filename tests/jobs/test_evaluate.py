@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda import Comparison, InputError, RunOptions
-from mwanda.evaluation.results import check_gate
+from mwanda.evaluation.gate import Gate
 from tests.jobs.helpers import Tiny
 from tests.support.text import write_corpus
 
@@ -39,7 +39,7 @@ def test_a_pruned_folder_against_its_source(tiny: Tiny, tmp_path: Path, corpus: 
     compared = Comparison.of(dense, pruned)
     assert [rise.language for rise in compared.unseen] == ["hi"]
     assert all(rise.rise != 0 for rise in compared.rises)
-    check_gate(compared, 100.0)
+    Gate(100.0).check(compared)
     json.dumps(compared.as_dict(), allow_nan=False)
 
 

@@ -19,7 +19,7 @@ from mwanda.archive.layout import FOOTER, HEADER, footer
 from mwanda.archive.reader import Archive
 from mwanda.cli.options import recipe_fields
 from mwanda.errors import MwandaError
-from mwanda.evaluation.results import parse_share
+from mwanda.evaluation.gate import parse_share
 from mwanda.evaluation.texts import parse_ids
 from mwanda.manifest import read_manifest
 from mwanda.model.gguf import read_gguf_header

@@ -6,8 +6,22 @@ import json
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-__all__ = ["print_result", "run_options_of"]
+__all__ = ["print_result", "run_options_of", "with_default"]
+
+
+def with_default(command: str) -> type[TyperGroup]:
+    """A group whose command ``command`` is meant where none of its commands is named first; a
+    folder named as a command is ``./merge``."""
+
+    class _Defaulted(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if not args or args[0] not in self.commands:
+                args = [command, *args]
+            return list(super().parse_args(ctx, args))
+
+    return _Defaulted
 
 
 def run_options_of(given: dict[str, Any], **more: Any) -> Any:

@@ -10,7 +10,9 @@ import typer
 from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
+from mwanda.cli.search import search
 from mwanda.cli.statistics import stats
+from mwanda.cli.study import report, study
 
 app = typer.Typer(
     name="mwanda",
@@ -21,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(stats, name="stats")
+app.add_typer(study, name="study")
+app.command()(report)
+app.command()(search)
 
 
 @app.callback(invoke_without_command=True)
@@ -98,6 +103,7 @@ def evaluate(
             help="Exit 3 if a language's NLL per sentence rises by more, e.g. 5%.",
         ),
     ] = None,
+    language: opt.LanguageLimit = None,
     generate: Annotated[
         bool, typer.Option(help="Show one continuation a language; needs the model in memory.")
     ] = True,
@@ -118,17 +124,18 @@ def evaluate(
 ) -> None:
     """Score every language under MODEL, and against a baseline when one is given."""
     from mwanda.errors import InputError
-    from mwanda.evaluation.results import Comparison, check_gate, parse_share
+    from mwanda.evaluation.gate import Gate
+    from mwanda.evaluation.results import Comparison
     from mwanda.evaluation.texts import parse_ids
     from mwanda.model.output import MARK
     from mwanda.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
-    limit = None
-    if fail_if_worse_than is not None:
-        limit = parse_share(fail_if_worse_than, "--fail-if-worse-than")
-        if baseline is None:
-            raise InputError("--fail-if-worse-than", expected="a --baseline", found="none")
+    option = "--fail-if-worse-than"
+    gate = Gate.parse(fail_if_worse_than, language or [], option)
+    if gate is not None and baseline is None:
+        named = option if fail_if_worse_than is not None else "--language"
+        raise InputError(named, expected="a --baseline", found="none")
     if update_card and not (Path(model) / MARK).is_file():
         raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
     early.check_model(model, baseline)
@@ -142,6 +149,8 @@ def evaluate(
 
         run_options = run_options_of(locals(), progress=progress)
         texts = read_texts(text, wanted, sentences=sentences, seed=seed, ids=places)
+        if gate is not None:
+            gate.check_languages(texts.texts)
         how: dict[str, Any] = {"max_length": max_length, "cache": cache, "options": run_options}
         result = run(model, texts, continuations=generate, **how)
         dense = None if baseline is None else run(baseline, texts, **how)
@@ -150,14 +159,15 @@ def evaluate(
         table = output.evaluation_markdown(result)
     else:
         compared = Comparison.of(dense, result)
-        print_result(compared.as_dict(), output.comparison_text(compared), as_json)
+        told = {} if gate is None else {"gate": gate.as_dict(compared)}
+        print_result(compared.as_dict() | told, output.comparison_text(compared), as_json)
         table = output.comparison_markdown(compared)
     if update_card:
         from mwanda.card import update_card as put
 
         put(Path(model), table)
-    if dense is not None and limit is not None:
-        check_gate(compared, limit)
+    if dense is not None and gate is not None:
+        gate.check(compared)
 
 
 @app.command()
@@ -260,12 +270,5 @@ def _check_evidence(recipe: Any, given: dict[str, Any]) -> None:
 def _recipe(given: dict[str, Any]) -> Any:
     from mwanda.recipe import Recipe
 
-    names = (
-        "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
-        "allocation_option", "allocation_level", "reconstruction", "reconstruction_option",
-        "pattern", "mode", "windows", "window_length", "include", "exclude",
-        "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
-    )  # fmt: skip
-    fields = opt.recipe_fields(given["recipe"], **{name: given[name] for name in names})
     source = "options" if given["recipe"] is None else str(given["recipe"])
-    return Recipe.build(fields, source, saved=given["statistics"] is not None)
+    return Recipe.build(opt.recipe_of(given), source, saved=given["statistics"] is not None)

@@ -13,7 +13,13 @@ import typer
 
 from mwanda.errors import InputError
 
-__all__ = ["parse_method_options", "recipe_fields", "recipe_options", "with_recipe_options"]
+__all__ = [
+    "parse_method_options",
+    "recipe_fields",
+    "recipe_of",
+    "recipe_options",
+    "with_recipe_options",
+]
 
 Model = Annotated[str, typer.Argument(help="Model folder, GGUF file or hub id.")]
 Calibration = Annotated[
@@ -111,6 +117,10 @@ ExpertTokens = Annotated[
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="YAML recipe; options given here win over it.")
 ]
+LanguageLimit = Annotated[
+    list[str] | None,
+    typer.Option("--language", help="A language's own limit, sw=2%; may be repeated."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 ComputeDtype = Annotated[
     str, typer.Option("--compute-dtype", help="What the forward runs in; auto picks a fast one.")
@@ -203,6 +213,17 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def recipe_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe among a command's options, over those of its --recipe file."""
+    names = (
+        "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
+        "allocation_option", "allocation_level", "reconstruction", "reconstruction_option",
+        "pattern", "mode", "windows", "window_length", "include", "exclude",
+        "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
+    )  # fmt: skip
+    return recipe_fields(given["recipe"], **{name: given[name] for name in names})
 
 
 def recipe_fields(

@@ -80,7 +80,7 @@ def gguf_check(
     as_json: opt.AsJson = False,
 ) -> None:
     """Say which share of FOLDER's zeros is still zero in a GGUF file, by quantisation type."""
-    from mwanda.evaluation.results import parse_share
+    from mwanda.evaluation.gate import parse_share
 
     least = None if fail_below is None else parse_share(fail_below, "--fail-below")
     early.check_file(gguf, "a GGUF file")

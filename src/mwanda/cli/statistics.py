@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from mwanda.cli import early
 from mwanda.cli import options as opt
-from mwanda.cli.calls import print_result, run_options_of
+from mwanda.cli.calls import print_result, run_options_of, with_default
 
 __all__ = ["stats"]
 
 TAKE = "take"
 """The command that is meant where MODEL follows at once."""
 
-
-class _ModelFirst(TyperGroup):
-    """``stats MODEL`` is ``stats take MODEL``; a folder named as a command is ``./merge``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args or args[0] not in self.commands:
-            args = [TAKE, *args]
-        return list(super().parse_args(ctx, args))
-
-
 stats = typer.Typer(
-    cls=_ModelFirst,
+    cls=with_default(TAKE),
     help="Save a model's statistics on text: stats MODEL, or merge and show files of them.",
     add_completion=False,
     rich_markup_mode=None,

@@ -7,16 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mwanda.errors import GateError, InputError
+from mwanda.errors import InputError
 
-__all__ = [
-    "Comparison",
-    "Evaluation",
-    "LanguageResult",
-    "LanguageRise",
-    "check_gate",
-    "parse_share",
-]
+__all__ = ["Comparison", "Evaluation", "LanguageResult", "LanguageRise", "mean"]
 
 
 @dataclass(frozen=True)
@@ -207,36 +200,3 @@ def mean(values: Iterable[float]) -> float:
     """Arithmetic mean; nan of nothing."""
     numbers = list(values)
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
-
-
-def parse_share(text: str, option: str) -> float:
-    """``5%`` or ``0.05`` -> 0.05.
-
-    Raises:
-        InputError: not a finite number ≥ 0.
-    """
-    number = text.strip()
-    try:
-        value = float(number[:-1]) / 100 if number.endswith("%") else float(number)
-    except ValueError:
-        value = math.nan
-    plain_above_one = value > 1 and not number.endswith("%")
-    if plain_above_one or not (math.isfinite(value) and value >= 0):
-        raise InputError(option, expected="a share such as 5% or 0.05", found=text)
-    return value
-
-
-def check_gate(comparison: Comparison, limit: float) -> None:
-    """Fail when a language's relative rise in nats per sentence is above ``limit``.
-
-    Raises:
-        GateError: naming every language that failed.
-    """
-    failed = [rise for rise in comparison.rises if not rise.relative <= limit]
-    if failed:
-        shown = ", ".join(f"{rise.language} +{rise.relative:.1%}" for rise in failed)
-        raise GateError(
-            f"{comparison.pruned.model}",
-            expected=f"no language to lose more than {limit:.1%} in NLL per sentence",
-            found=shown,
-        )

@@ -22,12 +22,14 @@ class TextSet:
         texts: language -> texts, in the source's order.
         seed: of the subset, None when everything is taken.
         sha256: of all tags and texts, so that two results can be told to be about the same.
+        ids: of the texts, in order, where every language has the same: then they are parallel.
     """
 
     source: str
     texts: dict[str, list[str]]
     seed: int | None
     sha256: str
+    ids: tuple[int | str, ...] | None = None
 
 
 def parse_ids(text: str) -> tuple[int, int | None]:
@@ -81,7 +83,8 @@ def load_texts(
     if sentences is not None:
         found = _subset(found, sentences, seed)
     texts = {tag: [document.text for document in documents] for tag, documents in found.items()}
-    return TextSet(source.name, texts, None if sentences is None else seed, digest_of(texts))
+    chosen = None if sentences is None else seed
+    return TextSet(source.name, texts, chosen, digest_of(texts), _common_ids(found))
 
 
 def _subset(
@@ -103,6 +106,13 @@ def _subset(
         places = random.Random(seed).sample(range(len(documents)), min(sentences, len(documents)))
         subset[tag] = [documents[place] for place in sorted(places)]
     return subset
+
+
+def _common_ids(found: dict[str, list[Document]]) -> tuple[int | str, ...] | None:
+    orders = {tuple(document.id for document in documents) for documents in found.values()}
+    ids = [identity for identity in orders.pop() if identity is not None] if orders else []
+    unique = bool(ids) and not orders and len(set(ids)) == len(ids)
+    return tuple(ids) if unique and all(len(ids) == len(d) for d in found.values()) else None
 
 
 def _id(document: Document) -> int:

@@ -29,7 +29,7 @@ from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
 from mwanda.passes import Passes, Visit
-from mwanda.ranks import joined, launched
+from mwanda.ranks import check_alone, joined
 from mwanda.recipe import Recipe
 from mwanda.saved.container import saved_file
 from mwanda.saved.merge import plan_merge
@@ -145,10 +145,7 @@ def merge_statistics(
         InputError: bad files, or files that cannot be added up; see
             :func:`mwanda.saved.merge.plan_merge`.
     """
-    if launched().size > 1:
-        raise InputError(
-            "stats merge", expected="one process", found="several", fix="start without torchrun"
-        )
+    check_alone("stats merge")
     if len(files) < 2:
         raise InputError("stats merge", expected="two files or more", found=str(len(files)))
     paths = [Path(path) for path in files]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+__all__ = ["Difference", "Ratio", "clusters_of", "difference", "differences", "ratio", "verdict"]
+
 RESAMPLES = 10_000
 ARTICLE = 5
 """Sentences whose ids are at most this far apart are taken to be of one article."""
@@ -21,13 +23,18 @@ class Difference:
     Attributes:
         mean: over languages.
         low, high: 95 % percentile interval over resampled articles.
-        clusters: number of articles.
+        clusters: number of articles; 0 where every language has sentences of its own.
     """
 
     mean: float
     low: float
     high: float
     clusters: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,19 +54,27 @@ class Ratio:
     high: float
 
 
-def clusters_of(ids: Sequence[int]) -> list[int]:
-    """The article of every sentence, numbered from 0, from ids in any order."""
+def clusters_of(ids: Sequence[int], apart: int = ARTICLE) -> list[int]:
+    """The article of every sentence, numbered from 0, from ids in any order.
+
+    Args:
+        apart: sentences whose ids differ by at most this are of one article; 0 takes each alone.
+    """
     number, last = -1, None
     found = {}
     for one in sorted(ids):
-        if last is None or one - last > ARTICLE:
+        if last is None or one - last > apart:
             number += 1
         found[one], last = number, one
     return [found[one] for one in ids]
 
 
+Rows = Sequence[ArrayLike] | ArrayLike
+"""Nats, ``[languages, sentences]``; rows of different lengths where nothing is parallel."""
+
+
 def difference(
-    baseline: ArrayLike, first: ArrayLike, second: ArrayLike, *, clusters: Sequence[int]
+    baseline: Rows, first: Rows, second: Rows, *, clusters: Sequence[int] | None
 ) -> Difference:
     """The mean over languages of (Σ first − Σ second) / Σ baseline, sums over sentences.
 
@@ -68,15 +83,45 @@ def difference(
 
     Args:
         baseline, first, second: nats, ``[languages, sentences]``.
-        clusters: the article of every sentence.
+        clusters: the article of every sentence; None where the languages' sentences are not
+            translations of each other: then each language is resampled for itself, sentence by
+            sentence, and rows may differ in length.
     """
-    base, gap = np.asarray(baseline, float), np.asarray(first, float) - np.asarray(second, float)
-    member, draws = _resamples(clusters)
-    base, gap = base @ member, gap @ member
-    means = ((draws @ gap.T) / (draws @ base.T)).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    mean = float((gap.sum(axis=1) / base.sum(axis=1)).mean())
-    return Difference(mean, float(low), float(high), member.shape[1])
+    return differences(baseline, first, second, clusters=clusters)[0]
+
+
+def differences(
+    baseline: Rows, first: Rows, second: Rows, *, clusters: Sequence[int] | None
+) -> tuple[Difference, list[Difference]]:
+    """As :func:`difference`, and the same for every language alone."""
+    if clusters is None:
+        shares, samples = _apart(baseline, first, second)
+    else:
+        base, gap = np.asarray(baseline, float), np.asarray(first, float)
+        gap = gap - np.asarray(second, float)
+        member, draws = _resamples(clusters)
+        shares = gap.sum(axis=1) / base.sum(axis=1)
+        samples = (draws @ (gap @ member).T) / (draws @ (base @ member).T)
+    count = 0 if clusters is None else max(clusters) + 1
+
+    def of(share: Any, sample: Any) -> Difference:
+        low, high = np.quantile(sample, [0.025, 0.975])
+        return Difference(float(share), float(low), float(high), count)
+
+    each = [of(share, samples[:, number]) for number, share in enumerate(shares)]
+    return of(shares.mean(), samples.mean(axis=1)), each
+
+
+def _apart(baseline: Any, first: Any, second: Any) -> tuple[Any, Any]:
+    """Shares ``[languages]`` and their samples ``[resamples, languages]``, each language's own."""
+    shares, samples = [], []
+    for number, (row, one, other) in enumerate(zip(baseline, first, second, strict=True)):
+        base, gap = np.asarray(row, float), np.asarray(one, float) - np.asarray(other, float)
+        chances = np.full(len(base), 1 / len(base))
+        draws = np.random.default_rng([0, number]).multinomial(len(base), chances, RESAMPLES)
+        shares.append(gap.sum() / base.sum())
+        samples.append((draws @ gap) / (draws @ base))
+    return np.array(shares), np.stack(samples, axis=1)
 
 
 def ratio(

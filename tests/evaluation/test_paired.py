@@ -1,18 +1,20 @@
-"""The paired comparison and the tables of the benchmarks."""
+"""The paired comparison of two models on the same sentences."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
-from benchmarks.paired import clusters_of, difference, ratio, verdict
-from benchmarks.tables import fill
+
+from mwanda.evaluation.paired import clusters_of, difference, differences, ratio, verdict
 
 
 def test_neighbouring_ids_are_one_article_in_any_order() -> None:
     assert clusters_of([30, 1, 6, 7, 12, 18]) == [2, 0, 0, 0, 0, 1]
+
+
+def test_how_far_apart_an_article_reaches_can_be_said() -> None:
+    assert clusters_of([3, 1, 2, 9], apart=0) == [2, 0, 1, 3]
+    assert clusters_of([3, 1, 2, 9], apart=6) == [0, 0, 0, 0]
 
 
 def test_the_mean_is_over_languages_of_ratios_of_sums() -> None:
@@ -50,18 +52,6 @@ def test_articles_are_resampled_whole() -> None:
     assert whole.high - whole.low > 2 * (apart.high - apart.low)
 
 
-def test_a_marked_table_is_made_anew(tmp_path: Path) -> None:
-    table = {"header": ["language", "rise"], "rows": [["de", "+1.0%"]]}
-    (tmp_path / "modes.json").write_text(json.dumps({"table": table}))
-    text = "before\n<!-- table: modes -->\nold\n<!-- end of table -->\nafter\n"
-    made = fill(text, tmp_path)
-    assert "old" not in made
-    assert "| de | +1.0% |" in made
-    assert made.startswith("before\n")
-    assert made.endswith("\nafter\n")
-    assert fill(made, tmp_path) == made
-
-
 def test_a_ratio_is_of_means_of_rises() -> None:
     base = [[10.0, 30.0], [100.0, 100.0]]
     first = [[[12.0, 34.0], [101.0, 101.0]], [[10.0, 34.0], [105.0, 105.0]]]
@@ -79,3 +69,42 @@ def test_a_ratio_of_the_same_is_one_in_every_sample() -> None:
     base, model = rng.uniform(50, 150, (3, 20)), rng.uniform(160, 300, (2, 3, 20))
     found = ratio(base, model, model, clusters=list(range(20)))
     assert (found.low, found.value, found.high) == (1, 1, 1)
+
+
+def test_languages_that_are_not_parallel_are_resampled_each_for_itself() -> None:
+    base = [[10.0, 30.0, 20.0], [100.0, 100.0]]
+    found = difference(base, [[12.0, 34.0, 20.0], [101.0, 103.0]], base, clusters=None)
+    assert found.mean == pytest.approx((6 / 60 + 4 / 200) / 2)
+    assert found.low < found.mean < found.high
+    assert found.clusters == 0
+    random = np.random.default_rng(3)
+    rows = [random.uniform(50, 150, 40) for _ in range(4)]
+    shift = random.normal(0, 5, 40)
+    same = [row + shift for row in rows]
+    # The same surprise in every language says more when it counts as four.
+    apart = difference(rows, same, rows, clusters=None)
+    together = difference(rows, same, rows, clusters=list(range(40)))
+    assert apart.high - apart.low < 0.8 * (together.high - together.low)
+
+
+def test_an_interval_that_holds_zero_is_not_significant() -> None:
+    base = np.full((2, 10), 100.0)
+    noise = np.tile([1.0, -1.0], 5)
+    alone = list(range(10))
+    assert not difference(base, base + noise, base, clusters=alone).significant
+    assert difference(base, base + 2, base, clusters=alone).significant
+    assert difference(base, base - 2, base, clusters=alone).significant
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_each_language_is_told_as_if_it_were_alone(parallel: bool) -> None:
+    base = np.random.default_rng(1).uniform(50, 150, (3, 12))
+    first = base * np.random.default_rng(2).uniform(1.0, 1.4, (3, 12))
+    clusters = [number // 2 for number in range(12)] if parallel else None
+    mean, each = differences(base, first, base, clusters=clusters)
+    assert mean == difference(base, first, base, clusters=clusters)
+    assert mean.mean == pytest.approx(np.mean([one.mean for one in each]))
+    alone = difference(base[:1], first[:1], base[:1], clusters=clusters)
+    assert [alone.low, alone.mean, alone.high] == pytest.approx(
+        [each[0].low, each[0].mean, each[0].high]
+    )

@@ -1,0 +1,60 @@
+"""How a number is written in the tables of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mwanda.evaluation.paired import Difference
+from mwanda.report.study.charts import Interval
+from mwanda.report.study.data import ModelResults
+from mwanda.text.languages import display_name
+
+__all__ = [
+    "MARK", "bounds_of", "headline", "interval_of", "label_of", "mean_of", "rise_of",
+]  # fmt: skip
+
+HEADLINE = 0.5
+"""Of the sparsities that were tried, tables are shown unfolded for the one nearest to this."""
+
+UNSURE = "°"
+MARK = (
+    f"{UNSURE} marks what is not significant: the 95 % interval of a paired bootstrap over "
+    "sentences holds 0. It covers the choice of sentences, not that of models or calibration text."
+)
+
+
+def headline(model: ModelResults) -> float:
+    """The sparsity whose tables are unfolded."""
+    return min(model.sparsities, key=lambda sparsity: abs(sparsity - HEADLINE))
+
+
+def label_of(model: ModelResults, tag: str) -> str:
+    """A language by tag and name, marked where it calibrated nothing."""
+    return f"{tag} {display_name(tag)}" + ("" if tag in model.seen_by_any else " (unseen)")
+
+
+def rise_of(found: Difference, digits: int = 1) -> str:
+    """A difference, marked where it is not significant."""
+    return f"{found.mean:+.{digits}%}" + ("" if found.significant else UNSURE)
+
+
+def bounds_of(found: Difference) -> str:
+    """Its interval."""
+    return f"{found.low:+.2%} to {found.high:+.2%}"
+
+
+def interval_of(found: Difference, low: float, high: float) -> Interval:
+    """Its interval as a picture between two ends."""
+    width = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(4 + 92 * (value - low) / width, 1)
+
+    return Interval(
+        place(found.low), place(found.mean), place(found.high), place(0.0), found.significant
+    )
+
+
+def mean_of(values: Sequence[float]) -> str:
+    """The arithmetic mean, two digits after the point."""
+    return f"{sum(values) / len(values):.2f}"

@@ -1,0 +1,173 @@
+"""A study as its author writes it: ``study.yaml``, checked, not yet looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mwanda.errors import InputError, nearest
+from mwanda.recipe import Recipe
+from mwanda.recipe_file import load_recipe
+
+__all__ = ["EvaluationPart", "RunPart", "StudyDocument", "load_study"]
+
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Fields = dict[str, Any]
+
+AXES = ("criterion", "allocation", "pattern", "reconstruction")
+"""Fields of a recipe that the lists ``criteria``, ``allocations``, … are made of."""
+
+EVERY = "all"
+"""Name of the set of languages where only one is given."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=False)
+
+
+class EvaluationPart(_Part):
+    """What is scored, see ``mwanda eval``.
+
+    Attributes:
+        text, languages, sentences, seed, ids: as the options of that command.
+        max_length: tokens of one forward.
+        neighbours: parallel sentences whose ids differ by at most this count as one article, and
+            are resampled together; 0 takes each alone.
+    """
+
+    text: str
+    languages: tuple[str, ...] | None = None
+    sentences: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+    ids: str | None = None
+    max_length: int = Field(default=2048, ge=2)
+    neighbours: int = Field(default=0, ge=0)
+
+
+class RunPart(_Part):
+    """How to run: fields of :class:`mwanda.options.RunOptions` that a study has a use for."""
+
+    device: str = "auto"
+    compute_dtype: str = "auto"
+    batch_tokens: int = Field(default=2048, ge=1)
+    activation_memory: str = "512MiB"
+    allow_short: bool = False
+    allow_overlap: bool = False
+    trust_remote_code: bool = False
+
+
+class StudyDocument(_Part):
+    """A grid of prunes, every one evaluated.
+
+    Attributes:
+        models: name -> folder, GGUF file or hub id; a list is named after its last parts.
+        calibration: text source or windows file.
+        languages: name -> a set of calibration languages, None for all there are.
+        criteria, allocations, patterns, reconstructions: methods, every combination of them.
+        methods: name -> fields of a recipe, beside those combinations, or instead of them where no
+            list is given. ``languages`` may name one of the sets.
+        sparsities, seeds: every method's, unless it fixes them.
+        recipe: fields of every recipe; ``mode`` is dense unless given.
+        keep: whether pruned models stay, in the study's folder.
+    """
+
+    models: dict[str, str] = Field(min_length=1)
+    evaluation: EvaluationPart
+    calibration: str | None = None
+    languages: dict[str, tuple[str, ...] | None] = Field(default={EVERY: None}, min_length=1)
+    criteria: tuple[Any, ...] | None = Field(default=None, min_length=1)
+    allocations: tuple[Any, ...] | None = Field(default=None, min_length=1)
+    patterns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    reconstructions: tuple[Any, ...] | None = Field(default=None, min_length=1)
+    methods: dict[str, Fields] = Field(default_factory=dict)
+    sparsities: tuple[Share, ...] = Field(default=(0.5,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    recipe: Fields = Field(default_factory=dict)
+    run: RunPart = Field(default_factory=RunPart)
+    keep: bool = False
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if not isinstance(value, list):
+            return value
+        named = {Path(str(model).rstrip("/")).name: model for model in value}
+        if len(named) < len(value):
+            raise ValueError(
+                "expected models of different names, found some alike; write NAME: MODEL for each"
+            )
+        return named
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _sets(cls, value: Any) -> Any:
+        return {EVERY: value} if value is None or isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _fields_of_recipes(self) -> StudyDocument:
+        problems = []
+        for place, fields in (("recipe", self.recipe), *_methods(self.methods)):
+            for name in fields:
+                if name not in Recipe.model_fields:
+                    hint = nearest(name, Recipe.model_fields)
+                    problems.append(f"{place}.{name}: unknown field; {hint}")
+        for axis, field in (("sparsities", "sparsity"), ("seeds", "seed"), *_lists()):
+            if field in self.recipe:
+                problems.append(
+                    f"recipe.{field}: expected what all cells have in common; use {axis}"
+                )
+        if "languages" in self.recipe:
+            problems.append("recipe.languages: expected none; use languages")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def combines(self) -> bool:
+        """Whether combinations of methods are asked for: by a list of them, or by no method."""
+        lists = (self.criteria, self.allocations, self.patterns, self.reconstructions)
+        return not self.methods or any(one is not None for one in lists)
+
+
+def load_study(path: Path) -> tuple[StudyDocument, str]:
+    """The document in a YAML file, and its text.
+
+    Raises:
+        InputError: unreadable, or all the mistakes in its form at once.
+    """
+    fields = load_recipe(path)
+    try:
+        return StudyDocument.model_validate(fields), path.read_text(encoding="utf-8")
+    except ValidationError as error:
+        items = error.errors()
+        places = {item["loc"][:n] for item in items for n in range(1, len(item["loc"]))}
+        # A list is not also too short because of what is wrong in it.
+        problems = [line for i in items if i["loc"] not in places for line in _problems(i)]
+        raise InputError.several(f"{path}: {problem}" for problem in problems) from error
+
+
+def _problems(item: Mapping[str, Any]) -> list[str]:
+    place = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        parts: dict[str, type[BaseModel]] = {"evaluation": EvaluationPart, "run": RunPart}
+        known = parts.get(str(item["loc"][0]), StudyDocument).model_fields
+        return [f"{place}: unknown field; {nearest(str(item['loc'][-1]), known)}"]
+    lines = str(item["msg"]).removeprefix("Value error, ").split("\n")
+    if item["type"] == "value_error":
+        return [f"{place}: {line}" if place else line for line in lines]
+    shown = "" if item["type"] == "missing" else f", found {str(item.get('input'))[:60]}"
+    return [f"{place}: {lines[0][0].lower()}{lines[0][1:]}{shown}"]
+
+
+def _methods(methods: Mapping[str, Fields]) -> list[tuple[str, Fields]]:
+    return [(f"methods.{name}", fields) for name, fields in methods.items()]
+
+
+def _lists() -> list[tuple[str, str]]:
+    names = ("criteria", "allocations", "patterns", "reconstructions")
+    return list(zip(names, AXES, strict=True))

@@ -1,0 +1,205 @@
+"""Starts a study and sees it through: in this process, in several, or on a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mwanda.errors import InputError, MwandaError
+from mwanda.progress import Progress
+from mwanda.ranks import check_alone
+from mwanda.study.folder import StudyFolder
+from mwanda.study.plan import Plan, make_plan, read_plan
+from mwanda.study.status import Status, cell_counts, seconds_left
+from mwanda.study.worker import PAUSE, Worker
+
+__all__ = ["start_study", "work_on"]
+
+log = logging.getLogger("mwanda")
+
+PARENT = "MWANDA_STUDY_PARENT"
+"""Names the process that a worker does not outlive: between two cells it looks whether it runs."""
+
+
+def start_study(
+    document: str | Path,
+    out: str | Path,
+    *,
+    processes: int = 1,
+    retry_failed: bool = False,
+    cluster: int | None = None,
+    cluster_options: dict[str, object] | None = None,
+    progress: Progress | None = None,
+) -> Status:
+    """Run a study to its end, or go on with one; what has a result is not computed again.
+
+    Args:
+        document: the YAML file.
+        out: the study's folder, made where it is not there.
+        processes: local ones to share the cells; 1 works in this process.
+        retry_failed: run cells again that failed before.
+        cluster: jobs to submit instead, through submitit.
+        cluster_options: of its executor, such as ``slurm_partition``.
+        progress: is told how far each prune is, where this process works itself.
+
+    Raises:
+        InputError: everything that is wrong with the document, before any work.
+        MwandaError: every worker died.
+    """
+    check_alone("study")
+    folder = StudyFolder(Path(out))
+    folder.check()
+    plan = make_plan(Path(document))
+    folder.make()
+    folder.write_plan(plan.model_dump(mode="json"))
+    if retry_failed:
+        for key in plan.cells:
+            folder.forget_failure(key)
+    watch = _Watch(folder, plan, processes if cluster is None else cluster)
+    watch.begin()
+    if not watch.waiting:
+        return Status.of(folder)
+    if cluster is not None:
+        from mwanda.study.cluster import run_on_cluster
+
+        run_on_cluster(folder, cluster, cluster_options or {}, watch.look)
+    elif processes == 1:
+        Worker(folder, progress=progress, done=watch.finished).run()
+    else:
+        _run_processes(folder, processes, watch.look)
+    watch.look()
+    return Status.of(folder)
+
+
+def work_on(out: str | Path) -> None:
+    """Be one worker of a study that was planned before, until nothing is left to do.
+
+    Raises:
+        InputError: no study there.
+    """
+    folder = StudyFolder.open(Path(out))
+    parent = os.environ.get(PARENT)
+
+    def go_on() -> bool:
+        return parent is None or str(os.getppid()) == parent
+
+    Worker(folder, go_on=go_on).run()
+
+
+@dataclass
+class _Watch:
+    """Tells of every cell that comes to an end, whoever worked on it."""
+
+    folder: StudyFolder
+    plan: Plan
+    workers: int
+    waiting: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        counts = cell_counts(self.folder, self.plan)
+        self.waiting = [key for key, state in counts.items() if state == "waiting"]
+        done, failed = (list(counts.values()).count(state) for state in ("done", "failed"))
+        log.info(
+            "%s: %d cells, %d done before, %d failed before, %d to compute",
+            self.folder.path, len(counts), done, failed, len(self.waiting),
+        )  # fmt: skip
+
+    def finished(self, _key: str) -> None:
+        """A worker in this process has finished a cell."""
+        self.look()
+
+    def look(self) -> bool:
+        """Say what has finished since; whether anything is left."""
+        labels = {entry.key: entry.label for entry in reversed(self.plan.entries)}
+        for key in list(self.waiting):
+            failure = self.folder.failure(key)
+            if failure is None and not self.folder.has_result(key):
+                continue
+            self.waiting.remove(key)
+            took = next(
+                (e["seconds"] for e in reversed(self.folder.events())
+                 if e["event"] == "done" and e["key"] == key), None,
+            )  # fmt: skip
+            end = "failed: " + failure["problems"][0] if failure else f"{took or 0:.1f} s"
+            count = len(self.plan.cells) - len(self.waiting)
+            left = seconds_left(self.folder, self.plan, len(self.waiting), self.workers)
+            rest = f"; about {duration(left)} left" if self.waiting and left is not None else ""
+            log.info("[%d/%d] %s: %s%s", count, len(self.plan.cells), labels[key], end, rest)
+        return bool(self.waiting)
+
+
+def _run_processes(folder: StudyFolder, count: int, look: Callable[[], bool]) -> None:
+    logs = folder.path / "workers"
+    logs.mkdir(exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // count)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, PARENT: str(os.getpid())}
+    command = [sys.executable, "-m", "mwanda", "study", "work", str(folder.path)]
+    with ExitStack() as stack:
+        running: list[subprocess.Popen[bytes]] = []
+        stack.callback(_end, running)
+        for number in range(1, count + 1):
+            file = stack.enter_context((logs / f"{number}.log").open("wb"))
+            running.append(
+                subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL,
+                                 env=environment)
+            )  # fmt: skip
+        while any(process.poll() is None for process in running):
+            look()
+            time.sleep(PAUSE)
+        if look():
+            raise MwandaError(
+                "study",
+                expected="workers that go on to the end",
+                found=f"all {count} of them ended before (exit codes "
+                f"{', '.join(str(process.returncode) for process in running)})",
+                fix=f"see {logs}/1.log, then start the same command again: it goes on from here",
+            )
+
+
+def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in running:
+        if process.poll() is None:
+            process.terminate()
+    for process in running:
+        process.wait()
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def failures_of(folder: StudyFolder) -> None:
+    """End with an error where cells failed.
+
+    Raises:
+        MwandaError: naming how many.
+    """
+    plan = read_plan(folder)
+    failed = [key for key in plan.cells if folder.failure(key) is not None]
+    if failed:
+        raise MwandaError(
+            str(folder.path),
+            expected="a result for every cell",
+            found=f"{len(failed)} of {len(plan.cells)} that failed",
+            fix="mwanda study status says why; mend it and start again with --retry-failed",
+        )
+
+
+def check_processes(processes: int, cluster: int | None) -> None:
+    """Refuse both at once.
+
+    Raises:
+        InputError: both.
+    """
+    if cluster is not None and processes != 1:
+        raise InputError("--processes", expected="none beside --cluster", found=str(processes))

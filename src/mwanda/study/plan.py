@@ -1,0 +1,303 @@
+"""What a study will compute: its grid with every input hashed, so that a cell's key says it all.
+
+The plan is made by one process and read by all that work on it. A cell's key is the hash of its
+resolved recipe, the model's content, the calibration text, the texts scored and what the numbers
+depend on besides; names, paths and times do not count.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mwanda.device import choose_device, parse_dtype
+from mwanda.errors import InputError
+from mwanda.evaluation.cache import model_sha256
+from mwanda.evaluation.texts import TextSet, parse_ids
+from mwanda.jobs.calibration import calibration_languages, open_calibration
+from mwanda.jobs.evaluate import read_texts
+from mwanda.model.given import check_model
+from mwanda.model.output import parse_size, sha256_of
+from mwanda.model.source import open_model
+from mwanda.options import RunOptions
+from mwanda.progress import Progress, Silent
+from mwanda.recipe import Recipe
+from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
+from mwanda.study.folder import StudyFolder
+from mwanda.study.grid import Point, points
+from mwanda.study.sharing import SharedStatistics, key_of
+from mwanda.text.window_files import Windows
+
+__all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
+
+FORMAT = 1
+DENSE = "dense"
+"""Name of the method that does nothing: every model's baseline."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelRecord(_Record):
+    """A model of the study: where it is, and the SHA-256 of its content."""
+
+    path: str
+    sha256: str
+
+
+class Entry(_Record):
+    """One point of the report; several can be the same cell.
+
+    Attributes:
+        model: its name.
+        method: :data:`DENSE`, or a name from the grid.
+        sparsity: asked for.
+        seed: None where no text is drawn.
+        key: of the cell.
+    """
+
+    model: str
+    method: str
+    sparsity: float
+    seed: int | None
+    key: str
+
+    @property
+    def label(self) -> str:
+        if self.method == DENSE:
+            return f"{self.model}, {DENSE}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.model}, {self.method}, {self.sparsity:g}{seed}"
+
+
+class Cell(_Record):
+    """One prune and its evaluation.
+
+    Attributes:
+        settings: all that the result depends on, and the key with it.
+        model: name of the model.
+        statistics: key of the saved statistics it uses; None where it uses none.
+    """
+
+    settings: dict[str, Any]
+    model: str
+    statistics: str | None = None
+
+
+class Plan(_Record):
+    """What ``plan.json`` holds.
+
+    Attributes:
+        document: the text of the YAML file.
+        calibration: as written; None where no recipe needs text.
+        sets: method -> the languages that calibrate it, for methods that read text.
+        evaluation, run: of the document.
+        text_sha256, languages, ids: of the texts scored; ids where they are parallel.
+        statistics: key -> fields of :func:`mwanda.jobs.stats.collect_statistics`, and the model.
+        entries: in the order of the document, the dense models first.
+        cells: key -> cell.
+    """
+
+    format: int = FORMAT
+    document: str
+    models: dict[str, ModelRecord]
+    calibration: str | None
+    sets: dict[str, tuple[str, ...]]
+    evaluation: EvaluationPart
+    run: RunPart
+    keep: bool
+    text_sha256: str
+    languages: tuple[str, ...]
+    ids: tuple[int | str, ...] | None
+    statistics: dict[str, dict[str, Any]]
+    entries: tuple[Entry, ...]
+    cells: dict[str, Cell]
+
+    def options(self, progress: Progress | None = None) -> RunOptions:
+        """How every cell is run."""
+        given = self.run.model_dump()
+        given["activation_memory"] = parse_size(given["activation_memory"], "activation_memory")
+        return RunOptions(**given, overwrite=True, progress=progress or Silent())
+
+    def read_texts(self) -> TextSet:
+        """The texts to score.
+
+        Raises:
+            InputError: they are not those of the plan any more.
+        """
+        texts = _texts(self.evaluation)
+        if texts.sha256 != self.text_sha256:
+            raise InputError(
+                self.evaluation.text,
+                expected="the texts that the study was planned on",
+                found="others",
+                fix="put them back, or start mwanda study again",
+            )
+        return texts
+
+
+def make_plan(path: Path) -> Plan:
+    """Read a study and look up all it names, without any work on a model but reading it once.
+
+    Raises:
+        InputError: everything that is wrong with it, at once.
+    """
+    document, text = load_study(path)
+    grid, problems = points(document, str(path))
+
+    def tried(call: Callable[[], Any], place: str = "") -> Any:
+        try:
+            return call()
+        except InputError as error:
+            start = f"{path}: {place}" if place else ""
+            problems.extend(p if p.startswith(str(path)) else start + p for p in error.problems)
+            return None
+
+    for name, model in document.models.items():
+        tried(partial(check_model, model), f"models.{name}: ")
+    tried(lambda: choose_device(document.run.device), "run: ")
+    tried(lambda: parse_dtype(document.run.compute_dtype, "compute_dtype"), "run: ")
+    tried(lambda: parse_size(document.run.activation_memory, "activation_memory"), "run: ")
+    texts: TextSet | None = tried(lambda: _texts(document.evaluation), "evaluation: ")
+    drawn: dict[str, tuple[str, ...]] = {}
+    prints: dict[str, str | None] = {}
+    opened: dict[str, Any] = {}
+    for point in grid:
+        recipe = point.recipe
+        asked = recipe.model_dump_json(
+            include={"languages", "language_weights", "skip_first_tokens"}
+        )
+        if recipe.needs_text:
+            if asked not in opened:
+                look = partial(open_calibration, document.calibration, recipe)
+                opened[asked] = tried(look, "calibration: ")
+            if opened[asked] is not None:
+                drawn[point.method] = tuple(calibration_languages(opened[asked], recipe))
+    if problems or texts is None:
+        raise InputError.several(dict.fromkeys(problems))
+    for source in opened.values():
+        if isinstance(source, Windows) and document.calibration is not None:
+            known = sha256_of(Path(document.calibration))
+            prints |= dict.fromkeys(source.languages, known)
+        else:
+            for tag in {tag for tags in drawn.values() for tag in tags}:
+                if tag not in prints and tag in source.languages():
+                    prints[tag] = source.fingerprint(tag)
+    return _plan(document, text, grid, texts, drawn, prints)
+
+
+def read_plan(folder: StudyFolder) -> Plan:
+    """The plan that a folder holds.
+
+    Raises:
+        InputError: none, or one of another version.
+    """
+    data = folder.read_plan()
+    try:
+        if data.get("format") != FORMAT:
+            raise InputError(str(folder.path), expected=f"format {FORMAT}",
+                             found=repr(data.get("format"))[:40],
+                             fix="start mwanda study again")  # fmt: skip
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{folder.path}/plan.json: {'.'.join(map(str, first['loc']))}",
+            expected="a plan that mwanda wrote",
+            found=str(first["msg"]),
+            fix="start mwanda study again",
+        ) from error
+
+
+def _plan(
+    document: StudyDocument,
+    text: str,
+    grid: list[Point],
+    texts: TextSet,
+    drawn: Mapping[str, tuple[str, ...]],
+    prints: Mapping[str, str | None],
+) -> Plan:
+    models = {}
+    for name, model in document.models.items():
+        with open_model(model) as source:
+            whole = source.original if source.kind == "gguf" else source.folder
+            sha256 = model_sha256(source.folder if whole is None else whole)
+        local = Path(model).exists()
+        models[name] = ModelRecord(path=os.path.abspath(model) if local else model, sha256=sha256)
+    common = {
+        "text_sha256": texts.sha256,
+        "max_length": document.evaluation.max_length,
+        "compute_dtype": document.run.compute_dtype,
+    }
+    entries: list[Entry] = []
+    cells: dict[str, Cell] = {}
+    statistics: dict[str, dict[str, Any]] = {}
+    for name, record in models.items():
+        base = {**common, "model_sha256": record.sha256, "recipe": None, "calibration": None}
+        key = key_of(base)
+        cells[key] = Cell(settings=base, model=name)
+        entries.append(Entry(model=name, method=DENSE, sparsity=0.0, seed=None, key=key))
+        shared = SharedStatistics(name, record.sha256, document, prints)
+        recipes = [_drawn(point, drawn) for point in grid]
+        for recipe in recipes:
+            shared.note(recipe)
+        for point, recipe in zip(grid, recipes, strict=True):
+            made = recipe.model_dump(mode="json")
+            tags = recipe.languages if recipe.needs_text else None
+            known = None if tags is None else {tag: prints.get(tag) for tag in tags}
+            settings = {**base, "recipe": made, "calibration": known}
+            key = key_of(settings)
+            used = shared.key(recipe)
+            if used is not None:
+                statistics[used] = shared.fields(recipe)
+            if key not in cells:
+                cells[key] = Cell(settings=settings, model=name, statistics=used)
+            entries.append(
+                Entry(model=name, method=point.method, sparsity=point.sparsity, seed=point.seed,
+                      key=key)
+            )  # fmt: skip
+    calibration = document.calibration
+    if calibration is not None and Path(calibration).exists():
+        calibration = os.path.abspath(calibration)
+    evaluation = document.evaluation
+    if Path(evaluation.text).exists():
+        evaluation = evaluation.model_copy(update={"text": os.path.abspath(evaluation.text)})
+    return Plan(
+        document=text,
+        models=models,
+        calibration=calibration if drawn else None,
+        sets=dict(drawn),
+        evaluation=evaluation,
+        run=document.run,
+        keep=document.keep,
+        text_sha256=texts.sha256,
+        languages=tuple(texts.texts),
+        ids=texts.ids,
+        statistics=statistics,
+        entries=tuple(entries),
+        cells=cells,
+    )
+
+
+def _drawn(point: Point, drawn: Mapping[str, tuple[str, ...]]) -> Recipe:
+    """The recipe with its languages by name, also where it takes all there are."""
+    if not point.recipe.needs_text:
+        return point.recipe
+    return point.recipe.model_copy(update={"languages": drawn[point.method]})
+
+
+def _texts(part: EvaluationPart) -> TextSet:
+    ids = None if part.ids is None else parse_ids(part.ids)
+    texts = read_texts(part.text, part.languages, sentences=part.sentences, seed=part.seed, ids=ids)
+    if part.neighbours and not all(isinstance(one, int) for one in texts.ids or ("",)):
+        raise InputError(
+            "neighbours", expected="parallel text with a number as id in every record",
+            found="other text", fix="leave it out",
+        )  # fmt: skip
+    return texts

@@ -1,0 +1,75 @@
+"""Which recipes of a study share which saved statistics, and how keys are made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mwanda.jobs.calibration import weights_of
+from mwanda.recipe import Recipe
+from mwanda.study.document import StudyDocument
+from mwanda.units import probe_of
+
+__all__ = ["SharedStatistics", "key_of"]
+
+FIELDS = ("languages", "windows", "window_length", "seed", "skip_first_tokens")
+"""Of a recipe: what a pass over text depends on."""
+
+
+class SharedStatistics:
+    """Which saved statistics serve which recipes of a model.
+
+    A recipe with a reconstruction needs Gram matrices, which fix the languages' weights; where
+    there is such a file of the same text, recipes without one use it too.
+    """
+
+    def __init__(
+        self, model: str, sha256: str, document: StudyDocument, prints: Mapping[str, Any]
+    ) -> None:
+        self._model = model
+        self._sha256 = sha256
+        self._dtype = document.run.compute_dtype
+        self._prints = prints
+        self._grams: dict[str, dict[str, float]] = {}
+
+    def note(self, recipe: Recipe) -> None:
+        """A recipe that will ask."""
+        if self._saved(recipe) and "gram" in recipe.linear_needs:
+            self._grams.setdefault(key_of(self._text(recipe)), self._weights(recipe))
+
+    def key(self, recipe: Recipe) -> str | None:
+        if not self._saved(recipe):
+            return None
+        return key_of(self._text(recipe) | {"gram": self._gram(recipe)})
+
+    def fields(self, recipe: Recipe) -> dict[str, Any]:
+        """What to take: the model's name, and arguments of ``collect_statistics``."""
+        given = recipe.model_dump(mode="json", include=set(FIELDS))
+        gram = self._gram(recipe)
+        weights = {} if gram is None else {"language_weights": gram}
+        return {"model": self._model, "gram": gram is not None, **given, **weights}
+
+    def _saved(self, recipe: Recipe) -> bool:
+        return recipe.needs_text and recipe.mode == "dense" and probe_of(recipe) is None
+
+    def _text(self, recipe: Recipe) -> dict[str, Any]:
+        given = recipe.model_dump(mode="json", include=set(FIELDS))
+        tags = recipe.languages or ()
+        texts = {tag: self._prints.get(tag) for tag in tags}
+        return {"model": self._sha256, "compute_dtype": self._dtype, "texts": texts, **given}
+
+    def _gram(self, recipe: Recipe) -> dict[str, float] | None:
+        if "gram" in recipe.linear_needs:
+            return self._weights(recipe)
+        return self._grams.get(key_of(self._text(recipe)))
+
+    def _weights(self, recipe: Recipe) -> dict[str, float]:
+        return weights_of(recipe, list(recipe.languages or ()))
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """The key of what is decided by these settings."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

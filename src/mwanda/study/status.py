@@ -1,0 +1,99 @@
+"""How far a study is: which cells are done, failed, being worked on, or waiting."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from mwanda.study.folder import StudyFolder
+from mwanda.study.plan import Plan, read_plan
+
+__all__ = ["STATES", "Status", "cell_counts", "seconds_left"]
+
+STATES = ("done", "failed", "running", "waiting")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Attributes:
+    folder: of the study.
+    cells: key -> one of :data:`STATES`.
+    entries: model, method, sparsity, seed, key and state of every point of the grid.
+    failures: key -> problems.
+    seconds_left: at the pace so far, for as many workers as are at it; None before the first.
+    """
+
+    folder: str
+    cells: dict[str, str]
+    entries: tuple[dict[str, Any], ...]
+    failures: dict[str, list[str]]
+    seconds_left: float | None
+
+    @classmethod
+    def of(cls, folder: StudyFolder) -> Status:
+        """Look at a study's folder; changes nothing."""
+        plan = read_plan(folder)
+        states = cell_counts(folder, plan, claims=True)
+        problems = {}
+        for key, state in states.items():
+            failure = folder.failure(key) if state == "failed" else None
+            if failure is not None:
+                problems[key] = list(failure["problems"])
+        counts = Counter(states.values())
+        left = counts["waiting"] + counts["running"]
+        return cls(
+            str(folder.path),
+            states,
+            tuple(e.model_dump() | {"state": states[e.key]} for e in plan.entries),
+            problems,
+            seconds_left(folder, plan, left, max(1, counts["running"])),
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """State -> number of cells."""
+        found = Counter(self.cells.values())
+        return {state: found[state] for state in STATES}
+
+    def rows(self) -> list[list[str]]:
+        """Model, method, and how many cells are in each state."""
+        groups: dict[tuple[str, str], Counter[str]] = {}
+        for entry in self.entries:
+            groups.setdefault((entry["model"], entry["method"]), Counter())[entry["state"]] += 1
+        return [
+            [model, method, *(str(found[state]) for state in STATES)]
+            for (model, method), found in groups.items()
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "folder": self.folder,
+            "counts": self.counts,
+            "seconds_left": self.seconds_left,
+            "entries": list(self.entries),
+            "failures": self.failures,
+        }
+
+
+def cell_counts(folder: StudyFolder, plan: Plan, *, claims: bool = False) -> dict[str, str]:
+    """Key -> state; ``running`` only where ``claims`` are looked at."""
+    states = {}
+    for key in plan.cells:
+        if folder.has_result(key):
+            states[key] = "done"
+        elif folder.failure(key) is not None:
+            states[key] = "failed"
+        else:
+            states[key] = "running" if claims and folder.is_claimed(key) else "waiting"
+    return states
+
+
+def seconds_left(folder: StudyFolder, plan: Plan, cells: int, workers: int) -> float | None:
+    """Time for so many cells at the pace of those done, the statistics' share included."""
+    done = [
+        event["seconds"]
+        for event in folder.events()
+        if event["event"] == "done" and event["key"] in plan.cells
+    ]
+    return sum(done) / len(done) * cells / max(1, workers) if done else None

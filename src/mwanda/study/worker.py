@@ -1,0 +1,212 @@
+"""Works on a study's cells until none is left: claims one, runs it, keeps what it measured."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import InputError, MwandaError
+from mwanda.evaluation.texts import TextSet
+from mwanda.jobs.evaluate import evaluate
+from mwanda.jobs.prune import prune
+from mwanda.jobs.stats import collect_statistics
+from mwanda.jobs.stats_show import show_statistics
+from mwanda.manifest import Manifest, versions
+from mwanda.options import RunOptions
+from mwanda.progress import Progress
+from mwanda.recipe import Recipe
+from mwanda.study.folder import StudyFolder
+from mwanda.study.plan import Cell, Plan, read_plan
+
+__all__ = ["Worker"]
+
+log = logging.getLogger("mwanda")
+
+PAUSE = 0.5
+"""Seconds between two looks at cells that other workers hold."""
+
+FAILURES = (MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError)
+
+
+class Worker:
+    """One process at work on a study.
+
+    Args:
+        folder: of the study.
+        progress: is told how far each prune and evaluation is.
+        done: is called after every cell that this worker has finished.
+        go_on: asked before every cell whether to begin it.
+    """
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        *,
+        progress: Progress | None = None,
+        done: Callable[[str], None] = lambda _key: None,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._folder = folder
+        self._plan: Plan = read_plan(folder)
+        self._options: RunOptions = self._plan.options(progress)
+        self._texts: TextSet = self._plan.read_texts()
+        self._done = done
+        self._go_on = go_on
+        self._broken: dict[str, list[str]] = {}
+
+    def run(self) -> None:
+        """Until every cell has a result or a failure, whoever made it."""
+        waiting = list(self._plan.cells)
+        while True:
+            waiting = [key for key in waiting if not self._finished(key)]
+            if not waiting:
+                return
+            worked = False
+            for key in waiting:
+                if not self._go_on():
+                    return
+                worked |= self._try(key)
+            if not worked:
+                time.sleep(PAUSE)
+
+    def _finished(self, key: str) -> bool:
+        return self._folder.has_result(key) or self._folder.failure(key) is not None
+
+    def _try(self, key: str) -> bool:
+        """Work on a cell if nobody else does; whether it was worked on."""
+        with self._folder.claim(key) as mine:
+            if not mine or self._finished(key):
+                return False
+            cell = self._plan.cells[key]
+            start = time.perf_counter()
+            try:
+                if cell.statistics is not None and not self._have(cell.statistics):
+                    return False
+                self._folder.log("begin", key)
+                with self._folder.work(key) as scratch, _quiet():
+                    self._folder.write_result(key, self._measure(key, cell, scratch))
+                self._folder.log("done", key, seconds=round(time.perf_counter() - start, 2))
+            except FAILURES as error:
+                problems = _told(error)
+                log.debug("%s failed", key, exc_info=error)
+                self._folder.write_failure(key, problems)
+                self._folder.log("failed", key, problems=problems)
+        self._done(key)
+        return True
+
+    def _have(self, key: str) -> bool:
+        """See that statistics are there, and take them if not; False where another does."""
+        target = self._folder.statistics(key)
+        if target.is_file():
+            return True
+        if key in self._broken:
+            raise InputError.several(self._broken[key])
+        with self._folder.claim(key) as mine:
+            if not mine:
+                return False
+            if target.is_file():
+                return True
+            fields = dict(self._plan.statistics[key])
+            model = self._plan.models[fields.pop("model")].path
+            self._folder.log("begin statistics", key)
+            start = time.perf_counter()
+            try:
+                with self._folder.work(key) as scratch, _quiet():
+                    made = scratch / target.name
+                    collect_statistics(
+                        model, made, calibration=self._plan.calibration, options=self._options,
+                        **fields,
+                    )  # fmt: skip
+                    view = show_statistics(made).as_dict()
+                    self._folder.write_view(key, view | {"path": target.name, "key": key})
+                    os.replace(made, target)
+            except FAILURES as error:
+                self._broken[key] = _told(error)
+                raise
+            seconds = round(time.perf_counter() - start, 2)
+            self._folder.log("done statistics", key, seconds=seconds)
+        return True
+
+    def _measure(self, key: str, cell: Cell, scratch: Path) -> dict[str, Any]:
+        model = self._plan.models[cell.model].path
+        manifest: Manifest | None = None
+        if cell.settings["recipe"] is not None:
+            model, manifest = self._prune(key, cell, model, scratch)
+        result = evaluate(
+            model,
+            self._texts,
+            max_length=self._plan.evaluation.max_length,
+            options=self._options,
+        )
+        return {
+            "format": 1,
+            "key": key,
+            "settings": cell.settings,
+            "statistics": cell.statistics,
+            "seen": list(result.seen),
+            "compute_dtype": result.settings["compute_dtype"],
+            "bos": result.settings["bos"],
+            "versions": versions(),
+            **({} if manifest is None else _pruned(manifest)),
+            "languages": {
+                tag: {"tokens": r.tokens, "size": r.size, "sentence_nll": list(r.sentence_nll)}
+                for tag, r in result.languages.items()
+            },
+        }
+
+    def _prune(self, key: str, cell: Cell, model: str, scratch: Path) -> tuple[str, Manifest]:
+        recipe = Recipe.build(cell.settings["recipe"], saved=cell.statistics is not None)
+        if self._plan.keep:
+            (self._folder.path / "models").mkdir(exist_ok=True)
+        out = (self._folder.path / "models" if self._plan.keep else scratch) / key
+        if cell.statistics is None:
+            text: dict[str, Any] = {"calibration": self._plan.calibration}
+        else:
+            text = {"statistics": self._folder.statistics(cell.statistics)}
+        done = prune(model, out=out, recipe=recipe, options=self._options, **text)
+        return str(out), done.manifest
+
+
+def _pruned(manifest: Manifest) -> dict[str, Any]:
+    """What a report says of a prune: sparsity in all, and block by block."""
+    blocks: dict[int, list[int]] = {}
+    for linear in manifest.linears.values():
+        sums = blocks.setdefault(linear.block, [0, 0])
+        sums[0] += linear.pruned
+        sums[1] += linear.shape[0] * linear.shape[1]
+    masks = hashlib.sha256()
+    for name, linear in sorted(manifest.linears.items()):
+        masks.update(f"{name}\0{linear.mask_sha256}\0".encode())
+    return {
+        "sparsity": manifest.totals.sparsity,
+        "model_sparsity": manifest.totals.model_sparsity,
+        "blocks": {str(b): pruned / weights for b, (pruned, weights) in sorted(blocks.items())},
+        "masks_sha256": masks.hexdigest(),
+        "tokens": 0
+        if manifest.calibration is None
+        else sum(draw.tokens for draw in manifest.calibration.languages.values()),
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What is written on the way is soon removed, and not worth a line each."""
+    level = log.level
+    if level == logging.INFO:
+        log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _told(error: BaseException) -> list[str]:
+    if isinstance(error, MwandaError):
+        return list(error.problems)
+    return [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"]

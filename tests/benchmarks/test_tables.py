@@ -1,0 +1,20 @@
+"""Tables of results that stand in the documentation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.tables import fill
+
+
+def test_a_marked_table_is_made_anew(tmp_path: Path) -> None:
+    table = {"header": ["language", "rise"], "rows": [["de", "+1.0%"]]}
+    (tmp_path / "modes.json").write_text(json.dumps({"table": table}))
+    text = "before\n<!-- table: modes -->\nold\n<!-- end of table -->\nafter\n"
+    made = fill(text, tmp_path)
+    assert "old" not in made
+    assert "| de | +1.0% |" in made
+    assert made.startswith("before\n")
+    assert made.endswith("\nafter\n")
+    assert fill(made, tmp_path) == made

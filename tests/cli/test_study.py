@@ -1,0 +1,119 @@
+"""``mwanda study`` and its status in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import Bench
+from tests.study.helpers import Lab, make_lab
+
+
+@pytest.fixture
+def lab(bench: Bench) -> Lab:
+    return make_lab(lambda *_: bench.source, bench.root)
+
+
+def test_a_study_and_its_status(bench: Bench, lab: Lab) -> None:
+    words = ["study", lab.document(criteria=["magnitude"]), "--out", lab.out]
+    made = bench.run(*words)
+    assert made.code == 0, made.err
+    assert "3 cells, 3 done, 0 failed, 0 running, 0 waiting" in made.out
+    shown = bench.run("study", "status", lab.out)
+    assert (shown.code, shown.out) == (0, made.out)
+    told = bench.run("study", "status", lab.out, "--json").json()
+    assert told["counts"] == {"done": 3, "failed": 0, "running": 0, "waiting": 0}
+    assert {e["state"] for e in told["entries"]} == {"done"}
+    assert bench.run(*words, "--json").json()["counts"]["done"] == 3
+    assert bench.run("study", "work", lab.out).code == 0
+
+
+def test_progress_says_what_is_done_and_what_is_left(
+    bench: Bench, lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.run("study", lab.document(criteria=["magnitude"]), "--out", lab.out)
+    lines = [record.getMessage() for record in caplog.records if record.name == "mwanda"]
+    assert any(line.startswith("[1/3] tiny, dense: ") and " left" in line for line in lines)
+    assert any(line.startswith("[3/3] tiny, magnitude, 0.5: ") for line in lines)
+
+
+def test_failed_cells_are_exit_code_1(bench: Bench, lab: Lab) -> None:
+    words = ["study", lab.document(recipe={"windows": 9999}), "--out", lab.out]
+    ran = bench.run(*words)
+    assert ran.code == 1
+    assert "2 of 5 that failed" in ran.err
+    assert "--retry-failed" in ran.err
+    assert "failed: tiny, wanda, 0.25, seed 0: " in ran.out
+
+
+def test_what_is_no_study_is_refused(bench: Bench, lab: Lab) -> None:
+    bench.refuse(["study", "status", bench.root / "no"], "study", "no folder")
+    bench.refuse(["study", bench.root / "no.yaml", "--out", bench.out], "no.yaml", "no such file")
+    (bench.root / "full").mkdir()
+    (bench.root / "full" / "thesis.txt").write_text("mine")
+    words = ["study", lab.document(), "--out", bench.root / "full"]
+    bench.refuse(words, "thesis.txt", "choose another --out")
+    bench.refuse([*words[:3], bench.out, "--processes", 2, "--cluster", 2], "--processes")
+    path = lab.document(criteria=["wonda"], sparsities=[2])
+    bench.refuse(["study", path, "--out", bench.out], "sparsities.0", "less than 1")
+    path = lab.document(criteria=["wonda"], languages=["fr"])
+    bench.refuse(["study", path, "--out", bench.out], "wonda", "study.yaml")
+    assert not bench.out.exists()
+
+
+def test_the_extra_is_asked_for(bench: Bench, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    ran = bench.run("study", lab.document(), "--out", lab.out, "--cluster", 1)
+    assert ran.code == 2
+    assert "mwanda[cluster]" in ran.err
+
+
+def test_the_folder_is_made_only_for_a_good_document(bench: Bench, lab: Lab) -> None:
+    assert bench.run("study", lab.document(models={"a": "/no"}), "--out", lab.out).code == 2
+    assert not Path(lab.out).exists()
+
+
+def test_a_report_of_it(bench: Bench, lab: Lab) -> None:
+    bench.refuse(["report", bench.root / "no"], "study", "no folder")
+    bench.refuse(["report", lab.root], "plan.json", "another folder")
+    assert bench.run("study", lab.document(seeds=[0, 1]), "--out", lab.out).code == 0
+    made = bench.run("report", lab.out)
+    assert made.code == 0, made.err
+    page = (lab.out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "7 of 7 cells are done" in page
+    assert "tiny, wanda" in page
+    sizes = bench.run("report", lab.out, "--overwrite", "--json").json()
+    assert [path.rpartition("/")[2] for path in sizes] == [
+        "index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv",
+    ]  # fmt: skip
+    bench.refuse(["report", lab.out], "--overwrite")
+    assert bench.run("study", "status", lab.out).code == 0
+
+
+def test_a_search(bench: Bench, lab: Lab) -> None:
+    words = ["search", bench.source, "--text", lab.text, "--text-languages", "de,sw"]
+    words += ["--calibration", lab.calibration, "--windows", 2, "--window-length", 32]
+    words += ["--step", 0.2, "--highest", 0.6, "--criterion", "wanda"]
+    found = bench.run(*words, "--max-loss", "99999%", "--out", bench.out, "--json").json()
+    assert [trial["sparsity"] for trial in found["trials"]] == [0.4, 0.6]
+    assert found["sparsity"] == 0.6
+    assert bench.run("verify", bench.out).code == 0
+    shown = bench.run(*words, "--max-loss", "99999%")
+    assert "0.6 is the highest tried that passed; nothing higher was tried" in shown.out
+    bench.refuse([*words, "--max-loss", "5%", "--language", "hi=1%"], "--language", "hi")
+    bench.refuse([*words, "--max-loss", "5%", "--sparsity", 0.5], "--sparsity", "none")
+    bench.refuse([*words, "--max-loss", "five"], "--max-loss", "5%")
+    bench.refuse([*words, "--max-loss", "5%", "--out", bench.out], "--overwrite")
+
+
+def test_several_processes_of_torchrun_are_refused(
+    bench: Bench, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    bench.refuse(["study", lab.document(), "--out", lab.out], "study", "without torchrun")
+    words = ["search", bench.source, "--text", lab.text, "--max-loss", "5%"]
+    bench.refuse([*words, "--criterion", "magnitude"], "search", "without torchrun")

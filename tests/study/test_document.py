@@ -1,0 +1,146 @@
+"""A study's document: what it asks for, and every mistake told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mwanda import InputError
+from mwanda.study.document import load_study
+from mwanda.study.grid import points
+from mwanda.study.plan import make_plan
+from tests.study.helpers import Lab
+
+LEAST = "models: [org/one]\nevaluation: {text: bundled:udhr/second}\n"
+
+
+def grid(tmp_path: Path, text: str) -> list[tuple[str, float, int | None]]:
+    path = tmp_path / "s.yaml"
+    path.write_text(LEAST + text, encoding="utf-8")
+    document, _ = load_study(path)
+    found, problems = points(document, "s")
+    if problems:
+        raise InputError.several(problems)
+    return [(p.method, p.sparsity, p.seed) for p in found]
+
+
+def refused(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(InputError) as error:
+        grid(tmp_path, text)
+    return list(error.value.problems)
+
+
+def test_the_least_that_can_be_said(tmp_path: Path) -> None:
+    assert grid(tmp_path, "") == [("m-wanda", 0.5, 0)]
+    document, text = load_study(tmp_path / "s.yaml")
+    assert document.models == {"one": "org/one"}
+    assert document.languages == {"all": None}
+    assert text == LEAST
+
+
+def test_every_combination_once(tmp_path: Path) -> None:
+    found = grid(
+        tmp_path,
+        "criteria: [wanda, {name: m-wanda, activity_weight: 0}]\n"
+        "allocations: [uniform, cwl]\npatterns: [unstructured, '2:4']\n"
+        "sparsities: [0.3, 0.5]\nseeds: [0, 1]\nlanguages: {en: [en], both: [en, sw]}\n",
+    )
+    names = {name for name, _, _ in found}
+    assert len(found) == len(set(found))
+    assert names == {
+        f"{criterion}{rest}, {tags}"
+        for criterion in ("wanda", "m-wanda(activity_weight=0)")
+        for rest in (" uniform", " cwl", " 2:4")  # 2:4 allots nothing
+        for tags in ("en", "both")
+    }
+    free = [row for row in found if "2:4" not in row[0]]
+    assert len(free) == 2 * 2 * 2 * 2 * 2
+    assert {row[1:] for row in found if "2:4" in row[0]} == {(0.5, 0), (0.5, 1)}
+
+
+def test_what_reads_no_text_is_one_cell(tmp_path: Path) -> None:
+    found = grid(
+        tmp_path, "criteria: [magnitude]\nseeds: [0, 1]\nlanguages: {en: [en], both: [en, sw]}\n"
+    )
+    assert found == [("magnitude", 0.5, None)]
+
+
+def test_methods_by_name(tmp_path: Path) -> None:
+    found = grid(
+        tmp_path,
+        "languages: {en: [en], both: [en, sw]}\nsparsities: [0.2, 0.4]\n"
+        "methods:\n  English: {criterion: wanda, languages: en, windows: 9}\n"
+        "  fixed: {sparsity: 0.7, seed: 3, languages: [sw]}\n  plain: {criterion: wanda}\n",
+    )
+    assert found == [
+        ("English", 0.2, 0), ("English", 0.4, 0), ("fixed", 0.7, 3),
+        ("plain, en", 0.2, 0), ("plain, both", 0.2, 0),
+        ("plain, en", 0.4, 0), ("plain, both", 0.4, 0),
+    ]  # fmt: skip
+
+
+def test_statistics_are_dense_unless_said_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(LEAST + "sparsities: [0.2, 0.7]\nmethods: {a: {}, b: {mode: sequential}}\n")
+    modes = {p.method: p.recipe.mode for p in points(load_study(path)[0], "s")[0]}
+    assert modes == {"a": "dense", "b": "sequential"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sparsity: 0.5", ["sparsity: unknown field", "did you mean 'sparsities'"]),
+        ("sparsities: [1.5]", ["sparsities.0", "less than 1"]),
+        ("sparsities: []", ["sparsities", "at least 1"]),
+        ("criteria: [wonda]", ["criterion", "did you mean 'wanda'"]),
+        ("methods: {a: {criterion: wanda, widnows: 3}}", ["methods.a.widnows", "'windows'"]),
+        ("recipe: {sparsity: 0.5}", ["recipe.sparsity", "use sparsities"]),
+        ("recipe: {criterion: wanda}", ["recipe.criterion", "use criteria"]),
+        ("languages: [en, xx1]", ["languages", "xx1"]),
+        ("methods: {a: {languages: nope}}", ["methods.a", "one of the sets all", "nope"]),
+        ("evaluation: {text: x, sentence: 3}", ["evaluation.sentence", "'sentences'"]),
+        ("models: {}", ["models", "at least 1"]),
+        ("models: [a/x, b/x]", ["models", "NAME: MODEL"]),
+        ("run: {compute: float32}", ["run.compute: unknown field", "'compute_dtype'"]),
+        ("criteria: [wanda]\nmethods: {wanda: {criterion: m-wanda}}", ["one name", "'wanda'"]),
+    ],
+)
+def test_a_mistake(tmp_path: Path, text: str, says: list[str]) -> None:
+    problems = refused(tmp_path, text)
+    assert len(problems) == 1
+    for part in says:
+        assert part in problems[0]
+
+
+def test_a_mistake_in_many_cells_is_told_once_and_all_are(tmp_path: Path) -> None:
+    problems = refused(
+        tmp_path,
+        "criteria: [wonda, wanda]\nsparsities: [0.2, 0.3]\nseeds: [0, 1]\n"
+        "methods: {a: {allocation: owl, pattern: '2:4'}, b: {windows: 0}}\n",
+    )
+    assert len(problems) == 3
+
+
+def test_everything_is_looked_up_before_any_work(lab: Lab) -> None:
+    def problems(**fields: Any) -> list[str]:
+        with pytest.raises(InputError) as error:
+            make_plan(lab.document(**fields))
+        return list(error.value.problems)
+
+    found = problems(
+        models={"gone": "/no/where", "tiny": str(lab.models["tiny"])},
+        criteria=["wonda", "wanda"],
+        languages=["de", "fr"],
+        run={"device": "tpu", "activation_memory": "much"},
+        evaluation={"text": str(lab.text), "languages": ["de", "zu"]},
+    )
+    text = "\n".join(found)
+    for part in ("/no/where", "wonda", "fr", "tpu", "much", "zu"):
+        assert part in text
+    assert len(found) == 6
+    assert all(str(lab.root / "study.yaml") in line for line in found)
+    assert any("neighbours" in line for line in problems(
+        evaluation={"text": str(lab.calibration), "neighbours": 5}))  # fmt: skip
+    assert any("--calibration" in line for line in problems(calibration=None))
