@@ -2,13 +2,15 @@
 
 Gemma 3 270M pruned to 50 % on calibration windows of fifteen languages, then trained ``--steps``
 steps on other windows of the same text, its zeros held by ``mwanda.KeepZeros`` under transformers'
-Trainer and by ``mwanda.keep_zeros`` in a plain loop. Loss is nats per token of windows that neither
-calibrates nor trains, per language, before and after.
+Trainer and by ``mwanda.keep_zeros`` in a plain loop. The embedding, which is the head too and is
+not pruned, is frozen. Loss is nats per token of other text in the same languages: sentences of
+FLORES with ids below 1000, before and after.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -29,6 +31,10 @@ from mwanda.zeros import find_masks as masks
 
 WAYS = ("callback", "hook")
 
+TUNING_IDS = range(1000)
+"""Sentences of FLORES that may be looked at; the others are kept for what is reported of methods.
+"""
+
 
 class Rows(Dataset[dict[str, torch.Tensor]]):
     """Windows as a Trainer takes them."""
@@ -45,20 +51,37 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
 
 
 def windows(given: argparse.Namespace, dense: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Calibration, training and held-out windows of each language, no window twice."""
-    path: Path = given.work / f"windows-{given.seed}-{given.windows}x{given.length}.safetensors"
+    """Windows of each language to calibrate with, to train on, and to take the loss of."""
+    drawn = _drawn(given, dense, "gnome", given.data / "gnome", given.windows)
+    return {
+        "calibration": {tag: ids[: given.calibration] for tag, ids in drawn.items()},
+        "training": {tag: ids[given.calibration :] for tag, ids in drawn.items()},
+        "held out": _drawn(given, dense, "flores", _flores(given), given.held_out),
+    }
+
+
+def _drawn(
+    given: argparse.Namespace, dense: Path, name: str, text: Path, windows: int
+) -> dict[str, torch.Tensor]:
+    """``int64 [windows, length]`` of each language."""
+    path: Path = given.work / f"{name}-{given.seed}-{windows}x{given.length}.safetensors"
     if not path.is_file():
         run([*mwanda(given.python), "windows", dense, "--out", path,
-             "--calibration", given.data / "gnome", "--languages", given.languages,
-             "--windows", str(given.windows), "--window-length", str(given.length),
+             "--calibration", text, "--languages", given.languages,
+             "--windows", str(windows), "--window-length", str(given.length),
              "--seed", str(given.seed), "--json"], env=environment(given.threads))  # fmt: skip
-    drawn = load(path).tokens
-    first, last = given.calibration, given.windows - given.held_out
-    return {
-        "calibration": {tag: ids[:first] for tag, ids in drawn.items()},
-        "training": {tag: ids[first:last] for tag, ids in drawn.items()},
-        "held out": {tag: ids[last:] for tag, ids in drawn.items()},
-    }
+    return dict(load(path).tokens)
+
+
+def _flores(given: argparse.Namespace) -> Path:
+    """The sentences with :data:`TUNING_IDS`, as a folder of their own."""
+    folder: Path = given.work / "flores-below-1000"
+    folder.mkdir(exist_ok=True)
+    for tag in given.languages.split(","):
+        lines = (given.data / "flores" / f"{tag}.jsonl").read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if json.loads(line)["id"] in TUNING_IDS]
+        (folder / f"{tag}.jsonl").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return folder
 
 
 def pruned_folder(given: argparse.Namespace, dense: Path, ids: dict[str, torch.Tensor]) -> Path:
@@ -108,21 +131,34 @@ def by_callback(model: Any, rows: torch.Tensor, given: argparse.Namespace) -> No
 
 
 def by_hook(model: Any, rows: torch.Tensor, given: argparse.Namespace) -> None:
-    generator = torch.Generator().manual_seed(given.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=given.rate, weight_decay=0.01)
     with library.keep_zeros(model):
-        for _ in range(given.steps):
-            places = torch.randint(0, len(rows), (given.batch,), generator=generator)
-            model(input_ids=rows[places], labels=rows[places]).loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
+        plain_steps(model, rows, given, given.steps)
+
+
+def plain_steps(model: Any, rows: torch.Tensor, given: argparse.Namespace, steps: int) -> None:
+    """So many steps of AdamW on windows drawn at random."""
+    generator = torch.Generator().manual_seed(given.seed)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=given.rate, weight_decay=0.01)
+    for _ in range(steps):
+        places = torch.randint(0, len(rows), (given.batch,), generator=generator)
+        model(input_ids=rows[places], labels=rows[places]).loss.backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def load_model(folder: Path) -> Any:
+    """In float32, its embedding frozen."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.get_input_embeddings().requires_grad_(False)
+    return model
 
 
 def trained(folder: Path, way: str, text: Any, given: argparse.Namespace) -> dict[str, Any]:
     """One training, from the pruned folder to its losses."""
     torch.manual_seed(given.seed)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = load_model(folder)
     were, before, mask_bytes = zeros(model), losses(model, text["held out"]), masks(model).nbytes
     old = {name: model.get_parameter(f"{name}.weight").detach().clone() for name in were}
     rows = torch.cat(list(text["training"].values()))
@@ -172,31 +208,34 @@ def tables(found: dict[str, Any], dense: dict[str, float]) -> list[Table]:
     ]
 
 
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Text and training, as ``siblings.py`` takes them too."""
+    parser.add_argument("--data", type=Path, required=True, help="folder with gnome/ and flores/")
+    parser.add_argument("--dense", type=Path, help="a dense folder; made from the GGUF if absent")
+    parser.add_argument("--languages", default=LANGUAGES)
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--rate", type=float, default=3e-5)
+    parser.add_argument("--sparsity", type=float, default=0.5)
+    parser.add_argument("--windows", type=int, default=64, help="a language, to train on and below")
+    parser.add_argument("--calibration", type=int, default=8, help="of them")
+    parser.add_argument("--held-out", type=int, default=8, help="a language, for the loss")
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser, "finetune")
-    parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
-    parser.add_argument("--dense", type=Path, help="a dense folder; made from the GGUF if absent")
-    parser.add_argument("--languages", default=LANGUAGES)
+    add_training_options(parser)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=2e-5)
-    parser.add_argument("--sparsity", type=float, default=0.5)
-    parser.add_argument("--windows", type=int, default=64, help="a language, all three parts")
-    parser.add_argument("--calibration", type=int, default=8, help="of them")
-    parser.add_argument("--held-out", type=int, default=4, help="of them")
-    parser.add_argument("--length", type=int, default=256)
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     given.work.mkdir(parents=True, exist_ok=True)
     dense = given.dense or dense_folder(given.work, given.python)
     text = windows(given, dense)
     folder = pruned_folder(given, dense, text["calibration"])
-    whole = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.float32)
-    dense_losses = losses(whole, text["held out"])
-    del whole
+    dense_losses = losses(load_model(dense), text["held out"])
     found = {way: trained(folder, way, text, given) for way in given.ways}
     bars = []
     for way, row in found.items():

@@ -5,12 +5,15 @@ unpacked again, each in a process of its own, timed and watched from outside. Be
 one would do with the same files: ``zstd -19`` over ``model.safetensors`` as it is, and ZipNN where
 it is installed, on the pruned and on the dense file. Sizes of the pruned linears come from the
 archive's index; for zstd and ZipNN those linears' bytes are compressed by themselves.
+
+What other tools make of a folder is kept in ``--work``: ``--others-only`` measures no more than
+that, so that the timing, which wants the machine for itself, need not wait for ``zstd -19``.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -68,14 +71,22 @@ def zstd_size(path: Path, infos: list[TensorInfo] | None, level: int) -> int:
     return sum(len(coder.compress(part)) for part in pieces(path, infos)) + len(coder.flush())
 
 
-def zipnn_size(path: Path, infos: list[TensorInfo] | None) -> int | None:
-    """Bytes by ZipNN for bfloat16; None where it is not installed."""
-    try:
-        zipnn = importlib.import_module("zipnn")
-    except ImportError:
+def zipnn_size(
+    path: Path, infos: list[TensorInfo] | None, given: argparse.Namespace
+) -> dict[str, Any] | None:
+    """ZipNN's bytes and seconds, and whether it gives them back; None without ``--zipnn-python``.
+
+    It runs in an interpreter of its own, on a file of nothing but the tensors' bytes.
+    """
+    if given.zipnn_python is None:
         return None
-    coder = zipnn.ZipNN(bytearray_dtype="bfloat16", threads=1)
-    return len(coder.compress(b"".join(pieces(path, infos))))
+    raw = given.work / "zipnn.raw"
+    with raw.open("wb") as file:
+        file.writelines(pieces(path, infos))
+    runner = Path(__file__).parent / "runners" / "zipnn_size.py"
+    made = run([given.zipnn_python, runner, raw], env=environment(given.threads))
+    raw.unlink()
+    return dict(made.output)
 
 
 def entropy_size(path: Path, infos: list[TensorInfo]) -> float:
@@ -148,15 +159,22 @@ def packed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """What general tools make of the same weights."""
+    """What general tools make of the same weights; kept, for the zstd takes minutes."""
+    kept: Path = given.work / f"{folder.name}.others.json"
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     path, infos = folder / "model.safetensors", linears(folder)
-    found: dict[str, Any] = {"entropy_linears": entropy_size(path, infos)}
-    if given.zstd:
+    if "entropy_linears" not in found:
+        found["entropy_linears"] = entropy_size(path, infos)
+    if given.zstd and found.get("zstd_level") != given.zstd:
         start = time.perf_counter()
         found["zstd_weights"] = zstd_size(path, None, given.zstd)
         found["zstd_seconds"] = time.perf_counter() - start
         found["zstd_linears"] = zstd_size(path, infos, given.zstd)
-    found["zipnn_weights"], found["zipnn_linears"] = zipnn_size(path, None), zipnn_size(path, infos)
+        found["zstd_level"] = given.zstd
+    for part, chosen in (("weights", None), ("linears", infos)):
+        if found.get(f"zipnn_{part}") is None:
+            found[f"zipnn_{part}"] = zipnn_size(path, chosen, given)
+    kept.write_text(json.dumps(found))
     return found
 
 
@@ -174,7 +192,8 @@ def tables(found: Mapping[str, Any], zstd: int) -> list[Table]:
             sizes.append([
                 name, "pruned linears" if part == "linears" else "model.safetensors",
                 f"{raw / 1e6:.1f}", over(size[part], raw), over(other.get(f"entropy_{part}"), raw),
-                over(other.get(f"zstd_{part}"), raw), over(other[f"zipnn_{part}"], raw),
+                over(other.get(f"zstd_{part}"), raw),
+                over((other[f"zipnn_{part}"] or {}).get("size"), raw),
             ])  # fmt: skip
         sizes.append([name, "whole folder", f"{size['folder'] / 1e6:.1f}",
                       over(size["archive"], size["folder"]), "", "", ""])  # fmt: skip
@@ -200,6 +219,8 @@ def main() -> None:
     parser.add_argument("--prunings", nargs="+", default=PRUNINGS, help="sparsities or N:M")
     parser.add_argument("--level", type=int, default=0, help="of mwanda pack")
     parser.add_argument("--zstd", type=int, default=19, help="level to compare with; 0: leave out")
+    parser.add_argument("--zipnn-python", type=Path, help="an interpreter that has ZipNN")
+    parser.add_argument("--others-only", action="store_true", help="prune, zstd, ZipNN; no timing")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -207,7 +228,12 @@ def main() -> None:
     found: dict[str, Any] = {}
     for pruning in given.prunings:
         folder = pruned_folder(given, dense, pruning)
+        if given.others_only:
+            others(folder, given)
+            continue
         found[pruning] = {"packed": packed(given, folder), "others": others(folder, given)}
+    if given.others_only:
+        return
     bars: list[Bar] = []
     for pruning, row in found.items():
         size = row["packed"]["sizes"]
