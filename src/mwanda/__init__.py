@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mwanda.jobs.evaluate import evaluate, read_texts
     from mwanda.jobs.gguf_check import check_gguf
     from mwanda.jobs.load_packed import load_packed
+    from mwanda.jobs.mask_files import apply_masks, extract_masks
     from mwanda.jobs.pack import pack, unpack
     from mwanda.jobs.plan import plan
     from mwanda.jobs.prune import PruneResult, prune
@@ -39,10 +40,12 @@ __all__ = [
     "PruneResult",
     "Recipe",
     "RunOptions",
+    "apply_masks",
     "check_gguf",
     "collect_statistics",
     "diff",
     "evaluate",
+    "extract_masks",
     "keep_zeros",
     "load_packed",
     "merge_statistics",
@@ -70,10 +73,12 @@ _PLACES = {
     "PruneResult": "jobs.prune",
     "Recipe": "recipe",
     "RunOptions": "options",
+    "apply_masks": "jobs.mask_files",
     "check_gguf": "jobs.gguf_check",
     "collect_statistics": "jobs.stats",
     "diff": "jobs.diff",
     "evaluate": "jobs.evaluate",
+    "extract_masks": "jobs.mask_files",
     "keep_zeros": "zeros",
     "load_packed": "jobs.load_packed",
     "merge_statistics": "jobs.stats",

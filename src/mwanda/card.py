@@ -52,15 +52,19 @@ def update_card(folder: Path, table: str) -> None:
     _replace(path, f"{before}{section}{after}")
 
 
-def chosen_by(recipe: Mapping[str, Any]) -> str:
-    """What chose the masks, and what became of the weights they keep, in a few words."""
+def chosen_by(recipe: Mapping[str, Any], *, masks_only: bool = False) -> str:
+    """What chose the masks, and what became of the weights they keep, in a few words.
+
+    Args:
+        masks_only: nothing became of them: the masks were applied to weights of another run.
+    """
     name = (recipe.get("reconstruction") or {}).get("name")
     criterion = f"criterion: {recipe['criterion']['name']}"
     if name is None:
         return criterion
     if find_reconstruction(name).prune is not None:
-        return f"masks and kept weights by {name}"
-    return f"{criterion}, kept weights updated by {name}"
+        return f"masks by {name}" if masks_only else f"masks and kept weights by {name}"
+    return criterion if masks_only else f"{criterion}, kept weights updated by {name}"
 
 
 def allotted_by(recipe: Mapping[str, Any]) -> str:
@@ -71,19 +75,26 @@ def allotted_by(recipe: Mapping[str, Any]) -> str:
 
 
 def _body(manifest: Manifest) -> str:
-    recipe, totals = manifest.recipe, manifest.totals
+    recipe, totals, origin = manifest.recipe, manifest.totals, manifest.mask_file
     lines = [
         f"# {_plain(_base(manifest))}, pruned",
         "",
         f"One-shot pruning of `{_plain(_base(manifest))}`: {totals.sparsity:.1%} of the weights of "
         f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
         "",
-        f"- {chosen_by(recipe)}, {allotted_by(recipe)}, "
+        f"- {chosen_by(recipe, masks_only=origin is not None)}, {allotted_by(recipe)}, "
         f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
         f"- weights written in {manifest.dtype}"
         + (f"; the source was dequantised from {manifest.dequantised}" if manifest.dequantised
            else ""),
     ]  # fmt: skip
+    if origin is not None:
+        whose = (
+            "this model" if origin.same else f"`{_plain(_short(origin.base))}`, not on this model"
+        )
+        lines.append(
+            f"- masks chosen on {whose}, and applied as they are: weights kept are its own"
+        )
     if manifest.calibration is not None:
         drawn = manifest.calibration
         names = ", ".join(f"{tag} ({display_name(tag)})" for tag in drawn.languages)
@@ -103,8 +114,12 @@ def _body(manifest: Manifest) -> str:
 
 
 def _base(manifest: Manifest) -> str:
-    """The base model without the machine's folders: a hub id as it is, else the last part."""
-    name = manifest.base
+    """The base model without the machine's folders."""
+    return _short(manifest.base)
+
+
+def _short(name: str) -> str:
+    """A hub id as it is, else the last part."""
     return name if is_hub_id(name) else Path(name).name
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "ExpertsRecord",
     "LinearRecord",
     "Manifest",
+    "MaskFileRecord",
     "StatisticsFileRecord",
     "Totals",
     "manifest_sha256",
@@ -169,6 +170,21 @@ class StatisticsFileRecord(_Record):
     sha256: str
 
 
+class MaskFileRecord(_Record):
+    """The file of masks that was applied to this model as they are, no weight changed by them.
+
+    Attributes:
+        name, sha256: of the file.
+        base: the model they were chosen on, as the user named it then.
+        same: whether this model is known to be that one, by its files or its linears.
+    """
+
+    name: str
+    sha256: str
+    base: str
+    same: bool
+
+
 class Totals(_Record):
     """Sparsity over the pruned linears and over the whole model, by mask positions."""
 
@@ -204,6 +220,8 @@ class Manifest(_Record):
         recipe: resolved.
         statistics: ``sequential``, ``dense`` or ``none``.
         statistics_file: where they were saved by an earlier run; the calibration is that run's.
+        mask_file: where masks chosen on another model, or in another run, were read from; recipe
+            and calibration are that run's.
         compute_dtype, device: of the forward.
         signals: what the allocation saw of each block, or linear, in order: a value, or errors by
             language and sparsity.
@@ -220,6 +238,7 @@ class Manifest(_Record):
     recipe: dict[str, Any]
     statistics: str
     statistics_file: StatisticsFileRecord | None = None
+    mask_file: MaskFileRecord | None = None
     device: str
     compute_dtype: str
     dtype: str

@@ -11,6 +11,7 @@ from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.search import search
+from mwanda.cli.masks import mask
 from mwanda.cli.statistics import stats
 from mwanda.cli.study import report, study
 
@@ -26,6 +27,7 @@ app.add_typer(stats, name="stats")
 app.add_typer(study, name="study")
 app.command()(report)
 app.command()(search)
+app.add_typer(mask, name="mask")
 
 
 @app.callback(invoke_without_command=True)

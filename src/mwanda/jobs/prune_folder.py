@@ -14,12 +14,17 @@ from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather, ope
 from mwanda.jobs.fingerprint import keeps_journal, open_journal
 from mwanda.jobs.folder_output import check_room, complete_folder, hashed, weight_sink
 from mwanda.jobs.loading import open_decoder, source_dtype
-from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears, ranks_for
+from mwanda.jobs.shared import (
+    PruneResult,
+    build_manifest,
+    chosen_linears,
+    ranks_for,
+    weights_in,
+)
 from mwanda.manifest import Manifest
 from mwanda.model.identity import linears_sha256
 from mwanda.model.output import OutputFolder
 from mwanda.model.partial import Partial, scratch_folder
-from mwanda.model.reader import Checkpoint
 from mwanda.model.source import open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
@@ -158,7 +163,7 @@ def _prune(
             recipe=recipe,
             evidence=evidence,
             outcome=outcome,
-            model_weights=_weights_of(decoder.checkpoint),
+            model_weights=weights_in(decoder.checkpoint),
             dtype=dtype or source_dtype(decoder.checkpoint),
             places={linear.name: decoder.place(linear) for linear in chosen.linears()},
             chosen=chosen,
@@ -222,8 +227,3 @@ def _limit(
         write_rate=write,
         wall=wall,
     )
-
-
-def _weights_of(checkpoint: Checkpoint) -> int:
-    infos = checkpoint.tensors.values()
-    return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)

@@ -22,6 +22,7 @@ from mwanda.manifest import (
 from mwanda.model.decoder import Decoder
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.pieces import Place
+from mwanda.model.reader import Checkpoint
 from mwanda.model.structure import Structure, choose_linears
 from mwanda.outcome import Outcome
 from mwanda.pipeline import check_pattern
@@ -30,7 +31,15 @@ from mwanda.recipe import Recipe
 from mwanda.text.windows import Windows
 from mwanda.work import Limit
 
-__all__ = ["PruneResult", "build_manifest", "chosen_linears", "ranks_for"]
+__all__ = [
+    "PruneResult",
+    "build_manifest",
+    "chosen_linears",
+    "linear_records",
+    "ranks_for",
+    "totals_of",
+    "weights_in",
+]
 
 
 @dataclass(frozen=True)
@@ -112,24 +121,7 @@ def build_manifest(
         dtype: what was written.
         places: linear name -> where it lies in the checkpoint.
     """
-    linears = {}
-    for block in chosen.blocks:
-        for linear in block.linears:
-            entry, place = outcome.records[linear.name], places[linear.name]
-            linears[linear.name] = LinearRecord(
-                tensor=place.stored,
-                box=place.box,
-                block=block.index,
-                shape=entry.shape,
-                transposed=place.transposed,
-                sparsity=entry.sparsity,
-                pruned=entry.pruned,
-                zeros=entry.zeros,
-                source_zeros=entry.source_zeros,
-                mask_sha256=entry.mask_sha256,
-                zeros_sha256=entry.zeros_sha256,
-                damping=outcome.damping.get(linear.name),
-            )
+    linears = linear_records(chosen, places, outcome)
     calibration, saved = evidence.calibration, evidence.saved
     resolved = recipe
     if calibration is not None:
@@ -155,16 +147,54 @@ def build_manifest(
         dtype=dtype_name(dtype),
         calibration=calibration,
         linears=linears,
-        totals=Totals.of(
-            [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in linears.values()],
-            model_weights,
-        ),
+        totals=totals_of(linears, model_weights),
         signals=outcome.signals,
         experts=ExpertsRecord.of(outcome.routing, outcome.fallbacks, recipe.expert_tokens),
         files={},
         versions=versions(),
         seconds=outcome.seconds,
     )
+
+
+def linear_records(
+    chosen: Structure, places: Mapping[str, Place], outcome: Outcome
+) -> dict[str, LinearRecord]:
+    """Of every chosen linear, what became of it.
+
+    Args:
+        places: linear name -> where it lies in the checkpoint.
+    """
+    found = {}
+    for block in chosen.blocks:
+        for linear in block.linears:
+            entry, place = outcome.records[linear.name], places[linear.name]
+            found[linear.name] = LinearRecord(
+                tensor=place.stored,
+                box=place.box,
+                block=block.index,
+                shape=entry.shape,
+                transposed=place.transposed,
+                sparsity=entry.sparsity,
+                pruned=entry.pruned,
+                zeros=entry.zeros,
+                source_zeros=entry.source_zeros,
+                mask_sha256=entry.mask_sha256,
+                zeros_sha256=entry.zeros_sha256,
+                damping=outcome.damping.get(linear.name),
+            )
+    return found
+
+
+def totals_of(linears: Mapping[str, LinearRecord], model_weights: int) -> Totals:
+    """Of a model of so many weights."""
+    rows = [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in linears.values()]
+    return Totals.of(rows, model_weights)
+
+
+def weights_in(checkpoint: Checkpoint) -> int:
+    """Number of weights of the whole model."""
+    infos = checkpoint.tensors.values()
+    return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)
 
 
 def _statistics(recipe: Recipe, calibration: CalibrationRecord | None) -> str:
