@@ -4,7 +4,8 @@ Gemma 3 270M pruned to 50 % on calibration windows of fifteen languages, then tr
 steps on other windows of the same text, its zeros held by ``mwanda.KeepZeros`` under transformers'
 Trainer and by ``mwanda.keep_zeros`` in a plain loop. The embedding, which is the head too and is
 not pruned, is frozen. Loss is nats per token of other text in the same languages: sentences of
-FLORES with ids below 1000, before and after.
+FLORES with ids below 1000, before and after. What was measured is kept in ``--work``, so that a
+run with one of ``--ways`` leaves the other to a later one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,14 @@ def trained(folder: Path, way: str, text: Any, given: argparse.Namespace) -> dic
     }
 
 
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier run measured, or what is measured now."""
+    if not path.is_file():
+        path.write_text(json.dumps(measure()))
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 def tables(found: dict[str, Any], dense: dict[str, float]) -> list[Table]:
     """Loss per language, and what became of the zeros."""
     first = next(iter(found.values()))
@@ -213,12 +223,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/ and flores/")
     parser.add_argument("--dense", type=Path, help="a dense folder; made from the GGUF if absent")
     parser.add_argument("--languages", default=LANGUAGES)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rate", type=float, default=3e-5)
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--windows", type=int, default=64, help="a language, to train on and below")
     parser.add_argument("--calibration", type=int, default=8, help="of them")
-    parser.add_argument("--held-out", type=int, default=8, help="a language, for the loss")
+    parser.add_argument("--held-out", type=int, default=6, help="a language, for the loss")
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
 
@@ -235,8 +245,13 @@ def main() -> None:
     dense = given.dense or dense_folder(given.work, given.python)
     text = windows(given, dense)
     folder = pruned_folder(given, dense, text["calibration"])
-    dense_losses = losses(load_model(dense), text["held out"])
-    found = {way: trained(folder, way, text, given) for way in given.ways}
+    dense_losses = kept(
+        given.work / "dense.json", lambda: losses(load_model(dense), text["held out"])
+    )
+    found = {
+        way: kept(given.work / f"{way}.json", lambda way=way: trained(folder, way, text, given))
+        for way in given.ways
+    }
     bars = []
     for way, row in found.items():
         bars.append(bar(f"{way}: zeros lost", row["zeros_lost"], most=0))

@@ -16,7 +16,7 @@ import argparse
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -163,18 +163,20 @@ def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     kept: Path = given.work / f"{folder.name}.others.json"
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     path, infos = folder / "model.safetensors", linears(folder)
-    if "entropy_linears" not in found:
-        found["entropy_linears"] = entropy_size(path, infos)
-    if given.zstd and found.get("zstd_level") != given.zstd:
-        start = time.perf_counter()
-        found["zstd_weights"] = zstd_size(path, None, given.zstd)
-        found["zstd_seconds"] = time.perf_counter() - start
-        found["zstd_linears"] = zstd_size(path, infos, given.zstd)
-        found["zstd_level"] = given.zstd
+
+    def measure(name: str, how: Callable[[], Any]) -> None:
+        if found.get(name) is None:
+            start = time.perf_counter()
+            found[name] = how()
+            found[f"{name}_seconds"] = time.perf_counter() - start
+            kept.write_text(json.dumps(found))
+
+    measure("entropy_linears", lambda: entropy_size(path, infos))
     for part, chosen in (("weights", None), ("linears", infos)):
-        if found.get(f"zipnn_{part}") is None:
-            found[f"zipnn_{part}"] = zipnn_size(path, chosen, given)
-    kept.write_text(json.dumps(found))
+        measure(f"zipnn_{part}", lambda chosen=chosen: zipnn_size(path, chosen, given))
+        if given.zstd:
+            name = f"zstd{given.zstd}_{part}"
+            measure(name, lambda chosen=chosen: zstd_size(path, chosen, given.zstd))
     return found
 
 
@@ -192,7 +194,7 @@ def tables(found: Mapping[str, Any], zstd: int) -> list[Table]:
             sizes.append([
                 name, "pruned linears" if part == "linears" else "model.safetensors",
                 f"{raw / 1e6:.1f}", over(size[part], raw), over(other.get(f"entropy_{part}"), raw),
-                over(other.get(f"zstd_{part}"), raw),
+                over(other.get(f"zstd{zstd}_{part}"), raw),
                 over((other[f"zipnn_{part}"] or {}).get("size"), raw),
             ])  # fmt: skip
         sizes.append([name, "whole folder", f"{size['folder'] / 1e6:.1f}",

@@ -1,0 +1,257 @@
+"""Is decoding faster from masks and kept values than from dense weights?
+
+Batch-1 decoding is bound by reading weights, and a bf16 matrix at 50 % is 0.56 of its bytes as a
+bit mask and the values kept. ``kernel/`` has a product of that form with a few vectors, compiled
+through torch's extension builder (a C++ compiler and ninja are needed); here it is timed against
+``torch.nn.functional.linear`` on one layer, on all pruned linears of Gemma 3 270M one after the
+other, and in the decoding of that model, with dense bf16 and float32 weights. Rounds alternate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import linear
+from transformers import AutoModelForCausalLM
+
+from gemma import dense_folder
+from harness import Bar, Table, add_options, bar, environment, mwanda, run, save, spread
+from kernel.masked import MaskedLinear, kernel
+from mwanda.model.discovery import find_structure
+
+LAYER = (4096, 14336)
+BATCHES = (1, 2, 4)
+GOAL = 1.4
+"""Times dense bf16, asked for before measuring."""
+
+PROMPT = 16
+"""Tokens before the first one that is timed."""
+
+Times = dict[str, list[float]]
+
+
+def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, Any]]:
+    """Seconds of each way, every round all of them."""
+    found: Times = {name: [] for name in ways}
+    for way in ways.values():
+        way()
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            found[name].append(time.perf_counter() - start)
+    return {name: spread(values) for name, values in found.items()}
+
+
+def bandwidth(rounds: int) -> float:
+    """Bytes a second of a pass that only reads."""
+    data = torch.ones(1 << 26, dtype=torch.int64)
+    found = alternate({"read": lambda: kernel().read_all(data)}, rounds)
+    return data.nbytes / float(found["read"]["median"])
+
+
+def sparse_weight(shape: tuple[int, int], sparsity: float) -> torch.Tensor:
+    weight = torch.randn(shape) / shape[1] ** 0.5
+    return weight.masked_fill_(torch.rand(shape) < sparsity, 0).bfloat16()
+
+
+def error(found: torch.Tensor, exact: torch.Tensor) -> float:
+    """Root mean square of the difference, over that of what is exact."""
+    return float((found.double() - exact).norm() / exact.norm())
+
+
+def layer(given: argparse.Namespace) -> dict[str, Any]:
+    """One layer by batch: seconds of every way, and how far each is from float64."""
+    weight = sparse_weight(LAYER, given.sparsity)
+    wide = weight.float()
+    packed = {path: MaskedLinear(weight, path=path) for path in kernel().paths()}
+    found: dict[str, Any] = {
+        "bytes": {
+            "dense bf16": weight.nbytes, "dense float32": wide.nbytes,
+            **{f"packed, {path}": one.nbytes for path, one in packed.items()},
+        },
+        "batches": {},
+    }  # fmt: skip
+    for batch in BATCHES:
+        x = torch.randn(batch, LAYER[1]).bfloat16()
+        long = x.float()
+        ways: dict[str, Callable[[], torch.Tensor]] = {
+            "dense bf16": lambda x=x: linear(x, weight),
+            "dense float32": lambda long=long: linear(long, wide),
+            **{f"packed, {path}": (lambda x=x, one=one: one(x)) for path, one in packed.items()},
+        }
+        exact = x.double() @ wide.double().t()
+        found["batches"][str(batch)] = {
+            "seconds": alternate(ways, given.rounds),
+            "error": {name: error(way(), exact) for name, way in ways.items()},
+        }
+    return found
+
+
+def replaced(model: Any) -> Any:
+    """A copy of a model with every linear of its blocks packed."""
+    made = copy.deepcopy(model)
+    for one in find_structure(made).linears():
+        path, _, leaf = one.name.rpartition(".")
+        old = made.get_submodule(one.name)
+        packed = MaskedLinear(old.weight.detach(), old.bias)
+        setattr(made.get_submodule(path), leaf, packed)
+    return made
+
+
+def linears_alone(models: Mapping[str, Any], names: list[str], given: argparse.Namespace) -> Any:
+    """All pruned linears one after another, on one token."""
+    ways: dict[str, Callable[[], None]] = {}
+    for way, model in models.items():
+        modules = [model.get_submodule(name) for name in names]
+        dtype = torch.float32 if way == "dense float32" else torch.bfloat16
+        inputs = [torch.randn(1, widths(m)).to(dtype) for m in modules]
+
+        def all_of_them(modules: Any = modules, inputs: Any = inputs) -> None:
+            for module, x in zip(modules, inputs, strict=True):
+                module(x)
+
+        ways[way] = all_of_them
+    return alternate(ways, given.rounds)
+
+
+def widths(module: Any) -> int:
+    return int(module.columns if isinstance(module, MaskedLinear) else module.in_features)
+
+
+def decode(model: Any, ids: torch.Tensor, tokens: int) -> tuple[float, torch.Tensor]:
+    """Seconds a token after the prompt, and logits ``[tokens, vocabulary]`` under given tokens."""
+    seen = model(ids[:, :PROMPT], use_cache=True)
+    cache, logits = seen.past_key_values, []
+    start = time.perf_counter()
+    for place in range(PROMPT, PROMPT + tokens):
+        seen = model(ids[:, place : place + 1], past_key_values=cache, use_cache=True)
+        logits.append(seen.logits[0, -1])
+    return (time.perf_counter() - start) / tokens, torch.stack(logits)
+
+
+def decoding(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Gemma 3 270M at 50 %, one token after another, the same tokens for all."""
+    dense = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    models = {"dense bf16": dense, "dense float32": copy.deepcopy(dense).float(),
+              "packed": replaced(dense)}  # fmt: skip
+    names = [one.name for one in find_structure(dense).linears()]
+    ids = torch.randint(3, 20_000, (1, PROMPT + given.tokens))
+    ids[0, 0] = dense.config.bos_token_id or 2
+    seconds: Times = {name: [] for name in models}
+    logits = {}
+    for turn in range(given.decodings + 1):
+        for name, model in models.items():
+            took, logits[name] = decode(model, ids, given.tokens)
+            if turn:
+                seconds[name].append(took)
+    exact = logits["dense float32"].double()
+    head = dense.get_output_embeddings().weight.numel()
+    linears = sum(dense.get_submodule(name).weight.numel() for name in names)
+    packed = sum(models["packed"].get_submodule(name).nbytes for name in names)
+    return {
+        "linears_seconds": linears_alone(models, names, given),
+        "linears_bytes": {"dense bf16": 2 * linears, "dense float32": 4 * linears,
+                          "packed": packed},
+        "bytes": {"dense bf16": 2 * (linears + head), "dense float32": 4 * (linears + head),
+                  "packed": packed + 2 * head},
+        "token_seconds": {name: spread(values) for name, values in seconds.items()},
+        "logit_error": {name: error(one, exact) for name, one in logits.items()},
+    }  # fmt: skip
+
+
+def tables(found: Mapping[str, Any]) -> list[Table]:
+    """Layer, linears alone, decoding."""
+    most, one, gemma = found["bandwidth"], found["layer"], found["gemma"]
+    rows = []
+    for batch, row in one["batches"].items():
+        base = row["seconds"]["dense bf16"]["median"]
+        for name, taken in row["seconds"].items():
+            seconds, size = taken["median"], one["bytes"][name]
+            rows.append([
+                batch, name, f"{size / 1e6:.1f}", f"{seconds * 1e3:.2f}",
+                f"{size / seconds / 1e9:.1f}", f"{size / seconds / most:.2f}",
+                f"{base / seconds:.2f}", f"{row['error'][name]:.1e}",
+            ])  # fmt: skip
+    models = []
+    for name, taken in gemma["token_seconds"].items():
+        seconds, size = taken["median"], gemma["bytes"][name]
+        own = gemma["linears_seconds"][name]["median"]
+        models.append([
+            name, f"{1 / seconds:.1f}", f"{size / 1e6:.0f}", f"{size / seconds / 1e9:.1f}",
+            f"{gemma['token_seconds']['dense bf16']['median'] / seconds:.2f}",
+            f"{own * 1e3:.2f}", f"{gemma['linears_bytes'][name] / own / 1e9:.1f}",
+            f"{gemma['logit_error'][name]:.1e}",
+        ])  # fmt: skip
+    return [
+        Table(["memory, read only, GB/s"], [[f"{most / 1e9:.1f}"]]),
+        Table(["batch", f"{LAYER[0]} × {LAYER[1]}", "MB", "ms", "GB/s", "of the memory's",
+               "times dense bf16", "error to float64"], rows),
+        Table(["Gemma 3 270M, batch 1", "tokens/s", "MB a token", "GB/s", "times dense bf16",
+               "linears alone, ms", "linears alone, GB/s", "logits' error to float32"], models),
+    ]  # fmt: skip
+
+
+def bars(found: Mapping[str, Any]) -> list[Bar]:
+    """Packed against dense, round by round."""
+    made = []
+    one = found["layer"]["batches"]["1"]["seconds"]
+    fastest = min((n for n in one if n.startswith("packed")), key=lambda n: one[n]["median"])
+    gemma = found["gemma"]["token_seconds"]
+    for what, rows, packed in (("layer, batch 1", one, fastest),
+                               ("Gemma decoding", gemma, "packed")):  # fmt: skip
+        for dense, least in (("dense bf16", GOAL), ("dense bf16", 1.0), ("dense float32", 1.0)):
+            pairs = zip(rows[dense]["values"], rows[packed]["values"], strict=True)
+            ratios = [slow / fast for slow, fast in pairs]
+            made.append(bar(f"{what}: times {dense}", spread(ratios), least=least))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser, "decoding")
+    parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
+    parser.add_argument("--sparsity", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--decodings", type=int, default=5)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--compile-only", action="store_true")
+    given = parser.parse_args()
+    paths = kernel().paths()
+    if given.compile_only:
+        print(*paths)
+        return
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(0)
+    given.work.mkdir(parents=True, exist_ok=True)
+    folder = given.folder or pruned(given)
+    with torch.inference_mode():
+        found: dict[str, Any] = {
+            "threads": given.threads,
+            "sparsity": given.sparsity,
+            "paths": paths,
+            "bandwidth": bandwidth(given.rounds),
+            "layer": layer(given),
+            "gemma": decoding(given, folder),
+        }
+    save(given.results, found, tables=tables(found), bars=bars(found))
+
+
+def pruned(given: argparse.Namespace) -> Path:
+    """By magnitude: which weights stay does not matter here."""
+    folder: Path = given.work / "pruned"
+    if not (folder / "mwanda.json").is_file():
+        dense = dense_folder(given.work, given.python)
+        run([*mwanda(given.python), "prune", dense, "--out", folder, "--criterion", "magnitude",
+             "--sparsity", str(given.sparsity)], env=environment(given.threads))  # fmt: skip
+    return folder
+
+
+if __name__ == "__main__":
+    main()
