@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mwanda.jobs.pack import pack, unpack
     from mwanda.jobs.plan import plan
     from mwanda.jobs.prune import PruneResult, prune
+    from mwanda.jobs.push import push
     from mwanda.jobs.search import search_sparsity
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
@@ -52,6 +53,7 @@ __all__ = [
     "pack",
     "plan",
     "prune",
+    "push",
     "read_texts",
     "search_sparsity",
     "show_statistics",
@@ -85,6 +87,7 @@ _PLACES = {
     "pack": "jobs.pack",
     "plan": "jobs.plan",
     "prune": "jobs.prune",
+    "push": "jobs.push",
     "read_texts": "jobs.evaluate",
     "search_sparsity": "jobs.search",
     "show_statistics": "jobs.stats_show",

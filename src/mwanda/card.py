@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import yaml
 
 from mwanda.durable import put
+from mwanda.made_with import command_of, short_name, short_source
 from mwanda.manifest import Manifest
-from mwanda.model.given import is_hub_id
 from mwanda.registry import find_reconstruction
 from mwanda.text.languages import display_name
 
-__all__ = ["CARD", "allotted_by", "chosen_by", "update_card", "write_card"]
+__all__ = ["CARD", "allotted_by", "chosen_by", "has_table", "update_card", "write_card"]
 
 CARD = "README.md"
 BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
+VERSIONS = ("mwanda", "torch", "transformers")
 CARRIED = ("license", "license_name", "license_link", "extra_gated_prompt", "pipeline_tag")
 
 
@@ -50,6 +52,12 @@ def update_card(folder: Path, table: str) -> None:
     after = (rest.partition(END)[2] if END in rest else rest) if rest else "\n"
     section = f"{BEGIN}\n\n## What each language lost\n\n{table}\n\n{END}"
     _replace(path, f"{before}{section}{after}")
+
+
+def has_table(folder: Path) -> bool:
+    """Whether the card shows what each language lost."""
+    text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+    return "|" in text.partition(BEGIN)[2].partition(END)[0]
 
 
 def chosen_by(recipe: Mapping[str, Any], *, masks_only: bool = False) -> str:
@@ -90,7 +98,9 @@ def _body(manifest: Manifest) -> str:
     ]  # fmt: skip
     if origin is not None:
         whose = (
-            "this model" if origin.same else f"`{_plain(_short(origin.base))}`, not on this model"
+            "this model"
+            if origin.same
+            else f"`{_plain(short_name(origin.base))}`, not on this model"
         )
         lines.append(
             f"- masks chosen on {whose}, and applied as they are: weights kept are its own"
@@ -100,11 +110,24 @@ def _body(manifest: Manifest) -> str:
         names = ", ".join(f"{tag} ({display_name(tag)})" for tag in drawn.languages)
         tokens = sum(entry.tokens for entry in drawn.languages.values())
         lines += [
-            f"- calibrated on {tokens:,} tokens of {_plain(_text(drawn.source))} in: {names}",
+            f"- calibrated on {tokens:,} tokens of {_plain(short_source(drawn.source))} "
+            f"in: {names}",
         ]
+    made = ", ".join(f"{name} {manifest.versions[name]}" for name in VERSIONS
+                     if name in manifest.versions)  # fmt: skip
     lines += [
+        "",
+        f"Made with {made}:",
+        "",
+        "```",
+        shlex.join(command_of(manifest)).replace("`", "'"),
+        "```",
+        "",
+        "## Limits",
+        "",
         "- the tensors are dense with zeros in them: the same size and speed in common runtimes",
         "- languages not named above were not looked at and may have lost more",
+        "- nothing was trained after the pruning",
         "",
         "`mwanda.json` holds the whole recipe, hashes and the sparsity of every linear; "
         "`mwanda verify` checks the folder against it. The base model's licence applies.",
@@ -115,17 +138,7 @@ def _body(manifest: Manifest) -> str:
 
 def _base(manifest: Manifest) -> str:
     """The base model without the machine's folders."""
-    return _short(manifest.base)
-
-
-def _short(name: str) -> str:
-    """A hub id as it is, else the last part."""
-    return name if is_hub_id(name) else Path(name).name
-
-
-def _text(source: str) -> str:
-    """A text source without the machine's folders."""
-    return source if source.startswith(("bundled:", "hub:")) else Path(source).name
+    return short_name(manifest.base)
 
 
 def _plain(text: str) -> str:

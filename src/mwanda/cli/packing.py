@@ -1,4 +1,4 @@
-"""The commands around a finished model: pack, unpack, gguf-check."""
+"""The commands around a finished model: pack, unpack, gguf-check, push."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(pack)
     app.command()(unpack)
     app.command("gguf-check")(gguf_check)
+    app.command()(push)
 
 
 def pack(
@@ -93,6 +94,26 @@ def gguf_check(
         typer.echo(f"warning: {line}", err=True)
     if least is not None:
         found.check(least)
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(help="A folder that mwanda wrote.")],
+    repo: Annotated[str, typer.Argument(metavar="REPO_ID", help="organisation/name on the hub.")],
+    public: Annotated[
+        bool, typer.Option("--public", help="For everybody to see; otherwise private.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Into a repository that mwanda filled before.")
+    ] = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Verify FOLDER and upload it to the hub, private unless told otherwise."""
+    from mwanda.jobs.push import push as run
+
+    made = run(folder, repo, public=public, overwrite=overwrite)
+    who = "private" if made.private else "public"
+    text = f"{made.url}: {len(made.files)} files, {made.bytes / 1e6:,.1f} MB, {who}"
+    print_result(made.as_dict(), text, as_json)
 
 
 def _sizes(made: PackResult) -> str:

@@ -1,0 +1,78 @@
+"""The command in the card makes the same folder again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import mwanda
+from mwanda.card import CARD
+from mwanda.cli import main
+from tests.pipeline.helpers import shard_bytes
+from tests.support.text import write_corpus
+
+
+def command_in(folder: Path) -> list[str]:
+    """The one command of a card."""
+    lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
+    place = lines.index("```")
+    assert lines[place + 2] == "```"
+    return shlex.split(lines[place + 1])
+
+
+def run(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sparsity", "0.4", "--language-weights", "de=2", "--mode", "sequential"],
+        ["--pattern", "2:4", "--criterion", "ria", "--criterion-option", "activation_power=0.7"],
+        ["--allocation", "owl", "--allocation-option", "lamda=0.05", "--seed", "3"],
+        ["--reconstruction", "admm", "--languages", "sw", "--dtype", "bfloat16"],
+        ["--exclude", r"mlp\\.up", "--skip-blocks", "0,2", "--allocation-level", "linear"],
+        ["--criterion", "magnitude", "--allocation", "uniform"],
+    ],
+    ids=lambda words: words[0] + words[1],
+)
+def test_again(
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama")
+    (tmp_path / source.name).symlink_to(source)
+    write_corpus(tmp_path / "corpus", ["de", "sw"], lines=60)
+    text = [] if "magnitude" in words else ["--calibration", str(tmp_path / "corpus"),
+                                            "--windows", "2", "--window-length", "32"]  # fmt: skip
+    run(["prune", str(source), "--out", "first", *text, *words])
+    again = command_in(tmp_path / "first")
+    assert not any(str(tmp_path.parent) in word for word in again)
+    assert again[:2] == ["mwanda", "prune"]
+    run([word if word != "FOLDER" else "again" for word in again[1:]])
+    assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
+    recipes = [mwanda.verify(tmp_path / name).manifest.recipe for name in ("first", "again")]
+    assert recipes[0] == recipes[1]
+
+
+def test_masks_again(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama")
+    (tmp_path / source.name).symlink_to(source)
+    mwanda.prune(source, out="p", sparsity=0.3, criterion="magnitude", allocation="uniform")
+    mwanda.extract_masks("p", "m.safetensors")
+    mwanda.apply_masks("m.safetensors", source, "first")
+    again = command_in(tmp_path / "first")
+    assert again[1:3] == ["mask", "apply"]
+    run([word if word != "FOLDER" else "again" for word in again[1:]])
+    assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "p")
