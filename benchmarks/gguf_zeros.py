@@ -1,0 +1,93 @@
+"""Which share of a pruned model's zeros is still zero after a round trip through GGUF?
+
+Gemma 3 270M pruned to 50 % is written as GGUF in each of ``--types`` through the library ``gguf``,
+every matrix under the name that llama.cpp's converter gives it, and compared position by position
+by ``mwanda gguf-check``. Q4_1 is there as a type that gives every group an offset of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import gguf
+from gguf.quants import quantize
+
+from gemma import dense_folder
+from harness import Table, add_options, bar, environment, mwanda, run, save
+from mwanda.model.reader import Checkpoint
+
+TYPES = ["Q8_0", "Q5_0", "Q4_0", "Q4_1"]
+KEEP = ("Q8_0", "Q5_0", "Q4_0")
+
+
+def pruned_folder(given: argparse.Namespace) -> Path:
+    """By magnitude: which zeros there are does not matter here."""
+    folder: Path = given.work / "pruned"
+    if not (folder / "mwanda.json").is_file():
+        dense = dense_folder(given.work, given.python)
+        run([*mwanda(given.python), "prune", dense, "--out", folder, "--criterion", "magnitude",
+             "--sparsity", "0.5"], env=environment(given.threads))  # fmt: skip
+    return folder
+
+
+def write(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
+    """Matrices quantised, vectors in float32."""
+    arch = next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == "gemma3")
+    with Checkpoint.open(folder) as checkpoint:
+        blocks = 1 + max(
+            int(name.split(".")[2]) for name in checkpoint.tensors if ".layers." in name
+        )
+        names = gguf.get_tensor_name_map(arch, blocks)
+        writer = gguf.GGUFWriter(path, "gemma3")
+        writer.add_block_count(blocks)
+        for name in checkpoint.tensors:
+            there = names.get_name(name, try_suffixes=(".weight", ".bias"))
+            if there is None:
+                raise ValueError(f"{name} has no name in a GGUF file")
+            values = checkpoint.read(name).float().numpy()
+            used = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
+            data = values if values.ndim == 1 else quantize(values, used)
+            writer.add_tensor(there, data, raw_dtype=used)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser, "gguf_zeros")
+    parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
+    parser.add_argument("--types", nargs="+", default=TYPES)
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    folder = given.folder or pruned_folder(given)
+    found, rows, bars = {}, [], []
+    for name in given.types:
+        path = given.work / f"{name}.gguf"
+        write(folder, path, gguf.GGMLQuantizationType[name])
+        start = time.perf_counter()
+        made = run([*mwanda(given.python), "gguf-check", path, folder, "--json"],
+                   env=environment(given.threads))  # fmt: skip
+        checked = made.output
+        tensors = checked["tensors"].values()
+        zeros, kept = (sum(row[key] for row in tensors) for key in ("zeros", "kept"))
+        found[name] = {
+            "bytes": path.stat().st_size, "zeros": zeros, "kept": kept,
+            "share": checked["share"], "warnings": checked["warnings"],
+            "missing": checked["missing"], "seconds": time.perf_counter() - start,
+        }  # fmt: skip
+        path.unlink()
+        warned = "yes" if checked["warnings"] else "no"
+        rows.append([name, f"{found[name]['bytes'] / 1e6:.0f}", str(len(tensors)), f"{zeros:,}",
+                     f"{kept:,}", f"{checked['share']:.4%}", warned])  # fmt: skip
+        if name in KEEP:
+            bars.append(bar(f"{name}: share of zeros kept", checked["share"], least=1.0))
+    header = ["type", "file, MB", "linears", "zeros", "still zero", "share", "warned of"]
+    save(given.results, {"types": found}, tables=[Table(header, rows)], bars=bars)
+
+
+if __name__ == "__main__":
+    main()
