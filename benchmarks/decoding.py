@@ -1,10 +1,10 @@
 """Is decoding faster from masks and kept values than from dense weights?
 
 Batch-1 decoding is bound by reading weights, and a bf16 matrix at 50 % is 0.56 of its bytes as a
-bit mask and the values kept. ``kernel/`` has a product of that form with a few vectors, compiled
-through torch's extension builder (a C++ compiler and ninja are needed); here it is timed against
-``torch.nn.functional.linear`` on one layer, on all pruned linears of Gemma 3 270M one after the
-other, and in the decoding of that model, with dense bf16 and float32 weights. Rounds alternate.
+bit mask and the values kept. ``mwanda.MaskedLinear`` multiplies that form with up to four vectors;
+here it is timed against ``torch.nn.functional.linear`` on one layer, on all pruned linears of Gemma
+3 270M one after the other, and in the decoding of that model, with dense bf16 and float32 weights.
+Rounds alternate. A C++ compiler is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from transformers import AutoModelForCausalLM
 
 from gemma import dense_folder
 from harness import Bar, Table, add_options, bar, environment, mwanda, run, save, spread
-from kernel.masked import MaskedLinear, kernel
+from mwanda import MaskedLinear, mask_linears
+from mwanda.kernel.build import available_paths
 from mwanda.model.discovery import find_structure
 
 LAYER = (4096, 14336)
@@ -51,8 +52,8 @@ def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, d
 
 def bandwidth(rounds: int) -> float:
     """Bytes a second of a pass that only reads."""
-    data = torch.ones(1 << 26, dtype=torch.int64)
-    found = alternate({"read": lambda: kernel().read_all(data)}, rounds)
+    data = torch.ones(1 << 27)
+    found = alternate({"read": data.sum}, rounds)
     return data.nbytes / float(found["read"]["median"])
 
 
@@ -70,7 +71,7 @@ def layer(given: argparse.Namespace) -> dict[str, Any]:
     """One layer by batch: seconds of every way, and how far each is from float64."""
     weight = sparse_weight(LAYER, given.sparsity)
     wide = weight.float()
-    packed = {path: MaskedLinear(weight, path=path) for path in kernel().paths()}
+    packed = {path: MaskedLinear(weight, path=path) for path in available_paths()}
     found: dict[str, Any] = {
         "bytes": {
             "dense bf16": weight.nbytes, "dense float32": wide.nbytes,
@@ -94,24 +95,13 @@ def layer(given: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def replaced(model: Any) -> Any:
-    """A copy of a model with every linear of its blocks packed."""
-    made = copy.deepcopy(model)
-    for one in find_structure(made).linears():
-        path, _, leaf = one.name.rpartition(".")
-        old = made.get_submodule(one.name)
-        packed = MaskedLinear(old.weight.detach(), old.bias)
-        setattr(made.get_submodule(path), leaf, packed)
-    return made
-
-
 def linears_alone(models: Mapping[str, Any], names: list[str], given: argparse.Namespace) -> Any:
     """All pruned linears one after another, on one token."""
     ways: dict[str, Callable[[], None]] = {}
     for way, model in models.items():
         modules = [model.get_submodule(name) for name in names]
         dtype = torch.float32 if way == "dense float32" else torch.bfloat16
-        inputs = [torch.randn(1, widths(m)).to(dtype) for m in modules]
+        inputs = [torch.randn(1, m.in_features).to(dtype) for m in modules]
 
         def all_of_them(modules: Any = modules, inputs: Any = inputs) -> None:
             for module, x in zip(modules, inputs, strict=True):
@@ -119,10 +109,6 @@ def linears_alone(models: Mapping[str, Any], names: list[str], given: argparse.N
 
         ways[way] = all_of_them
     return alternate(ways, given.rounds)
-
-
-def widths(module: Any) -> int:
-    return int(module.columns if isinstance(module, MaskedLinear) else module.in_features)
 
 
 def decode(model: Any, ids: torch.Tensor, tokens: int) -> tuple[float, torch.Tensor]:
@@ -140,8 +126,10 @@ def decoding(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Gemma 3 270M at 50 %, one token after another, the same tokens for all."""
     dense = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     models = {"dense bf16": dense, "dense float32": copy.deepcopy(dense).float(),
-              "packed": replaced(dense)}  # fmt: skip
-    names = [one.name for one in find_structure(dense).linears()]
+              "packed": copy.deepcopy(dense)}  # fmt: skip
+    names = mask_linears(models["packed"])
+    if names != [one.name for one in find_structure(dense).linears()]:
+        raise ValueError(f"{folder}: expected every linear to be pruned")
     ids = torch.randint(3, 20_000, (1, PROMPT + given.tokens))
     ids[0, 0] = dense.config.bos_token_id or 2
     seconds: Times = {name: [] for name in models}
@@ -221,12 +209,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--decodings", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--compile-only", action="store_true")
     given = parser.parse_args()
-    paths = kernel().paths()
-    if given.compile_only:
-        print(*paths)
-        return
+    paths = available_paths()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     given.work.mkdir(parents=True, exist_ok=True)

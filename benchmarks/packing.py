@@ -172,9 +172,9 @@ def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             kept.write_text(json.dumps(found))
 
     measure("entropy_linears", lambda: entropy_size(path, infos))
-    for part, chosen in (("weights", None), ("linears", infos)):
+    for part, chosen in (("linears", infos), ("weights", None)):
         measure(f"zipnn_{part}", lambda chosen=chosen: zipnn_size(path, chosen, given))
-        if given.zstd:
+        if given.zstd and part in given.zstd_parts:
             name = f"zstd{given.zstd}_{part}"
             measure(name, lambda chosen=chosen: zstd_size(path, chosen, given.zstd))
     return found
@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument("--prunings", nargs="+", default=PRUNINGS, help="sparsities or N:M")
     parser.add_argument("--level", type=int, default=0, help="of mwanda pack")
     parser.add_argument("--zstd", type=int, default=19, help="level to compare with; 0: leave out")
+    parser.add_argument("--zstd-parts", nargs="*", default=["linears", "weights"])
     parser.add_argument("--zipnn-python", type=Path, help="an interpreter that has ZipNN")
     parser.add_argument("--others-only", action="store_true", help="prune, zstd, ZipNN; no timing")
     parser.add_argument("--rounds", type=int, default=3)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
     from mwanda.jobs.verify import verify
+    from mwanda.kernel.linear import MaskedLinear, mask_linears
     from mwanda.options import RunOptions
     from mwanda.recipe import Recipe
     from mwanda.report.study.write import write_report
@@ -37,6 +38,7 @@ __all__ = [
     "GateError",
     "InputError",
     "KeepZeros",
+    "MaskedLinear",
     "MwandaError",
     "PruneResult",
     "Recipe",
@@ -49,6 +51,7 @@ __all__ = [
     "extract_masks",
     "keep_zeros",
     "load_packed",
+    "mask_linears",
     "merge_statistics",
     "pack",
     "plan",
@@ -71,6 +74,7 @@ _PLACES = {
     "GateError": "errors",
     "InputError": "errors",
     "KeepZeros": "zeros_callback",
+    "MaskedLinear": "kernel.linear",
     "MwandaError": "errors",
     "PruneResult": "jobs.prune",
     "Recipe": "recipe",
@@ -83,6 +87,7 @@ _PLACES = {
     "extract_masks": "jobs.mask_files",
     "keep_zeros": "zeros",
     "load_packed": "jobs.load_packed",
+    "mask_linears": "kernel.linear",
     "merge_statistics": "jobs.stats",
     "pack": "jobs.pack",
     "plan": "jobs.plan",

@@ -3,15 +3,17 @@
 // Of row r, 32 columns a word: bit i of words[r][w] says whether column 32 w + i is kept. Its kept
 // values lie one after another from values[starts[r]]; 64 bytes after the last may be read. Columns
 // are filled up to whole words with bits that are 0. The products are summed in float32.
+//
+// Three paths give the same: AVX-512 (VBMI2 spreads 32 values out under a mask, BF16 multiplies
+// them), AVX2 (a table of byte shuffles spreads out eight), and plain C++ for any machine.
 
-#include <torch/extension.h>
-
-#include <ATen/Parallel.h>
-#include <immintrin.h>
-
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -53,6 +55,8 @@ void row_portable(const Matrix& m, int64_t row, const uint16_t* x, float* sums) 
     }
   }
 }
+
+#if defined(__x86_64__)
 
 // Eight bits of a mask -> where in the next eight values each column finds its own, as bytes of a
 // shuffle; 0x80 gives a zero.
@@ -141,6 +145,17 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi2,avx512bf16,popcnt")
   }
 }
 
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi2,popcnt"))) void expand_avx512(
+    const Matrix& m, int64_t row, uint16_t* out) {
+  const uint32_t* words = m.words + row * m.width;
+  const uint16_t* value = m.values + m.starts[row];
+  for (int64_t w = 0; w < m.width; ++w) {
+    const __m512i next = _mm512_loadu_si512(value);
+    _mm512_storeu_si512(out + 32 * w, _mm512_maskz_expand_epi16(words[w], next));
+    value += _mm_popcnt_u32(words[w]);
+  }
+}
+
 bool has_avx512() {
   return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512bf16");
@@ -148,85 +163,88 @@ bool has_avx512() {
 
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
+#endif
+
+void expand_portable(const Matrix& m, int64_t row, uint16_t* out) {
+  const uint16_t* value = m.values + m.starts[row];
+  for (int64_t w = 0; w < m.width; ++w) {
+    const uint32_t word = m.words[row * m.width + w];
+    for (int i = 0; i < 32; ++i) {
+      const uint32_t kept = word >> i & 1;
+      out[32 * w + i] = kept ? *value : 0;
+      value += kept;
+    }
+  }
+}
+
+enum Path { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
+
 template <int B>
-Row<B> find_row(const std::string& path) {
-  if (path == "avx512") return row_avx512<B>;
-  return path == "avx2" ? row_avx2<B> : row_portable<B>;
+Row<B> find_row(int path) {
+#if defined(__x86_64__)
+  if (path == kAvx512) return row_avx512<B>;
+  if (path == kAvx2) return row_avx2<B>;
+#endif
+  return row_portable<B>;
 }
 
 template <int B>
 void multiply_rows(
-    const Matrix& m, Row<B> row, const uint16_t* x, const uint16_t* bias, uint16_t* out,
-    int64_t rows) {
-  // About 64 KiB of words and values a piece: fewer would cost more than they share out.
-  const int64_t grain = std::max<int64_t>(1, 32768 / (m.width * 16));
-  at::parallel_for(0, rows, grain, [&](int64_t first, int64_t last) {
+    const Matrix& m, int path, const uint16_t* x, const uint16_t* bias, uint16_t* out,
+    int64_t rows, int threads) {
+  const Row<B> row = find_row<B>(path);
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t r = 0; r < rows; ++r) {
     float sums[B];
-    for (int64_t r = first; r < last; ++r) {
-      row(m, r, x, sums);
-      for (int b = 0; b < B; ++b) {
-        out[b * rows + r] = narrow(bias == nullptr ? sums[b] : sums[b] + widen(bias[r]));
-      }
+    row(m, r, x, sums);
+    for (int b = 0; b < B; ++b) {
+      out[b * rows + r] = narrow(bias == nullptr ? sums[b] : sums[b] + widen(bias[r]));
     }
-  });
-}
-
-std::vector<std::string> paths() {
-  std::vector<std::string> found;
-  if (has_avx512()) found.push_back("avx512");
-  if (has_avx2()) found.push_back("avx2");
-  found.push_back("portable");
-  return found;
-}
-
-// x [batch, columns], batch at most 4, columns a multiple of 32 -> [batch, rows].
-torch::Tensor multiply(
-    const torch::Tensor& words, const torch::Tensor& values, const torch::Tensor& starts,
-    const torch::Tensor& x, const c10::optional<torch::Tensor>& bias, const std::string& path) {
-  const int64_t batch = x.size(0), rows = words.size(0);
-  TORCH_CHECK(x.dtype() == torch::kBFloat16 && x.is_contiguous(), "x: contiguous bfloat16");
-  TORCH_CHECK(x.size(1) == 32 * words.size(1), "x: ", 32 * words.size(1), " columns");
-  const Matrix m{
-      reinterpret_cast<const uint32_t*>(words.data_ptr<int32_t>()),
-      reinterpret_cast<const uint16_t*>(values.data_ptr<int16_t>()), starts.data_ptr<int64_t>(),
-      words.size(1)};
-  torch::Tensor out = torch::empty({batch, rows}, x.options());
-  const auto* in = reinterpret_cast<const uint16_t*>(x.data_ptr<at::BFloat16>());
-  auto* made = reinterpret_cast<uint16_t*>(out.data_ptr<at::BFloat16>());
-  const uint16_t* added = nullptr;
-  if (bias.has_value()) {
-    added = reinterpret_cast<const uint16_t*>(bias->data_ptr<at::BFloat16>());
   }
-  switch (batch) {
-    case 1: multiply_rows<1>(m, find_row<1>(path), in, added, made, rows); break;
-    case 2: multiply_rows<2>(m, find_row<2>(path), in, added, made, rows); break;
-    case 3: multiply_rows<3>(m, find_row<3>(path), in, added, made, rows); break;
-    case 4: multiply_rows<4>(m, find_row<4>(path), in, added, made, rows); break;
-    default: TORCH_CHECK(false, "x: a batch of 1 to 4");
-  }
-  return out;
-}
-
-// A pass over bytes that does nothing but read them: what the memory gives.
-double read_all(const torch::Tensor& data) {
-  const auto* all = reinterpret_cast<const uint64_t*>(data.data_ptr());
-  const int64_t count = data.nbytes() / 8;
-  std::atomic<uint64_t> sum{0};
-  at::parallel_for(0, count, 1 << 16, [&](int64_t first, int64_t last) {
-    uint64_t own[8] = {};
-    int64_t i = first;
-    for (; i + 8 <= last; i += 8) {
-      for (int k = 0; k < 8; ++k) own[k] += all[i + k];
-    }
-    for (int k = 0; k < 8; ++k) sum += own[k];
-  });
-  return static_cast<double>(sum.load());
 }
 
 }  // namespace
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-  m.def("multiply", &multiply);
-  m.def("paths", &paths);
-  m.def("read_all", &read_all);
+extern "C" {
+
+// The fastest path that this machine has.
+int mwanda_best_path() {
+#if defined(__x86_64__)
+  if (has_avx512()) return kAvx512;
+  if (has_avx2()) return kAvx2;
+#endif
+  return kPortable;
 }
+
+// x [batch, 32 width] -> out [batch, rows], both bfloat16; batch is 1 to 4, bias may be null.
+void mwanda_multiply(
+    const uint32_t* words, const uint16_t* values, const int64_t* starts, int64_t rows,
+    int64_t width, const uint16_t* x, int64_t batch, const uint16_t* bias, uint16_t* out, int path,
+    int threads) {
+  const Matrix m{words, values, starts, width};
+  switch (batch) {
+    case 1: multiply_rows<1>(m, path, x, bias, out, rows, threads); break;
+    case 2: multiply_rows<2>(m, path, x, bias, out, rows, threads); break;
+    case 3: multiply_rows<3>(m, path, x, bias, out, rows, threads); break;
+    case 4: multiply_rows<4>(m, path, x, bias, out, rows, threads); break;
+  }
+}
+
+// The dense matrix again, bfloat16 [rows, 32 width].
+void mwanda_expand(
+    const uint32_t* words, const uint16_t* values, const int64_t* starts, int64_t rows,
+    int64_t width, uint16_t* out, int path, int threads) {
+  const Matrix m{words, values, starts, width};
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t r = 0; r < rows; ++r) {
+#if defined(__x86_64__)
+    if (path == kAvx512) {
+      expand_avx512(m, r, out + r * 32 * width);
+      continue;
+    }
+#endif
+    expand_portable(m, r, out + r * 32 * width);
+  }
+}
+
+}  // extern "C"

@@ -1,0 +1,1 @@
+"""Products from masks and kept values, compiled on the machine that asks for them."""
