@@ -14,7 +14,6 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import mwanda as library
 from gemma import LANGUAGES, dense_folder
-from harness import Table, add_options, bar, environment, mwanda, run, save
+from harness import Table, add_options, bar, environment, kept, mwanda, run, save
 from mwanda.model.discovery import find_structure
 from mwanda.model.structure import matrix_in
 from mwanda.text.window_files import load
@@ -183,14 +182,6 @@ def trained(folder: Path, way: str, text: Any, given: argparse.Namespace) -> dic
         "before": before,
         "after": losses(model, text["held out"]),
     }
-
-
-def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What an earlier run measured, or what is measured now."""
-    if not path.is_file():
-        path.write_text(json.dumps(measure()))
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
 
 
 def tables(found: dict[str, Any], dense: dict[str, float]) -> list[Table]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ __all__ = [
     "add_options",
     "bar",
     "environment",
+    "kept",
     "machine",
     "mask_difference",
     "mwanda",
@@ -207,6 +208,14 @@ def bar(
     if least is not None:
         return Bar(claim, value, "at least", least, value >= least, low, high)
     raise ValueError(f"{claim}: a bar needs most or least")
+
+
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What an earlier run measured, or what is measured now."""
+    if not path.is_file():
+        path.write_text(json.dumps(measure()))
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def mask_difference(first: Path, second: Path, *, suffix: str = "_proj.weight") -> dict[str, Any]:

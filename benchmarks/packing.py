@@ -6,8 +6,8 @@ one would do with the same files: ``zstd -19`` over ``model.safetensors`` as it 
 it is installed, on the pruned and on the dense file. Sizes of the pruned linears come from the
 archive's index; for zstd and ZipNN those linears' bytes are compressed by themselves.
 
-What other tools make of a folder is kept in ``--work``: ``--others-only`` measures no more than
-that, so that the timing, which wants the machine for itself, need not wait for ``zstd -19``.
+What was measured of a folder is kept in ``--work``: ``--others-only`` leaves packing and its
+timing, which wants the machine for itself, to a run that need not wait for ``zstd -19``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import zstandard
 
 from gemma import dense_folder
-from harness import Bar, Table, add_options, bar, environment, mwanda, run, save, spread
+from harness import Bar, Table, add_options, bar, environment, kept, mwanda, run, save, spread
 from mwanda.archive.reader import Archive
 from mwanda.model.layout import TensorInfo
 from mwanda.model.output import sha256_of
@@ -160,8 +160,8 @@ def packed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """What general tools make of the same weights; kept, for the zstd takes minutes."""
-    kept: Path = given.work / f"{folder.name}.others.json"
-    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    place: Path = given.work / f"{folder.name}.others.json"
+    found: dict[str, Any] = json.loads(place.read_text()) if place.is_file() else {}
     path, infos = folder / "model.safetensors", linears(folder)
 
     def measure(name: str, how: Callable[[], Any]) -> None:
@@ -169,7 +169,7 @@ def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             start = time.perf_counter()
             found[name] = how()
             found[f"{name}_seconds"] = time.perf_counter() - start
-            kept.write_text(json.dumps(found))
+            place.write_text(json.dumps(found))
 
     measure("entropy_linears", lambda: entropy_size(path, infos))
     for part, chosen in (("linears", infos), ("weights", None)):
@@ -234,7 +234,11 @@ def main() -> None:
         if given.others_only:
             others(folder, given)
             continue
-        found[pruning] = {"packed": packed(given, folder), "others": others(folder, given)}
+        measured = kept(
+            given.work / f"{folder.name}.packed.json",
+            lambda folder=folder: packed(given, folder),
+        )
+        found[pruning] = {"packed": measured, "others": others(folder, given)}
     if given.others_only:
         return
     bars: list[Bar] = []

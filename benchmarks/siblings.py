@@ -18,7 +18,6 @@ import zstandard
 
 from finetune import (
     add_training_options,
-    kept,
     load_model,
     losses,
     plain_steps,
@@ -31,6 +30,7 @@ from harness import (
     add_options,
     bar,
     environment,
+    kept,
     mask_difference,
     mwanda,
     run,

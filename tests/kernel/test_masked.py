@@ -18,7 +18,10 @@ from mwanda.kernel import build
 from mwanda.kernel.build import PATHS, available_paths, kernel
 from tests.pipeline.helpers import Tiny
 
-PRODUCTS = available_paths()
+try:
+    PRODUCTS = available_paths()
+except InputError:
+    pytest.skip("no C++ compiler", allow_module_level=True)
 
 
 def sparse(rows: int, columns: int, share: float, seed: int = 0) -> torch.Tensor:
@@ -136,7 +139,7 @@ def test_a_model_decodes_alike(tiny: Tiny, tmp_path: Path, family: str) -> None:
 
 def test_models_that_have_none(tiny: Tiny) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny("llama"), dtype=torch.bfloat16)
-    with pytest.raises(InputError, match="pruned nn.Linear layers in bfloat16"):
+    with pytest.raises(InputError, match=r"pruned nn\.Linear layers in bfloat16"):
         mwanda.mask_linears(model)
     wide = AutoModelForCausalLM.from_pretrained(tiny("llama"), dtype=torch.float32)
     with pytest.raises(InputError, match="load a pruned model"):
