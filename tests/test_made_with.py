@@ -33,10 +33,10 @@ def run(words: list[str]) -> None:
     "words",
     [
         ["--sparsity", "0.4", "--language-weights", "de=2", "--mode", "sequential"],
-        ["--pattern", "2:4", "--criterion", "ria", "--criterion-option", "activation_power=0.7"],
-        ["--allocation", "owl", "--allocation-option", "lamda=0.05", "--seed", "3"],
+        ["--pattern", "2:4", "--criterion", "ria", "--criterion-option", "power=0.7"],
+        ["--allocation", "owl", "--allocation-option", "width=0.05", "--seed", "3"],
         ["--reconstruction", "admm", "--languages", "sw", "--dtype", "bfloat16"],
-        ["--exclude", r"mlp\\.up", "--skip-blocks", "0,2", "--allocation-level", "linear"],
+        ["--exclude", r"mlp\.up", "--skip-blocks", "0,2", "--allocation-level", "linear"],
         ["--criterion", "magnitude", "--allocation", "uniform"],
     ],
     ids=lambda words: words[0] + words[1],

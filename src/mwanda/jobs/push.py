@@ -199,8 +199,8 @@ def _token() -> str:
 
 
 def _hub_errors() -> tuple[type[Exception], ...]:
-    """What the hub's client raises; it does not wrap what the network does."""
-    from httpx import HTTPError
-    from huggingface_hub.errors import HFValidationError
+    """What the hub's client raises: it does not wrap what its network library does, which is
+    another one in every of its versions, and what large files are sent by raises RuntimeErrors."""
+    from huggingface_hub.errors import HfHubHTTPError
 
-    return HTTPError, OSError, HFValidationError, ValueError
+    return (*HfHubHTTPError.__bases__, OSError, ValueError, RuntimeError)
