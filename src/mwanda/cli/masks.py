@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result
 
@@ -32,6 +33,8 @@ def extract(
     as_json: opt.AsJson = False,
 ) -> None:
     """Write which weights of FOLDER are not zero, one bit each."""
+    early.check_pruned(folder)
+    early.check_output(out, ".safetensors", overwrite=overwrite)
     from mwanda.jobs.mask_files import extract_masks
 
     made = extract_masks(
@@ -56,6 +59,9 @@ def apply(
     from mwanda.progress import progress_bar
 
     size = parse_size(max_shard_size, "--max-shard-size")
+    early.check_file(masks, kind="masks")
+    early.check_model(model)
+    early.check_folder_out(out, model, overwrite=overwrite)
     with progress_bar() as progress:
         from mwanda.jobs.mask_files import apply_masks
         from mwanda.options import RunOptions

@@ -108,6 +108,7 @@ def push(
     as_json: opt.AsJson = False,
 ) -> None:
     """Verify FOLDER and upload it to the hub, private unless told otherwise."""
+    early.check_pruned(folder)
     from mwanda.jobs.push import push as run
 
     made = run(folder, repo, public=public, overwrite=overwrite)
