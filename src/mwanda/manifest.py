@@ -28,6 +28,7 @@ __all__ = [
     "StatisticsFileRecord",
     "Totals",
     "manifest_sha256",
+    "manifest_text",
     "read_manifest",
     "versions",
     "write_manifest",
@@ -285,12 +286,16 @@ def manifest_sha256(data: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``mwanda.json`` and see it on disk."""
+def manifest_text(manifest: Manifest) -> str:
+    """``mwanda.json``, with the hash of what is in it."""
     data = manifest.model_dump(mode="json")
     data["sha256"] = manifest_sha256(data)
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    put(folder / MANIFEST, f"{text}\n".encode())
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``mwanda.json`` and see it on disk."""
+    put(folder / MANIFEST, manifest_text(manifest).encode())
 
 
 def read_manifest(folder: Path) -> Manifest:

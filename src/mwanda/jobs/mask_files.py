@@ -114,6 +114,7 @@ def extract_masks(
                 "linears": records,
                 "totals": totals_of(records, manifest.totals.model_weights),
                 "files": {},
+                "sha256": None,
             }
         )
         output.publish(masks.finish(found, None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from mwanda.card import CARD, has_table
 from mwanda.errors import InputError, MwandaError
 from mwanda.jobs.verify import verify
 from mwanda.made_with import short_name, short_source
-from mwanda.manifest import MANIFEST, Manifest
+from mwanda.manifest import MANIFEST, Manifest, manifest_text
 
 __all__ = ["Pushed", "push"]
 
@@ -163,8 +162,7 @@ def _public(manifest: Manifest) -> bytes:
     if manifest.mask_file is not None:
         base = short_name(manifest.mask_file.base)
         changes["mask_file"] = manifest.mask_file.model_copy(update={"base": base})
-    made = manifest.model_copy(update=changes).model_dump(mode="json")
-    return (json.dumps(made, indent=1, ensure_ascii=False) + "\n").encode()
+    return manifest_text(manifest.model_copy(update=changes)).encode()
 
 
 def _check_name(repo: str) -> None:
