@@ -13,6 +13,7 @@ import argparse
 import copy
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def bandwidth(rounds: int) -> float:
 
 def sparse_weight(shape: tuple[int, int], sparsity: float) -> torch.Tensor:
     weight = torch.randn(shape) / shape[1] ** 0.5
-    return weight.masked_fill_(torch.rand(shape) < sparsity, 0).bfloat16()
+    made: torch.Tensor = weight.masked_fill_(torch.rand(shape) < sparsity, 0).bfloat16()
+    return made
 
 
 def error(found: torch.Tensor, exact: torch.Tensor) -> float:
@@ -83,9 +85,9 @@ def layer(given: argparse.Namespace) -> dict[str, Any]:
         x = torch.randn(batch, LAYER[1]).bfloat16()
         long = x.float()
         ways: dict[str, Callable[[], torch.Tensor]] = {
-            "dense bf16": lambda x=x: linear(x, weight),
-            "dense float32": lambda long=long: linear(long, wide),
-            **{f"packed, {path}": (lambda x=x, one=one: one(x)) for path, one in packed.items()},
+            "dense bf16": partial(linear, x, weight),
+            "dense float32": partial(linear, long, wide),
+            **{f"packed, {path}": partial(one, x) for path, one in packed.items()},
         }
         exact = x.double() @ wide.double().t()
         found["batches"][str(batch)] = {

@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,7 @@ def main() -> None:
         given.work / "dense.json", lambda: losses(load_model(dense), text["held out"])
     )
     found = {
-        way: kept(given.work / f"{way}.json", lambda way=way: trained(folder, way, text, given))
+        way: kept(given.work / f"{way}.json", partial(trained, folder, way, text, given))
         for way in given.ways
     }
     bars = []

@@ -17,6 +17,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +174,10 @@ def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 
     measure("entropy_linears", lambda: entropy_size(path, infos))
     for part, chosen in (("linears", infos), ("weights", None)):
-        measure(f"zipnn_{part}", lambda chosen=chosen: zipnn_size(path, chosen, given))
+        measure(f"zipnn_{part}", partial(zipnn_size, path, chosen, given))
         if given.zstd and part in given.zstd_parts:
             name = f"zstd{given.zstd}_{part}"
-            measure(name, lambda chosen=chosen: zstd_size(path, chosen, given.zstd))
+            measure(name, partial(zstd_size, path, chosen, given.zstd))
     if given.zstd and given.zstd_every:
         some = infos[:: given.zstd_every]
         raw = sum(info.nbytes for info in some)
@@ -250,7 +251,7 @@ def main() -> None:
             continue
         measured = kept(
             given.work / f"{folder.name}.packed.json",
-            lambda folder=folder: packed(given, folder),
+            partial(packed, given, folder),
         )
         found[pruning] = {"packed": measured, "others": others(folder, given)}
     if given.others_only:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ def moved(given: argparse.Namespace, pruned: Path, sibling: Path) -> dict[str, A
     }
 
 
+def losses_of(folder: Path, ids: dict[str, torch.Tensor]) -> dict[str, float]:
+    return losses(load_model(folder), ids)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser, "siblings")
@@ -90,7 +95,7 @@ def main() -> None:
     found = {
         name: kept(
             given.work / f"losses-{path.name}.json",
-            lambda path=path: losses(load_model(path), text["held out"]),
+            partial(losses_of, path, text["held out"]),
         )
         for name, path in folders.items()
     }

@@ -47,7 +47,7 @@ def kernel() -> Any:
             str(library), expected="the compiled kernel", found=str(error), fix="delete it"
         ) from error
     pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    matrix = [pointer, pointer, pointer, size, size]
+    matrix: list[Any] = [pointer, pointer, pointer, size, size]
     found.mwanda_best_path.restype = number
     found.mwanda_multiply.argtypes = [*matrix, pointer, size, pointer, pointer, number, number]
     found.mwanda_multiply.restype = None
