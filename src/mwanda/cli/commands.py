@@ -10,8 +10,8 @@ import typer
 from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
-from mwanda.cli.search import search
 from mwanda.cli.masks import mask
+from mwanda.cli.search import search
 from mwanda.cli.statistics import stats
 from mwanda.cli.study import report, study
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 
 from mwanda.device import dtype_name, parse_dtype
 from mwanda.errors import DataError, InputError
+from mwanda.jobs.fingerprint import base_files
 from mwanda.jobs.folder_output import check_room, complete_folder, weight_sink
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.shared import (
@@ -23,6 +23,7 @@ from mwanda.jobs.shared import (
     totals_of,
     weights_in,
 )
+from mwanda.journal import Journal
 from mwanda.manifest import (
     MANIFEST,
     LinearRecord,
@@ -34,7 +35,8 @@ from mwanda.manifest import (
 from mwanda.masks import count_zeros, digest, record
 from mwanda.model.given import check_model
 from mwanda.model.identity import linears_sha256
-from mwanda.model.output import OutputFolder, check_disk_space, sha256_of
+from mwanda.model.output import OutputFolder, check_disk_space, hash_files, sha256_of
+from mwanda.model.partial import scratch_folder
 from mwanda.model.source import open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Linear, Structure
@@ -163,15 +165,17 @@ def apply_masks(
     wanted = parse_dtype(dtype or recipe.dtype, "--dtype")
     with (
         output as folder,
-        tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work,
-        open_model(name, Path(work)) as source,
+        scratch_folder(output.partial) as scratch,
+        open_model(name, scratch) as source,
         open_decoder(source, options) as decoder,
     ):
         chosen = _fitting(opened, decoder, recipe, name)
-        check_room(folder, decoder, chosen, recipe, wanted, None, options)
+        check_room(folder, decoder, chosen, recipe, wanted, None, options, Journal(), 0)
         outcome = Outcome(seconds={"open": time.perf_counter() - start})
         with outcome.timed("apply"):
             _apply(opened, decoder, chosen, folder, wanted, outcome, options)
+        hashes = hash_files(base_files(source, decoder.checkpoint))
+        known = {path.name: sha256 for path, sha256 in hashes.items()}
         places = {linear.name: decoder.place(linear) for linear in chosen.linears()}
         linears = linear_records(chosen, places, outcome)
         manifest = opened.manifest.model_copy(
@@ -180,17 +184,12 @@ def apply_masks(
                 "dtype": dtype_name(wanted or source_dtype(decoder.checkpoint)),
                 "linears": linears,
                 "totals": totals_of(linears, weights_in(decoder.checkpoint)),
+                "mask_file": _origin(opened, known, decoder),
                 "versions": versions(),
                 "seconds": outcome.seconds,
             }
         )
-
-        def note(made: Manifest) -> Manifest:
-            return made.model_copy(update={"mask_file": _origin(opened, made, decoder)})
-
-        manifest = complete_folder(
-            folder, Path(work), source, decoder.checkpoint, wanted, manifest, note
-        )
+        manifest = complete_folder(folder, source, decoder.checkpoint, wanted, manifest, known)
     log.info("wrote %s", out)
     _warn(opened, manifest)
     return PruneResult(out, manifest, None, 0)
@@ -277,7 +276,7 @@ def _apply(
 ) -> None:
     """Block by block: a weight is read, masked, written and forgotten."""
     options.progress.stage("apply", len(chosen.blocks))
-    with weight_sink(folder, decoder, chosen, dtype, options) as sink:
+    with weight_sink(folder, decoder, chosen, dtype, options, Journal()) as sink:
         for block in chosen.blocks:
             decoder.expect(block.linears)
             for linear in block.linears:
@@ -288,11 +287,11 @@ def _apply(
             options.progress.block(0)
 
 
-def _origin(masks: MaskFile, made: Manifest, decoder: StreamedDecoder) -> MaskFileRecord:
+def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder) -> MaskFileRecord:
     """Where the masks are from, and whether this model is the one that they were chosen on: by its
     files, or by its linears where those were hashed."""
     known = masks.record.linears_sha256
-    same = set(made.base_files.values()) == set(masks.manifest.base_files.values())
+    same = set(files.values()) == set(masks.manifest.base_files.values())
     same = same or (known is not None and known == linears_sha256(decoder))
     return MaskFileRecord(
         name=masks.path.name,
