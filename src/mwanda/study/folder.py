@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mwanda.durable import sync
 from mwanda.errors import InputError
-from mwanda.model.layout import fsync_path
 from mwanda.model.output import check_parent
 
 __all__ = ["StudyFolder"]
@@ -187,7 +187,7 @@ class StudyFolder:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        fsync_path(path.parent)
+        sync(path.parent)
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

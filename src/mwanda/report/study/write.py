@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
-import shutil
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mwanda.durable import sync
 from mwanda.errors import InputError
-from mwanda.model.layout import fsync_path
-from mwanda.model.output import check_parent, make_beside
+from mwanda.model.output import check_parent
+from mwanda.model.partial import Partial
 from mwanda.report.study.background import blocks, failed, in_short, provenance
 from mwanda.report.study.charts import STYLES
 from mwanda.report.study.data import StudyResults, load_results
@@ -43,9 +44,11 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
     _check(out, overwrite)
     results = load_results(folder)
     sections = sections_of(results)
-    made = make_beside(out)
+    target = Path(os.path.abspath(out))
+    partial = Partial(target)
+    partial.open()
     try:
-        made.chmod(0o755)
+        made = partial.output
         for name, text in (
             ("index.html", report_html(results, sections)),
             ("report.md", report_markdown(results, sections)),
@@ -55,13 +58,12 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
         _write_csv(made / "differences.csv", DIFFERENCES, _difference_rows(results))
         _write_csv(made / "blocks.csv", BLOCKS, _block_rows(results))
         for name in FILES:
-            fsync_path(made / name)
+            sync(made / name)
+        sync(made)
         _check(out, overwrite)  # it may have come into being meanwhile
-        if out.exists():
-            shutil.rmtree(out)
-        made.rename(out)
+        partial.publish(made, replace=target.exists())
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        partial.close(keep=False)
     return [out / name for name in FILES]
 
 
