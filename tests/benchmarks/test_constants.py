@@ -63,7 +63,7 @@ RECIPES: list[dict[str, Any]] = [
     {"criterion": {"name": "m-wanda", "activity": "sign", "norms": "normalised"}},
     {"criterion": "m-wanda", "allocation": "owl", "skip_first_tokens": 1, "sparsity": 0.4},
     {"criterion": "wanda", "allocation": "uniform", "language_weights": {"de": 3.0}},
-    {"criterion": "wanda", "allocation": "cwl", "reconstruction": "admm"},
+    {"criterion": "wanda", "allocation": "cwl", "reconstruction": "admm", "mode": "dense"},
     {"pattern": "2:4"},
 ]
 

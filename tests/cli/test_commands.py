@@ -287,13 +287,13 @@ def test_what_was_not_foreseen_is_one_line_too(
     ],
 )
 def test_no_memory_and_no_disk_are_said_by_every_command(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
+    bench: Bench, pruned: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr("mwanda.jobs.verify.verify", fail)
-    bench.refuse(["verify", "x"], says, code=1)
+    bench.refuse(["verify", pruned], says, code=1)
 
 
 def test_an_interruption_is_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

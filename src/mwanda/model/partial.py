@@ -230,8 +230,16 @@ class Partial:
 
     def _check_ours(self) -> None:
         path = self.path
-        if not (path.exists() or path.is_symlink()):
-            return
+        try:
+            if not (path.exists() or path.is_symlink()):
+                return
+        except OSError as error:  # its own name is a little longer than the target's
+            raise InputError(
+                str(self._target),
+                expected="a name that the disk takes",
+                found=error.strerror or "one that it refuses",
+                fix="choose another --out",
+            ) from error
         usable = path.is_dir() and not path.is_symlink()
         foreign = sorted({p.name for p in path.iterdir()} - _NAMES) if usable else ["no folder"]
         if foreign:
