@@ -48,6 +48,8 @@ def run(
     Also: mwanda study status DIR, and mwanda study work DIR, which is one more worker.
     """
     from mwanda.progress import progress_bar
+
+    early.check_file(document, "a study in YAML")
     from mwanda.study.folder import StudyFolder
     from mwanda.study.launch import check_processes, failures_of, start_study
 
