@@ -27,7 +27,7 @@ def collected(source: Path, out: Path, **given: Any) -> Collected:
 
 
 def from_text(source: Any, out: Path | None, **fields: Any) -> Any:
-    given = {"calibration": windows_object(), "options": OPTIONS} | fields
+    given = {"calibration": windows_object(), "options": OPTIONS, "mode": "dense"} | fields
     return mwanda.prune(source, out=out, **given)
 
 

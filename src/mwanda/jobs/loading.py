@@ -94,6 +94,15 @@ def _refuse_sizes(config: Any, checkpoint: Checkpoint, options: RunOptions) -> N
         model = build_skeleton(
             config, torch.float32, trust_remote_code=options.trust_remote_code, hollow=True
         )
+        most = max(count, largest)  # experts are stored one by one, or side by side in one tensor
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 2 and len(parameter) > most:
+                raise InputError(
+                    f"{checkpoint.folder}/config.json: {name}",
+                    expected=f"at most {most} experts, which is all that could be stored",
+                    found=str(len(parameter)),
+                    fix="config.json is not this model's; download both again",
+                )
         StreamedDecoder(model, checkpoint, NOWHERE, torch.float32).close()
 
 
