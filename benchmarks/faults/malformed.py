@@ -1,10 +1,10 @@
 """What does it cost to be told that an input is wrong?
 
 Every wrong input of ``tests/strange/corpus.py`` meets its command in a process of its own. Kept
-are its exit code, whether it said what it has to, whether anything was left behind or changed, wall
-time, how much of that went into importing modules (``-X importtime``, all lines added up), and the
-largest resident memory that the kernel counted. What was measured is kept in ``--work`` and not
-measured again.
+are its exit code, whether it said what it has to, whether anything was left behind or changed, the
+process's wall time and its largest resident memory. The command runs twice in that process
+(``runners/twice.py``): the second time nothing is imported any more, and takes what the refusal
+itself takes. What was measured is kept in ``--work`` and not measured again.
 """
 
 from __future__ import annotations
@@ -45,26 +45,21 @@ class Told:
     """One wrong input, seen from outside.
 
     Attributes:
-        seconds, importing: wall time, and its share that imported modules.
+        seconds: of the process; ``again`` of the command when all is imported.
         resident: bytes.
-        torch: whether torch was imported.
-        as_expected: exit code 2, the expected words in so many lines, no traceback.
+        torch: whether torch was loaded.
+        as_expected: exit code 2, the expected words in so many lines, no traceback; twice.
         clean: nothing left behind, nothing changed.
     """
 
     name: str
     code: int
     seconds: float
-    importing: float
+    again: float
     resident: int
     torch: bool
     as_expected: bool
     clean: bool
-
-    @property
-    def own(self) -> float:
-        """Seconds that were not spent importing."""
-        return self.seconds - self.importing
 
 
 def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
@@ -72,35 +67,26 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
     root.mkdir()
     words = [str(word) for word in case.make(good.at(root))]
     before = tree(root)
-    line = [given.python, "-X", "importtime", "-m", "mwanda", *words]
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        start = time.perf_counter()
-        child = subprocess.Popen(line, stdout=out, stderr=errors, env=environment(given.threads),
-                                 cwd=root)  # fmt: skip
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - start
-        child.returncode = code = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        said, importing, torch = [], 0.0, False
-        for row in errors.read().decode(errors="replace").splitlines():
-            if row.startswith("import time:"):
-                own, _, name = row.removeprefix("import time:").split("|")
-                importing += float(own) / 1e6 if own.strip().isdigit() else 0.0
-                torch |= name.strip() == "torch._C"
-            else:
-                said.append(row)
-        quiet = out.tell() == 0
-    text = "\n".join(said)
-    as_expected = (
-        code == 2
-        and quiet
-        and len(said) == case.lines
-        and all(row.startswith("error: ") for row in said)
-        and all(part in text for part in case.says)
-    )
+    report = root.with_suffix(".json")
+    line = [given.python, str(ROOT / "benchmarks" / "runners" / "twice.py"), str(report), *words]
+    start = time.perf_counter()
+    ran = subprocess.run(line, capture_output=True, text=True, cwd=root, check=False,
+                         env=environment(given.threads))  # fmt: skip
+    seconds = time.perf_counter() - start
     clean = tree(root) == before
-    memory = usage.ru_maxrss * 1024
-    return Told(case.name, code, seconds, importing, memory, torch, as_expected, clean)
+    if not report.is_file():
+        raise RuntimeError(f"{case.name}: {ran.stderr[-2000:]}")
+    found = json.loads(report.read_text())
+    said = ran.stderr.splitlines()
+    as_expected = (
+        found["codes"] == [2, 2]
+        and not ran.stdout
+        and len(said) == 2 * case.lines
+        and all(row.startswith("error: ") for row in said)
+        and all(part in "\n".join(said[: case.lines]) for part in case.says)
+    )
+    return Told(case.name, ran.returncode, seconds, found["again"], found["resident"],
+                found["torch"], as_expected, clean)  # fmt: skip
 
 
 def main() -> None:
@@ -137,27 +123,25 @@ def report(told: list[Told], sources: bool, path: Path) -> None:
             str(sum(one.as_expected for one in ones)),
             str(sum(not one.torch for one in ones)),
             f"{statistics.median(one.seconds for one in ones):.2f}",
-            f"{statistics.median(one.importing for one in ones):.2f}",
-            f"{max(one.own for one in ones):.2f}",
+            f"{max(one.again for one in ones):.2f}",
             f"{max(one.resident for one in ones) / 1e6:,.0f}",
         ]
         for kind, ones in kinds.items()
     ]
-    header = ["kind", "inputs", "refused as expected", "without torch", "median s",
-              "of it importing", "most beyond importing, s", "most memory, MB"]  # fmt: skip
-    data: dict[str, Any] = {"cases": [asdict(one) | {"own": one.own} for one in told]}
+    header = ["kind", "inputs", "refused as expected", "without torch", "median s, imports and all",
+              "most without importing, s", "most memory, MB"]  # fmt: skip
+    spoilt = sum(not one.clean for one in told) + (not sources)
     save(
         path,
-        data,
+        {"cases": [asdict(one) for one in told]},
         tables=[Table(header, rows)],
         bars=[
             bar("inputs not refused as expected", sum(not o.as_expected for o in told), most=0),
-            bar("files left or changed", sum(not o.clean for o in told) + (not sources),
-                most=0),
-            bar("most seconds beyond importing", max(o.own for o in told), most=MOST_SECONDS),
-            bar("most resident bytes", max(o.resident for o in told), most=MOST_MEMORY),
+            bar("files left or changed", spoilt, most=0),
+            bar("most seconds without importing", max(o.again for o in told), most=MOST_SECONDS),
+            bar("most resident MB", max(o.resident for o in told) / 1e6, most=MOST_MEMORY / 1e6),
         ],
-    )  # fmt: skip
+    )
     for one in told:
         if not (one.as_expected and one.clean):
             print(f"{one.name}: exit code {one.code}")
