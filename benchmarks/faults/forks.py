@@ -54,6 +54,8 @@ class Child:
             sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(sink, 1)
             os.dup2(sink, 2)
+            # What started this may ignore Ctrl-C, as a shell's background job does.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             before()
             main([str(word) for word in words])
         except SystemExit as end:

@@ -23,11 +23,14 @@ def writing(target: Path) -> Iterator[int]:
     """Another process that is at work on an output; its number."""
     ready, begun = os.pipe()
     child = os.fork()
-    if child == 0:
-        with OutputFolder(target, overwrite=True) as folder:
-            (folder / "a").touch()
-            os.write(begun, b"x")
-            time.sleep(60)
+    if child == 0:  # nothing of the tests' own goes on here
+        try:
+            with OutputFolder(target, overwrite=True) as folder:
+                (folder / "a").touch()
+                os.write(begun, b"x")
+                time.sleep(600)
+        finally:
+            os._exit(1)
     os.close(begun)
     try:
         assert os.read(ready, 1) == b"x"
