@@ -31,7 +31,11 @@ def high_water() -> int:
 
 def run(report: str, words: list[str]) -> int:
     first = once(words)
-    found = {"torch": "torch._C" in sys.modules, "resident": high_water(), "first": first[1]}
+    found: dict[str, object] = {
+        "torch": "torch._C" in sys.modules,
+        "resident": high_water(),
+        "first": first[1],
+    }
     again = once(words)
     found |= {"codes": [first[0], again[0]], "again": again[1]}
     Path(report).write_text(json.dumps(found))
