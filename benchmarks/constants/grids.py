@@ -111,6 +111,8 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "wanda, left out": REFERENCE | {"skip_first_tokens": 1},
         "m-wanda, counted": {},
         "m-wanda, left out": {"skip_first_tokens": 1},
+        "admm-gradual, counted": gradual(),
+        "admm-gradual, left out": gradual() | {"skip_first_tokens": 1},
     },
     "cwl": {
         "uniform": {"allocation": UNIFORM},
