@@ -55,7 +55,7 @@ def main() -> None:
                     child.until(partial(entries_of, out))
                     _resize(place, _used(place) + room)
                 code = child.wait()
-                text = log.read_text().strip()
+                text = log.read_text().strip().replace(str(model.parent), "MODELS")
                 there = out.exists()
                 finished = entries_of(out)
                 _resize(place, ROOMY)

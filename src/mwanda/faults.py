@@ -36,7 +36,8 @@ def named(error: BaseException, place: Path) -> MwandaError | None:
     if isinstance(error, MwandaError):
         return None
     if isinstance(error, OSError) and error.errno in (*_FULL, *_FAILING):
-        return disk_error(Path(error.filename) if error.filename else place, error)
+        written = error.filename2 or error.filename  # the second where one is copied to another
+        return disk_error(Path(written) if written else place, error)
     text = str(error).lower()
     if any(f"os {{ code: {number}," in text for number in _FULL):  # safetensors' way to say it
         return disk_error(place, OSError(errno.ENOSPC, "No space left on device"))

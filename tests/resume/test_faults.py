@@ -236,6 +236,8 @@ def test_other_errors_are_not_explained_away() -> None:
     others = [ValueError("x"), RuntimeError("shapes"), OSError(errno.ENOENT, "x"), KeyError()]
     assert [named(error, here) for error in others] == [None] * 4
     assert named(MwandaError("x"), here) is None
+    copied = OSError(errno.ENOSPC, "No space left on device", "source", None, "target")
+    assert str(named(copied, here)).startswith("target: expected room on the disk")
     assert "x: expected room on the disk" in str(named(OSError(errno.EDQUOT, "quota"), here))
 
 
