@@ -126,6 +126,13 @@ class StudyFolder:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def tidy(self) -> None:
+        """Remove what workers that were killed had made on the way."""
+        for folder in (self.path / "work").iterdir():
+            with self.claim(folder.name) as mine:
+                if mine:
+                    shutil.rmtree(folder, ignore_errors=True)
+
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
         """Whether this process alone is to work on something now.

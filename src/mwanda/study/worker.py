@@ -66,6 +66,7 @@ class Worker:
         while True:
             waiting = [key for key in waiting if not self._finished(key)]
             if not waiting:
+                self._folder.tidy()
                 return
             worked = False
             for key in waiting:
