@@ -76,13 +76,14 @@ class Runner:
                 result = prune(
                     bench.model, calibration=windows, recipe=recipe, options=self.options
                 )
-                made = [(r.pruned, r.shape) for r in result.manifest.linears.values()]
+                sparsity = result.manifest.totals.sparsity
             else:
                 statistics = self._measure(cell, bench, windows, recipe.skip_first_tokens, grams)
                 measured = time.perf_counter()
                 outcome = bench.prune(recipe, statistics)
-                made = [(r.pruned, r.shape) for r in outcome.records.values()]
-            sparsity = sum(n for n, _ in made) / sum(shape[0] * shape[1] for _, shape in made)
+                made = outcome.records.values()
+                weights = sum(r.shape[0] * r.shape[1] for r in made)
+                sparsity = sum(r.pruned for r in made) / weights
             record = CalibrationRecord.of(windows, weights_of(recipe, windows.languages))
         pruned = time.perf_counter()
         texts = self._read(cell.settings["text"])

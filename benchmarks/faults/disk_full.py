@@ -15,10 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from forks import Child, cut_model, entries_of, fields, fresh, hashes, pace, windows_of
+from forks import (
+    Child,
+    add_fault_options,
+    cut_model,
+    entries_of,
+    fields,
+    hashes,
+    pace,
+    undisturbed,
+    windows_of,
+)
 
-from harness import Table, add_options, bar, save
-from real_models import add_model_option
+from harness import Table, bar, save
 
 ROOMY = 4 << 30
 
@@ -31,9 +40,7 @@ def main() -> None:
     pace(0.0, 0.0)
     words = ["prune", model, "--calibration", windows, "--device", "cpu", "--mode", "sequential"]
     log = given.work / "disk-full.log"
-    whole = fresh(given.work / "disk-full") / "out"
-    if Child([*words, "--out", whole], log).wait():
-        raise RuntimeError(log.read_text())
+    whole = undisturbed(words, given.work / "disk-full", log)
     wanted = hashes(whole)
     size = sum(path.stat().st_size for path in whole.iterdir())
     place = given.work / "small-disk"
@@ -100,12 +107,8 @@ def _used(place: Path) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "disk-full")
-    add_model_option(parser)
-    parser.add_argument("--models", type=Path, help="where the models are; --work by default")
-    parser.add_argument("--data", type=Path, required=True)
+    add_fault_options(parser, "disk-full", "en,de,fr")
     parser.add_argument("--blocks", type=int, default=4, help="only the first so many")
-    parser.add_argument("--languages", default="en,de,fr")
     parser.add_argument("--sizes", type=int, default=20)
     return parser.parse_args()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -19,15 +20,16 @@ sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks' modu
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from harness import add_options
 from mwanda import durable, journal
 from mwanda.cli import main
 from mwanda.jobs.windows import draw_windows
 from mwanda.options import RunOptions
-from real_models import dense_model
+from real_models import add_model_option, dense_model
 
 __all__ = [
-    "LANGUAGES", "Child", "counted", "cut_model", "entries_of", "fields", "fresh", "hashes", "pace",
-    "partial_of", "windows_of",
+    "Child", "add_fault_options", "counted", "cut_model", "entries_of", "fields", "fresh", "hashes",
+    "pace", "partial_of", "undisturbed", "windows_of",
 ]  # fmt: skip
 
 LANGUAGES = "en,de,fr,es,ru,zh,ja,ko,id,vi,fi,ta,te,gu,fa"
@@ -79,6 +81,25 @@ class Child:
         """Send it a signal, and wait."""
         os.kill(self.pid, number)
         return self.wait()
+
+
+def add_fault_options(
+    parser: argparse.ArgumentParser, results: str, languages: str = LANGUAGES
+) -> None:
+    """Options that all of these scripts have."""
+    add_options(parser, results)
+    add_model_option(parser)
+    parser.add_argument("--models", type=Path, help="where the models are; --work by default")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--languages", default=languages)
+
+
+def undisturbed(words: Sequence[object], folder: Path, log: Path) -> Path:
+    """The output of a command that nothing happens to."""
+    whole = fresh(folder) / "out"
+    if Child([*words, "--out", whole], log).wait():
+        raise RuntimeError(log.read_text())
+    return whole
 
 
 def pace(share: float | None, patience: float | None) -> None:

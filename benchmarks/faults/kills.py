@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from forks import (
-    LANGUAGES,
     Child,
+    add_fault_options,
     counted,
     cut_model,
     entries_of,
@@ -29,8 +29,7 @@ from forks import (
     windows_of,
 )
 
-from harness import Table, add_options, bar, save
-from real_models import add_model_option
+from harness import Table, bar, save
 
 MODES = ("dense", "sequential")
 
@@ -149,12 +148,8 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "kills")
-    add_model_option(parser)
-    parser.add_argument("--models", type=Path, help="where the models are; --work by default")
-    parser.add_argument("--data", type=Path, required=True)
+    add_fault_options(parser, "kills")
     parser.add_argument("--blocks", type=int, help="only the first so many; all by default")
-    parser.add_argument("--languages", default=LANGUAGES)
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--window-length", type=int, default=128)
     parser.add_argument("--kills", type=int, default=100)

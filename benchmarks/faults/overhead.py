@@ -6,13 +6,11 @@ Wall time is that of the whole process, imports included. Both must end in the s
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from forks import LANGUAGES, cut_model, fields, fresh, hashes, windows_of
+from forks import add_fault_options, cut_model, fields, fresh, hashes, windows_of
 
-from harness import Table, add_options, bar, environment, mwanda, pairwise, run, save, spread
-from real_models import add_model_option
+from harness import Table, bar, environment, mwanda, pairwise, run, save, spread
 
 
 def main() -> None:
@@ -53,11 +51,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "journal-overhead")
-    add_model_option(parser)
-    parser.add_argument("--models", type=Path, help="where the models are; --work by default")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--languages", default=LANGUAGES)
+    add_fault_options(parser, "journal-overhead")
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--window-length", type=int, default=256)
     parser.add_argument("--mode", choices=("dense", "sequential"), default="sequential")

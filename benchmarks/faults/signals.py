@@ -11,13 +11,22 @@ import argparse
 import signal
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from forks import Child, cut_model, entries_of, fields, fresh, hashes, pace, windows_of
+from forks import (
+    Child,
+    add_fault_options,
+    cut_model,
+    entries_of,
+    fields,
+    fresh,
+    hashes,
+    pace,
+    undisturbed,
+    windows_of,
+)
 
-from harness import Table, add_options, bar, save
-from real_models import add_model_option
+from harness import Table, bar, save
 
 SIGNALS = {"SIGTERM": (signal.SIGTERM, 143), "SIGINT": (signal.SIGINT, 130)}
 
@@ -30,9 +39,7 @@ def main() -> None:
     pace(0.0, 0.0)
     words = ["prune", model, "--calibration", windows, "--device", "cpu"]
     log, second_log = given.work / "signals.log", given.work / "second.log"
-    whole = fresh(given.work / "signals") / "out"
-    if Child([*words, "--out", whole], log).wait():
-        raise RuntimeError(log.read_text())
+    whole = undisturbed(words, given.work / "signals", log)
     wanted = hashes(whole)
     runs: list[dict[str, Any]] = []
     for name, (number, code) in SIGNALS.items():
@@ -76,12 +83,8 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "signals")
-    add_model_option(parser)
-    parser.add_argument("--models", type=Path, help="where the models are; --work by default")
-    parser.add_argument("--data", type=Path, required=True)
+    add_fault_options(parser, "signals", "en,de,fr")
     parser.add_argument("--blocks", type=int, default=6, help="only the first so many")
-    parser.add_argument("--languages", default="en,de,fr")
     parser.add_argument("--rounds", type=int, default=5, help="of each signal")
     return parser.parse_args()
 

@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-__all__ = ["DataError", "GateError", "InputError", "MwandaError", "nearest", "shown"]
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = [
+    "DataError", "GateError", "InputError", "MwandaError", "first_problem", "nearest", "shown",
+]  # fmt: skip
 
 
 class MwandaError(Exception):
@@ -86,6 +92,12 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}choose one of {', '.join(names)}"
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """Place and words of the first thing that a record was refused for."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), str(first["msg"])
 
 
 def shown(text: str) -> str:

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, Validat
 from mwanda.activations import ActivationStore
 from mwanda.device import DTYPES
 from mwanda.durable import put, sync
-from mwanda.errors import InputError
+from mwanda.errors import InputError, first_problem
 from mwanda.model.layout import shown
 from mwanda.model.output import hash_files
 from mwanda.model.partial import JOURNAL
@@ -222,9 +222,7 @@ class Journal:
 
     def _check_fingerprint(self, there: Mapping[str, Any]) -> None:
         before, now = _flat(there), _flat(self.fingerprint)
-        names = [
-            name for name in [*now, *(before.keys() - now)] if before.get(name) != now.get(name)
-        ]
+        names = [name for name in {**now, **before} if before.get(name) != now.get(name)]
         if not names:
             return
         differences = ", ".join(
@@ -266,7 +264,7 @@ def _read(path: Path) -> _Entry:
     except OSError as error:
         raise _damaged(path, error.strerror or "a read error") from error
     except (ValueError, RecursionError) as error:
-        found = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        found = first_problem(error)[1] if isinstance(error, ValidationError) else str(error)
         raise _damaged(path, found) from error
     if entry.format != FORMAT:
         raise _damaged(path, f"format {entry.format}, expected {FORMAT}")

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mwanda.durable import put
-from mwanda.errors import InputError
+from mwanda.errors import InputError, first_problem
 from mwanda.method_kinds import Signal
 from mwanda.statistics.routed import Routing
 from mwanda.text.windows import Windows
@@ -258,6 +258,13 @@ class Manifest(_Record):
         """Languages that calibrated the pruning."""
         return () if self.calibration is None else self.calibration.seen
 
+    @property
+    def reconstruction(self) -> str | None:
+        """What changed the weights that the masks keep; None where nothing did."""
+        method = self.recipe.get("reconstruction")
+        name = method.get("name") if isinstance(method, Mapping) else method
+        return None if name is None else str(name)
+
 
 def versions() -> dict[str, str]:
     """Versions of what decides the result."""
@@ -320,8 +327,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(str(path), expected="JSON in UTF-8", found=str(error)[:200]) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place, found = first_problem(error)
         raise InputError(
-            f"{path}: {place}", expected="a manifest that mwanda wrote", found=str(first["msg"])
+            f"{path}: {place}", expected="a manifest that mwanda wrote", found=found
         ) from error

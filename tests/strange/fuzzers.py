@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mwanda.archive.layout import FOOTER, HEADER, footer
 from mwanda.archive.reader import Archive
-from mwanda.cli.options import recipe_fields
+from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.errors import MwandaError
 from mwanda.evaluation.gate import parse_share
 from mwanda.evaluation.texts import parse_ids

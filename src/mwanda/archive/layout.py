@@ -11,12 +11,12 @@ import hashlib
 import os
 import struct
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mwanda.archive.codec import ELEMENTS, MAX_CHUNK, OVERHEAD, PLAIN, Element
-from mwanda.errors import InputError, shown
+from mwanda.errors import InputError, first_problem, shown
 
 __all__ = [
     "FORMAT", "HEADER", "MAX_INDEX", "SUFFIX", "Chunk", "FileEntry", "Index", "Segment",
@@ -200,11 +200,8 @@ def read_index(path: Path, descriptor: int) -> Index:
     try:
         index = Index.model_validate_json(raw)
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise _damaged(path, "an index that mwanda wrote", shown(f"{place}: {first['msg']}")) from (
-            error
-        )
+        place, words = first_problem(error)
+        raise _damaged(path, "an index that mwanda wrote", shown(f"{place}: {words}")) from error
     if index.format != FORMAT:
         raise _damaged(path, f"format {FORMAT}", str(index.format))
     stored = sum(segment.stored for entry in index.files for segment in entry.segments)

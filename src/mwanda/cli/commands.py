@@ -11,6 +11,7 @@ from mwanda.cli import checking, early, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.masks import mask
+from mwanda.cli.recipe_fields import recipe_of
 from mwanda.cli.search import search
 from mwanda.cli.statistics import stats
 from mwanda.cli.study import report, study
@@ -83,21 +84,15 @@ def prune(
 @app.command("eval")
 def evaluate(
     model: opt.Model,
-    text: Annotated[str, typer.Option("--text", help="Text source to score, as --calibration.")],
+    text: opt.Text,
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="Model to compare with, usually the dense one.")
     ] = None,
     languages: opt.Languages = None,
-    sentences: Annotated[
-        int | None, typer.Option("--sentences", min=1, help="Seeded subset of so many a language.")
-    ] = None,
+    sentences: opt.Sentences = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the subset.")] = 0,
-    ids: Annotated[
-        str | None, typer.Option("--ids", help="Only records with id in LOWEST:HIGHEST.")
-    ] = None,
-    max_length: Annotated[
-        int, typer.Option("--max-length", min=2, help="Tokens of one forward; longer: strides.")
-    ] = 2048,
+    ids: opt.Ids = None,
+    max_length: opt.MaxLength = 2048,
     fail_if_worse_than: Annotated[
         str | None,
         typer.Option(
@@ -273,4 +268,4 @@ def _recipe(given: dict[str, Any]) -> Any:
     from mwanda.recipe import Recipe
 
     source = "options" if given["recipe"] is None else str(given["recipe"])
-    return Recipe.build(opt.recipe_of(given), source, saved=given["statistics"] is not None)
+    return Recipe.build(recipe_of(given), source, saved=given["statistics"] is not None)

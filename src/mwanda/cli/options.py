@@ -1,9 +1,8 @@
-"""The options of the commands, each written once, and how they become a recipe."""
+"""The options of the commands, each written once."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -11,15 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from mwanda.errors import InputError
-
-__all__ = [
-    "parse_method_options",
-    "recipe_fields",
-    "recipe_of",
-    "recipe_options",
-    "with_recipe_options",
-]
+__all__ = ["recipe_options", "with_recipe_options"]
 
 Model = Annotated[str, typer.Argument(help="Model folder, GGUF file or hub id.")]
 Calibration = Annotated[
@@ -152,6 +143,14 @@ Journal = Annotated[
 Restart = Annotated[
     bool, typer.Option("--restart", help="Discard what an unfinished run has kept.")
 ]
+Text = Annotated[str, typer.Option("--text", help="Text source to score, as --calibration.")]
+Sentences = Annotated[
+    int | None, typer.Option("--sentences", min=1, help="Seeded subset of so many a language.")
+]
+Ids = Annotated[str | None, typer.Option("--ids", help="Only records with id in LOWEST:HIGHEST.")]
+MaxLength = Annotated[
+    int, typer.Option("--max-length", min=2, help="Tokens of one forward; longer: strides.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -213,103 +212,3 @@ def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
-
-
-def recipe_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe among a command's options, over those of its --recipe file."""
-    names = (
-        "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
-        "allocation_option", "allocation_level", "reconstruction", "reconstruction_option",
-        "pattern", "mode", "windows", "window_length", "include", "exclude",
-        "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
-    )  # fmt: skip
-    return recipe_fields(given["recipe"], **{name: given[name] for name in names})
-
-
-def recipe_fields(
-    recipe: Path | None,
-    *,
-    languages: str | None,
-    language_weights: str | None,
-    skip_blocks: str | None,
-    criterion: str | None = None,
-    criterion_option: Sequence[str] | None = None,
-    allocation: str | None = None,
-    allocation_option: Sequence[str] | None = None,
-    reconstruction: str | None = None,
-    reconstruction_option: Sequence[str] | None = None,
-    **plain: Any,
-) -> dict[str, Any]:
-    """The fields of a recipe file, overridden by the options that were given.
-
-    Raises:
-        InputError: an unreadable recipe file, or an option that cannot be taken apart.
-    """
-    from mwanda.recipe_file import load_recipe
-
-    fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
-    fields |= {name: value for name, value in plain.items() if value is not None}
-    if languages is not None:
-        fields["languages"] = [tag.strip() for tag in languages.split(",")]
-    if language_weights is not None:
-        fields["language_weights"] = _weights(language_weights)
-    if skip_blocks is not None:
-        fields["skip_blocks"] = _numbers(skip_blocks)
-    for name, value, given, default in (
-        ("criterion", criterion, criterion_option, "m-wanda"),
-        ("allocation", allocation, allocation_option, "cwl"),
-        ("reconstruction", reconstruction, reconstruction_option, None),
-    ):
-        if value is not None:
-            fields[name] = {"name": value}
-        if given:
-            base = fields.get(name, default)
-            if base is None:
-                raise InputError(f"--{name}-option", expected=f"a --{name} too", found="none")
-            method = {"name": base} if isinstance(base, str) else base
-            if isinstance(method, dict):  # anything else is for the recipe to refuse
-                options = method.get("options")
-                known = {"name": method.get("name"), **options} if options else method
-                fields[name] = known | parse_method_options(given, f"--{name}-option")
-    return fields
-
-
-def parse_method_options(given: Sequence[str], option: str) -> dict[str, Any]:
-    """``["width=0.04"]`` -> ``{"width": 0.04}``; digits alone are a whole number, and what is no
-    number stays text."""
-    found: dict[str, Any] = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise InputError(option, expected="NAME=VALUE", found=item)
-        found[name.strip().replace("-", "_")] = _number(value.strip())
-    return found
-
-
-def _number(text: str) -> Any:
-    if text.isascii() and text.isdigit():
-        return int(text)
-    try:
-        value = float(text)
-    except ValueError:
-        return text
-    return value if math.isfinite(value) else text
-
-
-def _weights(text: str) -> Mapping[str, Any]:
-    found: dict[str, Any] = {}
-    for item in text.split(","):
-        tag, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or not tag or tag in found:
-            raise InputError(
-                "--language-weights", expected="each language once, like de=2,sw=1", found=text
-            )
-        found[tag] = _number(value)
-    return found
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError("--skip-blocks", expected="numbers like 0,1,17", found=text) from error

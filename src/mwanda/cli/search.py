@@ -10,6 +10,7 @@ import typer
 from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
+from mwanda.cli.recipe_fields import recipe_of
 
 if TYPE_CHECKING:
     from mwanda.jobs.search import SearchResult
@@ -20,7 +21,7 @@ __all__ = ["search"]
 @opt.with_recipe_options
 def search(
     model: opt.Model,
-    text: Annotated[str, typer.Option("--text", help="Text source to score, as --calibration.")],
+    text: opt.Text,
     max_loss: Annotated[
         str, typer.Option("--max-loss", help="What a language may lose in NLL per sentence: 5%.")
     ],
@@ -35,16 +36,10 @@ def search(
     text_languages: Annotated[
         str | None, typer.Option("--text-languages", help="Scored, tags with commas. Default: all.")
     ] = None,
-    sentences: Annotated[
-        int | None, typer.Option("--sentences", min=1, help="Seeded subset of so many a language.")
-    ] = None,
+    sentences: opt.Sentences = None,
     text_seed: Annotated[int, typer.Option("--text-seed", min=0, help="Of that subset.")] = 0,
-    ids: Annotated[
-        str | None, typer.Option("--ids", help="Only records with id in LOWEST:HIGHEST.")
-    ] = None,
-    max_length: Annotated[
-        int, typer.Option("--max-length", min=2, help="Tokens of one forward; longer: strides.")
-    ] = 2048,
+    ids: opt.Ids = None,
+    max_length: opt.MaxLength = 2048,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder that keeps the dense model's scores.")
     ] = None,
@@ -74,7 +69,7 @@ def search(
         early.check_folder_out(out, model, overwrite=given["overwrite"])
     places = None if ids is None else parse_ids(ids)
     wanted = None if text_languages is None else parse_languages(text_languages)
-    fields = opt.recipe_of(given)
+    fields = recipe_of(given)
     with progress_bar() as progress:
         from mwanda.jobs.evaluate import read_texts
         from mwanda.jobs.search import search_sparsity

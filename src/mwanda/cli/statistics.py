@@ -10,6 +10,7 @@ import typer
 from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of, with_default
+from mwanda.cli.recipe_fields import recipe_fields
 
 __all__ = ["stats"]
 
@@ -67,7 +68,7 @@ def take(
         "languages", "language_weights", "windows", "window_length", "seed", "include",
         "exclude", "skip_blocks", "skip_first_tokens",
     )  # fmt: skip
-    fields = opt.recipe_fields(None, **{name: given[name] for name in names})
+    fields = recipe_fields(None, **{name: given[name] for name in names})
     early.check_model(model)
     if speaks():
         early.check_output(out, ".safetensors", overwrite=overwrite)

@@ -10,6 +10,7 @@ import typer
 from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, with_default
+from mwanda.cli.recipe_fields import parse_method_options
 
 __all__ = ["report", "study"]
 
@@ -54,7 +55,7 @@ def run(
     from mwanda.study.launch import check_processes, failures_of, start_study
 
     check_processes(processes, cluster)
-    options = opt.parse_method_options(cluster_option or [], "--cluster-option")
+    options = parse_method_options(cluster_option or [], "--cluster-option")
     with progress_bar() as progress:
         found = start_study(
             document,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -42,7 +41,7 @@ from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Linear, Structure
 from mwanda.options import RunOptions
 from mwanda.outcome import Outcome
-from mwanda.ranks import launched
+from mwanda.ranks import check_alone
 from mwanda.recipe import Recipe
 from mwanda.saved.container import saved_file
 from mwanda.saved.mask_file import MASKS, MaskFile, MaskWriter
@@ -89,7 +88,7 @@ def extract_masks(
         InputError: no pruned folder, or an unusable ``out``.
         DataError: zeros that are not those of its manifest.
     """
-    _alone("mask extract")
+    check_alone("mask extract")
     folder, out = Path(folder), Path(out)
     if not folder.is_dir():
         raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
@@ -126,7 +125,7 @@ def extract_masks(
         found,
         out.stat().st_size,
         found.totals.pruned - manifest.totals.pruned,
-        updated_by(manifest.recipe),
+        manifest.reconstruction,
     )
 
 
@@ -154,7 +153,7 @@ def apply_masks(
         InputError: no masks, another architecture, or an unusable ``out``; nothing is written.
         DataError: a damaged file of masks, or files that changed while being read.
     """
-    _alone("mask apply")
+    check_alone("mask apply")
     start = time.perf_counter()
     options, name, out = options or NO_FORWARD, str(model), Path(out)
     opened = MaskFile.open(masks)
@@ -193,18 +192,6 @@ def apply_masks(
     log.info("wrote %s", out)
     _warn(opened, manifest)
     return PruneResult(out, manifest, None, 0)
-
-
-def updated_by(recipe: Mapping[str, Any]) -> str | None:
-    """The reconstruction that changed the weights which a recipe's masks keep."""
-    return (recipe.get("reconstruction") or {}).get("name")
-
-
-def _alone(command: str) -> None:
-    if launched().size > 1:
-        raise InputError(
-            command, expected="one process", found="several", fix="start without torchrun"
-        )
 
 
 def _named(thing: str, manifest: Manifest, structure: Structure) -> list[Linear]:
@@ -303,7 +290,7 @@ def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder)
 
 def _warn(masks: MaskFile, manifest: Manifest) -> None:
     """Say what the folder is not."""
-    origin, updated = manifest.mask_file, updated_by(manifest.recipe)
+    origin, updated = manifest.mask_file, manifest.reconstruction
     if origin is not None and not origin.same:
         log.warning(
             "%s: masks chosen on %s; %s has other weights, or the same in other files",

@@ -42,17 +42,15 @@ class SourceCheck:
         self._records = manifest.linears
         dtype = manifest.recipe.get("dtype", "auto")
         self._dtype = DTYPES.get(dtype) if isinstance(dtype, str) else None
-        self._reconstruction = manifest.recipe.get("reconstruction")
+        self._reconstruction = manifest.reconstruction
 
     def notes(self) -> list[str]:
         """What this comparison cannot see."""
         found = []
         if self._reconstruction is not None:
-            name = self._reconstruction
-            name = name.get("name") if isinstance(name, dict) else name
             found.append(
-                f"{name} gave the kept weights new values: only zeros and the tensors that were "
-                "not pruned are compared with the source"
+                f"{self._reconstruction} gave the kept weights new values: only zeros and the "
+                "tensors that were not pruned are compared with the source"
             )
         if self.folder is None:
             found.append("tokenizer and config were made from a GGUF file and are not compared")

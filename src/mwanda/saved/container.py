@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from mwanda.errors import DataError, InputError, MwandaError
+from mwanda.errors import DataError, InputError, MwandaError, first_problem
 from mwanda.model.layout import TensorInfo, byte_view, read_header, shown
 from mwanda.model.output_file import OutputFile
 from mwanda.model.shards import Shard
@@ -84,12 +84,11 @@ def read_record(
     try:
         return record.model_validate(data), {info.name: info for info in infos}
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place, found = first_problem(error)
         raise InputError(
             f"{thing}: {place[:200]}",
             expected="a record that mwanda wrote",
-            found=str(first["msg"]),
+            found=found,
             fix="the file is damaged; make it again",
         ) from error
 

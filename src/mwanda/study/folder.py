@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mwanda.durable import sync
+from mwanda.durable import put
 from mwanda.errors import InputError
 from mwanda.model.output import check_parent
 
@@ -186,15 +186,8 @@ class StudyFolder:
         return found
 
     def _write(self, path: Path, data: Mapping[str, Any]) -> None:
-        # One name, so that what a kill leaves behind is written over by the next who claims it.
-        partial = path.with_name(f".{path.name}.partial")
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(data, file, ensure_ascii=False, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        sync(path.parent)
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False)
+        put(path, f"{text}\n".encode())
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

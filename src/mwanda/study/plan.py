@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mwanda.device import choose_device, parse_dtype
-from mwanda.errors import InputError
+from mwanda.errors import InputError, first_problem
 from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.texts import TextSet, parse_ids
 from mwanda.jobs.calibration import calibration_languages, open_calibration
@@ -206,11 +206,11 @@ def read_plan(folder: StudyFolder) -> Plan:
                              fix="start mwanda study again")  # fmt: skip
         return Plan.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
+        place, found = first_problem(error)
         raise InputError(
-            f"{folder.path}/plan.json: {'.'.join(map(str, first['loc']))}",
+            f"{folder.path}/plan.json: {place}",
             expected="a plan that mwanda wrote",
-            found=str(first["msg"]),
+            found=found,
             fix="start mwanda study again",
         ) from error
 
