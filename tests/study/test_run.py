@@ -53,6 +53,14 @@ def test_a_finished_study_computes_nothing(lab: Lab) -> None:
     assert (lab.out / "log.jsonl").read_bytes() == log
 
 
+def test_a_kill_in_its_first_write_is_no_obstacle(lab: Lab) -> None:
+    lab.out.mkdir()
+    (lab.out / "cells").mkdir()
+    (lab.out / "plan.json.new").write_text("{", encoding="utf-8")
+    assert start_study(lab.document(sparsities=[0.5]), lab.out).counts["done"] == 3
+    assert not (lab.out / "plan.json.new").exists()
+
+
 def test_a_grown_study_computes_what_is_new(lab: Lab) -> None:
     start_study(lab.document(sparsities=[0.5]), lab.out)
     first = results(lab.out)

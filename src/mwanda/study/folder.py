@@ -61,7 +61,8 @@ class StudyFolder:
             check_parent(self.path)
             return
         there = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else ["a file"]
-        if there and PLAN not in there and not set(there) <= {*FOLDERS}:
+        # Killed while it wrote its first plan, it left these.
+        if there and PLAN not in there and not set(there) <= {*FOLDERS, f"{PLAN}.new"}:
             raise InputError(
                 str(self.path),
                 expected="a new folder, an empty one or a study's",
