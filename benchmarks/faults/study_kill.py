@@ -1,0 +1,162 @@
+"""Kill a study again and again, go on with it, and compare every file with an undisturbed study's.
+
+One study runs undisturbed. Another of the same document is killed with ``kill -9``, process group
+and all, at times drawn with a fixed seed from the undisturbed one's, and started again, until it
+ends by itself. Then every result, the statistics and the plan must be the same bytes, and by the
+log no cell and no statistics may have been done twice; only what a kill cut short was begun again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from forks import add_fault_options, cut_model, fresh
+
+from harness import Table, bar, environment, mwanda, save
+from mwanda.model.output import sha256_of
+from mwanda.study.folder import StudyFolder
+
+COMPARED = ("cells", "statistics", "failed")
+
+
+def main() -> None:
+    given = _arguments()
+    given.work.mkdir(parents=True, exist_ok=True)
+    model = cut_model(given.model, given.models or given.work, None)
+    document = given.work / "study.yaml"
+    document.write_text(json.dumps(_study(given, model)), encoding="utf-8")
+    whole, killed = fresh(given.work / "whole") / "study", fresh(given.work / "killed") / "study"
+    start = time.monotonic()
+    if code := _start(given, document, whole).wait():
+        raise RuntimeError(f"the undisturbed study ended with {code}")
+    seconds = time.monotonic() - start
+    kills = _kill(given, document, killed, seconds)
+    log = StudyFolder(killed).events()
+    begun, done = _counts(log, "begin"), _counts(log, "done")
+    wanted, made = _files(whole), _files(killed)
+    differ = sorted(
+        name for name in wanted.keys() | made.keys() if wanted.get(name) != made.get(name)
+    )
+    cells = len(list((whole / "cells").iterdir()))
+    rows = [
+        [one["number"], f"{one['after']:.1f}", one["done"], ", ".join(one["held"]) or "none"]
+        for one in kills
+    ]
+    save(
+        given.results,
+        {
+            "model": given.model, "languages": given.languages, "cells": cells,
+            "seconds": seconds, "kills": kills, "files": len(wanted), "differ": differ,
+            "begun_twice": [key for key, count in begun.items() if count > 1],
+            "done_twice": [key for key, count in done.items() if count > 1],
+            "log": [{k: e[k] for k in ("event", "key")} for e in log],
+        },
+        tables=[Table(["kill", "seconds after its start", "cells and statistics done before",
+                       "in the middle of"], rows)],
+        bars=[
+            bar("files that differ from the undisturbed study's", len(differ), most=0),
+            bar("cells or statistics done twice", sum(n > 1 for n in done.values()), most=0),
+            bar("kills in the middle of a study", len(kills), least=given.kills),
+        ],
+    )  # fmt: skip
+
+
+def _kill(
+    given: argparse.Namespace, document: Path, out: Path, seconds: float
+) -> list[dict[str, Any]]:
+    """Start the study until it ends by itself; at most ``--kills`` starts are killed."""
+    draw = random.Random(given.seed)
+    kills: list[dict[str, Any]] = []
+    while True:
+        child = _start(given, document, out)
+        if len(kills) == given.kills:
+            if code := child.wait():
+                raise RuntimeError(f"the study that was killed ended with {code}")
+            return kills
+        after = draw.uniform(given.least, given.least + seconds / given.kills)
+        try:
+            code = child.wait(after)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        else:
+            return kills if code == 0 else _unexpected(code)
+        log = StudyFolder(out).events()
+        done = _counts(log, "done")
+        held = [key for key in _counts(log, "begin") if key not in done]
+        kills.append({"number": len(kills) + 1, "after": after, "done": len(done), "held": held})
+        print(kills[-1], flush=True)
+
+
+def _unexpected(code: int) -> list[dict[str, Any]]:
+    raise RuntimeError(f"a study ended with {code} before it was killed")
+
+
+def _start(given: argparse.Namespace, document: Path, out: Path) -> subprocess.Popen[bytes]:
+    words = [*mwanda(given.python), "study", document, "--out", out,
+             "--processes", given.processes]  # fmt: skip
+    return subprocess.Popen(
+        [str(word) for word in words],
+        env=environment(given.threads),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _counts(log: list[dict[str, Any]], event: str) -> Counter[str]:
+    """How often each cell, and each set of statistics, had an event."""
+    return Counter(e["key"] for e in log if e["event"] in (event, f"{event} statistics"))
+
+
+def _files(study: Path) -> Mapping[str, str]:
+    """SHA-256 of all that a study keeps, by its path in it; logs and locks are left out."""
+    found = [path for name in COMPARED for path in (study / name).iterdir()]
+    return {str(path.relative_to(study)): sha256_of(path) for path in [*found, study / "plan.json"]}
+
+
+def _study(given: argparse.Namespace, model: Path) -> dict[str, Any]:
+    languages = given.languages.split(",")
+    wanda = {"criterion": "wanda", "allocation": "uniform"}
+    return {
+        "models": {given.model: str(model)},
+        "calibration": str(given.data / "gnome"),
+        "languages": {"English": ["en"], "all": languages},
+        "methods": {
+            "wanda, English": {**wanda, "languages": "English"},
+            "m-wanda": {"languages": "all"},
+            "two passes": {"languages": "all", "mode": "sequential"},
+        },
+        "sparsities": [0.3, 0.5],
+        "recipe": {"windows": given.windows, "window_length": given.window_length},
+        "evaluation": {
+            "text": str(given.data / "flores"), "languages": languages,
+            "sentences": given.sentences, "ids": "1000:",
+        },
+    }  # fmt: skip
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_fault_options(parser, "study-kill")
+    parser.add_argument("--windows", type=int, default=1)
+    parser.add_argument("--window-length", type=int, default=64)
+    parser.add_argument("--sentences", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--least", type=float, default=8.0, help="seconds that a start takes")
+    parser.add_argument("--processes", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
