@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mwanda.jobs.search import search_sparsity
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
+    from mwanda.jobs.translate import read_parallel, translate
     from mwanda.jobs.verify import verify
     from mwanda.kernel.linear import MaskedLinear, mask_linears
     from mwanda.options import RunOptions
@@ -57,10 +58,12 @@ __all__ = [
     "plan",
     "prune",
     "push",
+    "read_parallel",
     "read_texts",
     "search_sparsity",
     "show_statistics",
     "start_study",
+    "translate",
     "unpack",
     "verify",
     "write_report",
@@ -93,10 +96,12 @@ _PLACES = {
     "plan": "jobs.plan",
     "prune": "jobs.prune",
     "push": "jobs.push",
+    "read_parallel": "jobs.translate",
     "read_texts": "jobs.evaluate",
     "search_sparsity": "jobs.search",
     "show_statistics": "jobs.stats_show",
     "start_study": "study.launch",
+    "translate": "jobs.translate",
     "unpack": "jobs.pack",
     "verify": "jobs.verify",
     "write_report": "report.study.write",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mwanda.cli import checking, early, packing
+from mwanda.cli import checking, early, generation, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.masks import mask
@@ -254,6 +254,7 @@ def ls(
 
 checking.add_commands(app)
 packing.add_commands(app)
+generation.add_commands(app)
 
 
 def _check_evidence(recipe: Any, given: dict[str, Any]) -> None:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mwanda.device import DTYPES, choose_device, dtype_name
 from mwanda.errors import DataError, InputError
 from mwanda.evaluation.cache import KeptScores, Scores
@@ -19,13 +17,11 @@ from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
 from mwanda.jobs.loading import open_decoder
+from mwanda.jobs.whole import fits_whole, load_whole
 from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
-from mwanda.memory import available_memory
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
 from mwanda.model.given import check_model
-from mwanda.model.reader import Checkpoint
-from mwanda.model.skeleton import auto_class, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.languages import canonical
@@ -33,7 +29,7 @@ from mwanda.text.overlap import overlap, unpack_hashes
 from mwanda.text.sources import check_languages, open_source
 from mwanda.text.windows import bos_rule
 
-__all__ = ["evaluate", "read_texts"]
+__all__ = ["evaluate", "read_texts", "refuse_overlap"]
 
 log = logging.getLogger("mwanda")
 
@@ -111,7 +107,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="mwanda-") as made:
         scratch = Path(made)
         if in_memory:
-            _refuse_overlap(texts, calibration, options)
+            refuse_overlap(texts, calibration, options)
             name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
             decoder = MemoryDecoder(model)
             with evaluation_mode(model), runnable_experts(model, decoder.dtype):
@@ -128,14 +124,14 @@ def evaluate(
         path = Path(model)
         known = None
         if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
-            _refuse_overlap(texts, calibration, options)
+            refuse_overlap(texts, calibration, options)
             known = kept.find(path)
             if known is not None and not continuations:
                 return _evaluation(str(model), texts, known, calibration)
         with open_model(str(model), scratch) as source:
             if calibration is None and (source.folder / MANIFEST).is_file():
                 calibration = read_manifest(source.folder).calibration
-            _refuse_overlap(texts, calibration, options)
+            refuse_overlap(texts, calibration, options)
             if kept is not None and known is None and not path.is_file():
                 known = kept.find(source.folder)
             if known is None or continuations:
@@ -151,8 +147,8 @@ def evaluate(
                     kept.keep(path if path.is_file() else source.folder, known)
             result = _evaluation(str(model), texts, known, calibration)
             dtype, device = DTYPES[known.settings["compute_dtype"]], choose_device(options.device)
-            if continuations and _fits(source.folder, dtype):
-                whole = _load_whole(source.folder, dtype, device, options)
+            if continuations and fits_whole(source.folder, dtype):
+                whole = load_whole(source.folder, dtype, device, options)
                 bos = bos_rule(tokenizer)
                 result.continuations.update(continue_texts(whole, tokenizer, texts.texts, bos=bos))
         return result
@@ -216,9 +212,14 @@ def _evaluation(
     )
 
 
-def _refuse_overlap(
+def refuse_overlap(
     texts: TextSet, calibration: CalibrationRecord | None, options: RunOptions
 ) -> None:
+    """Refuse texts that calibrated the model.
+
+    Raises:
+        InputError: naming the languages, and one text of each.
+    """
     if calibration is None or options.allow_overlap:
         return
     drawn = [unpack_hashes(draw.sentences) for draw in calibration.languages.values()]
@@ -236,30 +237,3 @@ def _refuse_overlap(
             )
     if problems:
         raise InputError.several(problems)
-
-
-def _fits(folder: Path, dtype: torch.dtype) -> bool:
-    """Whether the model can be loaded whole for generation; says so when it cannot."""
-    with Checkpoint.open(folder) as checkpoint:
-        infos = checkpoint.tensors.values()
-        needed = sum(info.nbytes // info.dtype.itemsize for info in infos) * dtype.itemsize
-    free = available_memory()
-    if free is None or needed * 1.2 < free:
-        return True
-    log.warning(
-        "no continuations: the whole model takes %.1f GB, %.1f GB are free",
-        needed / 1e9,
-        free / 1e9,
-    )
-    return False
-
-
-def _load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: RunOptions) -> Any:
-    config = load_config(folder, trust_remote_code=options.trust_remote_code)
-    model = auto_class(config).from_pretrained(
-        folder,
-        dtype=dtype,
-        trust_remote_code=options.trust_remote_code,
-        local_files_only=True,
-    )
-    return model.to(device).eval()
