@@ -22,8 +22,10 @@ from languages import METHODS, recipe_of
 from mwanda.evaluation.texts import parse_ids
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.jobs.prune import prune
+from mwanda.jobs.quantise import TYPES, quantise
 from mwanda.jobs.translate import ParallelText, read_parallel, translate
 from mwanda.manifest import MANIFEST
+from mwanda.model.output import QUANTISED
 from mwanda.options import RunOptions
 from mwanda.progress import progress_bar
 from mwanda.report.translation import HEADER, direction_row
@@ -46,6 +48,14 @@ def main() -> None:
     parser.add_argument("--dense", type=Path, help="the dense model's folder; made if absent")
     parser.add_argument("--methods", nargs="*", default=["wanda, English", "m-wanda"],
                         choices=list(METHODS), help="what is pruned without --made")  # fmt: skip
+    parser.add_argument(
+        "--quantised",
+        nargs="*",
+        default=[],
+        choices=TYPES,
+        metavar="TYPE",
+        help="also the dense model in these GGUF types, e.g. Q8_0 Q4_0",
+    )
     add_model_option(parser)
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--mode", choices=["sequential", "dense"], default="dense")
@@ -105,6 +115,8 @@ def models(given: argparse.Namespace, options: RunOptions) -> dict[str, Callable
     if not given.made:
         for name in given.methods:
             named[f"{name}, {given.sparsity:.0%}"] = partial(_pruned, name, dense, given, options)
+    for kind in given.quantised:
+        named[f"dense in {kind}"] = partial(_quantised, kind, dense, given, options)
     return named
 
 
@@ -115,6 +127,15 @@ def _pruned(
     if not (folder / MANIFEST).is_file():  # written last, so the folder is whole
         recipe = recipe_of(METHODS[name], given.data, given.sparsity, given.mode, given.seed)
         prune(dense(), out=folder, options=options, **recipe)
+    return folder
+
+
+def _quantised(
+    kind: str, dense: Callable[[], Path], given: argparse.Namespace, options: RunOptions
+) -> Path:
+    folder: Path = given.work / f"{given.model}-{kind}"
+    if not (folder / QUANTISED).is_file():
+        quantise(dense(), folder, kind, options=options)
     return folder
 
 
@@ -187,8 +208,10 @@ def _certain(found: Mapping[str, Mapping[str, Any]], direction: str) -> dict[tup
     certain = {}
     for kind in metrics:
         key = next(key for key in scores if key.lower().startswith(kind.lower()[:4]))
-        for (name, _), result in zip(systems[1:], scores[key][1:], strict=True):
-            certain[name, kind] = result.p_value is not None and result.p_value < CERTAIN
+        for (name, outputs), result in zip(systems[1:], scores[key][1:], strict=True):
+            # Of two systems that are the same it says 1 / (samples + 1).
+            differs = outputs != systems[0][1]
+            certain[name, kind] = differs and result.p_value < CERTAIN
     return certain
 
 

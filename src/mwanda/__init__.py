@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mwanda.jobs.plan import plan
     from mwanda.jobs.prune import PruneResult, prune
     from mwanda.jobs.push import push
+    from mwanda.jobs.quantise import quantise
     from mwanda.jobs.search import search_sparsity
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
@@ -58,6 +59,7 @@ __all__ = [
     "plan",
     "prune",
     "push",
+    "quantise",
     "read_parallel",
     "read_texts",
     "search_sparsity",
@@ -96,6 +98,7 @@ _PLACES = {
     "plan": "jobs.plan",
     "prune": "jobs.prune",
     "push": "jobs.push",
+    "quantise": "jobs.quantise",
     "read_parallel": "jobs.translate",
     "read_texts": "jobs.evaluate",
     "search_sparsity": "jobs.search",
