@@ -22,9 +22,10 @@ from languages import METHODS, recipe_of
 from mwanda.evaluation.texts import parse_ids
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.jobs.prune import prune
-from mwanda.jobs.quantise import TYPES, quantise
+from mwanda.jobs.quantise import quantise
 from mwanda.jobs.translate import ParallelText, read_parallel, translate
 from mwanda.manifest import MANIFEST
+from mwanda.model.gguf_types import TYPES
 from mwanda.model.output import QUANTISED
 from mwanda.options import RunOptions
 from mwanda.progress import progress_bar

@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda.errors import InputError
-from tests.cli.helpers import run_process
 from tests.support.text import write_corpus
 
 Tiny = Callable[..., Path]
@@ -78,25 +77,14 @@ def test_a_folder_and_a_model_in_memory_alike(tiny: Tiny, text: Path) -> None:
 
 
 def test_text_that_calibrated_is_refused(tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    rows = (text / "lines" / "de.txt").read_text(encoding="utf-8").splitlines()
+    lines = [json.dumps({"id": n, "text": row}) + "\n" for n, row in enumerate(rows)]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    for tag in ("de", "sw"):  # whole sentences: short ones do not count as shared
+        (whole / f"{tag}.jsonl").write_text("".join(lines), encoding="utf-8")
     pruned = tmp_path / "pruned"
-    mwanda.prune(tiny("llama"), out=pruned, calibration=text, windows=1, window_length=16,
+    mwanda.prune(tiny("llama"), out=pruned, calibration=whole, windows=1, window_length=16,
                  languages=["de"], criterion="wanda", allocation="uniform")  # fmt: skip
     with pytest.raises(InputError, match="expected text that did not calibrate the model"):
-        mwanda.translate(pruned, text, ["de-sw"], sentences=5, shots=2)
-
-
-def test_the_command(tiny: Tiny, text: Path, tmp_path: Path) -> None:
-    words = ["translate", tiny("llama"), "--text", text, "--direction", "de-sw",
-             "--sentences", "2", "--shots", "1"]  # fmt: skip
-    ran = run_process(*words, "--json", cwd=tmp_path)
-    found = ran.json()
-    assert found["settings"]["sentences"] == 2
-    assert len(found["directions"]["de-sw"]["sentences"]) == 2
-    shown = run_process(*words, cwd=tmp_path)
-    assert shown.code == 0, shown.err
-    assert "chrF++" in shown.out
-    assert "tok:13a" in shown.out
-    refused = run_process(*words, "--direction", "de-hi", cwd=tmp_path)
-    assert (refused.code, refused.out) == (2, "")
-    assert "error: language 'hi'" in refused.err
-    assert run_process(*words, "--direction", "nothing", cwd=tmp_path).code == 2
+        mwanda.translate(pruned, whole, ["de-sw"], sentences=10, shots=2)

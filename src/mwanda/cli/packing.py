@@ -83,6 +83,9 @@ def quantise(
     as_json: opt.AsJson = False,
 ) -> None:
     """Write MODEL with the weights that a GGUF of this type holds, as a plain folder."""
+    from mwanda.model.gguf_types import check_type
+
+    check_type(kind)
     early.check_model(model)
     early.check_folder_out(out, model, overwrite=overwrite)
     from mwanda.progress import progress_bar
@@ -90,10 +93,8 @@ def quantise(
     given = {"max_shard_size": max_shard_size, "trust_remote_code": trust_remote_code,
              "overwrite": overwrite, "activation_memory": "512MiB"}  # fmt: skip
     with progress_bar() as progress:
-        from mwanda.jobs.quantise import check_type
         from mwanda.jobs.quantise import quantise as run
 
-        check_type(kind)
         made = run(model, out, kind, options=run_options_of(given, progress=progress))
     print_result(made.as_dict(), _quantised(made), as_json)
 

@@ -12,6 +12,8 @@ from typing import Any
 from mwanda.device import DTYPES, choose_device, dtype_name
 from mwanda.errors import DataError, InputError
 from mwanda.evaluation.cache import KeptScores, Scores
+from mwanda.evaluation.continued import continue_and_check
+from mwanda.evaluation.generated import need
 from mwanda.evaluation.generation import continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
@@ -69,6 +71,7 @@ def evaluate(
     tokenizer: Any = None,
     calibration: CalibrationRecord | None = None,
     continuations: bool = False,
+    generated: int = 0,
     max_length: int | None = None,
     cache: str | Path | None = None,
     options: RunOptions | None = None,
@@ -83,6 +86,8 @@ def evaluate(
             read from its manifest.
         continuations: also generate one continuation a language, which needs the model whole in
             memory.
+        generated: also generate so many continuations a language and check them for repetition
+            and their language, see :mod:`mwanda.evaluation.continued`.
         max_length: tokens of one forward; longer texts go in strides.
         cache: folder where scores are kept by the SHA-256 of the model's files, the texts and all
             else they depend on, and read back where nothing of it has changed. Continuations are
@@ -93,6 +98,8 @@ def evaluate(
             calibration.
     """
     options = options or RunOptions()
+    if generated:
+        need("py3langid", "the check of languages")
     if isinstance(text, TextSet):
         texts = text
     else:
@@ -113,11 +120,8 @@ def evaluate(
             with evaluation_mode(model), runnable_experts(model, decoder.dtype):
                 scores = _score(decoder, tokenizer, texts, scratch, options, max_length, name)
                 result = _evaluation(name, texts, scores, calibration)
-                if continuations:
-                    bos = bos_rule(tokenizer)
-                    result.continuations.update(
-                        continue_texts(model, tokenizer, texts.texts, bos=bos)
-                    )
+                if continuations or generated:
+                    _continue(result, model, tokenizer, texts, continuations, generated)
             return result
         check_model(model)
         kept = None if cache is None else KeptScores(Path(cache), texts, options, max_length)
@@ -126,7 +130,7 @@ def evaluate(
         if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
             refuse_overlap(texts, calibration, options)
             known = kept.find(path)
-            if known is not None and not continuations:
+            if known is not None and not (continuations or generated):
                 return _evaluation(str(model), texts, known, calibration)
         with open_model(str(model), scratch) as source:
             if calibration is None and (source.folder / MANIFEST).is_file():
@@ -134,7 +138,7 @@ def evaluate(
             refuse_overlap(texts, calibration, options)
             if kept is not None and known is None and not path.is_file():
                 known = kept.find(source.folder)
-            if known is None or continuations:
+            if known is None or continuations or generated:
                 tokenizer = load_tokenizer(
                     source.folder, trust_remote_code=options.trust_remote_code
                 )
@@ -147,11 +151,27 @@ def evaluate(
                     kept.keep(path if path.is_file() else source.folder, known)
             result = _evaluation(str(model), texts, known, calibration)
             dtype, device = DTYPES[known.settings["compute_dtype"]], choose_device(options.device)
-            if continuations and fits_whole(source.folder, dtype):
+            if (continuations or generated) and fits_whole(source.folder, dtype):
                 whole = load_whole(source.folder, dtype, device, options)
-                bos = bos_rule(tokenizer)
-                result.continuations.update(continue_texts(whole, tokenizer, texts.texts, bos=bos))
+                _continue(result, whole, tokenizer, texts, continuations, generated)
         return result
+
+
+def _continue(
+    result: Evaluation,
+    model: Any,
+    tokenizer: Any,
+    texts: TextSet,
+    continuations: bool,
+    generated: int,
+) -> None:
+    """What the model, whole in memory, goes on with, put into the result."""
+    bos = bos_rule(tokenizer)
+    if continuations:
+        result.continuations.update(continue_texts(model, tokenizer, texts.texts, bos=bos))
+    if generated:
+        found = continue_and_check(model, tokenizer, texts.texts, generated, bos=bos)
+        result.generated.update(found)
 
 
 def _score(

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mwanda.errors import DataError, InputError, nearest
+from mwanda.errors import DataError, InputError
 from mwanda.jobs.folder_output import write_config
 from mwanda.jobs.loading import PRUNABLE, open_decoder
 from mwanda.manifest import versions
+from mwanda.model.gguf_types import check_type
 from mwanda.model.layout import TensorInfo
 from mwanda.model.output import QUANTISED, OutputFolder, check_disk_space, hash_files
 from mwanda.model.partial import scratch_folder
@@ -27,12 +28,9 @@ from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.writer import ShardWriter
 from mwanda.options import RunOptions
 
-__all__ = ["TYPES", "QuantiseResult", "check_type", "quantise"]
+__all__ = ["QuantiseResult", "quantise"]
 
 log = logging.getLogger("mwanda")
-
-TYPES = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
-"""Types that the library gguf can write itself; all have groups of 32 weights along a row."""
 
 PIECE = 1 << 22
 """Weights that are quantised at a time."""
@@ -70,28 +68,6 @@ class QuantiseResult:
         return asdict(self)
 
 
-def check_type(name: str, thing: str = "--type") -> str:
-    """The name of a type, in any case of letters, as GGUF writes it.
-
-    Raises:
-        InputError: one that the library cannot write, or the extra is not installed.
-    """
-    kind = name.strip().upper()
-    if kind not in TYPES:
-        raise InputError(
-            thing, expected="a GGUF type that the library gguf can write", found=name[:40],
-            fix=nearest(kind, TYPES),
-        )  # fmt: skip
-    try:
-        import gguf  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            thing, expected="the library gguf", found="it is not installed",
-            fix="pip install 'mwanda[gguf]'",
-        ) from error  # fmt: skip
-    return kind
-
-
 def quantise(
     model: str | Path, out: str | Path, type: str = "Q8_0", *, options: RunOptions | None = None
 ) -> QuantiseResult:
@@ -104,7 +80,7 @@ def quantise(
     Args:
         model: a folder, GGUF file or hub id.
         out: the folder to write, whole or not at all.
-        type: one of :data:`TYPES`, for all matrices.
+        type: one of :data:`mwanda.model.gguf_types.TYPES`, for all matrices.
 
     Raises:
         InputError: a type that cannot be written, an unusable ``out``, a model that is quantised

@@ -8,17 +8,21 @@ from typing import Any
 from mwanda.evaluation.translation import TranslationResult
 from mwanda.report.tables import plain as table
 
-__all__ = ["HEADER", "direction_row", "percent", "translation_text"]
+__all__ = ["CHECKED", "HEADER", "check_row", "direction_row", "percent", "translation_text"]
 
-HEADER = ["BLEU", "chrF++", "other language", "of references", "repeats itself", "empty"]
+CHECKED = ["other language", "of references", "repeats itself", "empty"]
+HEADER = ["BLEU", "chrF++", *CHECKED]
 
 
 def direction_row(row: Mapping[str, Any]) -> list[str]:
     """The columns of :data:`HEADER` from what ``Scored.as_dict`` gives."""
+    return [f"{row['bleu']:.1f}", f"{row['chrf++']:.1f}", *check_row(row)]
+
+
+def check_row(row: Mapping[str, Any]) -> list[str]:
+    """The columns of :data:`CHECKED`, of translations or of continuations."""
     outputs, references = row["outputs"], row["references"]
     return [
-        f"{row['bleu']:.1f}",
-        f"{row['chrf++']:.1f}",
         percent(outputs["other_language"]),
         percent(references["other_language"]),
         percent(outputs["repetitive"]),
