@@ -19,11 +19,12 @@ from typing import Any
 
 from harness import RESULTS, Table, kept, save
 from languages import METHODS, recipe_of
+from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.texts import parse_ids
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.jobs.prune import prune
 from mwanda.jobs.quantise import quantise
-from mwanda.jobs.translate import ParallelText, read_parallel, translate
+from mwanda.jobs.translate import translate
 from mwanda.manifest import MANIFEST
 from mwanda.model.gguf_types import TYPES
 from mwanda.model.output import QUANTISED

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mwanda.errors import DataError, GateError, InputError, MwandaError
     from mwanda.evaluation.gate import Gate
+    from mwanda.evaluation.parallel import read_parallel
     from mwanda.evaluation.results import Comparison, Evaluation
     from mwanda.jobs.diff import diff
     from mwanda.jobs.evaluate import evaluate, read_texts
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mwanda.jobs.search import search_sparsity
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
-    from mwanda.jobs.translate import read_parallel, translate
+    from mwanda.jobs.translate import translate
     from mwanda.jobs.verify import verify
     from mwanda.kernel.linear import MaskedLinear, mask_linears
     from mwanda.options import RunOptions
@@ -99,7 +100,7 @@ _PLACES = {
     "prune": "jobs.prune",
     "push": "jobs.push",
     "quantise": "jobs.quantise",
-    "read_parallel": "jobs.translate",
+    "read_parallel": "evaluation.parallel",
     "read_texts": "jobs.evaluate",
     "search_sparsity": "jobs.search",
     "show_statistics": "jobs.stats_show",

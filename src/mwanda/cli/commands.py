@@ -161,7 +161,7 @@ def evaluate(
             gate.check_languages(texts.texts)
         how: dict[str, Any] = {"max_length": max_length, "cache": cache, "options": run_options}
         result = run(model, texts, continuations=generate, generated=continuations, **how)
-        dense = None if baseline is None else run(baseline, texts, **how)
+        dense = None if baseline is None else run(baseline, texts, generated=continuations, **how)
     if dense is None:
         print_result(result.as_dict(), output.evaluation_text(result), as_json)
         table = output.evaluation_markdown(result)

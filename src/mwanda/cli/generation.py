@@ -55,7 +55,7 @@ def translate(
     need("sacrebleu", "BLEU and chrF++")
     given: dict[str, Any] = locals() | {"activation_memory": "512MiB"}
     with progress_bar() as progress:
-        from mwanda.jobs.translate import read_parallel
+        from mwanda.evaluation.parallel import read_parallel
         from mwanda.jobs.translate import translate as run
 
         parallel, chosen = read_parallel(

@@ -130,7 +130,13 @@ def comparison_text(compared: Comparison) -> str:
         "and tokeniser"
     )
     made = compared.pruned
-    told = [comparison_table(compared), note, *_continuations(made), *_generated(made)]
+    told = [
+        comparison_table(compared),
+        note,
+        *_continuations(made),
+        *_generated(compared.baseline),
+        *_generated(made),
+    ]
     return "\n".join(told)
 
 
@@ -159,7 +165,7 @@ def _generated(result: Evaluation) -> list[str]:
         [f"{tag} {display_name(tag)}", str(made.outputs.texts), *check_row(made.as_dict())]
         for tag, made in result.generated.items()
     ]
-    return ["", table(["language", "continuations", *CHECKED], rows)]
+    return ["", result.model, table(["language", "continuations", *CHECKED], rows)]
 
 
 def windows_json(drawn: Windows) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from mwanda.errors import InputError
@@ -58,6 +59,13 @@ def repeated_share(text: str) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
+
+
 class LanguageCheck:
     """py3langid, a naive Bayes classifier over bytes of 97 languages (https://pypi.org/project/
     py3langid), loaded once. It errs on short texts and between close languages: what it says of
@@ -69,9 +77,7 @@ class LanguageCheck:
 
     def __init__(self) -> None:
         need("py3langid", "the check of languages")
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-        self._identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+        self._identifier = _identifier()
         self._known = frozenset(self._identifier.labels)
 
     def labels(self, tag: str) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ class QuantiseResult:
         kept: matrices that were not -> why.
         bytes: of all weights in a GGUF file of that type, without its header.
         source_bytes: of all weights as they were stored.
+        weights: how many the model has, those that stay as they are too.
         zeros_lost: weights that were zero, and are not any more.
         seconds: wall time.
     """
@@ -61,6 +62,7 @@ class QuantiseResult:
     kept: Mapping[str, str]
     bytes: int
     source_bytes: int
+    weights: int
     zeros_lost: int
     seconds: float
 
@@ -106,9 +108,8 @@ def quantise(
                 str(model), expected="rows of a multiple of 32 weights", found="none",
                 fix=f"{kind} cannot hold this model",
             )  # fmt: skip
-        check_disk_space(
-            folder, 4 * sum(i.nbytes // i.dtype.itemsize for i in infos.values()), "the output"
-        )
+        weights = sum(info.nbytes // info.dtype.itemsize for info in infos.values())
+        check_disk_space(folder, 4 * weights, "the quantised model")
         options.progress.stage("quantise", len(infos))
         shards = plan_shards(
             [(i.name, _written(i.dtype), i.shape) for i in infos.values()], options.max_shard_size
@@ -129,7 +130,7 @@ def quantise(
         write_config(source.folder, folder, torch.float32)
         result = QuantiseResult(
             str(target), kind, len(turned) - len(kept), kept, size,
-            sum(info.nbytes for info in infos.values()), lost, time.perf_counter() - start,
+            sum(info.nbytes for info in infos.values()), weights, lost, time.perf_counter() - start,
         )  # fmt: skip
         _record(folder, source.name, result)
     return result

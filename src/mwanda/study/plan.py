@@ -13,16 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mwanda.device import choose_device, parse_dtype
 from mwanda.errors import InputError, first_problem
 from mwanda.evaluation.cache import model_sha256
+from mwanda.evaluation.parallel import ParallelText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
 from mwanda.jobs.calibration import calibration_languages, open_calibration
-from mwanda.jobs.translate import ParallelText
-from mwanda.model.gguf_types import TYPES
 from mwanda.model.given import check_model
 from mwanda.model.output import parse_size, sha256_of
 from mwanda.model.source import open_model
@@ -32,6 +31,7 @@ from mwanda.recipe import Recipe
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
+from mwanda.study.records import DENSE, Cell, Entry, ModelRecord, Record
 from mwanda.study.sharing import SharedStatistics, key_of
 from mwanda.study.texts import generation_settings, study_parallel, study_texts
 from mwanda.text.window_files import Windows
@@ -39,61 +39,9 @@ from mwanda.text.window_files import Windows
 __all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
 
 FORMAT = 1
-DENSE = "dense"
-"""Name of the method that does nothing: every model's baseline."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelRecord(_Record):
-    """A model of the study: where it is, and the SHA-256 of its content."""
-
-    path: str
-    sha256: str
-
-
-class Entry(_Record):
-    """One point of the report; several can be the same cell.
-
-    Attributes:
-        model: its name.
-        method: :data:`DENSE`, or a name from the grid.
-        sparsity: asked for.
-        seed: None where no text is drawn.
-        key: of the cell.
-    """
-
-    model: str
-    method: str
-    sparsity: float
-    seed: int | None
-    key: str
-
-    @property
-    def label(self) -> str:
-        if self.method == DENSE or self.method in TYPES:
-            return f"{self.model}, {self.method}"
-        seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{self.model}, {self.method}, {self.sparsity:g}{seed}"
-
-
-class Cell(_Record):
-    """One prune and its evaluation.
-
-    Attributes:
-        settings: all that the result depends on, and the key with it.
-        model: name of the model.
-        statistics: key of the saved statistics it uses; None where it uses none.
-    """
-
-    settings: dict[str, Any]
-    model: str
-    statistics: str | None = None
-
-
-class Plan(_Record):
+class Plan(Record):
     """What ``plan.json`` holds.
 
     Attributes:

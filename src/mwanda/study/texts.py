@@ -6,10 +6,10 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.evaluation.generated import need
+from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.texts import TextSet, parse_ids
 from mwanda.evaluation.translation import Direction
 from mwanda.jobs.evaluate import read_texts
-from mwanda.jobs.translate import ParallelText, read_parallel
 from mwanda.study.document import EvaluationPart
 
 __all__ = ["generation_settings", "study_parallel", "study_texts"]

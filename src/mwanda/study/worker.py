@@ -192,7 +192,8 @@ class Worker:
 def _sizes(made: QuantiseResult) -> dict[str, Any]:
     """What a report says of a quantised model."""
     told = made.as_dict()
-    return {name: told[name] for name in ("type", "tensors", "kept", "bytes", "source_bytes")}
+    names = ("type", "tensors", "kept", "bytes", "source_bytes", "weights")
+    return {name: told[name] for name in names}
 
 
 def _pruned(manifest: Manifest) -> dict[str, Any]:
