@@ -80,3 +80,9 @@ def test_eval_counts_repetition_and_other_languages(bench: Bench, other_text: Pa
     shown = bench.run(*words, "--continuations", "1")
     assert "repeats itself" in shown.out
     assert "continuations (prompt | generated)" in shown.out
+
+
+def test_translate_as_a_process(bench: Bench, parallel: Path) -> None:
+    words = ["translate", bench.source, "--text", parallel, "--direction"]
+    missing = run_process(*words, "de-hi", "--sentences", "2", cwd=bench.root)
+    check_refusal(missing, "language 'hi'", "expected one of de, sw")

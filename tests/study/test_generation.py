@@ -114,3 +114,13 @@ def test_a_failed_quantisation_stops_nothing(lab: Lab) -> None:
     found = start_study(lab.document(sparsities=[0.5], quantised=["Q8_0"]), lab.out)
     assert found.counts["failed"] == 1  # no row of this model is a multiple of 32
     assert "rows of a multiple of 32" in next(iter(found.failures.values()))[0]
+
+
+def test_sentences_that_changed_since_the_plan(lab: Lab) -> None:
+    given = evaluation(lab, languages=["de", "hi"], translation=TRANSLATION)
+    plan = make_plan(lab.document(evaluation=given))
+    assert plan.read_parallel() is not None
+    path = lab.text / "sw.jsonl"  # not scored, only translated
+    path.write_text(path.read_text(encoding="utf-8").replace('"text": "', '"text": "x'))
+    with pytest.raises(InputError, match="the sentences that the study was planned on"):
+        plan.read_parallel()
