@@ -29,6 +29,22 @@ from real_models import add_model_option, dense_model
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
 UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
 WINDOWS, LENGTH = 8, 256
+METHODS: dict[str, dict[str, Any]] = {
+    "wanda, English": {
+        "criterion": "wanda",
+        "allocation": "uniform",
+        "languages": ["en"],
+        "windows": WINDOWS * len(SEEN),
+    },
+    "wanda, all": {
+        "criterion": "wanda",
+        "allocation": "uniform",
+        "languages": SEEN,
+        "windows": WINDOWS,
+    },
+    "m-wanda": {"languages": SEEN, "windows": WINDOWS},
+}
+"""Fields of each method's recipe; windows by the same number of tokens in all."""
 
 
 def main() -> None:
@@ -46,21 +62,6 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     suffix = "" if given.model == "gemma3-270m" else "-" + given.model.split("-")[0]
     results_file = given.results or Path(f"benchmarks/results/languages{suffix}.json")
-    methods: dict[str, dict[str, Any]] = {
-        "wanda, English": {
-            "criterion": "wanda",
-            "allocation": "uniform",
-            "languages": ["en"],
-            "windows": WINDOWS * len(SEEN),
-        },
-        "wanda, all": {
-            "criterion": "wanda",
-            "allocation": "uniform",
-            "languages": SEEN,
-            "windows": WINDOWS,
-        },
-        "m-wanda": {"languages": SEEN, "windows": WINDOWS},
-    }
     texts = read_texts(
         given.data / "flores",
         SEEN + UNSEEN,
@@ -73,12 +74,13 @@ def main() -> None:
     with progress_bar() as progress:
         options = RunOptions(overwrite=True, compute_dtype="float32", progress=progress)
         dense = dense_model(given.model, given.work, options)
-        for name, fields in {"dense": {}, **methods}.items():
+        for name, fields in {"dense": {}, **METHODS}.items():
             folder = given.work / f"{given.model}-{name.replace(', ', '-')}"
-            recipe = dict(
-                calibration=given.data / "gnome", sparsity=given.sparsity, mode=given.mode,
-                window_length=LENGTH, seed=given.seed, **fields,
-            ) if fields else {}  # fmt: skip
+            recipe = (
+                recipe_of(fields, given.data, given.sparsity, given.mode, given.seed)
+                if fields
+                else {}
+            )
             kept = folder.with_suffix(f".{_key(recipe, texts.sha256)}.json")
             if not kept.is_file():
                 if time.monotonic() > end:
@@ -107,6 +109,16 @@ def main() -> None:
     }
     results_file.parent.mkdir(parents=True, exist_ok=True)
     results_file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def recipe_of(
+    fields: Mapping[str, Any], data: Path, sparsity: float, mode: str, seed: int
+) -> dict[str, Any]:
+    """What :func:`prune` is given for one of :data:`METHODS`."""
+    return dict(
+        calibration=data / "gnome", sparsity=sparsity, mode=mode,
+        window_length=LENGTH, seed=seed, **fields,
+    )  # fmt: skip
 
 
 def _key(recipe: Mapping[str, Any], text_sha256: str) -> str:

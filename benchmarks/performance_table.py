@@ -57,19 +57,23 @@ def bar_rows(bars: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
+def fill_page(page: Path, results: Path) -> None:
+    """Write the results into the page, between its markers."""
+
+    def fill(found: re.Match[str]) -> str:
+        name = found["name"]
+        made = section(name, results / f"{name}.json")
+        return f"<!-- results: {name} -->\n{made}\n<!-- end -->"
+
+    page.write_text(MARKED.sub(fill, page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, default=Path("docs/performance.md"))
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     given = parser.parse_args()
-
-    def fill(found: re.Match[str]) -> str:
-        name = found["name"]
-        made = section(name, given.results / f"{name}.json")
-        return f"<!-- results: {name} -->\n{made}\n<!-- end -->"
-
-    page = given.page.read_text(encoding="utf-8")
-    given.page.write_text(MARKED.sub(fill, page), encoding="utf-8")
+    fill_page(given.page, given.results)
 
 
 if __name__ == "__main__":

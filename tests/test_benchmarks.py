@@ -113,3 +113,33 @@ def test_a_missed_bar_is_shown_as_missed(harness: ModuleType, tmp_path: Path) ->
     assert text.startswith("a\n")
     assert text.endswith("\nb\n")
     assert json.loads((tmp_path / "thing.json").read_text())["machine"]["cores"]
+
+
+def test_the_translation_page_says_what_the_results_say(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "translation.md"
+    copy = Path(shutil.copy(page, tmp_path / "page.md"))
+    assert write_page(copy, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")
+
+
+def test_translations_that_the_choice_of_sentences_explains_are_marked(harness: ModuleType) -> None:
+    import translation
+
+    references = [f"the small cat number {n} sat on a large old mat" for n in range(12)]
+    same = [text.replace("large", "big") for text in references]
+    worse = ["nothing of it is right | here" for _ in references]
+    checked = {"texts": 12, "empty": 0, "repetitive": 0.0, "other_language": None}
+
+    def row(outputs: list[str]) -> dict[str, object]:
+        pairs = zip(references, outputs, strict=True)
+        return {
+            "bleu": 50.0, "chrf++": 60.0, "outputs": checked, "references": checked,
+            "sentences": [{"reference": a, "output": b} for a, b in pairs],
+        }  # fmt: skip
+
+    found = {"dense": {"de-en": row(same)}, "as dense": {"de-en": row(same)},
+             "worse": {"de-en": row(worse)}}  # fmt: skip
+    scores, first = translation.tables(found, ["de-en"])
+    assert [line[2:4] for line in scores.rows] == [
+        ["50.0", "60.0"], ["50.0°", "60.0°"], ["50.0", "60.0"],
+    ]  # fmt: skip
+    assert first.rows[-1] == ["de-en", "worse", "nothing of it is right / here"]

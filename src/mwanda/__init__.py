@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mwanda.errors import DataError, GateError, InputError, MwandaError
     from mwanda.evaluation.gate import Gate
+    from mwanda.evaluation.parallel import read_parallel
     from mwanda.evaluation.results import Comparison, Evaluation
     from mwanda.jobs.diff import diff
     from mwanda.jobs.evaluate import evaluate, read_texts
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
     from mwanda.jobs.plan import plan
     from mwanda.jobs.prune import PruneResult, prune
     from mwanda.jobs.push import push
+    from mwanda.jobs.quantise import quantise
     from mwanda.jobs.search import search_sparsity
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
+    from mwanda.jobs.translate import translate
     from mwanda.jobs.verify import verify
     from mwanda.kernel.linear import MaskedLinear, mask_linears
     from mwanda.options import RunOptions
@@ -57,10 +60,13 @@ __all__ = [
     "plan",
     "prune",
     "push",
+    "quantise",
+    "read_parallel",
     "read_texts",
     "search_sparsity",
     "show_statistics",
     "start_study",
+    "translate",
     "unpack",
     "verify",
     "write_report",
@@ -93,10 +99,13 @@ _PLACES = {
     "plan": "jobs.plan",
     "prune": "jobs.prune",
     "push": "jobs.push",
+    "quantise": "jobs.quantise",
+    "read_parallel": "evaluation.parallel",
     "read_texts": "jobs.evaluate",
     "search_sparsity": "jobs.search",
     "show_statistics": "jobs.stats_show",
     "start_study": "study.launch",
+    "translate": "jobs.translate",
     "unpack": "jobs.pack",
     "verify": "jobs.verify",
     "write_report": "report.study.write",

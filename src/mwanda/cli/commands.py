@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mwanda.cli import checking, early, packing
+from mwanda.cli import checking, early, generation, packing
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.masks import mask
@@ -104,6 +104,14 @@ def evaluate(
     generate: Annotated[
         bool, typer.Option(help="Show one continuation a language; needs the model in memory.")
     ] = True,
+    continuations: Annotated[
+        int,
+        typer.Option(
+            "--continuations",
+            min=0,
+            help="Continue so many texts a language; count repetition and other languages.",
+        ),
+    ] = 0,
     cache: Annotated[
         Path | None,
         typer.Option("--cache", help="Folder that keeps scores by hash; read back if unchanged."),
@@ -122,6 +130,7 @@ def evaluate(
     """Score every language under MODEL, and against a baseline when one is given."""
     from mwanda.errors import InputError
     from mwanda.evaluation.gate import Gate
+    from mwanda.evaluation.generated import need
     from mwanda.evaluation.results import Comparison
     from mwanda.evaluation.texts import parse_ids
     from mwanda.model.output import MARK
@@ -137,6 +146,8 @@ def evaluate(
         raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
     early.check_model(model, baseline)
     early.check_text(text)
+    if continuations:
+        need("py3langid", "--continuations")
     places = None if ids is None else parse_ids(ids)
     wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:
@@ -149,8 +160,8 @@ def evaluate(
         if gate is not None:
             gate.check_languages(texts.texts)
         how: dict[str, Any] = {"max_length": max_length, "cache": cache, "options": run_options}
-        result = run(model, texts, continuations=generate, **how)
-        dense = None if baseline is None else run(baseline, texts, **how)
+        result = run(model, texts, continuations=generate, generated=continuations, **how)
+        dense = None if baseline is None else run(baseline, texts, generated=continuations, **how)
     if dense is None:
         print_result(result.as_dict(), output.evaluation_text(result), as_json)
         table = output.evaluation_markdown(result)
@@ -254,6 +265,7 @@ def ls(
 
 checking.add_commands(app)
 packing.add_commands(app)
+generation.add_commands(app)
 
 
 def _check_evidence(recipe: Any, given: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from mwanda.report.experts import expert_summary, language_table
 from mwanda.report.families import model_rows, models_page
 from mwanda.report.tables import comparison_rows, comparison_table, evaluation_table, markdown
 from mwanda.report.tables import plain as table
+from mwanda.report.translation import CHECKED, check_row
 from mwanda.text.languages import display_name
 from mwanda.text.windows import Windows
 from mwanda.work import Limit
@@ -111,7 +112,7 @@ def _limit_text(limit: Limit) -> str:
 
 
 def evaluation_text(result: Evaluation) -> str:
-    return "\n".join([evaluation_table(result), *_continuations(result)])
+    return "\n".join([evaluation_table(result), *_continuations(result), *_generated(result)])
 
 
 def evaluation_markdown(result: Evaluation) -> str:
@@ -128,7 +129,15 @@ def comparison_text(compared: Comparison) -> str:
         "baseline, pruned, rise: nats per sentence; perplexity compares only within a language "
         "and tokeniser"
     )
-    return "\n".join([comparison_table(compared), note, *_continuations(compared.pruned)])
+    made = compared.pruned
+    told = [
+        comparison_table(compared),
+        note,
+        *_continuations(made),
+        *_generated(compared.baseline),
+        *_generated(made),
+    ]
+    return "\n".join(told)
 
 
 def comparison_markdown(compared: Comparison) -> str:
@@ -147,6 +156,16 @@ def _continuations(result: Evaluation) -> list[str]:
         text = " ".join(made.text.split())
         lines.append(f"{tag}: {' '.join(made.prompt.split())} | {text}{warning}")
     return ["", "continuations (prompt | generated)", *lines] if lines else []
+
+
+def _generated(result: Evaluation) -> list[str]:
+    if not result.generated:
+        return []
+    rows = [
+        [f"{tag} {display_name(tag)}", str(made.outputs.texts), *check_row(made.as_dict())]
+        for tag, made in result.generated.items()
+    ]
+    return ["", result.model, table(["language", "continuations", *CHECKED], rows)]
 
 
 def windows_json(drawn: Windows) -> dict[str, Any]:

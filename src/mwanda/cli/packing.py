@@ -1,4 +1,4 @@
-"""The commands around a finished model: pack, unpack, gguf-check, push."""
+"""The commands around a finished model: pack, unpack, quantise, gguf-check, push."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import typer
 
 from mwanda.cli import early
 from mwanda.cli import options as opt
-from mwanda.cli.calls import print_result
+from mwanda.cli.calls import print_result, run_options_of
 
 if TYPE_CHECKING:
     from mwanda.jobs.gguf_check import GgufCheck
     from mwanda.jobs.pack import PackResult
+    from mwanda.jobs.quantise import QuantiseResult
 
 __all__ = ["add_commands"]
 
@@ -26,6 +27,7 @@ def add_commands(app: typer.Typer) -> None:
     """Give the application these commands."""
     app.command()(pack)
     app.command()(unpack)
+    app.command()(quantise)
     app.command("gguf-check")(gguf_check)
     app.command()(push)
 
@@ -69,6 +71,32 @@ def unpack(
     with progress_bar() as progress:
         made = run(archive, out, threads=threads, overwrite=overwrite, progress=progress)
     print_result(made.as_dict(), _sizes(made), as_json)
+
+
+def quantise(
+    model: opt.Model,
+    kind: Annotated[str, typer.Option("--type", help="Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    max_shard_size: opt.MaxShardSize = "5GB",
+    trust_remote_code: opt.TrustRemoteCode = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Write MODEL with the weights that a GGUF of this type holds, as a plain folder."""
+    from mwanda.model.gguf_types import check_type
+
+    check_type(kind)
+    early.check_model(model)
+    early.check_folder_out(out, model, overwrite=overwrite)
+    from mwanda.progress import progress_bar
+
+    given = {"max_shard_size": max_shard_size, "trust_remote_code": trust_remote_code,
+             "overwrite": overwrite, "activation_memory": "512MiB"}  # fmt: skip
+    with progress_bar() as progress:
+        from mwanda.jobs.quantise import quantise as run
+
+        made = run(model, out, kind, options=run_options_of(given, progress=progress))
+    print_result(made.as_dict(), _quantised(made), as_json)
 
 
 def gguf_check(
@@ -124,6 +152,16 @@ def _sizes(made: PackResult) -> str:
         f"{made.stored / 1e6:,.1f} MB packed ({share:.3f}), "
         f"{made.raw / 1e6 / made.seconds:,.0f} MB/s"
     )
+
+
+def _quantised(made: QuantiseResult) -> str:
+    lines = [
+        f"{made.folder}: {made.tensors} matrices in {made.type}; all weights take "
+        f"{made.bytes / 1e6:,.1f} MB in GGUF, {made.source_bytes / 1e6:,.1f} MB before; "
+        f"{made.zeros_lost:,} zeros lost; written in float32"
+    ]
+    lines += [f"as it was: {name}, {why}" for name, why in made.kept.items()]
+    return "\n".join(lines)
 
 
 def _kept(found: GgufCheck) -> str:

@@ -74,6 +74,7 @@ class Evaluation:
         text, text_sha256: what was scored.
         settings: seed, BOS rule, dtype: what the numbers depend on.
         continuations: tag -> a prompt and what the model goes on with.
+        generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.continued`.
     """
 
     model: str
@@ -83,6 +84,7 @@ class Evaluation:
     text_sha256: str
     settings: dict[str, Any] = field(default_factory=dict)
     continuations: dict[str, Any] = field(default_factory=dict)
+    generated: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
         """For JSON; ``sentences`` adds every text's own number."""
@@ -91,7 +93,7 @@ class Evaluation:
             languages[tag] = result.as_dict() | {"seen": tag in self.seen}
             if sentences:
                 languages[tag]["sentence_nll"] = list(result.sentence_nll)
-        return {
+        found = {
             "model": self.model,
             "text": self.text,
             "text_sha256": self.text_sha256,
@@ -99,6 +101,9 @@ class Evaluation:
             "languages": languages,
             "continuations": {tag: c.as_dict() for tag, c in self.continuations.items()},
         }
+        if self.generated:
+            found["generated"] = {tag: c.as_dict() for tag, c in self.generated.items()}
+        return found
 
 
 @dataclass(frozen=True)

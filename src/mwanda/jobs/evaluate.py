@@ -9,23 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mwanda.device import DTYPES, choose_device, dtype_name
 from mwanda.errors import DataError, InputError
 from mwanda.evaluation.cache import KeptScores, Scores
+from mwanda.evaluation.continued import continue_and_check
+from mwanda.evaluation.generated import need
 from mwanda.evaluation.generation import continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
 from mwanda.jobs.loading import open_decoder
+from mwanda.jobs.whole import fits_whole, load_whole
 from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
-from mwanda.memory import available_memory
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
 from mwanda.model.given import check_model
-from mwanda.model.reader import Checkpoint
-from mwanda.model.skeleton import auto_class, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.languages import canonical
@@ -33,7 +31,7 @@ from mwanda.text.overlap import overlap, unpack_hashes
 from mwanda.text.sources import check_languages, open_source
 from mwanda.text.windows import bos_rule
 
-__all__ = ["evaluate", "read_texts"]
+__all__ = ["evaluate", "read_texts", "refuse_overlap"]
 
 log = logging.getLogger("mwanda")
 
@@ -73,6 +71,7 @@ def evaluate(
     tokenizer: Any = None,
     calibration: CalibrationRecord | None = None,
     continuations: bool = False,
+    generated: int = 0,
     max_length: int | None = None,
     cache: str | Path | None = None,
     options: RunOptions | None = None,
@@ -87,6 +86,8 @@ def evaluate(
             read from its manifest.
         continuations: also generate one continuation a language, which needs the model whole in
             memory.
+        generated: also generate so many continuations a language and check them for repetition
+            and their language, see :mod:`mwanda.evaluation.continued`.
         max_length: tokens of one forward; longer texts go in strides.
         cache: folder where scores are kept by the SHA-256 of the model's files, the texts and all
             else they depend on, and read back where nothing of it has changed. Continuations are
@@ -97,6 +98,8 @@ def evaluate(
             calibration.
     """
     options = options or RunOptions()
+    if generated:
+        need("py3langid", "the check of languages")
     if isinstance(text, TextSet):
         texts = text
     else:
@@ -111,34 +114,31 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="mwanda-") as made:
         scratch = Path(made)
         if in_memory:
-            _refuse_overlap(texts, calibration, options)
+            refuse_overlap(texts, calibration, options)
             name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
             decoder = MemoryDecoder(model)
             with evaluation_mode(model), runnable_experts(model, decoder.dtype):
                 scores = _score(decoder, tokenizer, texts, scratch, options, max_length, name)
                 result = _evaluation(name, texts, scores, calibration)
-                if continuations:
-                    bos = bos_rule(tokenizer)
-                    result.continuations.update(
-                        continue_texts(model, tokenizer, texts.texts, bos=bos)
-                    )
+                if continuations or generated:
+                    _continue(result, model, tokenizer, texts, continuations, generated)
             return result
         check_model(model)
         kept = None if cache is None else KeptScores(Path(cache), texts, options, max_length)
         path = Path(model)
         known = None
         if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
-            _refuse_overlap(texts, calibration, options)
+            refuse_overlap(texts, calibration, options)
             known = kept.find(path)
-            if known is not None and not continuations:
+            if known is not None and not (continuations or generated):
                 return _evaluation(str(model), texts, known, calibration)
         with open_model(str(model), scratch) as source:
             if calibration is None and (source.folder / MANIFEST).is_file():
                 calibration = read_manifest(source.folder).calibration
-            _refuse_overlap(texts, calibration, options)
+            refuse_overlap(texts, calibration, options)
             if kept is not None and known is None and not path.is_file():
                 known = kept.find(source.folder)
-            if known is None or continuations:
+            if known is None or continuations or generated:
                 tokenizer = load_tokenizer(
                     source.folder, trust_remote_code=options.trust_remote_code
                 )
@@ -151,11 +151,27 @@ def evaluate(
                     kept.keep(path if path.is_file() else source.folder, known)
             result = _evaluation(str(model), texts, known, calibration)
             dtype, device = DTYPES[known.settings["compute_dtype"]], choose_device(options.device)
-            if continuations and _fits(source.folder, dtype):
-                whole = _load_whole(source.folder, dtype, device, options)
-                bos = bos_rule(tokenizer)
-                result.continuations.update(continue_texts(whole, tokenizer, texts.texts, bos=bos))
+            if (continuations or generated) and fits_whole(source.folder, dtype):
+                whole = load_whole(source.folder, dtype, device, options)
+                _continue(result, whole, tokenizer, texts, continuations, generated)
         return result
+
+
+def _continue(
+    result: Evaluation,
+    model: Any,
+    tokenizer: Any,
+    texts: TextSet,
+    continuations: bool,
+    generated: int,
+) -> None:
+    """What the model, whole in memory, goes on with, put into the result."""
+    bos = bos_rule(tokenizer)
+    if continuations:
+        result.continuations.update(continue_texts(model, tokenizer, texts.texts, bos=bos))
+    if generated:
+        found = continue_and_check(model, tokenizer, texts.texts, generated, bos=bos)
+        result.generated.update(found)
 
 
 def _score(
@@ -216,9 +232,14 @@ def _evaluation(
     )
 
 
-def _refuse_overlap(
+def refuse_overlap(
     texts: TextSet, calibration: CalibrationRecord | None, options: RunOptions
 ) -> None:
+    """Refuse texts that calibrated the model.
+
+    Raises:
+        InputError: naming the languages, and one text of each.
+    """
     if calibration is None or options.allow_overlap:
         return
     drawn = [unpack_hashes(draw.sentences) for draw in calibration.languages.values()]
@@ -236,30 +257,3 @@ def _refuse_overlap(
             )
     if problems:
         raise InputError.several(problems)
-
-
-def _fits(folder: Path, dtype: torch.dtype) -> bool:
-    """Whether the model can be loaded whole for generation; says so when it cannot."""
-    with Checkpoint.open(folder) as checkpoint:
-        infos = checkpoint.tensors.values()
-        needed = sum(info.nbytes // info.dtype.itemsize for info in infos) * dtype.itemsize
-    free = available_memory()
-    if free is None or needed * 1.2 < free:
-        return True
-    log.warning(
-        "no continuations: the whole model takes %.1f GB, %.1f GB are free",
-        needed / 1e9,
-        free / 1e9,
-    )
-    return False
-
-
-def _load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: RunOptions) -> Any:
-    config = load_config(folder, trust_remote_code=options.trust_remote_code)
-    model = auto_class(config).from_pretrained(
-        folder,
-        dtype=dtype,
-        trust_remote_code=options.trust_remote_code,
-        local_files_only=True,
-    )
-    return model.to(device).eval()

@@ -38,7 +38,7 @@ from mwanda.report.experts import experts_section
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens
 
-__all__ = ["check_room", "complete_folder", "hashed", "weight_sink"]
+__all__ = ["check_room", "complete_folder", "hashed", "weight_sink", "write_config"]
 
 
 def check_room(
@@ -180,7 +180,7 @@ def complete_folder(
     readme = _readme(source.folder)
     copy_companions(source.folder, folder)
     copy_licences(source, folder)
-    _write_config(source.folder, folder, dtype)
+    write_config(source.folder, folder, dtype)
     written = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
@@ -241,7 +241,8 @@ def _cast(
     return made
 
 
-def _write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None:
+def write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None:
+    """Copy config.json; a dtype that was asked for goes into it."""
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     if dtype is not None:
         config.pop("torch_dtype", None)

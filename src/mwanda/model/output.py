@@ -19,6 +19,7 @@ from mwanda.threads import run_all
 
 __all__ = [
     "MARK",
+    "QUANTISED",
     "OutputFolder",
     "check_disk_space",
     "check_parent",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 MARK = "mwanda.json"
+QUANTISED = "quantised.json"
+"""What ``mwanda quantise`` writes in its place."""
+
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -165,9 +169,10 @@ def check_parent(target: Path, *, write: bool = True) -> None:
 
 def _foreign(folder: Path) -> list[str]:
     """What lies in a folder beside the files that its own manifest names."""
-    ours = {MARK, "README.md"}
+    mark = MARK if (folder / MARK).is_file() else QUANTISED
+    ours = {mark, "README.md"}
     try:
-        files = json.loads((folder / MARK).read_text(encoding="utf-8"))["files"]
+        files = json.loads((folder / mark).read_text(encoding="utf-8"))["files"]
         ours |= {name.partition("/")[0] for name in files}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         ours = set()

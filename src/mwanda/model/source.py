@@ -30,7 +30,7 @@ WEIGHT_SUFFIXES = (
     ".mlmodel", ".npz", ".tflite",
 )  # fmt: skip
 REPLACED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "readme.md",
-            "mwanda.json", "config.json")  # fmt: skip
+            "mwanda.json", "quantised.json", "config.json")  # fmt: skip
 LICENCES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "TERMS", "USE_POLICY", "GEMMA_TERMS")
 HUB_FILES = [
     "*.safetensors",

@@ -9,10 +9,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mwanda.errors import InputError, nearest
+from mwanda.evaluation.translation import parse_direction
+from mwanda.model.gguf_types import check_type
 from mwanda.recipe import Recipe
 from mwanda.recipe_file import load_recipe
 
-__all__ = ["EvaluationPart", "RunPart", "StudyDocument", "load_study"]
+__all__ = ["EvaluationPart", "RunPart", "StudyDocument", "TranslationPart", "load_study"]
 
 Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Fields = dict[str, Any]
@@ -28,6 +30,27 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=False)
 
 
+class TranslationPart(_Part):
+    """What is translated, see ``mwanda translate``; text, ids and seed are the evaluation's.
+
+    Attributes:
+        directions: ``en-de`` and the like.
+        sentences, shots: as the options of that command.
+    """
+
+    directions: tuple[str, ...] = Field(min_length=1)
+    sentences: int = Field(default=60, ge=1)
+    shots: int = Field(default=5, ge=0)
+
+    @field_validator("directions")
+    @classmethod
+    def _read(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(dict.fromkeys(str(parse_direction(one)) for one in value))
+        except InputError as error:
+            raise ValueError(str(error).removeprefix("--direction ")) from error
+
+
 class EvaluationPart(_Part):
     """What is scored, see ``mwanda eval``.
 
@@ -36,6 +59,9 @@ class EvaluationPart(_Part):
         max_length: tokens of one forward.
         neighbours: parallel sentences whose ids differ by at most this count as one article, and
             are resampled together; 0 takes each alone.
+        continuations: texts a language that are continued and checked for repetition and their
+            language.
+        translation: what is translated, if anything.
     """
 
     text: str
@@ -45,6 +71,8 @@ class EvaluationPart(_Part):
     ids: str | None = None
     max_length: int = Field(default=2048, ge=2)
     neighbours: int = Field(default=0, ge=0)
+    continuations: int = Field(default=0, ge=0)
+    translation: TranslationPart | None = None
 
 
 class RunPart(_Part):
@@ -71,6 +99,7 @@ class StudyDocument(_Part):
             list is given. ``languages`` may name one of the sets.
         sparsities, seeds: every method's, unless it fixes them.
         recipe: fields of every recipe; ``mode`` is dense unless given.
+        quantised: GGUF types; each dense model is also measured in each of them.
         keep: whether pruned models stay, in the study's folder.
     """
 
@@ -86,6 +115,7 @@ class StudyDocument(_Part):
     sparsities: tuple[Share, ...] = Field(default=(0.5,), min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     recipe: Fields = Field(default_factory=dict)
+    quantised: tuple[str, ...] = ()
     run: RunPart = Field(default_factory=RunPart)
     keep: bool = False
 
@@ -102,6 +132,14 @@ class StudyDocument(_Part):
                 "expected models of different names, found some alike; write NAME: MODEL for each"
             )
         return named
+
+    @field_validator("quantised")
+    @classmethod
+    def _types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(dict.fromkeys(check_type(kind, kind) for kind in value))
+        except InputError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("languages", mode="before")
     @classmethod
@@ -121,6 +159,9 @@ class StudyDocument(_Part):
                 problems.append(
                     f"recipe.{field}: expected what all cells have in common; use {axis}"
                 )
+        for kind in self.quantised:
+            if kind in self.methods:
+                problems.append(f"methods.{kind}: expected another name than a quantised model's")
         if "languages" in self.recipe:
             problems.append("recipe.languages: expected none; use languages")
         if problems:
@@ -156,6 +197,8 @@ def _problems(item: Mapping[str, Any]) -> list[str]:
     if item["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"evaluation": EvaluationPart, "run": RunPart}
         known = parts.get(str(item["loc"][0]), StudyDocument).model_fields
+        if item["loc"][:2] == ("evaluation", "translation") and len(item["loc"]) > 2:
+            known = TranslationPart.model_fields
         return [f"{place}: unknown field; {nearest(str(item['loc'][-1]), known)}"]
     lines = str(item["msg"]).removeprefix("Value error, ").split("\n")
     if item["type"] == "value_error":

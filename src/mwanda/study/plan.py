@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from mwanda.device import choose_device, parse_dtype
 from mwanda.errors import InputError, first_problem
 from mwanda.evaluation.cache import model_sha256
-from mwanda.evaluation.texts import TextSet, parse_ids
+from mwanda.evaluation.parallel import ParallelText
+from mwanda.evaluation.texts import TextSet
+from mwanda.evaluation.translation import Direction
 from mwanda.jobs.calibration import calibration_languages, open_calibration
-from mwanda.jobs.evaluate import read_texts
 from mwanda.model.given import check_model
 from mwanda.model.output import parse_size, sha256_of
 from mwanda.model.source import open_model
@@ -30,67 +31,17 @@ from mwanda.recipe import Recipe
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
+from mwanda.study.records import DENSE, Cell, Entry, ModelRecord, Record
 from mwanda.study.sharing import SharedStatistics, key_of
+from mwanda.study.texts import generation_settings, study_parallel, study_texts
 from mwanda.text.window_files import Windows
 
 __all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
 
 FORMAT = 1
-DENSE = "dense"
-"""Name of the method that does nothing: every model's baseline."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelRecord(_Record):
-    """A model of the study: where it is, and the SHA-256 of its content."""
-
-    path: str
-    sha256: str
-
-
-class Entry(_Record):
-    """One point of the report; several can be the same cell.
-
-    Attributes:
-        model: its name.
-        method: :data:`DENSE`, or a name from the grid.
-        sparsity: asked for.
-        seed: None where no text is drawn.
-        key: of the cell.
-    """
-
-    model: str
-    method: str
-    sparsity: float
-    seed: int | None
-    key: str
-
-    @property
-    def label(self) -> str:
-        if self.method == DENSE:
-            return f"{self.model}, {DENSE}"
-        seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{self.model}, {self.method}, {self.sparsity:g}{seed}"
-
-
-class Cell(_Record):
-    """One prune and its evaluation.
-
-    Attributes:
-        settings: all that the result depends on, and the key with it.
-        model: name of the model.
-        statistics: key of the saved statistics it uses; None where it uses none.
-    """
-
-    settings: dict[str, Any]
-    model: str
-    statistics: str | None = None
-
-
-class Plan(_Record):
+class Plan(Record):
     """What ``plan.json`` holds.
 
     Attributes:
@@ -131,7 +82,7 @@ class Plan(_Record):
         Raises:
             InputError: they are not those of the plan any more.
         """
-        texts = _texts(self.evaluation)
+        texts = study_texts(self.evaluation)
         if texts.sha256 != self.text_sha256:
             raise InputError(
                 self.evaluation.text,
@@ -140,6 +91,21 @@ class Plan(_Record):
                 fix="put them back, or start mwanda study again",
             )
         return texts
+
+    def read_parallel(self) -> tuple[ParallelText, list[Direction]] | None:
+        """The sentences to translate; None where nothing is.
+
+        Raises:
+            InputError: they are not those of the plan any more.
+        """
+        found = study_parallel(self.evaluation)
+        known = generation_settings(self.evaluation, found)
+        if any(one.settings.get(k) != v for one in self.cells.values() for k, v in known.items()):
+            raise InputError(
+                self.evaluation.text, expected="the sentences that the study was planned on",
+                found="others", fix="put them back, or start mwanda study again",
+            )  # fmt: skip
+        return found
 
 
 def make_plan(path: Path) -> Plan:
@@ -164,7 +130,14 @@ def make_plan(path: Path) -> Plan:
     tried(lambda: choose_device(document.run.device), "run: ")
     tried(lambda: parse_dtype(document.run.compute_dtype, "compute_dtype"), "run: ")
     tried(lambda: parse_size(document.run.activation_memory, "activation_memory"), "run: ")
-    texts: TextSet | None = tried(lambda: _texts(document.evaluation), "evaluation: ")
+    texts: TextSet | None = tried(lambda: study_texts(document.evaluation), "evaluation: ")
+    generated: dict[str, Any] = {}
+
+    def look_up() -> None:
+        part = document.evaluation
+        generated.update(generation_settings(part, study_parallel(part)))
+
+    tried(look_up, "evaluation: ")
     drawn: dict[str, tuple[str, ...]] = {}
     prints: dict[str, str | None] = {}
     opened: dict[str, Any] = {}
@@ -189,7 +162,7 @@ def make_plan(path: Path) -> Plan:
             for tag in {tag for tags in drawn.values() for tag in tags}:
                 if tag not in prints and tag in source.languages():
                     prints[tag] = source.fingerprint(tag)
-    return _plan(document, text, grid, texts, drawn, prints)
+    return _plan(document, text, grid, texts, drawn, prints, generated)
 
 
 def read_plan(folder: StudyFolder) -> Plan:
@@ -222,6 +195,7 @@ def _plan(
     texts: TextSet,
     drawn: Mapping[str, tuple[str, ...]],
     prints: Mapping[str, str | None],
+    generated: Mapping[str, Any],
 ) -> Plan:
     models = {}
     for name, model in document.models.items():
@@ -234,6 +208,7 @@ def _plan(
         "text_sha256": texts.sha256,
         "max_length": document.evaluation.max_length,
         "compute_dtype": document.run.compute_dtype,
+        **generated,
     }
     entries: list[Entry] = []
     cells: dict[str, Cell] = {}
@@ -243,6 +218,11 @@ def _plan(
         key = key_of(base)
         cells[key] = Cell(settings=base, model=name)
         entries.append(Entry(model=name, method=DENSE, sparsity=0.0, seed=None, key=key))
+        for kind in document.quantised:
+            made = {**base, "quantised": kind}
+            key = key_of(made)
+            cells[key] = Cell(settings=made, model=name)
+            entries.append(Entry(model=name, method=kind, sparsity=0.0, seed=None, key=key))
         shared = SharedStatistics(name, record.sha256, document, prints)
         recipes = [_drawn(point, drawn) for point in grid]
         for recipe in recipes:
@@ -290,14 +270,3 @@ def _drawn(point: Point, drawn: Mapping[str, tuple[str, ...]]) -> Recipe:
     if not point.recipe.needs_text:
         return point.recipe
     return point.recipe.model_copy(update={"languages": drawn[point.method]})
-
-
-def _texts(part: EvaluationPart) -> TextSet:
-    ids = None if part.ids is None else parse_ids(part.ids)
-    texts = read_texts(part.text, part.languages, sentences=part.sentences, seed=part.seed, ids=ids)
-    if part.neighbours and not all(isinstance(one, int) for one in texts.ids or ("",)):
-        raise InputError(
-            "neighbours", expected="parallel text with a number as id in every record",
-            found="other text", fix="leave it out",
-        )  # fmt: skip
-    return texts

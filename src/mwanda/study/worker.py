@@ -15,8 +15,10 @@ from mwanda.errors import InputError, MwandaError
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import evaluate
 from mwanda.jobs.prune import prune
+from mwanda.jobs.quantise import QuantiseResult, quantise
 from mwanda.jobs.stats import collect_statistics
 from mwanda.jobs.stats_show import show_statistics
+from mwanda.jobs.translate import translate
 from mwanda.manifest import Manifest, versions
 from mwanda.options import RunOptions
 from mwanda.progress import Progress
@@ -56,6 +58,7 @@ class Worker:
         self._plan: Plan = read_plan(folder)
         self._options: RunOptions = self._plan.options(progress)
         self._texts: TextSet = self._plan.read_texts()
+        self._parallel = self._plan.read_parallel()
         self._done = done
         self._go_on = go_on
         self._broken: dict[str, list[str]] = {}
@@ -137,14 +140,25 @@ class Worker:
     def _measure(self, key: str, cell: Cell, scratch: Path) -> dict[str, Any]:
         model = self._plan.models[cell.model].path
         manifest: Manifest | None = None
+        more: dict[str, Any] = {}
         if cell.settings["recipe"] is not None:
             model, manifest = self._prune(key, cell, model, scratch)
+        elif "quantised" in cell.settings:
+            kind, out = cell.settings["quantised"], scratch / "quantised"
+            done = quantise(model, out, kind, options=self._options)
+            model, more["quantised"] = str(out), _sizes(done)
         result = evaluate(
             model,
             self._texts,
             max_length=self._plan.evaluation.max_length,
+            generated=self._plan.evaluation.continuations,
             options=self._options,
         )
+        if result.generated:
+            more["generated"] = {tag: c.as_dict() for tag, c in result.generated.items()}
+        if self._parallel is not None:
+            translated = translate(model, *self._parallel, options=self._options).as_dict()
+            more["translation"] = translated["directions"]
         return {
             "format": 1,
             "key": key,
@@ -155,6 +169,7 @@ class Worker:
             "bos": result.settings["bos"],
             "versions": versions(),
             **({} if manifest is None else _pruned(manifest)),
+            **more,
             "languages": {
                 tag: {"tokens": r.tokens, "size": r.size, "sentence_nll": list(r.sentence_nll)}
                 for tag, r in result.languages.items()
@@ -172,6 +187,13 @@ class Worker:
             text = {"statistics": self._folder.statistics(cell.statistics)}
         done = prune(model, out=out, recipe=recipe, options=self._options, **text)
         return str(out), done.manifest
+
+
+def _sizes(made: QuantiseResult) -> dict[str, Any]:
+    """What a report says of a quantised model."""
+    told = made.as_dict()
+    names = ("type", "tensors", "kept", "bytes", "source_bytes", "weights")
+    return {name: told[name] for name in names}
 
 
 def _pruned(manifest: Manifest) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import Any
 
 from mwanda.report.study.cells import headline
 from mwanda.report.study.charts import panel, scale_of
-from mwanda.report.study.data import ModelResults, StudyResults
+from mwanda.report.study.data import ModelResults, StudyResults, without
 from mwanda.report.study.parts import Cell, Figure, Part, Section, Table
-from mwanda.study.plan import DENSE
 from mwanda.text.languages import display_name
 
 __all__ = ["blocks", "failed", "in_short", "provenance"]
@@ -19,8 +18,9 @@ __all__ = ["blocks", "failed", "in_short", "provenance"]
 def in_short(results: StudyResults) -> Section:
     """What was measured, and the findings in a sentence for each method."""
     plan = results.plan
-    sparsities = sorted({e.sparsity for e in plan.entries if e.method != DENSE})
-    methods = dict.fromkeys(e.method for e in plan.entries if e.method != DENSE)
+    pruned = [e for e in plan.entries if e.method not in without(plan)]
+    sparsities = sorted({e.sparsity for e in pruned})
+    methods = dict.fromkeys(e.method for e in pruned)
     counts = f"{len(results.cells)} of {len(plan.cells)} cells are done"
     if results.failures:
         counts += f", {len(results.failures)} points of the grid failed"

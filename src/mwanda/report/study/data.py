@@ -14,7 +14,7 @@ from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import DENSE, Plan, read_plan
 
-__all__ = ["Group", "ModelResults", "StudyResults", "load_results"]
+__all__ = ["Group", "ModelResults", "StudyResults", "load_results", "without"]
 
 Nats = Sequence[Sequence[float]]
 
@@ -103,6 +103,7 @@ class ModelResults:
     Attributes:
         dense: its own results; None while they are missing.
         groups: (method, sparsity) -> group, of cells that are there.
+        quantised: GGUF type -> the dense model in it; never among the groups.
         clusters: the article of every sentence; None where the languages are not parallel.
         methods, sparsities: in the order of the grid, and ascending.
     """
@@ -114,6 +115,7 @@ class ModelResults:
     groups: dict[tuple[str, float], Group]
     methods: tuple[str, ...]
     sparsities: tuple[float, ...]
+    quantised: dict[str, Group] = field(default_factory=dict)
     _losses: dict[tuple[str, float], Loss] = field(default_factory=dict)
 
     def group(self, method: str, sparsity: float) -> Group | None:
@@ -238,6 +240,7 @@ def _model(
 ) -> ModelResults:
     dense = None
     found: dict[tuple[str, float], dict[int | None, Any]] = {}
+    quantised: dict[str, Group] = {}
     entries = [entry for entry in plan.entries if entry.model == name]
     for entry in entries:
         cell = cells.get(entry.key)
@@ -245,6 +248,8 @@ def _model(
             continue
         if entry.method == DENSE and cell["settings"]["recipe"] is None:
             dense = {tag: _mean(tag, [cell]) for tag in plan.languages}
+        elif "quantised" in cell["settings"]:
+            quantised[entry.method] = Group(entry.method, 0.0, {None: cell}, plan.languages)
         else:
             found.setdefault((entry.method, entry.sparsity), {})[entry.seed] = cell
     return ModelResults(
@@ -253,9 +258,17 @@ def _model(
         clusters,
         dense,
         {key: Group(*key, seeds, plan.languages) for key, seeds in found.items()},
-        tuple(dict.fromkeys(e.method for e in entries if e.method != DENSE)),
+        tuple(dict.fromkeys(e.method for e in entries if e.method not in without(plan))),
         tuple(sorted({sparsity for _, sparsity in found})),
+        quantised,
     )
+
+
+def without(plan: Plan) -> tuple[str, ...]:
+    """Methods that prune nothing: the dense model, as it is and quantised."""
+    cells = plan.cells
+    kinds = {e.method for e in plan.entries if "quantised" in cells[e.key].settings}
+    return (DENSE, *sorted(kinds))
 
 
 def _mean(tag: str, cells: Sequence[Mapping[str, Any]]) -> LanguageResult:

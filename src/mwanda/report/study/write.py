@@ -16,15 +16,29 @@ from mwanda.report.study.background import blocks, failed, in_short, provenance
 from mwanda.report.study.charts import STYLES
 from mwanda.report.study.data import StudyResults, load_results
 from mwanda.report.study.families import families, family_of, script_name
+from mwanda.report.study.generation import (
+    GENERATED,
+    QUANTISED,
+    TRANSLATION,
+    generated,
+    generated_rows,
+    quantised,
+    quantised_rows,
+    translation,
+    translation_rows,
+)
 from mwanda.report.study.parts import Section, Table
 from mwanda.report.study.sections import by_kind, losses, overall, seen_unseen, side_by_side
 from mwanda.report.tables import markdown
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import DENSE
 
-__all__ = ["FILES", "report_html", "report_markdown", "sections_of", "write_report"]
+__all__ = ["FILES", "MORE", "report_html", "report_markdown", "sections_of", "write_report"]
 
 FILES = ("index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv")
+
+MORE = ("quantised.csv", "translation.csv", "generated.csv")
+"""Written where the study has something for them."""
 
 TITLE = "What sparsity does to every language"
 
@@ -57,20 +71,29 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
         _write_csv(made / "languages.csv", LANGUAGES, _language_rows(results))
         _write_csv(made / "differences.csv", DIFFERENCES, _difference_rows(results))
         _write_csv(made / "blocks.csv", BLOCKS, _block_rows(results))
-        for name in FILES:
+        for name, header, rows in (
+            (MORE[0], QUANTISED, list(quantised_rows(results))),
+            (MORE[1], TRANSLATION, list(translation_rows(results))),
+            (MORE[2], GENERATED, list(generated_rows(results))),
+        ):
+            if rows:
+                _write_csv(made / name, header, rows)
+        names = [name for name in (*FILES, *MORE) if (made / name).exists()]
+        for name in names:
             sync(made / name)
         sync(made)
         _check(out, overwrite)  # it may have come into being meanwhile
         partial.publish(made, replace=target.exists())
     finally:
         partial.close(keep=False)
-    return [out / name for name in FILES]
+    return [out / name for name in names]
 
 
 def sections_of(results: StudyResults) -> list[Section]:
     """All there is to show, in order."""
     makers: tuple[Callable[[StudyResults], Section | None], ...] = (
-        in_short, losses, overall, side_by_side, seen_unseen, by_kind, blocks, failed, provenance,
+        in_short, losses, overall, quantised, side_by_side, seen_unseen, by_kind, translation,
+        generated, blocks, failed, provenance,
     )  # fmt: skip
     return [section for make in makers if (section := make(results)) is not None]
 
@@ -216,7 +239,7 @@ def _check(out: Path, overwrite: bool) -> None:
         check_parent(out)
         return
     there = sorted(path.name for path in out.iterdir()) if out.is_dir() else [out.name]
-    foreign = [name for name in there if name not in FILES] if out.is_dir() else there
+    foreign = [name for name in there if name not in (*FILES, *MORE)] if out.is_dir() else there
     if foreign or (there and not overwrite) or out.is_symlink():
         raise InputError(
             str(out),

@@ -1,0 +1,68 @@
+"""``mwanda translate``: what a model writes, scored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mwanda.cli import early
+from mwanda.cli import options as opt
+from mwanda.cli.calls import print_result, run_options_of
+
+__all__ = ["add_commands"]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Put the commands of this file into the program."""
+    app.command()(translate)
+
+
+def translate(
+    model: opt.Model,
+    text: Annotated[
+        str,
+        typer.Option("--text", help="Parallel text: one id in all languages, as --calibration."),
+    ],
+    direction: Annotated[
+        list[str], typer.Option("--direction", help="SOURCE-TARGET, e.g. en-de; may be repeated.")
+    ],
+    sentences: opt.Sentences = None,
+    shots: Annotated[
+        int, typer.Option("--shots", min=0, help="Examples in a prompt, of ids not scored.")
+    ] = 5,
+    ids: opt.Ids = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of sentences and examples.")] = 0,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Sentences generated at a time.")
+    ] = 8,
+    device: opt.Device = "auto",
+    compute_dtype: opt.ComputeDtype = "auto",
+    allow_overlap: opt.AllowOverlap = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Translate parallel sentences after a few examples: BLEU and chrF++ by sacrebleu."""
+    from mwanda.evaluation.generated import need
+    from mwanda.evaluation.texts import parse_ids
+    from mwanda.evaluation.translation import parse_direction
+    from mwanda.progress import progress_bar
+
+    directions = [parse_direction(one) for one in direction]
+    places = None if ids is None else parse_ids(ids)
+    early.check_model(model)
+    early.check_text(text)
+    need("sacrebleu", "BLEU and chrF++")
+    given: dict[str, Any] = locals() | {"activation_memory": "512MiB"}
+    with progress_bar() as progress:
+        from mwanda.evaluation.parallel import read_parallel
+        from mwanda.jobs.translate import translate as run
+
+        parallel, chosen = read_parallel(
+            text, directions, sentences=sentences, shots=shots, ids=places, seed=seed
+        )
+        options = run_options_of(given, progress=progress)
+        result = run(model, parallel, chosen, batch=batch, options=options)
+    from mwanda.report.translation import translation_text
+
+    print_result(result.as_dict(), translation_text(result), as_json)

@@ -1,0 +1,123 @@
+"""What can be told of generated text without a reference: whether it repeats itself, and in which
+language it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from mwanda.errors import InputError
+
+__all__ = ["Checked", "LanguageCheck", "check_generated", "need", "repeated_share"]
+
+GRAM = 4
+"""Characters of one sequence that is counted."""
+
+DEGENERATE = 0.5
+"""A text repeats itself where more than this share of its sequences stood in it before."""
+
+OTHER_LABELS = {"nb": ("nb", "no"), "nn": ("nn", "no")}
+"""Languages that py3langid has under a label beside their own."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Texts that should all be in one language.
+
+    Attributes:
+        texts: how many there are.
+        empty: of them, those without a letter; they count for nothing below.
+        repetitive: share of the others of which more than half is repetition.
+        other_language: share of the others in another language; None where py3langid does not
+            know the one they should be in.
+    """
+
+    texts: int
+    empty: int
+    repetitive: float
+    other_language: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "texts": self.texts,
+            "empty": self.empty,
+            "repetitive": self.repetitive,
+            "other_language": self.other_language,
+        }
+
+
+def repeated_share(text: str) -> float:
+    """Share of a text's sequences of 4 characters that stand in it before, from 0 to 1.
+
+    Characters and not words, so that it means the same in scripts without spaces. A run of spaces
+    counts as one. A text shorter than one sequence has none.
+    """
+    one = " ".join(text.split())
+    grams = [one[place : place + GRAM] for place in range(len(one) - GRAM + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+@cache
+def _identifier() -> Any:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
+
+
+class LanguageCheck:
+    """py3langid, a naive Bayes classifier over bytes of 97 languages (https://pypi.org/project/
+    py3langid), loaded once. It errs on short texts and between close languages: what it says of
+    texts that people wrote belongs beside what it says of a model's.
+
+    Raises:
+        InputError: the extra is not installed.
+    """
+
+    def __init__(self) -> None:
+        need("py3langid", "the check of languages")
+        self._identifier = _identifier()
+        self._known = frozenset(self._identifier.labels)
+
+    def labels(self, tag: str) -> tuple[str, ...]:
+        """What it calls a language; empty where it does not know it."""
+        primary = tag.split("-")[0]
+        return tuple(one for one in OTHER_LABELS.get(primary, (primary,)) if one in self._known)
+
+    def name(self, text: str) -> str:
+        """The language a text is most probably in."""
+        return str(self._identifier.classify(text)[0])
+
+    def is_other(self, text: str, tag: str) -> bool | None:
+        """Whether a text is in another language than it should be; None of an unknown one."""
+        labels = self.labels(tag)
+        return None if not labels else self.name(text) not in labels
+
+
+def check_generated(texts: Sequence[str], tag: str, check: LanguageCheck) -> Checked:
+    """Look at texts that should be in the language ``tag``."""
+    told = [text for text in texts if any(letter.isalpha() for letter in text)]
+    count = max(1, len(told))
+    other = None
+    if check.labels(tag):
+        other = sum(bool(check.is_other(text, tag)) for text in told) / count
+    repetitive = sum(repeated_share(text) > DEGENERATE for text in told) / count
+    return Checked(len(texts), len(texts) - len(told), repetitive, other)
+
+
+def need(module: str, what: str) -> None:
+    """Refuse to begin without a library of the extra ``translation``.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise InputError(
+            what,
+            expected=f"the library {module}",
+            found="it is not installed",
+            fix="pip install 'mwanda[translation]'",
+        )

@@ -1,0 +1,124 @@
+"""Parallel sentences: those to translate, and the examples of every prompt."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mwanda.errors import InputError
+from mwanda.evaluation.texts import TextSet, digest_of
+from mwanda.evaluation.translation import Direction, parse_direction
+from mwanda.text.sources import check_languages, open_source
+
+__all__ = ["SHOTS", "ParallelText", "read_parallel"]
+
+SHOTS = 5
+"""Examples in a prompt, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class ParallelText:
+    """Sentences to translate, and the examples in every prompt.
+
+    Attributes:
+        source: as the user wrote it.
+        sentences: language -> id -> sentence, of all ids below.
+        scored, shots: ids, in the order of the text; none in both.
+        seed: of both draws.
+    """
+
+    source: str
+    sentences: Mapping[str, Mapping[int | str, str]]
+    scored: tuple[int | str, ...]
+    shots: tuple[int | str, ...]
+    seed: int
+
+    @property
+    def sha256(self) -> str:
+        """Of every sentence, the shots first."""
+        return digest_of(
+            {tag: [rows[one] for one in (*self.shots, *self.scored)]
+             for tag, rows in self.sentences.items()}
+        )  # fmt: skip
+
+    @property
+    def texts(self) -> TextSet:
+        """All sentences, as an evaluation would read them."""
+        ids = (*self.shots, *self.scored)
+        found = {tag: [rows[one] for one in ids] for tag, rows in self.sentences.items()}
+        return TextSet(self.source, found, self.seed, self.sha256, ids)
+
+
+def read_parallel(
+    text: str | Path,
+    directions: Sequence[str | Direction],
+    *,
+    sentences: int | None = None,
+    shots: int = SHOTS,
+    ids: tuple[int, int | None] | None = None,
+    seed: int = 0,
+) -> tuple[ParallelText, list[Direction]]:
+    """Read the sentences to translate, once for every model that is compared on them.
+
+    Args:
+        text: a source whose records have an id that is the same in every language.
+        directions: ``en-de`` and the like.
+        sentences: size of a seeded subset, None for all.
+        shots: examples in a prompt, drawn from ids outside ``ids``, or where no range is given
+            from those that are not scored.
+        ids: lowest and highest id that is scored.
+
+    Raises:
+        InputError: unreadable text, no ids, a missing language, or too few sentences.
+    """
+    chosen = [d if isinstance(d, Direction) else parse_direction(d) for d in directions]
+    if not chosen:
+        raise InputError("--direction", expected="at least one, e.g. en-de", found="none")
+    source = open_source(text)
+    tags = list(dict.fromkeys(tag for d in chosen for tag in (d.source, d.target)))
+    check_languages(source, tags)
+    found: dict[str, dict[int | str, str]] = {}
+    problems = []
+    for tag in tags:
+        documents = list(source.documents(tag))
+        found[tag] = {d.id: d.text for d in documents if d.id is not None}
+        if len(found[tag]) < len(documents):
+            problems.append(
+                f"{source.name}, {tag}: expected parallel text, an id of its own in every record, "
+                f"found {len(found[tag])} ids in {len(documents)} records"
+            )
+        elif ids is not None and not all(isinstance(one, int) for one in found[tag]):
+            problems.append(f"{source.name}, {tag}: --ids needs an integer id in every record")
+    if problems:
+        raise InputError.several(problems)
+    common = [one for one in found[tags[0]] if all(one in rows for rows in found.values())]
+    inside = [one for one in common if ids is None or _within(one, ids)]
+    least = 1 if sentences is None else sentences
+    if len(inside) < least:
+        raise InputError(
+            source.name, expected=f"{least} sentences with one id in {', '.join(tags)}",
+            found=str(len(inside)), fix="ask for fewer --sentences, or for other --ids",
+        )  # fmt: skip
+    scored = set(inside if sentences is None else _drawn(inside, sentences, seed))
+    rest = [one for one in common if one not in (scored if ids is None else set(inside))]
+    if len(rest) < shots:
+        raise InputError(
+            f"{source.name}: --shots", expected=f"{shots} sentences that are not scored",
+            found=str(len(rest)), fix="score fewer sentences, or give fewer --shots",
+        )  # fmt: skip
+    examples = set(_drawn(rest, shots, seed))
+    return ParallelText(
+        source.name, found, tuple(one for one in common if one in scored),
+        tuple(one for one in common if one in examples), seed,
+    ), chosen  # fmt: skip
+
+
+def _within(one: int | str, ids: tuple[int, int | None]) -> bool:
+    low, high = ids
+    return isinstance(one, int) and low <= one and (high is None or one <= high)
+
+
+def _drawn(pool: Sequence[int | str], count: int, seed: int) -> list[int | str]:
+    return random.Random(seed).sample(sorted(pool, key=str), count)

@@ -1,0 +1,66 @@
+"""What a plan is made of: models, points of the report, and cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from mwanda.model.gguf_types import TYPES
+
+__all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Record"]
+
+DENSE = "dense"
+"""Name of the method that does nothing: every model's baseline."""
+
+
+class Record(BaseModel):
+    """One of them: never changed, nothing in it that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelRecord(Record):
+    """A model of the study: where it is, and the SHA-256 of its content."""
+
+    path: str
+    sha256: str
+
+
+class Entry(Record):
+    """One point of the report; several can be the same cell.
+
+    Attributes:
+        model: its name.
+        method: :data:`DENSE`, or a name from the grid.
+        sparsity: asked for.
+        seed: None where no text is drawn.
+        key: of the cell.
+    """
+
+    model: str
+    method: str
+    sparsity: float
+    seed: int | None
+    key: str
+
+    @property
+    def label(self) -> str:
+        if self.method == DENSE or self.method in TYPES:
+            return f"{self.model}, {self.method}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.model}, {self.method}, {self.sparsity:g}{seed}"
+
+
+class Cell(Record):
+    """One prune and its evaluation.
+
+    Attributes:
+        settings: all that the result depends on, and the key with it.
+        model: name of the model.
+        statistics: key of the saved statistics it uses; None where it uses none.
+    """
+
+    settings: dict[str, Any]
+    model: str
+    statistics: str | None = None

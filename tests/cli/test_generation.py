@@ -1,0 +1,88 @@
+"""``mwanda translate`` and ``mwanda quantise`` as they are typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import Bench, check_refusal, run_process
+from tests.support.text import write_corpus
+
+
+@pytest.fixture
+def parallel(tmp_path: Path) -> Path:
+    """Short parallel sentences of German and Swahili."""
+    folder = tmp_path / "parallel"
+    for tag, path in write_corpus(folder / "lines", ["de", "sw"], lines=6).items():
+        rows = path.read_text(encoding="utf-8").splitlines()
+        lines = [json.dumps({"id": n, "text": row[:12]}) for n, row in enumerate(rows)]
+        (folder / f"{tag}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_translate(bench: Bench, parallel: Path) -> None:
+    words = ["translate", bench.source, "--text", parallel, "--direction", "de-sw",
+             "--sentences", "2", "--shots", "1"]  # fmt: skip
+    found = bench.run(*words, "--direction", "sw-de", "--json").json()
+    assert list(found["directions"]) == ["de-sw", "sw-de"]
+    assert found["settings"]["sentences"] == 2
+    shown = bench.run(*words)
+    assert shown.code == 0, shown.err
+    assert "chrF++" in shown.out
+    assert "tok:13a" in shown.out
+    bench.refuse([*words, "--direction", "de-hi"], "language 'hi'")
+    bench.refuse([*words, "--direction", "nothing"], "--direction nothing", "en-de")
+    bench.refuse([*words, "--shots", "9"], "expected 9 sentences that are not scored, found 4")
+    bench.refuse([*words[:4], "--sentences", "2"], "--direction")
+
+
+def test_translate_without_the_extra(
+    bench: Bench, parallel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name, *more: None if name == "sacrebleu" else real(name, *more),
+    )  # fmt: skip
+    words = ["translate", bench.source, "--text", parallel, "--direction", "de-sw"]
+    bench.refuse(words, "library sacrebleu", "pip install 'mwanda[translation]'")
+
+
+def test_quantise_as_a_process(bench: Bench) -> None:
+    wrong = ["quantise", bench.source, "--type", "Q4_K", "--out", bench.out]
+    check_refusal(run_process(*wrong, cwd=bench.root), "--type: expected a GGUF type")
+
+
+def test_quantise(bench: Bench, tiny: object) -> None:
+    source = tiny("qwen3")  # type: ignore[operator]
+    words = ["quantise", source, "--type", "q8_0", "--out", bench.out]
+    shown = bench.run(*words)
+    assert shown.code == 0, shown.err
+    assert "3 matrices in Q8_0; all weights take 0.2 MB in GGUF" in shown.out
+    assert "as it was: model.layers.0.mlp.down_proj.weight, rows of 80" in shown.out
+    bench.refuse(words, "expected a new folder")
+    assert bench.run(*words, "--overwrite", "--json").json()["type"] == "Q8_0"
+
+
+def test_eval_counts_repetition_and_other_languages(bench: Bench, other_text: Path) -> None:
+    words = ["eval", bench.source, "--text", other_text, "--languages", "de,sw"]
+    plain = bench.run(*words, "--json").json()
+    assert "generated" not in plain
+    found = bench.run(*words, "--continuations", "2", "--no-generate", "--json").json()
+    assert found["languages"] == plain["languages"]
+    assert found["continuations"] == {}
+    assert found["generated"]["de"]["outputs"]["texts"] == 2
+    assert len(found["generated"]["sw"]["texts"]) == 2
+    shown = bench.run(*words, "--continuations", "1")
+    assert "repeats itself" in shown.out
+    assert "continuations (prompt | generated)" in shown.out
+
+
+def test_translate_as_a_process(bench: Bench, parallel: Path) -> None:
+    words = ["translate", bench.source, "--text", parallel, "--direction"]
+    missing = run_process(*words, "de-hi", "--sentences", "2", cwd=bench.root)
+    check_refusal(missing, "language 'hi'", "expected one of de, sw")

@@ -1,0 +1,71 @@
+"""Repetition and the wrong language, told from text alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mwanda.errors import InputError
+from mwanda.evaluation.generated import (
+    DEGENERATE,
+    LanguageCheck,
+    check_generated,
+    need,
+    repeated_share,
+)
+
+GERMAN = "Alle Menschen sind frei und gleich an Würde und Rechten geboren."
+HINDI = "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता प्राप्त है।"
+
+
+@pytest.fixture(scope="module")
+def check() -> LanguageCheck:
+    return LanguageCheck()
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("", 0), ("abc", 0), ("abcd", 0), ("aaaaa", 1 / 2), ("aaaaaaaa", 4 / 5),
+        ("abcdabcd", 1 / 5), ("ab  cd", 0), ("ab \n cd", 0),
+    ],
+)  # fmt: skip
+def test_the_share_of_sequences_seen_before(text: str, share: float) -> None:
+    assert repeated_share(text) == pytest.approx(share)
+
+
+@given(st.text(max_size=80))
+def test_a_share_and_more_of_it_for_a_text_said_again(text: str) -> None:
+    share = repeated_share(text)
+    assert 0 <= share < 1
+    assert repeated_share(f"{text} {text}") >= share - 1e-12
+
+
+@given(st.text(alphabet="abcdeßथ日", min_size=4, max_size=20))
+def test_a_phrase_four_times_is_degenerate(phrase: str) -> None:
+    assert repeated_share(" ".join([phrase] * 4)) > DEGENERATE
+
+
+def test_languages_and_repetition_are_counted(check: LanguageCheck) -> None:
+    texts = [GERMAN, GERMAN + " Sie sind mit Vernunft und Gewissen begabt.", HINDI, "…", ""]
+    found = check_generated(texts, "de", check)
+    assert (found.texts, found.empty, found.repetitive) == (5, 2, 0)
+    assert found.other_language == pytest.approx(1 / 3)
+    assert check_generated(["das ist so " * 9], "de", check).repetitive == 1
+    assert check_generated([], "de", check).as_dict() == {
+        "texts": 0, "empty": 0, "repetitive": 0, "other_language": 0,
+    }  # fmt: skip
+
+
+def test_a_language_it_does_not_know_has_no_share(check: LanguageCheck) -> None:
+    assert check.labels("tlh") == ()
+    assert check_generated([GERMAN], "tlh", check).other_language is None
+    assert check.is_other(GERMAN, "tlh") is None
+    assert "no" in check.labels("nb")
+    assert check.labels("zh-Hant") == ("zh",)
+
+
+def test_a_missing_library_names_its_extra() -> None:
+    with pytest.raises(InputError, match=r"not installed; pip install 'mwanda\[translation\]'"):
+        need("no_such_library", "BLEU")
