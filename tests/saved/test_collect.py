@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -161,6 +164,21 @@ def test_languages_of_a_view(tiny: Tiny, tmp_path: Path) -> None:
         assert view.languages[tag].agreement == pytest.approx(agreement)
         assert view.languages[tag].weight == [0.75, 0.25][row]
         assert view.languages[tag].tokens == [120, 40][row]
+
+
+def test_a_view_does_not_depend_on_the_order_of_hashes(tiny: Tiny, tmp_path: Path) -> None:
+    file = tmp_path / "s.safetensors"
+    collected(tiny("llama", layers=5), file)
+    script = f"import mwanda; print(mwanda.show_statistics({str(file)!r}).as_dict())"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
+            check=True, capture_output=True, text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(told) == 1
 
 
 def test_a_single_language_agrees_with_nobody(tiny: Tiny, tmp_path: Path) -> None:

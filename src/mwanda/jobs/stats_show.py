@@ -95,7 +95,7 @@ def show_statistics(path: str | Path) -> StatisticsView:
         linears = sum(len(entry.linears) for entry in entries.values())
         if entries:
             blocks.append(BlockView(index, linears, len(entries), agreement))
-        for key in entries.keys() & found.keys():  # inputs that several linears share count once
+        for key in sorted(entries.keys() & found.keys()):  # inputs that linears share count once
             seen = sorted(sums[key])
             if len(seen) > 1:
                 pairs = cwl.correlations(found[key].rms).fill_diagonal_(0)
