@@ -1,5 +1,7 @@
 """The study of ``docs/study``: three methods, five sparsities, two seeds, 23 languages.
 
+Beside them stands what one could do instead: the dense model quantised to Q8_0 and Q4_0.
+
 Calibrates on ``DATA/gnome``, with as many tokens for one language as for fifteen, and scores
 ``DATA/flores`` ids ≥ 1000, the same seeded sentences for every model. What there is already in
 ``--work`` is not computed again.
@@ -60,6 +62,7 @@ def study(name: str, dense: Path, data: Path, sentences: int, seeds: list[int]) 
             "wanda, all": {**wanda, "languages": "fifteen"},
             "m-wanda": {"languages": "fifteen"},
         },
+        "quantised": ["Q8_0", "Q4_0"],
         "sparsities": SPARSITIES,
         "seeds": seeds,
         "recipe": {"windows": WINDOWS, "window_length": LENGTH},
