@@ -17,58 +17,18 @@ from mwanda.model.given import check_model
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
+from mwanda.tasks.reading import Given, read_tasks
 from mwanda.tasks.results import TaskScore, TasksResult
-from mwanda.tasks.sources import LOCAL, TaskText, read_task
-from mwanda.tasks.stock import check_stock, stock_tasks
+from mwanda.tasks.sources import TaskText
+from mwanda.tasks.stock import stock_tasks
 from mwanda.text.languages import canonical
 
-__all__ = ["evaluate_tasks", "read_tasks"]
+__all__ = ["evaluate_tasks"]
 
 BATCH = 8
 """Requests of one forward."""
 
 ITEMS = 100
-
-Given = Mapping[str, "str | Path | TaskText | None"]
-
-
-def read_tasks(
-    tasks: Given, languages: Sequence[str] | None = None, *, hub: bool = False
-) -> dict[str, TaskText | None]:
-    """The files of tasks, read and checked; None for those of the hub.
-
-    Args:
-        tasks: name -> folder or file; None for lm-eval's stock task of that name.
-        languages: those asked for, by any common code; all by default.
-        hub: whether stock tasks may be fetched.
-
-    Raises:
-        InputError: unknown or malformed tasks, all at once.
-    """
-    if not tasks:
-        raise InputError("--task", expected="at least one", found="none",
-                         fix="e.g. --task xcopa=FOLDER")  # fmt: skip
-    tags = None if languages is None else [canonical(one) for one in languages]
-    found: dict[str, TaskText | None] = {}
-    problems: list[str] = []
-    for name, given in tasks.items():
-        try:
-            if isinstance(given, TaskText):
-                found[name] = given.only(tags)
-            elif given is not None:
-                found[name] = read_task(name, given, tags)
-            elif hub:
-                found[check_stock(name)] = None
-            else:
-                raise InputError(
-                    f"--task {name}", expected="NAME=PATH", found="no path",
-                    fix=f"give the files of {' or '.join(LOCAL)}, or pass --hub",
-                )  # fmt: skip
-        except InputError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise InputError.several(problems)
-    return found
 
 
 def evaluate_tasks(

@@ -21,15 +21,26 @@ def accuracy(row: Mapping[str, Any] | None) -> str:
 
 
 def mean_accuracy(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean over languages; its standard error as if their items were independent."""
-    errors = [row["stderr"] for row in rows.values()]
-    known = [float(one) for one in errors if one is not None]
-    return {
-        "accuracy": sum(float(row["accuracy"]) for row in rows.values()) / len(rows),
-        "stderr": sum(one**2 for one in known) ** 0.5 / len(rows)
-        if len(known) == len(rows)
-        else None,
-    }
+    """The mean over languages.
+
+    Where all were asked the items of the same places, as XCOPA's translations of one question, its
+    standard error is that of the places' means, for they are not independent; else of independent
+    items.
+    """
+    given = list(rows.values())
+    mean = sum(float(row["accuracy"]) for row in given) / len(given)
+    places = {tuple(row["ids"]) for row in given}
+    count = given[0]["items"]
+    error: float | None = None
+    if len(places) == 1 and count > 1:
+        shares = [
+            sum(one) / len(given) for one in zip(*(row["correct"] for row in given), strict=True)
+        ]
+        squares = sum((share - mean) ** 2 for share in shares)
+        error = (squares / (count - 1) / count) ** 0.5
+    elif all(row["stderr"] is not None for row in given):
+        error = sum(float(row["stderr"]) ** 2 for row in given) ** 0.5 / len(given)
+    return {"accuracy": mean, "stderr": error}
 
 
 def tasks_text(result: TasksResult) -> str:
@@ -39,7 +50,7 @@ def tasks_text(result: TasksResult) -> str:
         f"{result.model}: lm-eval {settings['harness']}, seed {settings['seed']}, forward in "
         f"{settings['compute_dtype']}"
     ]
-    for task, scores in result.as_dict(each=False)["tasks"].items():
+    for task, scores in result.as_dict()["tasks"].items():
         rows = [
             [f"{display_name(tag)} ({tag})", accuracy(row), str(row["items"]),
              row["prompt_sha256"][:12]]

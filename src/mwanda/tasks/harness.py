@@ -191,7 +191,7 @@ def _silent() -> Iterator[None]:
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    names = ("lm_eval.api.task", "lm_eval.models.huggingface")
+    names = ("lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface")
     modules = [importlib.import_module(name) for name in names]
     bars = [vars(module)["tqdm"] for module in modules]
 
