@@ -114,9 +114,9 @@ def test_tasks_as_a_process(bench: Bench, tmp_path: Path) -> None:
     folder = write_xcopa(tmp_path / "xcopa", ["et"])
     words = ["tasks", bench.source, "--task", f"xcopa={folder}", "--items", "2"]
     done = run_process(*words, cwd=bench.root)
-    assert done.returncode == 0, done.stderr
-    assert "Estonian (et)" in done.stdout
-    assert not done.stderr.strip()
+    assert done.code == 0, done.err
+    assert "Estonian (et)" in done.out
+    assert not done.err.strip()
     missing = run_process("tasks", bench.source, "--task", "xcopa=nowhere", cwd=bench.root)
     check_refusal(missing, "xcopa, nowhere: expected a folder")
 

@@ -158,11 +158,12 @@ def test_a_language_without_a_prompt(tiny: Tiny, tmp_path: Path) -> None:
 def test_text_that_calibrated_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     calibration = tmp_path / "text"
     path = write_corpus(calibration, ["sw"], lines=60)["sw"]
-    line = path.read_text(encoding="utf-8").splitlines()[5]
-    folder = write_xcopa(tmp_path / "x", ["sw"])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    folder = write_xcopa(tmp_path / "x", ["sw"], items=60)
     items = folder / "test.sw.jsonl"
     rows = [json.loads(row) for row in items.read_text(encoding="utf-8").splitlines()]
-    rows[0]["choice1"] = line
+    for row, line in zip(rows, lines, strict=True):
+        row["choice1"] = line
     items.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     pruned = tmp_path / "pruned"
     mwanda.prune(tiny("llama"), out=pruned, calibration=calibration, windows=1, window_length=16,

@@ -108,7 +108,7 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(error.value.problems) == 3
     with pytest.raises(InputError, match="--task: expected at least one"):
         read_tasks({})
-    with pytest.raises(InputError, match="expected one of xnli, .*found 'xmli'"):
+    with pytest.raises(InputError, match=r"expected one of xnli, .*found 'xmli'"):
         read_tasks({"xmli": None}, hub=True)
     for words in (["xcopa="], ["=x"], ["xcopa=a", "xcopa=b"]):
         with pytest.raises(InputError, match="--task"):
