@@ -86,7 +86,7 @@ def main() -> None:
         "direct": direct,
     }  # fmt: skip
     save(given.results, data, tables=tables(found, direct))
-    if given.page.is_file() and given.results.name == "tasks.json":
+    if given.page.is_file() and given.results == RESULTS / "tasks.json":
         fill_page(given.page, given.results.parent)
 
 
