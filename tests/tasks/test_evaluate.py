@@ -18,6 +18,7 @@ from mwanda.report.tasks import mean_accuracy, tasks_text
 from mwanda.tasks import harness
 from mwanda.tasks.harness import CONNECTORS, drawn
 from mwanda.tasks.sources import read_task
+from mwanda.tasks.stock import stock_tasks
 from tests.support.tasks import write_xcopa, write_xwinograd
 from tests.support.text import write_corpus
 
@@ -144,9 +145,50 @@ def test_lm_eval_is_left_as_it_was(tiny: Tiny, files: dict[str, Path]) -> None:
     assert logging.getLogger("lm_eval").level == level
 
 
-def test_stock_tasks_need_the_hub(tiny: Tiny) -> None:
-    with pytest.raises(InputError, match="xstorycloze, --languages: expected one of ar, "):
-        mwanda.evaluate_tasks(tiny("llama"), {"xstorycloze": None}, languages=["fi"], hub=True)
+@pytest.mark.parametrize(
+    ("name", "has"),
+    [("xnli", "de, el"), ("xstorycloze", "ar, en"), ("xcopa", "et, ht"), ("xwinograd", "fr, ja"),
+     ("paws-x", "de, en"), ("m_mmlu", "ar, bn"), ("belebele", "sw"), ("lambada_mt", "de, en")],
+)  # fmt: skip
+def test_stock_tasks_are_known_by_language(name: str, has: str) -> None:
+    with pytest.raises(InputError) as error:
+        stock_tasks(name, ["tlh"])
+    assert f"{name}, --languages: expected one of" in str(error.value)
+    assert has in str(error.value)
+
+
+def test_stock_tasks_on_data_as_the_hub_has_it(
+    tiny: Tiny, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked = []
+
+    def load(path: str, name: str, **_: Any) -> dict[str, Any]:
+        asked.append((path, name))
+        task = path.rpartition("/")[2]
+        tag = "ja" if name == "jp" else name
+        rows = datasets.Dataset.from_list(list(read_task(task, files[task]).documents[tag]))
+        return {"test": rows, "validation": rows}
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    how: dict[str, Any] = {"languages": ["sw", "ja"], "items": 3, "seed": 1}
+    stock = mwanda.evaluate_tasks(
+        tiny("llama"), {"xcopa": None, "xwinograd": None}, hub=True, **how
+    )
+    assert asked == [("cambridgeltl/xcopa", "sw"), ("Muennighoff/xwinograd", "jp")]
+    assert stock.scores == mwanda.evaluate_tasks(tiny("llama"), files, **how).scores
+
+
+def test_stock_tasks_need_the_hub(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def load(path: str, name: str, **_: Any) -> None:
+        raise ConnectionError(f"no way to {path}")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(InputError, match="xnli, de: expected its data from the hub, found no way"):
+        mwanda.evaluate_tasks(tiny("llama"), {"xnli": None}, languages=["de"], hub=True)
 
 
 def test_a_language_without_a_prompt(tiny: Tiny, tmp_path: Path) -> None:

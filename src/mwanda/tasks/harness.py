@@ -16,7 +16,15 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.tasks.results import TaskScore
 
-__all__ = ["drawn", "harness_version", "local_task", "need_harness", "run_task", "wrapped"]
+__all__ = [
+    "drawn",
+    "harness_version",
+    "local_task",
+    "need_harness",
+    "run_task",
+    "silent",
+    "wrapped",
+]
 
 Document = dict[str, Any]
 
@@ -71,7 +79,7 @@ def drawn(items: int | None, there: int, seed: int) -> list[int]:
 
 def wrapped(model: Any, tokenizer: Any, batch: int) -> Any:
     """A transformers model as lm-eval takes it."""
-    with _silent():
+    with silent():
         from lm_eval.models.huggingface import HFLM
 
         return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch)
@@ -84,7 +92,7 @@ def local_task(task: str, tag: str, documents: Sequence[Document]) -> Any:
         InputError: a language that the task has no prompt for.
     """
     prompts = _xcopa_prompts(tag) if task == "xcopa" else XWINOGRAD
-    with _silent():
+    with silent():
         from datasets import Dataset
         from lm_eval.api.task import ConfigurableTask
 
@@ -111,7 +119,7 @@ def run_task(lm: Any, task: str, tag: str, made: Any, ids: Sequence[int]) -> Tas
         ids: places of the items in it.
     """
     name = made.task_name
-    with _silent():
+    with silent():
         from lm_eval import evaluate
 
         found = evaluate(
@@ -186,7 +194,7 @@ XWINOGRAD = {
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
+def silent() -> Iterator[None]:
     """Without lm-eval's warnings and bars, which are about its own options."""
     logger = logging.getLogger("lm_eval")
     level = logger.level

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, nearest
+from mwanda.tasks.harness import silent
 from mwanda.text.languages import canonical
 
 __all__ = ["STOCK", "check_stock", "stock_tasks"]
@@ -44,6 +45,11 @@ def stock_tasks(name: str, languages: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         InputError: no such language, or data that cannot be fetched.
     """
+    with silent():
+        return _stock(name, languages)
+
+
+def _stock(name: str, languages: Sequence[str] | None) -> dict[str, Any]:
     import lm_eval.tasks
 
     folder, start = STOCK[check_stock(name)]
