@@ -197,6 +197,15 @@ def test_a_language_without_a_prompt(tiny: Tiny, tmp_path: Path) -> None:
         mwanda.evaluate_tasks(tiny("llama"), {"xcopa": folder})
 
 
+def test_an_answer_without_room(tiny: Tiny, tmp_path: Path) -> None:
+    folder = write_xcopa(tmp_path / "x", ["et"])
+    path = folder / "test.et.jsonl"
+    long = path.read_text(encoding="utf-8").replace("Rain came", "Rain came " + "and went " * 200)
+    path.write_text(long, encoding="utf-8")
+    with pytest.raises(InputError, match="xcopa, et: expected answers of at least one token"):
+        mwanda.evaluate_tasks(tiny("llama"), {"xcopa": folder})
+
+
 def test_text_that_calibrated_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     calibration = tmp_path / "text"
     path = write_corpus(calibration, ["sw"], lines=60)["sw"]

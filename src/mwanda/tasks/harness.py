@@ -117,17 +117,26 @@ def run_task(lm: Any, task: str, tag: str, made: Any, ids: Sequence[int]) -> Tas
         task, tag: what the result is called.
         made: the lm-eval task.
         ids: places of the items in it.
+
+    Raises:
+        InputError: an answer without tokens, or one that is longer than the model's context.
     """
     name = made.task_name
     with silent():
         from lm_eval import evaluate
 
-        found = evaluate(
-            lm=lm,
-            task_dict={"tasks": {name: made}},
-            samples={name: list(ids)},
-            bootstrap_iters=STANDARD_ERROR,
-        )
+        try:
+            found = evaluate(
+                lm=lm,
+                task_dict={"tasks": {name: made}},
+                samples={name: list(ids)},
+                bootstrap_iters=STANDARD_ERROR,
+            )
+        except AssertionError as error:  # how lm-eval refuses an answer it cannot score
+            raise InputError(
+                f"{task}, {tag}", expected="answers of at least one token that the model has room "
+                "for", found="another", fix="leave the language out by --languages",
+            ) from error  # fmt: skip
     row, samples = found["results"][name], found["samples"][name]
     # Stock tasks can have several filters; each counts every item again.
     kind = next(key for key in row if key.startswith("acc,"))
