@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mwanda.tasks.harness import harness_version
 from tests.cli.helpers import Bench, check_refusal, run_process
 from tests.support.tasks import write_xcopa, write_xwinograd
 from tests.support.text import write_corpus
@@ -97,7 +98,7 @@ def test_tasks(bench: Bench, tmp_path: Path) -> None:
     assert {task: list(rows) for task, rows in found["tasks"].items()} == {
         "xcopa": ["et", "sw"], "xwinograd": ["en"],
     }  # fmt: skip
-    assert found["settings"]["harness"] == "0.4.13"
+    assert found["settings"]["harness"] == harness_version()
     assert len(found["tasks"]["xcopa"]["et"]["correct"]) == 3
     shown = bench.run(*words, "--all", "--languages", "sw")
     assert shown.code == 0, shown.err
