@@ -143,3 +143,37 @@ def test_translations_that_the_choice_of_sentences_explains_are_marked(harness: 
         ["50.0", "60.0"], ["50.0°", "60.0°"], ["50.0", "60.0"],
     ]  # fmt: skip
     assert first.rows[-1] == ["de-en", "worse", "nothing of it is right / here"]
+
+
+def test_tasks_are_marked_where_the_difference_is_sure(harness: ModuleType) -> None:
+    import tasks
+
+    def row(correct: list[int]) -> dict[str, object]:
+        mean = sum(correct) / len(correct)
+        return {"accuracy": mean, "stderr": (mean * (1 - mean) / 19) ** 0.5, "items": 20,
+                "ids": list(range(20)), "correct": correct}  # fmt: skip
+
+    good, near, bad = row([1] * 15 + [0] * 5), row([1] * 14 + [0] * 6), row([0] * 15 + [1] * 5)
+    same = {"items": 20, "choices_differ": 0, "log_likelihoods_differ": 0,
+            "largest_difference": 0.0}  # fmt: skip
+    found = {"xcopa": {"sw": {"dense": good, "near": near, "bad": row([0] * 15 + [0] * 5)},
+                       "et": {"dense": good, "near": near, "bad": bad}}}  # fmt: skip
+    scores, direct = tasks.tables(found, {"dense": {"et": same, "sw": same}})
+    assert [line[:3] for line in scores.rows] == [
+        ["Estonian (et)", "20", "75.0 ± 9.9"], ["Swahili (sw)", "20", "75.0 ± 9.9"],
+        ["mean", "40", "75.0 ± 9.9"],
+    ]  # fmt: skip
+    assert [line[3].endswith("*") for line in scores.rows] == [False, False, False]
+    assert scores.rows[1][4] == "0.0 ± 0.0 *"
+    assert direct.rows == [["dense", "2", "40", "0", "0", "0"]]
+    ours = {**good, "log_likelihoods": [[-1.0, -2.0]] * 20}
+    theirs = {**good, "log_likelihoods": [[-3.0, -2.0]] + [[-1.0, -2.0]] * 19}
+    told = tasks.compared(ours, theirs)
+    assert (told["choices_differ"], told["log_likelihoods_differ"]) == (1, 1)
+    assert told["largest_difference"] == 2.0
+
+
+def test_the_tasks_page_says_what_the_results_say(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "tasks.md"
+    copy = Path(shutil.copy(page, tmp_path / "page.md"))
+    assert write_page(copy, ROOT / "benchmarks" / "results") == page.read_text(encoding="utf-8")

@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("saved",),
     ("blocks",),
     ("signals",),
-    ("pipeline", "evaluation", "made_with", "card", "zeros", "kernel"),
+    ("pipeline", "evaluation", "tasks", "made_with", "card", "zeros", "kernel"),
     ("jobs", "report", "study", "zeros_callback"),
     ("cli", "demo"),
     ("__main__", "__init__"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mwanda.jobs.search import search_sparsity
     from mwanda.jobs.stats import collect_statistics, merge_statistics
     from mwanda.jobs.stats_show import show_statistics
+    from mwanda.jobs.tasks import evaluate_tasks
     from mwanda.jobs.translate import translate
     from mwanda.jobs.verify import verify
     from mwanda.kernel.linear import MaskedLinear, mask_linears
@@ -51,6 +52,7 @@ __all__ = [
     "collect_statistics",
     "diff",
     "evaluate",
+    "evaluate_tasks",
     "extract_masks",
     "keep_zeros",
     "load_packed",
@@ -90,6 +92,7 @@ _PLACES = {
     "collect_statistics": "jobs.stats",
     "diff": "jobs.diff",
     "evaluate": "jobs.evaluate",
+    "evaluate_tasks": "jobs.tasks",
     "extract_masks": "jobs.mask_files",
     "keep_zeros": "zeros",
     "load_packed": "jobs.load_packed",

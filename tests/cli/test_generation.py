@@ -1,4 +1,4 @@
-"""``mwanda translate`` and ``mwanda quantise`` as they are typed."""
+"""``mwanda translate``, ``mwanda tasks`` and ``mwanda quantise`` as they are typed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mwanda.tasks.harness import harness_version
 from tests.cli.helpers import Bench, check_refusal, run_process
+from tests.support.tasks import write_xcopa, write_xwinograd
 from tests.support.text import write_corpus
 
 
@@ -86,3 +88,49 @@ def test_translate_as_a_process(bench: Bench, parallel: Path) -> None:
     words = ["translate", bench.source, "--text", parallel, "--direction"]
     missing = run_process(*words, "de-hi", "--sentences", "2", cwd=bench.root)
     check_refusal(missing, "language 'hi'", "expected one of de, sw")
+
+
+def test_tasks(bench: Bench, tmp_path: Path) -> None:
+    folder = write_xcopa(tmp_path / "xcopa", ["et", "sw"])
+    file = write_xwinograd(tmp_path / "dataset.tsv", ["en"])
+    words = ["tasks", bench.source, "--task", f"xcopa={folder}"]
+    found = bench.run(*words, "--task", f"xwinograd={file}", "--items", "3", "--json").json()
+    assert {task: list(rows) for task, rows in found["tasks"].items()} == {
+        "xcopa": ["et", "sw"], "xwinograd": ["en"],
+    }  # fmt: skip
+    assert found["settings"]["harness"] == harness_version()
+    assert len(found["tasks"]["xcopa"]["et"]["correct"]) == 3
+    shown = bench.run(*words, "--all", "--languages", "sw")
+    assert shown.code == 0, shown.err
+    assert "Swahili (sw)" in shown.out
+    assert "Estonian" not in shown.out
+    bench.refuse([*words, "--languages", "de"], "xcopa, --languages: expected one of et, sw")
+    bench.refuse([*words, "--items", "0"], "--items")
+    bench.refuse(["tasks", bench.source, "--task", "xnli"], "or pass --hub")
+    (folder / "test.et.jsonl").write_text("{", encoding="utf-8")
+    bench.refuse(words, "test.et.jsonl, line 1: expected JSON")
+
+
+def test_tasks_as_a_process(bench: Bench, tmp_path: Path) -> None:
+    folder = write_xcopa(tmp_path / "xcopa", ["et"])
+    words = ["tasks", bench.source, "--task", f"xcopa={folder}", "--items", "2"]
+    done = run_process(*words, cwd=bench.root)
+    assert done.code == 0, done.err
+    assert "Estonian (et)" in done.out
+    assert not done.err.strip()
+    missing = run_process("tasks", bench.source, "--task", "xcopa=nowhere", cwd=bench.root)
+    check_refusal(missing, "xcopa, nowhere: expected a folder")
+
+
+def test_tasks_without_the_extra(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name, *more: None if name == "lm_eval" else real(name, *more),
+    )  # fmt: skip
+    words = ["tasks", bench.source, "--task", f"xcopa={write_xcopa(tmp_path / 'x', ['et'])}"]
+    bench.refuse(words, "library lm_eval", "pip install 'mwanda[eval]'")

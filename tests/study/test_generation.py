@@ -54,7 +54,7 @@ def test_everything_at_once(wide: Lab, tmp_path: Path) -> None:
         assert cell["generated"]["de"]["outputs"]["texts"] == 2
 
     report = tmp_path / "report"
-    assert [p.name for p in write_report(wide.out, report)] == [*FILES, *MORE]
+    assert [p.name for p in write_report(wide.out, report)] == [*FILES, *MORE[:3]]
     page = (report / "report.md").read_text(encoding="utf-8")
     for title in ("## Instead: quantised", "## Translation", "## Generated text"):
         assert title in page
@@ -65,7 +65,7 @@ def test_everything_at_once(wide: Lab, tmp_path: Path) -> None:
     assert "Instead: quantised" in " ".join(html.words)
     rows = {
         name: list(csv.DictReader((report / name).read_text(encoding="utf-8").splitlines()))
-        for name in MORE
+        for name in MORE[:3]
     }
     assert [r["method"] for r in rows["translation.csv"]] == ["dense", "Q8_0", "Q4_0", "wanda"]
     assert float(rows["translation.csv"][0]["bleu"]) == plain.directions["de-sw"].bleu

@@ -1,4 +1,4 @@
-"""``mwanda translate``: what a model writes, scored."""
+"""``mwanda translate`` and ``mwanda tasks``: what a model writes and chooses, scored."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = ["add_commands"]
 def add_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the program."""
     app.command()(translate)
+    app.command()(tasks)
 
 
 def translate(
@@ -66,3 +67,50 @@ def translate(
     from mwanda.report.translation import translation_text
 
     print_result(result.as_dict(), translation_text(result), as_json)
+
+
+def tasks(
+    model: opt.Model,
+    task: Annotated[
+        list[str],
+        typer.Option("--task", help="xcopa=FOLDER or xwinograd=FILE; with --hub NAME. Repeatable."),
+    ],
+    languages: opt.Languages = None,
+    items: Annotated[
+        int, typer.Option("--items", min=1, help="Most items a language, drawn by --seed.")
+    ] = 100,
+    every: Annotated[bool, typer.Option("--all", help="All items, whatever --items.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the items.")] = 0,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="Let lm-eval fetch its stock tasks from the hub.")
+    ] = False,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Requests of one forward.")] = 8,
+    device: opt.Device = "auto",
+    compute_dtype: opt.ComputeDtype = "auto",
+    allow_overlap: opt.AllowOverlap = False,
+    trust_remote_code: opt.TrustRemoteCode = False,
+    as_json: opt.AsJson = False,
+) -> None:
+    """Accuracy in multiple-choice tasks by lm-eval, with standard errors, by language."""
+    from mwanda.progress import progress_bar
+    from mwanda.tasks.harness import need_harness
+    from mwanda.tasks.reading import parse_tasks, read_tasks
+    from mwanda.text.languages import parse_languages
+
+    asked = parse_tasks(task)
+    tags = None if languages is None else parse_languages(languages)
+    early.check_model(model)
+    need_harness()
+    texts = read_tasks(asked, tags, hub=hub)
+    given: dict[str, Any] = locals() | {"activation_memory": "512MiB"}
+    with progress_bar() as progress:
+        from mwanda.jobs.tasks import evaluate_tasks
+
+        options = run_options_of(given, progress=progress)
+        result = evaluate_tasks(
+            model, texts, languages=tags, items=None if every else items, seed=seed, hub=hub,
+            batch=batch, options=options,
+        )  # fmt: skip
+    from mwanda.report.tasks import tasks_text
+
+    print_result(result.as_dict(), tasks_text(result), as_json)

@@ -7,15 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from mwanda.device import (
-    choose_compute_dtype,
-    choose_device,
-    computes_on_host,
-    dtype_name,
-    parse_dtype,
-)
+from mwanda.device import choose_device, dtype_name
 from mwanda.errors import InputError
 from mwanda.evaluation.decode import continue_ids
 from mwanda.evaluation.generated import LanguageCheck, check_generated, need
@@ -32,12 +24,9 @@ from mwanda.evaluation.translation import (
     token_bound,
 )
 from mwanda.jobs.evaluate import refuse_overlap
-from mwanda.jobs.loading import source_dtype
-from mwanda.jobs.whole import fits_whole, load_whole
+from mwanda.jobs.whole import fits_whole, load_whole, whole_dtype
 from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.model.given import check_model
-from mwanda.model.quantised import refuse_quantised
-from mwanda.model.reader import Checkpoint
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.windows import bos_rule
@@ -101,7 +90,7 @@ def translate(
             calibration = read_manifest(source.folder).calibration
         refuse_overlap(parallel.texts, calibration, options)
         device = choose_device(options.device)
-        dtype = _dtype(source.folder, device, options)
+        dtype = whole_dtype(source.folder, device, options)
         tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
         if not fits_whole(source.folder, dtype):
             raise InputError(
@@ -114,17 +103,6 @@ def translate(
 
 def _direction(given: str | Direction) -> Direction:
     return given if isinstance(given, Direction) else parse_direction(given)
-
-
-def _dtype(folder: Path, device: torch.device, options: RunOptions) -> torch.dtype:
-    """float32 on a CPU unless asked otherwise, as an evaluation computes."""
-    wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
-    with Checkpoint.open(folder) as checkpoint:
-        refuse_quantised(checkpoint)
-        stored = source_dtype(checkpoint)
-    if wanted is None and computes_on_host(device) and stored != torch.float64:
-        wanted = torch.float32
-    return choose_compute_dtype(wanted, stored, device)
 
 
 def _translate(

@@ -1,4 +1,4 @@
-"""A model loaded whole, for what cannot be done block by block: generation."""
+"""A model loaded whole, for what cannot be done block by block: generation, other libraries."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 import torch
 
+from mwanda.device import choose_compute_dtype, computes_on_host, parse_dtype
+from mwanda.jobs.loading import source_dtype
 from mwanda.memory import available_memory
+from mwanda.model.quantised import refuse_quantised
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import auto_class, load_config
 from mwanda.options import RunOptions
 
-__all__ = ["fits_whole", "load_whole"]
+__all__ = ["fits_whole", "load_whole", "whole_dtype"]
 
 log = logging.getLogger("mwanda")
 
@@ -43,3 +46,14 @@ def load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: 
         local_files_only=True,
     )
     return model.to(device).eval()
+
+
+def whole_dtype(folder: Path, device: torch.device, options: RunOptions) -> torch.dtype:
+    """float32 on a CPU unless asked otherwise, as an evaluation computes."""
+    wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
+    with Checkpoint.open(folder) as checkpoint:
+        refuse_quantised(checkpoint)
+        stored = source_dtype(checkpoint)
+    if wanted is None and computes_on_host(device) and stored != torch.float64:
+        wanted = torch.float32
+    return choose_compute_dtype(wanted, stored, device)

@@ -13,6 +13,7 @@ from mwanda.evaluation.translation import parse_direction
 from mwanda.model.gguf_types import check_type
 from mwanda.recipe import Recipe
 from mwanda.recipe_file import load_recipe
+from mwanda.tasks.sources import LOCAL
 
 __all__ = ["EvaluationPart", "RunPart", "StudyDocument", "TranslationPart", "load_study"]
 
@@ -62,6 +63,8 @@ class EvaluationPart(_Part):
         continuations: texts a language that are continued and checked for repetition and their
             language.
         translation: what is translated, if anything.
+        tasks: ``xcopa: FOLDER`` and the like, see ``mwanda tasks``; the seed is the evaluation's.
+        task_items, task_languages: most items a language, and which languages; all by default.
     """
 
     text: str
@@ -73,6 +76,17 @@ class EvaluationPart(_Part):
     neighbours: int = Field(default=0, ge=0)
     continuations: int = Field(default=0, ge=0)
     translation: TranslationPart | None = None
+    tasks: dict[str, str] | None = Field(default=None, min_length=1)
+    task_items: int = Field(default=100, ge=1)
+    task_languages: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @field_validator("tasks")
+    @classmethod
+    def _names(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        for name in value or ():
+            if name not in LOCAL:
+                raise ValueError(f"{name}: expected {' or '.join(LOCAL)}, whose files can be read")
+        return value
 
 
 class RunPart(_Part):

@@ -33,7 +33,15 @@ from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
 from mwanda.study.records import DENSE, Cell, Entry, ModelRecord, Record
 from mwanda.study.sharing import SharedStatistics, key_of
-from mwanda.study.texts import generation_settings, study_parallel, study_texts
+from mwanda.study.texts import (
+    generation_settings,
+    placed,
+    study_parallel,
+    study_tasks,
+    study_texts,
+    task_settings,
+)
+from mwanda.tasks.sources import TaskText
 from mwanda.text.window_files import Windows
 
 __all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
@@ -99,13 +107,26 @@ class Plan(Record):
             InputError: they are not those of the plan any more.
         """
         found = study_parallel(self.evaluation)
-        known = generation_settings(self.evaluation, found)
+        self._check(generation_settings(self.evaluation, found), "sentences")
+        return found
+
+    def read_tasks(self) -> dict[str, TaskText]:
+        """The tasks' files; empty where none is asked.
+
+        Raises:
+            InputError: they are not those of the plan any more.
+        """
+        found = study_tasks(self.evaluation)
+        self._check(task_settings(self.evaluation, found), "tasks")
+        return found
+
+    def _check(self, known: Mapping[str, Any], what: str) -> None:
         if any(one.settings.get(k) != v for one in self.cells.values() for k, v in known.items()):
             raise InputError(
-                self.evaluation.text, expected="the sentences that the study was planned on",
+                self.evaluation.text if what != "tasks" else "evaluation.tasks",
+                expected=f"the {what} that the study was planned on",
                 found="others", fix="put them back, or start mwanda study again",
             )  # fmt: skip
-        return found
 
 
 def make_plan(path: Path) -> Plan:
@@ -137,7 +158,12 @@ def make_plan(path: Path) -> Plan:
         part = document.evaluation
         generated.update(generation_settings(part, study_parallel(part)))
 
+    def look_up_tasks() -> None:
+        part = document.evaluation
+        generated.update(task_settings(part, study_tasks(part)))
+
     tried(look_up, "evaluation: ")
+    tried(look_up_tasks, "evaluation: ")
     drawn: dict[str, tuple[str, ...]] = {}
     prints: dict[str, str | None] = {}
     opened: dict[str, Any] = {}
@@ -245,15 +271,12 @@ def _plan(
     calibration = document.calibration
     if calibration is not None and Path(calibration).exists():
         calibration = os.path.abspath(calibration)
-    evaluation = document.evaluation
-    if Path(evaluation.text).exists():
-        evaluation = evaluation.model_copy(update={"text": os.path.abspath(evaluation.text)})
     return Plan(
         document=text,
         models=models,
         calibration=calibration if drawn else None,
         sets=dict(drawn),
-        evaluation=evaluation,
+        evaluation=placed(document.evaluation),
         run=document.run,
         keep=document.keep,
         text_sha256=texts.sha256,

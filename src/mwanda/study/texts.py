@@ -1,7 +1,10 @@
-"""The texts of a study: those that are scored, and those that are translated."""
+"""The texts of a study: those that are scored, those that are translated, and those of tasks."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
@@ -11,8 +14,28 @@ from mwanda.evaluation.texts import TextSet, parse_ids
 from mwanda.evaluation.translation import Direction
 from mwanda.jobs.evaluate import read_texts
 from mwanda.study.document import EvaluationPart
+from mwanda.tasks.harness import need_harness
+from mwanda.tasks.reading import read_tasks
+from mwanda.tasks.sources import TaskText
 
-__all__ = ["generation_settings", "study_parallel", "study_texts"]
+__all__ = [
+    "generation_settings",
+    "placed",
+    "study_parallel",
+    "study_tasks",
+    "study_texts",
+    "task_settings",
+]
+
+
+def placed(part: EvaluationPart) -> EvaluationPart:
+    """The same with whole paths, for workers that begin elsewhere."""
+    more: dict[str, Any] = {}
+    if Path(part.text).exists():
+        more["text"] = os.path.abspath(part.text)
+    if part.tasks is not None:
+        more["tasks"] = {name: os.path.abspath(path) for name, path in part.tasks.items()}
+    return part.model_copy(update=more)
 
 
 def study_texts(part: EvaluationPart) -> TextSet:
@@ -70,3 +93,24 @@ def generation_settings(
         need("py3langid", "continuations")
         found["continuations"] = part.continuations
     return found
+
+
+def study_tasks(part: EvaluationPart) -> dict[str, TaskText]:
+    """The files of ``evaluation.tasks``; nothing where no task is asked.
+
+    Raises:
+        InputError: lm-eval is missing, or files that are not there or malformed.
+    """
+    if part.tasks is None:
+        return {}
+    need_harness()
+    found = read_tasks(part.tasks, part.task_languages)
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def task_settings(part: EvaluationPart, texts: Mapping[str, TaskText]) -> dict[str, Any]:
+    """What cells depend on where tasks are asked; nothing where they are not."""
+    if not texts:
+        return {}
+    asked = {name: text.sha256 for name, text in texts.items()}
+    return {"tasks": {"sha256": asked, "items": part.task_items, "seed": part.seed}}

@@ -18,6 +18,7 @@ from mwanda.jobs.prune import prune
 from mwanda.jobs.quantise import QuantiseResult, quantise
 from mwanda.jobs.stats import collect_statistics
 from mwanda.jobs.stats_show import show_statistics
+from mwanda.jobs.tasks import evaluate_tasks
 from mwanda.jobs.translate import translate
 from mwanda.manifest import Manifest, versions
 from mwanda.options import RunOptions
@@ -59,6 +60,7 @@ class Worker:
         self._options: RunOptions = self._plan.options(progress)
         self._texts: TextSet = self._plan.read_texts()
         self._parallel = self._plan.read_parallel()
+        self._tasks = self._plan.read_tasks()
         self._done = done
         self._go_on = go_on
         self._broken: dict[str, list[str]] = {}
@@ -159,6 +161,12 @@ class Worker:
         if self._parallel is not None:
             translated = translate(model, *self._parallel, options=self._options).as_dict()
             more["translation"] = translated["directions"]
+        if self._tasks:
+            part = self._plan.evaluation
+            asked = evaluate_tasks(
+                model, self._tasks, items=part.task_items, seed=part.seed, options=self._options
+            )
+            more["tasks"] = asked.as_dict()["tasks"]
         return {
             "format": 1,
             "key": key,

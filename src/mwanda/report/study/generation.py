@@ -13,8 +13,8 @@ from mwanda.study.plan import Entry
 from mwanda.text.languages import display_name
 
 __all__ = [
-    "GENERATED", "QUANTISED", "TRANSLATION", "generated", "generated_rows", "quantised",
-    "quantised_rows", "translation", "translation_rows",
+    "GENERATED", "QUANTISED", "TRANSLATION", "generated", "generated_rows", "point_of",
+    "points_with", "quantised", "quantised_rows", "translation", "translation_rows",
 ]  # fmt: skip
 
 SHARES = (
@@ -113,7 +113,7 @@ def _masked_bytes(group: Group, sizes: Mapping[str, Any]) -> float:
 
 def translation(results: StudyResults) -> Section | None:
     """BLEU and chrF++ of every point; None where nothing was translated."""
-    found = list(_with(results, "translation"))
+    found = list(points_with(results, "translation"))
     if not found:
         return None
     groups: list[tuple[str, list[Part]]] = []
@@ -121,7 +121,7 @@ def translation(results: StudyResults) -> Section | None:
         own = [(entry, made) for entry, made in found if entry.model == model.name]
         directions = dict.fromkeys(name for _, made in own for name in made)
         rows: list[list[Cell]] = [
-            [direction, *_point(entry), *direction_row(made[direction])]
+            [direction, *point_of(entry), *direction_row(made[direction])]
             for direction in directions
             for entry, made in own
         ]
@@ -145,7 +145,7 @@ def translation(results: StudyResults) -> Section | None:
 
 def generated(results: StudyResults) -> Section | None:
     """Repetition and wrong languages in continuations; None where nothing was continued."""
-    found = list(_with(results, "generated"))
+    found = list(points_with(results, "generated"))
     if not found:
         return None
     groups: list[tuple[str, list[Part]]] = []
@@ -156,14 +156,14 @@ def generated(results: StudyResults) -> Section | None:
         overall = Table(
             f"{model.name}: continuations of all languages",
             ["method", "sparsity", "seed", *CHECKED],
-            [[*_point(entry), *check_row(_all_of(made))] for entry, made in own],
+            [[*point_of(entry), *check_row(_all_of(made))] for entry, made in own],
             note=f"Shares are means over languages. {SHARES}",
         )
         tags = [tag for tag in model.languages if any(tag in made for _, made in own)]
         each = Table(
             f"{model.name}: share of continuations in another language, and share that repeat "
             "themselves",
-            ["language", "of references", *(" ".join(_point(entry)) for entry, _ in own)],
+            ["language", "of references", *(" ".join(point_of(entry)) for entry, _ in own)],
             [
                 [label_of(model, tag), _other(own[0][1].get(tag), "references"),
                  *(_both(made.get(tag)) for _, made in own)]
@@ -175,7 +175,8 @@ def generated(results: StudyResults) -> Section | None:
     return Section("generated", "Generated text", groups)
 
 
-def _point(entry: Entry) -> list[str]:
+def point_of(entry: Entry) -> list[str]:
+    """Method, sparsity and seed, as a table's columns."""
     sparsity = f"{entry.sparsity:.0%}" if entry.sparsity else ""
     return [entry.method, sparsity, "" if entry.seed is None else str(entry.seed)]
 
@@ -204,7 +205,7 @@ def _both(row: Mapping[str, Any] | None) -> str:
     return f"{_other(row, 'outputs')}, {percent(row['outputs']['repetitive'])}"
 
 
-def _with(results: StudyResults, name: str) -> Iterator[tuple[Entry, dict[str, Any]]]:
+def points_with(results: StudyResults, name: str) -> Iterator[tuple[Entry, dict[str, Any]]]:
     """Points of the grid whose cell holds something of that name, and what it holds."""
     for entry in results.plan.entries:
         made = results.cells.get(entry.key, {}).get(name)
@@ -225,7 +226,7 @@ def quantised_rows(results: StudyResults) -> Iterator[list[Any]]:
 
 def translation_rows(results: StudyResults) -> Iterator[list[Any]]:
     """For translation.csv."""
-    for entry, made in _with(results, "translation"):
+    for entry, made in points_with(results, "translation"):
         for direction, row in made.items():
             outputs, references, signatures = row["outputs"], row["references"], row["signatures"]
             yield [
@@ -238,7 +239,7 @@ def translation_rows(results: StudyResults) -> Iterator[list[Any]]:
 
 def generated_rows(results: StudyResults) -> Iterator[list[Any]]:
     """For generated.csv."""
-    for entry, made in _with(results, "generated"):
+    for entry, made in points_with(results, "generated"):
         for tag, row in made.items():
             outputs = row["outputs"]
             yield [

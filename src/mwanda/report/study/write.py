@@ -29,6 +29,7 @@ from mwanda.report.study.generation import (
 )
 from mwanda.report.study.parts import Section, Table
 from mwanda.report.study.sections import by_kind, losses, overall, seen_unseen, side_by_side
+from mwanda.report.study.tasks import TASKS, task_rows, tasks
 from mwanda.report.tables import markdown
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import DENSE
@@ -37,7 +38,7 @@ __all__ = ["FILES", "MORE", "report_html", "report_markdown", "sections_of", "wr
 
 FILES = ("index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv")
 
-MORE = ("quantised.csv", "translation.csv", "generated.csv")
+MORE = ("quantised.csv", "translation.csv", "generated.csv", "tasks.csv")
 """Written where the study has something for them."""
 
 TITLE = "What sparsity does to every language"
@@ -75,6 +76,7 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
             (MORE[0], QUANTISED, list(quantised_rows(results))),
             (MORE[1], TRANSLATION, list(translation_rows(results))),
             (MORE[2], GENERATED, list(generated_rows(results))),
+            (MORE[3], TASKS, list(task_rows(results))),
         ):
             if rows:
                 _write_csv(made / name, header, rows)
@@ -93,7 +95,7 @@ def sections_of(results: StudyResults) -> list[Section]:
     """All there is to show, in order."""
     makers: tuple[Callable[[StudyResults], Section | None], ...] = (
         in_short, losses, overall, quantised, side_by_side, seen_unseen, by_kind, translation,
-        generated, blocks, failed, provenance,
+        generated, tasks, blocks, failed, provenance,
     )  # fmt: skip
     return [section for make in makers if (section := make(results)) is not None]
 

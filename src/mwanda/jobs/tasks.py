@@ -1,0 +1,142 @@
+"""``mwanda tasks``: accuracy in multiple-choice tasks, by lm-eval."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mwanda.device import choose_device, dtype_name
+from mwanda.errors import InputError
+from mwanda.evaluation.texts import TextSet
+from mwanda.jobs.evaluate import refuse_overlap
+from mwanda.jobs.whole import fits_whole, load_whole, whole_dtype
+from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
+from mwanda.model.given import check_model
+from mwanda.model.source import load_tokenizer, open_model
+from mwanda.options import RunOptions
+from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
+from mwanda.tasks.reading import Given, read_tasks
+from mwanda.tasks.results import TaskScore, TasksResult
+from mwanda.tasks.sources import TaskText
+from mwanda.tasks.stock import stock_tasks
+from mwanda.text.languages import canonical
+
+__all__ = ["evaluate_tasks"]
+
+BATCH = 8
+"""Requests of one forward."""
+
+ITEMS = 100
+
+
+def evaluate_tasks(
+    model: Any,
+    tasks: Given,
+    *,
+    languages: Sequence[str] | None = None,
+    items: int | None = ITEMS,
+    seed: int = 0,
+    hub: bool = False,
+    batch: int = BATCH,
+    tokenizer: Any = None,
+    calibration: CalibrationRecord | None = None,
+    options: RunOptions | None = None,
+) -> TasksResult:
+    """Accuracy in tasks, by language, with lm-eval's prompts and log-likelihoods, zero-shot.
+
+    Every language of a task is asked on its own, so that no number depends on what else is asked.
+
+    Args:
+        model: a folder, GGUF file or hub id; or a transformers model in memory with ``tokenizer``.
+        tasks, languages, hub: see :func:`read_tasks`.
+        items: most items a language, drawn by ``seed``; all by None. Files of one length give the
+            same places, so XCOPA's languages are asked the same questions.
+        batch: requests of one forward.
+        calibration: as for :func:`mwanda.jobs.evaluate.evaluate`.
+
+    Raises:
+        InputError: bad input, lm-eval is missing, files that calibrated the model, or a model that
+            does not fit in memory whole.
+    """
+    options = options or RunOptions()
+    need_harness()
+    texts = read_tasks(tasks, languages, hub=hub)
+    tags = None if languages is None else [canonical(one) for one in languages]
+    how: dict[str, Any] = {"items": items, "seed": seed, "batch": batch}
+    if not isinstance(model, str | Path):
+        if tokenizer is None:
+            raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+        _refuse(texts, calibration, options)
+        name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+        return _run(model, tokenizer, name, texts, tags, how, options)
+    check_model(model)
+    with (
+        tempfile.TemporaryDirectory(prefix="mwanda-") as made,
+        open_model(str(model), Path(made)) as source,
+    ):
+        if calibration is None and (source.folder / MANIFEST).is_file():
+            calibration = read_manifest(source.folder).calibration
+        _refuse(texts, calibration, options)
+        device = choose_device(options.device)
+        dtype = whole_dtype(source.folder, device, options)
+        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
+        if not fits_whole(source.folder, dtype):
+            raise InputError(
+                str(model), expected="a model that fits in memory whole",
+                found="a larger one", fix="evaluate on a machine with more memory",
+            )  # fmt: skip
+        whole = load_whole(source.folder, dtype, device, options)
+        return _run(whole, tokenizer, str(model), texts, tags, how, options)
+
+
+def _refuse(
+    texts: Mapping[str, TaskText | None],
+    calibration: CalibrationRecord | None,
+    options: RunOptions,
+) -> None:
+    """Refuse files that calibrated the model; what the hub has is not looked at."""
+    for text in texts.values():
+        if text is not None:
+            found = {
+                tag: ["\n".join(v for v in doc.values() if isinstance(v, str)) for doc in rows]
+                for tag, rows in text.documents.items()
+            }
+            whole = TextSet(text.source, found, None, text.sha256)
+            refuse_overlap(whole, calibration, options)
+
+
+def _run(
+    model: Any,
+    tokenizer: Any,
+    name: str,
+    texts: Mapping[str, TaskText | None],
+    tags: Sequence[str] | None,
+    how: Mapping[str, Any],
+    options: RunOptions,
+) -> TasksResult:
+    lm = wrapped(model, tokenizer, how["batch"])
+    scores: dict[str, dict[str, TaskScore]] = {}
+    sources: dict[str, dict[str, str]] = {}
+    for task, text in texts.items():
+        if text is None:
+            made = stock_tasks(task, tags)
+            there = {tag: len(one.eval_docs) for tag, one in made.items()}
+            sources[task] = {"path": "the hub", "sha256": ""}
+        else:
+            made = {tag: local_task(task, tag, rows) for tag, rows in text.documents.items()}
+            there = {tag: len(rows) for tag, rows in text.documents.items()}
+            sources[task] = {"path": text.source, "sha256": text.sha256}
+        options.progress.stage(f"task {task}", len(made))
+        scores[task] = {}
+        for tag, one in made.items():
+            ids = drawn(how["items"], there[tag], how["seed"])
+            scores[task][tag] = run_task(lm, task, tag, one, ids)
+            options.progress.block(len(ids))
+    settings = {
+        **how,
+        "compute_dtype": dtype_name(next(model.parameters()).dtype),
+        "harness": next(one.harness for rows in scores.values() for one in rows.values()),
+    }
+    return TasksResult(name, scores, sources, settings)

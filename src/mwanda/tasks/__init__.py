@@ -1,0 +1,1 @@
+"""Multiple-choice tasks, run by lm-eval."""
