@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mwanda.demo.methods import compared_methods
 from mwanda.demo.weights import find_weights
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet
@@ -29,21 +30,7 @@ from real_models import add_model_option, dense_model
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
 UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
 WINDOWS, LENGTH = 8, 256
-METHODS: dict[str, dict[str, Any]] = {
-    "wanda, English": {
-        "criterion": "wanda",
-        "allocation": "uniform",
-        "languages": ["en"],
-        "windows": WINDOWS * len(SEEN),
-    },
-    "wanda, all": {
-        "criterion": "wanda",
-        "allocation": "uniform",
-        "languages": SEEN,
-        "windows": WINDOWS,
-    },
-    "m-wanda": {"languages": SEEN, "windows": WINDOWS},
-}
+METHODS = compared_methods(SEEN, WINDOWS)
 """Fields of each method's recipe; windows by the same number of tokens in all."""
 
 

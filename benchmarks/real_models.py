@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mwanda.demo.weights import KNOWN, assemble, find_weights, licences
 from mwanda.jobs.prune import prune
@@ -33,3 +37,31 @@ def dense_model(name: str, work: Path, options: RunOptions) -> Path:
     options = replace(options, overwrite=True)
     prune(gguf, out=folder, sparsity=0.0, criterion="magnitude", options=options)
     return folder
+
+
+def folders_given(words: Sequence[str]) -> dict[str, Path]:
+    """``NAME=FOLDER`` words of ``--made``."""
+    found = {}
+    for word in words:
+        name, sign, folder = word.partition("=")
+        if not sign or not Path(folder).is_dir():
+            raise SystemExit(f"--made {word}: expected NAME=FOLDER, and the folder")
+        found[name] = Path(folder)
+    return found
+
+
+def piece_of(name: str, folder: Path, middle: str, told: Sequence[Any]) -> str:
+    """File name of what is kept of a model, so that it is only used for the same question.
+
+    Args:
+        name, middle: say what it is.
+        folder: whose weights are told apart by size and time.
+        told: what the question depends on besides.
+    """
+    weights = sorted(
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.glob("*.safetensors")
+    )
+    key = hashlib.sha256(json.dumps([weights, *told]).encode()).hexdigest()[:12]
+    safe = "".join(letter if letter.isalnum() else "-" for letter in name)
+    return f"{safe}.{middle}.{key}.json"

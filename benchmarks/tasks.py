@@ -9,7 +9,6 @@ with a task file of its own and lm-eval's own functions for prompts, and compare
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import shutil
@@ -35,6 +34,7 @@ from mwanda.tasks.harness import drawn
 from mwanda.tasks.sources import TaskText, read_task
 from mwanda.text.languages import display_name, parse_languages
 from performance_table import fill_page
+from real_models import folders_given, piece_of
 
 FILES = {"xcopa": "xcopa", "xwinograd": "xwinograd/dataset.tsv"}
 PAGE = Path("docs/tasks.md")
@@ -98,12 +98,7 @@ def chosen(text: TaskText, tags: Sequence[str] | None) -> list[str]:
 def models(given: argparse.Namespace) -> dict[str, Path]:
     """Name -> folder."""
     named = {} if given.dense is None else {"dense": given.dense}
-    for one in given.made:
-        name, _, folder = one.partition("=")
-        named[name] = Path(folder)
-    for name, folder in named.items():
-        if not folder.is_dir():
-            raise SystemExit(f"{name}: expected NAME=FOLDER, and the folder")
+    named |= folders_given(given.made)
     if not named:
         raise SystemExit("expected --dense or --made")
     return named
@@ -133,14 +128,9 @@ class Pieces:
         self, name: str, folder: Path, text: TaskText, tag: str, items: int, kind: str,
         measure: Callable[..., dict[str, Any]],
     ) -> dict[str, Any] | None:  # fmt: skip
-        weights = sorted(
-            (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-            for path in folder.glob("*.safetensors")
-        )
-        told = [weights, text.sha256, tag, items, self._given.seed, self._given.device]
-        key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
-        safe = "".join(letter if letter.isalnum() else "-" for letter in name)
-        piece = self._given.work / f"{kind}{safe}.{text.task}.{tag}.{key}.json"
+        told = [text.sha256, tag, items, self._given.seed, self._given.device]
+        made_of = piece_of(name, folder, f"{text.task}.{tag}", told)
+        piece: Path = self._given.work / f"{kind}{made_of}"
         if not piece.is_file():
             if time.monotonic() > self._end:
                 print("stopped by --minutes; run again to go on")

@@ -9,8 +9,6 @@ can be stopped anywhere, or made in pieces with ``--minutes``.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -32,7 +30,7 @@ from mwanda.options import RunOptions
 from mwanda.progress import progress_bar
 from mwanda.report.translation import HEADER, direction_row
 from performance_table import fill_page
-from real_models import add_model_option, dense_model
+from real_models import add_model_option, dense_model, folders_given, piece_of
 
 DIRECTIONS = ["en-de", "de-en", "en-hi", "hi-en"]
 PAGE = Path("docs/translation.md")
@@ -85,7 +83,8 @@ def main() -> None:
         )
         for name, folder in models(given, options).items():
             for direction in map(str, directions):
-                piece = given.work / f"{_key(name, folder(), direction, parallel)}.json"
+                told = [direction, parallel.sha256, parallel.shots, parallel.scored]
+                piece = given.work / piece_of(name, folder(), direction, told)
                 if not piece.is_file() and time.monotonic() > end:
                     print("stopped by --minutes; run again to go on")
                     return
@@ -109,10 +108,7 @@ def models(given: argparse.Namespace, options: RunOptions) -> dict[str, Callable
     else:
         dense = partial(dense_model, given.model, given.work, options)
     named: dict[str, Callable[[], Path]] = {"dense": dense}
-    for one in given.made:
-        name, sign, folder = one.partition("=")
-        if not sign or not Path(folder).is_dir():
-            raise SystemExit(f"--made {one}: expected NAME=FOLDER, and the folder")
+    for name, folder in folders_given(given.made).items():
         named[name] = partial(Path, folder)
     if not given.made:
         for name in given.methods:
@@ -139,17 +135,6 @@ def _quantised(
     if not (folder / QUANTISED).is_file():
         quantise(dense(), folder, kind, options=options)
     return folder
-
-
-def _key(name: str, folder: Path, direction: str, parallel: ParallelText) -> str:
-    """Tells pieces apart, so that a kept one is only used for the same question."""
-    weights = sorted(
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.glob("*.safetensors")
-    )
-    told = json.dumps([weights, direction, parallel.sha256, parallel.shots, parallel.scored])
-    safe = "".join(letter if letter.isalnum() else "-" for letter in name)
-    return f"{safe}.{direction}.{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def _measure(

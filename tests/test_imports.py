@@ -20,7 +20,7 @@ MODULES = {
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "faults", "durable", "heap", "late", "mask_overlap", "progress", "threads"),
-    ("device", "options", "text"),
+    ("device", "extras", "options", "text"),
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model", "archive"),
     ("method_kinds", "activations", "journal"),

@@ -97,16 +97,14 @@ def _kill(
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         else:
-            return kills if code == 0 else _unexpected(code)
+            if code:
+                raise RuntimeError(f"a study ended with {code} before it was killed")
+            return kills
         log = StudyFolder(out).events()
         done = _counts(log, "done")
         held = [key for key in _counts(log, "begin") if key not in done]
         kills.append({"number": len(kills) + 1, "after": after, "done": len(done), "held": held})
         print(kills[-1], flush=True)
-
-
-def _unexpected(code: int) -> list[dict[str, Any]]:
-    raise RuntimeError(f"a study ended with {code} before it was killed")
 
 
 def _start(given: argparse.Namespace, document: Path, out: Path) -> subprocess.Popen[bytes]:

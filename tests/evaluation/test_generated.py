@@ -11,9 +11,9 @@ from mwanda.evaluation.generated import (
     DEGENERATE,
     LanguageCheck,
     check_generated,
-    need,
     repeated_share,
 )
+from mwanda.extras import need
 
 GERMAN = "Alle Menschen sind frei und gleich an Würde und Rechten geboren."
 HINDI = "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता प्राप्त है।"
@@ -68,4 +68,4 @@ def test_a_language_it_does_not_know_has_no_share(check: LanguageCheck) -> None:
 
 def test_a_missing_library_names_its_extra() -> None:
     with pytest.raises(InputError, match=r"not installed; pip install 'mwanda\[translation\]'"):
-        need("no_such_library", "BLEU")
+        need("no_such_library", "BLEU", "translation")

@@ -32,9 +32,9 @@ def run_options_of(given: dict[str, Any], **more: Any) -> Any:
     names = ("device", "compute_dtype", "batch_tokens", "overwrite", "allow_short",
              "allow_overlap", "trust_remote_code", "journal", "restart")  # fmt: skip
     values = {name: given[name] for name in names if name in given}
-    values["activation_memory"] = parse_size(given["activation_memory"], "--activation-memory")
-    if "max_shard_size" in given:
-        values["max_shard_size"] = parse_size(given["max_shard_size"], "--max-shard-size")
+    for name in ("activation_memory", "max_shard_size"):
+        if name in given:
+            values[name] = parse_size(given[name], f"--{name.replace('_', '-')}")
     return RunOptions(**values, **more)
 
 

@@ -130,9 +130,9 @@ def evaluate(
     """Score every language under MODEL, and against a baseline when one is given."""
     from mwanda.errors import InputError
     from mwanda.evaluation.gate import Gate
-    from mwanda.evaluation.generated import need
     from mwanda.evaluation.results import Comparison
     from mwanda.evaluation.texts import parse_ids
+    from mwanda.extras import need
     from mwanda.model.output import MARK
     from mwanda.progress import progress_bar
     from mwanda.text.languages import parse_languages
@@ -147,7 +147,7 @@ def evaluate(
     early.check_model(model, baseline)
     early.check_text(text)
     if continuations:
-        need("py3langid", "--continuations")
+        need("py3langid", "--continuations", "translation")
     places = None if ids is None else parse_ids(ids)
     wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:

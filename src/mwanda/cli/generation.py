@@ -44,17 +44,17 @@ def translate(
     as_json: opt.AsJson = False,
 ) -> None:
     """Translate parallel sentences after a few examples: BLEU and chrF++ by sacrebleu."""
-    from mwanda.evaluation.generated import need
     from mwanda.evaluation.texts import parse_ids
     from mwanda.evaluation.translation import parse_direction
+    from mwanda.extras import need
     from mwanda.progress import progress_bar
 
     directions = [parse_direction(one) for one in direction]
     places = None if ids is None else parse_ids(ids)
     early.check_model(model)
     early.check_text(text)
-    need("sacrebleu", "BLEU and chrF++")
-    given: dict[str, Any] = locals() | {"activation_memory": "512MiB"}
+    need("sacrebleu", "BLEU and chrF++", "translation")
+    given: dict[str, Any] = locals()
     with progress_bar() as progress:
         from mwanda.evaluation.parallel import read_parallel
         from mwanda.jobs.translate import translate as run
@@ -102,7 +102,7 @@ def tasks(
     early.check_model(model)
     need_harness()
     texts = read_tasks(asked, tags, hub=hub)
-    given: dict[str, Any] = locals() | {"activation_memory": "512MiB"}
+    given: dict[str, Any] = locals()
     with progress_bar() as progress:
         from mwanda.jobs.tasks import evaluate_tasks
 

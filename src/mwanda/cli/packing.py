@@ -91,7 +91,7 @@ def quantise(
     from mwanda.progress import progress_bar
 
     given = {"max_shard_size": max_shard_size, "trust_remote_code": trust_remote_code,
-             "overwrite": overwrite, "activation_memory": "512MiB"}  # fmt: skip
+             "overwrite": overwrite}  # fmt: skip
     with progress_bar() as progress:
         from mwanda.jobs.quantise import quantise as run
 

@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(work: Path) -> None:
     """Assemble, prune, evaluate, print; keeps models and ``results.json`` in ``work``."""
+    from mwanda.demo.methods import compared_methods
     from mwanda.demo.weights import GEMMA, assemble, licences
     from mwanda.evaluation.generation import continue_texts
     from mwanda.jobs.evaluate import evaluate
@@ -95,22 +96,7 @@ def run(work: Path) -> None:
             "seed": SEED,
             "options": options,
         }
-        # English alone gets as many tokens as all languages together, as far as there is English.
-        plans: dict[str, dict[str, Any]] = {
-            "wanda, English": {
-                "criterion": "wanda",
-                "allocation": "uniform",
-                "languages": ["en"],
-                "windows": WINDOWS * len(SEEN),
-            },
-            "wanda, all": {
-                "criterion": "wanda",
-                "allocation": "uniform",
-                "languages": list(SEEN),
-                "windows": WINDOWS,
-            },
-            "m-wanda": {"languages": list(SEEN), "windows": WINDOWS},
-        }
+        plans = compared_methods(SEEN, WINDOWS)
         tokenizer = load_tokenizer(dense)
         texts = report_texts(tokenizer)
         results, tokens = {}, {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["continue_ids"]
+__all__ = ["continue_ids", "endings"]
 
 
 @torch.no_grad()
@@ -39,10 +39,7 @@ def continue_ids(
         New ids for each prompt, without what ended it.
     """
     device = next(model.parameters()).device
-    end = model.generation_config.eos_token_id
-    stops = [] if end is None else end if isinstance(end, list) else [end]
-    pad = model.generation_config.pad_token_id
-    filling = pad if pad is not None else (stops or [0])[0]
+    stops, filling = endings(model)
     order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
     found: dict[int, list[int]] = {}
     for start in range(0, len(order), batch):
@@ -71,6 +68,14 @@ def continue_ids(
             found[row] = _one_line(tokenizer, new) if one_line else new
         done(sum(len(found[row]) for row in rows))
     return [found[row] for row in range(len(prompts))]
+
+
+def endings(model: Any) -> tuple[list[int], int]:
+    """Tokens that end a text, and the one that rows which ended are filled up with."""
+    end = model.generation_config.eos_token_id
+    stops = [] if end is None else end if isinstance(end, list) else [end]
+    pad = model.generation_config.pad_token_id
+    return stops, pad if pad is not None else (stops or [0])[0]
 
 
 def _criteria(tokenizer: Any, width: int, bounds: Sequence[int], one_line: bool) -> Any:

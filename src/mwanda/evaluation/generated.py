@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from mwanda.errors import InputError
+from mwanda.extras import need
 
-__all__ = ["Checked", "LanguageCheck", "check_generated", "need", "repeated_share"]
+__all__ = ["Checked", "LanguageCheck", "check_generated", "repeated_share"]
 
 GRAM = 4
 """Characters of one sequence that is counted."""
@@ -76,7 +76,7 @@ class LanguageCheck:
     """
 
     def __init__(self) -> None:
-        need("py3langid", "the check of languages")
+        need("py3langid", "the check of languages", "translation")
         self._identifier = _identifier()
         self._known = frozenset(self._identifier.labels)
 
@@ -104,20 +104,3 @@ def check_generated(texts: Sequence[str], tag: str, check: LanguageCheck) -> Che
         other = sum(bool(check.is_other(text, tag)) for text in told) / count
     repetitive = sum(repeated_share(text) > DEGENERATE for text in told) / count
     return Checked(len(texts), len(texts) - len(told), repetitive, other)
-
-
-def need(module: str, what: str) -> None:
-    """Refuse to begin without a library of the extra ``translation``.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise InputError(
-            what,
-            expected=f"the library {module}",
-            found="it is not installed",
-            fix="pip install 'mwanda[translation]'",
-        )

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from mwanda.evaluation.decode import endings
+
 __all__ = ["Continuation", "continue_texts", "repeats"]
 
 PROMPT_TOKENS = 10
@@ -58,16 +60,14 @@ def continue_texts(
         return {}
     device = next(model.parameters()).device
     ids = torch.tensor(list(prompts.values()), device=device)
-    end = model.generation_config.eos_token_id
-    stops = [] if end is None else end if isinstance(end, list) else [end]
-    pad = model.generation_config.pad_token_id
+    stops, filling = endings(model)
     output = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=new_tokens,
         do_sample=False,
         num_beams=1,
-        pad_token_id=pad if pad is not None else (stops or [0])[0],
+        pad_token_id=filling,
     )
     found = {}
     for tag, prompt, row in zip(prompts, prompts.values(), output.tolist(), strict=True):

@@ -13,11 +13,11 @@ from mwanda.device import DTYPES, choose_device, dtype_name
 from mwanda.errors import DataError, InputError
 from mwanda.evaluation.cache import KeptScores, Scores
 from mwanda.evaluation.continued import continue_and_check
-from mwanda.evaluation.generated import need
 from mwanda.evaluation.generation import continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
+from mwanda.extras import need
 from mwanda.jobs.loading import open_decoder
 from mwanda.jobs.whole import fits_whole, load_whole
 from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
@@ -99,7 +99,7 @@ def evaluate(
     """
     options = options or RunOptions()
     if generated:
-        need("py3langid", "the check of languages")
+        need("py3langid", "the check of languages", "translation")
     if isinstance(text, TextSet):
         texts = text
     else:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from mwanda.device import choose_device, dtype_name
-from mwanda.errors import InputError
+from mwanda.device import dtype_name
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import refuse_overlap
-from mwanda.jobs.whole import fits_whole, load_whole, whole_dtype
-from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
-from mwanda.model.given import check_model
-from mwanda.model.source import load_tokenizer, open_model
+from mwanda.jobs.whole import opened_whole
+from mwanda.manifest import CalibrationRecord
 from mwanda.options import RunOptions
 from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
 from mwanda.tasks.reading import Given, read_tasks
@@ -65,36 +61,19 @@ def evaluate_tasks(
     texts = read_tasks(tasks, languages, hub=hub)
     tags = None if languages is None else [canonical(one) for one in languages]
     how: dict[str, Any] = {"items": items, "seed": seed, "batch": batch}
-    if not isinstance(model, str | Path):
-        if tokenizer is None:
-            raise InputError("tokenizer", expected="the model's tokenizer", found="none")
-        _refuse(texts, calibration, options)
-        name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _run(model, tokenizer, name, texts, tags, how, options)
-    check_model(model)
-    with (
-        tempfile.TemporaryDirectory(prefix="mwanda-") as made,
-        open_model(str(model), Path(made)) as source,
+    refuse = partial(_refuse, texts, options)
+    with opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="evaluate") as (
+        whole,
+        tokenizer,
+        name,
     ):
-        if calibration is None and (source.folder / MANIFEST).is_file():
-            calibration = read_manifest(source.folder).calibration
-        _refuse(texts, calibration, options)
-        device = choose_device(options.device)
-        dtype = whole_dtype(source.folder, device, options)
-        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-        if not fits_whole(source.folder, dtype):
-            raise InputError(
-                str(model), expected="a model that fits in memory whole",
-                found="a larger one", fix="evaluate on a machine with more memory",
-            )  # fmt: skip
-        whole = load_whole(source.folder, dtype, device, options)
-        return _run(whole, tokenizer, str(model), texts, tags, how, options)
+        return _run(whole, tokenizer, name, texts, tags, how, options)
 
 
 def _refuse(
     texts: Mapping[str, TaskText | None],
-    calibration: CalibrationRecord | None,
     options: RunOptions,
+    calibration: CalibrationRecord | None,
 ) -> None:
     """Refuse files that calibrated the model; what the hub has is not looked at."""
     for text in texts.values():

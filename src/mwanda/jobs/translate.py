@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mwanda.device import choose_device, dtype_name
-from mwanda.errors import InputError
+from mwanda.device import dtype_name
 from mwanda.evaluation.decode import continue_ids
-from mwanda.evaluation.generated import LanguageCheck, check_generated, need
+from mwanda.evaluation.generated import LanguageCheck, check_generated
 from mwanda.evaluation.parallel import SHOTS, ParallelText, read_parallel
 from mwanda.evaluation.translation import (
     Direction,
@@ -23,11 +21,10 @@ from mwanda.evaluation.translation import (
     score,
     token_bound,
 )
+from mwanda.extras import need
 from mwanda.jobs.evaluate import refuse_overlap
-from mwanda.jobs.whole import fits_whole, load_whole, whole_dtype
-from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
-from mwanda.model.given import check_model
-from mwanda.model.source import load_tokenizer, open_model
+from mwanda.jobs.whole import opened_whole
+from mwanda.manifest import CalibrationRecord
 from mwanda.options import RunOptions
 from mwanda.text.windows import bos_rule
 
@@ -67,7 +64,7 @@ def translate(
             model that does not fit in memory whole.
     """
     options = options or RunOptions()
-    need("sacrebleu", "BLEU and chrF++")
+    need("sacrebleu", "BLEU and chrF++", "translation")
     check = LanguageCheck()
     if isinstance(text, ParallelText):
         parallel, chosen = text, [_direction(d) for d in directions]
@@ -75,30 +72,16 @@ def translate(
         parallel, chosen = read_parallel(
             text, directions, sentences=sentences, shots=shots, ids=ids, seed=seed
         )
-    if not isinstance(model, str | Path):
-        if tokenizer is None:
-            raise InputError("tokenizer", expected="the model's tokenizer", found="none")
-        refuse_overlap(parallel.texts, calibration, options)
-        name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        return _translate(model, tokenizer, name, parallel, chosen, batch, check, options)
-    check_model(model)
-    with (
-        tempfile.TemporaryDirectory(prefix="mwanda-") as made,
-        open_model(str(model), Path(made)) as source,
+
+    def refuse(known: CalibrationRecord | None) -> None:
+        refuse_overlap(parallel.texts, known, options)
+
+    with opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="generate") as (
+        whole,
+        tokenizer,
+        name,
     ):
-        if calibration is None and (source.folder / MANIFEST).is_file():
-            calibration = read_manifest(source.folder).calibration
-        refuse_overlap(parallel.texts, calibration, options)
-        device = choose_device(options.device)
-        dtype = whole_dtype(source.folder, device, options)
-        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-        if not fits_whole(source.folder, dtype):
-            raise InputError(
-                str(model), expected="a model that fits in memory whole",
-                found="a larger one", fix="generate on a machine with more memory",
-            )  # fmt: skip
-        whole = load_whole(source.folder, dtype, device, options)
-        return _translate(whole, tokenizer, str(model), parallel, chosen, batch, check, options)
+        return _translate(whole, tokenizer, name, parallel, chosen, batch, check, options)
 
 
 def _direction(given: str | Direction) -> Direction:

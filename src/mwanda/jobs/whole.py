@@ -3,22 +3,76 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mwanda.device import choose_compute_dtype, computes_on_host, parse_dtype
+from mwanda.device import choose_compute_dtype, choose_device, computes_on_host, parse_dtype
+from mwanda.errors import InputError
 from mwanda.jobs.loading import source_dtype
+from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.memory import available_memory
+from mwanda.model.given import check_model
 from mwanda.model.quantised import refuse_quantised
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import auto_class, load_config
+from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 
-__all__ = ["fits_whole", "load_whole", "whole_dtype"]
+__all__ = ["fits_whole", "load_whole", "opened_whole"]
 
 log = logging.getLogger("mwanda")
+
+
+@contextmanager
+def opened_whole(
+    model: Any,
+    tokenizer: Any,
+    calibration: CalibrationRecord | None,
+    options: RunOptions,
+    *,
+    refuse: Callable[[CalibrationRecord | None], None],
+    verb: str,
+) -> Iterator[tuple[Any, Any, str]]:
+    """A model whole in memory, its tokenizer, and its name.
+
+    Args:
+        model: a folder, GGUF file or hub id; or a transformers model in memory with ``tokenizer``.
+        calibration: of a model pruned in memory; a folder's is read from its manifest.
+        refuse: is given what calibrated the model before anything is loaded.
+        verb: what the model is wanted for.
+
+    Raises:
+        InputError: bad input, or a model that does not fit.
+    """
+    if not isinstance(model, str | Path):
+        if tokenizer is None:
+            raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+        refuse(calibration)
+        name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+        yield model, tokenizer, name
+        return
+    check_model(model)
+    with (
+        tempfile.TemporaryDirectory(prefix="mwanda-") as made,
+        open_model(str(model), Path(made)) as source,
+    ):
+        if calibration is None and (source.folder / MANIFEST).is_file():
+            calibration = read_manifest(source.folder).calibration
+        refuse(calibration)
+        device = choose_device(options.device)
+        dtype = _dtype(source.folder, device, options)
+        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
+        if not fits_whole(source.folder, dtype):
+            raise InputError(
+                str(model), expected="a model that fits in memory whole",
+                found="a larger one", fix=f"{verb} on a machine with more memory",
+            )  # fmt: skip
+        yield load_whole(source.folder, dtype, device, options), tokenizer, str(model)
 
 
 def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
@@ -48,7 +102,7 @@ def load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: 
     return model.to(device).eval()
 
 
-def whole_dtype(folder: Path, device: torch.device, options: RunOptions) -> torch.dtype:
+def _dtype(folder: Path, device: torch.device, options: RunOptions) -> torch.dtype:
     """float32 on a CPU unless asked otherwise, as an evaluation computes."""
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
     with Checkpoint.open(folder) as checkpoint:

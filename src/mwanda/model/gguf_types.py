@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from mwanda.errors import InputError, nearest
+from mwanda.extras import need
 
 __all__ = ["TYPES", "check_type"]
 
@@ -24,9 +23,5 @@ def check_type(name: str, thing: str = "--type") -> str:
             thing, expected="a GGUF type that the library gguf can write", found=name[:40],
             fix=nearest(kind, TYPES),
         )  # fmt: skip
-    if find_spec("gguf") is None:
-        raise InputError(
-            thing, expected="the library gguf", found="it is not installed",
-            fix="pip install 'mwanda[gguf]'",
-        )  # fmt: skip
+    need("gguf", thing, "gguf")
     return kind

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.evaluation.generated import need
 from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.texts import TextSet, parse_ids
 from mwanda.evaluation.translation import Direction
+from mwanda.extras import need
 from mwanda.jobs.evaluate import read_texts
 from mwanda.study.document import EvaluationPart
 from mwanda.tasks.harness import need_harness
@@ -63,8 +63,8 @@ def study_parallel(part: EvaluationPart) -> tuple[ParallelText, list[Direction]]
     given = part.translation
     if given is None:
         return None
-    need("sacrebleu", "translation")
-    need("py3langid", "translation")
+    need("sacrebleu", "translation", "translation")
+    need("py3langid", "translation", "translation")
     return read_parallel(
         part.text, given.directions, sentences=given.sentences, shots=given.shots,
         ids=None if part.ids is None else parse_ids(part.ids), seed=part.seed,
@@ -90,7 +90,7 @@ def generation_settings(
             "text_sha256": text.sha256,
         }
     if part.continuations:
-        need("py3langid", "continuations")
+        need("py3langid", "continuations", "translation")
         found["continuations"] = part.continuations
     return found
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.extras import need
 from mwanda.tasks.results import TaskScore
 
 __all__ = [
@@ -53,14 +54,8 @@ def need_harness() -> None:
     Raises:
         InputError: the extra is not installed.
     """
-    from importlib.util import find_spec
-
     for name in ("lm_eval", "accelerate"):
-        if find_spec(name) is None:
-            raise InputError(
-                "tasks", expected=f"the library {name}", found="it is not installed",
-                fix="pip install 'mwanda[eval]'",
-            )  # fmt: skip
+        need(name, "tasks", "eval")
 
 
 def harness_version() -> str:

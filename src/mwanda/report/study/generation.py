@@ -13,8 +13,8 @@ from mwanda.study.plan import Entry
 from mwanda.text.languages import display_name
 
 __all__ = [
-    "GENERATED", "QUANTISED", "TRANSLATION", "generated", "generated_rows", "point_of",
-    "points_with", "quantised", "quantised_rows", "translation", "translation_rows",
+    "GENERATED", "QUANTISED", "TRANSLATION", "generated", "generated_rows", "models_with",
+    "point_of", "points_with", "quantised", "quantised_rows", "translation", "translation_rows",
 ]  # fmt: skip
 
 SHARES = (
@@ -113,12 +113,8 @@ def _masked_bytes(group: Group, sizes: Mapping[str, Any]) -> float:
 
 def translation(results: StudyResults) -> Section | None:
     """BLEU and chrF++ of every point; None where nothing was translated."""
-    found = list(points_with(results, "translation"))
-    if not found:
-        return None
     groups: list[tuple[str, list[Part]]] = []
-    for model in results.models:
-        own = [(entry, made) for entry, made in found if entry.model == model.name]
+    for model, own in models_with(results, "translation"):
         directions = dict.fromkeys(name for _, made in own for name in made)
         rows: list[list[Cell]] = [
             [direction, *point_of(entry), *direction_row(made[direction])]
@@ -138,21 +134,14 @@ def translation(results: StudyResults) -> Section | None:
             texts=2,
             note=f"Signatures: {'; '.join(signatures)}. {SHARES}",
         )
-        if own:
-            groups.append((model.name, [table]))
-    return Section("translation", "Translation", groups)
+        groups.append((model.name, [table]))
+    return Section("translation", "Translation", groups) if groups else None
 
 
 def generated(results: StudyResults) -> Section | None:
     """Repetition and wrong languages in continuations; None where nothing was continued."""
-    found = list(points_with(results, "generated"))
-    if not found:
-        return None
     groups: list[tuple[str, list[Part]]] = []
-    for model in results.models:
-        own = [(entry, made) for entry, made in found if entry.model == model.name]
-        if not own:
-            continue
+    for model, own in models_with(results, "generated"):
         overall = Table(
             f"{model.name}: continuations of all languages",
             ["method", "sparsity", "seed", *CHECKED],
@@ -172,7 +161,7 @@ def generated(results: StudyResults) -> Section | None:
             folded=True,
         )  # fmt: skip
         groups.append((model.name, [overall, each]))
-    return Section("generated", "Generated text", groups)
+    return Section("generated", "Generated text", groups) if groups else None
 
 
 def point_of(entry: Entry) -> list[str]:
@@ -211,6 +200,16 @@ def points_with(results: StudyResults, name: str) -> Iterator[tuple[Entry, dict[
         made = results.cells.get(entry.key, {}).get(name)
         if made:
             yield entry, made
+
+
+def models_with(
+    results: StudyResults, name: str
+) -> Iterator[tuple[ModelResults, list[tuple[Entry, dict[str, Any]]]]]:
+    """Models of which some point holds something of that name, with those points."""
+    found = list(points_with(results, name))
+    for model in results.models:
+        if own := [(entry, made) for entry, made in found if entry.model == model.name]:
+            yield model, own
 
 
 def quantised_rows(results: StudyResults) -> Iterator[list[Any]]:

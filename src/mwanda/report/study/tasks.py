@@ -7,7 +7,7 @@ from typing import Any
 
 from mwanda.report.study.cells import label_of
 from mwanda.report.study.data import StudyResults
-from mwanda.report.study.generation import point_of, points_with
+from mwanda.report.study.generation import models_with, point_of, points_with
 from mwanda.report.study.parts import Cell, Part, Section, Table
 from mwanda.report.tasks import accuracy, mean_accuracy
 
@@ -21,12 +21,8 @@ TASKS = (
 
 def tasks(results: StudyResults) -> Section | None:
     """Accuracy of every point, a table a task; None where none was asked."""
-    found = list(points_with(results, "tasks"))
-    if not found:
-        return None
     groups: list[tuple[str, list[Part]]] = []
-    for model in results.models:
-        own = [(entry, made) for entry, made in found if entry.model == model.name]
+    for model, own in models_with(results, "tasks"):
         parts: list[Part] = []
         for task in dict.fromkeys(name for _, made in own for name in made):
             asked = [(entry, made[task]) for entry, made in own if task in made]
@@ -52,9 +48,8 @@ def tasks(results: StudyResults) -> Section | None:
                     totals=int(len(tags) > 1),
                 )
             )
-        if parts:
-            groups.append((model.name, parts))
-    return Section("tasks", "Tasks", groups)
+        groups.append((model.name, parts))
+    return Section("tasks", "Tasks", groups) if groups else None
 
 
 def task_rows(results: StudyResults) -> Iterator[list[Any]]:

@@ -38,7 +38,13 @@ __all__ = ["FILES", "MORE", "report_html", "report_markdown", "sections_of", "wr
 
 FILES = ("index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv")
 
-MORE = ("quantised.csv", "translation.csv", "generated.csv", "tasks.csv")
+_MORE = (
+    ("quantised.csv", QUANTISED, quantised_rows),
+    ("translation.csv", TRANSLATION, translation_rows),
+    ("generated.csv", GENERATED, generated_rows),
+    ("tasks.csv", TASKS, task_rows),
+)
+MORE = tuple(name for name, _, _ in _MORE)
 """Written where the study has something for them."""
 
 TITLE = "What sparsity does to every language"
@@ -72,13 +78,8 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
         _write_csv(made / "languages.csv", LANGUAGES, _language_rows(results))
         _write_csv(made / "differences.csv", DIFFERENCES, _difference_rows(results))
         _write_csv(made / "blocks.csv", BLOCKS, _block_rows(results))
-        for name, header, rows in (
-            (MORE[0], QUANTISED, list(quantised_rows(results))),
-            (MORE[1], TRANSLATION, list(translation_rows(results))),
-            (MORE[2], GENERATED, list(generated_rows(results))),
-            (MORE[3], TASKS, list(task_rows(results))),
-        ):
-            if rows:
+        for name, header, make in _MORE:
+            if rows := list(make(results)):
                 _write_csv(made / name, header, rows)
         names = [name for name in (*FILES, *MORE) if (made / name).exists()]
         for name in names:

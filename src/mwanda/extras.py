@@ -1,0 +1,29 @@
+"""Libraries that only some commands need, and the extra that brings each."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from mwanda.errors import InputError
+
+__all__ = ["need"]
+
+
+def need(module: str, what: str, extra: str) -> None:
+    """Refuse to begin without a library.
+
+    Args:
+        module: its name when it is imported.
+        what: needs it.
+        extra: of mwanda, that installs it.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise InputError(
+            what,
+            expected=f"the library {module}",
+            found="it is not installed",
+            fix=f"pip install 'mwanda[{extra}]'",
+        )
