@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mwanda.errors import InputError
 from mwanda.evaluation.generated import (
     DEGENERATE,
+    GRAM,
     LanguageCheck,
     check_generated,
     repeated_share,
@@ -36,10 +37,16 @@ def test_the_share_of_sequences_seen_before(text: str, share: float) -> None:
 
 
 @given(st.text(max_size=80))
-def test_a_share_and_more_of_it_for_a_text_said_again(text: str) -> None:
-    share = repeated_share(text)
-    assert 0 <= share < 1
-    assert repeated_share(f"{text} {text}") >= share - 1e-12
+def test_a_text_said_again_adds_no_sequences_but_those_over_the_seam(text: str) -> None:
+    once, twice = text, f"{text} {text}"
+    assert 0 <= repeated_share(once) < 1
+    assert distinct(twice) <= distinct(once) + GRAM
+
+
+def distinct(text: str) -> int:
+    """How many sequences of a text did not stand in it before."""
+    sequences = max(len(" ".join(text.split())) - GRAM + 1, 0)
+    return round((1 - repeated_share(text)) * sequences)
 
 
 @given(st.text(alphabet="abcdeßथ日", min_size=4, max_size=20))
