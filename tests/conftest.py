@@ -1,4 +1,8 @@
-"""Every test runs offline, with one thread, and may ask for tiny models by family."""
+"""Every test runs offline, with one thread, and may ask for tiny models by family.
+
+Property tests take the same examples at every run, so that a change fails for what it did and not
+for what was drawn; ``pytest --hypothesis-profile=drawn`` draws new ones.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.support.models import tiny_model
+
+# No deadline: the machine may be busy with something else.
+settings.register_profile("same", derandomize=True, deadline=None, database=None)
+settings.register_profile("drawn", derandomize=False, deadline=None, max_examples=1000)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mwanda.allocation import alpha, cwl, dlp, owl, uniform
 from mwanda.allocation.budget import CEILING, fit, scale, spread
 
-QUICK = settings(max_examples=80, deadline=None)
+QUICK = settings(max_examples=80)
 TARGETS = st.sampled_from([0.0, 0.01, 0.5, 0.95, 0.97]) | st.floats(0, 0.99)
 BLOCKS = st.lists(st.tuples(st.floats(-1, 1), st.integers(1, 10**9)), min_size=1, max_size=40).map(
     lambda pairs: tuple(zip(*pairs, strict=True))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mwanda.allocation.budget import CEILING
 from mwanda.allocation.measured import Curves, Objective, allocate, convex, probe, relative_errors
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 TARGETS = [0.0, 0.01, 0.5, 0.94, 0.95, 0.97]
 OBJECTIVES: list[Objective] = ["mean", "worst"]
 ERRORS = st.floats(0, 1, allow_subnormal=False).map(lambda value: round(value, 6))

@@ -52,7 +52,7 @@ def there_and_back(tensor: torch.Tensor, level: int = 0) -> bytes:
     return stored
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     dtype=st.sampled_from(DTYPES),
     shape=st.sampled_from(SHAPES),
@@ -146,7 +146,7 @@ def test_what_lies_about_its_size() -> None:
     refused(b"\3" + stream(0, b"\xff"), 6, "by columns", Element(2, True))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data(), width=st.sampled_from([1, 2, 4, 8]))
 def test_any_bytes_are_refused_or_decoded(data: st.DataObject, width: int) -> None:
     stored = data.draw(st.binary(max_size=80))

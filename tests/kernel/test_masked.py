@@ -40,7 +40,7 @@ def sparse(rows: int, columns: int, share: float, seed: int = 0) -> torch.Tensor
     path=st.sampled_from(PRODUCTS),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_products(
     rows: int, columns: int, share: float, tokens: int, biased: bool, path: str, seed: int
 ) -> None:

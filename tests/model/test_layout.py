@@ -157,9 +157,7 @@ def test_a_message_stays_short_whatever_the_name(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     changes=st.lists(st.tuples(st.integers(0, 160), st.integers(0, 255)), min_size=1, max_size=6)
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mwanda.patterns import n_of_m, unstructured, unstructured_matrix
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 FEW = st.sampled_from([0.0, 0.25, 1.0, 1.5, 3.0])
 """So few values that most rows hold ties."""
 

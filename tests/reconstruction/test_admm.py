@@ -75,7 +75,7 @@ def test_a_diagonal_matrix_leaves_the_kept_weights_alone() -> None:
     torch.testing.assert_close(found, weight * mask)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10_000),
     st.integers(1, 40),
@@ -193,7 +193,7 @@ def test_dead_features_go_first() -> None:
     assert (found.mask.sum(dim=1) == 18).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10_000),
     st.integers(1, 40),

@@ -21,7 +21,7 @@ DOWN = "model.layers.1.mlp.down_proj"
 
 
 @given(rows=st.integers(1, 5), columns=st.integers(1, 40), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_packing_and_back(rows: int, columns: int, seed: int) -> None:
     mask = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed)) > 0.5
     packed = pack_mask(mask)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mwanda.statistics.sums import FeatureSums, summarise
 
 NEEDS: Any = ("square", "activity", "activity-sign")
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=40)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 

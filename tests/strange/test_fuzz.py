@@ -26,8 +26,7 @@ def test_only_our_own_errors_come_out(good: Place, tmp_path: Path, name: str) ->
     target = TARGETS[name]
 
     @seed(0)
-    @settings(max_examples=60, deadline=None, database=None,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
     @given(value=target.values(good))
     def run(value: object) -> None:
         meet(target, tmp_path / "at", value)
@@ -44,7 +43,7 @@ def test_something_else_than_our_own_errors_would_come_out(good: Place, tmp_path
 
     target = Target(lambda _place: st.binary(), read)
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=300, database=None)
     @given(value=target.values(good))
     def run(value: object) -> None:
         meet(target, tmp_path / "at", value)
