@@ -98,7 +98,7 @@ def report(
     overwrite: opt.Overwrite = False,
     as_json: opt.AsJson = False,
 ) -> None:
-    """Write a study's page, as HTML that needs no network, Markdown and CSV."""
+    """Write a study's page, as HTML that needs no network, as Markdown, CSV and SVG."""
     early.check_folder(folder, "the folder of a study")
     from mwanda.report.study.write import write_report
 

@@ -300,12 +300,19 @@ def test_text_that_is_not_parallel_is_told(tmp_path: Path) -> None:
 def test_an_older_report_is_replaced_only_if_asked(tmp_path: Path) -> None:
     folder = study(tmp_path, GRID)
     out = tmp_path / "out"
-    assert [path.name for path in write_report(folder.path, out)] == list(FILES)
+    written = write_report(folder.path, out)
+    pictures = ["rise.svg", "perplexity.svg", "block-sparsity.svg", "agreement.svg"]
+    assert [path.name for path in written] == [*FILES, *pictures]
+    assert all(path.is_file() for path in written)
     with pytest.raises(InputError, match="--overwrite"):
         write_report(folder.path, out)
-    first = {name: (out / name).read_bytes() for name in FILES}
+    first = {path: path.read_bytes() for path in written}
     write_report(folder.path, out, overwrite=True)
-    assert {name: (out / name).read_bytes() for name in FILES} == first
+    assert {path: path.read_bytes() for path in written} == first
+    (out / "pictures" / "mine.png").write_text("mine")
+    with pytest.raises(InputError, match=r"pictures; choose another --out"):
+        write_report(folder.path, out, overwrite=True)
+    (out / "pictures" / "mine.png").unlink()
     (out / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match=r"mine\.txt; choose another --out"):
         write_report(folder.path, out, overwrite=True)

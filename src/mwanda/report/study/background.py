@@ -98,7 +98,7 @@ def _sparsity_figure(model: ModelResults, methods: list[str]) -> Figure:
         panels.append(panel(method, label, lines, x, y, y_names="{:.3g}%"))
     legend = [(f"{s:.0%}", styles[s]) for s in model.sparsities]
     caption = f"{model.name}: sparsity of every block, by method, mean over seeds."
-    return Figure(caption, panels, legend, "block", "sparsity, %")
+    return Figure("block-sparsity", caption, panels, legend, "block", "sparsity, %")
 
 
 def _agreement_figure(model: ModelResults, views: Mapping[str, Any]) -> Figure:
@@ -115,6 +115,7 @@ def _agreement_figure(model: ModelResults, views: Mapping[str, Any]) -> Figure:
     x, y = scale_of([p for p, _ in every]), scale_of([v for _, v in every])
     label = "mean correlation between languages by block; the numbers are in the table below"
     return Figure(
+        "agreement",
         f"{model.name}: how alike two languages use the features that enter a block, mean "
         "correlation over pairs; 1 is the same use. Of the first seed's text.",
         [panel("all methods", label, lines, x, y)],

@@ -40,11 +40,13 @@ class Figure:
     """Small pictures side by side, one look for all.
 
     Attributes:
+        name: short, of its own among a model's pictures.
         caption: what they show; their numbers are in the tables of the section.
         legend: name and style of every line.
         x, y: what the axes show.
     """
 
+    name: str
     caption: str
     panels: Sequence[Panel]
     legend: Sequence[tuple[str, int]]

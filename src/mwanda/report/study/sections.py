@@ -88,13 +88,15 @@ def _losses_of(model: ModelResults) -> list[Part]:
         for tag in model.languages
     }
     figures = []
-    for caption, values, logarithmic, names, unit in (
+    for name, caption, values, logarithmic, names, unit in (
         (
+            "rise",
             f"{model.name}: rise in negative log-likelihood per sentence over the dense model, by "
             "language. All pictures have the same axes.",
             rises, False, "{:.3g}%", "rise, %",
         ),
         (
+            "perplexity",
             f"{model.name}: perplexity per token by language, on a logarithmic axis. All pictures "
             "have the same axes. Perplexities of two languages do not compare.",
             perplexities, True, "{:.3g}", "perplexity",
@@ -111,7 +113,7 @@ def _losses_of(model: ModelResults) -> list[Part]:
             )
             for tag, lines in values.items()
         ]  # fmt: skip
-        figures.append(Figure(caption, panels, legend, "sparsity", unit))
+        figures.append(Figure(name, caption, panels, legend, "sparsity", unit))
     tables = [_language_table(model, sparsity) for sparsity in model.sparsities]
     return [figures[0], *tables, figures[1]]
 

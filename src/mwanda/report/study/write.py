@@ -1,4 +1,5 @@
-"""A study's report as files: one page of HTML, the same as Markdown, its numbers as CSV."""
+"""A study's report as files: a page of HTML, the same as Markdown, its numbers as CSV, its figures
+as SVG."""
 
 from __future__ import annotations
 
@@ -28,8 +29,10 @@ from mwanda.report.study.generation import (
     translation_rows,
 )
 from mwanda.report.study.parts import Section, Table
+from mwanda.report.study.pictures import pictures_of
 from mwanda.report.study.sections import by_kind, losses, overall, seen_unseen, side_by_side
 from mwanda.report.study.tasks import TASKS, task_rows, tasks
+from mwanda.report.study.templating import render
 from mwanda.report.tables import markdown
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import DENSE
@@ -46,6 +49,9 @@ _MORE = (
 )
 MORE = tuple(name for name, _, _ in _MORE)
 """Written where the study has something for them."""
+
+PICTURES = "pictures"
+"""The folder of the figures."""
 
 TITLE = "What sparsity does to every language"
 
@@ -81,8 +87,13 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
         for name, header, make in _MORE:
             if rows := list(make(results)):
                 _write_csv(made / name, header, rows)
+        (made / PICTURES).mkdir()
+        pictures = pictures_of(sections)
+        for name, text in pictures.items():
+            (made / PICTURES / name).write_text(text, encoding="utf-8")
         names = [name for name in (*FILES, *MORE) if (made / name).exists()]
-        for name in names:
+        names += [f"{PICTURES}/{name}" for name in pictures]
+        for name in (*names, PICTURES):
             sync(made / name)
         sync(made)
         _check(out, overwrite)  # it may have come into being meanwhile
@@ -103,15 +114,8 @@ def sections_of(results: StudyResults) -> list[Section]:
 
 def report_html(results: StudyResults, sections: Sequence[Section]) -> str:
     """One page that needs nothing else; every name is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return render(
+        "page.html.j2",
         title=TITLE,
         sections=sections,
         several=len(results.models) > 1,
@@ -242,7 +246,7 @@ def _check(out: Path, overwrite: bool) -> None:
         check_parent(out)
         return
     there = sorted(path.name for path in out.iterdir()) if out.is_dir() else [out.name]
-    foreign = [name for name in there if name not in (*FILES, *MORE)] if out.is_dir() else there
+    foreign = [name for name in there if not _ours(out / name)] if out.is_dir() else there
     if foreign or (there and not overwrite) or out.is_symlink():
         raise InputError(
             str(out),
@@ -250,3 +254,9 @@ def _check(out: Path, overwrite: bool) -> None:
             found=f"one with {', '.join((foreign or there)[:3])}",
             fix="choose another --out" + ("" if foreign else ", or pass --overwrite"),
         )
+
+
+def _ours(path: Path) -> bool:
+    if path.name == PICTURES and path.is_dir() and not path.is_symlink():
+        return all(inside.suffix == ".svg" for inside in path.iterdir())
+    return path.name in (*FILES, *MORE)
