@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,13 @@ import pytest
 from mwanda.tasks.harness import harness_version
 from tests.cli.helpers import Bench, check_refusal, run_process
 from tests.support.tasks import write_xcopa, write_xwinograd
-from tests.support.text import write_corpus
+from tests.support.text import write_parallel
 
 
 @pytest.fixture
 def parallel(tmp_path: Path) -> Path:
     """Short parallel sentences of German and Swahili."""
-    folder = tmp_path / "parallel"
-    for tag, path in write_corpus(folder / "lines", ["de", "sw"], lines=6).items():
-        rows = path.read_text(encoding="utf-8").splitlines()
-        lines = [json.dumps({"id": n, "text": row[:12]}) for n, row in enumerate(rows)]
-        (folder / f"{tag}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+    return write_parallel(tmp_path / "parallel", ["de", "sw"])
 
 
 def test_translate(bench: Bench, parallel: Path) -> None:
@@ -108,7 +102,7 @@ def test_tasks(bench: Bench, tmp_path: Path) -> None:
     bench.refuse([*words, "--items", "0"], "--items")
     bench.refuse(["tasks", bench.source, "--task", "xnli"], "or pass --hub")
     (folder / "test.et.jsonl").write_text("{", encoding="utf-8")
-    bench.refuse(words, "test.et.jsonl, line 1: expected JSON")
+    bench.refuse(words, "test.et.jsonl:1: expected JSON")
 
 
 def test_tasks_as_a_process(bench: Bench, tmp_path: Path) -> None:

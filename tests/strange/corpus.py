@@ -6,36 +6,20 @@ Every one ends with exit code 2 and one line for each mistake, and leaves nothin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tests.model.helpers import entry
+from tests.strange.case import Case
+from tests.strange.corpus_evaluation import EVALUATION
 from tests.strange.place import SHARD, Place
 
-__all__ = ["CASES", "Case"]
+__all__ = ["CASES"]
 
 UP = "model.layers.1.mlp.up_proj"
 Q = "model.layers.0.self_attn.q_proj"
 ONE = {"a": entry("U8", [16], 0, 16)}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One wrong input.
-
-    Attributes:
-        name: kind and what is wrong with it.
-        make: puts it under the place's root; gives the words of a command.
-        says: parts of what the command has to say.
-        lines: how many mistakes it names.
-    """
-
-    name: str
-    make: Callable[[Place], list[object]]
-    says: tuple[str, ...]
-    lines: int = 1
 
 
 def header(what: str, made: Any, *says: str, data: bytes = bytes(16)) -> Case:
@@ -549,4 +533,5 @@ GGUFS = [
 
 CASES: tuple[Case, ...] = (
     *HEADERS, *INDEXES, *CONFIGS, *WEIGHTS, *RECIPES, *TEXTS, *SAVED, *MANIFESTS, *ARCHIVES, *GGUFS,
+    *EVALUATION,
 )  # fmt: skip

@@ -21,7 +21,7 @@ from mwanda.archive.layout import HEADER, footer
 from tests.model.helpers import INDEX, raw_file
 from tests.support.gguf_files import gguf_model, write_gguf
 from tests.support.models import tiny_model
-from tests.support.text import write_corpus
+from tests.support.text import write_corpus, write_parallel
 
 __all__ = ["QUICK", "Place"]
 
@@ -34,7 +34,7 @@ class Place:
     """Where commands are run on files that are wrong.
 
     Attributes:
-        good: a folder with ``model``, ``text``, ``pruned``, ``masks.safetensors``,
+        good: a folder with ``model``, ``text``, ``parallel``, ``pruned``, ``masks.safetensors``,
             ``statistics.safetensors``, ``windows.safetensors``, ``pruned.mwz`` and ``model.gguf``,
             all sound. Nothing writes in it.
         root: an empty folder for one case.
@@ -49,6 +49,7 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         model = tiny_model("llama", folder / "model", layers=2)
         write_corpus(folder / "text", ["de", "sw"], lines=60)
+        write_parallel(folder / "parallel", ["de", "sw"])
         words: dict[str, Any] = {"windows": 2, "window_length": 32}
         given: dict[str, Any] = {"calibration": str(folder / "text"), **words}
         fields: dict[str, Any] = {"criterion": "wanda", "allocation": "uniform"}
@@ -84,6 +85,27 @@ class Place:
     def prune_with(self, *words: object) -> list[object]:
         """A prune of the sound model with no text but what the words give."""
         return ["prune", self.good / "model", "--out", self.out, *words]
+
+    def translate(self, *words: object) -> list[object]:
+        """A translation of a few sound sentences; later words win."""
+        given = ["--text", self.good / "parallel", "--direction", "de-sw", "--sentences", "2"]
+        return ["translate", self.good / "model", *given, "--shots", "1", *words]
+
+    def quantise(self, *words: object) -> list[object]:
+        """The sound model in a GGUF type; later words win."""
+        return ["quantise", self.good / "model", "--type", "Q8_0", "--out", self.out, *words]
+
+    def xcopa(self, raw: bytes, name: str = "test.et.jsonl") -> list[object]:
+        """Tasks from a folder of one file."""
+        folder = self.root / "xcopa"
+        folder.mkdir()
+        (folder / name).write_bytes(raw)
+        return ["tasks", self.good / "model", "--task", f"xcopa={folder}"]
+
+    def xwinograd(self, raw: bytes) -> list[object]:
+        path = self.root / "dataset.tsv"
+        path.write_bytes(raw)
+        return ["tasks", self.good / "model", "--task", f"xwinograd={path}"]
 
     def magnitude(self, model: Path | str) -> list[object]:
         """A prune that needs no text."""

@@ -9,7 +9,8 @@ import pytest
 
 from tests.cli.conftest import as_it_was
 from tests.cli.helpers import Bench, check_refusal, run_process, tree
-from tests.strange.corpus import CASES, Case
+from tests.strange.case import Case
+from tests.strange.corpus import CASES
 from tests.strange.place import Place
 
 __all__ = ["as_it_was"]
@@ -70,5 +71,6 @@ def test_sound_files_are_sound(
         ["diff", good.good / "masks.safetensors", good.good / "pruned"],
         ["stats", "show", good.good / "statistics.safetensors"],
         ["unpack", good.good / "pruned.mwz", "--out", place.out, "--overwrite"],
+        place.translate(),
     ):
         assert bench.run(*words).code == 0, words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,3 +55,12 @@ def _words(tag: str, draw: random.Random) -> list[str]:
     syllables = [a + b for a in "bcdfghjklmnprstvz" for b in "aeiouyéöåı"]
     own = draw.sample(syllables, 24)
     return ["".join(draw.choices(own, k=draw.randint(1, 4))) for _ in range(_WORDS)]
+
+
+def write_parallel(folder: Path, languages: Iterable[str], lines: int = 6) -> Path:
+    """Write ``<tag>.jsonl`` for each language: short sentences, one id in all languages."""
+    for tag, path in write_corpus(folder / "lines", languages, lines=lines).items():
+        rows = path.read_text(encoding="utf-8").splitlines()
+        made = [json.dumps({"id": n, "text": row[:12]}) for n, row in enumerate(rows)]
+        (folder / f"{tag}.jsonl").write_text("\n".join(made) + "\n", encoding="utf-8")
+    return folder

@@ -44,9 +44,9 @@ XCOPA = {"premise": "A.", "choice1": "B.", "choice2": "C.", "question": "cause",
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("{", "test.et.jsonl, line 1: expected JSON"),
-        ("[]", "line 1: expected an object, found list"),
-        ({"label": 2}, "line 1: expected 0 or 1 as label, found 2"),
+        ("{", "test.et.jsonl:1: expected JSON"),
+        ("[]", "jsonl:1: expected an object, found list"),
+        ({"label": 2}, "jsonl:1: expected 0 or 1 as label, found 2"),
         ({"label": True}, "expected 0 or 1 as label, found True"),
         ({"question": "why"}, "expected cause or effect as question, found 'why'"),
         ({"choice2": " "}, "expected text in premise, choice1 and choice2"),
@@ -68,13 +68,13 @@ GOOD = winograd_line("en", "cat", "dog")
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda line: "en\tb\n", "line 2: expected 7 fields with tabs between, found 2"),
+        (lambda line: "en\tb\n", "tsv:2: expected 7 fields with tabs between, found 2"),
         (lambda line: line.replace("[10, 11]", "[9, 10]"), "expected the pronoun 'it'"),
         (lambda line: line.replace("[10, 11]", "[99, 100]"), "expected the pronoun 'it'"),
         (lambda line: line.replace("[10, 11]", "7"), "a pronoun and candidates"),
         (lambda line: line.replace("true", "false"), "one of them right, found 2, 0 right"),
         (lambda line: line.replace("saw", "s_w"), "without an underscore"),
-        (lambda line: line.replace("[[", "[{"), "line 2: expected JSON"),
+        (lambda line: line.replace("[[", "[{"), "tsv:2: expected JSON"),
         (lambda line: line.replace("en\t", "zz9\t"), "language 'zz9'"),
     ],
 )

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, nearest
 from mwanda.text.languages import canonical
+from mwanda.text.sources import numbered_lines
 
 __all__ = ["LOCAL", "TaskText", "check_task", "read_task"]
 
@@ -106,17 +107,26 @@ def _xcopa(folder: Path) -> dict[str, list[Document]]:
     for split in ("test", "val"):
         paths = sorted(folder.glob(f"{split}.*.jsonl"))
         if paths:
-            return {canonical(path.name.split(".")[1]): _xcopa_file(path) for path in paths}
+            _check_inside(folder, paths)
+            return {_tag(str(path), path.name.split(".")[1]): _xcopa_file(path) for path in paths}
     raise InputError(
         f"xcopa, {folder}", expected="files named test.LANGUAGE.jsonl or val.LANGUAGE.jsonl",
         found="none",
     )  # fmt: skip
 
 
+def _check_inside(folder: Path, paths: Sequence[Path]) -> None:
+    links = [path for path in paths if not path.resolve().is_relative_to(folder.resolve())]
+    if links:
+        raise InputError.several(
+            [f"{path}: expected a file in the folder, found a link to {path.resolve()}; copy the "
+             "file into the folder" for path in links]
+        )  # fmt: skip
+
+
 def _xcopa_file(path: Path) -> list[Document]:
     rows = []
-    for number, line in enumerate(_lines(path), 1):
-        where = f"{path}, line {number}"
+    for where, line in _lines(path):
         record = _json(where, line)
         if not isinstance(record, dict):
             raise InputError(where, expected="an object", found=type(record).__name__)
@@ -145,12 +155,11 @@ def _xwinograd(path: Path) -> dict[str, list[Document]]:
             found="a folder" if path.is_dir() else "no such file", fix="check the spelling",
         )  # fmt: skip
     found: dict[str, list[Document]] = {}
-    for number, line in enumerate(_lines(path), 1):
-        where = f"{path}, line {number}"
+    for where, line in _lines(path):
         fields = line.split("\t")
         if len(fields) != 7:
             raise InputError(where, expected="7 fields with tabs between", found=str(len(fields)))
-        tag = canonical(XWINOGRAD_TAGS.get(fields[0], fields[0]))
+        tag = _tag(where, XWINOGRAD_TAGS.get(fields[0], fields[0]))
         found.setdefault(tag, []).append(_xwinograd_row(where, fields))
     if not found:
         raise InputError(str(path), expected="a record a line", found="an empty file")
@@ -201,20 +210,36 @@ def _place(sentence: str, tokens: Sequence[str], number: int) -> int | None:
     return None
 
 
-def _lines(path: Path) -> list[str]:
+def _tag(where: str, code: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(str(path), expected="UTF-8 text", found=str(error)[:80]) from error
-    # Only these end a line: a sentence may have other separators in it.
-    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
+        return canonical(code)
+    except InputError as error:
+        raise InputError.several([f"{where}: {problem}" for problem in error.problems]) from error
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Where each line stands, and the line; blank ones are left out.
+
+    Raises:
+        InputError: not a readable file of UTF-8.
+    """
+    try:
+        for number, line in numbered_lines(path):
+            if line.strip():
+                yield f"{path}:{number}", line
+    except OSError as error:
+        raise InputError(str(path), expected="a readable file", found=str(error)[:80]) from error
 
 
 def _json(where: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
+        made = json.loads(text)
+        json.dumps(made, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(where, expected="Unicode", found="half a surrogate pair") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(where, expected="JSON", found=text[:40]) from error
+    return made
 
 
 LOCAL: dict[str, Callable[[Path], dict[str, list[Document]]]] = {

@@ -16,7 +16,14 @@ from typing import Any, Protocol
 from mwanda.errors import InputError, nearest
 from mwanda.text.languages import canonical
 
-__all__ = ["Document", "FolderSource", "TextSource", "check_languages", "open_source"]
+__all__ = [
+    "Document",
+    "FolderSource",
+    "TextSource",
+    "check_languages",
+    "numbered_lines",
+    "open_source",
+]
 
 _SUFFIXES = (".txt", ".jsonl", ".parquet")
 _BUNDLED_PARTS = {"udhr": range(31), "udhr/first": range(16), "udhr/second": range(16, 31)}
@@ -139,7 +146,7 @@ class FolderSource:
 
     def _read(self, path: Path) -> Iterator[Document]:
         if path.suffix.lower() == ".txt":
-            return (Document(line) for _, line in _lines(path))
+            return (Document(line) for _, line in numbered_lines(path))
         if path.suffix.lower() == ".parquet":
             return _parquet(path)
         if self._articles is not None:
@@ -197,7 +204,7 @@ def _open_bundled(name: str, part: str, root: Path) -> FolderSource:
     return FolderSource(name, root / "udhr", _BUNDLED_PARTS[part])
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines with their numbers from 1, blank ones too, without line ends or a byte mark."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
@@ -214,7 +221,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The JSON objects of a file, one a line, with their line numbers."""
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         if not line.strip():
             continue
         try:
