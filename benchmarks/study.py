@@ -4,7 +4,7 @@ Beside them stands what one could do instead: the dense model quantised to Q8_0 
 
 Calibrates on ``DATA/gnome``, with as many tokens for one language as for fifteen, and scores
 ``DATA/flores`` ids ≥ 1000, the same seeded sentences for every model. What there is already in
-``--work`` is not computed again.
+``--work`` is not computed again. The table of all methods and sparsities goes to ``--results``.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness import RESULTS, Table, save
 from languages import LENGTH, SEEN, UNSEEN, WINDOWS
 from mwanda.options import RunOptions
+from mwanda.report.study.cells import bounds_of, rise_of
+from mwanda.report.study.data import Group, ModelResults, load_results
 from mwanda.report.study.write import write_report
+from mwanda.report.tables import plain
+from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
+from mwanda.text.languages import display_name
 from real_models import add_model_option, dense_model
 
 SPARSITIES = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -33,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--compute-dtype", default="auto")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--results", type=Path, default=RESULTS / "study.json")
     parser.add_argument("--report", type=Path, help="also put the report there, as docs/study")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -48,6 +56,30 @@ def main() -> None:
         write_report(out, made, overwrite=True)
         shutil.rmtree(given.report, ignore_errors=True)
         shutil.copytree(made, given.report)
+    (model,) = load_results(StudyFolder.open(out)).models
+    table = costs(model)
+    save(given.results, {"table": asdict(table)})
+    print(plain(table.header, table.rows))
+
+
+def costs(model: ModelResults) -> Table:
+    """Every method at every sparsity in a row, and the quantised models beside them."""
+    groups: list[tuple[str, Group]] = [
+        (f"{sparsity:.0%}", group) for sparsity in model.sparsities for group in model.at(sparsity)
+    ]
+    groups += [("0% (quantised)", group) for group in model.quantised.values()]
+    rows = []
+    for sparsity, group in groups:
+        loss = model.loss(group)
+        seen, unseen = (loss.over(tags) or 0.0 for tags in (model.seen_by_any, model.unseen_by_all))
+        rows.append([
+            sparsity, group.method, rise_of(loss.mean), bounds_of(loss.mean), f"{seen:+.1%}",
+            f"{unseen:+.1%}", f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}",
+            f"{loss.certain} of {len(model.languages)}",
+        ])  # fmt: skip
+    header = ["sparsity", "method", "mean rise", "95 % interval", "seen", "unseen", "worst",
+              "languages worse"]  # fmt: skip
+    return Table(header, rows)
 
 
 def study(name: str, dense: Path, data: Path, sentences: int, seeds: list[int]) -> dict[str, Any]:
