@@ -9,7 +9,8 @@ from dataclasses import dataclass
 __all__ = ["STYLES", "Interval", "Line", "Panel", "Scale", "panel", "scale_of", "up_to"]
 
 WIDTH, HEIGHT = 200, 140
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 22
+LEFT, RIGHT, TOP, BOTTOM = 44, 17, 8, 22
+"""Room around a picture's axes for the names of ticks."""
 STYLES = 8
 """Colours, dashes and marks there are; a ninth line looks like the first."""
 

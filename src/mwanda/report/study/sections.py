@@ -99,7 +99,7 @@ def _losses_of(model: ModelResults) -> list[Part]:
             "perplexity",
             f"{model.name}: perplexity per token by language, on a logarithmic axis. All pictures "
             "have the same axes. Perplexities of two languages do not compare.",
-            perplexities, True, "{:.3g}", "perplexity",
+            perplexities, True, "{:,.5g}", "perplexity",
         ),
     ):  # fmt: skip
         every = [y for lines in values.values() for points in lines.values() for _, y in points]
