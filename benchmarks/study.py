@@ -19,13 +19,12 @@ from typing import Any
 from harness import RESULTS, Table, save
 from languages import LENGTH, SEEN, UNSEEN, WINDOWS
 from mwanda.options import RunOptions
-from mwanda.report.study.cells import bounds_of, rise_of
+from mwanda.report.study.cells import bounds_of, rise_of, worst_of
 from mwanda.report.study.data import Group, ModelResults, load_results
 from mwanda.report.study.write import write_report
 from mwanda.report.tables import plain
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
-from mwanda.text.languages import display_name
 from real_models import add_model_option, dense_model
 
 SPARSITIES = [0.2, 0.3, 0.4, 0.5, 0.6]
@@ -74,8 +73,7 @@ def costs(model: ModelResults) -> Table:
         seen, unseen = (loss.over(tags) or 0.0 for tags in (model.seen_by_any, model.unseen_by_all))
         rows.append([
             sparsity, group.method, rise_of(loss.mean), bounds_of(loss.mean), f"{seen:+.1%}",
-            f"{unseen:+.1%}", f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}",
-            f"{loss.certain} of {len(model.languages)}",
+            f"{unseen:+.1%}", worst_of(loss), f"{loss.certain} of {len(model.languages)}",
         ])  # fmt: skip
     header = ["sparsity", "method", "mean rise", "95 % interval", "seen", "unseen", "worst",
               "languages worse"]  # fmt: skip

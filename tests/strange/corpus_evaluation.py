@@ -7,17 +7,16 @@ from typing import Any
 
 from tests.strange.case import Case
 from tests.strange.place import Place
-from tests.support.tasks import winograd_line
+from tests.support.tasks import XCOPA_ROW, winograd_line
 
 __all__ = ["EVALUATION"]
 
-ROW: dict[str, Any] = {
-    "premise": "A.", "choice1": "B.", "choice2": "C.", "question": "cause", "label": 0,
-}  # fmt: skip
+
+SOUND = json.dumps(XCOPA_ROW).encode()
 
 
 def xcopa(what: str, raw: bytes | dict[str, Any], *says: str, name: str = "test.et.jsonl") -> Case:
-    made = raw if isinstance(raw, bytes) else json.dumps(ROW | raw).encode()
+    made = raw if isinstance(raw, bytes) else json.dumps(XCOPA_ROW | raw).encode()
     return Case(f"xcopa: {what}", lambda p: p.xcopa(made, name), (name, *says))
 
 
@@ -26,7 +25,7 @@ def xwinograd(what: str, raw: bytes, *says: str) -> Case:
 
 
 def _linked_task(place: Place) -> list[object]:
-    words = place.xcopa(json.dumps(ROW).encode())
+    words = place.xcopa(SOUND)
     (place.root / "xcopa" / "test.sw.jsonl").symlink_to("/etc/hostname")
     return words
 
@@ -44,7 +43,7 @@ TASKS = [
     xcopa("brackets without end", b"[" * 99_999, "expected JSON"),
     xcopa("a number of 5000 digits", b"9" * 5000, "expected JSON"),
     xcopa("not UTF-8", b"gut\nschl\xe9cht\n", "expected JSON"),
-    xcopa("not UTF-8 further on", json.dumps(ROW).encode() + b"\n\n\xe9\n", ":3", "byte 0xe9"),
+    xcopa("not UTF-8 further on", SOUND + b"\n\n\xe9\n", ":3", "byte 0xe9"),
     xcopa("half a surrogate", {"premise": "\ud800"}, "half a surrogate"),
     xcopa("no choice", {"choice2": None}, "text in premise, choice1 and choice2"),
     xcopa("another question", {"question": "why"}, "cause or effect"),

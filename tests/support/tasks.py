@@ -5,6 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+XCOPA_ROW: dict[str, Any] = {
+    "premise": "A.", "choice1": "B.", "choice2": "C.", "question": "cause", "label": 0,
+}  # fmt: skip
+"""The fields of XCOPA that are read, sound."""
 
 NOUNS = ("cat", "dog", "tree", "boat", "king", "lamp", "bird", "ship")
 

@@ -11,7 +11,7 @@ import pytest
 from mwanda.errors import InputError
 from mwanda.tasks.reading import parse_tasks, read_tasks
 from mwanda.tasks.sources import read_task
-from tests.support.tasks import winograd_line, write_xcopa, write_xwinograd
+from tests.support.tasks import XCOPA_ROW, winograd_line, write_xcopa, write_xwinograd
 
 
 def test_xcopa(tmp_path: Path) -> None:
@@ -38,9 +38,6 @@ def test_xwinograd(tmp_path: Path) -> None:
     }
 
 
-XCOPA = {"premise": "A.", "choice1": "B.", "choice2": "C.", "question": "cause", "label": 0}
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -56,7 +53,7 @@ XCOPA = {"premise": "A.", "choice1": "B.", "choice2": "C.", "question": "cause",
     ],
 )
 def test_malformed_xcopa(tmp_path: Path, change: object, says: str) -> None:
-    line = change if isinstance(change, str) else json.dumps(XCOPA | change)  # type: ignore[operator]
+    line = change if isinstance(change, str) else json.dumps(XCOPA_ROW | change)  # type: ignore[operator]
     (tmp_path / "test.et.jsonl").write_text(line, encoding="utf-8")
     with pytest.raises(InputError, match=says):
         read_task("xcopa", tmp_path)

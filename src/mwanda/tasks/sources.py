@@ -16,7 +16,7 @@ from typing import Any
 
 from mwanda.errors import InputError, nearest
 from mwanda.text.languages import canonical
-from mwanda.text.sources import numbered_lines
+from mwanda.text.sources import linked_out, numbered_lines
 
 __all__ = ["LOCAL", "TaskText", "check_task", "read_task"]
 
@@ -107,21 +107,13 @@ def _xcopa(folder: Path) -> dict[str, list[Document]]:
     for split in ("test", "val"):
         paths = sorted(folder.glob(f"{split}.*.jsonl"))
         if paths:
-            _check_inside(folder, paths)
+            if links := [linked for path in paths if (linked := linked_out(folder, path))]:
+                raise InputError.several(links)
             return {_tag(str(path), path.name.split(".")[1]): _xcopa_file(path) for path in paths}
     raise InputError(
         f"xcopa, {folder}", expected="files named test.LANGUAGE.jsonl or val.LANGUAGE.jsonl",
         found="none",
     )  # fmt: skip
-
-
-def _check_inside(folder: Path, paths: Sequence[Path]) -> None:
-    links = [path for path in paths if not path.resolve().is_relative_to(folder.resolve())]
-    if links:
-        raise InputError.several(
-            [f"{path}: expected a file in the folder, found a link to {path.resolve()}; copy the "
-             "file into the folder" for path in links]
-        )  # fmt: skip
 
 
 def _xcopa_file(path: Path) -> list[Document]:

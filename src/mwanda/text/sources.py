@@ -21,6 +21,7 @@ __all__ = [
     "FolderSource",
     "TextSource",
     "check_languages",
+    "linked_out",
     "numbered_lines",
     "open_source",
 ]
@@ -173,11 +174,8 @@ def _language_files(name: str, folder: Path) -> dict[str, Path]:
         except InputError:
             ignored.append(path.name)
             continue
-        if not path.resolve().is_relative_to(folder.resolve()):
-            problems.append(
-                f"{path}: expected a file in the folder, found a link to {path.resolve()}; "
-                f"copy the file into the folder"
-            )
+        if linked := linked_out(folder, path):
+            problems.append(linked)
         elif tag in files:
             problems.append(
                 f"language {tag!r} of {name}: expected one file, found {files[tag].name} and "
@@ -195,6 +193,16 @@ def _language_files(name: str, folder: Path) -> dict[str, Path]:
             fix="name each file after its language",
         )
     return files
+
+
+def linked_out(folder: Path, path: Path) -> str | None:
+    """What is wrong with a file that is a link out of its folder; None for any other."""
+    if path.resolve().is_relative_to(folder.resolve()):
+        return None
+    return (
+        f"{path}: expected a file in the folder, found a link to {path.resolve()}; "
+        "copy the file into the folder"
+    )
 
 
 def _open_bundled(name: str, part: str, root: Path) -> FolderSource:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mwanda.report.study.cells import headline
+from mwanda.report.study.cells import headline, worst_of
 from mwanda.report.study.charts import panel, scale_of
 from mwanda.report.study.data import ModelResults, StudyResults, without
 from mwanda.report.study.parts import Cell, Figure, Part, Section, Table
-from mwanda.text.languages import display_name
 
 __all__ = ["blocks", "failed", "in_short", "provenance"]
 
@@ -51,7 +50,7 @@ def _finding(model: ModelResults, method: str) -> str:
         told.append(
             f"at {group.sparsity:.0%} {loss.mean.mean:+.1%} on average, "
             f"{loss.certain} of {len(model.languages)} languages significantly worse, worst "
-            f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}"
+            f"{worst_of(loss)}"
         )
     name = f"{model.name}, {method}" if len(model.methods) > 1 else model.name
     return f"{name}: rise in NLL {'; '.join(told)}."

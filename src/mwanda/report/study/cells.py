@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from mwanda.evaluation.paired import Difference
 from mwanda.report.study.charts import Interval
-from mwanda.report.study.data import ModelResults
+from mwanda.report.study.data import Loss, ModelResults
 from mwanda.text.languages import display_name
 
 __all__ = [
-    "MARK", "bounds_of", "headline", "interval_of", "label_of", "mean_of", "rise_of",
+    "MARK", "bounds_of", "headline", "interval_of", "label_of", "mean_of", "rise_of", "worst_of",
 ]  # fmt: skip
 
 HEADLINE = 0.5
@@ -41,6 +41,11 @@ def rise_of(found: Difference, digits: int = 1) -> str:
 def bounds_of(found: Difference) -> str:
     """Its interval."""
     return f"{found.low:+.2%} to {found.high:+.2%}"
+
+
+def worst_of(loss: Loss) -> str:
+    """The language that lost most, and what it lost."""
+    return f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}"
 
 
 def interval_of(found: Difference, low: float, high: float) -> Interval:

@@ -14,7 +14,7 @@ from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import DENSE, Plan, read_plan
 
-__all__ = ["Group", "ModelResults", "StudyResults", "load_results", "without"]
+__all__ = ["Group", "Loss", "ModelResults", "StudyResults", "load_results", "without"]
 
 Nats = Sequence[Sequence[float]]
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mwanda.report.study.cells import MARK, bounds_of, headline, label_of, rise_of
+from mwanda.report.study.cells import MARK, bounds_of, headline, label_of, rise_of, worst_of
 from mwanda.report.study.data import Group, ModelResults, StudyResults
 from mwanda.report.study.parts import Cell, Part, Section, Table
 from mwanda.report.translation import CHECKED, HEADER, check_row, direction_row, percent
 from mwanda.study.plan import Entry
-from mwanda.text.languages import display_name
 
 __all__ = [
     "GENERATED", "QUANTISED", "TRANSLATION", "generated", "generated_rows", "models_with",
@@ -63,8 +62,7 @@ def _quantised_of(model: ModelResults) -> list[Part]:
         loss = model.loss(group)
         rows.append([
             name, share, f"{size / 1e6:,.1f}", f"{size / first['source_bytes']:.0%}",
-            rise_of(loss.mean), bounds_of(loss.mean),
-            f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}",
+            rise_of(loss.mean), bounds_of(loss.mean), worst_of(loss),
             f"{loss.certain} of {len(model.languages)}",
         ])  # fmt: skip
     parts: list[Part] = [

@@ -13,6 +13,7 @@ from mwanda.report.study.cells import (
     label_of,
     mean_of,
     rise_of,
+    worst_of,
 )
 from mwanda.report.study.charts import panel, scale_of, up_to
 from mwanda.report.study.data import ModelResults, StudyResults
@@ -168,7 +169,7 @@ def _overall_of(model: ModelResults) -> list[Part]:
                 [
                     group.method, f"{sparsity:.0%}", f"{group.reached:.2%}", rise_of(loss.mean),
                     bounds_of(loss.mean), interval_of(loss.mean, low, high),
-                    f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}",
+                    worst_of(loss),
                     f"{loss.certain} of {len(model.languages)}",
                     "one" if seeds is None else f"{seeds[0]:+.2%} to {seeds[1]:+.2%}",
                 ]
