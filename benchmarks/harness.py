@@ -311,12 +311,15 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _command(line: Sequence[str]) -> str:
-    """The command as another machine would give it: whole paths become their option's name."""
+    """The command as another machine would give it: whole paths become their option's name, and
+    ``FOLDER`` in ``NAME=PATH``."""
     shown = ["python"]
     for before, part in zip(["", *line], line, strict=False):
         option = before.startswith("--") and part.startswith("/")
         name = before.removeprefix("--").replace("-", "_").upper()
-        shown.append(name if option else shlex.quote(part))
+        label, _, path = part.partition("=")
+        told = f"{label}=FOLDER" if path.startswith("/") else part
+        shown.append(name if option else shlex.quote(told))
     return " ".join(shown)
 
 

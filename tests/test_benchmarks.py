@@ -74,6 +74,15 @@ def test_a_bar_counts_by_its_median(harness: ModuleType) -> None:
 def test_the_recorded_command_names_no_place(harness: ModuleType) -> None:
     line = ["benchmarks/speed.py", "--data", "/somewhere/text", "--rounds", "5"]
     assert harness._command(line) == "python benchmarks/speed.py --data DATA --rounds 5"
+    line = [
+        "benchmarks/tasks.py",
+        "--made",
+        "wanda, all=/somewhere/a",
+        "m-wanda=/somewhere/b",
+        "x=y",
+    ]
+    told = "python benchmarks/tasks.py --made 'wanda, all=FOLDER' m-wanda=FOLDER x=y"
+    assert harness._command(line) == told
 
 
 def write_page(page: Path, results: Path) -> str:
