@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -290,7 +291,8 @@ def save(
         "bars": [asdict(one) for one in bars],
         **data,
     }
-    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
+    path.write_text(_placeless(text, sys.argv) + "\n", encoding="utf-8")
     for table in tables:
         print(plain(table.header, table.rows))
     for one in bars:
@@ -315,12 +317,31 @@ def _command(line: Sequence[str]) -> str:
     ``FOLDER`` in ``NAME=PATH``."""
     shown = ["python"]
     for before, part in zip(["", *line], line, strict=False):
-        option = before.startswith("--") and part.startswith("/")
-        name = before.removeprefix("--").replace("-", "_").upper()
         label, _, path = part.partition("=")
         told = f"{label}=FOLDER" if path.startswith("/") else part
-        shown.append(name if option else shlex.quote(told))
+        shown.append(_name(before) if _whole(before, part) else shlex.quote(told))
     return " ".join(shown)
+
+
+def _placeless(text: str, line: Sequence[str]) -> str:
+    """JSON without the machine's folders: the paths of the command become their option's name."""
+    names = {
+        json.dumps(part, ensure_ascii=False)[1:-1]: _name(before)
+        for before, part in itertools.pairwise(line)
+        if _whole(before, part)
+    }
+    for path in sorted(names, key=len, reverse=True):
+        text = text.replace(path, names[path])
+    return text
+
+
+def _whole(before: str, part: str) -> bool:
+    """Whether a part of a command is an option's whole path."""
+    return before.startswith("--") and part.startswith("/")
+
+
+def _name(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_").upper()
 
 
 def _memory(pid: int) -> dict[str, int]:

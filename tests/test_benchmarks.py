@@ -85,6 +85,13 @@ def test_the_recorded_command_names_no_place(harness: ModuleType) -> None:
     assert harness._command(line) == told
 
 
+def test_recorded_data_name_no_place(harness: ModuleType) -> None:
+    line = ["benchmarks/siblings.py", "--work", "/somewhere", "--dense", "/somewhere/made"]
+    text = '{"masks": "/somewhere/masks", "base": "/somewhere/made", "other": "/else"}'
+    told = '{"masks": "WORK/masks", "base": "DENSE", "other": "/else"}'
+    assert harness._placeless(text, line) == told
+
+
 def write_page(page: Path, results: Path) -> str:
     script = ROOT / "benchmarks" / "performance_table.py"
     line = [sys.executable, script, "--page", page, "--results", results]

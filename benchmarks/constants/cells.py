@@ -34,7 +34,9 @@ class Text:
         }
 
 
-TUNING = Text("flores", (*SEEN, *UNSEEN), 6, (0, 999))
+TUNING = Text("flores", (*SEEN, *UNSEEN), 12, (0, 999))
+SCORED_IN = "bfloat16"
+"""The dtype that a model is scored in, the dense one as the pruned ones; pruning is in float32."""
 
 
 def confirming(sentences: int) -> list[Text]:
@@ -49,8 +51,8 @@ def confirming(sentences: int) -> list[Text]:
 @dataclass(frozen=True)
 class Cell:
     """Attributes:
-    settings: all that decides the result: model, text, recipe and calibration; the last two are
-        None for the dense model.
+    settings: all that decides the result: model, text, dtype, recipe and calibration; the last two
+        are None for the dense model.
     """
 
     settings: Mapping[str, Any]
@@ -65,12 +67,16 @@ class Cell:
         if "pattern" in fields:
             recipe["allocation"] = UNIFORM
         calibration = CALIBRATION | recipe.pop("calibration", {}) | {"seed": seed}
-        return cls({"model": model, "text": text.as_dict(), "recipe": recipe,
-                    "calibration": calibration})  # fmt: skip
+        return cls._of(model, text, recipe, calibration)
 
     @classmethod
     def dense(cls, model: str, text: Text) -> Cell:
-        return cls({"model": model, "text": text.as_dict(), "recipe": None, "calibration": None})
+        return cls._of(model, text, None, None)
+
+    @classmethod
+    def _of(cls, model: str, text: Text, recipe: Any, calibration: Any) -> Cell:
+        return cls({"model": model, "text": text.as_dict(), "scored_in": SCORED_IN,
+                    "recipe": recipe, "calibration": calibration})  # fmt: skip
 
     @property
     def key(self) -> str:

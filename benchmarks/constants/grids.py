@@ -40,6 +40,8 @@ MEASURED: Fields = {
     "objective": "mean",
 }
 
+BY_LINEAR: Fields = {"allocation": MEASURED, "allocation_level": "linear"}
+
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
 
@@ -187,10 +189,13 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     "combinations": {
         "wanda": REFERENCE,
         "wanda, measured": {"criterion": WANDA, "allocation": MEASURED},
+        "wanda, measured by linear": {"criterion": WANDA} | BY_LINEAR,
+        "m-wanda, measured": {"allocation": MEASURED},
         "admm": admm(),
         "admm, measured": admm() | {"allocation": MEASURED},
         "admm, sequential": admm() | {"mode": "sequential"},
         "admm-gradual": gradual(),
+        "admm-gradual, sequential": gradual() | {"mode": "sequential"},
         "admm, 16 windows": admm() | LONGER,
         "admm-gradual, 16 windows": gradual() | LONGER,
         "admm-gradual, 16 windows, shrinkage 0.1": gradual(shrinkage=0.1) | LONGER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -25,6 +26,8 @@ from mwanda.recipe import Recipe
 from mwanda.text.sources import open_source
 from mwanda.text.windows import Windows, draw
 from real_models import dense_model
+
+SCORING = RunOptions(device="cpu")
 
 
 @dataclass
@@ -87,8 +90,8 @@ class Runner:
             record = CalibrationRecord.of(windows, weights_of(recipe, windows.languages))
         pruned = time.perf_counter()
         texts = self._read(cell.settings["text"])
-        scored = evaluate(bench.model, texts, tokenizer=tokenizer, calibration=record,
-                          options=self.options)  # fmt: skip
+        scored = evaluate(_as(bench.model, cell.settings["scored_in"]), texts, tokenizer=tokenizer,
+                          calibration=record, options=SCORING)  # fmt: skip
         end = time.perf_counter()
         return {
             "text_sha256": texts.sha256,
@@ -154,6 +157,11 @@ class Runner:
                 ids=ids,
             )
         return self._texts[key]
+
+
+def _as(model: Any, dtype: str) -> Any:
+    """The model rounded to a dtype, as one that is saved in it; the given one stays."""
+    return copy.deepcopy(model).to(getattr(torch, dtype))
 
 
 def _gram(cell: Cell) -> bool:
