@@ -72,6 +72,27 @@ def calibrated(languages: list[str], windows: int) -> Fields:
 
 
 LONGER: Fields = {"calibration": {"windows": 16}}
+LONGEST: Fields = {"calibration": {"windows": 64}}
+
+SHRUNK: Fields = gradual(shrinkage=0.4)
+
+STEPS: Mapping[str, Fields] = {
+    "60 iterations, ramp 30": {"iterations": 60, "ramp": 30},
+    "ramp 25": {"ramp": 25},
+    "ρ = 0.3": {"rho": 0.3},
+    "ρ = 3": {"rho": 3.0},
+}
+
+MORE: Mapping[str, Fields] = {
+    "uniform": {},
+    "cwl": {"allocation": CWL},
+    "owl": {"allocation": {"name": "owl", "width": 0.08, "outlier": 5.0}},
+    "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
+    "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
+    "measured": {"allocation": MEASURED},
+    "measured by linear": BY_LINEAR,
+    "sequential": {"mode": "sequential"},
+}
 
 QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     "parts": {
@@ -170,6 +191,29 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
             )
         },
     },
+    "gradual": {
+        "wanda": REFERENCE,
+        "admm-gradual": gradual() | LONGER,
+        **{
+            f"shrinkage {shrinkage:g}, penalty {penalty:g}": gradual(
+                shrinkage=shrinkage, penalty=penalty
+            )
+            | LONGER
+            for shrinkage, penalty in (
+                (0.0, 0.01),
+                (0.05, 0.0),
+                (0.1, 0.0),
+                (0.2, 0.0),
+                (0.4, 0.0),
+                (0.6, 0.0),
+                (0.1, 0.01),
+            )
+        },
+        **{
+            f"shrinkage 0.1, {name}": gradual(shrinkage=0.1, **options) | LONGER
+            for name, options in STEPS.items()
+        },
+    },
     "reconstruction": {
         "wanda": REFERENCE,
         "admm": admm(),
@@ -198,10 +242,10 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "admm-gradual, sequential": gradual() | {"mode": "sequential"},
         "admm, 16 windows": admm() | LONGER,
         "admm-gradual, 16 windows": gradual() | LONGER,
-        "admm-gradual, 16 windows, shrinkage 0.1": gradual(shrinkage=0.1) | LONGER,
-        "admm-gradual, 16 windows, penalty 0.01": gradual(penalty=0.01) | LONGER,
-        "admm-gradual, 16 windows, measured": gradual() | LONGER | {"allocation": MEASURED},
-        "admm-gradual, 16 windows, sequential": gradual() | LONGER | {"mode": "sequential"},
+        **{
+            f"shrunk, 16 windows, {name}": SHRUNK | LONGER | fields for name, fields in MORE.items()
+        },
+        "shrunk, 64 windows": SHRUNK | LONGEST,
     },
 }
 
