@@ -30,6 +30,7 @@ M_WANDA: Fields = {
     "norms": "raw",
 }
 CWL: Fields = {"name": "cwl", "width": 0.04, "direction": "shared-sparser"}
+OWL: Fields = {"name": "owl", "width": 0.08, "outlier": 5.0}
 ADMM: Fields = {"name": "admm", "iterations": 30, "rho": 1.0, "shrinkage": 0.0, "penalty": 0.0}
 
 MEASURED: Fields = {
@@ -86,7 +87,8 @@ STEPS: Mapping[str, Fields] = {
 MORE: Mapping[str, Fields] = {
     "uniform": {},
     "cwl": {"allocation": CWL},
-    "owl": {"allocation": {"name": "owl", "width": 0.08, "outlier": 5.0}},
+    "owl": {"allocation": OWL},
+    "owl, sequential": {"allocation": OWL, "mode": "sequential"},
     "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
     "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
     "measured": {"allocation": MEASURED},
@@ -148,8 +150,8 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     "allocation": {
         "uniform": {"allocation": UNIFORM},
         "cwl": {},
-        "owl": {"allocation": {"name": "owl", "width": 0.08, "outlier": 5.0}},
-        "owl, half as wide": {"allocation": {"name": "owl", "width": 0.04, "outlier": 5.0}},
+        "owl": {"allocation": OWL},
+        "owl, half as wide": {"allocation": OWL | {"width": 0.04}},
         "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
         "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
     },
@@ -245,7 +247,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         **{
             f"shrunk, 16 windows, {name}": SHRUNK | LONGER | fields for name, fields in MORE.items()
         },
-        "shrunk, 64 windows": SHRUNK | LONGEST,
+        "shrunk, 64 windows, owl": SHRUNK | LONGEST | {"allocation": OWL},
     },
 }
 
