@@ -34,7 +34,9 @@ def main() -> None:
         return
     runner = Runner(given.data, given.work, given.results, time.monotonic() + 60 * given.minutes)
     given.work.mkdir(parents=True, exist_ok=True)
-    texts = confirming(given.sentences) if given.command == "confirm" else [TUNING]
+    texts = [TUNING]
+    if given.command == "confirm":
+        texts = [text for text in confirming(given.sentences) if text.source in given.texts]
     variants = list(FINALISTS.values())
     if given.command == "search":
         variants = [one for name in given.questions for one in QUESTIONS[name].values()]
@@ -73,6 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sparsities", nargs="+", default=["0.5"], help="shares, or N:M")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--sentences", type=int, default=48, help="a language, to confirm on")
+    parser.add_argument("--texts", nargs="+", default=["flores", "udhr"], help="to confirm on")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no cell after these")
     given = parser.parse_args()
     if given.data is None and given.command != "table":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mwanda.allocation.measured import Curves
 from mwanda.blocks import BlockPruner
 from mwanda.jobs.calibration import weights_of
+from mwanda.method_kinds import Signal
 from mwanda.model.decoder import MemoryDecoder
 from mwanda.options import RunOptions
 from mwanda.outcome import Outcome
@@ -23,6 +27,7 @@ from mwanda.recipe import Recipe
 from mwanda.signals import Surveyor
 from mwanda.statistics.store import StatisticsStore
 from mwanda.statistics.sums import Need
+from mwanda.units import probe_of
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,15 @@ class Measured:
 
     Attributes:
         store: of every block: sums by language, and Gram matrices of all languages alike.
-        languages: that were measured.
+        folder: where the store is, and the curves of what was probed.
+        windows: language -> token ids ``int64 [windows, length]`` that were measured.
         skip: first tokens of a window that do not count.
         gram: whether there are Gram matrices.
     """
 
     store: StatisticsStore
-    languages: list[str]
+    folder: Path
+    windows: Mapping[str, torch.Tensor]
     skip: int = 0
     gram: bool = False
 
@@ -76,7 +83,7 @@ class Bench:
         Args:
             folder: where the statistics go; what a complete pass left there is used again.
         """
-        made = Measured(StatisticsStore(folder), list(windows), skip, gram)
+        made = Measured(StatisticsStore(folder), folder, windows, skip, gram)
         if folder.is_dir():
             return made
         self.restore()
@@ -102,12 +109,14 @@ class Bench:
 
     @torch.no_grad()
     def prune(self, recipe: Recipe, measured: Measured) -> Outcome:
-        """Prune by a resolved recipe in dense mode, without a forward.
+        """Prune by a resolved recipe in dense mode: a forward only where masked blocks are to be
+        compared with dense ones, and that once for all that compare the same.
 
         Raises:
             ValueError: the statistics are not those that the recipe asks for.
         """
-        alike = len({recipe.language_weights.get(tag, 1.0) for tag in measured.languages}) == 1
+        languages = list(measured.windows)
+        alike = len({recipe.language_weights.get(tag, 1.0) for tag in languages}) == 1
         gram = "gram" in recipe.linear_needs
         if recipe.skip_first_tokens != measured.skip or (gram and not (measured.gram and alike)):
             raise ValueError(f"not measured for this recipe: {recipe}")
@@ -116,19 +125,57 @@ class Bench:
         structure = self._decoder.structure
         check_pattern(structure, recipe)
         self.restore()
-        weights = weights_of(recipe, measured.languages)
+        weights = weights_of(recipe, languages)
         outcome = Outcome()
         pruner = BlockPruner(self._decoder, recipe, weights, ALONE, lambda _, w: w, outcome)
-        none = Passes(self._decoder, structure, {}, weights, Path(), self._options, ALONE)
-        surveyor = Surveyor(self._decoder, recipe, recipe.allocation, weights, none, pruner, ALONE)
-        if surveyor.probe is not None:
-            raise ValueError("expected an allocation that statistics are enough for")
-        for block in structure.blocks:
-            sums = measured.store.load(block.index)
-            outcome.signals += surveyor.of_saved(block, sums, self._decoder.dtype)
+        probe = probe_of(recipe)
+        shown = {} if probe is None else _first(measured.windows, probe.windows)
+        passes = Passes(
+            self._decoder, structure, shown, weights, measured.folder, self._options, ALONE,
+            measured.skip, None if probe is None else 0,
+        )  # fmt: skip
+        surveyor = Surveyor(
+            self._decoder, recipe, recipe.allocation, weights, passes, pruner, ALONE
+        )
+        if probe is not None:
+            outcome.signals += self._curves(recipe, measured, surveyor)
+        else:
+            for block in structure.blocks:
+                sums = measured.store.load(block.index)
+                outcome.signals += surveyor.of_saved(block, sums, self._decoder.dtype)
         outcome.signals = surveyor.filled(outcome.signals)
         outcome.sparsities |= surveyor.share_out(structure, outcome.signals)
         for block in structure.blocks:
             find = partial(measured.store.load_gram, block.index)
             pruner.prune(block, measured.store.load(block.index), find)
         return outcome
+
+    def _curves(self, recipe: Recipe, measured: Measured, surveyor: Surveyor) -> list[Signal]:
+        """What masking the linears does to their blocks; read back where it was seen before."""
+        asked = recipe.model_dump(
+            mode="json",
+            include={"sparsity", "pattern", "criterion", "allocation", "allocation_level"},
+        )
+        asked["weights"] = dict(surveyor.weights)
+        key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        path = measured.folder / f"curves-{key}.json"
+        if not path.is_file():
+            found: list[Signal] = []
+
+            def look(visit: Visit) -> None:
+                surveyor.passes.statistics(visit, ("square",), keep_outputs=True)
+                found.extend(surveyor.look(visit, measured.store.load(visit.block.index)))
+
+            surveyor.passes.visit("curves", look, probing=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text(
+                json.dumps([asdict(one) for one in found if isinstance(one, Curves)])
+            )
+            partial.replace(path)
+        return [Curves(**{**one, "sparsities": tuple(one["sparsities"])})
+                for one in json.loads(path.read_text())]  # fmt: skip
+
+
+def _first(windows: Mapping[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
+    """The first ``count`` windows of every language; 0: all."""
+    return {tag: ids[: count or len(ids)] for tag, ids in windows.items()}

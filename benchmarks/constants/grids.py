@@ -21,6 +21,7 @@ CALIBRATION: Fields = {"languages": SEEN, "windows": 4, "length": 256}
 
 UNIFORM: Fields = {"name": "uniform"}
 WANDA: Fields = {"name": "wanda", "norms": "raw"}
+RIA: Fields = {"name": "ria", "power": 1.0, "norms": "raw"}
 M_WANDA: Fields = {
     "name": "m-wanda",
     "dispersion": "variance-ratio",
@@ -73,7 +74,7 @@ def calibrated(languages: list[str], windows: int) -> Fields:
 
 
 LONGER: Fields = {"calibration": {"windows": 16}}
-LONGEST: Fields = {"calibration": {"windows": 64}}
+LONGEST: Fields = {"calibration": {"windows": 48}}
 
 SHRUNK: Fields = gradual(shrinkage=0.4)
 
@@ -131,6 +132,31 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "m-wanda, normalised": criterion(norms="normalised"),
         "m-wanda, normalised, λ = 1": criterion(norms="normalised", dispersion_weight=1.0),
     },
+    "together": {
+        "wanda": REFERENCE,
+        "m-wanda, normalised": criterion(norms="normalised"),
+        "m-wanda, normalised, by linear": criterion(norms="normalised")
+        | {"allocation_level": "linear"},
+        "m-wanda, normalised, owl": criterion(norms="normalised")
+        | {"allocation": OWL | {"width": 0.04}},
+        "wanda, normalised, owl": {
+            "criterion": WANDA | {"norms": "normalised"},
+            "allocation": OWL | {"width": 0.04},
+        },
+        "ria, a = 1, owl": {"criterion": RIA, "allocation": OWL | {"width": 0.04}},
+        "ria, a = 1, cwl": {"criterion": RIA},
+        "ria, a = 1, normalised, owl": {
+            "criterion": RIA | {"norms": "normalised"},
+            "allocation": OWL | {"width": 0.04},
+        },
+        "m-ria, a = 1, owl": {
+            "criterion": M_WANDA | {"name": "m-ria", "power": 1.0},
+            "allocation": OWL | {"width": 0.04},
+        },
+        "m-ria, a = 1, normalised, cwl": {
+            "criterion": M_WANDA | {"name": "m-ria", "power": 1.0, "norms": "normalised"},
+        },
+    },
     "first-token": {
         "wanda, counted": REFERENCE,
         "wanda, left out": REFERENCE | {"skip_first_tokens": 1},
@@ -166,31 +192,11 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "magnitude": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
         "wanda": REFERENCE,
         "ria": {"criterion": {"name": "ria", "power": 0.5, "norms": "raw"}, "allocation": UNIFORM},
-        "ria, a = 1": {
-            "criterion": {"name": "ria", "power": 1.0, "norms": "raw"},
-            "allocation": UNIFORM,
-        },
+        "ria, a = 1": {"criterion": RIA, "allocation": UNIFORM},
         "m-wanda": {"allocation": UNIFORM},
         "m-ria": {
             "criterion": M_WANDA | {"name": "m-ria", "power": 0.5},
             "allocation": UNIFORM,
-        },
-    },
-    "admm": {
-        "wanda": REFERENCE,
-        **{
-            f"shrinkage {shrinkage:g}, penalty {penalty:g}": admm(
-                shrinkage=shrinkage, penalty=penalty
-            )
-            for shrinkage, penalty in (
-                (0.0, 0.0),
-                (0.3, 0.0),
-                (0.0, 0.1),
-                (0.1, 0.0),
-                (0.5, 0.0),
-                (0.0, 0.01),
-                (0.3, 0.01),
-            )
         },
     },
     "gradual": {
@@ -237,6 +243,8 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "wanda, measured": {"criterion": WANDA, "allocation": MEASURED},
         "wanda, measured by linear": {"criterion": WANDA} | BY_LINEAR,
         "m-wanda, measured": {"allocation": MEASURED},
+        "m-wanda, measured by linear": BY_LINEAR,
+        "ria, a = 1, measured by linear": {"criterion": RIA} | BY_LINEAR,
         "admm": admm(),
         "admm, measured": admm() | {"allocation": MEASURED},
         "admm, sequential": admm() | {"mode": "sequential"},
@@ -247,12 +255,16 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         **{
             f"shrunk, 16 windows, {name}": SHRUNK | LONGER | fields for name, fields in MORE.items()
         },
-        "shrunk, 64 windows, owl": SHRUNK | LONGEST | {"allocation": OWL},
+        "shrunk, 48 windows, owl": SHRUNK | LONGEST | {"allocation": OWL},
+        "shrunk, 48 windows, measured by linear": SHRUNK | LONGEST | BY_LINEAR,
     },
 }
+
+BEST: Fields = SHRUNK | LONGEST | {"allocation": OWL}
 
 FINALISTS: Mapping[str, Fields] = {
     "wanda, uniform": REFERENCE,
     "m-wanda, the defaults": {},
+    "best quality": BEST,
 }
 """Run once on text that no choice was made on."""

@@ -188,10 +188,7 @@ def _gram(cell: Cell) -> bool:
 
 def _alone(cell: Cell) -> bool:
     """Whether it has to run text through the model by itself."""
-    recipe = cell.settings["recipe"] or {}
-    return (
-        recipe.get("mode") == "sequential" or recipe.get("allocation", {}).get("name") == "measured"
-    )
+    return (cell.settings["recipe"] or {}).get("mode") == "sequential"
 
 
 def _group(cell: Cell) -> str:

@@ -64,6 +64,8 @@ RECIPES: list[dict[str, Any]] = [
     {"criterion": "m-wanda", "allocation": "owl", "skip_first_tokens": 1, "sparsity": 0.4},
     {"criterion": "wanda", "allocation": "uniform", "language_weights": {"de": 3.0}},
     {"criterion": "wanda", "allocation": "cwl", "reconstruction": "admm", "mode": "dense"},
+    {"criterion": "wanda", "allocation": {"name": "measured", "windows": 1}},
+    {"criterion": "wanda", "allocation": "measured", "allocation_level": "linear"},
     {"pattern": "2:4"},
 ]
 
