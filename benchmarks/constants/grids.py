@@ -43,6 +43,8 @@ MEASURED: Fields = {
 }
 
 BY_LINEAR: Fields = {"allocation": MEASURED, "allocation_level": "linear"}
+LESS: Fields = BY_LINEAR | {"allocation": MEASURED | {"steps": 1, "windows": 1}}
+"""A sixth of the comparisons."""
 
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
@@ -92,8 +94,6 @@ MORE: Mapping[str, Fields] = {
     "owl, sequential": {"allocation": OWL, "mode": "sequential"},
     "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
     "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
-    "measured": {"allocation": MEASURED},
-    "measured by linear": BY_LINEAR,
     "sequential": {"mode": "sequential"},
 }
 
@@ -242,12 +242,11 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "wanda": REFERENCE,
         "wanda, measured": {"criterion": WANDA, "allocation": MEASURED},
         "wanda, measured by linear": {"criterion": WANDA} | BY_LINEAR,
-        "m-wanda, measured": {"allocation": MEASURED},
-        "m-wanda, measured by linear": BY_LINEAR,
-        "ria, a = 1, measured by linear": {"criterion": RIA} | BY_LINEAR,
+        "wanda, measured by linear, less": {"criterion": WANDA} | LESS,
+        "m-wanda, measured by linear, less": LESS,
+        "m-wanda, normalised, measured by linear, less": criterion(norms="normalised") | LESS,
+        "ria, a = 1, measured by linear, less": {"criterion": RIA} | LESS,
         "admm": admm(),
-        "admm, measured": admm() | {"allocation": MEASURED},
-        "admm, sequential": admm() | {"mode": "sequential"},
         "admm-gradual": gradual(),
         "admm-gradual, sequential": gradual() | {"mode": "sequential"},
         "admm, 16 windows": admm() | LONGER,
@@ -257,10 +256,11 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         },
         "shrunk, 48 windows, owl": SHRUNK | LONGEST | {"allocation": OWL},
         "shrunk, 48 windows, measured by linear": SHRUNK | LONGEST | BY_LINEAR,
+        "shrunk, 48 windows, measured by linear, less": SHRUNK | LONGEST | LESS,
     },
 }
 
-BEST: Fields = SHRUNK | LONGEST | {"allocation": OWL}
+BEST: Fields = SHRUNK | LONGEST | LESS
 
 FINALISTS: Mapping[str, Fields] = {
     "wanda, uniform": REFERENCE,

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 import mwanda
 from mwanda import Recipe, RunOptions
 from mwanda.method_kinds import defaults_of
+from mwanda.recipe_file import load_recipe
 from mwanda.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
 from tests.pipeline.helpers import Tiny, token_windows, windows_object
 
@@ -208,3 +209,13 @@ def test_the_page_says_what_the_results_say(search: Any, tmp_path: Path) -> None
     copy = Path(shutil.copy(page, tmp_path / "page.md"))
     search.pages.write_page(copy, ROOT / "constants" / "results")
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+
+
+def test_the_best_recipe_is_what_was_confirmed(search: Any) -> None:
+    fields = dict(search.grids.BEST)
+    calibration = search.grids.CALIBRATION | fields.pop("calibration", {})
+    given = load_recipe(ROOT.parent / "recipes" / "best-quality.yaml")
+    assert (given.pop("windows"), given.pop("window_length")) == (
+        calibration["windows"], calibration["length"],
+    )  # fmt: skip
+    assert Recipe.build({"mode": "dense"} | fields) == Recipe.build(given)
