@@ -44,7 +44,7 @@ MEASURED: Fields = {
 
 BY_LINEAR: Fields = {"allocation": MEASURED, "allocation_level": "linear"}
 LESS: Fields = BY_LINEAR | {"allocation": MEASURED | {"steps": 1, "windows": 1}}
-"""A sixth of the comparisons."""
+"""Three tenths of the comparisons."""
 
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
@@ -79,7 +79,9 @@ LONGER: Fields = {"calibration": {"windows": 16}}
 LONGEST: Fields = {"calibration": {"windows": 48}}
 
 SHRUNK: Fields = gradual(shrinkage=0.4)
+"""The Gram matrix toward its diagonal, as far as helps."""
 
+# How ADMM goes on.
 STEPS: Mapping[str, Fields] = {
     "60 iterations, ramp 30": {"iterations": 60, "ramp": 30},
     "ramp 25": {"ramp": 25},
@@ -87,6 +89,7 @@ STEPS: Mapping[str, Fields] = {
     "ρ = 3": {"rho": 3.0},
 }
 
+# What is tried with it.
 MORE: Mapping[str, Fields] = {
     "uniform": {},
     "cwl": {"allocation": CWL},
