@@ -212,9 +212,11 @@ def bar(
 
 
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What an earlier run measured, or what is measured now."""
+    """What an earlier run measured, or what is measured now; kept whole or not at all."""
     if not path.is_file():
-        path.write_text(json.dumps(measure()))
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(measure()))
+        partial.replace(path)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from harness import kept
 from mwanda.allocation.measured import Curves
 from mwanda.blocks import BlockPruner
 from mwanda.jobs.calibration import weights_of
@@ -159,7 +160,8 @@ class Bench:
         asked["weights"] = dict(surveyor.weights)
         key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
         path = measured.folder / f"curves-{key}.json"
-        if not path.is_file():
+
+        def measure() -> dict[str, Any]:
             found: list[Signal] = []
 
             def look(visit: Visit) -> None:
@@ -167,13 +169,10 @@ class Bench:
                 found.extend(surveyor.look(visit, measured.store.load(visit.block.index)))
 
             surveyor.passes.visit("curves", look, probing=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(
-                json.dumps([asdict(one) for one in found if isinstance(one, Curves)])
-            )
-            partial.replace(path)
+            return {"curves": [asdict(one) for one in found if isinstance(one, Curves)]}
+
         return [Curves(**{**one, "sparsities": tuple(one["sparsities"])})
-                for one in json.loads(path.read_text())]  # fmt: skip
+                for one in kept(path, measure)["curves"]]  # fmt: skip
 
 
 def _first(windows: Mapping[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:

@@ -32,6 +32,9 @@ M_WANDA: Fields = {
 }
 CWL: Fields = {"name": "cwl", "width": 0.04, "direction": "shared-sparser"}
 OWL: Fields = {"name": "owl", "width": 0.08, "outlier": 5.0}
+NARROW_OWL: Fields = OWL | {"width": 0.04}
+ALPHA: Fields = {"name": "alpha", "width": 0.3, "tail": "peak"}
+DLP: Fields = {"name": "dlp", "width": 0.15, "centre": "median"}
 ADMM: Fields = {"name": "admm", "iterations": 30, "rho": 1.0, "shrinkage": 0.0, "penalty": 0.0}
 
 MEASURED: Fields = {
@@ -95,8 +98,8 @@ MORE: Mapping[str, Fields] = {
     "cwl": {"allocation": CWL},
     "owl": {"allocation": OWL},
     "owl, sequential": {"allocation": OWL, "mode": "sequential"},
-    "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
-    "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
+    "dlp": {"allocation": DLP},
+    "alpha": {"allocation": ALPHA},
     "sequential": {"mode": "sequential"},
 }
 
@@ -140,21 +143,20 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "m-wanda, normalised": criterion(norms="normalised"),
         "m-wanda, normalised, by linear": criterion(norms="normalised")
         | {"allocation_level": "linear"},
-        "m-wanda, normalised, owl": criterion(norms="normalised")
-        | {"allocation": OWL | {"width": 0.04}},
+        "m-wanda, normalised, owl": criterion(norms="normalised") | {"allocation": NARROW_OWL},
         "wanda, normalised, owl": {
             "criterion": WANDA | {"norms": "normalised"},
-            "allocation": OWL | {"width": 0.04},
+            "allocation": NARROW_OWL,
         },
-        "ria, a = 1, owl": {"criterion": RIA, "allocation": OWL | {"width": 0.04}},
+        "ria, a = 1, owl": {"criterion": RIA, "allocation": NARROW_OWL},
         "ria, a = 1, cwl": {"criterion": RIA},
         "ria, a = 1, normalised, owl": {
             "criterion": RIA | {"norms": "normalised"},
-            "allocation": OWL | {"width": 0.04},
+            "allocation": NARROW_OWL,
         },
         "m-ria, a = 1, owl": {
             "criterion": M_WANDA | {"name": "m-ria", "power": 1.0},
-            "allocation": OWL | {"width": 0.04},
+            "allocation": NARROW_OWL,
         },
         "m-ria, a = 1, normalised, cwl": {
             "criterion": M_WANDA | {"name": "m-ria", "power": 1.0, "norms": "normalised"},
@@ -180,9 +182,9 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "uniform": {"allocation": UNIFORM},
         "cwl": {},
         "owl": {"allocation": OWL},
-        "owl, half as wide": {"allocation": OWL | {"width": 0.04}},
-        "alpha": {"allocation": {"name": "alpha", "width": 0.3, "tail": "peak"}},
-        "dlp": {"allocation": {"name": "dlp", "width": 0.15, "centre": "median"}},
+        "owl, half as wide": {"allocation": NARROW_OWL},
+        "alpha": {"allocation": ALPHA},
+        "dlp": {"allocation": DLP},
     },
     "level": {
         "uniform": {"allocation": UNIFORM},
