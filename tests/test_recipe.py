@@ -67,8 +67,9 @@ def test_defaults_are_filled_in() -> None:
     assert recipe.criterion.name == "m-wanda"
     assert recipe.criterion.options == defaults_of(CRITERIA["m-wanda"])
     assert recipe.allocation is not None
-    assert recipe.allocation.name == "cwl"
-    assert recipe.allocation.options == defaults_of(ALLOCATIONS["cwl"])
+    assert recipe.allocation.name == "measured"
+    assert recipe.allocation.options == defaults_of(ALLOCATIONS["measured"])
+    assert recipe.allocation_level == "role"
     assert recipe.needs_text
     assert Recipe.build(recipe.model_dump()) == recipe
     assert Recipe.build(recipe.model_dump(mode="json")) == recipe
@@ -90,7 +91,7 @@ def test_options_stay_and_the_others_are_filled_in() -> None:
     [
         ({"criterion": "magnitude"}, "uniform", False),
         ({"criterion": "magnitude", "allocation": "cwl"}, "cwl", True),
-        ({"criterion": "wanda"}, "cwl", True),
+        ({"criterion": "wanda"}, "measured", True),
         ({"criterion": "wanda", "allocation": "uniform"}, "uniform", True),
         ({"sparsity": 0}, "uniform", False),
         ({"sparsity": 0, "allocation": "owl"}, "owl", False),

@@ -3,7 +3,7 @@
 ``search`` runs the grids of ``grids.py`` on ``DATA/flores`` ids below 1000, ``minimax`` moves the
 language weights on the same text, ``confirm`` runs the finalists on text and languages that no
 choice was made on, and ``table`` writes what was found into ``docs/constants.md``. Calibration is
-on ``DATA/gnome``, everything in float32. A cell that was measured is not measured again;
+on ``DATA/gnome``, pruning in float32. A cell that was measured is not measured again;
 ``--minutes`` begins no cell after so long.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks' modules
 
-from cells import RESULTS, TUNING, Cell, confirming
+from cells import RESULTS, SCORED_IN, TUNING, Cell, confirming
 from grids import FINALISTS, QUESTIONS, REFERENCE
 from minimax import ROUNDS, rounds
 from pages import write_page
@@ -42,6 +42,7 @@ def main() -> None:
         variants = [one for name in given.questions for one in QUESTIONS[name].values()]
     for kind in given.sparsities:
         fields: dict[str, Any] = {"sparsity": float(kind)} if ":" not in kind else {"pattern": kind}
+        fields["scored_in"] = given.scored_in
         for text in texts:
             if given.command == "minimax":
                 made = [
@@ -52,7 +53,7 @@ def main() -> None:
                     print(STOPPED)
                     return
                 continue
-            cells = [Cell.dense(given.model, text)]
+            cells = [Cell.dense(given.model, text, scored_in=given.scored_in)]
             cells += [
                 Cell.of(given.model, text, variant, seed, **fields)
                 for seed in given.seeds
@@ -76,6 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--sentences", type=int, default=48, help="a language, to confirm on")
     parser.add_argument("--texts", nargs="+", default=["flores", "udhr"], help="to confirm on")
+    parser.add_argument("--scored-in", choices=["bfloat16", "float32"], default=SCORED_IN)
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no cell after these")
     given = parser.parse_args()
     if given.data is None and given.command != "table":

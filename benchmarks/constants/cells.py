@@ -36,7 +36,8 @@ class Text:
 
 TUNING = Text("flores", (*SEEN, *UNSEEN), 12, (0, 999))
 SCORED_IN = "bfloat16"
-"""The dtype that a model is scored in, the dense one as the pruned ones; pruning is in float32."""
+"""The dtype a model is scored in where none is named, the dense one as the pruned ones; pruning is
+in float32."""
 
 
 def confirming(sentences: int) -> list[Text]:
@@ -59,7 +60,14 @@ class Cell:
 
     @classmethod
     def of(
-        cls, model: str, text: Text, variant: Mapping[str, Any], seed: int, **fields: Any
+        cls,
+        model: str,
+        text: Text,
+        variant: Mapping[str, Any],
+        seed: int,
+        *,
+        scored_in: str = SCORED_IN,
+        **fields: Any,
     ) -> Cell:
         """A variant of the defaults; ``fields`` are the sparsity, or the pattern, with which every
         allocation is uniform."""
@@ -67,15 +75,15 @@ class Cell:
         if "pattern" in fields:
             recipe["allocation"] = UNIFORM
         calibration = CALIBRATION | recipe.pop("calibration", {}) | {"seed": seed}
-        return cls._of(model, text, recipe, calibration)
+        return cls._of(model, text, scored_in, recipe, calibration)
 
     @classmethod
-    def dense(cls, model: str, text: Text) -> Cell:
-        return cls._of(model, text, None, None)
+    def dense(cls, model: str, text: Text, *, scored_in: str = SCORED_IN) -> Cell:
+        return cls._of(model, text, scored_in, None, None)
 
     @classmethod
-    def _of(cls, model: str, text: Text, recipe: Any, calibration: Any) -> Cell:
-        return cls({"model": model, "text": text.as_dict(), "scored_in": SCORED_IN,
+    def _of(cls, model: str, text: Text, scored_in: str, recipe: Any, calibration: Any) -> Cell:
+        return cls({"model": model, "text": text.as_dict(), "scored_in": scored_in,
                     "recipe": recipe, "calibration": calibration})  # fmt: skip
 
     @property

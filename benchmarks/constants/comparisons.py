@@ -25,30 +25,39 @@ def rises(
 
 @dataclass(frozen=True)
 class Grid:
-    """Where to look for cells: one model, one text, one sparsity or pattern."""
+    """Where to look for cells: one model, one text, one dtype, one sparsity or pattern."""
 
     results: Path
     model: str
     text: Text
+    scored_in: str
     fields: Mapping[str, Any]
 
     def table(self, variants: Mapping[str, Fields], seeds: Sequence[int]) -> list[list[str]]:
         """One row a variant that was run with any of the seeds the reference was run with."""
         rows = []
-        dense = Cell.dense(self.model, self.text).read(self.results)
+        dense = self.dense()
         for name, variant in variants.items():
             pairs = {
                 seed: (reference, found)
                 for seed in seeds
-                if (reference := self._read(REFERENCE, seed)) is not None
-                and (found := self._read(variant, seed)) is not None
+                if (reference := self.read(REFERENCE, seed)) is not None
+                and (found := self.read(variant, seed)) is not None
             }
             if dense is not None and pairs:
                 rows.append(self._row(name, dense, pairs))
         return rows
 
-    def _read(self, variant: Fields, seed: int) -> dict[str, Any] | None:
-        return Cell.of(self.model, self.text, variant, seed, **self.fields).read(self.results)
+    def dense(self) -> dict[str, Any] | None:
+        """What was measured of the dense model."""
+        return Cell.dense(self.model, self.text, scored_in=self.scored_in).read(self.results)
+
+    def read(self, variant: Fields, seed: int) -> dict[str, Any] | None:
+        """What was measured of a variant."""
+        cell = Cell.of(
+            self.model, self.text, variant, seed, scored_in=self.scored_in, **self.fields
+        )
+        return cell.read(self.results)
 
     def _row(
         self,

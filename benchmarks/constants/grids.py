@@ -1,8 +1,8 @@
 """What is tried: for each question a short list of variants, every constant written out.
 
-A variant is what it changes in :data:`BASE`, which is m-wanda as it is by default; ``calibration``
-in it changes :data:`CALIBRATION`. All are compared with :data:`REFERENCE`, wanda on the same
-languages, uniform.
+A variant is what it changes in :data:`BASE`, which is m-wanda with the sparsities of its paper,
+cwl; ``calibration`` in it changes :data:`CALIBRATION`. All are compared with :data:`REFERENCE`,
+wanda on the same languages, uniform. What the library does by default is :data:`DEFAULTS`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,26 @@ MEASURED: Fields = {
     "steps": 2,
     "windows": 2,
     "objective": "mean",
+    "compare": "every",
 }
+BY_BLOCK: Fields = {"allocation": MEASURED, "allocation_level": "block"}
 
 BY_LINEAR: Fields = {"allocation": MEASURED, "allocation_level": "linear"}
-LESS: Fields = BY_LINEAR | {"allocation": MEASURED | {"steps": 1, "windows": 1}}
+LESSER: Fields = {"steps": 1, "windows": 1}
+LESS: Fields = BY_LINEAR | {"allocation": MEASURED | LESSER}
 """Three tenths of the comparisons."""
+
+
+def by_role(**options: Any) -> Fields:
+    """Compared at the target alone, on one window a language."""
+    once = {"reach": 0.2, "steps": 1, "windows": 1, "compare": "target"}
+    return {"allocation": MEASURED | once | options, "allocation_level": "role"}
+
 
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
+DEFAULTS: Fields = BASE | by_role()
+"""What the library does where nothing is asked for."""
 
 
 def criterion(**options: Any) -> Fields:
@@ -243,9 +255,22 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "15 languages, 2 windows each": calibrated(SEEN, 2),
         "15 languages, 16 windows each": calibrated(SEEN, 16),
     },
+    "measured": {
+        "wanda": REFERENCE,
+        "by block, every, ±0.1": BY_BLOCK | {"allocation": MEASURED | LESSER},
+        "by block, every, ±0.2": BY_BLOCK | {"allocation": MEASURED | LESSER | {"reach": 0.2}},
+        **{f"by role, ±{reach:g}": by_role(reach=reach) for reach in (0.1, 0.2, 0.3)},
+        "by role, ±0.2, five points": by_role(steps=2),
+        "by role, ±0.2, two windows": by_role(windows=2),
+        "by role, ±0.2, every": by_role(compare="every"),
+        "by role, ±0.2, worst": by_role(objective="worst"),
+        "by role, ±0.2, normalised": criterion(norms="normalised") | by_role(),
+        "by role, ±0.2, wanda": {"criterion": WANDA} | by_role(),
+        "by role, ±0.2, ria, a = 1": {"criterion": RIA} | by_role(),
+    },
     "combinations": {
         "wanda": REFERENCE,
-        "wanda, measured": {"criterion": WANDA, "allocation": MEASURED},
+        "wanda, measured": {"criterion": WANDA} | BY_BLOCK,
         "wanda, measured by linear": {"criterion": WANDA} | BY_LINEAR,
         "wanda, measured by linear, less": {"criterion": WANDA} | LESS,
         "m-wanda, measured by linear, less": LESS,
@@ -262,14 +287,20 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "shrunk, 48 windows, owl": SHRUNK | LONGEST | {"allocation": OWL},
         "shrunk, 48 windows, measured by linear": SHRUNK | LONGEST | BY_LINEAR,
         "shrunk, 48 windows, measured by linear, less": SHRUNK | LONGEST | LESS,
+        "shrunk, 48 windows, by role, ±0.2": SHRUNK | LONGEST | by_role(),
+        "shrunk, 48 windows, by role, ±0.2, sequential": SHRUNK
+        | LONGEST
+        | by_role()
+        | {"mode": "sequential"},
     },
 }
 
-BEST: Fields = SHRUNK | LONGEST | LESS
+BEST: Fields = SHRUNK | LONGEST | by_role()
 
 FINALISTS: Mapping[str, Fields] = {
     "wanda, uniform": REFERENCE,
-    "m-wanda, the defaults": {},
+    "m-wanda, the defaults": DEFAULTS,
+    "m-wanda, cwl": {},
     "best quality": BEST,
 }
 """Run once on text that no choice was made on."""

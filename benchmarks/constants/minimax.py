@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cells import Cell, Text
+from cells import SCORED_IN, Cell, Text
 from comparisons import rises
 from grids import SEEN, Fields
 
@@ -28,7 +28,7 @@ def rounds(
     """The cells of as many rounds as there is time for, the first with equal weights."""
     cells: list[Cell] = []
     weights: dict[str, float] = {}
-    dense = Cell.dense(model, text)
+    dense = Cell.dense(model, text, scored_in=fields.get("scored_in", SCORED_IN))
     for _ in range(ROUNDS + 1):
         given = variant | ({"language_weights": weights} if weights else {})
         cells.append(Cell.of(model, text, given, seed, **fields))

@@ -1,8 +1,9 @@
 """Puts the tables of the search into a page, between their markers.
 
-``<!-- constants: QUESTION [sparsity=0.5] [model=gemma3-270m] -->`` and ``<!-- end of constants
--->``, each on a line of its own; QUESTION is a list of ``grids.py``, ``minimax``, or ``finalists``
-with ``text=flores`` or ``text=udhr`` and, where they are not 48 a language, ``sentences=491``.
+``<!-- constants: QUESTION [sparsity=0.5] [model=gemma3-270m] [scored=bfloat16] -->`` and
+``<!-- end of constants -->``, each on a line of its own; QUESTION is a list of ``grids.py``,
+``minimax``, or ``finalists`` with ``text=flores`` or ``text=udhr`` and, where they are not 48 a
+language, ``sentences=491``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cells import TUNING, Cell, confirming
+from cells import SCORED_IN, TUNING, confirming
 from comparisons import HEADER, Grid, rises
 from grids import FINALISTS, QUESTIONS, REFERENCE, SEEN, Fields
 from minimax import ROUNDS, moved
@@ -47,7 +48,8 @@ def _rows(question: str, given: dict[str, str], results: Path) -> tuple[list[lis
     if "text" in given:
         sentences = int(given.get("sentences", CONFIRMED))
         text = next(one for one in confirming(sentences) if one.source == given["text"])
-    grid = Grid(results, given.get("model", "gemma3-270m"), text, fields)
+    scored_in = given.get("scored", SCORED_IN)
+    grid = Grid(results, given.get("model", "gemma3-270m"), text, scored_in, fields)
     if question == "minimax":
         rows = [row for seed in SEEDS for row in grid.table(_rounds(grid, seed), [seed])]
         names = [f"round {number}" for number in range(ROUNDS + 1)]
@@ -63,10 +65,10 @@ def _rounds(grid: Grid, seed: int) -> dict[str, Fields]:
     """The rounds that were run, their weights followed from one to the next."""
     found: dict[str, Fields] = {}
     weights: dict[str, float] = {}
-    dense = Cell.dense(grid.model, grid.text).read(grid.results)
+    dense = grid.dense()
     for number in range(ROUNDS + 1):
         variant = REFERENCE | ({"language_weights": weights} if weights else {})
-        cell = Cell.of(grid.model, grid.text, variant, seed, **grid.fields).read(grid.results)
+        cell = grid.read(variant, seed)
         if dense is None or cell is None:
             break
         found[f"round {number}"] = variant

@@ -78,8 +78,8 @@ def chosen_by(recipe: Mapping[str, Any], *, masks_only: bool = False) -> str:
 def allotted_by(recipe: Mapping[str, Any]) -> str:
     """What chose the sparsities, in a few words."""
     name = (recipe.get("allocation") or {}).get("name", "uniform")
-    each = ", a linear each" if recipe.get("allocation_level") == "linear" else ""
-    return f"allocation: {name}{each}"
+    each = {"linear": ", a linear each", "role": ", each kind of linear of a block"}
+    return f"allocation: {name}{each.get(recipe.get('allocation_level') or '', '')}"
 
 
 def _body(manifest: Manifest) -> str:

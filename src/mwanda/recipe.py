@@ -30,7 +30,9 @@ from mwanda.text.languages import canonical
 __all__ = ["Recipe"]
 
 DEFAULT_SPARSITY = 0.5
-DEFAULT_ALLOCATION = "cwl"
+DEFAULT_ALLOCATION, SAVED_ALLOCATION = "measured", "cwl"
+"""With text, and with saved statistics, from which no block can be run."""
+
 DENSE_FROM, DENSE_TO, DENSE_TO_UPDATED = 0.35, 0.55, 0.45
 """Sparsities between which one pass was measured no worse than two on the whole, the last with a
 reconstruction: see docs/results.md."""
@@ -43,9 +45,11 @@ class Recipe(BaseModel):
         sparsity: share of weights removed, over all pruned linears; 0 is a plain conversion. None
             takes 0.5, or what the pattern fixes.
         pattern: ``unstructured`` or ``N:M`` (N kept).
-        criterion, allocation: see the registry. None for the allocation takes cwl, or uniform
-            where the pattern fixes the sparsity.
-        allocation_level: what has a sparsity of its own: each ``block``, or each ``linear``.
+        criterion, allocation: see the registry. None for the allocation takes measured, with saved
+            statistics cwl, and uniform where the pattern fixes the sparsity.
+        allocation_level: what has a sparsity of its own: each ``block``, each ``linear``, or each
+            ``role``, which is a linear but that those of a block's experts go together. None takes
+            role for measured, and block for others.
         reconstruction: of the weights that stay, see the registry; None (or ``none``) leaves them
             as they are. One that chooses its own mask leaves the criterion unused.
         mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
@@ -69,7 +73,7 @@ class Recipe(BaseModel):
     pattern: str = "unstructured"
     criterion: Method = Method(name="m-wanda")
     allocation: Method | None = None
-    allocation_level: Literal["block", "linear"] = "block"
+    allocation_level: Literal["block", "role", "linear"] | None = None
     reconstruction: Method | None = None
     mode: Literal["sequential", "dense"] | None = None
     languages: tuple[str, ...] | None = None
@@ -95,7 +99,8 @@ class Recipe(BaseModel):
         Args:
             values: field name -> value, as read from YAML or from the command line.
             source: what to call it in messages.
-            saved: whether it goes with saved statistics, which are dense ones: so is the default.
+            saved: whether it goes with saved statistics, which are dense ones and of blocks that
+                cannot be run: so are the defaults.
 
         Raises:
             InputError: naming every mistake at once.
@@ -265,13 +270,16 @@ class Recipe(BaseModel):
             # Magnitude asks for no text, so its default allocation must not either.
             needs_text = bool(self.linear_needs)
             free = pattern.fixed is None and needs_text and sparsity > 0
-            allocation = Method(name=DEFAULT_ALLOCATION if free else "uniform")
+            default = SAVED_ALLOCATION if saved else DEFAULT_ALLOCATION
+            allocation = Method(name=default if free else "uniform")
+        probes = find_allocation(allocation.name).probe is not None
         dense_to = DENSE_TO if self.reconstruction is None else DENSE_TO_UPDATED
         dense = saved or not sparsity or DENSE_FROM <= sparsity <= dense_to
         criterion = self.criterion_row()
         filled: dict[str, Any] = {
             "sparsity": sparsity,
             "mode": self.mode or ("dense" if dense else "sequential"),
+            "allocation_level": self.allocation_level or ("role" if probes else "block"),
             "criterion": Method(
                 name=criterion.name, options=defaults_of(criterion) | self.criterion.options
             ),

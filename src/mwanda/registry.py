@@ -151,10 +151,10 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 measured.allocate,
                 None,
                 (),
-                "min Σ_b E_bℓ(s_b), mean or worst of ℓ; E_bℓ = mean over t of ‖ŷ_t - y_t‖²/‖y_t‖²",
+                "min Σ_r E_rℓ(s_r), mean or worst of ℓ; E_rℓ = mean over t of ‖ŷ_t - y_t‖²/‖y_t‖²",
                 "our own",
-                cost="a dense pass; each block 2·steps + 1 times more, on few windows a language",
-                when="50 % or so, where languages that did not calibrate count too",
+                cost="a dense pass; each block once more for every kind of linear, on few windows",
+                when="the default, where there is text and not only its statistics",
                 probe=measured.probe,
             ),
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mwanda.allocation.measured import Curves, Probe
+from mwanda.allocation.measured import Curves, Probe, extended, removed_share
 from mwanda.blocks import BlockPruner
 from mwanda.errors import DataError
 from mwanda.method_kinds import Allocation, Signal, measure_block, options_of
@@ -157,11 +157,13 @@ class Surveyor:
         self, visit: Visit, linears: Sequence[Linear], sums: BlockSums, probe: Probe
     ) -> Curves:
         """Mask these linears of a block at one sparsity after the other, and see what its outputs
-        lose by it; in the end every weight is what it was."""
+        lose by it, or at some what their own do; in the end every weight is what it was."""
         languages = self.passes.languages
         found = torch.zeros(len(probe.sparsities), len(languages), 2, dtype=torch.float64)
+        shares = torch.zeros(len(probe.sparsities), dtype=torch.float64)
         places = {linear.name: place for place, linear in enumerate(visit.block.linears)}
         minimum = self.recipe.expert_tokens
+        follows = len(probe.compared) < len(probe.sparsities)
         with self._restored(linears) as originals:
             for row, sparsity in enumerate(probe.sparsities):
                 if not sparsity:
@@ -173,11 +175,16 @@ class Surveyor:
                         entries = sums[linear.name]
                         inputs = inputs_of(linear.name, entries, self.weights, minimum)
                         mask = self.pruner.choose(linear, original, inputs, sparsity)
+                        if follows and inputs is not None:
+                            shares[row] += removed_share(original, ~mask, inputs)
+                    if sparsity not in probe.compared:
+                        continue
                     removed = ~self.ranks.send(mask, owner).to(original.device)
                     used = self.decoder.linear_weight(linear)
                     used.copy_(original).masked_fill_(removed, 0)
-                found[row] = self.passes.compare(visit)
-        self.ranks.total([found])
+                if sparsity in probe.compared:
+                    found[row] = self.passes.compare(visit)
+        self.ranks.total([found, shares])
         if not bool(torch.isfinite(found).all()):
             raise DataError(
                 f"block {visit.block.index}, allocation {self.row.name}",
@@ -185,10 +192,13 @@ class Surveyor:
                 found="NaN or infinity",
                 fix="compute in float32 with --compute-dtype float32",
             )
-        errors = found[..., 0] / found[..., 1].clamp_min(1)
+        errors = (found[..., 0] / found[..., 1].clamp_min(1)).t().tolist()
+        if follows:
+            at = probe.sparsities.index(probe.compared[0])
+            errors = [extended(curve, shares.tolist(), at) for curve in errors]
         return Curves(
             probe.sparsities,
-            {tag: tuple(errors[:, place].tolist()) for place, tag in enumerate(languages)},
+            {tag: tuple(curve) for tag, curve in zip(languages, errors, strict=True)},
             {tag: self.weights[tag] for tag in languages},
         )
 

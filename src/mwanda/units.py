@@ -1,4 +1,4 @@
-"""What has a sparsity of its own: blocks or linears; and what is run to compare them."""
+"""What has a sparsity of its own: blocks, roles or linears; and what is run to compare them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,20 @@ def units_of(block: Block, recipe: Recipe) -> Units:
     """The linears of a block that have one sparsity in common, group by group."""
     if recipe.allocation_level == "linear":
         return tuple((linear,) for linear in block.linears)
+    if recipe.allocation_level == "role":
+        roles: dict[str, list[Linear]] = {}
+        for linear in block.linears:
+            roles.setdefault(_role(linear), []).append(linear)
+        return tuple(tuple(linears) for linears in roles.values())
     return (block.linears,) if block.linears else ()
+
+
+def _role(linear: Linear) -> str:
+    """What a linear does in its block: that of an expert is the same as of all others there."""
+    if linear.expert is None:
+        return linear.name
+    path, number = linear.expert
+    return f"{path}.{linear.name.removeprefix(f'{path}.{number}.')}"
 
 
 def probe_of(recipe: Recipe) -> Probe | None:
@@ -37,7 +50,7 @@ def probe_runs(chosen: Structure, recipe: Recipe) -> int:
     probe = probe_of(recipe)
     if probe is None:
         return 0
-    masked = sum(sparsity > 0 for sparsity in probe.sparsities)
+    masked = sum(sparsity > 0 for sparsity in probe.compared)
     return masked * sum(len(units_of(block, recipe)) for block in chosen.blocks)
 
 

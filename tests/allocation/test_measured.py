@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mwanda.allocation.budget import CEILING
-from mwanda.allocation.measured import Curves, Objective, allocate, convex, probe, relative_errors
+from mwanda.allocation.measured import (
+    Curves,
+    Objective,
+    allocate,
+    convex,
+    extended,
+    probe,
+    relative_errors,
+    removed_share,
+)
+from mwanda.statistics.sums import InputStatistics
 
 QUICK = settings(max_examples=60)
 TARGETS = [0.0, 0.01, 0.5, 0.94, 0.95, 0.97]
@@ -143,7 +153,7 @@ def test_no_other_sparsities_do_better(objective: Objective) -> None:
 
 
 def test_what_hurts_less_loses_more() -> None:
-    points = probe(0.5, reach=0.2).sparsities
+    points = probe(0.5, steps=2).sparsities
     assert points == pytest.approx((0.3, 0.4, 0.5, 0.6, 0.7))
     soft = table([[0.01, 0.02, 0.04, 0.08, 0.16]], points)
     hard = table([[1.0, 2.0, 4.0, 8.0, 16.0]], points)
@@ -187,7 +197,7 @@ def test_what_says_nothing_gives_exactly_the_target(objective: Objective, target
 
 
 def test_a_block_that_the_text_did_not_reach_gets_the_target() -> None:
-    points = probe(0.5, reach=0.2).sparsities
+    points = probe(0.5, steps=2).sparsities
     soft, hard = [0.01, 0.02, 0.04, 0.08, 0.16], [1.0, 2.0, 4.0, 8.0, 16.0]
     signals = [table([row], points) for row in (soft, [0.0] * 5, hard)]
     assert allocate(signals, [10, 30, 10], 0.5) == pytest.approx([0.7, 0.5, 0.3], abs=1e-6)
@@ -196,11 +206,12 @@ def test_a_block_that_the_text_did_not_reach_gets_the_target() -> None:
 @pytest.mark.parametrize(
     ("target", "options", "expected"),
     [
-        (0.5, {}, [0.4, 0.45, 0.5, 0.55, 0.6]),
-        (0.0, {}, [0.0, 0.05, 0.1]),
-        (0.01, {"reach": 0.2}, [0.0, 0.01, 0.11, 0.21]),
-        (0.95, {"reach": 0.2}, [0.75, 0.85, 0.95]),
-        (0.97, {"steps": 1}, [0.87, 0.97]),
+        (0.5, {}, [0.3, 0.5, 0.7]),
+        (0.5, {"reach": 0.1, "steps": 2}, [0.4, 0.45, 0.5, 0.55, 0.6]),
+        (0.0, {"steps": 2}, [0.0, 0.1, 0.2]),
+        (0.01, {"steps": 2}, [0.0, 0.01, 0.11, 0.21]),
+        (0.95, {"steps": 2}, [0.75, 0.85, 0.95]),
+        (0.97, {}, [0.77, 0.97]),
         (0.5, {"steps": 0}, [0.5]),
         (0.5, {"reach": 0}, [0.5]),
     ],
@@ -210,8 +221,33 @@ def test_what_is_measured_is_around_the_target_and_within_bounds(
 ) -> None:
     found = probe(target, **options)  # type: ignore[arg-type]
     assert found.sparsities == pytest.approx(expected)
+    assert found.compared == (target,)
     assert target in found.sparsities
-    assert found.windows == 2
+    assert found.windows == 1
+    every = probe(target, compare="every", **options)  # type: ignore[arg-type]
+    assert every.compared == every.sparsities == found.sparsities
+
+
+def test_what_goes_of_a_linears_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(5, 7, generator=generator, dtype=torch.bfloat16)
+    removed = torch.rand(5, 7, generator=generator) < 0.6
+    squares = torch.rand(2, 7, generator=generator, dtype=torch.float64)
+    inputs = InputStatistics(torch.tensor([0.25, 0.75], dtype=torch.float64), squares)
+    whole = gone = 0.0
+    for i, j in itertools.product(range(5), range(7)):
+        energy = float(weight[i, j]) ** 2 * float(0.25 * squares[0, j] + 0.75 * squares[1, j])
+        whole, gone = whole + energy, gone + energy * bool(removed[i, j])
+    for piece in (1 << 20, 15):
+        monkeypatch.setattr("mwanda.allocation.measured.PIECE", piece)
+        assert removed_share(weight, removed, inputs) == pytest.approx(gone / whole, rel=1e-6)
+    assert removed_share(weight, torch.ones_like(removed), inputs) == 1
+    assert removed_share(torch.zeros_like(weight), removed, inputs) == 0
+
+
+def test_a_curve_follows_from_its_error_at_one_sparsity() -> None:
+    assert extended([0.0, 0.3, 0.0], [0.1, 0.2, 0.5], 1) == pytest.approx((0.15, 0.3, 0.75))
+    assert extended([0.0, 0.3, 0.0], [0.0, 0.0, 0.5], 1) == (0, 0, 0)
 
 
 def test_errors_are_relative_token_by_token() -> None:

@@ -115,7 +115,7 @@ def test_measured_errors_are_shown_by_language_and_sparsity(bench: Bench) -> Non
     assert made["recipe"]["allocation_level"] == "linear"
     assert len(made["signals"]) == 21
     for signal in made["signals"]:
-        assert signal["sparsities"] == pytest.approx([0.4, 0.5, 0.6])
+        assert signal["sparsities"] == pytest.approx([0.3, 0.5, 0.7])
         assert set(signal["errors"]) == set(made["recipe"]["languages"])
         assert all(0 < low < high for low, _, high in signal["errors"].values())
     bench.refuse(bench.prune(*words, "--pattern", "2:4"), "allocation", "uniform", "2:4")

@@ -33,7 +33,9 @@ def test_taken_shown_and_used(bench: Bench, file: Path) -> None:
     assert made["recipe"]["windows"] == 2
     assert made["recipe"]["window_length"] == 32
     assert "dense pass" not in made["seconds"]
-    bench.run(*bench.prune()[:2], "--out", bench.root / "text", *bench.prune()[4:])
+    assert made["recipe"]["allocation"]["name"] == "cwl"  # from text it would be measured
+    words = [*bench.prune()[:2], "--out", bench.root / "text", *bench.prune()[4:]]
+    bench.run(*words, "--allocation", "cwl")
     assert shard_bytes(bench.out) == shard_bytes(bench.root / "text")
     manifest = json.loads((bench.out / "mwanda.json").read_text())
     assert manifest["statistics_file"]["name"] == "s.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def test_the_folder_has_the_sources_own_tensors(tiny: Tiny, tmp_path: Path, fami
         ("cwl", "block", "dense"),
         ("measured", "block", "sequential"),
         ("measured", "linear", "dense"),
+        ("measured", "role", "dense"),
+        ("owl", "role", "dense"),
     ],
 )
 def test_a_model_in_memory_is_masked_as_its_folder(
@@ -116,12 +119,15 @@ def test_a_model_in_memory_is_masked_as_its_folder(
     folder = pruned(tiny("olmoe"), tmp_path / "out", expert_tokens=20, **fields)
     same_masks(memory_masks(model) | model_masks(model), all_masks(tmp_path / "out"))
     assert result.manifest.experts == folder.manifest.experts
-    units = 3 if level == "block" else len(result.manifest.linears)
+    linears = result.manifest.linears
+    units = {"block": 3, "role": 3 * (4 + 3), "linear": len(linears)}[level]
     assert len(result.manifest.signals) == units
     for signal in result.manifest.signals:
         numbers = signal.errors["de"] if allocation == "measured" else [signal]
         assert all(math.isfinite(number) for number in numbers)
     assert abs(result.manifest.totals.sparsity - 0.5) < 1 / 24
+    gates = {r.sparsity for n, r in linears.items() if re.search(r"layers\.1\..*gate_proj$", n)}
+    assert (len(gates) == 1) is (level != "linear")
     for name, parameter in model.named_parameters():
         if name in before:
             assert torch.equal(parameter, torch.where(parameter == 0, 0, before[name]))

@@ -24,10 +24,11 @@ from tests.pipeline.test_modes import dense_inputs
 from tests.support import oracle
 
 GRID = [0.4, 0.45, 0.5, 0.55, 0.6]
+EVERY = {"name": "measured", "reach": 0.1, "steps": 2, "compare": "every"}
 
 
 def prune(model: Any, compute: str = "float32", **fields: Any) -> Any:
-    given: dict[str, Any] = {"criterion": "wanda", "allocation": "measured"}
+    given: dict[str, Any] = {"criterion": "wanda", "allocation": EVERY, "allocation_level": "block"}
     given |= {"language_weights": WEIGHTS} | fields
     options = RunOptions(compute_dtype=compute, batch_tokens=48)
     return mwanda.prune(model, calibration=in_memory(), options=options, **given)
@@ -87,7 +88,7 @@ def test_the_errors_are_those_of_a_plain_loop(
     tiny: Tiny, tmp_path: Path, family: str, level: str, windows: int
 ) -> None:
     """Three windows are one batch and a part of the next."""
-    allocation = {"name": "measured", "windows": windows}
+    allocation = EVERY | {"windows": windows}
     out = tmp_path / "out"
     result = prune(tiny(family), "float64", out=out, allocation=allocation, allocation_level=level)
     expected = expected_curves(tiny(family), level, windows, GRID)
@@ -103,9 +104,33 @@ def test_the_errors_are_those_of_a_plain_loop(
     assert mwanda.verify(out).manifest.signals == signals  # through JSON and back
 
 
+@pytest.mark.parametrize("level", ["block", "role"])
+def test_from_the_target_on_errors_follow_the_linears_own(
+    tiny: Tiny, tmp_path: Path, level: str
+) -> None:
+    """By the shares of their outputs' energy that go, inputs uncorrelated, summed over linears."""
+    allocation = {"name": "measured", "steps": 2}
+    fields = {"allocation": allocation, "allocation_level": level}
+    signals = prune(tiny("llama"), "float64", out=tmp_path / "out", **fields).manifest.signals
+    each = "linear" if level == "role" else level
+    at_target = expected_curves(tiny("llama"), each, 1, [0.5])
+    model, inputs = dense_inputs(tiny("llama"))
+    for signal, curves, (_, names) in zip(signals, at_target, groups(model, each), strict=True):
+        assert signal.sparsities == pytest.approx((0.3, 0.4, 0.5, 0.6, 0.7))
+        shares = dict.fromkeys(signal.sparsities, 0.0)
+        for name in names:
+            scores = oracle.wanda(oracle.matrix(model.get_submodule(name)), inputs[name])
+            for sparsity in shares:
+                gone = (scores * ~oracle.rows(sparsity)(scores).bool()).square().sum()
+                shares[sparsity] += float(gone / scores.square().sum())
+        for tag, (error,) in curves.items():
+            expected = [error * share / shares[0.5] for share in shares.values()]
+            assert signal.errors[tag] == pytest.approx(expected, rel=1e-5)
+
+
 def test_first_tokens_that_are_left_out_are_not_compared(tiny: Tiny, tmp_path: Path) -> None:
     """With magnitude, whose masks do not depend on which tokens count."""
-    fields = {"criterion": "magnitude", "allocation": {"name": "measured", "windows": 1}}
+    fields = {"criterion": "magnitude", "allocation": EVERY}
     found = [
         prune(tiny("llama"), out=tmp_path / str(skip), skip_first_tokens=skip, **fields)
         for skip in (0, 3)
@@ -151,7 +176,7 @@ def check_sparsities(result: Any, groups: Sequence[tuple[str, list[str]]]) -> No
 def test_nothing_is_left_of_the_masks_that_were_tried(
     tiny: Tiny, tmp_path: Path, mode: str, objective: str, level: str
 ) -> None:
-    allocation = {"name": "measured", "windows": 1, "objective": objective}
+    allocation = EVERY | {"objective": objective}
     fields = {"mode": mode, "allocation": allocation, "allocation_level": level}
     model = AutoModelForCausalLM.from_pretrained(tiny("gpt2"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -27,8 +27,9 @@ def collected(source: Path, out: Path, **given: Any) -> Collected:
 
 
 def from_text(source: Any, out: Path | None, **fields: Any) -> Any:
-    given = {"calibration": windows_object(), "options": OPTIONS, "mode": "dense"} | fields
-    return mwanda.prune(source, out=out, **given)
+    """With the default allocation of saved statistics, which is not that of text."""
+    given = {"calibration": windows_object(), "options": OPTIONS, "mode": "dense"}
+    return mwanda.prune(source, out=out, **given | {"allocation": "cwl"} | fields)
 
 
 def from_file(source: Any, out: Path | None, file: Path, **fields: Any) -> Any:

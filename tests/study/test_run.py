@@ -153,14 +153,15 @@ def test_texts_that_change_under_way_are_refused(lab: Lab) -> None:
 
 
 def test_sequential_recipes_and_reconstructions(lab: Lab) -> None:
+    wanda = {"criterion": "wanda", "allocation": "uniform"}
     document = lab.document(
         criteria=None,
         allocations=None,
         sparsities=[0.5],
         methods={
-            "plain": {"criterion": "wanda"},
-            "in two passes": {"criterion": "wanda", "mode": "sequential"},
-            "made anew": {"criterion": "wanda", "reconstruction": "sparsegpt-update"},
+            "plain": wanda,
+            "in two passes": wanda | {"mode": "sequential"},
+            "made anew": wanda | {"reconstruction": "sparsegpt-update"},
         },
     )
     found = start_study(document, lab.out)

@@ -1,9 +1,10 @@
 """Measured allocation: sparsities by what pruning does to the outputs, language by language.
 
-Of our own making. A block (or a linear) is masked at a few sparsities around the target and its
-block is run on dense inputs, which gives the relative error of the block's outputs as a curve for
-every language. Taking errors of different blocks to add up, the sparsities that make the sum
-smallest under the budget, in the mean over languages or in the worst of them, are a linear program.
+Of our own making. A block, or a part of it, is masked and its block is run on dense inputs, which
+gives the relative error of the block's outputs for every language. At the sparsities around the
+target it is measured too, or follows from the share of the linears' own outputs that goes there.
+Taking errors of different parts to add up, the sparsities that make the sum smallest under the
+budget, in the mean over languages or in the worst of them, are a linear program.
 """
 
 from __future__ import annotations
@@ -16,13 +17,29 @@ from typing import Literal
 import torch
 
 from mwanda.allocation.budget import CEILING, fit
+from mwanda.statistics.sums import InputStatistics
 
-__all__ = ["Curves", "Objective", "Probe", "allocate", "convex", "probe", "relative_errors"]
+__all__ = [
+    "Compare",
+    "Curves",
+    "Objective",
+    "Probe",
+    "allocate",
+    "convex",
+    "extended",
+    "probe",
+    "relative_errors",
+    "removed_share",
+]
 
+Compare = Literal["target", "every"]
 Objective = Literal["mean", "worst"]
 
 PARTS = 10
 """Pieces that a curve is cut into between two measured sparsities."""
+
+PIECE = 1 << 20
+"""Weights looked at together: 4 MiB of float32."""
 
 TIE = 1e-6
 """Weight of staying near the target, against the damage: it only decides between equals."""
@@ -30,11 +47,17 @@ TIE = 1e-6
 
 @dataclass(frozen=True)
 class Probe:
-    """What is to be measured: ``sparsities``, ascending, on so many ``windows`` a language (0: all
-    of them)."""
+    """What is to be measured.
+
+    Attributes:
+        sparsities: ascending; the points of the curve.
+        windows: of every language, to measure on; 0 takes all.
+        compared: those of the sparsities at which masked and dense outputs are compared.
+    """
 
     sparsities: tuple[float, ...]
     windows: int
+    compared: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -52,18 +75,61 @@ class Curves:
     weights: dict[str, float]
 
 
-def probe(target: float, *, reach: float = 0.1, steps: int = 2, windows: int = 2) -> Probe:
+def probe(
+    target: float,
+    *,
+    reach: float = 0.2,
+    steps: int = 1,
+    windows: int = 1,
+    compare: Compare = "target",
+) -> Probe:
     """The sparsities to measure: the target, and ``steps`` equal steps to either side of it.
 
     Args:
         target: sparsity wanted over all blocks.
         reach: how far the sparsities go from the target; also how far the result can be from it.
         windows: of every language, to measure on; 0 takes all.
+        compare: outputs at the ``target`` only, from which the errors at the other sparsities
+            follow, or at ``every`` one of them, which takes ``2 · steps + 1`` times as long.
     """
     ceiling = max(CEILING, target)
     offsets = [reach * step / steps for step in range(-steps, steps + 1)] if steps else [0.0]
     points = {min(max(target + offset, 0.0), ceiling) for offset in offsets}
-    return Probe(tuple(sorted(points)), windows)
+    sparsities = tuple(sorted(points))
+    return Probe(sparsities, windows, sparsities if compare == "every" else (target,))
+
+
+def removed_share(weight: torch.Tensor, removed: torch.Tensor, inputs: InputStatistics) -> float:
+    """``Σ_removed W_ij² n̄_j² / Σ W_ij² n̄_j²``: the share of a linear's own outputs that goes with
+    some weights, its inputs taken as uncorrelated; 0 where it has no output at all.
+
+    Args:
+        weight: ``[out, in]``, any floating dtype.
+        removed: bool ``[out, in]``, True where the weight goes.
+        inputs: of the linear.
+    """
+    columns = weight.shape[1]
+    found = torch.zeros(2, columns, dtype=torch.float64, device=weight.device)
+    rows = max(1, PIECE // columns)  # a whole matrix need not fit twice more
+    for part, out in zip(weight.split(rows), removed.split(rows), strict=True):
+        square = part.float().square()
+        found[0] += square.sum(dim=0, dtype=torch.float64)
+        square.masked_fill_(~out.to(square.device), 0)
+        found[1] += square.sum(dim=0, dtype=torch.float64)
+    whole, gone = (found.cpu() @ inputs.pooled_rms.square()).tolist()
+    return gone / whole if whole > 0 else 0.0
+
+
+def extended(errors: Sequence[float], shares: Sequence[float], place: int) -> tuple[float, ...]:
+    """A curve from its error at one sparsity: an error grows as what goes of the linears' outputs.
+
+    Args:
+        errors: at each sparsity, of which only the one at ``place`` was measured.
+        shares: at each sparsity, see :func:`removed_share`; of several linears their sum.
+    """
+    if not shares[place] > 0:
+        return tuple(0.0 for _ in shares)
+    return tuple(errors[place] * share / shares[place] for share in shares)
 
 
 def relative_errors(dense: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:

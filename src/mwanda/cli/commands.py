@@ -280,4 +280,5 @@ def _recipe(given: dict[str, Any]) -> Any:
     from mwanda.recipe import Recipe
 
     source = "options" if given["recipe"] is None else str(given["recipe"])
-    return Recipe.build(recipe_of(given), source, saved=given["statistics"] is not None)
+    saved = given["statistics"] is not None
+    return Recipe.build(recipe_of(given, saved=saved), source, saved=saved)

@@ -42,7 +42,11 @@ CriterionOption = Annotated[
     typer.Option("--criterion-option", help="NAME=VALUE of the criterion; may be repeated."),
 ]
 Allocation = Annotated[
-    str | None, typer.Option("--allocation", help="See mwanda ls allocations. Default: cwl.")
+    str | None,
+    typer.Option(
+        "--allocation",
+        help="See mwanda ls allocations. Default: measured, or cwl with --statistics.",
+    ),
 ]
 AllocationOption = Annotated[
     list[str] | None,
@@ -50,7 +54,10 @@ AllocationOption = Annotated[
 ]
 AllocationLevel = Annotated[
     str | None,
-    typer.Option("--allocation-level", help="A sparsity for each block or linear. Default: block."),
+    typer.Option(
+        "--allocation-level",
+        help="A sparsity for each block, role or linear. Default: role for measured, else block.",
+    ),
 ]
 Reconstruction = Annotated[
     str | None,

@@ -12,15 +12,19 @@ from mwanda.errors import InputError
 __all__ = ["parse_method_options", "recipe_fields", "recipe_of"]
 
 
-def recipe_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe among a command's options, over those of its --recipe file."""
+def recipe_of(given: dict[str, Any], *, saved: bool) -> dict[str, Any]:
+    """The fields of a recipe among a command's options, over those of its --recipe file.
+
+    Args:
+        saved: whether it goes with saved statistics, which have defaults of their own.
+    """
     names = (
         "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
         "allocation_option", "allocation_level", "reconstruction", "reconstruction_option",
         "pattern", "mode", "windows", "window_length", "include", "exclude",
         "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
     )  # fmt: skip
-    return recipe_fields(given["recipe"], **{name: given[name] for name in names})
+    return recipe_fields(given["recipe"], saved=saved, **{name: given[name] for name in names})
 
 
 def recipe_fields(
@@ -35,6 +39,7 @@ def recipe_fields(
     allocation_option: Sequence[str] | None = None,
     reconstruction: str | None = None,
     reconstruction_option: Sequence[str] | None = None,
+    saved: bool = False,
     **plain: Any,
 ) -> dict[str, Any]:
     """The fields of a recipe file, overridden by the options that were given.
@@ -42,6 +47,7 @@ def recipe_fields(
     Raises:
         InputError: an unreadable recipe file, or an option that cannot be taken apart.
     """
+    from mwanda.recipe import DEFAULT_ALLOCATION, SAVED_ALLOCATION
     from mwanda.recipe_file import load_recipe
 
     fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
@@ -54,7 +60,12 @@ def recipe_fields(
         fields["skip_blocks"] = _numbers(skip_blocks)
     for name, value, given, default in (
         ("criterion", criterion, criterion_option, "m-wanda"),
-        ("allocation", allocation, allocation_option, "cwl"),
+        (
+            "allocation",
+            allocation,
+            allocation_option,
+            SAVED_ALLOCATION if saved else DEFAULT_ALLOCATION,
+        ),
         ("reconstruction", reconstruction, reconstruction_option, None),
     ):
         if value is not None:

@@ -69,7 +69,7 @@ def search(
         early.check_folder_out(out, model, overwrite=given["overwrite"])
     places = None if ids is None else parse_ids(ids)
     wanted = None if text_languages is None else parse_languages(text_languages)
-    fields = recipe_of(given)
+    fields = recipe_of(given, saved=True)
     with progress_bar() as progress:
         from mwanda.jobs.evaluate import read_texts
         from mwanda.jobs.search import search_sparsity
