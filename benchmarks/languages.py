@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/ and flores/")
     parser.add_argument("--work", type=Path, default=Path("out/languages"), help="where models go")
     add_model_option(parser)
-    parser.add_argument("--mode", choices=["sequential", "dense"], default="sequential")
+    parser.add_argument("--mode", choices=["sequential", "dense"], default="dense")
     parser.add_argument("--results", type=Path, help="default: benchmarks/results/languages*.json")
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--sentences", type=int, default=48)

@@ -90,7 +90,7 @@ def study(name: str, dense: Path, data: Path, sentences: int, seeds: list[int]) 
         "methods": {
             "wanda, English": {**wanda, "languages": "English", "windows": WINDOWS * len(SEEN)},
             "wanda, all": {**wanda, "languages": "fifteen"},
-            "m-wanda": {"languages": "fifteen"},
+            "m-wanda": {"languages": "fifteen", "allocation": "cwl"},
         },
         "quantised": ["Q8_0", "Q4_0"],
         "sparsities": SPARSITIES,

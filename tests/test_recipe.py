@@ -75,6 +75,17 @@ def test_defaults_are_filled_in() -> None:
     assert Recipe.build(recipe.model_dump(mode="json")) == recipe
 
 
+def test_saved_statistics_have_defaults_of_their_own() -> None:
+    """No block can be run from them."""
+    recipe = Recipe.build({"sparsity": 0.9}, saved=True)
+    assert recipe.allocation is not None
+    assert (recipe.mode, recipe.allocation.name) == ("dense", "cwl")
+    assert recipe.allocation_level == "block"
+    named = Recipe.build({"allocation": "measured"}, saved=True)
+    assert named.allocation is not None
+    assert named.allocation.name == "measured"  # to be refused, not replaced
+
+
 def test_options_stay_and_the_others_are_filled_in() -> None:
     recipe = build(
         criterion={"name": "m-wanda", "activity_weight": 0.25},

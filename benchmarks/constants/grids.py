@@ -268,6 +268,26 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "by role, ±0.2, wanda": {"criterion": WANDA} | by_role(),
         "by role, ±0.2, ria, a = 1": {"criterion": RIA} | by_role(),
     },
+    "defaults": {
+        "wanda, uniform": REFERENCE,
+        "m-wanda, the defaults": DEFAULTS,
+        "the same, normalised": criterion(norms="normalised") | by_role(),
+        "the same, wanda": {"criterion": WANDA} | by_role(),
+        "m-wanda, cwl": {},
+        "m-wanda, normalised, cwl": criterion(norms="normalised"),
+        "m-wanda, uniform": {"allocation": UNIFORM},
+        "m-wanda, owl half as wide": {"allocation": NARROW_OWL},
+        "m-wanda, alpha": {"allocation": ALPHA},
+        "m-wanda, dlp": {"allocation": DLP},
+        "m-wanda, cwl shared-denser": cwl(0.04, "shared-denser"),
+        "wanda, cwl": {"criterion": WANDA},
+        "wanda, normalised": {"criterion": WANDA | {"norms": "normalised"}, "allocation": UNIFORM},
+        "wanda, first token left out": REFERENCE | {"skip_first_tokens": 1},
+        "wanda, English, 60 windows": calibrated(["en"], 60),
+        "ria, a = 1, uniform": {"criterion": RIA, "allocation": UNIFORM},
+        "magnitude, uniform": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
+        "best quality": SHRUNK | LONGEST | by_role(),
+    },
     "combinations": {
         "wanda": REFERENCE,
         "wanda, measured": {"criterion": WANDA} | BY_BLOCK,
@@ -302,5 +322,6 @@ FINALISTS: Mapping[str, Fields] = {
     "m-wanda, the defaults": DEFAULTS,
     "m-wanda, cwl": {},
     "best quality": BEST,
+    "best quality before": SHRUNK | LONGEST | LESS,
 }
-"""Run once on text that no choice was made on."""
+"""Run on text that no choice was made on."""

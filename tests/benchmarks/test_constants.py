@@ -35,13 +35,10 @@ def without_name(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "name"}
 
 
-def test_the_base_is_what_the_library_does_by_default(search: Any) -> None:
+def test_the_defaults_are_what_the_library_does(search: Any) -> None:
     """A changed default must be written into the grids, or its cells would be the old one's."""
-    recipe = Recipe.build({})
-    assert recipe.allocation is not None
-    base = search.grids.BASE
-    assert base["criterion"] == {"name": recipe.criterion.name, **recipe.criterion.options}
-    assert base["allocation"] == {"name": recipe.allocation.name, **recipe.allocation.options}
+    assert Recipe.build(search.grids.DEFAULTS) == Recipe.build({})
+    assert Recipe.build(search.grids.BASE) == Recipe.build({}, saved=True)
     assert without_name(search.grids.ADMM) == defaults_of(RECONSTRUCTIONS["admm"])
 
 
@@ -66,7 +63,7 @@ RECIPES: list[dict[str, Any]] = [
     {"criterion": "wanda", "allocation": "uniform", "language_weights": {"de": 3.0}},
     {"criterion": "wanda", "allocation": "cwl", "reconstruction": "admm", "mode": "dense"},
     {"criterion": "wanda", "allocation": {"name": "measured", "windows": 1}},
-    {"criterion": "wanda", "allocation": "measured", "allocation_level": "linear"},
+    {"criterion": "wanda", "allocation": {"name": "measured", "compare": "every"}},
     {"pattern": "2:4"},
 ]
 
