@@ -87,14 +87,14 @@ def _flores(given: argparse.Namespace) -> Path:
 
 
 def pruned_folder(given: argparse.Namespace, dense: Path, ids: dict[str, torch.Tensor]) -> Path:
-    """The model pruned on the calibration windows."""
+    """The model pruned on the calibration windows, by m-wanda with cwl."""
     from safetensors.torch import save_file
 
     folder: Path = given.work / "pruned"
     if not (folder / "mwanda.json").is_file():
         path = given.work / "calibration.safetensors"
         save_file({tag: rows.contiguous() for tag, rows in ids.items()}, path)
-        words = ["prune", dense, "--out", folder, "--calibration", path]
+        words = ["prune", dense, "--out", folder, "--calibration", path, "--allocation", "cwl"]
         run([*mwanda(given.python), *words, "--sparsity", str(given.sparsity), "--json"],
             env=environment(given.threads))  # fmt: skip
     return folder

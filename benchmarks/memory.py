@@ -30,6 +30,7 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
         config = mixture(blocks, given.width, given.dtype, given.experts)
     size = make_model(folder, config, given.dtype)
     options = ["--calibration", str(given.work / "text"), "--criterion", given.criterion,
+               "--allocation", given.allocation,
                "--windows", str(given.windows), "--window-length", str(given.length),
                "--compute-dtype", given.compute_dtype, "--json"]  # fmt: skip
     program, env = mwanda(given.python), environment(given.threads)
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", help="of the checkpoint")
     parser.add_argument("--compute-dtype", default="auto")
     parser.add_argument("--criterion", default="m-wanda")
+    parser.add_argument("--allocation", default="cwl")
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--length", type=int, default=128)
     given = parser.parse_args()

@@ -156,8 +156,8 @@ def _study(given: argparse.Namespace, model: Path) -> dict[str, Any]:
         "languages": {"English": ["en"], "all": languages},
         "methods": {
             "wanda, English": {**wanda, "languages": "English"},
-            "m-wanda": {"languages": "all"},
-            "two passes": {"languages": "all", "mode": "sequential"},
+            "m-wanda": {"languages": "all", "allocation": "cwl"},
+            "two passes": {"languages": "all", "allocation": "cwl", "mode": "sequential"},
         },
         "sparsities": [0.3, 0.5],
         "recipe": {"windows": given.windows, "window_length": given.window_length},
