@@ -2,9 +2,9 @@
 
 Every run is a whole process of the command line, imports included, one after the other on the same
 dense folder and token windows, and writes masks alone. Forty: five criteria, four allocations, two
-sparsities. Four of the same cells are run from text too, each with its own pass, and their time is
-taken times ten; their masks are compared with those from the file by hash. Two of the forty
-(magnitude, uniform) need no text, so from text they would cost less than the rest.
+sparsities. Four of the same cells are run from text too, in dense mode, each with its own pass, and
+their time is taken times ten; their masks are compared with those from the file by hash. Two of the
+forty (magnitude, uniform) need no text, so from text they would cost less than the rest.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def main() -> None:
         print(f"{' '.join(map(str, cell))}: {process.seconds:.1f} s", flush=True)
     text: list[dict[str, Any]] = []
     for cell in FROM_TEXT[: given.text_runs]:
-        process = prune(given, model, cell, "--calibration", windows, "--compute-dtype", "float32")
+        evidence = ("--calibration", windows, "--mode", "dense", "--compute-dtype", "float32")
+        process = prune(given, model, cell, *evidence)
         alike = None if cell not in masks else hashes(given) == masks[cell]
         text.append({"cell": cell, "same_masks": alike, **process.as_dict()})
         print(f"from text, {' '.join(map(str, cell))}: {process.seconds:.1f} s", flush=True)
