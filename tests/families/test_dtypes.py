@@ -37,5 +37,6 @@ def test_every_tensor_keeps_its_dtype(tiny: Tiny, tmp_path: Path, kind: str, mod
         assert written.dtype == mixed[name].dtype, name
         kept = written != 0 if name in pruned else torch.ones_like(written, dtype=torch.bool)
         assert torch.equal(written[kept], mixed[name][kept]), name
-        assert name not in pruned or float(kept.float().mean()) == pytest.approx(0.5, abs=0.1)
+        # Within the reach of the default allocation, and a weight a row.
+        assert name not in pruned or float(kept.float().mean()) == pytest.approx(0.5, abs=0.23)
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")

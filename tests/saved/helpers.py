@@ -29,7 +29,8 @@ def collected(source: Path, out: Path, **given: Any) -> Collected:
 def from_text(source: Any, out: Path | None, **fields: Any) -> Any:
     """With the default allocation of saved statistics, which is not that of text."""
     given = {"calibration": windows_object(), "options": OPTIONS, "mode": "dense"}
-    return mwanda.prune(source, out=out, **given | {"allocation": "cwl"} | fields)
+    given["allocation"] = "uniform" if "pattern" in fields else "cwl"
+    return mwanda.prune(source, out=out, **given | fields)
 
 
 def from_file(source: Any, out: Path | None, file: Path, **fields: Any) -> Any:
