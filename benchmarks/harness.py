@@ -294,7 +294,7 @@ def save(
         **data,
     }
     text = json.dumps(whole, indent=1, ensure_ascii=False)
-    path.write_text(_placeless(text, sys.argv) + "\n", encoding="utf-8")
+    path.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
     for table in tables:
         print(plain(table.header, table.rows))
     for one in bars:
@@ -325,7 +325,7 @@ def _command(line: Sequence[str]) -> str:
     return " ".join(shown)
 
 
-def _placeless(text: str, line: Sequence[str]) -> str:
+def placeless(text: str, line: Sequence[str]) -> str:
     """JSON without the machine's folders: the paths of the command become their option's name."""
     names = {
         json.dumps(part, ensure_ascii=False)[1:-1]: _name(before)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness import placeless
 from mwanda.demo.methods import compared_methods
 from mwanda.demo.weights import find_weights
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
@@ -95,7 +97,8 @@ def main() -> None:
         "table": {"header": header, "rows": rows},
     }
     results_file.parent.mkdir(parents=True, exist_ok=True)
-    results_file.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    results_file.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
 
 
 def recipe_of(

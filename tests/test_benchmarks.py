@@ -89,7 +89,7 @@ def test_recorded_data_name_no_place(harness: ModuleType) -> None:
     line = ["benchmarks/siblings.py", "--work", "/somewhere", "--dense", "/somewhere/made"]
     text = '{"masks": "/somewhere/masks", "base": "/somewhere/made", "other": "/else"}'
     told = '{"masks": "WORK/masks", "base": "DENSE", "other": "/else"}'
-    assert harness._placeless(text, line) == told
+    assert harness.placeless(text, line) == told
 
 
 def write_page(page: Path, results: Path) -> str:
