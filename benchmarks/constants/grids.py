@@ -96,6 +96,9 @@ LONGEST: Fields = {"calibration": {"windows": 48}}
 SHRUNK: Fields = gradual(shrinkage=0.4)
 """The Gram matrix toward its diagonal, as far as helps."""
 
+BEST_BEFORE: Fields = SHRUNK | LONGEST | LESS
+BEST: Fields = SHRUNK | LONGEST | by_role()
+
 # How ADMM goes on.
 STEPS: Mapping[str, Fields] = {
     "60 iterations, ramp 30": {"iterations": 60, "ramp": 30},
@@ -286,7 +289,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "wanda, English, 60 windows": calibrated(["en"], 60),
         "ria, a = 1, uniform": {"criterion": RIA, "allocation": UNIFORM},
         "magnitude, uniform": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
-        "best quality": SHRUNK | LONGEST | by_role(),
+        "best quality": BEST,
     },
     "combinations": {
         "wanda": REFERENCE,
@@ -306,22 +309,17 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         },
         "shrunk, 48 windows, owl": SHRUNK | LONGEST | {"allocation": OWL},
         "shrunk, 48 windows, measured by linear": SHRUNK | LONGEST | BY_LINEAR,
-        "shrunk, 48 windows, measured by linear, less": SHRUNK | LONGEST | LESS,
-        "shrunk, 48 windows, by role, ±0.2": SHRUNK | LONGEST | by_role(),
-        "shrunk, 48 windows, by role, ±0.2, sequential": SHRUNK
-        | LONGEST
-        | by_role()
-        | {"mode": "sequential"},
+        "shrunk, 48 windows, measured by linear, less": BEST_BEFORE,
+        "shrunk, 48 windows, by role, ±0.2": BEST,
+        "shrunk, 48 windows, by role, ±0.2, sequential": BEST | {"mode": "sequential"},
     },
 }
-
-BEST: Fields = SHRUNK | LONGEST | by_role()
 
 FINALISTS: Mapping[str, Fields] = {
     "wanda, uniform": REFERENCE,
     "m-wanda, the defaults": DEFAULTS,
     "m-wanda, cwl": {},
     "best quality": BEST,
-    "best quality before": SHRUNK | LONGEST | LESS,
+    "best quality before": BEST_BEFORE,
 }
 """Run on text that no choice was made on."""

@@ -27,12 +27,9 @@ from mwanda.registry import find_allocation, find_criterion, find_pattern, find_
 from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "default_allocation"]
 
 DEFAULT_SPARSITY = 0.5
-DEFAULT_ALLOCATION, SAVED_ALLOCATION = "measured", "cwl"
-"""With text, and with saved statistics, from which no block can be run."""
-
 DENSE_FROM, DENSE_TO, DENSE_TO_UPDATED = 0.35, 0.55, 0.45
 """Sparsities between which one pass was measured no worse than two on the whole, the last with a
 reconstruction: see docs/results.md."""
@@ -270,8 +267,7 @@ class Recipe(BaseModel):
             # Magnitude asks for no text, so its default allocation must not either.
             needs_text = bool(self.linear_needs)
             free = pattern.fixed is None and needs_text and sparsity > 0
-            default = SAVED_ALLOCATION if saved else DEFAULT_ALLOCATION
-            allocation = Method(name=default if free else "uniform")
+            allocation = Method(name=default_allocation(saved=saved) if free else "uniform")
         probes = find_allocation(allocation.name).probe is not None
         dense_to = DENSE_TO if self.reconstruction is None else DENSE_TO_UPDATED
         dense = saved or not sparsity or DENSE_FROM <= sparsity <= dense_to
@@ -293,6 +289,12 @@ class Recipe(BaseModel):
             options = defaults_of(row) | self.reconstruction.options
             filled["reconstruction"] = Method(name=row.name, options=options)
         return self.model_copy(update=filled)
+
+
+def default_allocation(*, saved: bool) -> str:
+    """What sets the sparsities where the criterion needs text and the pattern leaves them open;
+    from saved statistics no block can be run."""
+    return "cwl" if saved else "measured"
 
 
 def _tag(code: str) -> str:

@@ -64,6 +64,7 @@ RECIPES: list[dict[str, Any]] = [
     {"criterion": "wanda", "allocation": "cwl", "reconstruction": "admm", "mode": "dense"},
     {"criterion": "wanda", "allocation": {"name": "measured", "windows": 1}},
     {"criterion": "wanda", "allocation": {"name": "measured", "compare": "every"}},
+    {"criterion": "wanda", "allocation": "measured", "allocation_level": "linear"},
     {"pattern": "2:4"},
 ]
 

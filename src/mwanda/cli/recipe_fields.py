@@ -47,7 +47,7 @@ def recipe_fields(
     Raises:
         InputError: an unreadable recipe file, or an option that cannot be taken apart.
     """
-    from mwanda.recipe import DEFAULT_ALLOCATION, SAVED_ALLOCATION
+    from mwanda.recipe import default_allocation
     from mwanda.recipe_file import load_recipe
 
     fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
@@ -60,12 +60,7 @@ def recipe_fields(
         fields["skip_blocks"] = _numbers(skip_blocks)
     for name, value, given, default in (
         ("criterion", criterion, criterion_option, "m-wanda"),
-        (
-            "allocation",
-            allocation,
-            allocation_option,
-            SAVED_ALLOCATION if saved else DEFAULT_ALLOCATION,
-        ),
+        ("allocation", allocation, allocation_option, default_allocation(saved=saved)),
         ("reconstruction", reconstruction, reconstruction_option, None),
     ):
         if value is not None:
