@@ -195,7 +195,7 @@ class Surveyor:
         errors = (found[..., 0] / found[..., 1].clamp_min(1)).t().tolist()
         if follows:
             at = probe.sparsities.index(probe.compared[0])
-            errors = [extended(curve, shares.tolist(), at) for curve in errors]
+            errors = [extended(curve[at], shares.tolist(), at) for curve in errors]
         return Curves(
             probe.sparsities,
             {tag: tuple(curve) for tag, curve in zip(languages, errors, strict=True)},

@@ -246,8 +246,8 @@ def test_what_goes_of_a_linears_outputs(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_curve_follows_from_its_error_at_one_sparsity() -> None:
-    assert extended([0.0, 0.3, 0.0], [0.1, 0.2, 0.5], 1) == pytest.approx((0.15, 0.3, 0.75))
-    assert extended([0.0, 0.3, 0.0], [0.0, 0.0, 0.5], 1) == (0, 0, 0)
+    assert extended(0.3, [0.1, 0.2, 0.5], 1) == pytest.approx([0.15, 0.3, 0.75])
+    assert extended(0.3, [0.0, 0.0, 0.5], 1) == [0, 0, 0]
 
 
 def test_errors_are_relative_token_by_token() -> None:

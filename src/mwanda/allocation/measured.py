@@ -120,16 +120,16 @@ def removed_share(weight: torch.Tensor, removed: torch.Tensor, inputs: InputStat
     return gone / whole if whole > 0 else 0.0
 
 
-def extended(errors: Sequence[float], shares: Sequence[float], place: int) -> tuple[float, ...]:
+def extended(error: float, shares: Sequence[float], place: int) -> list[float]:
     """A curve from its error at one sparsity: an error grows as what goes of the linears' outputs.
 
     Args:
-        errors: at each sparsity, of which only the one at ``place`` was measured.
+        error: measured at the sparsity that is number ``place``.
         shares: at each sparsity, see :func:`removed_share`; of several linears their sum.
     """
     if not shares[place] > 0:
-        return tuple(0.0 for _ in shares)
-    return tuple(errors[place] * share / shares[place] for share in shares)
+        return [0.0 for _ in shares]
+    return [error * share / shares[place] for share in shares]
 
 
 def relative_errors(dense: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
