@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("registry",),
     (
         "recipe",
+        "recipe_conflicts",
         "recipe_file",
         "recipe_method",
         "mask_overlap",

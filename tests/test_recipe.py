@@ -86,6 +86,23 @@ def test_saved_statistics_have_defaults_of_their_own() -> None:
     assert named.allocation.name == "measured"  # to be refused, not replaced
 
 
+def test_defaults_of_a_recipe_give_way_to_those_of_saved_statistics() -> None:
+    recipe = Recipe.build({"sparsity": 0.9, "criterion": "wanda"})
+    assert recipe.asked == {
+        "sparsity": 0.9, "criterion": {"name": "wanda", "options": {"norms": "raw"}},
+    }  # fmt: skip
+    again = Recipe.build(recipe.asked, saved=True)
+    assert again == Recipe.build({"sparsity": 0.9, "criterion": "wanda"}, saved=True)
+    assert again != recipe
+
+
+@pytest.mark.parametrize("name", ["admm-gradual", "sparsegpt"])
+def test_a_reconstruction_with_a_mask_of_its_own_refuses_the_whole_matrix(name: str) -> None:
+    [problem] = problems(pattern="unstructured-matrix", reconstruction=name)
+    assert f"found {name}, which chooses its own" in problem
+    build(pattern="unstructured-matrix", reconstruction="admm")
+
+
 def test_options_stay_and_the_others_are_filled_in() -> None:
     recipe = build(
         criterion={"name": "m-wanda", "activity_weight": 0.25},

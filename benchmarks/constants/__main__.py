@@ -2,7 +2,7 @@
 
 ``search`` runs the grids of ``grids.py`` on ``DATA/flores`` ids below 1000, ``minimax`` moves the
 language weights on the same text, ``confirm`` runs the finalists on text and languages that no
-choice was made on, and ``table`` writes what was found into ``docs/constants.md``. Calibration is
+choice was made on, and ``table`` writes what was found into the pages of ``docs/``. Calibration is
 on ``DATA/gnome``, pruning in float32. A cell that was measured is not measured again;
 ``--minutes`` begins no cell after so long.
 """
@@ -24,13 +24,15 @@ from pages import write_page
 from real_models import add_model_option
 from runner import Runner
 
+PAGES = [Path("docs/constants.md"), Path("docs/constants-at-other-sparsities.md")]
 STOPPED = "stopped by --minutes; run again to go on"
 
 
 def main() -> None:
     given = _arguments()
     if given.command == "table":
-        write_page(given.page, given.results)
+        for page in given.pages:
+            write_page(page, given.results)
         return
     runner = Runner(given.data, given.work, given.results, time.monotonic() + 60 * given.minutes)
     given.work.mkdir(parents=True, exist_ok=True)
@@ -70,7 +72,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with gnome/, flores/ and udhr/")
     parser.add_argument("--work", type=Path, default=Path("out/constants"), help="where models go")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=Path("docs/constants.md"))
+    parser.add_argument("--pages", nargs="+", type=Path, default=PAGES)
     add_model_option(parser)
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--sparsities", nargs="+", default=["0.5"], help="shares, or N:M")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grids import BASE, CALIBRATION, FRESH, SEEN, UNIFORM, UNSEEN
+from grids import BASE, CALIBRATION, FRESH, SEEN, UNIFORM, UNSEEN, Fields
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -107,6 +107,17 @@ class Cell:
         partial = self.path(folder).with_suffix(".partial")
         partial.write_text("\n".join(_lines({"settings": self.settings} | dict(found))) + "\n")
         partial.replace(self.path(folder))
+
+
+def distinct(variants: Mapping[str, Fields], fields: Mapping[str, Any]) -> dict[str, Fields]:
+    """The variants that differ under ``fields``: with a pattern every allocation is uniform."""
+    if "pattern" not in fields:
+        return dict(variants)
+    first: dict[str, str] = {}
+    for name, variant in variants.items():
+        recipe = BASE | dict(variant) | {"allocation": UNIFORM, "allocation_level": "block"}
+        first.setdefault(json.dumps(recipe, sort_keys=True), name)
+    return {name: variants[name] for name in first.values()}
 
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:

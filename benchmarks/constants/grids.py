@@ -62,7 +62,10 @@ def by_role(**options: Any) -> Fields:
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
 DEFAULTS: Fields = BASE | by_role()
-"""What the library does where nothing is asked for."""
+"""What the library does where nothing is asked for, where it is dense."""
+
+SEQUENTIAL: Fields = {"mode": "sequential"}
+"""Else every variant is dense."""
 
 
 def criterion(**options: Any) -> Fields:
@@ -112,10 +115,10 @@ MORE: Mapping[str, Fields] = {
     "uniform": {},
     "cwl": {"allocation": CWL},
     "owl": {"allocation": OWL},
-    "owl, sequential": {"allocation": OWL, "mode": "sequential"},
+    "owl, sequential": {"allocation": OWL} | SEQUENTIAL,
     "dlp": {"allocation": DLP},
     "alpha": {"allocation": ALPHA},
-    "sequential": {"mode": "sequential"},
+    "sequential": SEQUENTIAL,
 }
 
 QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
@@ -218,6 +221,16 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
             "criterion": M_WANDA | {"name": "m-ria", "power": 0.5},
             "allocation": UNIFORM,
         },
+        "m-ria, a = 1": {
+            "criterion": M_WANDA | {"name": "m-ria", "power": 1.0},
+            "allocation": UNIFORM,
+        },
+    },
+    "mode": {
+        "wanda, uniform, dense": REFERENCE,
+        "wanda, uniform, sequential": REFERENCE | SEQUENTIAL,
+        "the defaults, dense": DEFAULTS,
+        "the defaults, sequential": DEFAULTS | SEQUENTIAL,
     },
     "gradual": {
         "wanda": REFERENCE,
@@ -301,7 +314,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "ria, a = 1, measured by linear, less": {"criterion": RIA} | LESS,
         "admm": admm(),
         "admm-gradual": gradual(),
-        "admm-gradual, sequential": gradual() | {"mode": "sequential"},
+        "admm-gradual, sequential": gradual() | SEQUENTIAL,
         "admm, 16 windows": admm() | LONGER,
         "admm-gradual, 16 windows": gradual() | LONGER,
         **{
@@ -311,7 +324,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "shrunk, 48 windows, measured by linear": SHRUNK | LONGEST | BY_LINEAR,
         "shrunk, 48 windows, measured by linear, less": BEST_BEFORE,
         "shrunk, 48 windows, by role, ±0.2": BEST,
-        "shrunk, 48 windows, by role, ±0.2, sequential": BEST | {"mode": "sequential"},
+        "shrunk, 48 windows, by role, ±0.2, sequential": BEST | SEQUENTIAL,
     },
 }
 

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cells import SCORED_IN, TUNING, confirming
+from cells import SCORED_IN, TUNING, confirming, distinct
 from comparisons import HEADER, Grid, rises
 from grids import FINALISTS, QUESTIONS, REFERENCE, SEEN, Fields
 from minimax import ROUNDS, moved
@@ -54,7 +54,7 @@ def _rows(question: str, given: dict[str, str], results: Path) -> tuple[list[lis
         rows = [row for seed in SEEDS for row in grid.table(_rounds(grid, seed), [seed])]
         names = [f"round {number}" for number in range(ROUNDS + 1)]
     else:
-        variants = FINALISTS if question == "finalists" else QUESTIONS[question]
+        variants = distinct(FINALISTS if question == "finalists" else QUESTIONS[question], fields)
         rows = grid.table(variants, SEEDS)
         names = list(variants)
     there = {row[0] for row in rows}

@@ -14,6 +14,7 @@ from mwanda.model.experts import chosen_per_token
 from mwanda.model.overlap import BEHIND
 from mwanda.model.reader import PIECE as CONVERTED
 from mwanda.model.structure import Linear, Structure
+from mwanda.reconstruction.admm import ROWS
 
 __all__ = [
     "Footprint",
@@ -122,6 +123,7 @@ def prune_footprint(
     store: bool = False,
     probed: int = 0,
     probed_weights: int = 0,
+    scored: int = 0,
     saved: bool = False,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
@@ -141,6 +143,7 @@ def prune_footprint(
         store: whether statistics of all blocks are kept on disk.
         probed: tokens that an allocation compares masked blocks on; their inputs are kept beside.
         probed_weights: most weights that are masked for that at once, and copied before.
+        scored: bytes a weight of the largest linear where all of it is looked at at once.
         saved: whether they are an earlier run's; no tokens then.
         whole: bytes of a model that is converted whole in memory first (GGUF).
     """
@@ -164,7 +167,7 @@ def prune_footprint(
     largest = max(linear.size for linear in chosen.linears())
     transposed = any(linear.transposed for linear in chosen.linears())
     # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
-    masks = largest * 4 + torch.get_num_threads() * PIECE * 40
+    masks = largest * (4 + scored) + torch.get_num_threads() * PIECE * 40
     written = largest * stored.itemsize
     if not tokens:
         chosen_size = sum(block.size for block in chosen.blocks)
@@ -210,7 +213,10 @@ def prune_footprint(
 
 
 def _update(chosen: Structure, compute: int) -> int:
-    """Bytes of one reconstruction: a Gram matrix mirrored, scaled, factored and inverted; and the
-    weights as they were, are, and change."""
+    """Bytes of one reconstruction: a Gram matrix mirrored, scaled, factored and inverted; the
+    weights as they were and are; and what some rows of them take while they change."""
     wide = max(compute, torch.float32.itemsize)
-    return max(lin.columns**2 * 4 + lin.size * 7 for lin in chosen.linears()) * wide
+    return wide * max(
+        lin.columns**2 * 4 + lin.size * 4 + min(lin.rows, ROWS) * lin.columns * 13
+        for lin in chosen.linears()
+    )

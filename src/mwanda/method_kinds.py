@@ -81,7 +81,8 @@ class Allocation:
 
     ``probe(target, **options) -> Probe`` instead of ``measure`` says at which sparsities, and on
     how much text, masked and dense outputs of the block are to be compared; the signals are then
-    :class:`Curves`.
+    :class:`Curves`. ``scratch`` is what ``measure`` holds beside the weights, in bytes a weight of
+    one linear.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Allocation:
     cost: str = field(kw_only=True)
     when: str = field(kw_only=True)
     probe: ProbeOf | None = field(default=None, kw_only=True)
+    scratch: int = field(default=0, kw_only=True)
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:

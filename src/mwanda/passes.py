@@ -40,8 +40,8 @@ class Visit:
 class _Batch:
     language: str
     input_ids: torch.Tensor
-    probed: int = 0
-    """Its first windows on which masked blocks are compared with dense ones."""
+    probed: bool = False
+    """Whether masked blocks are compared with dense ones on it."""
 
 
 class Passes:
@@ -114,8 +114,7 @@ class Passes:
             for block in blocks[done:]:
                 if probing:
                     for place, index in enumerate(self._probes, len(self._batches)):
-                        rows = self._batches[index].probed
-                        activations[place] = activations[index][:rows]
+                        activations[place] = activations[index]
                 last = block.index == len(blocks) - 1
                 with self._decoder.block(block.index) as module:
                     work(Visit(block, module, activations, last))
@@ -174,8 +173,8 @@ class Passes:
         for place, index in enumerate(self._probes, len(self._batches)):
             batch, hidden = self._batches[index], visit.activations[place]
             output = self._decoder.run_block(visit.block.index, visit.module, hidden)
-            dense = visit.activations[index][: batch.probed]
-            errors = relative_errors(dense[:, self._skip :], output[:, self._skip :])
+            dense = visit.activations[index][:, self._skip :]
+            errors = relative_errors(dense, output[:, self._skip :])
             found[self._languages.index(batch.language)] += errors
             self._compared += hidden.shape[0] * hidden.shape[1]
         return found
@@ -228,8 +227,7 @@ class Passes:
                     for batch in self._batches:
                         activations.append(self._decoder.embed(batch.input_ids))
                 for index in self._probes if probing else ():
-                    batch = self._batches[index]
-                    activations.append(self._decoder.embed(batch.input_ids[: batch.probed]))
+                    activations.append(self._decoder.embed(self._batches[index].input_ids))
             self.spilled = max(self.spilled, activations.spilled)
             yield activations
 
@@ -240,11 +238,12 @@ class Passes:
 def _batches(
     windows: Mapping[str, torch.Tensor], batch_tokens: int, probed: int | None
 ) -> list[_Batch]:
+    """Those to be compared are batches of their own: in a batch of another shape a product rounds
+    otherwise, and a part that no token of theirs reaches would have an error."""
     batches = []
     for language, ids in windows.items():
         step = max(1, batch_tokens // ids.shape[1])
         wanted = 0 if probed is None else probed or len(ids)
-        for part in ids.split(step):
-            batches.append(_Batch(language, part, min(len(part), wanted)))
-            wanted -= batches[-1].probed
+        for chosen, of_them in ((True, ids[:wanted]), (False, ids[wanted:])):
+            batches += [_Batch(language, part, chosen) for part in of_them.split(step) if len(part)]
     return batches

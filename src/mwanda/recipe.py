@@ -22,6 +22,7 @@ from mwanda.method_kinds import (
     defaults_of,
 )
 from mwanda.options import FLOATS
+from mwanda.recipe_conflicts import contradictions
 from mwanda.recipe_method import Method, as_value_error, checked
 from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
@@ -43,7 +44,8 @@ class Recipe(BaseModel):
             takes 0.5, or what the pattern fixes.
         pattern: ``unstructured`` or ``N:M`` (N kept).
         criterion, allocation: see the registry. None for the allocation takes measured, with saved
-            statistics cwl, and uniform where the pattern fixes the sparsity.
+            statistics cwl, and uniform where the pattern fixes the sparsity, nothing goes, or the
+            criterion needs no text.
         allocation_level: what has a sparsity of its own: each ``block``, each ``linear``, or each
             ``role``, which is a linear but that those of a block's experts go together. None takes
             role for measured, and block for others.
@@ -106,7 +108,7 @@ class Recipe(BaseModel):
             recipe = cls.model_validate(dict(values))
         except ValidationError as error:
             raise InputError.several(_problem(source, item) for item in error.errors()) from error
-        problems = recipe._contradictions()
+        problems = contradictions(recipe)
         if problems:
             raise InputError.several(f"{source}: {problem}" for problem in problems)
         return recipe._resolved(saved=saved)
@@ -182,6 +184,12 @@ class Recipe(BaseModel):
             raise ValueError(f"found {value!r}; {nearest(value, ['auto', *FLOATS])}")
         return value
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The fields that were given, without those that :meth:`build` filled in: with saved
+        statistics the defaults are others."""
+        return self.model_dump(exclude_unset=True)
+
     def criterion_row(self) -> Criterion:
         """The registry's row of the criterion."""
         return find_criterion(self.criterion.name)
@@ -225,38 +233,6 @@ class Recipe(BaseModel):
             return False
         return bool(self.linear_needs) or find_allocation(self.allocation.name).needs_text
 
-    def _contradictions(self) -> list[str]:
-        problems = []
-        pattern = self.pattern_row()
-        if pattern.fixed is not None:
-            if self.sparsity is not None and abs(self.sparsity - pattern.fixed) > 1e-9:
-                problems.append(
-                    f"sparsity: expected {pattern.fixed:g}, the only one of pattern {self.pattern}"
-                    f", found {self.sparsity:g}; leave sparsity out or use pattern unstructured"
-                )
-            if self.allocation is not None and self.allocation.name != "uniform":
-                problems.append(
-                    f"allocation: expected uniform with pattern {self.pattern}, which fixes every "
-                    f"linear's sparsity, found {self.allocation.name}; leave it out"
-                )
-        if self.skip_first_tokens >= self.window_length:
-            problems.append(
-                f"skip_first_tokens: expected fewer than the {self.window_length} tokens of a "
-                f"window, found {self.skip_first_tokens}"
-            )
-        if self.languages is not None:
-            stray = sorted(set(self.language_weights) - set(self.languages))
-            if stray:
-                problems.append(
-                    f"language_weights: expected languages among {', '.join(self.languages)}"
-                    f", found {', '.join(stray)}"
-                )
-            if self.language_weights and not any(
-                self.language_weights.get(tag, 1.0) for tag in self.languages
-            ):
-                problems.append("language_weights: expected a weight above 0, found all 0")
-        return problems
-
     def _resolved(self, *, saved: bool) -> Recipe:
         pattern = self.pattern_row()
         sparsity = self.sparsity
@@ -288,7 +264,7 @@ class Recipe(BaseModel):
         if row is not None and self.reconstruction is not None:
             options = defaults_of(row) | self.reconstruction.options
             filled["reconstruction"] = Method(name=row.name, options=options)
-        return self.model_copy(update=filled)
+        return self.model_construct(self.model_fields_set, **dict(self) | filled)
 
 
 def default_allocation(*, saved: bool) -> str:

@@ -115,6 +115,7 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 "Yin et al., ICML 2024, arXiv 2310.05175",
                 cost="a dense pass where the mode is sequential; two rounds of scores",
                 when="from about 60 % on, in large models",
+                scratch=13,
             ),
             Allocation(
                 "cwl",
@@ -124,7 +125,7 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 "sparsity follows the correlation of n_ℓ between languages, range ±λ",
                 "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
                 cost="a dense pass where the mode is sequential",
-                when="several languages",
+                when="several languages; the default with saved statistics",
             ),
             Allocation(
                 "alpha",
@@ -135,6 +136,7 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 "Lu et al., NeurIPS 2024, arXiv 2410.10912",
                 cost="no text; eigenvalues of every linear, cubic in its shorter side",
                 when="without text, or to compare",
+                scratch=28,
             ),
             Allocation(
                 "dlp",
@@ -145,6 +147,7 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
                 "Chen et al., ICML 2025, arXiv 2505.23807",
                 cost="a dense pass where the mode is sequential; two rounds of scores",
                 when="high sparsity, with no threshold to choose",
+                scratch=13,
             ),
             Allocation(
                 "measured",

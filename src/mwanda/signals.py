@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mwanda.allocation.measured import Curves, Probe, extended, removed_share
+from mwanda.allocation.measured import Curves, Probe, UnsolvedError, extended, removed_share
 from mwanda.blocks import BlockPruner
 from mwanda.errors import DataError
 from mwanda.method_kinds import Allocation, Signal, measure_block, options_of
@@ -112,16 +112,26 @@ class Surveyor:
 
         Args:
             signals: of all blocks, or all linears; empty where the allocation looks at none.
+
+        Raises:
+            DataError: there is no solution to be found.
         """
         units = [unit for block in chosen.blocks for unit in units_of(block, self.recipe)]
         values = [0.0] * len(units)
         if self.recipe.sparsity:
-            values = self.row.allocate(
-                signals or values,
-                [sum(linear.size for linear in unit) for unit in units],
-                self.recipe.sparsity,
-                **options_of(self.row.allocate, self.allocation.options),
-            )
+            sizes = [sum(linear.size for linear in unit) for unit in units]
+            options = options_of(self.row.allocate, self.allocation.options)
+            try:
+                values = self.row.allocate(
+                    signals or values, sizes, self.recipe.sparsity, **options
+                )
+            except UnsolvedError as error:
+                raise DataError(
+                    f"allocation {self.row.name}",
+                    expected="a linear program that can be solved",
+                    found=str(error),
+                    fix="use more calibration text, or another --allocation",
+                ) from error
         pairs = zip(units, values, strict=True)
         return {linear.name: value for unit, value in pairs for linear in unit}
 

@@ -54,7 +54,7 @@ def update_weight(
             found=str(error),
             fix="use more calibration text, --compute-dtype float32, or no reconstruction",
         ) from error
-    if not bool(torch.isfinite(made.weight).all()):
+    if not all(bool(torch.isfinite(end)) for end in torch.aminmax(made.weight)):
         raise DataError(
             f"linear {name}, reconstruction {row.name}",
             expected="finite weights",

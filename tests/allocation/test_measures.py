@@ -47,6 +47,13 @@ def test_cwl_leaves_out_what_one_language_alone_reached() -> None:
     assert cwl.measure([], [shared, alone]) == cwl.measure([], [shared])
 
 
+def test_cwl_does_not_look_at_languages_of_weight_0() -> None:
+    inputs = statistics(3, 16, 1)
+    without = InputStatistics(torch.tensor([0.5, 0.0, 0.5]), inputs.mean_square)
+    two = InputStatistics(torch.tensor([0.5, 0.5]), inputs.mean_square[[0, 2]])
+    assert cwl.measure([], [without]) == cwl.measure([], [two]) != cwl.measure([], [inputs])
+
+
 def test_cwl_takes_a_constant_vector_for_unrelated() -> None:
     weights = torch.tensor([0.5, 0.5], dtype=torch.float64)
     flat = torch.tensor([[1.0, 4.0, 9.0], [2.0, 2.0, 2.0]], dtype=torch.float64)

@@ -202,8 +202,22 @@ def test_a_page_shows_what_the_cells_say(search: Any, tmp_path: Path) -> None:
     json.loads(next(results.iterdir()).read_text())
 
 
-def test_the_page_says_what_the_results_say(search: Any, tmp_path: Path) -> None:
-    page = ROOT.parent / "docs" / "constants.md"
+def test_under_a_pattern_allocations_are_alike(search: Any) -> None:
+    grids, distinct = search.grids, search.cells.distinct
+    variants = grids.QUESTIONS["defaults"]
+    assert distinct(variants, {"sparsity": 0.5}) == variants
+    found = distinct(variants, {"pattern": "2:4"})
+    assert list(found) == [
+        "wanda, uniform", "m-wanda, the defaults", "the same, normalised", "wanda, normalised",
+        "wanda, first token left out", "wanda, English, 60 windows", "ria, a = 1, uniform",
+        "magnitude, uniform", "best quality",
+    ]  # fmt: skip
+    assert list(distinct(grids.QUESTIONS["cwl"], {"pattern": "2:4"})) == ["uniform"]
+
+
+@pytest.mark.parametrize("name", ["constants.md", "constants-at-other-sparsities.md"])
+def test_the_page_says_what_the_results_say(search: Any, tmp_path: Path, name: str) -> None:
+    page = ROOT.parent / "docs" / name
     copy = Path(shutil.copy(page, tmp_path / "page.md"))
     search.pages.write_page(copy, ROOT / "constants" / "results")
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")

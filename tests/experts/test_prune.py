@@ -133,6 +133,24 @@ def test_a_model_in_memory_is_masked_as_its_folder(
             assert torch.equal(parameter, torch.where(parameter == 0, 0, before[name]))
 
 
+def test_an_expert_that_no_compared_token_reached_gets_the_target(tiny: Tiny) -> None:
+    """In a batch of another shape products round otherwise, which must not look like an error."""
+    model = AutoModelForCausalLM.from_pretrained(tiny("olmoe"))
+    result = mwanda.prune(
+        model,
+        calibration=windows_object(token_windows({"de": (16, 3), "sw": (16, 3)})),
+        allocation="measured",
+        allocation_level="linear",
+        expert_tokens=1,
+    )
+    linears = list(result.manifest.linears.values())
+    signals = zip(linears, result.manifest.signals, strict=True)
+    none = [linear for linear, signal in signals if not any(map(any, signal.errors.values()))]
+    assert 0 < len(none) < len(linears)
+    columns = {linear.shape[1] for linear in none}
+    assert {round(linear.sparsity, 9) for linear in none} == {int(n * 0.5) / n for n in columns}
+
+
 def test_bfloat16_that_is_widened_for_the_forward(tiny: Tiny, tmp_path: Path) -> None:
     source = tiny("mixtral", dtype=torch.bfloat16)
     pruned(source, tmp_path / "out")

@@ -234,10 +234,24 @@ def test_the_criterion_chooses_the_masks_that_are_tried(
     other = prune(tiny("llama"), out=tmp_path / "other", criterion=criterion).manifest
     assert other.signals != wanda
     assert other.totals.sparsity == pytest.approx(0.5, abs=1 / 48)
-    with pytest.raises(mwanda.InputError, match="calibration: expected text for"):
+    # Magnitude itself looks at no text.
+    wants = "allocation measured" if criterion == "magnitude" else f"criterion {criterion}"
+    with pytest.raises(mwanda.InputError, match=f"calibration: expected text for {wants}"):
         mwanda.prune(
             tiny("llama"), out=tmp_path / "none", criterion=criterion, allocation="measured"
         )
+
+
+def test_a_program_without_a_solution_is_reported(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failed:
+        success, message = False, "out of luck"
+
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *_given, **_more: Failed())
+    with pytest.raises(mwanda.DataError, match=r"allocation measured: .* found out of luck"):
+        prune(tiny("llama"), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_own_masks_of_a_reconstruction(tiny: Tiny, tmp_path: Path) -> None:

@@ -260,5 +260,6 @@ def test_masks_from_statistics(tiny: Tiny, tmp_path: Path) -> None:
 def test_the_mode_is_dense_at_any_sparsity(tiny: Tiny, tmp_path: Path) -> None:
     source, file = tiny("llama"), tmp_path / "statistics.safetensors"
     collected(source, file)
-    found = mwanda.prune(source, out=tmp_path / "out", statistics=file, sparsity=0.2)
+    recipe = mwanda.Recipe.build({"sparsity": 0.2})  # sequential and measured, were it from text
+    found = mwanda.prune(source, out=tmp_path / "out", statistics=file, recipe=recipe)
     assert found.manifest.recipe["mode"] == found.manifest.statistics == "dense"

@@ -23,15 +23,17 @@ Direction = Literal["shared-denser", "shared-sparser"]
 
 def measure(weights: Sequence[torch.Tensor], statistics: Sequence[InputStatistics]) -> float:
     """C_b: mean over the block's linears of the mean pairwise Pearson correlation between the
-    languages' n_ℓ· vectors; 1 for a single language. A linear that one language alone reached (an
-    expert's) says nothing about agreement and is left out, unless all are like that.
+    languages' n_ℓ· vectors, of those whose weight is not 0; 1 for a single language. A linear that
+    one language alone reached (an expert's) says nothing about agreement and is left out, unless
+    all are like that.
 
     Args:
         weights: ignored, the same signature for every allocation.
         statistics: the inputs of each linear of the block.
     """
-    shared = [inputs for inputs in statistics if len(inputs.weights) > 1]
-    means = [_agreement(inputs.rms) for inputs in shared or statistics]
+    counted = [inputs.rms[inputs.weights > 0] for inputs in statistics]
+    shared = [rms for rms in counted if len(rms) > 1]
+    means = [_agreement(rms) for rms in shared or counted]
     return sum(means) / len(means)
 
 

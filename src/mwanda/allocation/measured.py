@@ -24,6 +24,7 @@ __all__ = [
     "Curves",
     "Objective",
     "Probe",
+    "UnsolvedError",
     "allocate",
     "convex",
     "extended",
@@ -43,6 +44,10 @@ PIECE = 1 << 20
 
 TIE = 1e-6
 """Weight of staying near the target, against the damage: it only decides between equals."""
+
+
+class UnsolvedError(ArithmeticError):
+    """A linear program that the solver gave up on."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,9 @@ def allocate(
 
     Returns:
         One sparsity a block, weighted mean ``target``, within what was measured.
+
+    Raises:
+        UnsolvedError: the solver gave up.
     """
     known = [place for place, one in enumerate(signals) if _errors(one).any()]
     found = [target for _ in signals]
@@ -284,5 +292,5 @@ def _least(
 def _solved(result: object) -> torch.Tensor:
     """The program's solution, float64 ``[variables]``."""
     if not getattr(result, "success", False):
-        raise RuntimeError(f"the linear program was not solved: {getattr(result, 'message', '')}")
+        raise UnsolvedError(str(getattr(result, "message", "no solution")))
     return torch.as_tensor(getattr(result, "x"), dtype=torch.float64)  # noqa: B009

@@ -45,7 +45,8 @@ Allocation = Annotated[
     str | None,
     typer.Option(
         "--allocation",
-        help="See mwanda ls allocations. Default: measured, or cwl with --statistics.",
+        help="See mwanda ls allocations. Default: measured; cwl with --statistics and in a search; "
+        "uniform with N:M, sparsity 0 or a criterion that needs no text.",
     ),
 ]
 AllocationOption = Annotated[
@@ -73,7 +74,11 @@ ReconstructionOption = Annotated[
     ),
 ]
 Pattern = Annotated[
-    str | None, typer.Option("--pattern", help="unstructured or N:M, N kept. Default: unstructured")
+    str | None,
+    typer.Option(
+        "--pattern",
+        help="unstructured, unstructured-matrix or N:M, N kept. Default: unstructured.",
+    ),
 ]
 Mode = Annotated[
     str | None,

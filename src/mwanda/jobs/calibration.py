@@ -39,9 +39,12 @@ def open_calibration(
     if not recipe.needs_text:
         return None
     if calibration is None:
+        wants = f"criterion {recipe.criterion.name}"
+        if not recipe.linear_needs and recipe.allocation is not None:
+            wants = f"allocation {recipe.allocation.name}"
         raise InputError(
             "--calibration",
-            expected=f"text for criterion {recipe.criterion.name}",
+            expected=f"text for {wants}",
             found="none",
             fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
         )

@@ -29,6 +29,7 @@ from mwanda.model.structure import Structure, choose_linears
 from mwanda.options import RunOptions
 from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
+from mwanda.registry import find_allocation
 from mwanda.saved.statistics_file import SavedStatistics
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens, probed_weights
@@ -36,6 +37,10 @@ from mwanda.work import count_work, matmul_rate
 
 __all__ = ["Plan", "plan"]
 
+
+WHOLE_BYTES = 16
+"""Bytes a weight where a criterion or a pattern wants all rows at once: scores, and what they are
+made of."""
 
 GGUF_BYTES = 10
 """Bytes a weight while transformers dequantises: twice in float32, once in bfloat16; measured."""
@@ -105,7 +110,7 @@ def plan(
             are not those the statistics were made of: they are not read here.
     """
     options = options or RunOptions()
-    recipe = Recipe.build(recipe.model_dump(), saved=statistics is not None)
+    recipe = Recipe.build(recipe.asked, saved=statistics is not None)
     opened = open_evidence(calibration, statistics, recipe, options)
     saved = opened if isinstance(opened, SavedStatistics) else None
     languages: list[str] = []
@@ -161,6 +166,7 @@ def plan(
             store=recipe.keeps_statistics,
             probed=probed if work.compared else 0,
             probed_weights=probed_weights(chosen, recipe),
+            scored=_scored(recipe),
             saved=saved is not None,
         )
         memory = process_memory()
@@ -211,6 +217,17 @@ class _Shape(MemoryDecoder):
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
         Decoder.__init__(self, model, device, dtype)
+
+
+def _scored(recipe: Recipe) -> int:
+    """Bytes a weight of one linear that scores and signals take where they are made of all of it at
+    once; measured."""
+    found = [0]
+    if not (recipe.criterion_row().rowwise and recipe.pattern_row().rowwise):
+        found.append(WHOLE_BYTES)
+    if recipe.sparsity and recipe.allocation is not None:
+        found.append(find_allocation(recipe.allocation.name).scratch)
+    return max(found)
 
 
 def _removed(chosen: Structure, recipe: Recipe) -> int:

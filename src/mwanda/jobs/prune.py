@@ -57,7 +57,7 @@ def prune(
     """
     if recipe is not None and fields:
         raise InputError("prune", expected="a recipe or its fields", found="both")
-    given, source = (fields, "prune") if recipe is None else (recipe.model_dump(), "recipe")
+    given, source = (fields, "prune") if recipe is None else (recipe.asked, "recipe")
     recipe = Recipe.build(given, source, saved=statistics is not None)
     options = options or RunOptions()
     if isinstance(model, str | Path):

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from mwanda.patterns import n_of_m, unstructured
-from mwanda.reconstruction.factor import Factor, Reconstructed, damped_cholesky
+from mwanda.reconstruction.factor import Reconstructed, damped_cholesky
 
-__all__ = ["operations", "prune", "reconstruct"]
+__all__ = ["ROWS", "operations", "prune", "reconstruct"]
+
+ROWS = 1024
+"""Of a weight, that are solved together: enough for a product to run at its full rate."""
 
 if TYPE_CHECKING:  # only to annotate with: at run time it would load torch
     Choose = Callable[[torch.Tensor, int], torch.Tensor]
@@ -120,13 +123,15 @@ class _Scaled:
 
     Attributes:
         scale: ``sqrt(A_jj)`` of before, ``[in]``; 1 where that was 0.
+        damping, raised: of the factorisation that the inverse is from.
     """
 
     matrix: torch.Tensor
     inverse: torch.Tensor
     scale: torch.Tensor
     rho: float
-    factor: Factor
+    damping: float
+    raised: bool
 
 
 def _scaled(gram: torch.Tensor, rho: float, shrinkage: float, penalty: float) -> _Scaled:
@@ -137,12 +142,15 @@ def _scaled(gram: torch.Tensor, rho: float, shrinkage: float, penalty: float) ->
     scale = torch.where(scale > 0, scale, 1.0)
     matrix /= scale
     matrix /= scale.unsqueeze(1)
-    step = matrix.clone()
-    step.diagonal().add_(rho)
-    factor = damped_cholesky(step, 0.0)
+    # In place and back: matrices of this size are what a reconstruction's memory goes into.
+    diagonal = matrix.diagonal().clone()
+    matrix.diagonal().add_(rho)
+    factor = damped_cholesky(matrix, 0.0)
+    matrix.diagonal().copy_(diagonal)
     # Damping of this matrix is a longer step of the same iteration.
-    rho += factor.damping * float(step.diagonal().mean())
-    return _Scaled(matrix, torch.cholesky_inverse(factor.lower), scale, rho, factor)
+    step = rho + factor.damping * float((diagonal + rho).mean())
+    inverse = torch.cholesky_inverse(factor.lower)
+    return _Scaled(matrix, inverse, scale, step, factor.damping, factor.raised)
 
 
 def _solved(
@@ -153,7 +161,25 @@ def _solved(
     choose: Choose | None = None,
     ramp: int = 0,
 ) -> Reconstructed:
-    """Iterate, the mask chosen anew in the first ``ramp`` iterations."""
+    """Some rows after the other: none looks at another, and each takes many times its memory."""
+    found, masks = torch.empty_like(dense), torch.empty_like(mask)
+    for start in range(0, len(dense), ROWS):
+        rows = slice(start, start + ROWS)
+        found[rows], masks[rows] = _iterated(
+            dense[rows], mask[rows], problem, iterations, choose, ramp
+        )
+    return Reconstructed(found, masks, problem.damping, problem.raised)
+
+
+def _iterated(
+    dense: torch.Tensor,
+    mask: torch.Tensor,
+    problem: _Scaled,
+    iterations: int,
+    choose: Choose | None,
+    ramp: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """New weights and their mask, chosen anew in the first ``ramp`` iterations."""
     rho, matrix, inverse = problem.rho, problem.matrix, problem.inverse
     target = dense * problem.scale
     pull = target @ matrix @ inverse
@@ -167,8 +193,7 @@ def _solved(
         dual -= kept
     plain = target * mask
     better = _errors(kept - target, matrix) < _errors(plain - target, matrix)
-    found = torch.where(better.unsqueeze(1), kept / problem.scale, dense * mask)
-    return Reconstructed(found, mask, problem.factor.damping, problem.factor.raised)
+    return torch.where(better.unsqueeze(1), kept / problem.scale, dense * mask), mask
 
 
 def _errors(change: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:

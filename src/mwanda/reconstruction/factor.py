@@ -58,10 +58,11 @@ def damped_cholesky(matrix: torch.Tensor, damping: float) -> Factor:
         damped = matrix.clone()
         damped.diagonal().add_(tried * mean)
         lower, info = torch.linalg.cholesky_ex(damped)
-        # Some libraries let a NaN through as a success.
-        if int(info) == 0 and bool(torch.isfinite(lower).all()):
+        del damped
+        # Some libraries let a NaN through as a success; one in a row reaches its diagonal.
+        if int(info) == 0 and bool(torch.isfinite(lower.diagonal()).all()):
             return Factor(lower, tried, tried > damping)
-        del damped, lower
+        del lower
         if tried >= LARGEST or not mean > 0:
             raise NotPositiveError(f"not positive definite with damping {tried:g}")
         tried = min(max(10 * tried, 1e-4), LARGEST)

@@ -135,15 +135,18 @@ def _inverse_factor(gram: torch.Tensor, damping: float) -> tuple[torch.Tensor, f
     With the order of features turned round, H = L·Lᵀ becomes H = R·Rᵀ with R upper, so U = R⁻¹: one
     factorisation and no inverse of H.
     """
-    matrix = gram.clone()
-    diagonal = matrix.diagonal()
+    turned = gram.flip(0, 1)
+    diagonal = turned.diagonal()
     dead = diagonal <= 0
     # Any positive value does, since all else in its row is 0; this one leaves the mean as it is.
     diagonal[dead] = 1.0 if bool(dead.all()) else diagonal[~dead].mean()
-    factor = damped_cholesky(matrix.flip(0, 1), damping)
-    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    upper = torch.linalg.solve_triangular(factor.lower.flip(0, 1), identity, upper=True)
-    return upper, factor.damping, factor.raised
+    factor = damped_cholesky(turned, damping)
+    found, raised = factor.damping, factor.raised
+    root = factor.lower.flip(0, 1)
+    del turned, diagonal, factor  # matrices of this size are what the memory goes into
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    upper = torch.linalg.solve_triangular(root, identity, upper=True)
+    return upper, found, raised
 
 
 def _keep_highest(score: torch.Tensor, count: int) -> torch.Tensor:

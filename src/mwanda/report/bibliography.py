@@ -21,8 +21,8 @@ KINDS: Mapping[str, Mapping[str, Row]] = {
 
 ABOUT = {
     "criteria": "A score for every weight, higher = keep (`--criterion`).",
-    "allocations": "A sparsity for every block, or linear; their parameter-weighted mean is the "
-    "target (`--allocation`).",
+    "allocations": "A sparsity for every block, linear or role; their parameter-weighted mean is "
+    "the target (`--allocation`).",
     "patterns": "Which of a matrix's scores are compared with which (`--pattern`).",
     "reconstructions": "New values for the weights that stay, none by default "
     "(`--reconstruction`).",
