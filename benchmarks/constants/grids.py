@@ -331,6 +331,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
 FINALISTS: Mapping[str, Fields] = {
     "wanda, uniform": REFERENCE,
     "m-wanda, the defaults": DEFAULTS,
+    "m-wanda, the defaults, sequential": DEFAULTS | SEQUENTIAL,
     "m-wanda, cwl": {},
     "best quality": BEST,
     "best quality before": BEST_BEFORE,
