@@ -217,6 +217,6 @@ def _update(chosen: Structure, compute: int) -> int:
     weights as they were and are; and what some rows of them take while they change."""
     wide = max(compute, torch.float32.itemsize)
     return wide * max(
-        lin.columns**2 * 4 + lin.size * 4 + min(lin.rows, ROWS) * lin.columns * 13
+        lin.columns**2 * 4 + lin.size * 4 + min(lin.rows, ROWS) * lin.columns * 15
         for lin in chosen.linears()
     )

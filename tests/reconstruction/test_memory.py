@@ -55,5 +55,6 @@ def test_no_reconstruction_takes_more_than_is_planned(method: str, shape: tuple[
     found = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     linear = SimpleNamespace(rows=shape[0], columns=shape[1], size=shape[0] * shape[1])
     chosen: Any = SimpleNamespace(linears=lambda: [linear])
-    assert found < 1.1 * _update(chosen, 4)
+    buffers = 4 << 20  # of the matrix library, once
+    assert found < 1.1 * _update(chosen, 4) + buffers
     assert found > 3 * shape[1] ** 2 * 4  # it was seen at all
