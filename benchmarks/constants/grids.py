@@ -333,6 +333,7 @@ FINALISTS: Mapping[str, Fields] = {
     "m-wanda, the defaults": DEFAULTS,
     "m-wanda, the defaults, sequential": DEFAULTS | SEQUENTIAL,
     "m-wanda, cwl": {},
+    "ria, a = 1, uniform": {"criterion": RIA, "allocation": UNIFORM},
     "best quality": BEST,
     "best quality before": BEST_BEFORE,
 }

@@ -75,7 +75,7 @@ CRITERIA: Mapping[str, Criterion] = MappingProxyType(
                 "Zhang et al., ICLR 2024",
                 rowwise=False,
                 cost="as wanda; a whole matrix is scored at once",
-                when="N:M, and from about 60 % on, with a = 1; where wanda empties rows",
+                when="to try with N:M and from about 60 % on, with a = 1",
             ),
             Criterion(
                 "m-ria",
