@@ -60,6 +60,7 @@ def by_role(**options: Any) -> Fields:
 
 
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
+RIA_UNIFORM: Fields = {"criterion": RIA, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
 DEFAULTS: Fields = BASE | by_role()
 """What the library does where nothing is asked for, where it is dense."""
@@ -215,7 +216,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "magnitude": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
         "wanda": REFERENCE,
         "ria": {"criterion": {"name": "ria", "power": 0.5, "norms": "raw"}, "allocation": UNIFORM},
-        "ria, a = 1": {"criterion": RIA, "allocation": UNIFORM},
+        "ria, a = 1": RIA_UNIFORM,
         "m-wanda": {"allocation": UNIFORM},
         "m-ria": {
             "criterion": M_WANDA | {"name": "m-ria", "power": 0.5},
@@ -300,7 +301,7 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "wanda, normalised": {"criterion": WANDA | {"norms": "normalised"}, "allocation": UNIFORM},
         "wanda, first token left out": REFERENCE | {"skip_first_tokens": 1},
         "wanda, English, 60 windows": calibrated(["en"], 60),
-        "ria, a = 1, uniform": {"criterion": RIA, "allocation": UNIFORM},
+        "ria, a = 1, uniform": RIA_UNIFORM,
         "magnitude, uniform": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
         "best quality": BEST,
     },
@@ -333,7 +334,7 @@ FINALISTS: Mapping[str, Fields] = {
     "m-wanda, the defaults": DEFAULTS,
     "m-wanda, the defaults, sequential": DEFAULTS | SEQUENTIAL,
     "m-wanda, cwl": {},
-    "ria, a = 1, uniform": {"criterion": RIA, "allocation": UNIFORM},
+    "ria, a = 1, uniform": RIA_UNIFORM,
     "best quality": BEST,
     "best quality before": BEST_BEFORE,
 }

@@ -222,12 +222,11 @@ class _Shape(MemoryDecoder):
 def _scored(recipe: Recipe) -> int:
     """Bytes a weight of one linear that scores and signals take where they are made of all of it at
     once; measured."""
-    found = [0]
-    if not (recipe.criterion_row().rowwise and recipe.pattern_row().rowwise):
-        found.append(WHOLE_BYTES)
-    if recipe.sparsity and recipe.allocation is not None:
-        found.append(find_allocation(recipe.allocation.name).scratch)
-    return max(found)
+    rowwise = recipe.criterion_row().rowwise and recipe.pattern_row().rowwise
+    scores = 0 if rowwise else WHOLE_BYTES
+    if not recipe.sparsity or recipe.allocation is None:
+        return scores
+    return max(scores, find_allocation(recipe.allocation.name).scratch)
 
 
 def _removed(chosen: Structure, recipe: Recipe) -> int:
