@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "recipe_conflicts",
         "recipe_file",
         "recipe_method",
+        "recipe_values",
         "mask_overlap",
         "masks",
         "updates",

@@ -228,3 +228,99 @@ def test_what_is_not_a_recipe_file(tmp_path: Path, content: bytes | None, messag
 )
 def test_the_mode_follows_from_the_sparsity(fields: dict[str, Any], mode: str) -> None:
     assert Recipe.build(fields).mode == mode
+
+
+def written(tmp_path: Path, text: str) -> Recipe:
+    path = tmp_path / "r.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Recipe.build(load_recipe(path), "r.yaml")
+
+
+@pytest.mark.parametrize("no", ["no", "No", "NO", "'no'"])
+def test_norwegian_in_yaml(tmp_path: Path, no: str) -> None:
+    """YAML 1.1 reads no, on, y and the like as truth values."""
+    made = written(tmp_path, f"languages: [{no}, sv]\nlanguage_weights: {{{no}: 2, sv: 1}}\n")
+    assert made.languages == ("nb", "sv")
+    assert made.language_weights == {"nb": 2.0, "sv": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("languages: sv", {"languages": ("sv",)}),
+        ("languages: no", {"languages": ("nb",)}),
+        ("languages: de, sw", {"languages": ("de", "sw")}),
+        ("skip_blocks: 3", {"skip_blocks": (3,)}),
+        ("skip_blocks: 0,17", {"skip_blocks": (0, 17)}),
+        ("exclude: k_proj", {"exclude": ("k_proj",)}),
+        ("seed: 017", {"seed": 17}),
+        ("windows: 1e1", {"windows": 10}),
+        ("sparsity: 4e-1", {"sparsity": 0.4}),
+        ("sparsity: .25", {"sparsity": 0.25}),
+    ],
+)
+def test_a_value_in_yaml_is_what_it_looks_like(
+    tmp_path: Path, text: str, fields: dict[str, Any]
+) -> None:
+    made = written(tmp_path, text)
+    assert {name: getattr(made, name) for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("languages: 2024-01-01", "languages: language '2024-01-01'"),
+        ("languages: {no: 2}", "languages: expected a list such as [de, fr, sw], found {'no': 2}"),
+        ("languages: true", "languages: expected a list such as [de, fr, sw], found true"),
+        ("languages: [true, sv]", "languages.0: expected text, found true"),
+        ("language_weights: no", "expected a mapping such as {de: 2, sw: 1}, found no"),
+        ("language_weights: {no: yes}", "language_weights.no: expected a number, found yes"),
+        ("language_weights: {no: true}", "language_weights.no: expected a number, found true"),
+        ("windows: true", "windows: expected a whole number, found true"),
+        ("windows: off", "windows: expected a whole number, found off"),
+        ("windows: 1.5", "windows: expected a whole number, found 1.5"),
+        ("windows: 0", "windows: expected 1 or more, found 0"),
+        ("sparsity: off", "sparsity: expected a number, found off"),
+        ("sparsity: 1", "sparsity: expected a number less than 1"),
+        ("mode: on", "mode: expected 'sequential' or 'dense', found on"),
+        ("pattern: 24", "pattern: expected text, found 24"),
+        ("criterion: 5", "criterion: expected a name, or {name: …, OPTION: …}, found 5"),
+        ("criterion: {activity_weight: 1}", "criterion.name: expected text, found nothing"),
+        ("skip_blocks: [first]", "skip_blocks.0: expected a whole number, found first"),
+        ("exclude: {a: b}", "exclude: expected a list such as [k_proj, v_proj], found {'a': 'b'}"),
+        ("exclude: '*k_proj*'", "a bare * is written .*"),
+        ("exclude: 'k_proj,'", "found an empty one"),
+        ("sparsity: 0.5\nsparsity: 0.7", "sparsity twice, again in line 2"),
+        ("language_weights: {sv: 1, sv: 2}", "sv twice"),
+    ],
+)
+def test_a_wrong_value_is_told_in_the_words_of_the_docs(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        written(tmp_path, text)
+    [problem] = error.value.problems
+    assert says in problem
+    assert "nput should be" not in problem
+    assert "tuple" not in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "made"),
+    [
+        ({"languages": "de"}, {"languages": ("de",)}),
+        ({"languages": "de,sw"}, {"languages": ("de", "sw")}),
+        ({"languages": ("de", "sw")}, {"languages": ("de", "sw")}),
+        ({"languages": {"sw", "de", "fr"}}, {"languages": ("de", "fr", "sw")}),
+        ({"languages": (tag for tag in ("de", "sw"))}, {"languages": ("de", "sw")}),
+        ({"sparsity": "0.5", "windows": "8"}, {"sparsity": 0.5, "windows": 8}),
+        ({"exclude": "re:.*k_proj"}, {"exclude": (".*k_proj",)}),
+        ({"exclude": ["re:k_proj,re:v_proj"]}, {"exclude": ("k_proj", "v_proj")}),
+        ({"exclude": r"\.\d{1,2}\.(k|v)_proj"}, {"exclude": (r"\.\d{1,2}\.(k|v)_proj",)}),
+        ({"exclude": "layers.[0,1].mlp,v_proj"}, {"exclude": ("layers.[0,1].mlp", "v_proj")}),
+        ({"skip_blocks": range(2)}, {"skip_blocks": (0, 1)}),
+    ],
+)
+def test_fields_as_people_write_them(fields: dict[str, Any], made: dict[str, Any]) -> None:
+    recipe = build(**fields)
+    assert {name: getattr(recipe, name) for name in made} == made

@@ -24,6 +24,7 @@ from mwanda.method_kinds import (
 from mwanda.options import FLOATS
 from mwanda.recipe_conflicts import contradictions
 from mwanda.recipe_method import Method, as_value_error, checked
+from mwanda.recipe_values import Listed, Number, Patterns, Whole, in_words
 from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
@@ -60,7 +61,7 @@ class Recipe(BaseModel):
         window_length: tokens per window.
         seed: of the draw of windows.
         skip_first_tokens: of every window, left out of all statistics; the forward sees them.
-        include, exclude: regular expressions over linear names.
+        include, exclude: regular expressions over linear names; each has to be in one.
         skip_blocks: block numbers left alone.
         dtype: what is written; ``auto`` keeps the source's.
         expert_tokens: an expert that saw fewer calibration tokens is pruned by magnitude.
@@ -68,26 +69,24 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sparsity: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
+    sparsity: Annotated[Number, Field(ge=0, lt=1)] | None = None
     pattern: str = "unstructured"
     criterion: Method = Method(name="m-wanda")
     allocation: Method | None = None
     allocation_level: Literal["block", "role", "linear"] | None = None
     reconstruction: Method | None = None
     mode: Literal["sequential", "dense"] | None = None
-    languages: tuple[str, ...] | None = None
-    language_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
-        default_factory=dict
-    )
-    windows: int = Field(default=128, ge=1)
-    window_length: int = Field(default=2048, ge=2)
-    seed: int = Field(default=0, ge=0)
-    skip_first_tokens: int = Field(default=0, ge=0)
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    skip_blocks: tuple[int, ...] = ()
+    languages: Annotated[tuple[str, ...] | None, Listed] = None
+    language_weights: dict[str, Annotated[Number, Field(ge=0)]] = Field(default_factory=dict)
+    windows: Whole = Field(default=128, ge=1)
+    window_length: Whole = Field(default=2048, ge=2)
+    seed: Whole = Field(default=0, ge=0)
+    skip_first_tokens: Whole = Field(default=0, ge=0)
+    include: Annotated[tuple[str, ...], Patterns] = ()
+    exclude: Annotated[tuple[str, ...], Patterns] = ()
+    skip_blocks: Annotated[tuple[Whole, ...], Listed] = ()
     dtype: str = "auto"
-    expert_tokens: int = Field(default=32, ge=1)
+    expert_tokens: Whole = Field(default=32, ge=1)
 
     @classmethod
     def build(
@@ -112,13 +111,6 @@ class Recipe(BaseModel):
         if problems:
             raise InputError.several(f"{source}: {problem}" for problem in problems)
         return recipe._resolved(saved=saved)
-
-    @field_validator("sparsity", mode="before")
-    @classmethod
-    def _number(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError(f"expected a number, found {value}")
-        return value
 
     @field_validator("criterion")
     @classmethod
@@ -172,9 +164,13 @@ class Recipe(BaseModel):
             try:
                 re.compile(expression)
             except re.error as error:
+                fix = "; a bare * is written .*" if "*" in expression else ""
                 raise ValueError(
-                    f"expected regular expressions, found {expression!r}: {error}"
+                    f"expected regular expressions, found {expression!r}: {error}{fix}"
                 ) from error
+            if not expression:
+                raise ValueError("expected regular expressions, found an empty one, which is in "
+                                 "every name; leave it out")  # fmt: skip
         return value
 
     @field_validator("dtype")
@@ -281,8 +277,6 @@ def _problem(source: str, item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"]) or "recipe"
     if item["type"] == "extra_forbidden":
         return f"{source}: {place}: unknown field; {nearest(place, Recipe.model_fields)}"
-    message = str(item["msg"]).removeprefix("Value error, ").removeprefix(f"{place}: ")
-    found = item.get("input")
-    shown = "" if item["type"] == "value_error" else f", found {str(found)[:60]}"
+    message = in_words(item).removeprefix(f"{place}: ")
     fix = "; give a share of weights from 0 to below 1, such as 0.5" if place == "sparsity" else ""
-    return f"{source}: {place}: {message[0].lower()}{message[1:]}{shown}{fix}"
+    return f"{source}: {place}: {message}{fix}"

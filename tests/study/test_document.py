@@ -18,7 +18,8 @@ LEAST = "models: [org/one]\nevaluation: {text: bundled:udhr/second}\n"
 
 def grid(tmp_path: Path, text: str) -> list[tuple[str, float, int | None]]:
     path = tmp_path / "s.yaml"
-    path.write_text(LEAST + text, encoding="utf-8")
+    least = [line for line in LEAST.splitlines(True) if line.split(":")[0] != text.split(":")[0]]
+    path.write_text("".join(least) + text, encoding="utf-8")
     document, _ = load_study(path)
     found, problems = points(document, "s")
     if problems:
@@ -81,6 +82,27 @@ def test_methods_by_name(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_one_of_anything_needs_no_list(tmp_path: Path) -> None:
+    one = "criteria: wanda\nallocations: {name: owl, width: 0.1}\nsparsities: 0.3\nseeds: 4\n"
+    assert grid(tmp_path, one + "patterns: unstructured\n") == [("wanda", 0.3, 4)]
+    grid(tmp_path, "evaluation: {text: x, languages: no, task_languages: sv}\nlanguages: no\n")
+    document, _ = load_study(tmp_path / "s.yaml")
+    assert document.languages == {"all": ("no",)}
+    assert document.evaluation.languages == ("no",)
+    assert document.evaluation.task_languages == ("sv",)
+    grid(tmp_path, "languages: {north: [no, sv], west: no}\nquantised: Q8_0\nkeep: no\n")
+    document, _ = load_study(tmp_path / "s.yaml")
+    assert document.languages == {"north": ("no", "sv"), "west": ("no",)}
+    assert (document.quantised, document.keep) == (("Q8_0",), False)
+
+
+def test_a_method_names_a_set_or_a_language(tmp_path: Path) -> None:
+    text = "languages: {north: [no, sv]}\nmethods: {a: {languages: no}, b: {languages: north}}\n"
+    assert {name for name, _, _ in grid(tmp_path, text)} == {"a", "b"}
+    found, _ = points(load_study(tmp_path / "s.yaml")[0], "s")
+    assert [p.recipe.languages for p in found] == [("nb",), ("nb", "sv")]
+
+
 def test_statistics_are_dense_unless_said_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(LEAST + "sparsities: [0.2, 0.7]\nmethods: {a: {}, b: {mode: sequential}}\n")
@@ -102,6 +124,12 @@ def test_statistics_are_dense_unless_said_otherwise(tmp_path: Path) -> None:
         ("methods: {a: {languages: nope}}", ["methods.a", "one of the sets all", "nope"]),
         ("evaluation: {text: x, sentence: 3}", ["evaluation.sentence", "'sentences'"]),
         ("models: {}", ["models", "at least 1"]),
+        ("models: 7", ["models: expected a mapping, found 7"]),
+        ("sparsities: [yes]", ["sparsities.0: expected a number, found yes"]),
+        ("seeds: [true]", ["seeds.0: expected a whole number, found true"]),
+        ("languages: 7", ["languages: expected a mapping such as [de, fr, sw], found 7"]),
+        ("evaluation: x", ["evaluation: expected a mapping of its fields, found x"]),
+        ("run: {batch_tokens: many}", ["run.batch_tokens: expected a whole number, found many"]),
         ("models: [a/x, b/x]", ["models", "NAME: MODEL"]),
         ("run: {compute: float32}", ["run.compute: unknown field", "'compute_dtype'"]),
         ("criteria: [wanda]\nmethods: {wanda: {criterion: m-wanda}}", ["one name", "'wanda'"]),

@@ -13,12 +13,15 @@ from mwanda.evaluation.translation import parse_direction
 from mwanda.model.gguf_types import check_type
 from mwanda.recipe import Recipe
 from mwanda.recipe_file import load_recipe
+from mwanda.recipe_values import Listed, Methods, Number, Whole, in_words
 from mwanda.tasks.sources import LOCAL
 
 __all__ = ["EvaluationPart", "RunPart", "StudyDocument", "TranslationPart", "load_study"]
 
-Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, lt=1)]
 Fields = dict[str, Any]
+Tags = Annotated[tuple[str, ...], Listed]
+Seed = Annotated[Whole, Field(ge=0)]
 
 AXES = ("criterion", "allocation", "pattern", "reconstruction")
 """Fields of a recipe that the lists ``criteria``, ``allocations``, … are made of."""
@@ -39,9 +42,9 @@ class TranslationPart(_Part):
         sentences, shots: as the options of that command.
     """
 
-    directions: tuple[str, ...] = Field(min_length=1)
-    sentences: int = Field(default=60, ge=1)
-    shots: int = Field(default=5, ge=0)
+    directions: Annotated[tuple[str, ...], Listed] = Field(min_length=1)
+    sentences: Whole = Field(default=60, ge=1)
+    shots: Whole = Field(default=5, ge=0)
 
     @field_validator("directions")
     @classmethod
@@ -68,17 +71,17 @@ class EvaluationPart(_Part):
     """
 
     text: str
-    languages: tuple[str, ...] | None = None
-    sentences: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    languages: Annotated[tuple[str, ...] | None, Listed] = None
+    sentences: Whole | None = Field(default=None, ge=1)
+    seed: Whole = Field(default=0, ge=0)
     ids: str | None = None
-    max_length: int = Field(default=2048, ge=2)
-    neighbours: int = Field(default=0, ge=0)
-    continuations: int = Field(default=0, ge=0)
+    max_length: Whole = Field(default=2048, ge=2)
+    neighbours: Whole = Field(default=0, ge=0)
+    continuations: Whole = Field(default=0, ge=0)
     translation: TranslationPart | None = None
     tasks: dict[str, str] | None = Field(default=None, min_length=1)
-    task_items: int = Field(default=100, ge=1)
-    task_languages: tuple[str, ...] | None = Field(default=None, min_length=1)
+    task_items: Whole = Field(default=100, ge=1)
+    task_languages: Annotated[tuple[str, ...] | None, Listed] = Field(default=None, min_length=1)
 
     @field_validator("tasks")
     @classmethod
@@ -94,7 +97,7 @@ class RunPart(_Part):
 
     device: str = "auto"
     compute_dtype: str = "auto"
-    batch_tokens: int = Field(default=2048, ge=1)
+    batch_tokens: Whole = Field(default=2048, ge=1)
     activation_memory: str = "512MiB"
     allow_short: bool = False
     allow_overlap: bool = False
@@ -120,16 +123,16 @@ class StudyDocument(_Part):
     models: dict[str, str] = Field(min_length=1)
     evaluation: EvaluationPart
     calibration: str | None = None
-    languages: dict[str, tuple[str, ...] | None] = Field(default={EVERY: None}, min_length=1)
-    criteria: tuple[Any, ...] | None = Field(default=None, min_length=1)
-    allocations: tuple[Any, ...] | None = Field(default=None, min_length=1)
-    patterns: tuple[str, ...] | None = Field(default=None, min_length=1)
-    reconstructions: tuple[Any, ...] | None = Field(default=None, min_length=1)
+    languages: dict[str, Tags | None] = Field(default={EVERY: None}, min_length=1)
+    criteria: Methods = Field(default=None, min_length=1)
+    allocations: Methods = Field(default=None, min_length=1)
+    patterns: Annotated[tuple[str, ...] | None, Listed] = Field(default=None, min_length=1)
+    reconstructions: Methods = Field(default=None, min_length=1)
     methods: dict[str, Fields] = Field(default_factory=dict)
-    sparsities: tuple[Share, ...] = Field(default=(0.5,), min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
+    sparsities: Annotated[tuple[Share, ...], Listed] = Field(default=(0.5,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Listed] = Field(default=(0,), min_length=1)
     recipe: Fields = Field(default_factory=dict)
-    quantised: tuple[str, ...] = ()
+    quantised: Annotated[tuple[str, ...], Listed] = ()
     run: RunPart = Field(default_factory=RunPart)
     keep: bool = False
 
@@ -158,7 +161,7 @@ class StudyDocument(_Part):
     @field_validator("languages", mode="before")
     @classmethod
     def _sets(cls, value: Any) -> Any:
-        return {EVERY: value} if value is None or isinstance(value, list) else value
+        return {EVERY: value} if value is None or isinstance(value, str | list | tuple) else value
 
     @model_validator(mode="after")
     def _fields_of_recipes(self) -> StudyDocument:
@@ -214,11 +217,8 @@ def _problems(item: Mapping[str, Any]) -> list[str]:
         if item["loc"][:2] == ("evaluation", "translation") and len(item["loc"]) > 2:
             known = TranslationPart.model_fields
         return [f"{place}: unknown field; {nearest(str(item['loc'][-1]), known)}"]
-    lines = str(item["msg"]).removeprefix("Value error, ").split("\n")
-    if item["type"] == "value_error":
-        return [f"{place}: {line}" if place else line for line in lines]
-    shown = "" if item["type"] == "missing" else f", found {str(item.get('input'))[:60]}"
-    return [f"{place}: {lines[0][0].lower()}{lines[0][1:]}{shown}"]
+    lines = in_words(item).split("\n")
+    return [f"{place}: {line}" if place else line for line in lines]
 
 
 def _methods(methods: Mapping[str, Fields]) -> list[tuple[str, Fields]]:

@@ -11,6 +11,7 @@ from mwanda.errors import InputError
 from mwanda.recipe import Recipe
 from mwanda.registry import find_pattern
 from mwanda.study.document import StudyDocument
+from mwanda.text.languages import parse_languages
 
 __all__ = ["Point", "points"]
 
@@ -79,14 +80,17 @@ def _variants(
         drawn = len(sets) > 1
         if "languages" in fields:
             given, drawn = fields["languages"], False
-            if isinstance(given, str):
-                if given not in sets:
+            if isinstance(given, str) and given in sets:
+                given = sets[given]
+            elif isinstance(given, str):
+                try:
+                    given = parse_languages(given)
+                except InputError:
                     problems[
-                        f"{place}: languages: expected one of the sets {', '.join(sets)}, or a "
-                        f"list of tags, found {given}"
+                        f"{place}: languages: expected one of the sets {', '.join(sets)}, or tags, "
+                        f"found {given}"
                     ] = None
                     continue
-                given = sets[given]
             chosen = {"": given}
         free = _fixed(fields.get("pattern", "unstructured")) is None
         sparsities = document.sparsities if free and "sparsity" not in fields else (None,)

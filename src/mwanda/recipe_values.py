@@ -1,0 +1,140 @@
+"""The values of a recipe or a study as people write them, and what is wrong with one, in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from mwanda.errors import shown
+
+__all__ = ["Listed", "Methods", "Number", "Patterns", "Whole", "in_words"]
+
+EXPECTED: Mapping[str, str] = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "a finite number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than_equal": "{ge} or more",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "int_type": "a whole number",
+    "less_than": "a number less than {lt}",
+    "literal_error": "{expected}",
+    "missing": "a value",
+    "model_type": "a mapping of its fields",
+    "string_type": "text",
+    "too_short": "at least {min_length}",
+    "tuple_type": "a list",
+}
+"""pydantic's kind of mistake -> what was expected, in the words of docs/options.md."""
+
+METHOD = "a name, or {name: …, OPTION: …}"
+
+EXAMPLES: Mapping[str, str] = {
+    "activation_memory": "512MiB",
+    "directions": "[en-de, de-en]",
+    "exclude": "[k_proj, v_proj]",
+    "include": "[mlp]",
+    "language_weights": "{de: 2, sw: 1}",
+    "languages": "[de, fr, sw]",
+    "patterns": "[unstructured, 2:4]",
+    "quantised": "[Q8_0]",
+    "seeds": "[0, 1]",
+    "skip_blocks": "[0, 17]",
+    "sparsities": "[0.3, 0.5]",
+}
+"""Field -> a value it could have; a number says enough itself."""
+
+SHAPES = ("dict_type", "string_type", "tuple_type")
+
+
+def in_words(item: Mapping[str, Any]) -> str:
+    """One of pydantic's mistakes, ``expected …, found …``, as everything else is told.
+
+    Args:
+        item: of ``ValidationError.errors()``.
+    """
+    kind, context, found = item["type"], item.get("ctx", {}), item.get("input")
+    if kind == "value_error":  # our own words already
+        return str(item["msg"]).removeprefix("Value error, ")
+    if kind not in EXPECTED:
+        message = str(item["msg"])
+        return f"{message[0].lower()}{message[1:]}, found {_shown(found)}"
+    expected = EXPECTED[kind].format_map(context)
+    if context.get("class_name") == "Method":
+        expected = METHOD
+    place = item["loc"][-1] if item["loc"] else ""
+    if kind in SHAPES and place in EXAMPLES:
+        expected += f" such as {EXAMPLES[place]}"
+    return f"expected {expected}, found {'none' if kind == 'missing' else _shown(found)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    return shown(str(value))[:60]
+
+
+def _no_truth(value: Any) -> Any:
+    """Python takes true for 1; a person who wrote it did not mean a number."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "expected a number")
+    return value
+
+
+def _no_whole_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "expected a whole number")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """A value alone is a list of one, text with commas is one of several; a set is sorted, so that
+    the same words always give the same result."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [value]
+    return sorted(value, key=str) if isinstance(value, set | frozenset) else value
+
+
+def _methods(value: Any) -> Any:
+    return [value] if isinstance(value, Mapping) else _listed(value)
+
+
+def _expressions(value: Any) -> Any:
+    """As :func:`_listed`; a comma inside brackets belongs to its expression, and ``re:``, by which
+    other programs mark one, says nothing more."""
+    items = [value] if isinstance(value, str) else _listed(value)
+    if not isinstance(items, list | tuple):
+        return items
+    found: list[Any] = []
+    for item in items:
+        parts = _COMMA.split(item) if isinstance(item, str) else [item]
+        found += [p.strip().removeprefix("re:") if isinstance(p, str) else p for p in parts]
+    return found
+
+
+_COMMA = re.compile(r",(?![^\[({]*[\])}])")
+
+Whole = Annotated[int, BeforeValidator(_no_whole_truth)]
+"""A whole number, and not true or false."""
+
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth)]
+"""A finite number, and not true or false."""
+
+Listed = BeforeValidator(_listed)
+"""For a field that is a list."""
+
+Methods = Annotated[tuple[Any, ...] | None, BeforeValidator(_methods)]
+"""A list of methods, each a name or a mapping."""
+
+Patterns = BeforeValidator(_expressions)
+"""For a list of regular expressions."""
