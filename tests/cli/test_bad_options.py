@@ -44,7 +44,8 @@ OPTIONS: list[tuple[list[str], tuple[str, ...]]] = [
     (["--seed", "-1"], ("seed", "found -1")),
     (["--mode", "fast"], ("mode", "'sequential' or 'dense'", "found fast")),
     (["--include", "("], ("include", "regular expression", "'('")),
-    (["--include", "nowhere"], ("--include", "none left", "q_proj")),
+    (["--include", "nowhere"], ("--include", "found nowhere, which is in none", "q_proj")),
+    (["--exclude", "layers"], ("--include/--exclude/--skip-blocks", "none left", "q_proj")),
     (["--skip-blocks", "3"], ("--skip-blocks", "0 to 2", "found 3")),
     (["--skip-blocks", "one"], ("--skip-blocks", "numbers", "found one")),
     (["--dtype", "int4"], ("dtype", "bfloat16")),
@@ -60,6 +61,10 @@ OPTIONS: list[tuple[list[str], tuple[str, ...]]] = [
     (["--skip-first-tokens", "32"], ("skip_first_tokens", "fewer than the 32", "found 32")),
     (["--skip-first-tokens", "-1"], ("skip_first_tokens", "found -1")),
     (["--criterion-option", "norms=big"], ("norms", "raw, normalised", "'big'")),
+    (["--exclude", "kproj,v_proj"], ("--exclude", "found kproj,", "layers.0.self_attn.k_proj")),
+    (["--exclude", "model.layers[0].mlp.down_proj"], ("nearest: model.layers.0.mlp.down_proj",)),
+    (["--exclude", "*k_proj*"], ("exclude", "a bare * is written .*")),
+    (["--include", "mlp", "--include", "lm_head"], ("--include", "found lm_head", "never pruned")),
     (["surplus"], ("surplus", "prune --help")),
 ]
 

@@ -206,7 +206,8 @@ def test_text_is_counted_by_the_recipe(tiny: Tiny, tmp_path: Path) -> None:
         ({"window_length": 256, "windows": 1}, "text", "context of 128 tokens, found 256"),
         ({"pattern": "3:5"}, "windows", "input widths divisible by 5"),
         ({"skip_blocks": [7]}, "windows", "block numbers from 0 to 2, found 7"),
-        ({"include": ["nothing"]}, "windows", "at least one linear to prune"),
+        ({"include": ["nothing"]}, "windows", "found nothing, which is in none"),
+        ({"exclude": ["."]}, "windows", "at least one linear to prune"),
     ],
 )
 def test_a_plan_refuses_what_the_prune_would(

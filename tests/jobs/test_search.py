@@ -122,3 +122,21 @@ def test_magnitude_needs_no_text_and_a_reconstruction_its_matrices(
 def test_what_cannot_be_searched(tiny: Tiny, corpus: Path, more: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         look(tiny, corpus, Gate(1.0), **more)
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_name_that_is_none_is_refused_before_any_work(
+    tiny: Tiny, corpus: Path, tmp_path: Path, saved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more: dict[str, Any] = {"exclude": ["kproj"], "skip_blocks": [9]}
+    if saved:
+        file = tmp_path / "s.safetensors"
+        mwanda.collect_statistics(tiny("gemma3"), file, calibration=corpus / "calibration",
+                                  windows=2, window_length=32)  # fmt: skip
+        more |= {"statistics": file, "calibration": None}
+    monkeypatch.setattr("mwanda.jobs.search.evaluate", lambda *_a, **_k: pytest.fail("evaluated"))
+    with pytest.raises(InputError) as error:
+        look(tiny, corpus, Gate(1.0), **more)
+    first, second = error.value.problems
+    assert "found kproj, which is in none" in first
+    assert "block numbers from 0 to 2, found 9" in second

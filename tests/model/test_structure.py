@@ -212,6 +212,40 @@ def test_what_leaves_nothing_or_names_no_block_is_refused() -> None:
     found = find_structure(Odd())
     with pytest.raises(InputError, match=r"--skip-blocks: expected .*0 to 2, found 3, -1"):
         choose_linears(found, skip_blocks=[3, 1, -1])
-    for options in ({"include": ["zzz"]}, {"exclude": ["core"]}, {"skip_blocks": [0, 1, 2]}):
+    for options in (
+        {"include": ["mixer.in"], "exclude": ["in$"]},
+        {"exclude": ["core"]},
+        {"skip_blocks": [0, 1, 2]},
+    ):
         with pytest.raises(InputError, match=r"--include.*core\.stack\.0\.mixer\.in"):
             choose_linears(found, **options)
+
+
+@pytest.mark.parametrize(
+    ("expression", "near"),
+    [
+        ("zzz", "core.stack.0.mixer."),
+        ("core.stack[1].mixer.out", "nearest: core.stack.1.mixer.out"),
+        ("core.stack.2.mixer.ou.weight", "nearest: core.stack.2.mixer.out"),
+        ("core.stack.3.mixer.out", "nearest: core.stack.0.mixer.out"),
+        ("lm_head", "never pruned"),
+    ],
+)
+@pytest.mark.parametrize("option", ["include", "exclude"])
+def test_an_expression_in_no_name_is_refused(option: str, expression: str, near: str) -> None:
+    """Whatever else is asked for: what was meant is not done."""
+    found = find_structure(Odd())
+    with pytest.raises(InputError) as error:
+        choose_linears(found, **{option: ["out", expression], "skip_blocks": [0]})
+    [problem] = error.value.problems
+    assert problem.startswith(f"--{option}: ")
+    assert f"found {expression}, which is in none" in problem
+    assert near in problem
+
+
+def test_all_that_names_nothing_is_told_at_once() -> None:
+    found = find_structure(Odd())
+    with pytest.raises(InputError) as error:
+        choose_linears(found, include=["a1"], exclude=["b2", "out", "c3"], skip_blocks=[9])
+    assert len(error.value.problems) == 4
+    assert len(names(choose_linears(found, exclude=["b2", "out"], strict=False))) == 3

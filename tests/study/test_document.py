@@ -172,3 +172,13 @@ def test_everything_is_looked_up_before_any_work(lab: Lab) -> None:
     assert any("neighbours" in line for line in problems(
         evaluation={"text": str(lab.calibration), "neighbours": 5}))  # fmt: skip
     assert any("--calibration" in line for line in problems(calibration=None))
+
+
+def test_names_of_linears_are_looked_up_in_every_model(lab: Lab) -> None:
+    methods = {"a": {"exclude": ["kproj"]}, "b": {"skip_blocks": [9]}, "c": {"include": ["mlp"]}}
+    with pytest.raises(InputError) as error:
+        make_plan(lab.document(methods=methods))
+    first, second = error.value.problems
+    assert "models.tiny: --exclude: " in first
+    assert "found kproj, which is in none" in first
+    assert "models.tiny: --skip-blocks: " in second

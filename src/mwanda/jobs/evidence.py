@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows
 
 __all__ = ["Evidence", "Opened", "folder_tokenizer", "gather", "open_evidence"]
+
+log = logging.getLogger("mwanda")
 
 Opened = TextSource | Windows | SavedStatistics | None
 """Text, windows or statistics that were looked at and not yet used; None where none is needed."""
@@ -82,6 +85,9 @@ def open_evidence(
         InputError: what :func:`mwanda.jobs.calibration.open_calibration` refuses; a file of
             statistics that cannot be read, or everything at once in which it does not fit.
     """
+    given = calibration if statistics is None else statistics
+    if given is not None and recipe.sparsity and not recipe.needs_text:
+        log.info("text is not looked at: %s needs none", recipe.criterion.name)
     if statistics is None:
         return open_calibration(calibration, recipe)
     saved = SavedStatistics.open(statistics)

@@ -19,15 +19,15 @@ from mwanda.jobs.calibration import (
 from mwanda.jobs.evidence import open_evidence
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.saved_fit import check_names
+from mwanda.jobs.shared import chosen_linears
 from mwanda.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
 from mwanda.model.gguf import load_gguf_config, read_gguf_header
 from mwanda.model.given import is_gguf
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
-from mwanda.model.structure import Structure, choose_linears
+from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
-from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
 from mwanda.saved.statistics_file import SavedStatistics
@@ -136,13 +136,7 @@ def plan(
                 expected=f"at most the model's context of {context} tokens",
                 found=str(length),
             )
-        chosen = choose_linears(
-            decoder.structure,
-            include=recipe.include,
-            exclude=recipe.exclude,
-            skip_blocks=recipe.skip_blocks,
-        )
-        check_pattern(chosen, recipe)
+        chosen = chosen_linears(decoder, recipe)
         if saved is not None:
             check_names(saved, decoder, chosen, recipe)
         written = parse_dtype(recipe.dtype, "--dtype") or stored

@@ -17,8 +17,10 @@ from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.calibration import CalibrationInput
 from mwanda.jobs.evaluate import evaluate
 from mwanda.jobs.prune import prune
+from mwanda.jobs.shared import naming_problems
 from mwanda.jobs.stats import FIELDS, collect_statistics
 from mwanda.model.output import OutputFolder
+from mwanda.model.source import open_model
 from mwanda.options import RunOptions
 from mwanda.ranks import check_alone
 from mwanda.recipe import Recipe
@@ -157,6 +159,11 @@ def search_sparsity(
         OutputFolder(Path(out), overwrite=options.overwrite).check(source)
     if work is not None and not Path(work).is_dir():
         raise InputError("--work", expected="a folder", found=str(work))
+    if statistics is not None:  # otherwise taking them looks at these first
+        with open_model(model) as opened:
+            problems = naming_problems(opened, [recipe], options)
+        if problems:
+            raise InputError.several(problems)
     how: dict[str, Any] = {"max_length": max_length, "options": options}
     with tempfile.TemporaryDirectory(prefix="mwanda-", dir=work) as made:
         scratch = Path(made)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from mwanda.device import dtype_name
 from mwanda.errors import InputError
 from mwanda.jobs.evidence import Evidence
+from mwanda.jobs.loading import open_decoder
 from mwanda.manifest import (
     CalibrationRecord,
     ExpertsRecord,
@@ -23,7 +24,9 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.pieces import Place
 from mwanda.model.reader import Checkpoint
+from mwanda.model.source import ModelSource
 from mwanda.model.structure import Structure, choose_linears
+from mwanda.options import RunOptions
 from mwanda.outcome import Outcome
 from mwanda.pipeline import check_pattern
 from mwanda.ranks import Ranks, launched
@@ -36,6 +39,7 @@ __all__ = [
     "build_manifest",
     "chosen_linears",
     "linear_records",
+    "naming_problems",
     "ranks_for",
     "totals_of",
     "weights_in",
@@ -66,20 +70,42 @@ class PruneResult:
     linears_sha256: str | None = None
 
 
-def chosen_linears(decoder: Decoder, recipe: Recipe) -> Structure:
+def chosen_linears(decoder: Decoder, recipe: Recipe, *, strict: bool = True) -> Structure:
     """The linears the recipe names, which its pattern fits.
 
+    Args:
+        strict: as for :func:`mwanda.model.structure.choose_linears`.
+
     Raises:
-        InputError: none, or one the pattern does not fit.
+        InputError: none, one the pattern does not fit, or a name that is none.
     """
     chosen = choose_linears(
         decoder.structure,
         include=recipe.include,
         exclude=recipe.exclude,
         skip_blocks=recipe.skip_blocks,
+        strict=strict,
     )
     check_pattern(chosen, recipe)
     return chosen
+
+
+def naming_problems(
+    source: ModelSource, recipes: Iterable[Recipe], options: RunOptions, place: str = ""
+) -> list[str]:
+    """Everything by which these recipes name linears and blocks that a model does not have, each
+    begun by ``place``: for work that has much to do before its first prune."""
+    named = [r for r in recipes if r.include or r.exclude or r.skip_blocks]
+    if not named:
+        return []
+    found: dict[str, None] = {}
+    with open_decoder(source, replace(options, device="cpu")) as decoder:
+        for recipe in named:
+            try:
+                chosen_linears(decoder, recipe)
+            except InputError as error:
+                found |= {place + problem: None for problem in error.problems}
+    return list(found)
 
 
 def ranks_for(name: str) -> Ranks:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 import torch
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
 from mwanda.model.pieces import Box
 
 __all__ = [
@@ -129,21 +130,36 @@ def choose_linears(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     skip_blocks: Sequence[int] = (),
+    strict: bool = True,
 ) -> Structure:
     """Keep only the linears the user asked for; blocks stay, perhaps with none to prune.
 
     A linear is kept when any ``include`` expression is found in its name (or none is given) and
     no ``exclude`` expression is.
 
+    Args:
+        strict: refuse an expression that is found in no name; False for a recipe that was followed
+            before that was asked.
+
     Raises:
-        InputError: a block number that does not exist, or nothing left to prune.
+        InputError: expressions in no name and block numbers that do not exist, all at once; or
+            nothing left to prune.
     """
     last = len(structure.blocks) - 1
+    names = [linear.name for linear in structure.linears()]
+    problems = [
+        str(_in_no_name(option, expression, names))
+        for option, expressions in (("--include", include), ("--exclude", exclude))
+        for expression in expressions
+        if strict and not any(re.search(expression, name) for name in names)
+    ]
     wrong = [str(k) for k in skip_blocks if not 0 <= k <= last]
     if wrong:
-        raise InputError(
-            "--skip-blocks", expected=f"block numbers from 0 to {last}", found=", ".join(wrong)
+        problems.append(
+            f"--skip-blocks: expected block numbers from 0 to {last}, found {', '.join(wrong)}"
         )
+    if problems:
+        raise InputError.several(problems)
     kept = tuple(
         Block(
             block.index,
@@ -166,3 +182,29 @@ def choose_linears(
             fix=f"linear names look like {structure.blocks[0].linears[0].name}",
         )
     return replace(structure, blocks=kept)
+
+
+def _in_no_name(option: str, expression: str, names: Sequence[str]) -> InputError:
+    return InputError(
+        option,
+        expected="a regular expression that is in the name of a linear",
+        found=f"{shown(expression)}, which is in none",
+        fix=f"nearest: {', '.join(_nearest(expression, names))}; embeddings, head and routers have "
+        "no name here: they are never pruned",
+    )
+
+
+def _nearest(expression: str, names: Sequence[str]) -> list[str]:
+    """The three names most like an expression, each of another kind: blocks and experts differ by
+    number only."""
+    written = re.sub(r"[^\w.]+", "", re.sub(r"[\[\]]+", ".", expression)).replace("..", ".")
+    last = written.strip(".").rpartition(".")[2]
+
+    def likeness(name: str) -> float:
+        whole = SequenceMatcher(None, written, name).ratio()
+        return whole + SequenceMatcher(None, last, name.rpartition(".")[2]).ratio()
+
+    kinds: dict[str, str] = {}
+    for name in sorted(names, key=likeness, reverse=True):  # of the same likeness, the first
+        kinds.setdefault(re.sub(r"\d+", "", name), name)
+    return list(kinds.values())[:3]

@@ -22,6 +22,7 @@ from mwanda.evaluation.parallel import ParallelText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
 from mwanda.jobs.calibration import calibration_languages, open_calibration
+from mwanda.jobs.shared import naming_problems
 from mwanda.model.given import check_model
 from mwanda.model.output import parse_size, sha256_of
 from mwanda.model.source import open_model
@@ -223,13 +224,17 @@ def _plan(
     prints: Mapping[str, str | None],
     generated: Mapping[str, Any],
 ) -> Plan:
-    models = {}
+    models, named = {}, list[str]()
+    options = RunOptions(trust_remote_code=document.run.trust_remote_code)
     for name, model in document.models.items():
         with open_model(model) as source:
+            named += naming_problems(source, (p.recipe for p in grid), options, f"models.{name}: ")
             whole = source.original if source.kind == "gguf" else source.folder
             sha256 = model_sha256(source.folder if whole is None else whole)
         local = Path(model).exists()
         models[name] = ModelRecord(path=os.path.abspath(model) if local else model, sha256=sha256)
+    if named:
+        raise InputError.several(named)
     common = {
         "text_sha256": texts.sha256,
         "max_length": document.evaluation.max_length,
