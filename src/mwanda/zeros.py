@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from mwanda.errors import DataError, InputError
 from mwanda.manifest import MANIFEST, LinearRecord, read_manifest
 from mwanda.model.discovery import find_structure
+from mwanda.model.in_memory import refuse_adapters
 from mwanda.model.structure import Linear, Structure, matrix_in
 
 __all__ = ["KeptZeros", "Masks", "find_masks", "keep_zeros"]
@@ -107,7 +108,9 @@ def keep_zeros(model: nn.Module, folder: str | Path | None = None) -> KeptZeros:
         A handle, also a context.
 
     Raises:
-        InputError: no zeros to keep, no blocks, or a manifest of another model.
+        InputError: no zeros to keep, no blocks, a manifest of another model, or a model with
+            adapters, which do not change the zeros while they are trained, and fill them when they
+            are merged.
         DataError: fewer zeros than the manifest says: they are lost already.
     """
     return KeptZeros(find_masks(model, folder))
@@ -115,12 +118,17 @@ def keep_zeros(model: nn.Module, folder: str | Path | None = None) -> KeptZeros:
 
 def find_masks(model: nn.Module, folder: str | Path | None = None) -> Masks:
     """The masks of :func:`keep_zeros`, for a training loop that applies them itself."""
+    refuse_adapters(model)
     structure = find_structure(model)
     records = _records(model, folder)
     chosen = list(structure.linears()) if records is None else list(_named(structure, records))
     kept: dict[nn.Parameter, torch.Tensor] = {}
     for linear in chosen:
         parameter = model.get_parameter(linear.parameter)
+        if parameter.is_meta:
+            raise InputError(
+                f"linear {linear.name}", expected="weights in memory", found="parameters on meta"
+            )
         if parameter not in kept:
             kept[parameter] = torch.ones_like(parameter, dtype=torch.bool)
         nonzero = matrix_in(parameter.detach(), linear) != 0

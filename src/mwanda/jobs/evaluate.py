@@ -24,6 +24,7 @@ from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
 from mwanda.model.given import check_model
+from mwanda.model.in_memory import model_given
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.languages import canonical
@@ -114,6 +115,7 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="mwanda-") as made:
         scratch = Path(made)
         if in_memory:
+            model = model_given(model)
             refuse_overlap(texts, calibration, options)
             name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
             decoder = MemoryDecoder(model)

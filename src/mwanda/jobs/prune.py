@@ -13,6 +13,7 @@ from mwanda.jobs.prune_folder import prune_folder, prune_to_masks
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears
 from mwanda.model.decoder import MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
+from mwanda.model.in_memory import check_changeable, model_given
 from mwanda.model.pieces import Place
 from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
@@ -40,7 +41,7 @@ def prune(
     Args:
         model: a folder, GGUF file or hub id, which needs ``out``; or a transformers model in
             memory, whose weights are masked in place, block by block: when that fails midway, the
-            blocks before stay masked.
+            blocks before stay masked. It has to be there whole, without adapters.
         out: the folder to write.
         calibration: text source, windows file, or :class:`Windows`.
         statistics: instead of that, a file of :func:`mwanda.collect_statistics`: dense mode without
@@ -86,6 +87,8 @@ def _prune_memory(
     recipe: Recipe,
     options: RunOptions,
 ) -> PruneResult:
+    model = model_given(model)
+    check_changeable(model)
     decoder = MemoryDecoder(model)
     chosen = chosen_linears(decoder, recipe)
     opened = open_evidence(calibration, statistics, recipe, options)

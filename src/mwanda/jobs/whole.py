@@ -17,6 +17,7 @@ from mwanda.jobs.loading import source_dtype
 from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.memory import available_memory
 from mwanda.model.given import check_model
+from mwanda.model.in_memory import model_given
 from mwanda.model.quantised import refuse_quantised
 from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import auto_class, load_config
@@ -52,6 +53,7 @@ def opened_whole(
     if not isinstance(model, str | Path):
         if tokenizer is None:
             raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+        model = model_given(model)
         refuse(calibration)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
         yield model, tokenizer, name

@@ -136,6 +136,12 @@ class MemoryDecoder(Decoder):
             raise InputError(
                 "the model given", expected="weights in memory", found="parameters on meta"
             )
+        if hasattr(model, "prompt_encoder"):
+            raise InputError(
+                "the model given", expected="a model of which the blocks are all",
+                found=f"one with trained prompts in front ({type(model).__name__})",
+                fix="give its base model: model.get_base_model()",
+            )  # fmt: skip
         refuse_encoder_in_memory(model)
         super().__init__(model, first.device, first.dtype)
 
