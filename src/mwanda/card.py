@@ -113,6 +113,12 @@ def _body(manifest: Manifest) -> str:
             f"- calibrated on {tokens:,} tokens of {_plain(short_source(drawn.source))} "
             f"in: {names}",
         ]
+    for before in manifest.earlier:
+        names = ", ".join(f"{tag} ({display_name(tag)})" for tag in before.languages)
+        lines.append(
+            f"- the base had been pruned before, on {_plain(short_source(before.source))} in: "
+            f"{names}"
+        )
     made = ", ".join(f"{name} {manifest.versions[name]}" for name in VERSIONS
                      if name in manifest.versions)  # fmt: skip
     lines += [

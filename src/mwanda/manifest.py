@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "manifest_sha256",
     "manifest_text",
     "read_manifest",
+    "seen_in",
     "versions",
     "write_manifest",
 ]
@@ -223,6 +224,7 @@ class Manifest(_Record):
         statistics_file: where they were saved by an earlier run; the calibration is that run's.
         mask_file: where masks chosen on another model, or in another run, were read from; recipe
             and calibration are that run's.
+        earlier: the text of the prunes that the base had been through, the first one first.
         compute_dtype, device: of the forward.
         signals: what the allocation saw of each block, or linear, in order: a value, or errors by
             language and sparsity.
@@ -244,6 +246,7 @@ class Manifest(_Record):
     compute_dtype: str
     dtype: str
     calibration: CalibrationRecord | None
+    earlier: tuple[CalibrationRecord, ...] = ()
     linears: dict[str, LinearRecord]
     totals: Totals
     signals: list[Signal]
@@ -254,9 +257,14 @@ class Manifest(_Record):
     sha256: str | None = None
 
     @property
+    def calibrations(self) -> tuple[CalibrationRecord, ...]:
+        """All text that calibrated this model, by every prune it has been through."""
+        return (*self.earlier, *(() if self.calibration is None else (self.calibration,)))
+
+    @property
     def seen(self) -> tuple[str, ...]:
-        """Languages that calibrated the pruning."""
-        return () if self.calibration is None else self.calibration.seen
+        """Languages that calibrated this pruning or an earlier one."""
+        return seen_in(self.calibrations)
 
     @property
     def reconstruction(self) -> str | None:
@@ -264,6 +272,11 @@ class Manifest(_Record):
         method = self.recipe.get("reconstruction")
         name = method.get("name") if isinstance(method, Mapping) else method
         return None if name is None else str(name)
+
+
+def seen_in(calibrations: Iterable[CalibrationRecord]) -> tuple[str, ...]:
+    """Languages that calibrated a model, each once."""
+    return tuple(dict.fromkeys(tag for record in calibrations for tag in record.seen))
 
 
 def versions() -> dict[str, str]:
@@ -296,6 +309,8 @@ def manifest_sha256(data: Mapping[str, Any]) -> str:
 def manifest_text(manifest: Manifest) -> str:
     """``mwanda.json``, with the hash of what is in it."""
     data = manifest.model_dump(mode="json")
+    if not manifest.earlier:  # as it was written before there was such a field
+        del data["earlier"]
     data["sha256"] = manifest_sha256(data)
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 

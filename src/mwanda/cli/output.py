@@ -10,6 +10,7 @@ from mwanda.errors import InputError, nearest
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.jobs.plan import Plan
 from mwanda.jobs.prune import PruneResult
+from mwanda.manifest import seen_in
 from mwanda.model.families import tried_classes
 from mwanda.report.bibliography import KINDS, methods_page, rows_of
 from mwanda.report.experts import expert_summary, language_table
@@ -92,6 +93,8 @@ def prune_text(result: PruneResult) -> str:
             "weight",
         ]
         lines += ["", table(header, rows)]
+    if made.earlier:
+        lines += ["", f"calibrated by earlier prunes, and seen: {', '.join(seen_in(made.earlier))}"]
     if made.experts is not None:
         lines += ["", expert_summary(made.experts), table(*language_table(made.experts))]
     took = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in made.seconds.items())

@@ -18,9 +18,16 @@ from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
 from mwanda.extras import need
+from mwanda.jobs.known_text import (
+    Calibrations,
+    KnownText,
+    known_in_folder,
+    known_in_memory,
+    records,
+)
 from mwanda.jobs.loading import open_decoder
 from mwanda.jobs.whole import fits_whole, load_whole
-from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
+from mwanda.manifest import seen_in
 from mwanda.model.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.experts import runnable_experts
 from mwanda.model.given import check_model
@@ -70,7 +77,7 @@ def evaluate(
     sentences: int | None = None,
     seed: int = 0,
     tokenizer: Any = None,
-    calibration: CalibrationRecord | None = None,
+    calibration: KnownText = None,
     continuations: bool = False,
     generated: int = 0,
     max_length: int | None = None,
@@ -83,8 +90,9 @@ def evaluate(
         model: a folder, GGUF file or hub id; or a transformers model in memory with ``tokenizer``.
         text: a source, or texts read before.
         languages, sentences, seed: see :func:`read_texts`; unused when ``text`` is a TextSet.
-        calibration: of a model pruned in memory, ``result.manifest.calibration``; a folder's is
-            read from its manifest.
+        calibration: text that calibrated the model beside what it tells itself, which a folder
+            of mwanda's does, and a model pruned in memory or loaded from such a folder: the
+            ``manifest.calibrations`` of a prune.
         continuations: also generate one continuation a language, which needs the model whole in
             memory.
         generated: also generate so many continuations a language and check them for repetition
@@ -116,28 +124,28 @@ def evaluate(
         scratch = Path(made)
         if in_memory:
             model = model_given(model)
-            refuse_overlap(texts, calibration, options)
+            known_text = records(calibration, known_in_memory(model))
+            refuse_overlap(texts, known_text, options)
             name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
             decoder = MemoryDecoder(model)
             with evaluation_mode(model), runnable_experts(model, decoder.dtype):
                 scores = _score(decoder, tokenizer, texts, scratch, options, max_length, name)
-                result = _evaluation(name, texts, scores, calibration)
+                result = _evaluation(name, texts, scores, known_text)
                 if continuations or generated:
                     _continue(result, model, tokenizer, texts, continuations, generated)
             return result
         check_model(model)
         kept = None if cache is None else KeptScores(Path(cache), texts, options, max_length)
         path = Path(model)
-        known = None
+        known, known_text = None, records(calibration)
         if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
-            refuse_overlap(texts, calibration, options)
+            refuse_overlap(texts, known_text, options)
             known = kept.find(path)
             if known is not None and not (continuations or generated):
-                return _evaluation(str(model), texts, known, calibration)
+                return _evaluation(str(model), texts, known, known_text)
         with open_model(str(model), scratch) as source:
-            if calibration is None and (source.folder / MANIFEST).is_file():
-                calibration = read_manifest(source.folder).calibration
-            refuse_overlap(texts, calibration, options)
+            known_text = records(known_text, known_in_folder(source.folder))
+            refuse_overlap(texts, known_text, options)
             if kept is not None and known is None and not path.is_file():
                 known = kept.find(source.folder)
             if known is None or continuations or generated:
@@ -151,7 +159,7 @@ def evaluate(
                     )
                 if kept is not None:
                     kept.keep(path if path.is_file() else source.folder, known)
-            result = _evaluation(str(model), texts, known, calibration)
+            result = _evaluation(str(model), texts, known, known_text)
             dtype, device = DTYPES[known.settings["compute_dtype"]], choose_device(options.device)
             if (continuations or generated) and fits_whole(source.folder, dtype):
                 whole = load_whole(source.folder, dtype, device, options)
@@ -221,9 +229,9 @@ def _score(
 
 
 def _evaluation(
-    name: str, texts: TextSet, scores: Scores, calibration: CalibrationRecord | None
+    name: str, texts: TextSet, scores: Scores, calibrations: Calibrations
 ) -> Evaluation:
-    seen = () if calibration is None else calibration.seen
+    seen = seen_in(calibrations)
     return Evaluation(
         name,
         scores.languages,
@@ -234,17 +242,16 @@ def _evaluation(
     )
 
 
-def refuse_overlap(
-    texts: TextSet, calibration: CalibrationRecord | None, options: RunOptions
-) -> None:
-    """Refuse texts that calibrated the model.
+def refuse_overlap(texts: TextSet, calibrations: Calibrations, options: RunOptions) -> None:
+    """Refuse texts that calibrated the model, by whichever prune.
 
     Raises:
         InputError: naming the languages, and one text of each.
     """
-    if calibration is None or options.allow_overlap:
+    if options.allow_overlap:
         return
-    drawn = [unpack_hashes(draw.sentences) for draw in calibration.languages.values()]
+    draws = [draw for record in calibrations for draw in record.languages.values()]
+    drawn = [unpack_hashes(draw.sentences) for draw in draws]
     if not all(drawn):
         log.warning("what calibrated the model is not known: overlap cannot be checked")
     known = frozenset().union(*drawn)

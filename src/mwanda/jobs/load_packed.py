@@ -14,7 +14,10 @@ import torch
 from mwanda.archive.layout import Segment
 from mwanda.archive.reader import Archive
 from mwanda.errors import InputError
+from mwanda.jobs.known_text import known_in_folder, remember
+from mwanda.manifest import MANIFEST
 from mwanda.model.layout import DTYPES_BY_NAME, INDEX, SINGLE, shown
+from mwanda.model.output import QUANTISED
 from mwanda.model.skeleton import auto_class, load_config
 
 __all__ = ["load_packed"]
@@ -75,6 +78,9 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
         _use_generation_config(model, folder)
         # And not the temporary folder, which will be gone.
         model.name_or_path = model.config.name_or_path = str(path)
+        for name in {MANIFEST, QUANTISED} & archive.files.keys():
+            (folder / name).write_bytes(archive.read_file(name))
+        remember(model, known_in_folder(folder))
         return model
 
 

@@ -14,6 +14,7 @@ from mwanda.device import dtype_name, parse_dtype
 from mwanda.errors import DataError, InputError
 from mwanda.jobs.fingerprint import base_files
 from mwanda.jobs.folder_output import check_room, complete_folder, weight_sink
+from mwanda.jobs.known_text import known_in_folder, records
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.shared import (
     PruneResult,
@@ -168,6 +169,7 @@ def apply_masks(
         open_model(name, scratch) as source,
         open_decoder(source, options) as decoder,
     ):
+        before = known_in_folder(source.folder)
         chosen = _fitting(opened, decoder, recipe, name)
         check_room(folder, decoder, chosen, recipe, wanted, None, options, Journal(), 0)
         outcome = Outcome(seconds={"open": time.perf_counter() - start})
@@ -183,6 +185,7 @@ def apply_masks(
                 "dtype": dtype_name(wanted or source_dtype(decoder.checkpoint)),
                 "linears": linears,
                 "totals": totals_of(linears, weights_in(decoder.checkpoint)),
+                "earlier": records(opened.manifest.earlier, before),
                 "mask_file": _origin(opened, known, decoder),
                 "versions": versions(),
                 "seconds": outcome.seconds,

@@ -9,6 +9,7 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput
 from mwanda.jobs.evidence import gather, open_evidence
+from mwanda.jobs.known_text import known_in_memory, records, remember
 from mwanda.jobs.prune_folder import prune_folder, prune_to_masks
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears
 from mwanda.model.decoder import MemoryDecoder, evaluation_mode
@@ -89,6 +90,7 @@ def _prune_memory(
 ) -> PruneResult:
     model = model_given(model)
     check_changeable(model)
+    earlier = known_in_memory(model)
     decoder = MemoryDecoder(model)
     chosen = chosen_linears(decoder, recipe)
     opened = open_evidence(calibration, statistics, recipe, options)
@@ -129,5 +131,7 @@ def _prune_memory(
             for linear in chosen.linears()
         },
         chosen=chosen,
+        earlier=earlier,
     )
+    remember(model, records(manifest.calibrations))
     return PruneResult(None, manifest, evidence.windows, outcome.spilled)

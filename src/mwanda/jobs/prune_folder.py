@@ -13,6 +13,7 @@ from mwanda.jobs.calibration import CalibrationInput
 from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather, open_evidence
 from mwanda.jobs.fingerprint import keeps_journal, open_journal
 from mwanda.jobs.folder_output import check_room, complete_folder, hashed, weight_sink
+from mwanda.jobs.known_text import known_in_folder, records
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.shared import (
     PruneResult,
@@ -124,6 +125,7 @@ def _prune(
         open_decoder(source, options) as decoder,
         joined(decoder.device) as ranks,
     ):
+        earlier = known_in_folder(source.folder)
         chosen = chosen_linears(decoder, recipe)
         tokenizer = folder_tokenizer(opened, source.folder, options)
         evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
@@ -167,6 +169,7 @@ def _prune(
             dtype=dtype or source_dtype(decoder.checkpoint),
             places={linear.name: decoder.place(linear) for linear in chosen.linears()},
             chosen=chosen,
+            earlier=records(earlier),
         )
         known = journal.fingerprint["model"] if journal.folder is not None else {}
         if folder is not None:

@@ -12,7 +12,7 @@ from mwanda.card import CARD, has_table
 from mwanda.errors import InputError, MwandaError
 from mwanda.jobs.verify import verify
 from mwanda.made_with import short_name, short_source
-from mwanda.manifest import MANIFEST, Manifest, manifest_text
+from mwanda.manifest import MANIFEST, CalibrationRecord, Manifest, manifest_text
 
 __all__ = ["Pushed", "push"]
 
@@ -157,12 +157,16 @@ def _public(manifest: Manifest) -> bytes:
     """The manifest as it is uploaded: without the folders of this machine."""
     changes: dict[str, Any] = {"base": short_name(manifest.base)}
     if manifest.calibration is not None:
-        source = short_source(manifest.calibration.source)
-        changes["calibration"] = manifest.calibration.model_copy(update={"source": source})
+        changes["calibration"] = _without_folders(manifest.calibration)
+    changes["earlier"] = tuple(_without_folders(record) for record in manifest.earlier)
     if manifest.mask_file is not None:
         base = short_name(manifest.mask_file.base)
         changes["mask_file"] = manifest.mask_file.model_copy(update={"base": base})
     return manifest_text(manifest.model_copy(update=changes)).encode()
+
+
+def _without_folders(record: CalibrationRecord) -> CalibrationRecord:
+    return record.model_copy(update={"source": short_source(record.source)})
 
 
 def _check_name(repo: str) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from mwanda.errors import DataError, InputError
 from mwanda.jobs.folder_output import write_config
+from mwanda.jobs.known_text import Calibrations, known_in_folder, records
 from mwanda.jobs.loading import PRUNABLE, open_decoder
 from mwanda.manifest import versions
 from mwanda.model.gguf_types import check_type
@@ -100,6 +101,7 @@ def quantise(
         open_model(str(model), scratch) as source,
         open_decoder(source, options) as decoder,
     ):
+        known = records(known_in_folder(source.folder))
         infos = decoder.checkpoint.tensors
         turned = _matrices(decoder)
         kept, size = _plan(infos, turned, kind)
@@ -132,7 +134,7 @@ def quantise(
             str(target), kind, len(turned) - len(kept), kept, size,
             sum(info.nbytes for info in infos.values()), weights, lost, time.perf_counter() - start,
         )  # fmt: skip
-        _record(folder, source.name, result)
+        _record(folder, source.name, result, known)
     return result
 
 
@@ -204,7 +206,7 @@ def _written(stored: torch.dtype) -> torch.dtype:
     return torch.float32 if stored.is_floating_point else stored
 
 
-def _record(folder: Path, base: str, result: QuantiseResult) -> None:
+def _record(folder: Path, base: str, result: QuantiseResult, known: Calibrations) -> None:
     """What the folder is and holds, so that ``--overwrite`` knows its own."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     hashes = hash_files(paths)
@@ -213,5 +215,7 @@ def _record(folder: Path, base: str, result: QuantiseResult) -> None:
         "files": {path.relative_to(folder).as_posix(): hashes[path] for path in paths},
     }  # fmt: skip
     del told["folder"], told["seconds"]  # the same input gives the same bytes
+    if known:
+        told["calibrations"] = [record.model_dump(mode="json") for record in known]
     text = json.dumps(told, indent=1, ensure_ascii=False)
     (folder / QUANTISED).write_text(text + "\n", encoding="utf-8")

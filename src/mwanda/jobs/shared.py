@@ -11,6 +11,7 @@ import torch
 from mwanda.device import dtype_name
 from mwanda.errors import InputError
 from mwanda.jobs.evidence import Evidence
+from mwanda.jobs.known_text import Calibrations
 from mwanda.jobs.loading import open_decoder
 from mwanda.manifest import (
     CalibrationRecord,
@@ -137,6 +138,7 @@ def build_manifest(
     dtype: torch.dtype,
     places: Mapping[str, Place],
     chosen: Structure,
+    earlier: Calibrations,
 ) -> Manifest:
     """The manifest of a finished prune, without files.
 
@@ -146,6 +148,7 @@ def build_manifest(
         model_weights: number of weights of the whole model.
         dtype: what was written.
         places: linear name -> where it lies in the checkpoint.
+        earlier: the text that had calibrated the model before.
     """
     linears = linear_records(chosen, places, outcome)
     calibration, saved = evidence.calibration, evidence.saved
@@ -172,6 +175,7 @@ def build_manifest(
         compute_dtype=dtype_name(decoder.dtype) if saved is None else saved.record.compute_dtype,
         dtype=dtype_name(dtype),
         calibration=calibration,
+        earlier=earlier,
         linears=linears,
         totals=totals_of(linears, model_weights),
         signals=outcome.signals,

@@ -9,8 +9,8 @@ from typing import Any
 from mwanda.device import dtype_name
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import refuse_overlap
+from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
-from mwanda.manifest import CalibrationRecord
 from mwanda.options import RunOptions
 from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
 from mwanda.tasks.reading import Given, read_tasks
@@ -37,7 +37,7 @@ def evaluate_tasks(
     hub: bool = False,
     batch: int = BATCH,
     tokenizer: Any = None,
-    calibration: CalibrationRecord | None = None,
+    calibration: KnownText = None,
     options: RunOptions | None = None,
 ) -> TasksResult:
     """Accuracy in tasks, by language, with lm-eval's prompts and log-likelihoods, zero-shot.
@@ -73,7 +73,7 @@ def evaluate_tasks(
 def _refuse(
     texts: Mapping[str, TaskText | None],
     options: RunOptions,
-    calibration: CalibrationRecord | None,
+    calibration: Calibrations,
 ) -> None:
     """Refuse files that calibrated the model; what the hub has is not looked at."""
     for text in texts.values():

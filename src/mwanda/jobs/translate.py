@@ -23,8 +23,8 @@ from mwanda.evaluation.translation import (
 )
 from mwanda.extras import need
 from mwanda.jobs.evaluate import refuse_overlap
+from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
-from mwanda.manifest import CalibrationRecord
 from mwanda.options import RunOptions
 from mwanda.text.windows import bos_rule
 
@@ -45,7 +45,7 @@ def translate(
     seed: int = 0,
     batch: int = BATCH,
     tokenizer: Any = None,
-    calibration: CalibrationRecord | None = None,
+    calibration: KnownText = None,
     options: RunOptions | None = None,
 ) -> TranslationResult:
     """Translate sentences after a few examples, and score what comes out.
@@ -73,7 +73,7 @@ def translate(
             text, directions, sentences=sentences, shots=shots, ids=ids, seed=seed
         )
 
-    def refuse(known: CalibrationRecord | None) -> None:
+    def refuse(known: Calibrations) -> None:
         refuse_overlap(parallel.texts, known, options)
 
     with opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="generate") as (

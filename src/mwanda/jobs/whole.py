@@ -13,8 +13,14 @@ import torch
 
 from mwanda.device import choose_compute_dtype, choose_device, computes_on_host, parse_dtype
 from mwanda.errors import InputError
+from mwanda.jobs.known_text import (
+    Calibrations,
+    KnownText,
+    known_in_folder,
+    known_in_memory,
+    records,
+)
 from mwanda.jobs.loading import source_dtype
-from mwanda.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.memory import available_memory
 from mwanda.model.given import check_model
 from mwanda.model.in_memory import model_given
@@ -33,17 +39,18 @@ log = logging.getLogger("mwanda")
 def opened_whole(
     model: Any,
     tokenizer: Any,
-    calibration: CalibrationRecord | None,
+    calibration: KnownText,
     options: RunOptions,
     *,
-    refuse: Callable[[CalibrationRecord | None], None],
+    refuse: Callable[[Calibrations], None],
     verb: str,
 ) -> Iterator[tuple[Any, Any, str]]:
     """A model whole in memory, its tokenizer, and its name.
 
     Args:
         model: a folder, GGUF file or hub id; or a transformers model in memory with ``tokenizer``.
-        calibration: of a model pruned in memory; a folder's is read from its manifest.
+        calibration: what is known beside what the model itself tells, see
+            :func:`mwanda.jobs.evaluate.evaluate`.
         refuse: is given what calibrated the model before anything is loaded.
         verb: what the model is wanted for.
 
@@ -54,7 +61,7 @@ def opened_whole(
         if tokenizer is None:
             raise InputError("tokenizer", expected="the model's tokenizer", found="none")
         model = model_given(model)
-        refuse(calibration)
+        refuse(records(calibration, known_in_memory(model)))
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
         yield model, tokenizer, name
         return
@@ -63,9 +70,7 @@ def opened_whole(
         tempfile.TemporaryDirectory(prefix="mwanda-") as made,
         open_model(str(model), Path(made)) as source,
     ):
-        if calibration is None and (source.folder / MANIFEST).is_file():
-            calibration = read_manifest(source.folder).calibration
-        refuse(calibration)
+        refuse(records(calibration, known_in_folder(source.folder)))
         device = choose_device(options.device)
         dtype = _dtype(source.folder, device, options)
         tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
