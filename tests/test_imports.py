@@ -19,7 +19,17 @@ MODULES = {
 }
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "faults", "durable", "heap", "late", "mask_overlap", "progress", "threads"),
+    (
+        "arguments",
+        "errors",
+        "faults",
+        "durable",
+        "heap",
+        "late",
+        "mask_overlap",
+        "progress",
+        "threads",
+    ),
     ("device", "extras", "options", "text"),
     ("ranks",),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model", "archive"),

@@ -318,6 +318,8 @@ def test_a_wrong_value_is_told_in_the_words_of_the_docs(
         ({"exclude": ["re:k_proj,re:v_proj"]}, {"exclude": ("k_proj", "v_proj")}),
         ({"exclude": r"\.\d{1,2}\.(k|v)_proj"}, {"exclude": (r"\.\d{1,2}\.(k|v)_proj",)}),
         ({"exclude": "layers.[0,1].mlp,v_proj"}, {"exclude": ("layers.[0,1].mlp", "v_proj")}),
+        ({"exclude": "(k|(v,))_proj"}, {"exclude": ("(k|(v,))_proj",)}),
+        ({"exclude": "a.(x,(y))"}, {"exclude": ("a.(x,(y))",)}),
         ({"skip_blocks": range(2)}, {"skip_blocks": (0, 1)}),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from mwanda.arguments import whole_given
+from mwanda.errors import InputError
 from mwanda.progress import Progress, Silent
 
 __all__ = ["FLOATS", "RunOptions"]
@@ -47,3 +49,15 @@ class RunOptions:
     allow_overlap: bool = False
     trust_remote_code: bool = False
     progress: Progress = field(default_factory=Silent)
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_tokens", 1), ("activation_memory", 0), ("max_shard_size", 1)):
+            whole_given(name, getattr(self, name), least)
+        for each in fields(self):
+            wanted, value = {"str": str, "bool": bool}.get(str(each.type)), getattr(self, each.name)
+            if wanted is not None and not isinstance(value, wanted):
+                raise InputError(
+                    each.name,
+                    expected="text" if wanted is str else "True or False",
+                    found=repr(value),
+                )

@@ -118,8 +118,18 @@ def _expressions(value: Any) -> Any:
     found: list[Any] = []
     for item in items:
         parts = _COMMA.split(item) if isinstance(item, str) else [item]
+        if not all(map(_compiles, parts)):  # brackets inside of brackets: or no expression at all
+            parts = [item]
         found += [p.strip().removeprefix("re:") if isinstance(p, str) else p for p in parts]
     return found
+
+
+def _compiles(expression: Any) -> bool:
+    try:
+        re.compile(expression.strip().removeprefix("re:"))
+    except (re.error, AttributeError):
+        return False
+    return True
 
 
 _COMMA = re.compile(r",(?![^\[({]*[\])}])")

@@ -6,13 +6,16 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mwanda.arguments import several_given, whole_given
 from mwanda.errors import InputError
 from mwanda.evaluation.texts import TextSet, digest_of
 from mwanda.evaluation.translation import Direction, parse_direction
-from mwanda.text.sources import check_languages, open_source
+from mwanda.text.given import open_text
+from mwanda.text.sources import check_languages
 
-__all__ = ["SHOTS", "ParallelText", "read_parallel"]
+__all__ = ["SHOTS", "ParallelText", "directions_of", "read_parallel"]
 
 SHOTS = 5
 """Examples in a prompt, unless told otherwise."""
@@ -52,8 +55,8 @@ class ParallelText:
 
 
 def read_parallel(
-    text: str | Path,
-    directions: Sequence[str | Direction],
+    text: str | Path | Mapping[str, Any],
+    directions: str | Sequence[str | Direction],
     *,
     sentences: int | None = None,
     shots: int = SHOTS,
@@ -73,10 +76,13 @@ def read_parallel(
     Raises:
         InputError: unreadable text, no ids, a missing language, or too few sentences.
     """
-    chosen = [d if isinstance(d, Direction) else parse_direction(d) for d in directions]
+    chosen = directions_of(directions)
+    for name, value, least in (("sentences", sentences, 1), ("shots", shots, 0), ("seed", seed, 0)):
+        if value is not None:
+            whole_given(name, value, least)
     if not chosen:
         raise InputError("--direction", expected="at least one, e.g. en-de", found="none")
-    source = open_source(text)
+    source = open_text(text)
     tags = list(dict.fromkeys(tag for d in chosen for tag in (d.source, d.target)))
     check_languages(source, tags)
     found: dict[str, dict[int | str, str]] = {}
@@ -113,6 +119,12 @@ def read_parallel(
         source.name, found, tuple(one for one in common if one in scored),
         tuple(one for one in common if one in examples), seed,
     ), chosen  # fmt: skip
+
+
+def directions_of(given: str | Sequence[str | Direction]) -> list[Direction]:
+    """Every direction given; text is one, or more with commas between."""
+    several = several_given("directions", given, '["en-de", "de-en"]')
+    return [d if isinstance(d, Direction) else parse_direction(str(d)) for d in several]
 
 
 def _within(one: int | str, ids: tuple[int, int | None]) -> bool:

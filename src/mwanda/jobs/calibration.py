@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.recipe import Recipe
-from mwanda.text.sources import TextSource, open_source
+from mwanda.text.given import GivenText, open_text
+from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows, draw, load
 
 __all__ = [
     "CalibrationInput",
     "calibration_languages",
     "get_windows",
+    "name_of",
     "open_calibration",
     "weights_of",
 ]
 
-CalibrationInput = str | Path | Windows
-"""A source as :func:`mwanda.text.sources.open_source` reads it, a windows file, or windows."""
+CalibrationInput = str | Path | Mapping[str, Any] | TextSource | Windows
+"""A source as :func:`mwanda.text.given.open_text` takes it, a windows file, or windows."""
 
 
 def is_window_file(calibration: CalibrationInput) -> bool:
     """Whether this names a file of token windows rather than text."""
-    return not isinstance(calibration, Windows) and str(calibration).endswith(".safetensors")
+    return isinstance(calibration, str | Path) and str(calibration).endswith(".safetensors")
+
+
+def name_of(calibration: CalibrationInput) -> str:
+    """What to call it in a message."""
+    if isinstance(calibration, Windows):
+        return calibration.source
+    return str(calibration) if isinstance(calibration, str | Path) else GivenText.name
 
 
 def open_calibration(
@@ -50,11 +60,11 @@ def open_calibration(
         )
     if isinstance(calibration, Windows):
         opened: TextSource | Windows = calibration
-    elif is_window_file(calibration):
+    elif isinstance(calibration, str | Path) and is_window_file(calibration):
         chosen = None if recipe.languages is None else list(recipe.languages)
         opened = load(Path(calibration), chosen)
     else:
-        opened = open_source(calibration)
+        opened = open_text(calibration)
     languages = calibration_languages(opened, recipe)
     stray = sorted(set(recipe.language_weights) - set(languages))
     if stray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mwanda.arguments import path_given
 from mwanda.errors import InputError
 from mwanda.jobs.stored_masks import FolderMasks, StoredMasks, open_masks
 from mwanda.manifest import LinearRecord
@@ -94,7 +95,7 @@ def diff(first: str | Path, second: str | Path) -> Diff:
         InputError: neither folder nor file of masks, or not one linear in common.
         DataError: a mask that is not the one its file was written with.
     """
-    one, other = Path(first), Path(second)
+    one, other = path_given("first", first), path_given("second", second)
     with open_masks(one) as a, open_masks(other) as b:
         known = _records(a, b)
         rows: list[DiffLinear] = []

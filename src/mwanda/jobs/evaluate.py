@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mwanda.arguments import whole_given
 from mwanda.device import DTYPES, choose_device, dtype_name
 from mwanda.errors import DataError, InputError
 from mwanda.evaluation.cache import KeptScores, Scores
@@ -18,6 +19,7 @@ from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet, load_texts
 from mwanda.extras import need
+from mwanda.jobs.given import no_tokenizer, options_given, tokenizer_given
 from mwanda.jobs.known_text import (
     Calibrations,
     KnownText,
@@ -34,9 +36,10 @@ from mwanda.model.given import check_model
 from mwanda.model.in_memory import model_given
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
-from mwanda.text.languages import canonical
+from mwanda.text.given import open_text
+from mwanda.text.languages import tags_of
 from mwanda.text.overlap import overlap, unpack_hashes
-from mwanda.text.sources import check_languages, open_source
+from mwanda.text.sources import check_languages
 from mwanda.text.windows import bos_rule
 
 __all__ = ["evaluate", "read_texts", "refuse_overlap"]
@@ -45,8 +48,8 @@ log = logging.getLogger("mwanda")
 
 
 def read_texts(
-    text: str | Path,
-    languages: Sequence[str] | None = None,
+    text: str | Path | Mapping[str, Any],
+    languages: str | Sequence[str] | None = None,
     *,
     sentences: int | None = None,
     seed: int = 0,
@@ -55,7 +58,7 @@ def read_texts(
     """Read the texts to score, once for every model that is compared on them.
 
     Args:
-        text: a source as :func:`mwanda.text.sources.open_source` reads it.
+        text: a source as :func:`mwanda.text.given.open_text` takes it.
         languages: tags in any style; None takes all there are.
         sentences: size of a seeded subset a language, None for all.
         ids: lowest and highest record id taken.
@@ -63,17 +66,20 @@ def read_texts(
     Raises:
         InputError: unreadable text, or a language that is not there.
     """
-    source = open_source(text)
-    chosen = source.languages() if languages is None else [canonical(tag) for tag in languages]
+    if sentences is not None:
+        whole_given("sentences", sentences, 1)
+    whole_given("seed", seed, 0)
+    source = open_text(text)
+    chosen = source.languages() if languages is None else tags_of(languages)
     check_languages(source, chosen)
     return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids)
 
 
 def evaluate(
     model: Any,
-    text: str | Path | TextSet,
+    text: str | Path | Mapping[str, Any] | TextSet,
     *,
-    languages: Sequence[str] | None = None,
+    languages: str | Sequence[str] | None = None,
     sentences: int | None = None,
     seed: int = 0,
     tokenizer: Any = None,
@@ -106,7 +112,10 @@ def evaluate(
         InputError: bad input, a cache for a model in memory, or text that was drawn for
             calibration.
     """
-    options = options or RunOptions()
+    options = options_given(options)
+    whole_given("generated", generated, 0)
+    if max_length is not None:
+        whole_given("max_length", max_length, 2)
     if generated:
         need("py3langid", "the check of languages", "translation")
     if isinstance(text, TextSet):
@@ -114,8 +123,10 @@ def evaluate(
     else:
         texts = read_texts(text, languages, sentences=sentences, seed=seed)
     in_memory = not isinstance(model, str | Path)
-    if in_memory and tokenizer is None:
-        raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+    if in_memory:
+        tokenizer = tokenizer_given(tokenizer, options)
+    else:
+        no_tokenizer(tokenizer)
     if in_memory and cache is not None:
         raise InputError(
             "cache", expected="a model on disk, whose files can be hashed", found="one in memory"

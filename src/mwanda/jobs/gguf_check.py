@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mwanda.arguments import path_given
 from mwanda.errors import DataError, GateError, InputError
 from mwanda.manifest import MANIFEST, read_manifest
 from mwanda.model.gguf import open_gguf
@@ -105,7 +106,7 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
         InputError: not a GGUF file, an unreadable folder, ``gguf`` not installed, or a file of
             another model: not one of the matrices is in it.
     """
-    path, folder = Path(gguf), Path(folder)
+    path, folder = path_given("gguf", gguf), path_given("folder", folder)
     if not is_gguf(path):
         raise InputError(str(path), expected="a GGUF file", found="nothing of that kind")
     reader = open_gguf(path)

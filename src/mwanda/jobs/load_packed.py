@@ -13,6 +13,7 @@ import torch
 
 from mwanda.archive.layout import Segment
 from mwanda.archive.reader import Archive
+from mwanda.arguments import path_given
 from mwanda.errors import InputError
 from mwanda.jobs.known_text import known_in_folder, remember
 from mwanda.manifest import MANIFEST
@@ -54,7 +55,7 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
     Raises:
         InputError: not an archive of a model, a damaged one, or of one that brings its own code.
     """
-    path = Path(path)
+    path = path_given("path", path)
     if kwargs.pop("trust_remote_code", False):
         raise InputError(
             str(path), expected="a model of transformers' own classes",

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import torch
 
+from mwanda.arguments import path_given
 from mwanda.device import dtype_name, parse_dtype
 from mwanda.errors import DataError, InputError
 from mwanda.jobs.fingerprint import base_files
 from mwanda.jobs.folder_output import check_room, complete_folder, weight_sink
+from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import known_in_folder, records
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.shared import (
@@ -90,7 +92,7 @@ def extract_masks(
         DataError: zeros that are not those of its manifest.
     """
     check_alone("mask extract")
-    folder, out = Path(folder), Path(out)
+    folder, out = path_given("folder", folder), path_given("out", out)
     if not folder.is_dir():
         raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
     manifest = read_manifest(folder)
@@ -156,7 +158,8 @@ def apply_masks(
     """
     check_alone("mask apply")
     start = time.perf_counter()
-    options, name, out = options or NO_FORWARD, str(model), Path(out)
+    options, out = options_given(options, NO_FORWARD), path_given("out", out)
+    name = str(path_given("model", model))
     opened = MaskFile.open(masks)
     check_model(name)
     output = OutputFolder(out, overwrite=options.overwrite)

@@ -14,6 +14,7 @@ from typing import Any
 from mwanda.archive.layout import SUFFIX, FileEntry, Index, is_archive
 from mwanda.archive.reader import Archive, Place
 from mwanda.archive.writer import find_files, write_archive
+from mwanda.arguments import path_given
 from mwanda.durable import sync_descriptor
 from mwanda.errors import InputError, MwandaError
 from mwanda.model.layout import shown
@@ -92,7 +93,7 @@ def pack(
         MwandaError: the disk is full or fails.
     """
     start = time.perf_counter()
-    folder, out = Path(folder), Path(out)
+    folder, out = path_given("folder", folder), path_given("out", out)
     threads = _threads(threads)
     if not 0 <= level <= MOST_LEVEL:
         raise InputError("--level", expected=f"0 to {MOST_LEVEL}", found=str(level))
@@ -137,7 +138,7 @@ def unpack(
     start = time.perf_counter()
     archive, progress = Path(archive), progress or Silent()
     threads = _threads(threads)
-    target = OutputFolder(Path(out), overwrite=overwrite)
+    target = OutputFolder(path_given("out", out), overwrite=overwrite)
     with Archive.open(archive) as opened:
         target.check()
         size = sum(entry.size for entry in opened.index.files)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mwanda.arguments import path_given
 from mwanda.device import choose_compute_dtype, choose_device, dtype_name, parse_dtype
 from mwanda.errors import InputError
 from mwanda.jobs.calibration import (
@@ -17,13 +18,14 @@ from mwanda.jobs.calibration import (
     calibration_languages,
 )
 from mwanda.jobs.evidence import open_evidence
+from mwanda.jobs.given import fields_of, options_given
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.saved_fit import check_names
 from mwanda.jobs.shared import chosen_linears
 from mwanda.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
 from mwanda.model.gguf import load_gguf_config, read_gguf_header
-from mwanda.model.given import is_gguf
+from mwanda.model.given import check_model, is_gguf
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
 from mwanda.model.structure import Structure
@@ -98,7 +100,7 @@ class Plan:
 def plan(
     model: str | Path,
     *,
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Any] | str | Path,
     calibration: CalibrationInput | None = None,
     statistics: str | Path | None = None,
     options: RunOptions | None = None,
@@ -109,8 +111,9 @@ def plan(
         InputError: whatever the prune itself would refuse before it starts, but for weights that
             are not those the statistics were made of: they are not read here.
     """
-    options = options or RunOptions()
-    recipe = Recipe.build(recipe.asked, saved=statistics is not None)
+    options = options_given(options)
+    recipe = Recipe.build(fields_of(recipe), saved=statistics is not None)
+    check_model(path_given("model", model))
     opened = open_evidence(calibration, statistics, recipe, options)
     saved = opened if isinstance(opened, SavedStatistics) else None
     languages: list[str] = []

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mwanda.arguments import path_given
 from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput
 from mwanda.jobs.evidence import gather, open_evidence
+from mwanda.jobs.given import fields_of, no_tokenizer, options_given, tokenizer_given
 from mwanda.jobs.known_text import known_in_memory, records, remember
 from mwanda.jobs.prune_folder import prune_folder, prune_to_masks
 from mwanda.jobs.shared import PruneResult, build_manifest, chosen_linears
@@ -33,7 +36,7 @@ def prune(
     statistics: str | Path | None = None,
     masks_only: bool = False,
     tokenizer: Any = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     options: RunOptions | None = None,
     **fields: Any,
 ) -> PruneResult:
@@ -44,13 +47,15 @@ def prune(
             memory, whose weights are masked in place, block by block: when that fails midway, the
             blocks before stay masked. It has to be there whole, without adapters.
         out: the folder to write.
-        calibration: text source, windows file, or :class:`Windows`.
+        calibration: text source, texts such as ``{"de": ["…", "…"]}``, windows file, or
+            :class:`Windows`.
         statistics: instead of that, a file of :func:`mwanda.collect_statistics`: dense mode without
             text and without a forward.
         masks_only: write nothing but the masks, into the file ``out``; see
             :mod:`mwanda.saved.mask_file`.
-        tokenizer: for a model in memory, unless ``calibration`` is windows.
-        recipe: what to do; or give its fields by name: ``sparsity=0.5, languages=["de", "sw"]``.
+        tokenizer: for a model in memory, unless ``calibration`` is windows; or its folder.
+        recipe: what to do, its fields or its file; or give its fields by name:
+            ``sparsity=0.5, languages=["de", "sw"]``.
         options: how to run.
 
     Raises:
@@ -59,14 +64,15 @@ def prune(
     """
     if recipe is not None and fields:
         raise InputError("prune", expected="a recipe or its fields", found="both")
-    given, source = (fields, "prune") if recipe is None else (recipe.asked, "recipe")
+    given, source = (fields, "prune") if recipe is None else (fields_of(recipe), "recipe")
     recipe = Recipe.build(given, source, saved=statistics is not None)
-    options = options or RunOptions()
+    options = options_given(options)
     if isinstance(model, str | Path):
         if out is None:
             raise InputError("--out", expected="a folder to write", found="none")
+        no_tokenizer(tokenizer)
         write = prune_to_masks if masks_only else prune_folder
-        return write(str(model), Path(out), calibration, statistics, recipe, options)
+        return write(str(model), path_given("out", out), calibration, statistics, recipe, options)
     if masks_only:
         raise InputError(
             "masks_only", expected="a model folder", found="a model in memory",
@@ -95,8 +101,8 @@ def _prune_memory(
     chosen = chosen_linears(decoder, recipe)
     opened = open_evidence(calibration, statistics, recipe, options)
     known = opened is None or isinstance(opened, Windows | SavedStatistics)
-    if not known and tokenizer is None:
-        raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+    if not known:
+        tokenizer = tokenizer_given(tokenizer, options)
     evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
     with (
         evaluation_mode(model),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mwanda.arguments import path_given
 from mwanda.card import CARD, has_table
 from mwanda.errors import InputError, MwandaError
 from mwanda.jobs.verify import verify
@@ -63,7 +64,7 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
             is there and not to be written to; nothing was uploaded.
         MwandaError: the folder is not as its manifest says, or the hub refused.
     """
-    folder = Path(folder)
+    folder = path_given("folder", folder)
     _check_name(repo)
     found = verify(folder)
     found.raise_for_problems(folder)

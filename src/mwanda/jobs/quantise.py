@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mwanda.arguments import path_given
 from mwanda.errors import DataError, InputError
 from mwanda.jobs.folder_output import write_config
+from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, known_in_folder, records
 from mwanda.jobs.loading import PRUNABLE, open_decoder
 from mwanda.manifest import versions
@@ -90,8 +92,8 @@ def quantise(
             already, or no row whose length is a multiple of 32.
         DataError: a weight that is not finite.
     """
-    options = options or RunOptions()
-    kind, target = check_type(type, "type"), Path(out)
+    options, model = options_given(options), path_given("model", model)
+    kind, target = check_type(type, "type"), path_given("out", out)
     output = OutputFolder(target, overwrite=options.overwrite)
     output.check(Path(model) if Path(model).exists() else None)
     start = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mwanda.errors import InputError
-from mwanda.jobs.calibration import CalibrationInput, weights_of
+from mwanda.jobs.calibration import CalibrationInput, name_of, weights_of
 from mwanda.model.decoder import Decoder
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.streamed import StreamedDecoder
@@ -14,7 +14,6 @@ from mwanda.options import RunOptions
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
 from mwanda.saved.statistics_file import SavedStatistics
-from mwanda.text.windows import Windows
 from mwanda.units import probe_of
 
 __all__ = ["check_names", "check_weights", "misfits"]
@@ -33,7 +32,7 @@ def misfits(
             InputError(
                 "--calibration",
                 expected="none beside --statistics, which says what text was read",
-                found=calibration.source if isinstance(calibration, Windows) else str(calibration),
+                found=name_of(calibration),
             )
         )
     if recipe.mode != "dense":

@@ -6,16 +6,19 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mwanda.arguments import path_given
 from mwanda.errors import GateError, InputError
 from mwanda.evaluation.gate import Gate
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.evaluation.texts import TextSet
-from mwanda.jobs.calibration import CalibrationInput
-from mwanda.jobs.evaluate import evaluate
+from mwanda.jobs.calibration import CalibrationInput, name_of
+from mwanda.jobs.evaluate import evaluate, read_texts
+from mwanda.jobs.given import options_given
 from mwanda.jobs.prune import prune
 from mwanda.jobs.shared import naming_problems
 from mwanda.jobs.stats import FIELDS, collect_statistics
@@ -113,7 +116,7 @@ class SearchResult:
 
 def search_sparsity(
     model: str | Path,
-    texts: TextSet,
+    texts: TextSet | str | Path | Mapping[str, Any],
     gate: Gate,
     *,
     calibration: CalibrationInput | None = None,
@@ -133,7 +136,7 @@ def search_sparsity(
 
     Args:
         model: a folder, GGUF file or hub id.
-        texts: to score, see :func:`mwanda.read_texts`.
+        texts: to score, read before or as :func:`mwanda.read_texts` reads them.
         gate: what the languages may lose.
         calibration: text to take statistics on once; or
         statistics: a file of them.
@@ -149,14 +152,15 @@ def search_sparsity(
             statistics do not serve.
         DataError: values that are not finite.
     """
-    options = options or RunOptions()
+    options, model = options_given(options), str(path_given("model", model))
     check_alone("search")
     steps = _steps(step, highest)
     recipe = _recipe(fields)
+    texts = texts if isinstance(texts, TextSet) else read_texts(texts)
     gate.check_languages(texts.texts)
     if out is not None:
         source = Path(model) if Path(model).exists() else None
-        OutputFolder(Path(out), overwrite=options.overwrite).check(source)
+        OutputFolder(path_given("out", out), overwrite=options.overwrite).check(source)
     if work is not None and not Path(work).is_dir():
         raise InputError("--work", expected="a folder", found=str(work))
     if statistics is not None:  # otherwise taking them looks at these first
@@ -172,7 +176,7 @@ def search_sparsity(
             _take(model, statistics, calibration, recipe, options)
         elif statistics is not None and calibration is not None:
             raise InputError(
-                "--calibration", expected="none beside --statistics", found=str(calibration)
+                "--calibration", expected="none beside --statistics", found=name_of(calibration)
             )
         dense = evaluate(str(model), texts, cache=cache, **how)
         trials: list[Trial] = []

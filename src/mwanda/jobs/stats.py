@@ -11,11 +11,13 @@ from typing import Any, get_args
 
 import torch
 
+from mwanda.arguments import path_given
 from mwanda.device import dtype_name
 from mwanda.errors import InputError
 from mwanda.jobs.calibration import CalibrationInput, open_calibration
 from mwanda.jobs.evidence import Evidence, Opened, folder_tokenizer, gather
 from mwanda.jobs.fingerprint import keeps_journal, open_journal
+from mwanda.jobs.given import options_given
 from mwanda.jobs.loading import open_decoder
 from mwanda.jobs.shared import chosen_linears, ranks_for
 from mwanda.journal import Journal
@@ -93,7 +95,7 @@ def collect_statistics(
     strange = sorted(fields.keys() - {*FIELDS})
     if strange:
         raise InputError("stats", expected=f"fields among {', '.join(FIELDS)}", found=strange[0])
-    recipe, options = Recipe.build(fields, "stats"), options or RunOptions()
+    recipe, options = Recipe.build(fields, "stats"), options_given(options)
     if recipe.language_weights and not gram:
         raise InputError(
             "--language-weights",
@@ -108,7 +110,7 @@ def collect_statistics(
             found="none",
             fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
         )
-    ranks, target = ranks_for(str(model)), Path(out)
+    ranks, target = ranks_for(str(path_given("model", model))), path_given("out", out)
     output = saved_file(
         target,
         STATISTICS,
@@ -146,10 +148,11 @@ def merge_statistics(
             :func:`mwanda.saved.merge.plan_merge`.
     """
     check_alone("stats merge")
-    if len(files) < 2:
-        raise InputError("stats merge", expected="two files or more", found=str(len(files)))
-    paths = [Path(path) for path in files]
-    output = saved_file(Path(out), STATISTICS, overwrite=overwrite)
+    several = [files] if isinstance(files, str | Path) else [*files]
+    if len(several) < 2:
+        raise InputError("stats merge", expected="two files or more", found=str(len(several)))
+    paths = [path_given("files", path) for path in several]
+    output = saved_file(path_given("out", out), STATISTICS, overwrite=overwrite)
     output.check(paths)
     opened = [SavedStatistics.open(path) for path in paths]
     plan = plan_merge(opened)

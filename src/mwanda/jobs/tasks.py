@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from mwanda.arguments import whole_given
 from mwanda.device import dtype_name
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import refuse_overlap
+from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
 from mwanda.options import RunOptions
@@ -17,7 +19,7 @@ from mwanda.tasks.reading import Given, read_tasks
 from mwanda.tasks.results import TaskScore, TasksResult
 from mwanda.tasks.sources import TaskText
 from mwanda.tasks.stock import stock_tasks
-from mwanda.text.languages import canonical
+from mwanda.text.languages import tags_of
 
 __all__ = ["evaluate_tasks"]
 
@@ -56,10 +58,13 @@ def evaluate_tasks(
         InputError: bad input, lm-eval is missing, files that calibrated the model, or a model that
             does not fit in memory whole.
     """
-    options = options or RunOptions()
+    options = options_given(options)
+    for name, value, least in (("items", items, 1), ("batch", batch, 1), ("seed", seed, 0)):
+        if value is not None:
+            whole_given(name, value, least)
     need_harness()
     texts = read_tasks(tasks, languages, hub=hub)
-    tags = None if languages is None else [canonical(one) for one in languages]
+    tags = None if languages is None else tags_of(languages)
     how: dict[str, Any] = {"items": items, "seed": seed, "batch": batch}
     refuse = partial(_refuse, texts, options)
     with opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="evaluate") as (

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mwanda.arguments import whole_given
 from mwanda.device import dtype_name
 from mwanda.evaluation.decode import continue_ids
 from mwanda.evaluation.generated import LanguageCheck, check_generated
-from mwanda.evaluation.parallel import SHOTS, ParallelText, read_parallel
+from mwanda.evaluation.parallel import SHOTS, ParallelText, directions_of, read_parallel
 from mwanda.evaluation.translation import (
     Direction,
     Scored,
     Translated,
     TranslationResult,
     cut,
-    parse_direction,
     prompt_of,
     score,
     token_bound,
 )
 from mwanda.extras import need
 from mwanda.jobs.evaluate import refuse_overlap
+from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
 from mwanda.options import RunOptions
@@ -36,8 +37,8 @@ BATCH = 8
 
 def translate(
     model: Any,
-    text: str | Path | ParallelText,
-    directions: Sequence[str | Direction],
+    text: str | Path | Mapping[str, Any] | ParallelText,
+    directions: str | Sequence[str | Direction],
     *,
     sentences: int | None = None,
     shots: int = SHOTS,
@@ -63,11 +64,12 @@ def translate(
         InputError: bad input, a library that is missing, text that calibrated the model, or a
             model that does not fit in memory whole.
     """
-    options = options or RunOptions()
+    options = options_given(options)
+    whole_given("batch", batch, 1)
     need("sacrebleu", "BLEU and chrF++", "translation")
     check = LanguageCheck()
     if isinstance(text, ParallelText):
-        parallel, chosen = text, [_direction(d) for d in directions]
+        parallel, chosen = text, directions_of(directions)
     else:
         parallel, chosen = read_parallel(
             text, directions, sentences=sentences, shots=shots, ids=ids, seed=seed
@@ -82,10 +84,6 @@ def translate(
         name,
     ):
         return _translate(whole, tokenizer, name, parallel, chosen, batch, check, options)
-
-
-def _direction(given: str | Direction) -> Direction:
-    return given if isinstance(given, Direction) else parse_direction(given)
 
 
 def _translate(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from mwanda.arguments import path_given
 from mwanda.errors import InputError, MwandaError
 from mwanda.jobs.stored_masks import matrix_of, misplaced
 from mwanda.jobs.verify_source import SourceCheck, check_companions
@@ -69,7 +70,7 @@ class Verification:
 
 
 def verify(
-    folder: Path, *, against: str | Path | None = None, masks: str | Path | None = None
+    folder: str | Path, *, against: str | Path | None = None, masks: str | Path | None = None
 ) -> Verification:
     """Check files, zeros and sparsity of a folder that mwanda wrote.
 
@@ -84,6 +85,7 @@ def verify(
     Raises:
         InputError: no such folder or no manifest; a source or a file of masks that cannot be read.
     """
+    folder = path_given("folder", folder)
     if not folder.is_dir():
         raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
     manifest = read_manifest(folder)

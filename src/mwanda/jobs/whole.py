@@ -13,6 +13,7 @@ import torch
 
 from mwanda.device import choose_compute_dtype, choose_device, computes_on_host, parse_dtype
 from mwanda.errors import InputError
+from mwanda.jobs.given import no_tokenizer, tokenizer_given
 from mwanda.jobs.known_text import (
     Calibrations,
     KnownText,
@@ -58,13 +59,13 @@ def opened_whole(
         InputError: bad input, or a model that does not fit.
     """
     if not isinstance(model, str | Path):
-        if tokenizer is None:
-            raise InputError("tokenizer", expected="the model's tokenizer", found="none")
+        tokenizer = tokenizer_given(tokenizer, options)
         model = model_given(model)
         refuse(records(calibration, known_in_memory(model)))
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
         yield model, tokenizer, name
         return
+    no_tokenizer(tokenizer)
     check_model(model)
     with (
         tempfile.TemporaryDirectory(prefix="mwanda-") as made,

@@ -9,7 +9,7 @@ from mwanda.errors import InputError
 from mwanda.model.given import is_gguf
 from mwanda.model.output_file import OutputFile
 from mwanda.model.source import load_tokenizer, open_model
-from mwanda.text.languages import canonical
+from mwanda.text.languages import tags_of
 from mwanda.text.sources import check_languages, open_source
 from mwanda.text.windows import Windows, draw, load, save
 
@@ -46,7 +46,7 @@ def draw_windows(
         out, suffix=".safetensors", what="a windows file", is_ours=_is_windows, overwrite=overwrite
     ).check()
     source = open_source(calibration)
-    chosen = source.languages() if languages is None else [canonical(tag) for tag in languages]
+    chosen = source.languages() if languages is None else tags_of(languages)
     check_languages(source, chosen)
     path = Path(model)
     if is_gguf(path):

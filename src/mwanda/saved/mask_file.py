@@ -16,6 +16,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 
+from mwanda.arguments import path_given
 from mwanda.errors import DataError, InputError
 from mwanda.journal import Journal
 from mwanda.manifest import FORMAT, Manifest
@@ -106,7 +107,7 @@ class MaskFile:
             InputError: no such file, truncated, of another kind or version, or tensors that are
                 not those of its manifest.
         """
-        path = Path(path)
+        path = path_given("masks", path)
         record, infos = read_record(path, MASKS, MaskRecordFile)
         if record.manifest.format != FORMAT:
             raise InputError(

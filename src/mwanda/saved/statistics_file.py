@@ -15,6 +15,7 @@ from typing import Any, Self
 import torch
 from pydantic import TypeAdapter
 
+from mwanda.arguments import path_given
 from mwanda.errors import DataError, InputError
 from mwanda.journal import Journal
 from mwanda.model.layout import TensorInfo
@@ -57,7 +58,7 @@ class SavedStatistics:
         Raises:
             InputError: no such file, of another kind or version, truncated, or not as it says.
         """
-        path = Path(path)
+        path = path_given("statistics", path)
         record, infos = read_record(path, STATISTICS, StatisticsRecord)
         thing = f"{STATISTICS} {path}"
         strange = sorted({*record.parts} - {*PARTS})

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mwanda.arguments import path_given
 from mwanda.errors import InputError, MwandaError
 from mwanda.progress import Progress
 from mwanda.ranks import check_alone
@@ -54,9 +55,9 @@ def start_study(
         MwandaError: every worker died.
     """
     check_alone("study")
-    folder = StudyFolder(Path(out))
+    folder = StudyFolder(path_given("out", out))
     folder.check()
-    plan = make_plan(Path(document))
+    plan = make_plan(path_given("document", document))
     folder.make()
     folder.write_plan(plan.model_dump(mode="json"))
     if retry_failed:

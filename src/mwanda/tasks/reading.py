@@ -8,7 +8,7 @@ from pathlib import Path
 from mwanda.errors import InputError
 from mwanda.tasks.sources import LOCAL, TaskText, read_task
 from mwanda.tasks.stock import check_stock
-from mwanda.text.languages import canonical
+from mwanda.text.languages import tags_of
 
 __all__ = ["Given", "parse_tasks", "read_tasks"]
 
@@ -49,7 +49,7 @@ def read_tasks(
     if not tasks:
         raise InputError("--task", expected="at least one", found="none",
                          fix="e.g. --task xcopa=FOLDER")  # fmt: skip
-    tags = None if languages is None else [canonical(one) for one in languages]
+    tags = None if languages is None else tags_of(languages)
     found: dict[str, TaskText | None] = {}
     problems: list[str] = []
     for name, given in tasks.items():

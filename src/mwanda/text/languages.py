@@ -14,10 +14,12 @@ Canonical here means:
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import Any
 
 from langcodes import Language, find, standardize_tag, tag_is_valid
 from langcodes.tag_parser import LanguageTagError
 
+from mwanda.arguments import several_given
 from mwanda.errors import InputError
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "display_name",
     "parse_languages",
     "script_of",
+    "tags_of",
 ]
 
 _EXPECTED = "a language tag such as de, sw or zh-Hant"
@@ -108,6 +111,19 @@ def parse_languages(text: str) -> list[str]:
     if problems:
         raise InputError.several(problems)
     return list(tags)
+
+
+def tags_of(languages: Any) -> list[str]:
+    """The canonical tags that an argument of a public function names, in order.
+
+    Raises:
+        InputError: what is no list of tags, none, or the same language twice.
+    """
+    several = several_given("languages", languages, '["de", "sw"]')
+    strange = [tag for tag in several if not isinstance(tag, str)]
+    if strange:
+        raise InputError("languages", expected=_EXPECTED, found=repr(strange[0]))
+    return parse_languages(",".join(several))
 
 
 def script_of(tag: str) -> str:

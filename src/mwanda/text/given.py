@@ -1,0 +1,87 @@
+"""Text that a caller gives: the name of a source, a source, or the texts themselves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import InputError, shown
+from mwanda.text.languages import canonical
+from mwanda.text.sources import Document, TextSource, check_languages, document_of, open_source
+
+__all__ = ["GivenText", "open_text"]
+
+EXPECTED = 'a folder, bundled:udhr/first, hub:<data set>, or texts such as {"de": ["…", "…"]}'
+
+
+def open_text(given: Any) -> TextSource:
+    """The source that an argument is, or names.
+
+    Raises:
+        InputError: there is no such source, or it is something else.
+    """
+    if isinstance(given, str | Path):
+        return open_source(given)
+    if isinstance(given, Mapping):
+        return GivenText(given)
+    if hasattr(given, "documents") and hasattr(given, "fingerprint"):
+        return given  # type: ignore[no-any-return]
+    several = hasattr(given, "__iter__") and not isinstance(given, bytes)
+    raise InputError(
+        "text",
+        expected=EXPECTED,
+        found=f"a {type(given).__name__}",
+        fix="say which language it is in: {'de': [...]}" if several else None,
+    )
+
+
+class GivenText:
+    """Texts by language, given by a caller: each a string, or a mapping with ``text`` and ``id``.
+
+    Raises:
+        InputError: no language, texts that are none, or a language twice.
+    """
+
+    name = "given texts"
+    streamed = False
+
+    def __init__(self, texts: Mapping[Any, Any]) -> None:
+        self._texts: dict[str, list[Document]] = {}
+        for key, rows in texts.items():
+            if not isinstance(key, str):
+                raise InputError(self.name, expected="tags as keys", found=shown(repr(key)))
+            tag = canonical(key)
+            if tag in self._texts:
+                raise InputError(self.name, expected="each language once", found=f"{tag} twice")
+            if isinstance(rows, str | bytes | Mapping) or not hasattr(rows, "__iter__"):
+                kind = type(rows).__name__
+                raise InputError(
+                    f"{self.name}, {tag}", expected="a list of texts", found=f"a {kind}",
+                    fix="for text in files give the folder that they are in",
+                )  # fmt: skip
+            found = [_document(f"{self.name}, {tag}, {n}", row) for n, row in enumerate(rows, 1)]
+            self._texts[tag] = [document for document in found if document.text.strip()]
+            if not self._texts[tag]:
+                raise InputError(f"{self.name}, {tag}", expected="text", found="none")
+        if not self._texts:
+            raise InputError(self.name, expected=EXPECTED, found="no language")
+
+    def languages(self) -> list[str]:
+        return sorted(self._texts)
+
+    def documents(self, language: str) -> Iterator[Document]:
+        check_languages(self, [language])
+        return iter(self._texts[language])
+
+    def fingerprint(self, language: str) -> str:
+        rows = [[document.id, document.text] for document in self._texts[language]]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _document(where: str, row: Any) -> Document:
+    if isinstance(row, Document):
+        return row
+    return document_of(where, row if isinstance(row, Mapping) else {"text": row})
