@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from mwanda.arguments import path_given
 from mwanda.errors import DataError, InputError
 from mwanda.manifest import MANIFEST, LinearRecord, read_manifest
 from mwanda.model.discovery import find_structure
@@ -156,7 +157,7 @@ _Key = tuple[int, str]
 
 
 def _records(model: nn.Module, folder: str | Path | None) -> dict[_Key, LinearRecord] | None:
-    place = folder if folder is not None else getattr(model, "name_or_path", "")
+    place = getattr(model, "name_or_path", "") if folder is None else path_given("folder", folder)
     if not place or (folder is None and not (Path(place) / MANIFEST).is_file()):
         return None
     found = {}

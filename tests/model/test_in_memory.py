@@ -184,6 +184,9 @@ def test_a_compiled_model_is_the_one_inside(tiny: Tiny) -> None:
 )
 def test_what_is_no_model(tiny: Tiny, given: Any, says: str) -> None:
     refused(given, "the model given: expected a folder, GGUF file or hub id", says)
+    if not isinstance(given, nn.Module):
+        with pytest.raises(InputError, match="the model given"):
+            mwanda.keep_zeros(given)
     tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
     with pytest.raises(InputError, match="the model given"):
         mwanda.evaluate(given, "bundled:udhr/first", sentences=1, tokenizer=tokenizer)

@@ -39,13 +39,18 @@ def model_given(model: Any) -> Any:
         getattr(model, "module", None), nn.Module
     )
     if around or not isinstance(model, nn.Module) or not hasattr(model, "config"):
-        raise InputError(
-            "the model given",
-            expected="a folder, GGUF file or hub id, or a transformers model in memory",
-            found=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
-            fix="give the model inside of it (.module), before it is wrapped" if around else None,
-        )
+        raise _no_model(model, around=around)
     return model
+
+
+def _no_model(given: Any, *, around: bool = False) -> InputError:
+    kind = type(given)
+    return InputError(
+        "the model given",
+        expected="a folder, GGUF file or hub id, or a transformers model in memory",
+        found=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
+        fix="give the model inside of it (.module), before it is wrapped" if around else None,
+    )
 
 
 def refuse_adapters(model: nn.Module) -> None:
@@ -54,6 +59,8 @@ def refuse_adapters(model: nn.Module) -> None:
     Raises:
         InputError: naming the first.
     """
+    if not isinstance(model, nn.Module):
+        raise _no_model(model)
     for path, module in model.named_modules():
         packages = {kind.__module__.partition(".")[0] for kind in type(module).__mro__}
         if "peft" in packages or "base_layer" in module._modules:

@@ -67,6 +67,15 @@ def read_tasks(
                 )  # fmt: skip
         except InputError as error:
             problems.extend(error.problems)
+    texts = [text for text in found.values() if text is not None]
+    if len(texts) == len(tasks):  # what the hub has of a stock task is not known yet
+        there = dict.fromkeys(tag for text in texts for tag in text.documents)
+        strange = [tag for tag in tags or () if tag not in there]
+        if strange:
+            problems.append(
+                f"--languages: expected languages of a task, {', '.join(there)}, found "
+                f"{', '.join(strange)}"
+            )
     if problems:
         raise InputError.several(problems)
     return found
