@@ -126,6 +126,8 @@ def _describe(writer: GGUFWriter, architecture: str, config: PreTrainedConfig) -
         writer.add_shortconv_l_cache(config.conv_L_cache)
     if architecture == "falcon" and config.multi_query:
         grouped = 1
+    if architecture in ("gpt2", "bloom"):
+        grouped = heads
     head = getattr(config, "head_dim", None) or config.hidden_size // heads
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(config.hidden_size)
@@ -134,13 +136,13 @@ def _describe(writer: GGUFWriter, architecture: str, config: PreTrainedConfig) -
     writer.add_head_count(heads)
     writer.add_head_count_kv(grouped)
     writer.add_key_length(head)
-    writer.add_rope_dimension_count(head)
+    rotary = getattr(config, "rope_parameters", None) or {}
+    writer.add_rope_dimension_count(int(head * rotary.get("partial_rotary_factor", 1)))
     writer.add_vocab_size(config.vocab_size)
     rms = getattr(config, "rms_norm_eps", None) or getattr(config, "norm_eps", None)
     writer.add_layer_norm_rms_eps(rms or 1e-5)
     names = ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
     writer.add_layer_norm_eps(next((getattr(config, n) for n in names if hasattr(config, n)), 1e-5))
-    rotary = getattr(config, "rope_parameters", None) or {}
     base = rotary.get("rope_theta") or rotary.get("full_attention", {}).get("rope_theta")
     if base is not None:
         writer.add_rope_freq_base(base)

@@ -21,7 +21,7 @@ from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.saved_fit import check_names
 from mwanda.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
-from mwanda.model.gguf import load_gguf_config, read_gguf_header
+from mwanda.model.gguf import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
@@ -202,7 +202,7 @@ def plan(
 def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, bool]]:
     """A decoder without weights, the source's dtype, and whether it is a GGUF file."""
     if is_gguf(Path(name)):
-        config = load_gguf_config(read_gguf_header(Path(name)))
+        config = read_gguf(Path(name)).config
         wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
         device = choose_device(options.device)
         dtype = choose_compute_dtype(wanted, torch.bfloat16, device)
