@@ -236,5 +236,7 @@ def test_a_tensor_that_the_model_has_no_place_for(tmp_path: Path, llama: Any) ->
     extra = {"blk.1.attn_q.bias": torch.ones(64)}
     path = write_gguf(tmp_path / "tiny.gguf", "llama", llama, extra=extra)
     message = refused(path, tmp_path, plans=False)
-    assert "blk.1.attn_q.bias: expected only tensors that LlamaForCausalLM has a place for" in message
+    assert (
+        "blk.1.attn_q.bias: expected only tensors that LlamaForCausalLM has a place for" in message
+    )
     assert "found 1 others, with 64 numbers" in message

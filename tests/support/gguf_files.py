@@ -75,6 +75,7 @@ def write_gguf(
     kind: GGMLQuantizationType = GGMLQuantizationType.F32,
     without: str = "",
     extra: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    fields: Mapping[str, Any] = MappingProxyType({}),
     **shards: int,
 ) -> Path:
     """Write a model as GGUF.
@@ -83,11 +84,14 @@ def write_gguf(
         kind: of the matrices; vectors stay float32.
         without: leaves out tensors in whose name this is found.
         extra: tensors to add, by their names in the file.
+        fields: to add, by their names after the architecture's; or to write instead of others.
         shards: ``split_max_tensors``, for several files.
     """
     writer = GGUFWriter(None, architecture, **shards)
     _describe(writer, architecture, model.config)
     _tokenizer(writer)
+    for name, value in fields.items():
+        _add(writer, f"{architecture}.{name}" if not name.startswith("general.") else name, value)
     names = gguf.get_tensor_name_map(_known(architecture), model.config.num_hidden_layers)
     for name, tensor in _tensors(model):
         base, dot, suffix = name.rpartition(".")
@@ -99,7 +103,7 @@ def write_gguf(
         if without and without in stored:
             continue
         values = _converted(architecture, f"{stored}{dot}{suffix}", tensor, model.config)
-        if values.dim() > 1 and kind != GGMLQuantizationType.F32:
+        if values.dim() > 1 and values.shape[-1] % 32 == 0 and kind != GGMLQuantizationType.F32:
             writer.add_tensor(
                 f"{stored}{dot}{suffix}", gguf.quantize(values.numpy(), kind), raw_dtype=kind
             )
@@ -112,6 +116,21 @@ def write_gguf(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _add(writer: GGUFWriter, name: str, value: Any) -> None:
+    writer.kv_data[0].pop(name, None)
+    match value:
+        case bool():
+            writer.add_bool(name, value)
+        case int():
+            writer.add_uint32(name, value)
+        case float():
+            writer.add_float32(name, value)
+        case str():
+            writer.add_string(name, value)
+        case _:
+            writer.add_array(name, value)
 
 
 def _known(architecture: str) -> Any:

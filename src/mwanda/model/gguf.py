@@ -14,7 +14,8 @@ import torch
 from mwanda.errors import InputError, MwandaError
 from mwanda.model.gguf_config import read_config
 from mwanda.model.gguf_header import GgufHeader, parse_header
-from mwanda.model.gguf_weights import ORIGINAL, WHOLE, choose_steps, write_weights
+from mwanda.model.gguf_steps import choose_steps
+from mwanda.model.gguf_weights import ORIGINAL, WHOLE, write_weights
 from mwanda.model.layout import shown
 from mwanda.model.skeleton import build_skeleton, refuse_encoder
 

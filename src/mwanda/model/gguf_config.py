@@ -25,6 +25,9 @@ ORIGINAL = "give the original model's folder (safetensors) instead"
 LONG = 1000
 """Values of an array from which on it is a vocabulary, which no config is made of."""
 
+SPARE_BLOCKS = 1000
+"""Blocks without a tensor that may be looked for; a number can be anything."""
+
 TOKENS = "tokenizer.ggml.tokens"
 STAND_IN = ["a", "b"]
 """Instead of the vocabulary where only its length matters, which is then mended."""
@@ -145,6 +148,14 @@ def _refuse_no_model(header: GgufHeader) -> None:
             expected="a GGUF file of a language model",
             found=found if vision or kind != "model" else "a vision tower in it",
             fix="give the file of the language model itself",
+        )
+    blocks = header.fields.get(f"{header.architecture}.block_count")
+    if isinstance(blocks, int) and blocks > len(header.tensors) + SPARE_BLOCKS:
+        raise InputError(
+            str(header.path),
+            expected="no more blocks than tensors",
+            found=f"{blocks} blocks of {len(header.tensors)} tensors",
+            fix=ORIGINAL,
         )
 
 

@@ -22,7 +22,8 @@ CLOSE = 1e-5
 
 MEANT = "a scaling of rotary frequencies that a transformers config can hold"
 ORIGINAL = "give the original model's folder (safetensors) instead"
-FREQUENCIES, LONG, SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"  # fmt: skip
+FREQUENCIES = "rope_freqs.weight"
+LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 
 YARN = {
     "rope.scaling.yarn_beta_fast": "beta_fast",
@@ -31,8 +32,7 @@ YARN = {
 KNOWN = {
     "rope.scaling.type", "rope.scaling.factor", "rope.scaling.original_context_length",
     "rope.scaling.attn_factor", "rope.scaling.finetuned", "rope.scale_linear", "rope.freq_base",
-    "rope.freq_base_swa", "rope.dimension_count", "rope.dimension_count_swa",
-    "rope.dimension_sections", *YARN,
+    "rope.freq_base_swa", "rope.dimension_count", "rope.dimension_count_swa", *YARN,
 }  # fmt: skip
 
 
@@ -51,13 +51,16 @@ def rotary_fields(header: GgufHeader, made: Any) -> tuple[dict[str, Any], frozen
     if rotary is None:
         return {}, frozenset()
     said = _Said(header)
-    said.refuse_unknown()
     nested = "full_attention" in rotary
     main = rotary["full_attention"] if nested else rotary
+    said.refuse_unknown({"rope.dimension_sections"} if "mrope_section" in main else set())
     added = _base(said, rotary, main, nested) | _width(said, made, main)
     scaling = _scaling(said, made, main, added)
     if scaling is None or _held(main, scaling):
         return added, frozenset(there)
+    original = "original_max_position_embeddings"
+    if original in scaling and hasattr(made, original):  # where a class keeps it once more
+        added[original] = scaling[original]
     return added | {"rope_scaling": scaling}, frozenset(there)
 
 
@@ -71,10 +74,10 @@ class _Said:
     def get(self, name: str, default: Any = None) -> Any:
         return self.header.fields.get(self._front + name, default)
 
-    def refuse_unknown(self) -> None:
+    def refuse_unknown(self, read: set[str]) -> None:
         for key, value in self.header.fields.items():
             name = key.removeprefix(self._front)
-            if name != key and name.startswith("rope.") and name not in KNOWN:
+            if name != key and name.startswith("rope.") and name not in KNOWN | read:
                 raise self.lost(f"{key} = {value}")
 
     def factors(self, name: str) -> list[float] | None:
@@ -162,7 +165,9 @@ def _long(
     said: _Said, long: Any, short: Any, original: int | None, stretch: float | None
 ) -> dict[str, Any]:
     if long is None or short is None or original is None:
-        raise said.lost("factors for long or short text, and not both with the context they part at")
+        raise said.lost(
+            "factors for long or short text, and not both with the context they part at"
+        )
     found = {
         "rope_type": "longrope",
         "long_factor": long,

@@ -23,7 +23,7 @@ from mwanda.errors import DataError
 from mwanda.faults import disk_error
 from mwanda.model.layout import DTYPE_NAMES, INDEX, byte_view, shown
 from mwanda.model.reader import Checkpoint
-from mwanda.model.shards import Shard, nbytes_of
+from mwanda.model.shards import Shard, dense_bytes, nbytes_of
 
 __all__ = ["ShardWriter"]
 
@@ -111,10 +111,10 @@ class ShardWriter:
         with self._writing(name, dtype, tuple(shape)) as place:
             at = place.offset
             for part in parts:
-                data = byte_view(_dense(name, part, dtype))
+                data = dense_bytes(name, part, dtype)
                 _write_all(place.file, place.descriptor, at, data)
                 at += len(data)
-            if at != place.offset + nbytes_of(dtype, shape):
+            if at - place.offset != nbytes_of(dtype, shape):
                 raise DataError(f"tensor {shown(name)}", expected="all of it", found="other parts")
 
     def write_from(self, name: str, checkpoint: Checkpoint) -> None:
@@ -288,13 +288,6 @@ class ShardWriter:
     def _close(self) -> None:
         while self._descriptors:
             os.close(self._descriptors.pop())
-
-
-def _dense(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype != dtype:
-        found = "one without data" if tensor.is_meta else f"{tensor.dtype} {tensor.layout}"
-        raise DataError(f"tensor {shown(name)}", expected="a dense tensor", found=found)
-    return tensor.detach().to(HOST).resolve_conj().resolve_neg().contiguous()
 
 
 def _write_all(path: Path, descriptor: int, offset: int, data: memoryview) -> None:
