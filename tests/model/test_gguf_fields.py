@@ -20,7 +20,7 @@ from mwanda import InputError
 from mwanda.model.gguf import read_gguf
 from mwanda.model.gguf_header import parse_header
 from mwanda.model.source import open_model
-from tests.support.gguf_files import ARCHITECTURES, gguf_model, write_gguf
+from tests.support.gguf_files import ALSO_READ, ARCHITECTURES, gguf_model, write_gguf
 from tests.support.walk import load
 
 LONG = 131072
@@ -203,6 +203,29 @@ def test_a_file_beside_a_model_is_named(tmp_path: Path, kind: str) -> None:
     message = refused(tmp_path, fields={"general.type": kind})
     assert "expected a GGUF file of a language model" in message
     assert kind in message
+
+
+@pytest.mark.parametrize("architecture", ALSO_READ)
+def test_other_architectures_are_read_as_transformers_reads_them(
+    tmp_path: Path, architecture: str
+) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf", architecture, gguf_model(architecture))
+    expected = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file=path.name, dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )  # fmt: skip
+    with open_model(path, tmp_path) as source:
+        made = load(source.folder).state_dict()
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(made[name].bfloat16(), tensor.bfloat16()), name
+
+
+def test_a_buffer_that_a_file_lacks(tmp_path: Path) -> None:
+    model = gguf_model("minimax-m2")
+    path = write_gguf(tmp_path / "tiny.gguf", "minimax-m2", model, without="exp_probs_b")
+    with pytest.raises(InputError, match="every weight of the architecture"):  # noqa: SIM117
+        with open_model(path, tmp_path):
+            pass
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -19,7 +19,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 
 from tests.support.models import BOS, EOS, PAD, VOCABULARY, redraw, tiny_tokenizer
 
-__all__ = ["ARCHITECTURES", "gguf_model", "write_gguf"]
+__all__ = ["ALSO_READ", "ARCHITECTURES", "gguf_model", "write_gguf"]
 
 HIDDEN, WIDE, CONTEXT = 64, 96, 128
 
@@ -52,10 +52,44 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """``general.architecture`` -> model type and fields of a tiny model."""
 
+ALSO_READ: dict[str, tuple[str, dict[str, Any]]] = {
+    "mamba": ("mamba", {"state_size": 8, "intermediate_size": 128}),
+    "minimax-m2": (
+        "minimax_m2", {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16},
+    ),
+    "qwen35": (
+        "qwen3_5_text",
+        {
+            "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16, "head_dim": 32, "full_attention_interval": 2,
+            "layer_types": ["linear_attention", "full_attention"],
+        },
+    ),
+}  # fmt: skip
+"""Others that transformers reads: their values are not put in a GGUF as converters do it, so only
+what comes out is compared."""
+
+ALSO_SAID: dict[str, dict[str, Any]] = {
+    "mamba": {
+        "ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.time_step_rank": 4, "ssm.inner_size": 128,
+        "attention.head_count": 0, "attention.head_count_kv": 0, "attention.key_length": 0,
+        "rope.dimension_count": 0,
+    },
+    "minimax-m2": {
+        "expert_count": 4, "expert_used_count": 2, "expert_gating_func": 2,
+        "expert_feed_forward_length": WIDE,
+    },
+    "qwen35": {
+        "full_attention_interval": 2, "ssm.conv_kernel": 4, "ssm.state_size": 16,
+        "ssm.group_count": 2, "ssm.time_step_rank": 4, "ssm.inner_size": 64,
+        "rope.dimension_sections": [2, 1, 1, 0], "rope.dimension_count": 8,
+    },
+}  # fmt: skip
+
 
 def gguf_model(architecture: str) -> Any:
     """A tiny random model that a GGUF of this architecture can hold."""
-    kind, own = ARCHITECTURES[architecture]
+    kind, own = (ARCHITECTURES | ALSO_READ)[architecture]
     fields = _PLAIN | own
     if kind == "gpt2":
         fields |= {"max_position_embeddings": 1024, "n_inner": 4 * HIDDEN}
@@ -90,12 +124,16 @@ def write_gguf(
     writer = GGUFWriter(None, architecture, **shards)
     _describe(writer, architecture, model.config)
     _tokenizer(writer)
-    for name, value in fields.items():
+    for name, value in (ALSO_SAID.get(architecture, {}) | dict(fields)).items():
         _add(writer, f"{architecture}.{name}" if not name.startswith("general.") else name, value)
     names = gguf.get_tensor_name_map(_known(architecture), model.config.num_hidden_layers)
     for name, tensor in _tensors(model):
+        name = name.replace(".dt_bias", ".dt_proj.bias")
+        name = name.replace(".e_score_correction_bias", ".e_score_correction.bias")
         base, dot, suffix = name.rpartition(".")
-        if suffix not in ("weight", "bias"):
+        if suffix in ("A_log", "D"):
+            base, dot, suffix = name, "", ""
+        elif suffix not in ("weight", "bias"):
             base, dot, suffix = name, ".", "weight"
         stored = names.get_name(base) or names.get_name(base.removeprefix("transformer."))
         if stored is None:
@@ -138,7 +176,7 @@ def _known(architecture: str) -> Any:
 
 
 def _describe(writer: GGUFWriter, architecture: str, config: PreTrainedConfig) -> None:
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", 4)
     grouped = getattr(config, "num_key_value_heads", None) or heads
     if architecture == "lfm2":
         grouped = [0 if kind == "conv" else grouped for kind in config.layer_types]
@@ -195,10 +233,9 @@ def _tokenizer(writer: GGUFWriter) -> None:
 def _tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The weights under names the format's table knows: tied ones once, fused experts apart."""
     tied = model.config.tie_word_embeddings
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, values in model.state_dict().items():
         if name.startswith("lm_head") and tied:
             continue
-        values = parameter.detach()
         if name.endswith(".experts.gate_up_proj"):
             for leaf, half in zip(("gate_proj", "up_proj"), values.chunk(2, dim=1), strict=True):
                 yield name.replace("gate_up_proj", leaf), half
@@ -223,6 +260,10 @@ def _converted(
             apart = values.unflatten(0, (config.n_head, 3, -1))
             return apart.transpose(0, 1).reshape(values.shape)
         case "lfm2" if ".shortconv.conv." in stored:
+            return values.squeeze(1)
+        case "mamba" | "qwen35" if stored.endswith("ssm_a"):
+            return -values.exp()
+        case "mamba" | "qwen35" if stored.endswith("ssm_conv1d.weight"):
             return values.squeeze(1)
         case "qwen2moe" if "ffn_gate_inp_shexp" in stored:
             return values.squeeze(0)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError, MwandaError
+from mwanda.heap import trim
 from mwanda.model.gguf_config import read_config
 from mwanda.model.gguf_header import GgufHeader, parse_header
 from mwanda.model.gguf_steps import choose_steps
@@ -67,6 +68,7 @@ class Gguf:
             if model.can_generate():
                 GenerationConfig.from_model_config(config).save_pretrained(folder)
         self.tokenizer().save_pretrained(folder)
+        trim()
 
     def tokenizer(self) -> Any:
         """The tokenizer in the file, as transformers builds it.

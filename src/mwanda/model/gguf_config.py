@@ -201,7 +201,8 @@ def _as_transformers(header: GgufHeader) -> tuple[dict[str, Any], set[str]]:
     if told.get("vocab_size") == len(STAND_IN):
         told["vocab_size"] = len(header.fields[TOKENS])
     plain = kind.replace("-", "").replace("_", "")
-    names = next((m for k, m in GGUF_CONFIG_MAPPING.items() if k.replace("_", "") == plain), {})
+    tables: dict[str, dict[str, Any]] = GGUF_CONFIG_MAPPING
+    names = next((table for k, table in tables.items() if k.replace("_", "") == plain), {})
     return told, {f"{kind}.{name}" for name, there in names.items() if there is not None}
 
 
@@ -230,6 +231,8 @@ def _followed(
             continue
         if _neutral(name, value) and not there:
             continue
+        if field is None and name.startswith("expert_") and name.endswith("feed_forward_length"):
+            continue  # as the weights' shapes say
         if field is None:
             raise _lost(header, key, value, f"{type(made).__name__} has no place for it")
         windowless = name == "attention.sliding_window" and _windowless(made)
@@ -262,8 +265,9 @@ def _windowless(made: Any) -> bool:
     return getattr(made, "use_sliding_window", True) is False
 
 
-def _head_dim(made: Any) -> int:
-    return int(made.hidden_size) // int(made.num_attention_heads)
+def _head_dim(made: Any) -> int | None:
+    heads = getattr(made, "num_attention_heads", None)
+    return int(made.hidden_size) // int(heads) if heads else None
 
 
 def _neutral(name: str, value: Any) -> bool:

@@ -122,8 +122,8 @@ class _Operations:
         if used is None:
             raise ValueError(f"nothing for {target}")
         made = used.convert(target, model=self._model, config=self._model.config)
-        (found,) = made.values()
-        return found[0] if isinstance(found, list) else found
+        (values,) = made.values()
+        return torch.as_tensor(values[0] if isinstance(values, list) else values)
 
     def _renamed(self, name: str) -> tuple[str, str | None]:
         from transformers.core_model_loading import rename_source_key

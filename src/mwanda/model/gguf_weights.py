@@ -103,7 +103,7 @@ def _parameters(
     dropped = [re.compile(one) for one in model._keys_to_ignore_on_load_unexpected or ()]
     for tensor in header.tensors:
         target = steps.target(tensor.name)
-        if target in state:
+        if target is not None and target in state:
             sources.setdefault(target, []).append(tensor)
         elif tensor.name not in spare and not any(one.search(target or "") for one in dropped):
             unread.append(tensor)
@@ -118,8 +118,10 @@ def _parameters(
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) not in owners or name in sources:
             owners[id(parameter)] = name
-    buffers = {name: value for name, value in model.named_buffers() if name in state}
-    wanted = [*owners.values(), *(name for name in buffers if name in sources)]
+    made = [re.compile(one) for one in model._keys_to_ignore_on_load_missing or ()]
+    buffers = [name for name, _ in model.named_buffers() if name in state]
+    optional = {n for n in buffers if n not in sources and any(one.search(n) for one in made)}
+    wanted = [*owners.values(), *(name for name in buffers if name not in optional)]
     absent = sorted(name for name in wanted if name not in sources)
     if absent:
         raise InputError(
