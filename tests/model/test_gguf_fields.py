@@ -173,6 +173,24 @@ def test_fields_that_transformers_passes_over_are_in_the_config(tmp_path: Path) 
     assert found.layer_types == ["full_attention", "sliding_attention"]
 
 
+def test_a_head_of_its_own_is_used_where_transformers_ties_it(tmp_path: Path) -> None:
+    head = torch.randn(300, 64)
+    path = write_gguf(
+        tmp_path / "tiny.gguf", "falcon", gguf_model("falcon"), extra={"output.weight": head}
+    )
+    with open_model(path, tmp_path) as source:
+        made = load(source.folder)
+        assert torch.equal(made.lm_head.weight.bfloat16(), head.bfloat16())
+
+
+def test_the_largest_gemma_scales_by_its_width(tmp_path: Path) -> None:
+    fields = {"block_count": 62, "attention.head_count": 2}
+    path = write_gguf(tmp_path / "tiny.gguf", "gemma3", gguf_model("gemma3"), fields=fields)
+    assert read_gguf(path).config.query_pre_attn_scalar == 32
+    path = write_gguf(tmp_path / "tiny.gguf", "gemma3", gguf_model("gemma3"))
+    assert read_gguf(path).config.query_pre_attn_scalar == 256
+
+
 @pytest.mark.parametrize(
     ("architecture", "name", "value"),
     [
@@ -264,7 +282,8 @@ def test_large_weights_go_in_parts(
 def test_the_tokenizer_is_the_one_transformers_builds(
     tmp_path: Path, architecture: str, kind: str
 ) -> None:
-    path = write_gguf(tmp_path / "tiny.gguf", architecture, gguf_model(architecture))
+    fields = {"tokenizer.chat_template": "{{ messages[0]['content'] }}"}
+    path = write_gguf(tmp_path / "tiny.gguf", architecture, gguf_model(architecture), fields=fields)
     raw = path.read_bytes()
     old = struct.pack("<Q", 20) + b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 4) + b"gpt2"
     assert old in raw

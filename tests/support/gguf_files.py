@@ -125,7 +125,11 @@ def write_gguf(
     _describe(writer, architecture, model.config)
     _tokenizer(writer)
     for name, value in (ALSO_SAID.get(architecture, {}) | dict(fields)).items():
-        _add(writer, f"{architecture}.{name}" if not name.startswith("general.") else name, value)
+        _add(
+            writer,
+            name if name.startswith(("general.", "tokenizer.")) else f"{architecture}.{name}",
+            value,
+        )
     names = gguf.get_tensor_name_map(_known(architecture), model.config.num_hidden_layers)
     for name, tensor in _tensors(model):
         name = name.replace(".dt_bias", ".dt_proj.bias")

@@ -74,6 +74,10 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """Values that change nothing in a class without a field; of any other number it is 0."""
 
+SCALED_BY_WIDTH = (("gemma2", 46), ("gemma3_text", 62))
+"""Model types and blocks (27 billion weights) whose queries are scaled by the width of the model a
+head, and not by the head's own: no field says so, and programs that run GGUF go by the blocks."""
+
 SHAPES = ("vocab_size", "embedding_length", "block_count", "feed_forward_length", "context_length",
           "tensor_data_layout", "pooling_type", "decoder_start_token_id")  # fmt: skip
 """What the weights' shapes tell again, or what no forward depends on."""
@@ -91,8 +95,10 @@ def read_config(header: GgufHeader) -> tuple[Any, dict[str, Any], frozenset[str]
     made = _config(told)
     extra = _followed(header, told, taken, made)
     rotary, tensors = rotary_fields(header, made)
-    if "lm_head.weight" not in told and "output.weight" in header.names:
+    if told.get("tie_word_embeddings") and "output.weight" in header.names:
         extra["tie_word_embeddings"] = False
+    if (made.model_type, told.get("num_hidden_layers")) in SCALED_BY_WIDTH:
+        extra["query_pre_attn_scalar"] = _head_dim(made)
     if not extra and not rotary:
         return made, told, tensors
     config = _config(told | extra | rotary)
