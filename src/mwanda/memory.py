@@ -145,7 +145,7 @@ def prune_footprint(
         probed_weights: most weights that are masked for that at once, and copied before.
         scored: bytes a weight of the largest linear where all of it is looked at at once.
         saved: whether they are an earlier run's; no tokens then.
-        whole: bytes of a model that is converted whole in memory first (GGUF).
+        whole: bytes that making a folder of a GGUF file takes before.
     """
     parameters = dict(decoder.model.named_parameters())
     prefixes = [f"{block.name}." for block in decoder.structure.blocks]

@@ -22,7 +22,7 @@ from mwanda.errors import MwandaError
 from mwanda.evaluation.gate import parse_share
 from mwanda.evaluation.texts import parse_ids
 from mwanda.manifest import read_manifest
-from mwanda.model.gguf import read_gguf_header
+from mwanda.model.gguf import read_gguf
 from mwanda.model.layout import INDEX, read_header, read_index
 from mwanda.model.output import parse_size
 from mwanda.model.reader import Checkpoint
@@ -403,7 +403,7 @@ TARGETS: dict[str, Target] = {
         _file("mwanda.json", lambda path: read_manifest(path.parent)),
     ),
     "archive": Target(_either(_archives, _bytes_of("pruned.mwz")), _file("a.mwz", _read_archive)),
-    "gguf": Target(_bytes_of("model.gguf", front=3000), _file("m.gguf", read_gguf_header)),
+    "gguf": Target(_bytes_of("model.gguf", front=3000), _file("m.gguf", read_gguf)),
     "text": Target(_texts, _read_text),
     "language tag": Target(lambda _place: _TAGS, _read_tag),
     "options": Target(lambda _place: _WORDS, _read_words),

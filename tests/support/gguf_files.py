@@ -19,7 +19,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 
 from tests.support.models import BOS, EOS, PAD, VOCABULARY, redraw, tiny_tokenizer
 
-__all__ = ["ARCHITECTURES", "gguf_model", "write_gguf"]
+__all__ = ["ALSO_READ", "ARCHITECTURES", "gguf_model", "write_gguf"]
 
 HIDDEN, WIDE, CONTEXT = 64, 96, 128
 
@@ -52,10 +52,44 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """``general.architecture`` -> model type and fields of a tiny model."""
 
+ALSO_READ: dict[str, tuple[str, dict[str, Any]]] = {
+    "mamba": ("mamba", {"state_size": 8, "intermediate_size": 128}),
+    "minimax-m2": (
+        "minimax_m2", {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16},
+    ),
+    "qwen35": (
+        "qwen3_5_text",
+        {
+            "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16, "head_dim": 32, "full_attention_interval": 2,
+            "layer_types": ["linear_attention", "full_attention"],
+        },
+    ),
+}  # fmt: skip
+"""Others that transformers reads: their values are not put in a GGUF as converters do it, so only
+what comes out is compared."""
+
+ALSO_SAID: dict[str, dict[str, Any]] = {
+    "mamba": {
+        "ssm.conv_kernel": 4, "ssm.state_size": 8, "ssm.time_step_rank": 4, "ssm.inner_size": 128,
+        "attention.head_count": 0, "attention.head_count_kv": 0, "attention.key_length": 0,
+        "rope.dimension_count": 0,
+    },
+    "minimax-m2": {
+        "expert_count": 4, "expert_used_count": 2, "expert_gating_func": 2,
+        "expert_feed_forward_length": WIDE,
+    },
+    "qwen35": {
+        "full_attention_interval": 2, "ssm.conv_kernel": 4, "ssm.state_size": 16,
+        "ssm.group_count": 2, "ssm.time_step_rank": 4, "ssm.inner_size": 64,
+        "rope.dimension_sections": [2, 1, 1, 0], "rope.dimension_count": 8,
+    },
+}  # fmt: skip
+
 
 def gguf_model(architecture: str) -> Any:
     """A tiny random model that a GGUF of this architecture can hold."""
-    kind, own = ARCHITECTURES[architecture]
+    kind, own = (ARCHITECTURES | ALSO_READ)[architecture]
     fields = _PLAIN | own
     if kind == "gpt2":
         fields |= {"max_position_embeddings": 1024, "n_inner": 4 * HIDDEN}
@@ -75,6 +109,7 @@ def write_gguf(
     kind: GGMLQuantizationType = GGMLQuantizationType.F32,
     without: str = "",
     extra: Mapping[str, torch.Tensor] = MappingProxyType({}),
+    fields: Mapping[str, Any] = MappingProxyType({}),
     **shards: int,
 ) -> Path:
     """Write a model as GGUF.
@@ -83,15 +118,26 @@ def write_gguf(
         kind: of the matrices; vectors stay float32.
         without: leaves out tensors in whose name this is found.
         extra: tensors to add, by their names in the file.
+        fields: to add, by their names after the architecture's; or to write instead of others.
         shards: ``split_max_tensors``, for several files.
     """
     writer = GGUFWriter(None, architecture, **shards)
     _describe(writer, architecture, model.config)
     _tokenizer(writer)
+    for name, value in (ALSO_SAID.get(architecture, {}) | dict(fields)).items():
+        _add(
+            writer,
+            name if name.startswith(("general.", "tokenizer.")) else f"{architecture}.{name}",
+            value,
+        )
     names = gguf.get_tensor_name_map(_known(architecture), model.config.num_hidden_layers)
     for name, tensor in _tensors(model):
+        name = name.replace(".dt_bias", ".dt_proj.bias")
+        name = name.replace(".e_score_correction_bias", ".e_score_correction.bias")
         base, dot, suffix = name.rpartition(".")
-        if suffix not in ("weight", "bias"):
+        if suffix in ("A_log", "D"):
+            base, dot, suffix = name, "", ""
+        elif suffix not in ("weight", "bias"):
             base, dot, suffix = name, ".", "weight"
         stored = names.get_name(base) or names.get_name(base.removeprefix("transformer."))
         if stored is None:
@@ -99,7 +145,7 @@ def write_gguf(
         if without and without in stored:
             continue
         values = _converted(architecture, f"{stored}{dot}{suffix}", tensor, model.config)
-        if values.dim() > 1 and kind != GGMLQuantizationType.F32:
+        if values.dim() > 1 and values.shape[-1] % 32 == 0 and kind != GGMLQuantizationType.F32:
             writer.add_tensor(
                 f"{stored}{dot}{suffix}", gguf.quantize(values.numpy(), kind), raw_dtype=kind
             )
@@ -114,18 +160,35 @@ def write_gguf(
     return path
 
 
+def _add(writer: GGUFWriter, name: str, value: Any) -> None:
+    writer.kv_data[0].pop(name, None)
+    match value:
+        case bool():
+            writer.add_bool(name, value)
+        case int():
+            writer.add_uint32(name, value)
+        case float():
+            writer.add_float32(name, value)
+        case str():
+            writer.add_string(name, value)
+        case _:
+            writer.add_array(name, value)
+
+
 def _known(architecture: str) -> Any:
     return next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
 
 
 def _describe(writer: GGUFWriter, architecture: str, config: PreTrainedConfig) -> None:
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", 4)
     grouped = getattr(config, "num_key_value_heads", None) or heads
     if architecture == "lfm2":
         grouped = [0 if kind == "conv" else grouped for kind in config.layer_types]
         writer.add_shortconv_l_cache(config.conv_L_cache)
     if architecture == "falcon" and config.multi_query:
         grouped = 1
+    if architecture in ("gpt2", "bloom"):
+        grouped = heads
     head = getattr(config, "head_dim", None) or config.hidden_size // heads
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(config.hidden_size)
@@ -134,13 +197,13 @@ def _describe(writer: GGUFWriter, architecture: str, config: PreTrainedConfig) -
     writer.add_head_count(heads)
     writer.add_head_count_kv(grouped)
     writer.add_key_length(head)
-    writer.add_rope_dimension_count(head)
+    rotary = getattr(config, "rope_parameters", None) or {}
+    writer.add_rope_dimension_count(int(head * rotary.get("partial_rotary_factor", 1)))
     writer.add_vocab_size(config.vocab_size)
     rms = getattr(config, "rms_norm_eps", None) or getattr(config, "norm_eps", None)
     writer.add_layer_norm_rms_eps(rms or 1e-5)
     names = ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon")
     writer.add_layer_norm_eps(next((getattr(config, n) for n in names if hasattr(config, n)), 1e-5))
-    rotary = getattr(config, "rope_parameters", None) or {}
     base = rotary.get("rope_theta") or rotary.get("full_attention", {}).get("rope_theta")
     if base is not None:
         writer.add_rope_freq_base(base)
@@ -174,10 +237,9 @@ def _tokenizer(writer: GGUFWriter) -> None:
 def _tensors(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The weights under names the format's table knows: tied ones once, fused experts apart."""
     tied = model.config.tie_word_embeddings
-    for name, parameter in model.named_parameters(remove_duplicate=False):
+    for name, values in model.state_dict().items():
         if name.startswith("lm_head") and tied:
             continue
-        values = parameter.detach()
         if name.endswith(".experts.gate_up_proj"):
             for leaf, half in zip(("gate_proj", "up_proj"), values.chunk(2, dim=1), strict=True):
                 yield name.replace("gate_up_proj", leaf), half
@@ -202,6 +264,10 @@ def _converted(
             apart = values.unflatten(0, (config.n_head, 3, -1))
             return apart.transpose(0, 1).reshape(values.shape)
         case "lfm2" if ".shortconv.conv." in stored:
+            return values.squeeze(1)
+        case "mamba" | "qwen35" if stored.endswith("ssm_a"):
+            return -values.exp()
+        case "mamba" | "qwen35" if stored.endswith("ssm_conv1d.weight"):
             return values.squeeze(1)
         case "qwen2moe" if "ffn_gate_inp_shexp" in stored:
             return values.squeeze(0)

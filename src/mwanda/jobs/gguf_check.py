@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mwanda.arguments import path_given
-from mwanda.errors import DataError, GateError, InputError
+from mwanda.errors import GateError, InputError
 from mwanda.manifest import MANIFEST, read_manifest
 from mwanda.model.gguf import open_gguf
+from mwanda.model.gguf_header import GgufHeader
+from mwanda.model.gguf_header import GgufTensor as StoredTensor
+from mwanda.model.gguf_weights import dequantised
 from mwanda.model.given import is_gguf
 from mwanda.model.reader import Checkpoint
 
@@ -26,9 +29,6 @@ ZERO_KEEPING = frozenset({
 })  # fmt: skip
 """GGUF types whose grid of values holds zero: the others have an offset of their own in every
 group of weights (Q4_1, Q5_1, Q2_K, Q4_K, Q5_K) or a table without it (IQ types)."""
-
-PIECE = 1 << 22
-"""Weights that are dequantised at a time."""
 
 MANY = 0.01
 """Share of zeros from which a matrix counts as pruned where no manifest says so."""
@@ -109,9 +109,9 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
     path, folder = path_given("gguf", gguf), path_given("folder", folder)
     if not is_gguf(path):
         raise InputError(str(path), expected="a GGUF file", found="nothing of that kind")
-    reader = open_gguf(path)
-    stored = {tensor.name: tensor for tensor in reader.tensors}
-    names = _NameMap(path, reader)
+    header = open_gguf(path)
+    stored = {tensor.name: tensor for tensor in header.tensors}
+    names = _NameMap(header)
     found: dict[str, GgufTensor] = {}
     missing: list[str] = []
     with Checkpoint.open(folder) as checkpoint:
@@ -121,7 +121,11 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
             if zero.ndim == 1 or (zero.mean() < MANY and not (folder / MANIFEST).is_file()):
                 continue
             there, expert = names.find(name)
-            row = None if there not in stored else _compare(zero, stored[there], expert, heads)
+            row = (
+                None
+                if there not in stored
+                else _compare(zero, header, stored[there], expert, heads)
+            )
             if row is None:
                 missing.append(name)
             else:
@@ -138,19 +142,18 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
 class _NameMap:
     """From a checkpoint's tensor names to those of a GGUF file."""
 
-    def __init__(self, path: Path, reader: Any) -> None:
+    def __init__(self, header: GgufHeader) -> None:
         from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
-        field = reader.get_field("general.architecture")
-        kind = None if field is None else field.contents()
-        blocks = reader.get_field(f"{kind}.block_count")
+        kind = header.fields.get("general.architecture")
+        blocks = header.fields.get(f"{kind}.block_count")
         arch = next((key for key, value in MODEL_ARCH_NAMES.items() if value == kind), None)
-        if arch is None or blocks is None:
+        if arch is None or not isinstance(blocks, int):
             raise InputError(
-                str(path), expected="an architecture that the library gguf knows",
+                str(header.path), expected="an architecture that the library gguf knows",
                 found=repr(kind), fix="upgrade gguf",
             )  # fmt: skip
-        self._map = get_tensor_name_map(arch, int(blocks.contents()))
+        self._map = get_tensor_name_map(arch, blocks)
 
     def find(self, name: str) -> tuple[str | None, int | None]:
         """The name there, and which expert where a file keeps all of a layer in one tensor."""
@@ -183,10 +186,14 @@ def _heads(folder: Path) -> tuple[int, ...]:
 
 
 def _compare(
-    zero: npt.NDArray[np.bool_], tensor: Any, expert: int | None, heads: tuple[int, ...]
+    zero: npt.NDArray[np.bool_],
+    header: GgufHeader,
+    tensor: StoredTensor,
+    expert: int | None,
+    heads: tuple[int, ...],
 ) -> GgufTensor | None:
     """Zeros kept in one tensor; None where the shapes do not fit."""
-    shape = tuple(int(n) for n in reversed(tensor.shape))
+    shape = tensor.shape
     if expert is not None and len(shape) == 3:
         shape = shape[1:]
     elif expert is not None:
@@ -195,31 +202,13 @@ def _compare(
     ways = [way for way in (zero, zero.T) if way.shape == shape]
     if not ways:
         return None
-    still = np.concatenate(list(_zeros(tensor, expert, shape))).reshape(shape)
+    data = tensor.open(header.path)
+    values = dequantised(tensor, data if expert is None else data[expert])
+    still = np.concatenate([part == 0 for part in values]).reshape(shape)
     orders = [order for way in ways for order in (way, *_orders(way, heads))]
     kept = max(int(np.count_nonzero(order & still)) for order in orders)
-    kind = tensor.tensor_type.name
+    kind = tensor.kind.name
     return GgufTensor(tensor.name, kind, int(np.count_nonzero(zero)), kept)
-
-
-def _zeros(
-    tensor: Any, expert: int | None, shape: tuple[int, ...]
-) -> Iterator[npt.NDArray[np.bool_]]:
-    """Where the file's values are zero, some rows at a time."""
-    from gguf.quants import dequantize
-
-    data = tensor.data if expert is None else tensor.data[expert]
-    data = data.reshape(-1, data.shape[-1])
-    step = max(1, PIECE // shape[-1])
-    for start in range(0, len(data), step):
-        try:
-            values = dequantize(
-                np.ascontiguousarray(data[start : start + step]), tensor.tensor_type
-            )
-        except NotImplementedError as error:
-            what = f"tensor {tensor.name} in {tensor.tensor_type.name}"
-            raise DataError(what, expected="a type that the library gguf reads back") from error
-        yield (values == 0).reshape(-1)
 
 
 def _orders(zero: npt.NDArray[np.bool_], heads: tuple[int, ...]) -> Iterator[npt.NDArray[np.bool_]]:

@@ -24,7 +24,8 @@ from mwanda.jobs.saved_fit import check_names
 from mwanda.jobs.shared import chosen_linears
 from mwanda.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
-from mwanda.model.gguf import load_gguf_config, read_gguf_header
+from mwanda.model.gguf import read_gguf
+from mwanda.model.gguf_weights import PIECE
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
@@ -44,8 +45,8 @@ WHOLE_BYTES = 16
 """Bytes a weight where a criterion or a pattern wants all rows at once: scores, and what they are
 made of."""
 
-GGUF_BYTES = 10
-"""Bytes a weight while transformers dequantises: twice in float32, once in bfloat16; measured."""
+TOKEN_BYTES, MADE_BYTES = 1200, 16
+"""Bytes a token while a GGUF file's tokenizer is built, and a weight while it is made; measured."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def plan(
             batch=batch,
             limit=options.activation_memory,
             languages=max(1, len(languages)),
-            whole=total * GGUF_BYTES if gguf else 0,
+            whole=_converting(decoder.model) if gguf else 0,
             gram="gram" in recipe.linear_needs,
             store=recipe.keeps_statistics,
             probed=probed if work.compared else 0,
@@ -199,7 +200,7 @@ def plan(
 def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, bool]]:
     """A decoder without weights, the source's dtype, and whether it is a GGUF file."""
     if is_gguf(Path(name)):
-        config = load_gguf_config(read_gguf_header(Path(name)))
+        config = read_gguf(Path(name)).config
         wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
         device = choose_device(options.device)
         dtype = choose_compute_dtype(wanted, torch.bfloat16, device)
@@ -207,6 +208,17 @@ def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dty
         return
     with open_model(name) as source, open_decoder(source, options) as decoder:
         yield decoder, source_dtype(decoder.checkpoint), False
+
+
+def _converting(model: Any) -> int:
+    """Bytes that making a folder of a GGUF file takes: its tokenizer, or its largest parameter.
+
+    What needs nothing undone goes in pieces; queries and keys may not, and experts stand together.
+    """
+    vocabulary, width = model.get_input_embeddings().weight.shape
+    stacked = [p.numel() for p in model.parameters() if p.dim() == 3]
+    weights = MADE_BYTES * max(PIECE, width * width)
+    return int(max(TOKEN_BYTES * vocabulary, weights, 4 * max(stacked, default=0)))
 
 
 class _Shape(MemoryDecoder):

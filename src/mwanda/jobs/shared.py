@@ -121,7 +121,7 @@ def ranks_for(name: str) -> Ranks:
         raise InputError(
             name,
             expected="a model folder, when several processes share the work",
-            found="a GGUF file, which each of them would convert whole in memory",
+            found="a GGUF file, which each of them would convert",
             fix="convert it first: mwanda prune FILE --out FOLDER --sparsity 0",
         )
     return ranks

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mwanda.errors import InputError
+from mwanda.model.gguf import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.output_file import OutputFile
 from mwanda.model.source import load_tokenizer, open_model
@@ -50,7 +51,7 @@ def draw_windows(
     check_languages(source, chosen)
     path = Path(model)
     if is_gguf(path):
-        tokenizer = load_tokenizer(path.parent, gguf_file=path.name)
+        tokenizer = read_gguf(path).tokenizer()
         drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
                      allow_short=allow_short)  # fmt: skip
     else:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mwanda.errors import InputError
-from mwanda.model.layout import SINGLE
+from mwanda.device import HOST
+from mwanda.errors import DataError, InputError
+from mwanda.model.layout import SINGLE, byte_view, shown
 
-__all__ = ["Shard", "nbytes_of", "plan_shards"]
+__all__ = ["Shard", "dense_bytes", "nbytes_of", "plan_shards"]
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,15 @@ def plan_shards(
 def nbytes_of(dtype: torch.dtype, shape: Sequence[int]) -> int:
     """Bytes of a tensor."""
     return math.prod(shape) * dtype.itemsize
+
+
+def dense_bytes(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> memoryview:
+    """A tensor's bytes as they are stored, from whatever device.
+
+    Raises:
+        DataError: no values in it, or of another dtype or layout.
+    """
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype != dtype:
+        found = "one without data" if tensor.is_meta else f"{tensor.dtype} {tensor.layout}"
+        raise DataError(f"tensor {shown(name)}", expected="a dense tensor", found=found)
+    return byte_view(tensor.detach().to(HOST).resolve_conj().resolve_neg().contiguous())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.model.gguf import convert, read_gguf_header
+from mwanda.model.gguf import read_gguf
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.output import check_disk_space
 
@@ -80,19 +80,17 @@ def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelS
         yield ModelSource(path, str(name), "folder", path)
     elif is_gguf(path):
         with tempfile.TemporaryDirectory(prefix=".mwanda-gguf-", dir=scratch) as made:
-            header = read_gguf_header(path)
-            needed = header.weights * torch.bfloat16.itemsize
+            file = read_gguf(path)
+            needed = file.header.weights * torch.bfloat16.itemsize
             check_disk_space(Path(made), 2 * needed, "the converted GGUF and the output")
-            convert(header, Path(made), torch.bfloat16)
+            file.convert(Path(made), torch.bfloat16)
             yield ModelSource(Path(made), str(name), "gguf", path, f"GGUF file {path.name}")
     else:
         yield ModelSource(_fetch(str(name)), str(name), "hub", None)
 
 
-def load_tokenizer(
-    folder: Path, *, trust_remote_code: bool = False, gguf_file: str | None = None
-) -> Any:
-    """The folder's tokenizer, or that of a GGUF file in it.
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """The folder's tokenizer.
 
     Raises:
         InputError: missing or unreadable.
@@ -101,10 +99,7 @@ def load_tokenizer(
 
     try:
         return AutoTokenizer.from_pretrained(
-            folder,
-            trust_remote_code=trust_remote_code,
-            local_files_only=True,
-            **({} if gguf_file is None else {"gguf_file": gguf_file}),
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # tokenizers raise a bare Exception for a damaged file
         raise InputError(

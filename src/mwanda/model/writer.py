@@ -8,7 +8,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from mwanda.errors import DataError
 from mwanda.faults import disk_error
 from mwanda.model.layout import DTYPE_NAMES, INDEX, byte_view, shown
 from mwanda.model.reader import Checkpoint
-from mwanda.model.shards import Shard, nbytes_of
+from mwanda.model.shards import Shard, dense_bytes, nbytes_of
 
 __all__ = ["ShardWriter"]
 
@@ -102,12 +102,20 @@ class ShardWriter:
             DataError: unknown, another dtype or shape than planned, or a second time.
             MwandaError: the disk is full or fails.
         """
-        if tensor.layout != torch.strided or tensor.is_meta:
-            found = "one without data" if tensor.is_meta else str(tensor.layout)
-            raise DataError(f"tensor {shown(name)}", expected="a dense tensor", found=found)
-        with self._writing(name, tensor.dtype, tuple(tensor.shape)) as place:
-            here = tensor.detach().to(HOST).resolve_conj().resolve_neg().contiguous()
-            _write_all(place.file, place.descriptor, place.offset, byte_view(here))
+        self.write_parts(name, tensor.dtype, tensor.shape, [tensor])
+
+    def write_parts(
+        self, name: str, dtype: torch.dtype, shape: Sequence[int], parts: Iterable[torch.Tensor]
+    ) -> None:
+        """Write one tensor in parts that lie one after the other, as :meth:`write`."""
+        with self._writing(name, dtype, tuple(shape)) as place:
+            at = place.offset
+            for part in parts:
+                data = dense_bytes(name, part, dtype)
+                _write_all(place.file, place.descriptor, at, data)
+                at += len(data)
+            if at - place.offset != nbytes_of(dtype, shape):
+                raise DataError(f"tensor {shown(name)}", expected="all of it", found="other parts")
 
     def write_from(self, name: str, checkpoint: Checkpoint) -> None:
         """Copy one tensor bit for bit from a checkpoint, in pieces of 16 MiB.
