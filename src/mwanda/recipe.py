@@ -27,6 +27,7 @@ from mwanda.recipe_method import Method, as_value_error, checked
 from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
+from mwanda.text.window_sizes import LENGTH, WINDOWS
 
 __all__ = ["Recipe", "default_allocation"]
 
@@ -57,7 +58,8 @@ class Recipe(BaseModel):
         languages: BCP-47 tags; None takes all that the calibration text has.
         language_weights: relative weight a language, 1 where not named.
         windows: calibration windows per language.
-        window_length: tokens per window.
+        window_length: tokens per window. Where these two are not given they shrink to the model's
+            context and to each language's text.
         seed: of the draw of windows.
         skip_first_tokens: of every window, left out of all statistics; the forward sees them.
         include, exclude: regular expressions over linear names.
@@ -79,8 +81,8 @@ class Recipe(BaseModel):
     language_weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
         default_factory=dict
     )
-    windows: int = Field(default=128, ge=1)
-    window_length: int = Field(default=2048, ge=2)
+    windows: int = Field(default=WINDOWS, ge=1)
+    window_length: int = Field(default=LENGTH, ge=2)
     seed: int = Field(default=0, ge=0)
     skip_first_tokens: int = Field(default=0, ge=0)
     include: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ def context_length(config: Any, backbone: nn.Module | None = None) -> int | None
         limits += [
             _rows(module)
             for name, module in backbone.named_modules()
-            if _is_table(name, module) and not in_tower(backbone, name)
+            if _is_table(module, name) and not in_tower(backbone, name)
         ]
     return min((limit for limit in limits if limit is not None and limit > 0), default=None)
 
@@ -49,7 +49,7 @@ def _named(config: Any) -> int | None:
     return None
 
 
-def _is_table(name: str, module: nn.Module) -> TypeGuard[nn.Embedding]:
+def _is_table(module: nn.Module, name: str) -> TypeGuard[nn.Embedding]:
     last = name.rpartition(".")[2]
     named = _POSITIONS.search(last) is not None and "relative" not in last
     return named and isinstance(module, nn.Embedding)
