@@ -85,7 +85,8 @@ class Sizes:
         if "length" in self.loose and windows:
             rest = min(room, have // windows)
         enough = windows * rest >= min(FLOOR, self.windows * room)
-        if self.loose and windows * rest <= have and enough and rest >= min(SHORTEST, room):
+        enough = self.allow_short or (enough and rest >= min(SHORTEST, room // 2))
+        if self.loose and 0 < windows * rest <= have and enough:
             return windows, rest
         if not self.allow_short or have < max(1, 2 - start):
             return None
@@ -105,7 +106,9 @@ class Sizes:
         if not self.allow_short:
             windows, rest = (least // room, room) if least >= room else (1, least)
             if rest + start >= 2 and rest:
-                fixes.append(f"paste --windows {windows} --window-length {rest + start}")
+                fixes.append(
+                    f"take less of all: --windows {windows} --window-length {rest + start}"
+                )
             if others:
                 fixes.append(f"leave out those with too little: --languages {','.join(others)}")
             fixes.append("pass --allow-short to take what each language has")
