@@ -84,9 +84,8 @@ class Sizes:
             windows = -(-have // room) if "length" in self.loose else have // room
         if "length" in self.loose and windows:
             rest = min(room, have // windows)
-        enough = windows * rest >= min(FLOOR, self.windows * room)
-        enough = self.allow_short or (enough and rest >= min(SHORTEST, room // 2))
-        if self.loose and 0 < windows * rest <= have and enough:
+        enough = have >= min(FLOOR, self.windows * room) and rest >= min(SHORTEST, room // 2)
+        if self.loose and 0 < windows * rest <= have and (enough or self.allow_short):
             return windows, rest
         if not self.allow_short or have < max(1, 2 - start):
             return None
