@@ -218,7 +218,7 @@ def _shapes(
     if opened is None or isinstance(opened, SavedStatistics):
         return []
     if not isinstance(opened, Windows) and opened.streamed:
-        sizes = Sizes.of(**sizes_of(recipe)).within(decoder.context_length)
+        sizes = Sizes.of(*sizes_of(recipe).values()).within(decoder.context_length)
         return [(sizes.windows, sizes.length) for _ in languages]
     if isinstance(decoder, StreamedDecoder):
         tokenizer = folder_tokenizer(opened, decoder.checkpoint.folder, options)

@@ -81,7 +81,7 @@ def wrapped(model: Any, tokenizer: Any, batch: int) -> Any:
     with silent():
         from lm_eval.models.huggingface import HFLM
 
-        class _Model(HFLM):  # type: ignore[misc]
+        class _Model(HFLM):
             def tok_encode(
                 self,
                 string: str,
