@@ -31,7 +31,7 @@ from mwanda.jobs.evaluate import evaluate, read_texts
 from mwanda.jobs.prune import prune
 from mwanda.model.source import load_tokenizer
 from mwanda.options import RunOptions
-from mwanda.text.windows import bos_rule
+from mwanda.text.start import start_of
 
 LANGUAGES = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu",
              "fa", "ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]  # fmt: skip
@@ -167,12 +167,12 @@ def main() -> None:
         ids=(1000, None),
     )
     tokenizer = load_tokenizer(folder)
-    bos = bos_rule(tokenizer)
+    first = start_of(tokenizer)
     pieces: dict[tuple[str, int], Piece] = {}
     for tag, group in texts.texts.items():
         for place, text in enumerate(group):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            (pieces[tag, place],) = cut(0, ids, bos, 2048)
+            (pieces[tag, place],) = cut(0, ids, first, 2048)
     batches = batches_of(list(pieces.values()), given.batch_tokens)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 

@@ -11,6 +11,7 @@ import pytest
 import mwanda
 from mwanda.card import CARD
 from mwanda.cli import main
+from mwanda.manifest import read_manifest
 from tests.pipeline.helpers import shard_bytes
 from tests.support.text import write_corpus
 
@@ -27,6 +28,38 @@ def run(words: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--windows", "3"],
+        ["--window-length", "100"],
+        ["--windows", "40", "--window-length", "100", "--allow-short"],
+        ["--windows", "2", "--window-length", "100", "--allow-short"],
+    ],
+    ids=" ".join,
+)
+def test_again_where_a_language_has_less_text(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama")
+    (tmp_path / source.name).symlink_to(source)
+    write_corpus(tmp_path / "corpus", ["de"], lines=400)
+    write_corpus(tmp_path / "corpus", ["sw"], lines=1 if words[1:2] == ["2"] else 30)
+    text = ["--calibration", str(tmp_path / "corpus"), "--allocation", "uniform"]
+    run(["prune", str(source), "--out", "first", *text, *words])
+    again = command_in(tmp_path / "first")
+    run([word if word != "FOLDER" else "again" for word in again[1:]])
+    first, second = (read_manifest(tmp_path / name).calibration for name in ("first", "again"))
+    assert first is not None
+    assert second is not None
+    assert first.languages == second.languages
+    shapes = {(draw.windows, draw.tokens) for draw in first.languages.values()}
+    assert len(shapes) == (1 if words == ["--windows", "3"] else 2)
+    assert shard_bytes(tmp_path / "first") == shard_bytes(tmp_path / "again")
 
 
 @pytest.mark.parametrize(

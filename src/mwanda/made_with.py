@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mwanda.manifest import Manifest
+from mwanda.manifest import CalibrationRecord, Manifest
 from mwanda.model.given import is_hub_id
 
 __all__ = ["command_of", "short_name", "short_source"]
@@ -17,6 +17,9 @@ PLAIN = ("sparsity", "pattern", "allocation_level", "mode", "windows", "window_l
 
 DRAWN = ("windows", "window_length", "seed")
 """Those that mean nothing where no text was drawn."""
+
+SIZES = ("windows", "window_length")
+"""Those that the languages of one draw can differ in."""
 
 TEXT = (*DRAWN, "mode", "skip_first_tokens")
 """Those that mean nothing where none was looked at."""
@@ -42,6 +45,9 @@ def command_of(manifest: Manifest) -> list[str]:
         left |= {*TEXT}
     elif saved is not None or text.source.endswith(".safetensors"):
         left |= {*DRAWN}
+    if text is not None and not left >= {*DRAWN}:
+        words += _sizes(text)
+        left |= {*SIZES}
     for name in PLAIN:
         if name not in left and recipe.get(name) is not None:
             words += [_option(name), str(recipe[name])]
@@ -55,6 +61,20 @@ def command_of(manifest: Manifest) -> list[str]:
     if recipe.get("skip_blocks"):
         words += ["--skip-blocks", ",".join(map(str, recipe["skip_blocks"]))]
     return words
+
+
+def _sizes(text: CalibrationRecord) -> list[str]:
+    """The options that draw the same windows again, whatever a language had text for."""
+    shapes = {(draw.windows, draw.tokens // draw.windows) for draw in text.languages.values()}
+    windows = max(count for count, _ in shapes)
+    words = ["--windows", str(windows)]
+    if len(shapes) == 1:
+        return [*words, "--window-length", str(next(iter(shapes))[1])]
+    longest = text.length or max(length for _, length in shapes)
+    if all(count == 1 or length == longest for count, length in shapes):
+        return [*words, "--window-length", str(longest), "--allow-short"]
+    # A default length gave way: it has to again, and the default number with it where they differ.
+    return words if len({count for count, _ in shapes}) == 1 else []
 
 
 def short_name(name: str) -> str:

@@ -28,6 +28,7 @@ from mwanda.recipe_values import Listed, Number, Patterns, Whole, in_words
 from mwanda.registry import find_allocation, find_criterion, find_pattern, find_reconstruction
 from mwanda.statistics.sums import Need
 from mwanda.text.languages import canonical
+from mwanda.text.window_sizes import LENGTH, WINDOWS
 
 __all__ = ["Recipe", "default_allocation"]
 
@@ -58,7 +59,8 @@ class Recipe(BaseModel):
         languages: BCP-47 tags; None takes all that the calibration text has.
         language_weights: relative weight a language, 1 where not named.
         windows: calibration windows per language.
-        window_length: tokens per window.
+        window_length: tokens per window. Where these two are not given they shrink to the model's
+            context and to each language's text.
         seed: of the draw of windows.
         skip_first_tokens: of every window, left out of all statistics; the forward sees them.
         include, exclude: regular expressions over linear names; each has to be in one.
@@ -78,8 +80,8 @@ class Recipe(BaseModel):
     mode: Literal["sequential", "dense"] | None = None
     languages: Annotated[tuple[str, ...] | None, Listed] = None
     language_weights: dict[str, Annotated[Number, Field(ge=0)]] = Field(default_factory=dict)
-    windows: Whole = Field(default=128, ge=1)
-    window_length: Whole = Field(default=2048, ge=2)
+    windows: Whole = Field(default=WINDOWS, ge=1)
+    window_length: Whole = Field(default=LENGTH, ge=2)
     seed: Whole = Field(default=0, ge=0)
     skip_first_tokens: Whole = Field(default=0, ge=0)
     include: Annotated[tuple[str, ...], Patterns] = ()

@@ -44,16 +44,16 @@ def test_repeats(tokens: list[int], found: bool) -> None:
     assert repeats(tokens) is found
 
 
-@pytest.mark.parametrize("bos", [BOS, None])
-def test_a_continuation_is_the_greedy_one(tiny: Tiny, bos: int | None) -> None:
+@pytest.mark.parametrize("start", [(BOS,), (), (BOS, 7)])
+def test_a_continuation_is_the_greedy_one(tiny: Tiny, start: tuple[int, ...]) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
     tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
-    found = continue_texts(model, tokenizer, TEXTS, bos=bos, new_tokens=6)
+    found = continue_texts(model, tokenizer, TEXTS, start=start, new_tokens=6)
     assert list(found) == ["de", "sw"]  # Hindi's only text is too short, German's first too
     for tag, text in (("de", TEXTS["de"][1]), ("sw", TEXTS["sw"][0])):
         ids = tokenizer(text, add_special_tokens=False).input_ids[:PROMPT_TOKENS]
         assert found[tag].prompt == tokenizer.decode(ids)
-        ids = ([] if bos is None else [bos]) + ids
+        ids = [*start, *ids]
         new: list[int] = []
         for _ in range(6):
             with torch.no_grad():
@@ -80,7 +80,7 @@ def test_the_filling_after_an_end_is_no_repetition(
         return torch.cat([given["input_ids"], torch.tensor(rows)], dim=1)
 
     monkeypatch.setattr(model, "generate", generate)
-    found = continue_texts(model, tokenizer, TEXTS, bos=BOS)
+    found = continue_texts(model, tokenizer, TEXTS, start=[BOS])
     assert found["de"].repetitive is (eos is None)
     assert not found["sw"].repetitive
     if eos is not None:
@@ -89,6 +89,6 @@ def test_the_filling_after_an_end_is_no_repetition(
 
 def test_nothing_to_continue(tiny: Tiny) -> None:
     assert (
-        continue_texts(None, AutoTokenizer.from_pretrained(tiny("llama")), {"de": ["x"]}, bos=None)
+        continue_texts(None, AutoTokenizer.from_pretrained(tiny("llama")), {"de": ["x"]}, start=())
         == {}
     )

@@ -17,7 +17,8 @@ from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner
 from mwanda.text.overlap import sentence_hashes, unpack_hashes
 from mwanda.text.sources import Document, FolderSource, check_languages, open_source
-from mwanda.text.windows import Windows, _shuffled, bos_rule, draw, window_sha256
+from mwanda.text.start import start_of
+from mwanda.text.windows import Windows, _shuffled, draw, window_sha256
 from tests.text.helpers import BOS, byte_tokenizer, text_folder
 
 WITH_BOS, WITHOUT = byte_tokenizer(bos=True), byte_tokenizer(bos=False)
@@ -59,11 +60,11 @@ def source(tmp_path: Path) -> FolderSource:
 
 
 def test_the_tokenizer_says_whether_a_text_begins_with_bos() -> None:
-    assert bos_rule(WITH_BOS) == BOS
-    assert bos_rule(WITHOUT) is None
+    assert start_of(WITH_BOS) == (BOS,)
+    assert start_of(WITHOUT) == ()
     without_id = byte_tokenizer(bos=False)
     without_id.bos_token = None
-    assert bos_rule(without_id) is None
+    assert start_of(without_id) == ()
 
 
 @pytest.mark.parametrize("tokenizer", [WITH_BOS, WITHOUT], ids=["bos", "none"])

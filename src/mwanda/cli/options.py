@@ -89,10 +89,14 @@ Mode = Annotated[
     ),
 ]
 Windows = Annotated[
-    int | None, typer.Option("--windows", help="Windows per language. Default: 128.")
+    int | None,
+    typer.Option("--windows", help="Windows per language. Default: 128, or all of the text."),
 ]
 WindowLength = Annotated[
-    int | None, typer.Option("--window-length", help="Tokens per window. Default: 2048.")
+    int | None,
+    typer.Option(
+        "--window-length", help="Tokens per window. Default: 2048, or the model's context."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Of the draw of text. Default: 0.")]
 SkipFirstTokens = Annotated[

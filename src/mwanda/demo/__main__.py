@@ -74,7 +74,7 @@ def run(work: Path) -> None:
     from mwanda.progress import progress_bar
     from mwanda.report.methods import method_rows
     from mwanda.report.tables import plain
-    from mwanda.text.windows import bos_rule
+    from mwanda.text.start import start_of
 
     start = time.perf_counter()
     work.mkdir(parents=True, exist_ok=True)
@@ -119,11 +119,11 @@ def run(work: Path) -> None:
     shown = ", ".join(f"{name}: {count:,}" for name, count in tokens.items())
     print(f"\ncalibration tokens: {shown} (the bundled English text has no more)")
     model = _load(work / "m-wanda")
-    bos = bos_rule(tokenizer)
+    first = start_of(tokenizer)
     prompts = {"en": ["Everyone has the right to live in a country where all of the people"],
                "de": ["Alle Menschen haben das Recht, in einem Land zu leben, in dem"]}  # fmt: skip
     print("\nthe m-wanda model goes on:")
-    for tag, made_text in continue_texts(model, tokenizer, prompts, bos=bos).items():
+    for tag, made_text in continue_texts(model, tokenizer, prompts, start=first).items():
         note = "  [it only repeats itself]" if made_text.repetitive else ""
         print(f"  {tag}: {made_text.prompt} | {' '.join(made_text.text.split())}{note}")
     data = {"dense": baseline.as_dict(), **{name: r.as_dict() for name, r in results.items()}}

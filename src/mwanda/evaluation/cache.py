@@ -31,7 +31,7 @@ __all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]
 
 log = logging.getLogger("mwanda")
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class ScoreCache:
 class KeptScores:
     """The cache as one evaluation sees it: its texts and settings, for any model.
 
-    The BOS rule and the resolved compute dtype follow from the model's files, the device and the
+    How texts begin and the resolved compute dtype follow from the model's files, the device and the
     versions, all of them in the key.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 from mwanda.evaluation.decode import continue_ids
 from mwanda.evaluation.generated import Checked, LanguageCheck, check_generated
 from mwanda.evaluation.generation import PROMPT_TOKENS
+from mwanda.text.start import token_ids
 
 __all__ = ["Continued", "continue_and_check"]
 
@@ -44,7 +45,7 @@ def continue_and_check(
     texts: Mapping[str, Sequence[str]],
     count: int,
     *,
-    bos: int | None,
+    start: Sequence[int],
 ) -> dict[str, Continued]:
     """Continue the first texts of each language that are long enough, greedily.
 
@@ -52,7 +53,7 @@ def continue_and_check(
         model: a causal model in memory.
         texts: language -> texts.
         count: most continuations of a language.
-        bos: id put before the prompt, None for none.
+        start: ids put before the prompt.
 
     Returns:
         Language -> continuations; languages whose texts are all too short are absent.
@@ -67,14 +68,13 @@ def continue_and_check(
         for text in candidates:
             if len(rest.get(tag, ())) == count:
                 break
-            ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+            ids = token_ids(tokenizer, text)
             if len(ids) > PROMPT_TOKENS:
                 prompts.append((tag, ids[:PROMPT_TOKENS]))
                 after = ids[PROMPT_TOKENS : PROMPT_TOKENS + NEW_TOKENS]
                 rest.setdefault(tag, []).append(_decode(tokenizer, after))
-    first = [] if bos is None else [bos]
     made = continue_ids(
-        model, tokenizer, [first + ids for _, ids in prompts], [NEW_TOKENS] * len(prompts)
+        model, tokenizer, [[*start, *ids] for _, ids in prompts], [NEW_TOKENS] * len(prompts)
     )
     outputs: dict[str, list[tuple[str, str]]] = {}
     for (tag, prompt), new in zip(prompts, made, strict=True):

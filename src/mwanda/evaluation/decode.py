@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
 import torch
 
-__all__ = ["continue_ids", "endings"]
+from mwanda.errors import InputError
+from mwanda.model.context import context_of
+
+__all__ = ["continue_ids", "endings", "in_context"]
 
 
 @torch.no_grad()
@@ -29,7 +33,7 @@ def continue_ids(
 
     Args:
         model: a causal model in memory.
-        prompts: token ids, BOS and all.
+        prompts: token ids, the start of a text and all.
         bounds: most new tokens, for each prompt.
         batch: prompts in one forward.
         done: is told after each batch how many tokens were made.
@@ -51,16 +55,18 @@ def continue_ids(
             ids[place, width - len(prompts[row]) :] = torch.tensor(prompts[row], device=device)
             mask[place, width - len(prompts[row]) :] = 1
         longest = max(bounds[row] for row in rows)
-        output = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=longest,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            pad_token_id=filling,
-            stopping_criteria=_criteria(tokenizer, width, [bounds[row] for row in rows], one_line),
-        )
+        ends = _criteria(tokenizer, width, [bounds[row] for row in rows], one_line)
+        with in_context(model, width + longest):
+            output = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=longest,
+                do_sample=False,
+                num_beams=1,
+                repetition_penalty=1.0,
+                pad_token_id=filling,
+                stopping_criteria=ends,
+            )
         for row, made in zip(rows, output[:, width:].tolist(), strict=True):
             # A row that ended before the others is filled up; the bound cuts that off where there
             # is no other end.
@@ -68,6 +74,27 @@ def continue_ids(
             found[row] = _one_line(tokenizer, new) if one_line else new
         done(sum(len(found[row]) for row in rows))
     return [found[row] for row in range(len(prompts))]
+
+
+@contextmanager
+def in_context(model: Any, tokens: int) -> Iterator[None]:
+    """Refuse what fails because it is longer than the model's context; rotary positions go on.
+
+    Args:
+        tokens: of the prompt and of what may come after it.
+    """
+    try:
+        yield
+    except (IndexError, RuntimeError) as error:
+        context = context_of(model)
+        if context is None or tokens <= context:
+            raise
+        raise InputError(
+            type(model).__name__,
+            expected=f"prompt and continuation within the model's context of {context} tokens",
+            found=str(tokens),
+            fix="take shorter texts, or fewer examples by --shots",
+        ) from error
 
 
 def endings(model: Any) -> tuple[list[int], int]:

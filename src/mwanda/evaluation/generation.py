@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from mwanda.evaluation.decode import endings
+from mwanda.evaluation.decode import endings, in_context
+from mwanda.text.start import token_ids
 
 __all__ = ["Continuation", "continue_texts", "repeats"]
 
@@ -35,7 +36,7 @@ def continue_texts(
     tokenizer: Any,
     texts: Mapping[str, Sequence[str]],
     *,
-    bos: int | None,
+    start: Sequence[int],
     new_tokens: int = 24,
 ) -> dict[str, Continuation]:
     """Continue the first text of each language that is long enough.
@@ -43,7 +44,7 @@ def continue_texts(
     Args:
         model: a causal model in memory.
         texts: language -> texts.
-        bos: id put before the prompt, None for none.
+        start: ids put before the prompt.
         new_tokens: length of the continuation in tokens.
 
     Returns:
@@ -52,29 +53,30 @@ def continue_texts(
     prompts: dict[str, list[int]] = {}
     for tag, candidates in texts.items():
         for text in candidates:
-            ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-            if len(ids) > PROMPT_TOKENS:
-                prompts[tag] = ([] if bos is None else [bos]) + ids[:PROMPT_TOKENS]
+            own = token_ids(tokenizer, text)
+            if len(own) > PROMPT_TOKENS:
+                prompts[tag] = [*start, *own[:PROMPT_TOKENS]]
                 break
     if not prompts:
         return {}
     device = next(model.parameters()).device
     ids = torch.tensor(list(prompts.values()), device=device)
     stops, filling = endings(model)
-    output = model.generate(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        num_beams=1,
-        pad_token_id=filling,
-    )
+    with in_context(model, ids.shape[1] + new_tokens):
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            num_beams=1,
+            pad_token_id=filling,
+        )
     found = {}
     for tag, prompt, row in zip(prompts, prompts.values(), output.tolist(), strict=True):
         # A row that ends before the others is filled up, which is no repetition of its own.
         new = list(takewhile(lambda token: token not in stops, row[len(prompt) :]))
         found[tag] = Continuation(
-            tokenizer.decode(prompt, skip_special_tokens=True),
+            tokenizer.decode(prompt[len(start) :], skip_special_tokens=True),
             tokenizer.decode(new, skip_special_tokens=True),
             repeats(new),
         )

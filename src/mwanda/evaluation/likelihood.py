@@ -21,6 +21,7 @@ from mwanda.evaluation.pieces import Piece, batches_of, cut, padded
 from mwanda.model.calls import first_tensor
 from mwanda.model.decoder import Decoder
 from mwanda.options import RunOptions
+from mwanda.text.start import token_ids
 
 __all__ = ["TextScore", "score_texts"]
 
@@ -52,20 +53,21 @@ def score_texts(
     tokenizer: Any,
     texts: Sequence[str],
     *,
-    bos: int | None,
+    start: Sequence[int],
     scratch: Path,
     options: RunOptions,
     max_length: int | None = None,
 ) -> list[TextScore]:
     """Score every text.
 
-    With a BOS token every token of the text is scored; without one the first has no context and is
-    left out. A text longer than ``max_length`` is cut into pieces that overlap by half: each token
-    is scored once, with at least half a piece of context (the first piece apart).
+    What the tokenizer puts before a text stands before every piece and is never scored. Where it
+    puts nothing there, the first token has no context and is left out. A text longer than
+    ``max_length`` is cut into pieces that overlap by half: each token is scored once, with at least
+    half a piece of context (the first piece apart).
 
     Args:
         texts: any number, in any order; results keep it.
-        bos: the id put before every piece, None for none.
+        start: the ids put before every piece, see :func:`mwanda.text.start.start_of`.
         scratch: folder for spilled activations.
         max_length: tokens of one forward pass, at most the model's context.
 
@@ -73,15 +75,17 @@ def score_texts(
         One score a text, in the order given.
 
     Raises:
-        InputError: ``max_length`` below 2, which leaves no token with a context.
+        InputError: a ``max_length`` that leaves no token with a context.
     """
-    if max_length is not None and max_length < 2:
-        raise InputError("max_length", expected="at least 2", found=str(max_length))
-    limit = min(max_length or MAX_LENGTH, decoder.context_length or MAX_LENGTH)
+    asked = MAX_LENGTH if max_length is None else max_length
+    limit = min(asked, decoder.context_length or asked)
+    least = max(1, len(start)) + 1
+    if limit < least:
+        raise InputError("max_length", expected=f"at least {least}", found=str(limit))
     pieces = [
         piece
         for index, text in enumerate(texts)
-        for piece in cut(index, _encode(tokenizer, text), bos, limit)
+        for piece in cut(index, token_ids(tokenizer, text), start, limit)
     ]
     highest = max((max(piece.ids) for piece in pieces), default=0)
     if highest >= decoder.vocabulary:
@@ -157,8 +161,3 @@ class _Scorer:
             for owner, loss in zip(self.owners, losses.tolist(), strict=True):
                 self.nll[owner] += loss
         self.owners, self.targets, self.normed = [], [], []
-
-
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return ids

@@ -19,26 +19,21 @@ class Piece:
     first: int
 
 
-def cut(text: int, ids: list[int], bos: int | None, limit: int) -> Iterator[Piece]:
-    """One text's tokens as pieces of at most ``limit``, BOS included; none where nothing is scored.
+def cut(text: int, ids: list[int], start: Sequence[int], limit: int) -> Iterator[Piece]:
+    """One text's tokens as pieces of at most ``limit``, the start before each included.
 
+    Of the start nothing is scored; a text of which nothing else can be scored has no piece.
     Longer texts overlap by half: each token is scored once, with at least half a piece of context
     (the first piece apart).
     """
-    prefix = [] if bos is None else [bos]
+    prefix = list(start)
     room = limit - len(prefix)
-    if len(ids) <= room:
-        if len(ids) + len(prefix) >= 2:
-            yield Piece(text, prefix + ids, 1)
-        return
+    begin, scored = 0, 0 if prefix else 1  # without a start the first token has no context
     stride = max(1, room // 2)
-    start, scored = 0, 1 - len(prefix)
-    while True:
-        end = min(start + room, len(ids))
-        yield Piece(text, prefix + ids[start:end], scored - start + len(prefix))
-        if end == len(ids):
-            return
-        scored, start = end, start + stride
+    while scored < len(ids):
+        end = min(begin + room, len(ids))
+        yield Piece(text, prefix + ids[begin:end], scored - begin + len(prefix))
+        scored, begin = end, begin + stride
 
 
 def batches_of(pieces: Sequence[Piece], batch_tokens: int) -> list[list[Piece]]:

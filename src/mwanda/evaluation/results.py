@@ -72,7 +72,7 @@ class Evaluation:
         languages: tag -> result.
         seen: languages whose text calibrated the pruning; empty for a dense model.
         text, text_sha256: what was scored.
-        settings: seed, BOS rule, dtype: what the numbers depend on.
+        settings: seed, how texts begin, dtype: what the numbers depend on.
         continuations: tag -> a prompt and what the model goes on with.
         generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.continued`.
     """

@@ -74,14 +74,18 @@ def open_calibration(
             found=", ".join(stray),
         )
     if isinstance(opened, Windows):
-        shortest = min(opened.tokens[tag].shape[1] for tag in languages)
-        if recipe.skip_first_tokens >= shortest:
-            raise InputError(
-                "--skip-first-tokens",
-                expected=f"fewer than the {shortest} tokens of {opened.source}'s shortest windows",
-                found=str(recipe.skip_first_tokens),
-            )
+        _check_skip(opened, languages, recipe)
     return opened
+
+
+def _check_skip(windows: Windows, languages: list[str], recipe: Recipe) -> None:
+    shortest = min(windows.tokens[tag].shape[1] for tag in languages)
+    if recipe.skip_first_tokens >= shortest:
+        raise InputError(
+            "--skip-first-tokens",
+            expected=f"fewer than the {shortest} tokens of {windows.source}'s shortest windows",
+            found=str(recipe.skip_first_tokens),
+        )
 
 
 def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[str]:
@@ -101,6 +105,20 @@ def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[
             fix="add their text or drop them",
         )
     return wanted
+
+
+def loose_sizes(recipe: Recipe) -> tuple[str, ...]:
+    """Sizes of the windows that a recipe does not give, so that they may shrink."""
+    return tuple(x for x in ("windows", "window_length") if x not in recipe.model_fields_set)
+
+
+def sizes_of(recipe: Recipe) -> dict[str, int | None]:
+    """Arguments of :func:`mwanda.text.windows.draw`: sizes that a recipe does not give are None."""
+    loose = loose_sizes(recipe)
+    return {
+        "windows": None if "windows" in loose else recipe.windows,
+        "length": None if "window_length" in loose else recipe.window_length,
+    }
 
 
 def get_windows(
@@ -125,11 +143,12 @@ def get_windows(
             opened,
             tokenizer,
             languages,
-            windows=recipe.windows,
-            length=recipe.window_length,
+            **sizes_of(recipe),
             seed=recipe.seed,
             allow_short=allow_short,
+            context=context,
         )
+    _check_skip(windows, languages, recipe)
     for tag in languages:
         ids = windows.tokens[tag]
         if int(ids.max()) >= vocabulary or int(ids.min()) < 0:
@@ -141,9 +160,10 @@ def get_windows(
             )
         if context is not None and ids.shape[1] > context:
             raise InputError(
-                "--window-length",
-                expected=f"at most the model's context of {context} tokens",
+                f"{windows.source}, {tag}",
+                expected=f"windows of at most the model's context of {context} tokens",
                 found=str(ids.shape[1]),
+                fix=f"draw them with this model, or with --window-length {context}",
             )
     return Windows(
         {tag: windows.tokens[tag] for tag in languages},

@@ -40,7 +40,7 @@ from mwanda.text.given import open_text
 from mwanda.text.languages import tags_of
 from mwanda.text.overlap import overlap, unpack_hashes
 from mwanda.text.sources import check_languages
-from mwanda.text.windows import bos_rule
+from mwanda.text.start import shown_start, start_of
 
 __all__ = ["evaluate", "read_texts", "refuse_overlap"]
 
@@ -187,11 +187,11 @@ def _continue(
     generated: int,
 ) -> None:
     """What the model, whole in memory, goes on with, put into the result."""
-    bos = bos_rule(tokenizer)
+    start = start_of(tokenizer)
     if continuations:
-        result.continuations.update(continue_texts(model, tokenizer, texts.texts, bos=bos))
+        result.continuations.update(continue_texts(model, tokenizer, texts.texts, start=start))
     if generated:
-        found = continue_and_check(model, tokenizer, texts.texts, generated, bos=bos)
+        found = continue_and_check(model, tokenizer, texts.texts, generated, start=start)
         result.generated.update(found)
 
 
@@ -204,13 +204,13 @@ def _score(
     max_length: int | None,
     name: str,
 ) -> Scores:
-    bos = bos_rule(tokenizer)
+    start = start_of(tokenizer)
     flat = [(tag, text) for tag, group in texts.texts.items() for text in group]
     scores = score_texts(
         decoder,
         tokenizer,
         [text for _, text in flat],
-        bos=bos,
+        start=start,
         scratch=scratch,
         options=options,
         max_length=max_length,
@@ -233,7 +233,7 @@ def _score(
             fix="check the weights with mwanda verify, or compute in float32",
         )
     settings = {
-        "bos": "none" if bos is None else f"before every text: id {bos}",
+        "bos": shown_start(start, "before every text"),
         "compute_dtype": dtype_name(decoder.dtype),
     }
     return Scores(languages, settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,28 +12,31 @@ import torch
 
 from mwanda.arguments import path_given
 from mwanda.device import choose_compute_dtype, choose_device, dtype_name, parse_dtype
-from mwanda.errors import InputError
 from mwanda.jobs.calibration import (
     CalibrationInput,
     calibration_languages,
+    get_windows,
+    sizes_of,
 )
-from mwanda.jobs.evidence import open_evidence
+from mwanda.jobs.evidence import Opened, folder_tokenizer, open_evidence
 from mwanda.jobs.given import fields_of, options_given
 from mwanda.jobs.loading import open_decoder, source_dtype
 from mwanda.jobs.saved_fit import check_names
 from mwanda.jobs.shared import chosen_linears
 from mwanda.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.model.decoder import Decoder, MemoryDecoder
-from mwanda.model.gguf import read_gguf
+from mwanda.model.gguf import Gguf, read_gguf
 from mwanda.model.gguf_weights import PIECE
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.skeleton import build_skeleton
 from mwanda.model.source import open_model
+from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Structure
 from mwanda.options import RunOptions
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
 from mwanda.saved.statistics_file import SavedStatistics
+from mwanda.text.window_sizes import Sizes
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens, probed_weights
 from mwanda.work import count_work, matmul_rate
@@ -122,24 +125,14 @@ def plan(
         languages = [*saved.languages]
     elif opened is not None and not isinstance(opened, SavedStatistics):
         languages = calibration_languages(opened, recipe)
-    tokens = len(languages) * recipe.windows * recipe.window_length
-    length, count = recipe.window_length, recipe.windows
-    probed = probed_tokens(recipe, [(count, length) for _ in languages])
-    if isinstance(opened, Windows):
-        tokens = sum(opened.tokens[tag].numel() for tag in languages)
-        length = max(opened.tokens[tag].shape[1] for tag in languages)
-        count = max(opened.tokens[tag].shape[0] for tag in languages)
-        probed = probed_tokens(recipe, [tuple(opened.tokens[tag].shape) for tag in languages])
-    if saved is not None:
-        tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
     with _opened(str(model), options) as (decoder, stored, gguf):
-        context = decoder.context_length
-        if opened is not None and saved is None and context is not None and length > context:
-            raise InputError(
-                "--window-length",
-                expected=f"at most the model's context of {context} tokens",
-                found=str(length),
-            )
+        shapes = _shapes(gguf, opened, languages, decoder, recipe, options)
+        tokens = sum(count * length for count, length in shapes)
+        length = max((length for _, length in shapes), default=recipe.window_length)
+        count = max((count for count, _ in shapes), default=recipe.windows)
+        probed = probed_tokens(recipe, shapes)
+        if saved is not None:
+            tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
         chosen = chosen_linears(decoder, recipe)
         if saved is not None:
             check_names(saved, decoder, chosen, recipe)
@@ -197,17 +190,17 @@ def plan(
 
 
 @contextmanager
-def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, bool]]:
-    """A decoder without weights, the source's dtype, and whether it is a GGUF file."""
+def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, Gguf | None]]:
+    """A decoder without weights, the source's dtype, and the GGUF file if it is one."""
     if is_gguf(Path(name)):
-        config = read_gguf(Path(name)).config
+        gguf = read_gguf(Path(name))
         wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
         device = choose_device(options.device)
         dtype = choose_compute_dtype(wanted, torch.bfloat16, device)
-        yield _Shape(build_skeleton(config, dtype), device, dtype), torch.bfloat16, True
+        yield _Shape(build_skeleton(gguf.config, dtype), device, dtype), torch.bfloat16, gguf
         return
     with open_model(name) as source, open_decoder(source, options) as decoder:
-        yield decoder, source_dtype(decoder.checkpoint), False
+        yield decoder, source_dtype(decoder.checkpoint), None
 
 
 def _converting(model: Any) -> int:
@@ -219,6 +212,33 @@ def _converting(model: Any) -> int:
     stacked = [p.numel() for p in model.parameters() if p.dim() == 3]
     weights = MADE_BYTES * max(PIECE, width * width)
     return int(max(TOKEN_BYTES * vocabulary, weights, 4 * max(stacked, default=0)))
+
+
+def _shapes(
+    gguf: Gguf | None,
+    opened: Opened,
+    languages: Sequence[str],
+    decoder: Decoder,
+    recipe: Recipe,
+    options: RunOptions,
+) -> list[tuple[int, ...]]:
+    """Number and length of every language's windows, which are drawn to see how much text there
+    is; a stream from the hub has no end."""
+    if opened is None or isinstance(opened, SavedStatistics):
+        return []
+    if not isinstance(opened, Windows) and opened.streamed:
+        sizes = Sizes.of(*sizes_of(recipe).values()).within(decoder.context_length)
+        return [(sizes.windows, sizes.length) for _ in languages]
+    tokenizer = None
+    if isinstance(decoder, StreamedDecoder):
+        tokenizer = folder_tokenizer(opened, decoder.checkpoint.folder, options)
+    elif gguf is not None and not isinstance(opened, Windows):
+        tokenizer = gguf.tokenizer()
+    windows = get_windows(
+        opened, tokenizer, recipe, vocabulary=decoder.vocabulary, context=decoder.context_length,
+        allow_short=options.allow_short,
+    )  # fmt: skip
+    return [tuple(windows.tokens[tag].shape) for tag in languages]
 
 
 class _Shape(MemoryDecoder):

@@ -247,7 +247,8 @@ def _take(
     options: RunOptions,
 ) -> None:
     gram = "gram" in recipe.linear_needs
-    fields = recipe.model_dump(include={*FIELDS} - ({"language_weights"} if not gram else set()))
+    kept = {*FIELDS} - ({"language_weights"} if not gram else set())
+    fields = recipe.model_dump(include=kept, exclude_unset=True)
     collect_statistics(model, target, calibration=calibration, gram=gram, options=options, **fields)
 
 

@@ -20,6 +20,7 @@ from mwanda.tasks.results import TaskScore, TasksResult
 from mwanda.tasks.sources import TaskText
 from mwanda.tasks.stock import stock_tasks
 from mwanda.text.languages import tags_of
+from mwanda.text.start import shown_start, start_of
 
 __all__ = ["evaluate_tasks"]
 
@@ -121,6 +122,7 @@ def _run(
     settings = {
         **how,
         "compute_dtype": dtype_name(next(model.parameters()).dtype),
+        "bos": shown_start(start_of(tokenizer), "before every text"),
         "harness": next(one.harness for rows in scores.values() for one in rows.values()),
     }
     return TasksResult(name, scores, sources, settings)

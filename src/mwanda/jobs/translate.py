@@ -27,7 +27,7 @@ from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
 from mwanda.options import RunOptions
-from mwanda.text.windows import bos_rule
+from mwanda.text.start import shown_start, start_of, token_ids
 
 __all__ = ["translate"]
 
@@ -96,15 +96,15 @@ def _translate(
     check: LanguageCheck,
     options: RunOptions,
 ) -> TranslationResult:
-    bos = bos_rule(tokenizer)
+    start = start_of(tokenizer)
     found = {}
     for direction in directions:
         options.progress.stage(f"translate {direction}", -(-len(parallel.scored) // batch))
         found[str(direction)] = _one_direction(
-            model, tokenizer, parallel, direction, batch, check, options, bos
+            model, tokenizer, parallel, direction, batch, check, options, start
         )
     settings = {
-        "bos": "none" if bos is None else f"before every text: id {bos}",
+        "bos": shown_start(start, "before every text"),
         "compute_dtype": dtype_name(next(model.parameters()).dtype),
         "seed": parallel.seed,
         "sentences": len(parallel.scored),
@@ -123,17 +123,13 @@ def _one_direction(
     batch: int,
     check: LanguageCheck,
     options: RunOptions,
-    bos: int | None,
+    start: Sequence[int],
 ) -> Scored:
     sources, targets = (parallel.sentences[tag] for tag in (direction.source, direction.target))
     shots = [(sources[one], targets[one]) for one in parallel.shots]
-
-    def ids_of(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-    first = [] if bos is None else [bos]
-    prompts = [first + ids_of(prompt_of(direction, shots, sources[one])) for one in parallel.scored]
-    bounds = [token_bound(len(ids_of(targets[one]))) for one in parallel.scored]
+    asked = [prompt_of(direction, shots, sources[one]) for one in parallel.scored]
+    prompts = [[*start, *token_ids(tokenizer, prompt)] for prompt in asked]
+    bounds = [token_bound(len(token_ids(tokenizer, targets[one]))) for one in parallel.scored]
     made = continue_ids(
         model, tokenizer, prompts, bounds,
         batch=batch, done=options.progress.block, one_line=True,

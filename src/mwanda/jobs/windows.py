@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from mwanda.errors import InputError
+from mwanda.model.context import context_of
 from mwanda.model.gguf import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.output_file import OutputFile
+from mwanda.model.skeleton import build_skeleton, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.text.languages import tags_of
 from mwanda.text.sources import check_languages, open_source
 from mwanda.text.windows import Windows, draw, load, save
 
 __all__ = ["draw_windows"]
+
+log = logging.getLogger("mwanda")
 
 
 def draw_windows(
@@ -23,9 +31,9 @@ def draw_windows(
     calibration: str | None,
     *,
     languages: Sequence[str] | None,
-    windows: int,
-    length: int,
-    seed: int,
+    windows: int | None = None,
+    length: int | None = None,
+    seed: int = 0,
     allow_short: bool = False,
     trust_remote_code: bool = False,
     overwrite: bool = False,
@@ -33,8 +41,9 @@ def draw_windows(
     """Draw windows with a model's tokenizer and write them to ``out``.
 
     Args:
-        model: a folder, GGUF file or hub id; only its tokenizer is used.
+        model: a folder, GGUF file or hub id; only its tokenizer and its context are used.
         languages: tags in any style; None takes all there are.
+        windows, length: None takes the default, or less where context or text are short.
 
     Raises:
         InputError: bad text, too little of it, or ``out`` exists.
@@ -51,16 +60,40 @@ def draw_windows(
     check_languages(source, chosen)
     path = Path(model)
     if is_gguf(path):
-        tokenizer = read_gguf(path).tokenizer()
-        drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
-                     allow_short=allow_short)  # fmt: skip
+        gguf = read_gguf(path)
+        tokenizer, context = gguf.tokenizer(), _context(gguf.config)
     else:
         with open_model(model) as opened:
             tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
-            drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
-                         allow_short=allow_short)  # fmt: skip
+            context = _folder_context(opened.folder, trust_remote_code=trust_remote_code)
+    drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
+                 allow_short=allow_short, context=context)  # fmt: skip
     save(drawn, out, overwrite=overwrite)
     return drawn
+
+
+def _folder_context(folder: Path, *, trust_remote_code: bool) -> int | None:
+    """Tokens that a folder's model takes at once; None where only a tokenizer is there."""
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        config = load_config(folder, trust_remote_code=trust_remote_code)
+    except InputError as error:
+        log.warning("the model's context is not known: %s", error)
+        return None
+    return _context(config, trust_remote_code=trust_remote_code)
+
+
+def _context(config: Any, *, trust_remote_code: bool = False) -> int | None:
+    """Tokens that a model of this config takes at once, as far as can be known."""
+    try:
+        skeleton = build_skeleton(
+            config, torch.float32, trust_remote_code=trust_remote_code, hollow=True
+        )
+    except InputError as error:
+        log.warning("the model's context is not known: %s", error)
+        return None
+    return context_of(skeleton)
 
 
 def _is_windows(path: Path) -> bool:

@@ -17,6 +17,7 @@ from torch import nn
 
 from mwanda.errors import InputError
 from mwanda.model.calls import CallBook, apply_head, finish
+from mwanda.model.context import context_length
 from mwanda.model.discovery import find_structure
 from mwanda.model.skeleton import refuse_encoder_in_memory
 from mwanda.model.structure import Linear, Structure, matrix_in
@@ -67,10 +68,8 @@ class Decoder(ABC):
 
     @property
     def context_length(self) -> int | None:
-        """Longest input in tokens that the positions allow, None when the config does not say."""
-        text = self.config.get_text_config(decoder=True)
-        length = getattr(text, "max_position_embeddings", None)
-        return int(length) if isinstance(length, int) else None
+        """Longest input in tokens, see :func:`mwanda.model.context.context_length`."""
+        return context_length(self.config, self.backbone)
 
     @abstractmethod
     def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Any:

@@ -40,7 +40,7 @@ def find_structure(model: nn.Module) -> Structure:
     fitting = [(p, m) for p, m in outer if not expected or len(m) in expected]
     if len(fitting) > 1:  # a wrapper's other towers: the text decoder is where the embedding is
         fitting = [(p, m) for p, m in fitting if _holds_token_embedding(model, p)] or [
-            (p, m) for p, m in fitting if not _in_tower(model, p)
+            (p, m) for p, m in fitting if not in_tower(model, p)
         ]
     if len(fitting) != 1:
         seen = ", ".join(f"{p} ({len(m)})" for p, m in outer) or "none"
@@ -85,8 +85,8 @@ def _backbone(model: nn.Module, path: str) -> str:
     return parent
 
 
-def _in_tower(model: nn.Module, path: str) -> bool:
-    """Whether a list of blocks is inside a pretrained model that takes no tokens."""
+def in_tower(model: nn.Module, path: str) -> bool:
+    """Whether a module is inside a pretrained model that takes no tokens."""
     around = path.rpartition(".")[0]
     while around:
         module = model.get_submodule(around)

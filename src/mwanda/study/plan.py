@@ -21,7 +21,7 @@ from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.parallel import ParallelText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
-from mwanda.jobs.calibration import calibration_languages, open_calibration
+from mwanda.jobs.calibration import calibration_languages, loose_sizes, open_calibration
 from mwanda.jobs.shared import naming_problems
 from mwanda.model.given import check_model
 from mwanda.model.output import parse_size, sha256_of
@@ -268,7 +268,9 @@ def _plan(
             if used is not None:
                 statistics[used] = shared.fields(recipe)
             if key not in cells:
-                cells[key] = Cell(settings=settings, model=name, statistics=used)
+                cells[key] = Cell(
+                    settings=settings, model=name, statistics=used, loose=loose_sizes(recipe)
+                )
             entries.append(
                 Entry(model=name, method=point.method, sparsity=point.sparsity, seed=point.seed,
                       key=key)

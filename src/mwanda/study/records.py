@@ -59,8 +59,10 @@ class Cell(Record):
         settings: all that the result depends on, and the key with it.
         model: name of the model.
         statistics: key of the saved statistics it uses; None where it uses none.
+        loose: sizes of the windows that nobody gave, so that they may shrink to context and text.
     """
 
     settings: dict[str, Any]
     model: str
     statistics: str | None = None
+    loose: tuple[str, ...] = ()

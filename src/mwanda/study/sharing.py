@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mwanda.jobs.calibration import weights_of
+from mwanda.jobs.calibration import loose_sizes, weights_of
 from mwanda.recipe import Recipe
 from mwanda.study.document import StudyDocument
 from mwanda.units import probe_of
@@ -46,7 +46,8 @@ class SharedStatistics:
 
     def fields(self, recipe: Recipe) -> dict[str, Any]:
         """What to take: the model's name, and arguments of ``collect_statistics``."""
-        given = recipe.model_dump(mode="json", include=set(FIELDS))
+        fields = set(FIELDS).difference(loose_sizes(recipe))
+        given = recipe.model_dump(mode="json", include=fields)
         gram = self._gram(recipe)
         weights = {} if gram is None else {"language_weights": gram}
         return {"model": self._model, "gram": gram is not None, **given, **weights}

@@ -185,7 +185,8 @@ class Worker:
         }
 
     def _prune(self, key: str, cell: Cell, model: str, scratch: Path) -> tuple[str, Manifest]:
-        recipe = Recipe.build(cell.settings["recipe"], saved=cell.statistics is not None)
+        fields = {k: v for k, v in cell.settings["recipe"].items() if k not in cell.loose}
+        recipe = Recipe.build(fields, saved=cell.statistics is not None)
         if self._plan.keep:
             (self._folder.path / "models").mkdir(exist_ok=True)
         out = (self._folder.path / "models" if self._plan.keep else scratch) / key

@@ -15,7 +15,9 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.extras import need
+from mwanda.model.context import context_of
 from mwanda.tasks.results import TaskScore
+from mwanda.text.start import start_of, token_ids
 
 __all__ = [
     "drawn",
@@ -73,11 +75,31 @@ def drawn(items: int | None, there: int, seed: int) -> list[int]:
 
 
 def wrapped(model: Any, tokenizer: Any, batch: int) -> Any:
-    """A transformers model as lm-eval takes it."""
+    """A transformers model as lm-eval takes it: texts begin as everywhere else, end with nothing,
+    and are no longer than the model's context."""
+    start = start_of(tokenizer)
     with silent():
         from lm_eval.models.huggingface import HFLM
 
-        return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch)
+        class _Model(HFLM):
+            def tok_encode(
+                self,
+                string: str,
+                add_special_tokens: bool | None = None,
+                left_truncate_len: int | None = None,
+                **_: Any,
+            ) -> list[int]:
+                first = [] if add_special_tokens is False else start
+                ids = [*first, *token_ids(tokenizer, string)]
+                return ids[-left_truncate_len:] if left_truncate_len else ids
+
+        return _Model(
+            pretrained=model,
+            tokenizer=tokenizer,
+            batch_size=batch,
+            max_length=context_of(model),
+            prefix_token_id=start[-1] if start else None,
+        )
 
 
 def local_task(task: str, tag: str, documents: Sequence[Document]) -> Any:

@@ -67,8 +67,10 @@ class Windows:
         draws: canonical tag to where the windows came from.
         source: the text source as the user wrote it, or the file of foreign windows.
         seed: of the shuffle; None for foreign windows.
-        bos: ``first token of every window: id N``, ``none`` or ``as given``.
-        length: tokens in a window as asked for; None for foreign windows.
+        bos: how every window begins: ``first token of every window: id N``, ``first tokens of every
+            window: ids N, M``, ``none`` or ``as given``.
+        length: tokens in a window, as asked for or as the model's context has it, which a language
+            with little text may not reach; None for foreign windows.
     """
 
     tokens: dict[str, torch.Tensor]

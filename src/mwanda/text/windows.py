@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 
@@ -19,13 +18,13 @@ from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
 from mwanda.text.overlap import pack_hashes, text_hashes
 from mwanda.text.sources import Document, TextSource, check_languages
+from mwanda.text.start import Tokenizes, shown_start, start_of, token_ids
 from mwanda.text.window_files import LanguageDraw, Windows, load, save, window_sha256
+from mwanda.text.window_sizes import Sizes, say_shrunk
 
 __all__ = [
     "LanguageDraw",
-    "Tokenizes",
     "Windows",
-    "bos_rule",
     "draw",
     "load",
     "save",
@@ -36,81 +35,77 @@ _SEPARATOR = "\n"
 _SHUFFLE_BUFFER = 10_000
 
 
-class Tokenizes(Protocol):
-    """What is used of a transformers tokenizer."""
-
-    @property
-    def bos_token_id(self) -> int | None: ...
-
-    def __call__(
-        self, text: str, *, add_special_tokens: bool = ..., verbose: bool = ...
-    ) -> Mapping[str, Any]: ...
-
-
-def bos_rule(tokenizer: Tokenizes) -> int | None:
-    """The id the tokenizer itself puts before every text, or None if it puts none there."""
-    first = tokenizer.bos_token_id
-    ids = list(tokenizer("a", add_special_tokens=True, verbose=False)["input_ids"])
-    return first if first is not None and ids[:1] == [first] else None
-
-
 def draw(
     source: TextSource,
     tokenizer: Tokenizes,
     languages: Sequence[str],
     *,
-    windows: int,
-    length: int,
+    windows: int | None = None,
+    length: int | None = None,
     seed: int,
     allow_short: bool = False,
+    context: int | None = None,
 ) -> Windows:
-    """Draws the same number of windows of each language, without padding.
+    """Draws windows of each language, without padding: of all as many, where there is text.
 
-    Every document is followed by a line feed and the documents are put end to end. Where the
-    tokenizer itself begins a text with a BOS token, every window begins with it. Reading stops
-    with the document that fills the last window; the rest of that document is not used.
+    Every document is followed by a line feed and the documents are put end to end. Every window
+    begins with what the tokenizer itself puts before a text. Reading stops with the document that
+    fills the last window; the rest of that document is not used.
 
     Args:
         languages: canonical tags, each once.
         windows: windows of each language, at least 1.
-        length: tokens in a window, at least 2, the BOS token included.
+        length: tokens in a window, those that begin a text included. Where one of the two is None,
+            the default shrinks to the context and to each language's text, said in one line.
         seed: of the order of the documents.
-        allow_short: take what there is where a language has too little text: as many whole
-            windows as it fills, or else a single shorter one.
+        allow_short: take what there is where a language has less text than was asked for: as many
+            whole windows as it fills, or else a single shorter one.
+        context: tokens that the model takes at once; None for any number.
 
     Returns:
         int64 ``[windows, length]`` for each language, in the order given.
 
     Raises:
-        InputError: sizes too small, a language the source lacks, or one with too little text;
-            all languages at once.
+        InputError: sizes too small or beyond the context, a language the source lacks, or one with
+            too little text; all languages at once.
     """
-    for name, value, least in (("windows", windows, 1), ("length", length, 2)):
-        if value < least:
-            raise InputError(name, expected=f"at least {least}", found=str(value))
     if not languages or len(set(languages)) < len(languages):
         found = ", ".join(languages) or "none"
         raise InputError("languages", expected="at least one, each once", found=found)
+    start = start_of(tokenizer)
+    asked = Sizes.of(windows, length, allow_short=allow_short)
+    used = asked.within(context)
+    least = max(1, len(start)) + 1
+    for name, value, lowest in (("windows", used.windows, 1), ("length", used.length, least)):
+        if value < lowest:
+            raise InputError(name, expected=f"at least {lowest}", found=str(value))
     check_languages(source, languages)
-    bos = bos_rule(tokenizer)
     english = _english(source, languages)
     tokens: dict[str, torch.Tensor] = {}
     draws: dict[str, LanguageDraw] = {}
     problems: list[str] = []
+    short: dict[str, int] = {}
     for language in languages:
         cleaner = Cleaner(language, english=english)
         try:
             documents = _shuffled(source, cleaner, language, seed)
-            packed = _pack(documents, tokenizer, bos, windows, length)
-            tokens[language] = _cut(language, packed, bos, windows, length, allow_short)
+            packed = _pack(documents, tokenizer, used.windows * (used.length - len(start)))
         except InputError as error:
             problems.extend(error.problems)
             continue
-        draws[language] = _describe(language, tokens[language], packed, cleaner, source, bos)
+        shape = used.fitted(len(packed.ids), len(start))
+        if shape is None:
+            short[language] = len(packed.ids)
+            continue
+        tokens[language] = _cut(packed, start, *shape)
+        draws[language] = _describe(language, tokens[language], packed, cleaner, source, start)
+    if short:
+        problems.extend(used.too_little(short, len(start), [*tokens]).problems)
     if problems:
         raise InputError.several(problems)
-    rule = "none" if bos is None else f"first token of every window: id {bos}"
-    return Windows(tokens, draws, source.name, seed, rule, length)
+    say_shrunk(asked, used, {tag: tuple(ids.shape) for tag, ids in tokens.items()})
+    places = "first token of every window" if len(start) < 2 else "first tokens of every window"
+    return Windows(tokens, draws, source.name, seed, shown_start(start, places), used.length)
 
 
 def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
@@ -152,56 +147,22 @@ class _Packed:
     documents: list[tuple[int, Document]]
 
 
-def _pack(
-    documents: Iterable[Document],
-    tokenizer: Tokenizes,
-    bos: int | None,
-    windows: int,
-    length: int,
-) -> _Packed:
-    """Tokens of whole documents, at least as many as the windows need if there are."""
-    need = windows * _room(length, bos)
+def _pack(documents: Iterable[Document], tokenizer: Tokenizes, need: int) -> _Packed:
+    """Tokens of whole documents, at least as many as are needed if there are."""
     packed = _Packed([], [])
     for document in documents:
         packed.documents.append((len(packed.ids), document))
-        text = document.text.strip() + _SEPARATOR
-        packed.ids.extend(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        packed.ids.extend(token_ids(tokenizer, document.text.strip() + _SEPARATOR))
         if len(packed.ids) >= need:
             break
     return packed
 
 
-def _cut(
-    language: str,
-    packed: _Packed,
-    bos: int | None,
-    windows: int,
-    length: int,
-    allow_short: bool,
-) -> torch.Tensor:
-    """The windows, int64 ``[windows, length]``; fewer or a shorter one if that is allowed."""
-    room = _room(length, bos)
-    have, need = len(packed.ids), windows * room
-    if have < need:
-        if not allow_short or have < _room(2, bos):
-            raise InputError(
-                f"language {language!r}",
-                expected=f"{need} tokens of text for {windows} windows of {length}",
-                found=str(have),
-                fix="add text"
-                if allow_short
-                else "add text, ask for fewer or shorter windows, or pass --allow-short",
-            )
-        windows, room = (have // room, room) if have >= room else (1, have)
-    cut = torch.tensor(packed.ids[: windows * room], dtype=torch.int64).view(windows, room)
-    if bos is None:
-        return cut
-    return torch.cat([torch.full((windows, 1), bos, dtype=torch.int64), cut], dim=1)
-
-
-def _room(length: int, bos: int | None) -> int:
-    """Tokens of text in a window."""
-    return length if bos is None else length - 1
+def _cut(packed: _Packed, start: Sequence[int], windows: int, room: int) -> torch.Tensor:
+    """The windows with their start, int64 ``[windows, start + room]``."""
+    text = torch.tensor(packed.ids[: windows * room], dtype=torch.int64).view(windows, room)
+    first = torch.tensor(start, dtype=torch.int64).expand(windows, len(start))
+    return torch.cat([first, text], dim=1)
 
 
 def _describe(
@@ -210,9 +171,9 @@ def _describe(
     packed: _Packed,
     cleaner: Cleaner,
     source: TextSource,
-    bos: int | None,
+    start: Sequence[int],
 ) -> LanguageDraw:
-    used = tokens.shape[0] * _room(tokens.shape[1], bos)
+    used = tokens.shape[0] * (tokens.shape[1] - len(start))
     documents = [document for start, document in packed.documents if start < used]
     hashes = {known for item in documents for known in text_hashes(item.text)}
     return LanguageDraw(

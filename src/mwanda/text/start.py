@@ -1,0 +1,60 @@
+"""How a tokenizer begins a text, found by tokenising: its BOS token, another, several, or none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+log = logging.getLogger("mwanda")
+
+PROBES = ("a b", "1. Ж я", "文 字")
+"""Texts that a tokenizer is tried on: it may not know the letters of one, or go by the text."""
+
+
+class Tokenizes(Protocol):
+    """What is used of a transformers tokenizer."""
+
+    def __call__(
+        self, text: str, *, add_special_tokens: bool = ..., verbose: bool = ...
+    ) -> Mapping[str, Any]: ...
+
+
+def start_of(tokenizer: Tokenizes) -> tuple[int, ...]:
+    """The ids that the tokenizer itself puts before every text; what it puts after is left out."""
+    found = [start for probe in PROBES if (start := _before(tokenizer, probe)) is not None]
+    common: list[int] = []
+    for ids in zip(*found, strict=False):
+        if len(set(ids)) > 1:
+            break
+        common.append(ids[0])
+    if any(len(start) != len(common) for start in found):
+        log.warning("the tokenizer begins texts differently; what all have in common is used")
+    return tuple(common)
+
+
+def token_ids(tokenizer: Tokenizes, text: str) -> list[int]:
+    """The tokens of a text alone, with nothing before or after them."""
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def shown_start(start: Sequence[int], where: str) -> str:
+    """``first token of every window: id 1``, ``… ids 64790, 64792``, or ``none``.
+
+    Args:
+        where: what one token of a start is called there: ``first token of every window``.
+    """
+    ids = ", ".join(map(str, start))
+    return f"{where}: id{'s' if len(start) > 1 else ''} {ids}" if start else "none"
+
+
+def _before(tokenizer: Tokenizes, text: str) -> tuple[int, ...] | None:
+    """What comes before this text's own tokens; None where it has none to tell by."""
+    own = token_ids(tokenizer, text)
+    whole = list(tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"])
+    places = [at for at in range(len(whole)) if own and whole[at : at + len(own)] == own]
+    if places:  # several only where the text's tokens are the start's too, as an unknown one can be
+        return tuple(whole[: places[-1]])
+    special = getattr(tokenizer, "all_special_ids", ())
+    start = next((at for at, token in enumerate(whole) if token not in special), None)
+    return None if start is None or not own else tuple(whole[:start])

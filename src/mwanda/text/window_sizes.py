@@ -1,0 +1,149 @@
+"""How many windows of how many tokens: as asked for, or by default what context and text have."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from mwanda.errors import InputError
+
+log = logging.getLogger("mwanda")
+
+WINDOWS, LENGTH = 128, 2048
+"""What is drawn of each language by default."""
+
+FLOOR = 1024
+"""Tokens of a language below which a default does not shrink by itself."""
+
+SHORTEST = 128
+"""Tokens of a window below which a default does not shrink for want of text."""
+
+NAMED = 8
+"""Languages that one line of a log names."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of each language.
+
+    Attributes:
+        windows: how many.
+        length: tokens in each, those the tokenizer begins a text with included.
+        loose: which of these two nobody asked for: they shrink to what there is.
+        allow_short: take any text there is, whatever was asked for.
+    """
+
+    windows: int = WINDOWS
+    length: int = LENGTH
+    loose: frozenset[str] = frozenset()
+    allow_short: bool = False
+
+    @classmethod
+    def of(cls, windows: int | None, length: int | None, *, allow_short: bool = False) -> Sizes:
+        """What was asked for, None where the default is meant."""
+        given = {"windows": windows, "length": length}
+        asked = {name: value for name, value in given.items() if value is not None}
+        return cls(**asked, loose=frozenset(given.keys() - asked), allow_short=allow_short)
+
+    def within(self, context: int | None) -> Sizes:
+        """Not longer than the model's context.
+
+        Raises:
+            InputError: a length that was asked for is.
+        """
+        if context is None or self.length <= context:
+            return self
+        if "length" not in self.loose:
+            raise InputError(
+                "--window-length",
+                expected=f"at most the model's context of {context} tokens",
+                found=str(self.length),
+                fix=f"pass --window-length {context}, or leave it out",
+            )
+        return replace(self, length=context)
+
+    def fitted(self, have: int, start: int) -> tuple[int, int] | None:
+        """Windows, and tokens of text in each, that a language gives.
+
+        The length shrinks only where the number of windows need not do alone, and then so little
+        that all of the text is used.
+
+        Args:
+            have: tokens of its text.
+            start: tokens before the text of every window.
+
+        Returns:
+            None where there is too little text.
+        """
+        room = self.length - start
+        if have >= self.windows * room:
+            return self.windows, room
+        windows, rest = self.windows, room
+        if "windows" in self.loose:
+            windows = -(-have // room) if "length" in self.loose else have // room
+        if "length" in self.loose and windows:
+            rest = min(room, have // windows)
+        enough = have >= min(FLOOR, self.windows * room) and rest >= min(SHORTEST, room // 2)
+        if self.loose and 0 < windows * rest <= have and (enough or self.allow_short):
+            return windows, rest
+        if not self.allow_short or have < max(1, 2 - start):
+            return None
+        return (have // room, room) if have >= room else (1, have)
+
+    def too_little(self, have: Mapping[str, int], start: int, others: list[str]) -> InputError:
+        """What to say of languages with too little text, and what to paste to go on.
+
+        Args:
+            have: of each of them, the tokens of its text.
+            others: languages with enough.
+        """
+        room = self.length - start
+        need = self.windows * room
+        least = min(have.values())
+        fixes = ["add text"]
+        if not self.allow_short:
+            windows, rest = (least // room, room) if least >= room else (1, least)
+            if rest + start >= 2 and rest:
+                fixes.append(
+                    f"take less of all: --windows {windows} --window-length {rest + start}"
+                )
+            if others:
+                fixes.append(f"leave out those with too little: --languages {','.join(others)}")
+            fixes.append("pass --allow-short to take what each language has")
+        floor = f", or by default at least {min(FLOOR, need)}" if self.loose else ""
+        fix = " or ".join([", ".join(fixes[:-1]) + ",", fixes[-1]] if fixes[1:] else fixes)
+        return InputError.several(
+            str(InputError(
+                f"language {language!r}",
+                expected=f"{need} tokens of text for {self.windows} windows of {self.length}"
+                + floor,
+                found=str(found),
+                fix=fix,
+            ))
+            for language, found in have.items()
+        )  # fmt: skip
+
+
+def say_shrunk(asked: Sizes, used: Sizes, drawn: Mapping[str, tuple[int, ...]]) -> None:
+    """One line where less was drawn than the defaults are.
+
+    Args:
+        asked, used: before and after a look at the model's context.
+        drawn: language -> number and length of its windows.
+    """
+    parts = []
+    if used.length < asked.length:
+        parts.append(f"the model's context is {used.length} tokens")
+    short = [
+        f"{language} has text for {count} of {length}"
+        for language, (count, length) in drawn.items()
+        if (count, length) != (used.windows, used.length)
+    ]
+    more = [f"{len(short) - NAMED} more languages have less text too"] if short[NAMED:] else []
+    parts += short[:NAMED] + more
+    if parts:
+        log.warning(
+            "calibration windows: less than %d of %d tokens a language: %s",
+            asked.windows, asked.length, "; ".join(parts),
+        )  # fmt: skip
