@@ -223,9 +223,7 @@ def load_results(folder: StudyFolder) -> StudyResults:
     cells = {key: cell for key in plan.cells if (cell := folder.result(key)) is not None}
     clusters = None
     if plan.ids is not None:
-        numbers = [one for one in plan.ids if isinstance(one, int)]
-        apart = plan.evaluation.neighbours
-        clusters = clusters_of(numbers, apart) if apart else list(range(len(plan.ids)))
+        clusters = clusters_of(plan.ids, plan.evaluation.neighbours)
     failures = {}
     for entry in plan.entries:
         failure = folder.failure(entry.key) if entry.key not in cells else None

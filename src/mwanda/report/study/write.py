@@ -14,6 +14,7 @@ from mwanda.errors import InputError
 from mwanda.model.output import check_parent
 from mwanda.model.partial import Partial
 from mwanda.report.study.background import blocks, failed, in_short, provenance
+from mwanda.report.study.cells import numbers_of
 from mwanda.report.study.charts import STYLES
 from mwanda.report.study.data import StudyResults, load_results
 from mwanda.report.study.families import families, family_of, script_name
@@ -217,8 +218,7 @@ def _difference_rows(results: StudyResults) -> Iterable[list[Any]]:
             ]
             for first, second, loss in compared:
                 for tag, d in {"": loss.mean, **loss.languages}.items():
-                    yield [model.name, sparsity, first, second, tag, d.mean, d.low, d.high,
-                           d.significant]  # fmt: skip
+                    yield [model.name, sparsity, first, second, tag, *numbers_of(d)]
 
 
 def _block_rows(results: StudyResults) -> Iterable[list[Any]]:
