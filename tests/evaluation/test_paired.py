@@ -68,7 +68,7 @@ def test_what_is_not_finite_has_no_interval() -> None:
     broken = base.copy()
     broken[0, 3] = math.nan
     found = difference(base, broken, base, clusters=list(range(9)))
-    assert found.reason == "values that are not finite"
+    assert "not finite" in found.reason
     json.dumps(found.as_dict(), allow_nan=False)
 
 

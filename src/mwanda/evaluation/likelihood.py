@@ -7,7 +7,7 @@ no mask is needed and the numbers are those of one text at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def score_texts(
     scratch: Path,
     options: RunOptions,
     max_length: int | None = None,
+    check: Callable[[Sequence[int]], None] = lambda _counts: None,
 ) -> list[TextScore]:
     """Score every text.
 
@@ -68,6 +69,7 @@ def score_texts(
         bos: the id put before every piece, None for none.
         scratch: folder for spilled activations.
         max_length: tokens of one forward pass, at most the model's context.
+        check: is given every text's number of scored tokens before any work, and may refuse it.
 
     Returns:
         One score a text, in the order given.
@@ -95,6 +97,7 @@ def score_texts(
     counts = [0] * len(texts)
     for piece in pieces:
         counts[piece.text] += len(piece.ids) - piece.first
+    check(counts)
     batches = batches_of(pieces, options.batch_tokens)
     blocks = decoder.structure.blocks
     options.progress.stage("evaluate", len(blocks) + 1)

@@ -148,6 +148,7 @@ def difference(
     return differences(baseline, first, second, clusters=clusters)[0]
 
 
+@np.errstate(all="ignore")  # what comes of zeros is told as no interval
 def differences(
     baseline: Rows, first: Rows, second: Rows, *, clusters: Sequence[int] | None
 ) -> tuple[Difference, list[Difference]]:
@@ -200,10 +201,10 @@ class _Left:
     @classmethod
     def of(cls, base: Any, gap: Any) -> _Left:
         all_base, all_gap = base.sum(axis=1, keepdims=True), gap.sum(axis=1, keepdims=True)
-        with np.errstate(all="ignore"):  # one article alone leaves 0 / 0, and has no interval
-            return cls((all_gap / all_base)[:, 0], (all_gap - gap) / (all_base - base))
+        return cls((all_gap / all_base)[:, 0], (all_gap - gap) / (all_base - base))
 
 
+@np.errstate(all="ignore")
 def ratio(
     baseline: ArrayLike,
     first: ArrayLike,
@@ -238,6 +239,8 @@ def ratio(
 
     (one, one_left), (two, two_left) = losses(first), losses(second)
     value, equal = float(one / two), float(1 / (weights**2).sum())
+    if not math.isfinite(value) or not math.isfinite(equal):
+        return Ratio(value, *EVERYTHING, "nothing scored, or values that are not finite")
     if equal < FEWEST:
         return Ratio(value, *EVERYTHING, _too_few(equal))
     scale = _quantile(equal) ** 2 * (1 - 1 / len(weights))
@@ -267,11 +270,11 @@ def _spread(value: Any, without: Any, weights: Any) -> tuple[float, float]:
 
 def _difference(share: Any, variance: float, equal: float, count: int) -> Difference:
     mean = float(share)
-    if not equal >= FEWEST:
+    if not math.isfinite(mean) or not math.isfinite(equal):
+        return Difference(mean, *EVERYTHING, count, "nothing scored, or values that are not finite")
+    if equal < FEWEST:
         return Difference(mean, *EVERYTHING, count, _too_few(equal))
-    half = _quantile(equal) * math.sqrt(variance) if math.isfinite(variance) else math.nan
-    if not math.isfinite(mean) or not math.isfinite(half):
-        return Difference(mean, *EVERYTHING, count, "values that are not finite")
+    half = _quantile(equal) * math.sqrt(variance)
     return Difference(mean, mean - half, mean + half, count)
 
 
