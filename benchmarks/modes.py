@@ -237,6 +237,12 @@ def _comparisons(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def _bounds(found: Mapping[str, Any]) -> str:
+    if found["low"] is None:
+        return "no interval"
+    return f"{100 * found['low']:+.2f} to {100 * found['high']:+.2f}"
+
+
 def _table(data: Mapping[str, Any]) -> dict[str, Any]:
     header = ["model", "method", "sparsity", "dense", "sequential", "dense − sequential, points",
               "better", "worst, dense", "worst, sequential"]  # fmt: skip
@@ -256,8 +262,7 @@ def _table(data: Mapping[str, Any]) -> dict[str, Any]:
                 row["method"],
                 f"{row['sparsity']:.0%}",
                 *(f"{one['mean']:+.2%}" for one in pair),
-                f"{100 * found['mean']:+.2f} ({100 * found['low']:+.2f} to "
-                f"{100 * found['high']:+.2f})",
+                f"{100 * found['mean']:+.2f} ({_bounds(found)})",
                 row["better"],
                 *(f"{one['worst']} {one['rises'][one['worst']]:+.1%}" for one in pair),
             ]

@@ -100,4 +100,6 @@ class Grid:
 
 def shown(found: Ratio) -> str:
     """``0.951 (0.930 to 0.972)``."""
+    if found.reason:
+        return f"{found.value:.3f} (no interval)"
     return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"

@@ -171,8 +171,8 @@ def test_weights_move_to_those_that_lose_most(search: Any) -> None:
 def write(search: Any, folder: Path, cell: Any, factor: float) -> None:
     """As if every sentence of every language had cost ``factor`` times 100 nats."""
     tags = cell.settings["text"]["languages"]
-    languages = {tag: [100.0 * factor] * 3 for tag in tags}
-    cell.write(folder, {"ids": [1, 30, 60], "languages": languages, "seconds": {}})
+    languages = {tag: [100.0 * factor] * 6 for tag in tags}
+    cell.write(folder, {"ids": [1, 30, 60, 90, 120, 150], "languages": languages, "seconds": {}})
 
 
 def test_a_page_shows_what_the_cells_say(search: Any, tmp_path: Path) -> None:

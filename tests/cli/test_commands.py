@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,27 @@ def test_the_gate_decides_the_exit_code(bench: Bench, pruned: Path, other_text: 
     one = bench.run("eval", worse, *words[2:], "9000%", "--language", "sw=0.1%", "--json")
     assert (one.code, set(json.loads(one.out)["gate"]["failed"])) == (3, {"sw"})
     bench.refuse(["eval", worse, *words[2:], "5%", "--language", "hi=1%"], "--language", "hi")
+
+
+def test_a_gate_says_pass_or_fail_and_compares_with_the_base(
+    bench: Bench, pruned: Path, other_text: Path, tiny: Callable[..., Path]
+) -> None:
+    words = ["eval", pruned, "--text", other_text, "--no-generate", "--sentences", 8]
+    words += ["--fail-if-worse-than", "0.01%", "--baseline"]
+    told = bench.run(*words, bench.source)
+    assert told.code == 3
+    assert "limit 0.01%, margin -" in told.out
+    assert "interval" in told.out
+    assert "FAIL de: +" in told.out
+    assert "gate: FAIL: " in told.out
+    assert "more than 0.01% in NLL" in told.err
+    assert json.loads(bench.run(*words, bench.source, "--json").out)["baseline_is_base"] is True
+    other = tiny("llama", seed=5)
+    bench.refuse([*words, other], "--baseline", "was pruned from", "model.safetensors",
+                 "--other-baseline")  # fmt: skip
+    let = bench.run(*words, other, "--other-baseline", "--json")
+    assert json.loads(let.out)["baseline_is_base"] is False
+    bench.refuse([*words, bench.source, "--gate-on", "mean"], "--gate-on", "upper", "mean")
 
 
 def test_overlap_may_be_allowed(bench: Bench, pruned: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from typing import Any
 
 import pytest
 
 from mwanda.errors import GateError, InputError
-from mwanda.evaluation.gate import Gate, parse_language_shares, parse_share
+from mwanda.evaluation.gate import Gate, parse_language_shares, parse_share, percent
 from mwanda.evaluation.results import Comparison
 from tests.evaluation.test_results import DENSE, PRUNED, evaluation
 
@@ -29,7 +31,7 @@ def test_the_gate_names_every_language(limit: float, failed: list[str]) -> None:
 
 
 def test_a_model_that_gives_nan_does_not_pass() -> None:
-    broken = evaluation({"de": (math.nan,), "hi": (1.0,), "sw": (1.0,)})
+    broken = evaluation({"de": (math.nan,) * 2, "hi": (1.0,) * 2, "sw": (1.0,) * 2})
     with pytest.raises(GateError, match="de"):
         Gate(100.0).check(Comparison.of(DENSE, broken))
 
@@ -57,7 +59,7 @@ def test_a_language_may_have_a_limit_of_its_own() -> None:
     assert told["failed"] == {"hi": {"relative": 0.1, "limit": 0.0}}
     assert told["passed"] is False
     json.dumps(told, allow_nan=False)
-    with pytest.raises(GateError, match=r"more than 20.0% .*\(hi 0.0%\), found hi \+10.0%"):
+    with pytest.raises(GateError, match=r"more than 20% .*\(hi 0%\), found hi \+10\.00%"):
         Gate(0.2, {"hi": 0.0}).check(compared)
 
 
@@ -78,3 +80,55 @@ def test_a_limit_for_a_language_that_is_not_scored() -> None:
 
 def test_shares_by_language() -> None:
     assert parse_language_shares(["de=5%", "zh-Hant=0.1"], "--l") == {"de": 0.05, "zh-Hant": 0.1}
+
+
+def many(factor: float, noise: float) -> Any:
+    rows = [30.0 + number for number in range(12)]
+    return evaluation({"de": tuple(
+        row * (factor + noise * (-1) ** number) for number, row in enumerate(rows)
+    )})  # fmt: skip
+
+
+def test_the_upper_end_of_the_interval_may_decide() -> None:
+    compared = Comparison.of(many(1, 0), many(1.04, 0.05))
+    Gate(0.05).check(compared)
+    with pytest.raises(GateError, match=r"found de \+3\.\d+% \(95 % interval \+.* to \+"):
+        Gate(0.05, on="upper").check(compared)
+    Gate(0.1, on="upper").check(compared)
+    one = Gate(0.05, on="upper").judge(compared)[0]
+    assert one.low < one.relative < 0.05 < one.high
+    assert one.margin == pytest.approx(0.05 - one.high)
+    assert Gate.parse("5%", [], "--gate", "upper") == Gate(0.05, on="upper")
+    with pytest.raises(InputError, match="--gate-on: expected point or upper, found 'mean'"):
+        Gate.parse("5%", [], "--gate", "mean")
+
+
+def test_every_language_is_told_with_interval_and_margin() -> None:
+    compared = Comparison.of(many(1, 0), many(1.04, 0.01))
+    told = Gate(0.05).text(compared)
+    line = r"PASS de: \+3\.\d+%, 95 % interval \+3.* to \+4.*; limit 5%, margin \+1"
+    assert re.search(line, told)
+    assert "gate: PASS (1 language judged by the rise itself)" in told
+    assert "gate: FAIL: de (1" in Gate(0.01).text(compared)
+    judged = Gate(0.05).as_dict(compared)["judged"]["de"]
+    assert judged["low"] < judged["relative"] < judged["high"]
+    assert judged["margin"] == pytest.approx(0.05 - judged["relative"])
+
+
+def test_without_an_interval_the_upper_end_fails_and_says_why() -> None:
+    compared = Comparison.of(DENSE, PRUNED)
+    gate = Gate(9.0, on="upper")
+    with pytest.raises(GateError, match="no interval: too little text"):
+        gate.check(compared)
+    json.dumps(gate.as_dict(compared), allow_nan=False)
+    assert "PASS de: +5.00%, no interval: too little text" in Gate(9.0).text(compared)
+
+
+@pytest.mark.parametrize(
+    ("share", "sign", "shown"),
+    [(0.0001, "", "0.01%"), (0.05, "", "5%"), (0.07, "", "7%"), (1e-7, "", "1e-05%"),
+     (0.00012, "+", "+0.0120%"), (0.1, "+", "+10.00%"), (0, "+", "+0.00%"), (-0.2, "+", "-20.00%"),
+     (math.inf, "+", "+inf%"), (12.3, "+", "+1230.00%")],
+)  # fmt: skip
+def test_a_small_share_is_not_shown_as_nothing(share: float, sign: str, shown: str) -> None:
+    assert percent(share, sign) == shown

@@ -52,7 +52,9 @@ def test_likelihood_is_that_of_one_text_at_a_time(tiny: Tiny, family: str, bos: 
             found = result.languages[tag]
             assert found.sentence_nll == pytest.approx([sum(x) for x in expected], rel=1e-5)
             assert found.tokens == sum(map(len, expected))
-            assert found.size == sum(len(text.encode()) for text in texts)
+            scored = [text for text, one in zip(texts, expected, strict=True) if one]
+            assert found.size == sum(len(text.encode()) for text in scored)
+            assert found.unscored == len(texts) - len(scored)
 
 
 def test_the_size_of_a_slice_of_logits_does_not_matter(
@@ -123,7 +125,23 @@ def test_a_text_of_one_token_without_bos_has_nothing_to_score(tiny: Tiny) -> Non
     found = result.languages["de"]
     assert found.sentence_nll[0] == 0
     assert found.tokens == 1
-    nothing = mwanda.evaluate(tiny("llama", bos=False), text_set({"de": ["a"]}))
-    assert (nothing.languages["de"].nll_per_token, nothing.languages["de"].perplexity) == (0.0, 1.0)
-    same = mwanda.Comparison.of(nothing, nothing)
-    assert same.worst.relative == 0
+    assert (found.unscored, found.size) == (1, 2)
+    assert found.nll_per_sentence == found.nll == found.sentence_nll[1]
+
+
+def test_a_language_without_anything_to_score_is_refused_before_any_work(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "ActivationStore", None)  # no work
+    texts = text_set({"de": ["ab"], "hi": ["a", ""], "sw": ["x"]})
+    with pytest.raises(InputError) as error:
+        mwanda.evaluate(tiny("llama", bos=False), texts)
+    assert [line.split(":")[0] for line in error.value.problems] == ["made up, hi", "made up, sw"]
+    assert "2 texts without a token that has a token before it" in str(error.value)
+
+
+def test_texts_without_anything_to_score_are_told(
+    tiny: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    mwanda.evaluate(tiny("llama", bos=False), text_set({"de": ["a", "ab", "", "abc"]}))
+    assert "nothing can be scored, left out: de 2 of 4" in caplog.text

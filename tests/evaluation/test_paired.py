@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -17,12 +22,120 @@ def test_how_far_apart_an_article_reaches_can_be_said() -> None:
     assert clusters_of([3, 1, 2, 9], apart=6) == [0, 0, 0, 0]
 
 
+def test_ids_in_a_row_are_not_one_article() -> None:
+    found = np.bincount(clusters_of(list(range(300))))
+    assert len(found) == 16
+    assert found.max() < 20
+    # One file with an article of three sentences and a long run: cut where the gap is widest.
+    run = [*range(12), *range(15, 30)]
+    assert clusters_of(run) == [0] * 12 + [1] * 15
+
+
+def test_names_that_end_in_a_number_are_numbered_in_their_document() -> None:
+    assert clusters_of(["b-2", "a-1", "a-3", "b-30"]) == [1, 0, 0, 2]
+    assert clusters_of(["12", 14, "x", "y", "x"]) == [0, 0, 1, 2, 1]
+    rows = [f"row{number}" for number in range(300)]
+    assert clusters_of(rows) == clusters_of(list(range(300)))
+    digits = ["9" * 5000, "8" * 5000]  # more than int() takes
+    assert len(set(clusters_of(digits))) == 2
+
+
 def test_the_mean_is_over_languages_of_ratios_of_sums() -> None:
     base = [[10.0, 30.0], [100.0, 100.0]]
     found = difference(base, [[12.0, 34.0], [101.0, 101.0]], base, clusters=[0, 1])
     assert found.mean == pytest.approx((6 / 40 + 2 / 200) / 2)
-    assert found.low < found.mean < found.high
     assert found.clusters == 2
+
+
+@pytest.mark.parametrize("clusters", [[0], [0, 0, 0], [0, 1, 2, 3], [0] * 40 + list(range(12))])
+def test_too_few_articles_have_no_interval(clusters: list[int]) -> None:
+    base = np.full((2, len(clusters)), 50.0)
+    noise = base + np.random.default_rng(0).normal(0, 1, base.shape)
+    found = difference(base, noise + 9, base, clusters=clusters)
+    assert "too little text" in found.reason
+    assert (found.low, found.high) == (-math.inf, math.inf)
+    assert not found.significant
+    assert verdict(found, "a", "b") == "cannot tell"
+    told = found.as_dict()
+    assert told["low"] is told["high"] is None
+    json.dumps(told, allow_nan=False)
+    share = ratio(base, [noise + 9], [noise + 9], clusters=clusters)
+    assert "too little text" in share.reason
+
+
+def test_what_is_not_finite_has_no_interval() -> None:
+    base = np.full((1, 9), 50.0)
+    broken = base.copy()
+    broken[0, 3] = math.nan
+    found = difference(base, broken, base, clusters=list(range(9)))
+    assert "not finite" in found.reason
+    json.dumps(found.as_dict(), allow_nan=False)
+
+
+SIZES: dict[str, Callable[[np.random.Generator, int], Any]] = {
+    "equal": lambda rng, count: np.full(count, 4),
+    "unequal": lambda rng, count: 1 + rng.geometric(0.2, count),
+    "one giant": lambda rng, count: np.array([3 * count, *[3] * (count - 1)]),
+    "a few long": lambda rng, count: 1 + rng.pareto(1.2, count).clip(0, 60).astype(int),
+}
+TAILS: dict[str, Callable[[np.random.Generator, Any], Any]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "heavy": lambda rng, shape: rng.standard_t(3, size=shape),
+}
+
+
+@pytest.mark.parametrize("tails", TAILS)
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 10, 50])
+def test_95_percent_holds_for_few_articles(count: int, sizes: str, tails: str) -> None:
+    """Two models that lose alike, whose gap is the article's more than the sentence's."""
+    rng = np.random.default_rng([count, len(sizes), len(tails)])
+    runs, wrong = 300, 0
+    for _ in range(runs):
+        article = np.repeat(np.arange(count), SIZES[sizes](rng, count))
+        base = rng.lognormal(4, 0.4, (2, len(article)))
+        noise = TAILS[tails](rng, (1, count))[:, article] + TAILS[tails](rng, base.shape)
+        wrong += difference(base, base * (1 + 0.01 * noise), base, clusters=[*article]).significant
+    # 300 runs at 5 % give up to 8.5 % by chance; the percentile bootstrap gave 13 to 100 %.
+    assert wrong / runs < 0.085
+
+
+def test_languages_of_their_own_hold_95_percent_too() -> None:
+    rng = np.random.default_rng(4)
+    runs, wrong = 400, 0
+    for _ in range(runs):
+        base = [rng.lognormal(4, 0.3, count) for count in (7, 9, 30)]
+        other = [row + rng.normal(0, 2, len(row)) for row in base]
+        wrong += difference(base, other, base, clusters=None).significant
+    assert 0.01 < wrong / runs < 0.08
+
+
+@pytest.mark.parametrize("worst", [False, True])
+@pytest.mark.parametrize("count", [6, 10, 30])
+def test_ratios_hold_95_percent(count: int, worst: bool) -> None:
+    rng = np.random.default_rng([count, worst])
+    runs, wrong = 300, 0
+    lift = np.array([[0.1], [0.2], [0.3]])
+    for _ in range(runs):
+        article = np.repeat(np.arange(count), 1 + rng.geometric(0.4, count))
+        base = rng.lognormal(4, 0.4, (3, len(article)))
+        shared = 0.05 * rng.normal(size=(1, count))[:, article]
+
+        def model(share: float, base: Any = base, shared: Any = shared) -> Any:
+            noise = 0.05 * rng.normal(size=(2, *base.shape))
+            return base * (1 + share * lift + shared + noise)
+
+        found = ratio(base, model(0.8), model(1.0), clusters=[*article], worst=worst)
+        wrong += not found.low <= 0.8 <= found.high
+    assert wrong / runs < 0.085
+
+
+def test_a_ratio_to_nothing_has_no_interval() -> None:
+    rng = np.random.default_rng(1)
+    base = rng.uniform(50, 150, (3, 20))
+    noise = base + rng.normal(0, 5, (1, 3, 20))
+    found = ratio(base, noise + 9, noise, clusters=list(range(20)))
+    assert found.reason == "the second's rise cannot be told from 0"
 
 
 def test_a_constant_share_has_no_spread_and_a_verdict() -> None:
@@ -42,13 +155,13 @@ def test_noise_is_told_from_a_difference() -> None:
     assert verdict(difference(base, noise + 9, base, clusters=list(range(40))), "a", "b") == "b"
 
 
-def test_articles_are_resampled_whole() -> None:
-    # Ten copies of each of four sentences say no more than the four.
-    base = np.full((1, 40), 100.0)
-    shift = np.repeat([1.0, -1.0, 3.0, -2.0], 10)
-    articles = [number // 10 for number in range(40)]
+def test_articles_count_whole() -> None:
+    # Ten copies of each of six sentences say no more than the six.
+    base = np.full((1, 60), 100.0)
+    shift = np.repeat([1.0, -1.0, 3.0, -2.0, 2.0, -3.0], 10)
+    articles = [number // 10 for number in range(60)]
     whole = difference(base, base + shift, base, clusters=articles)
-    apart = difference(base, base + shift, base, clusters=list(range(40)))
+    apart = difference(base, base + shift, base, clusters=list(range(60)))
     assert whole.high - whole.low > 2 * (apart.high - apart.low)
 
 
@@ -59,23 +172,22 @@ def test_a_ratio_is_of_means_of_rises() -> None:
     found = ratio(base, first, second, clusters=[0, 1])
     # Rises of the first: 15 and 1 %, 10 and 5 %; of the second: 20 and 10 %, 25 and 10 %.
     assert found.value == pytest.approx(31 / 65)
-    assert found.low < found.value < found.high
     worst = ratio(base, first, second, clusters=[0, 1], worst=True)
     assert worst.value == pytest.approx(25 / 45)
 
 
-def test_a_ratio_of_the_same_is_one_in_every_sample() -> None:
+def test_a_ratio_of_the_same_is_one_and_sure() -> None:
     rng = np.random.default_rng(1)
     base, model = rng.uniform(50, 150, (3, 20)), rng.uniform(160, 300, (2, 3, 20))
     found = ratio(base, model, model, clusters=list(range(20)))
     assert (found.low, found.value, found.high) == (1, 1, 1)
 
 
-def test_languages_that_are_not_parallel_are_resampled_each_for_itself() -> None:
+def test_languages_that_are_not_parallel_stand_for_themselves() -> None:
     base = [[10.0, 30.0, 20.0], [100.0, 100.0]]
     found = difference(base, [[12.0, 34.0, 20.0], [101.0, 103.0]], base, clusters=None)
     assert found.mean == pytest.approx((6 / 60 + 4 / 200) / 2)
-    assert found.low < found.mean < found.high
+    assert "a language: too little text" in found.reason
     assert found.clusters == 0
     random = np.random.default_rng(3)
     rows = [random.uniform(50, 150, 40) for _ in range(4)]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mwanda.errors import InputError
+from mwanda.errors import GateError, InputError
+from mwanda.evaluation.gate import Gate
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
 
 
@@ -68,8 +69,24 @@ def test_other_texts_are_not_compared() -> None:
 
 def test_a_baseline_of_nothing_is_no_division_by_zero() -> None:
     nothing, some = evaluation({"de": (0.0,)}), evaluation({"de": (1.0,)})
-    assert Comparison.of(nothing, nothing).worst.relative == 0
-    assert Comparison.of(nothing, some).worst.relative == math.inf
+    for pruned in (nothing, some):
+        assert math.isnan(Comparison.of(nothing, pruned).worst.relative)
+        with pytest.raises(GateError, match=r"de nan .nothing scored"):
+            Gate(9.0).check(Comparison.of(nothing, pruned))
+
+
+def test_nothing_scored_is_not_a_perplexity_of_one() -> None:
+    result = LanguageResult("de", (0.0, 0.0), 0, 0, unscored=2)
+    for value in (result.perplexity, result.nll_per_sentence, result.bits_per_byte):
+        assert math.isnan(value)
+    assert LanguageResult("de", (0.0, 6.0), 3, 4, unscored=1).nll_per_sentence == 6
+
+
+def test_models_that_scored_other_texts_are_not_compared() -> None:
+    languages = {"de": LanguageResult("de", (0.0, 30.0), 40, 100, unscored=1)}
+    other = Evaluation("org/other", languages, (), "text", "same")
+    with pytest.raises(InputError, match="de: expected the same texts scored by both, found 1 and"):
+        Comparison.of(evaluation({"de": (10.0, 30.0)}), other)
 
 
 def test_results_cannot_be_changed() -> None:

@@ -186,6 +186,6 @@ def test_a_log_line_cut_short_is_no_obstacle(lab: Lab) -> None:
 
 def test_options_reach_the_run(lab: Lab) -> None:
     start_study(lab.document(run={"batch_tokens": 64, "activation_memory": "1MiB"}), lab.out)
-    options = read_plan(StudyFolder(lab.out)).options()
+    options = read_plan(StudyFolder(lab.out)).options("float32")
     assert (options.batch_tokens, options.activation_memory) == (64, 1 << 20)
     assert isinstance(options, RunOptions)

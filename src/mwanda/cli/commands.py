@@ -101,6 +101,10 @@ def evaluate(
         ),
     ] = None,
     language: opt.LanguageLimit = None,
+    gate_on: opt.GateOn = "point",
+    other_baseline: Annotated[
+        bool, typer.Option("--other-baseline", help="Let a gate compare with another model's base.")
+    ] = False,
     generate: Annotated[
         bool, typer.Option(help="Show one continuation a language; needs the model in memory.")
     ] = True,
@@ -138,7 +142,7 @@ def evaluate(
     from mwanda.text.languages import parse_languages
 
     option = "--fail-if-worse-than"
-    gate = Gate.parse(fail_if_worse_than, language or [], option)
+    gate = Gate.parse(fail_if_worse_than, language or [], option, gate_on)
     if gate is not None and baseline is None:
         named = option if fail_if_worse_than is not None else "--language"
         raise InputError(named, expected="a --baseline", found="none")
@@ -152,6 +156,7 @@ def evaluate(
     wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:
         from mwanda.cli import output
+        from mwanda.jobs.baseline import check_baseline
         from mwanda.jobs.evaluate import evaluate as run
         from mwanda.jobs.evaluate import read_texts
 
@@ -159,6 +164,10 @@ def evaluate(
         texts = read_texts(text, wanted, sentences=sentences, seed=seed, ids=places)
         if gate is not None:
             gate.check_languages(texts.texts)
+        is_base = None
+        if baseline is not None:
+            refuse = gate is not None and not other_baseline
+            is_base = check_baseline(model, baseline, refuse=refuse)
         how: dict[str, Any] = {"max_length": max_length, "cache": cache, "options": run_options}
         result = run(model, texts, continuations=generate, generated=continuations, **how)
         dense = None if baseline is None else run(baseline, texts, generated=continuations, **how)
@@ -167,8 +176,12 @@ def evaluate(
         table = output.evaluation_markdown(result)
     else:
         compared = Comparison.of(dense, result)
-        told = {} if gate is None else {"gate": gate.as_dict(compared)}
-        print_result(compared.as_dict() | told, output.comparison_text(compared), as_json)
+        told: dict[str, Any] = {"baseline_is_base": is_base}
+        lines = output.comparison_text(compared)
+        if gate is not None:
+            told["gate"] = gate.as_dict(compared)
+            lines = f"{lines}\n\n{gate.text(compared)}"
+        print_result(compared.as_dict() | told, lines, as_json)
         table = output.comparison_markdown(compared)
     if update_card:
         from mwanda.card import update_card as put

@@ -128,6 +128,12 @@ LanguageLimit = Annotated[
     list[str] | None,
     typer.Option("--language", help="A language's own limit, sw=2%; may be repeated."),
 ]
+GateOn = Annotated[
+    str,
+    typer.Option(
+        "--gate-on", help="point: the rise itself decides; upper: the end of its 95 % interval."
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 ComputeDtype = Annotated[
     str, typer.Option("--compute-dtype", help="What the forward runs in; auto picks a fast one.")

@@ -26,6 +26,7 @@ def search(
         str, typer.Option("--max-loss", help="What a language may lose in NLL per sentence: 5%.")
     ],
     language: opt.LanguageLimit = None,
+    gate_on: opt.GateOn = "point",
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write the model found to.")
     ] = None,
@@ -56,7 +57,7 @@ def search(
     from mwanda.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
-    gate = Gate.parse(max_loss, language or [], "--max-loss")
+    gate = Gate.parse(max_loss, language or [], "--max-loss", gate_on)
     if gate is None:
         raise InputError("--max-loss", expected="a share such as 5%", found="none")
     early.check_model(model)
@@ -95,6 +96,7 @@ def search(
 
 
 def _text(found: SearchResult) -> str:
+    from mwanda.evaluation.gate import percent
     from mwanda.report.tables import plain
     from mwanda.text.languages import display_name
 
@@ -104,7 +106,7 @@ def _text(found: SearchResult) -> str:
             f"{trial.reached:.4f}",
             "passed" if trial.passed else "failed",
             f"{trial.mean:+.1%}",
-            f"{display_name(trial.worst)} {trial.worst_rise:+.1%}",
+            f"{display_name(trial.worst)} {percent(trial.worst_rise, '+')}",
             ", ".join(trial.failed) or "none",
             f"{trial.seconds:.1f}",
         ]

@@ -127,6 +127,7 @@ class ScoreCache:
                     "sentence_nll": list(result.sentence_nll),
                     "tokens": result.tokens,
                     "size": result.size,
+                    "unscored": result.unscored,
                 }
                 for tag, result in scores.languages.items()
             },
@@ -207,6 +208,7 @@ def _scores(data: Any, key: Mapping[str, Any]) -> Scores | None:
                 tuple(float(value) for value in row["sentence_nll"]),
                 int(row["tokens"]),
                 int(row["size"]),
+                int(row["unscored"]),
             )
             for tag, row in body["languages"].items()
         }

@@ -4,14 +4,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mwanda.errors import GateError, InputError
 from mwanda.evaluation.results import Comparison, LanguageRise
 from mwanda.text.languages import canonical
 
-__all__ = ["Gate", "parse_language_shares", "parse_share"]
+__all__ = ["Gate", "Judgement", "parse_language_shares", "parse_share", "percent"]
+
+DECIDES = {"point": "the rise itself", "upper": "the upper end of its 95 % interval"}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a gate says of one language.
+
+    Attributes:
+        relative, low, high: rise in NLL per sentence, and its 95 % interval; ±inf where there is
+            none, for the ``reason``.
+        limit: the largest that is let through.
+        margin: the limit less what decides; below 0 fails.
+    """
+
+    language: str
+    relative: float
+    low: float
+    high: float
+    limit: float
+    margin: float
+    reason: str
+
+    @property
+    def passed(self) -> bool:
+        return self.margin >= 0  # a NaN is not
+
+    @property
+    def interval(self) -> str:
+        """In words."""
+        if self.reason:
+            return f"no interval: {self.reason}"
+        return f"95 % interval {percent(self.low, '+')} to {percent(self.high, '+')}"
+
+    def __str__(self) -> str:
+        said = "PASS" if self.passed else "FAIL"
+        limit, margin = percent(self.limit), percent(self.margin, "+")
+        rise = f"{percent(self.relative, '+')}, {self.interval}"
+        return f"{said} {self.language}: {rise}; limit {limit}, margin {margin}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: None for what is not there."""
+        found = {k: v if isinstance(v, str) or math.isfinite(v) else None
+                 for k, v in asdict(self).items()}  # fmt: skip
+        del found["language"]
+        return found | {"passed": self.passed}
 
 
 @dataclass(frozen=True)
@@ -21,19 +67,28 @@ class Gate:
     Attributes:
         limit: of every language not named; None lets them pass.
         languages: tag -> its own limit.
+        on: what may not be above the limit: ``point``, the rise measured, or ``upper``, the upper
+            end of its interval; then a language without one fails.
     """
 
     limit: float | None = None
     languages: Mapping[str, float] = field(default_factory=dict)
+    on: str = "point"
 
     @classmethod
-    def parse(cls, limit: str | None, languages: Sequence[str], option: str) -> Gate | None:
+    def parse(
+        cls, limit: str | None, languages: Sequence[str], option: str, on: str = "point"
+    ) -> Gate | None:
         """From ``5%`` and ``["sw=2%"]``; None where there is neither.
 
         Raises:
             InputError: all that is not a share or a language.
         """
         problems: list[str] = []
+        if on not in DECIDES:
+            problems.append(
+                str(InputError("--gate-on", expected=" or ".join(DECIDES), found=repr(on)))
+            )
         share, shares = None, {}
         try:
             share = None if limit is None else parse_share(limit, option)
@@ -45,7 +100,7 @@ class Gate:
             problems += error.problems
         if problems:
             raise InputError.several(problems)
-        return None if share is None and not shares else cls(share, shares)
+        return None if share is None and not shares else cls(share, shares, on)
 
     def check_languages(self, scored: Iterable[str]) -> None:
         """Refuse a limit for a language that nothing is known of.
@@ -66,23 +121,45 @@ class Gate:
         """A language's limit; None for one that may lose anything."""
         return self.languages.get(language, self.limit)
 
+    def judge(self, comparison: Comparison) -> tuple[Judgement, ...]:
+        """Every language that has a limit."""
+        found = []
+        for rise in comparison.rises:
+            limit = self.of(rise.language)
+            if limit is None:
+                continue
+            interval = comparison.intervals[rise.language]
+            decides = rise.relative if self.on == "point" else interval.high
+            found.append(
+                Judgement(rise.language, rise.relative, interval.low, interval.high, limit,
+                          limit - decides, interval.reason)
+            )  # fmt: skip
+        return tuple(found)
+
     def failed(self, comparison: Comparison) -> tuple[LanguageRise, ...]:
         """The languages that lost more than they may; a NaN is more than anything."""
-        return tuple(
-            rise
-            for rise in comparison.rises
-            if (limit := self.of(rise.language)) is not None and not rise.relative <= limit
-        )
+        tags = {one.language for one in self.judge(comparison) if not one.passed}
+        return tuple(rise for rise in comparison.rises if rise.language in tags)
 
     def as_dict(self, comparison: Comparison) -> dict[str, Any]:
-        failed = self.failed(comparison)
+        judged = {one.language: one.as_dict() for one in self.judge(comparison)}
         return {
             "limit": self.limit,
             "languages": dict(self.languages),
-            "passed": not failed,
-            "failed": {r.language: {"relative": r.relative, "limit": self.of(r.language)}
-                       for r in failed},
+            "on": self.on,
+            "passed": all(one["passed"] for one in judged.values()),
+            "judged": judged,
+            "failed": {tag: {"relative": one["relative"], "limit": one["limit"]}
+                       for tag, one in judged.items() if not one["passed"]},
         }  # fmt: skip
+
+    def text(self, comparison: Comparison) -> str:
+        """A line for every language, and one for all."""
+        judged = self.judge(comparison)
+        failed = [one.language for one in judged if not one.passed]
+        said = f"FAIL: {', '.join(failed)}" if failed else "PASS"
+        how = f"{len(judged)} language{'s' * (len(judged) != 1)} judged by {DECIDES[self.on]}"
+        return "\n".join([*map(str, judged), f"gate: {said} ({how})"])
 
     def check(self, comparison: Comparison) -> None:
         """Fail when a language's relative rise in nats per sentence is above its limit.
@@ -90,18 +167,37 @@ class Gate:
         Raises:
             GateError: naming every language that failed.
         """
-        failed = self.failed(comparison)
+        failed = [one for one in self.judge(comparison) if not one.passed]
         if not failed:
             return
         expected = "no language to lose more than it may"
         if self.limit is not None:
-            expected = f"no language to lose more than {self.limit:.1%}"
-        own = ", ".join(f"{tag} {limit:.1%}" for tag, limit in self.languages.items())
+            expected = f"no language to lose more than {percent(self.limit)}"
+        own = ", ".join(f"{tag} {percent(limit)}" for tag, limit in self.languages.items())
+        told = [f"{one.language} {percent(one.relative, '+')}" for one in failed]
+        if self.on == "upper":
+            told = [f"{line} ({one.interval})" for line, one in zip(told, failed, strict=True)]
         raise GateError(
             f"{comparison.pruned.model}",
             expected=f"{expected} in NLL per sentence" + (f" ({own})" if own else ""),
-            found=", ".join(f"{rise.language} +{rise.relative:.1%}" for rise in failed),
+            found=", ".join(told),
         )
+
+
+def percent(share: float, sign: str = "") -> str:
+    """0.05 -> ``5%``; as many digits as it takes, so that a small limit is not shown as 0.
+
+    Args:
+        sign: ``+`` for a difference, which is rounded to three digits, or to 0.01 % where those
+            would be fewer.
+    """
+    if math.isnan(share):
+        return "nan (nothing scored, or not a number)"
+    value = 100 * share
+    if not sign or not math.isfinite(value):
+        return f"{value:{sign}.10g}%"
+    digits = 2 if value == 0 else min(12, max(2, 2 - math.floor(math.log10(abs(value)))))
+    return f"{value:{sign}.{digits}f}%"
 
 
 def parse_share(text: str, option: str) -> float:

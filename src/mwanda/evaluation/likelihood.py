@@ -7,7 +7,7 @@ no mask is needed and the numbers are those of one text at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def score_texts(
     scratch: Path,
     options: RunOptions,
     max_length: int | None = None,
+    check: Callable[[Sequence[int]], None] = lambda _counts: None,
 ) -> list[TextScore]:
     """Score every text.
 
@@ -70,6 +71,7 @@ def score_texts(
         start: the ids put before every piece, see :func:`mwanda.text.start.start_of`.
         scratch: folder for spilled activations.
         max_length: tokens of one forward pass, at most the model's context.
+        check: is given every text's number of scored tokens before any work, and may refuse it.
 
     Returns:
         One score a text, in the order given.
@@ -99,6 +101,7 @@ def score_texts(
     counts = [0] * len(texts)
     for piece in pieces:
         counts[piece.text] += len(piece.ids) - piece.first
+    check(counts)
     batches = batches_of(pieces, options.batch_tokens)
     blocks = decoder.structure.blocks
     options.progress.stage("evaluate", len(blocks) + 1)

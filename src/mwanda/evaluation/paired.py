@@ -1,7 +1,14 @@
-"""A paired comparison of two models on the same sentences, with a bootstrap interval."""
+"""A paired comparison of two models on the same sentences, with a 95 % interval.
+
+Sentences of one article are alike, so it is articles that are counted, not sentences. The interval
+is a cluster t: the standard error is the jackknife's, which leaves out one article after the other,
+and the degrees of freedom are those of as many equal articles as the real ones weigh.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,11 +16,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["Difference", "Ratio", "clusters_of", "difference", "differences", "ratio", "verdict"]
+__all__ = [
+    "FEWEST", "Difference", "Ratio", "clusters_of", "difference", "differences", "ratio", "verdict",
+]  # fmt: skip
 
-RESAMPLES = 10_000
 ARTICLE = 5
-"""Sentences whose ids are at most this far apart are taken to be of one article."""
+"""Sentences whose ids are at most this far apart are taken to be of one article. On FLORES the
+losses of neighbours correlate at 0.36, those of sentences 7 to 9 ids apart not at all."""
+
+LONGEST = 4
+"""A cluster reaches over at most so many times that: ids in a row are not one endless article."""
+
+FEWEST = 5
+"""Fewer articles than so many equal ones say nothing of how articles differ: no interval."""
+
+EVERYTHING = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -22,14 +39,16 @@ class Difference:
 
     Attributes:
         mean: over languages.
-        low, high: 95 % percentile interval over resampled articles.
+        low, high: 95 % interval; ±inf where none can be given.
         clusters: number of articles; 0 where every language has sentences of its own.
+        reason: why there is no interval; empty where there is one.
     """
 
     mean: float
     low: float
     high: float
     clusters: int
+    reason: str = ""
 
     @property
     def significant(self) -> bool:
@@ -37,7 +56,8 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON: None for what is not there."""
+        return {k: None if v in EVERYTHING or v != v else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -46,27 +66,65 @@ class Ratio:
 
     Attributes:
         value: of all sentences.
-        low, high: 95 % percentile interval over resampled articles.
+        low, high: 95 % interval; ±inf where none can be given.
+        reason: why there is no interval; empty where there is one.
     """
 
     value: float
     low: float
     high: float
+    reason: str = ""
 
 
-def clusters_of(ids: Sequence[int], apart: int = ARTICLE) -> list[int]:
+def clusters_of(ids: Sequence[int | str], apart: int = ARTICLE) -> list[int]:
     """The article of every sentence, numbered from 0, from ids in any order.
+
+    A name that ends in a number is a number in the document of that name; another is alone. Where
+    ids follow each other without a gap for longer than an article can be, they are cut at the
+    widest gap, of equal ones in the middle.
 
     Args:
         apart: sentences whose ids differ by at most this are of one article; 0 takes each alone.
     """
-    number, last = -1, None
-    found = {}
-    for one in sorted(ids):
-        if last is None or one - last > apart:
+    places = [_place(one) for one in ids]
+    order = sorted(range(len(ids)), key=places.__getitem__)
+    found = [0] * len(ids)
+    number, start = 0, 0
+    for end in range(1, len(order) + 1):
+        if end < len(order):
+            (name, last), (next_name, here) = places[order[end - 1]], places[order[end]]
+            if name == next_name and here - last <= apart:
+                continue
+        for group in _short([(places[index][1], index) for index in order[start:end]], apart):
+            for _, index in group:
+                found[index] = number
             number += 1
-        found[one], last = number, one
-    return [found[one] for one in ids]
+        start = end
+    return found
+
+
+def _place(identity: int | str) -> tuple[str, int]:
+    """The document and the number in it. More digits than a line number has are a name's."""
+    if isinstance(identity, int):
+        return "", identity
+    found = re.fullmatch(r"(.*?)(\d{1,15})", identity, re.DOTALL)
+    return (identity, 0) if found is None else (found[1], int(found[2]))
+
+
+def _short(group: list[tuple[int, int]], apart: int) -> list[list[tuple[int, int]]]:
+    """Sentences in order of their numbers, cut until no piece reaches too far."""
+    pieces, waiting = [], [group]
+    while waiting:
+        piece = waiting.pop()
+        if piece[-1][0] - piece[0][0] <= LONGEST * apart:
+            pieces.append(piece)
+            continue
+        cut = max(
+            (piece[n][0] - piece[n - 1][0], -abs(n - len(piece) / 2), n)
+            for n in range(1, len(piece))
+        )[2]
+        waiting += [piece[cut:], piece[:cut]]
+    return pieces
 
 
 Rows = Sequence[ArrayLike] | ArrayLike
@@ -78,52 +136,75 @@ def difference(
 ) -> Difference:
     """The mean over languages of (Σ first − Σ second) / Σ baseline, sums over sentences.
 
-    An article is drawn whole and in all languages at once, since its sentences are translations of
-    each other; baseline and both models are always resampled together.
+    An article is left out whole and in all languages at once, since its sentences are translations
+    of each other; baseline and both models always lose it together.
 
     Args:
         baseline, first, second: nats, ``[languages, sentences]``.
         clusters: the article of every sentence; None where the languages' sentences are not
-            translations of each other: then each language is resampled for itself, sentence by
-            sentence, and rows may differ in length.
+            translations of each other: then every sentence of each language stands for itself, and
+            rows may differ in length.
     """
     return differences(baseline, first, second, clusters=clusters)[0]
 
 
+@np.errstate(all="ignore")  # what comes of zeros is told as no interval
 def differences(
     baseline: Rows, first: Rows, second: Rows, *, clusters: Sequence[int] | None
 ) -> tuple[Difference, list[Difference]]:
     """As :func:`difference`, and the same for every language alone."""
     if clusters is None:
-        shares, samples = _apart(baseline, first, second)
-    else:
-        base, gap = np.asarray(baseline, float), np.asarray(first, float)
-        gap = gap - np.asarray(second, float)
-        member, draws = _resamples(clusters)
-        shares = gap.sum(axis=1) / base.sum(axis=1)
-        samples = (draws @ (gap @ member).T) / (draws @ (base @ member).T)
-    count = 0 if clusters is None else max(clusters) + 1
-
-    def of(share: Any, sample: Any) -> Difference:
-        low, high = np.quantile(sample, [0.025, 0.975])
-        return Difference(float(share), float(low), float(high), count)
-
-    each = [of(share, samples[:, number]) for number, share in enumerate(shares)]
-    return of(shares.mean(), samples.mean(axis=1)), each
+        return _apart(baseline, first, second)
+    base = _sums(baseline, clusters)
+    left = _Left.of(base, _sums(first, clusters) - _sums(second, clusters))
+    count = base.shape[1]
+    weights = base / base.sum(axis=1, keepdims=True)
+    each = [
+        _difference(share, *_spread(share, one, weight), count)
+        for share, one, weight in zip(left.shares, left.without, weights, strict=True)
+    ]
+    mean = left.shares.mean()
+    return _difference(
+        mean, *_spread(mean, left.without.mean(axis=0), weights.mean(axis=0)), count
+    ), each
 
 
-def _apart(baseline: Any, first: Any, second: Any) -> tuple[Any, Any]:
-    """Shares ``[languages]`` and their samples ``[resamples, languages]``, each language's own."""
-    shares, samples = [], []
-    for number, (row, one, other) in enumerate(zip(baseline, first, second, strict=True)):
-        base, gap = np.asarray(row, float), np.asarray(one, float) - np.asarray(other, float)
-        chances = np.full(len(base), 1 / len(base))
-        draws = np.random.default_rng([0, number]).multinomial(len(base), chances, RESAMPLES)
-        shares.append(gap.sum() / base.sum())
-        samples.append((draws @ gap) / (draws @ base))
-    return np.array(shares), np.stack(samples, axis=1)
+def _apart(baseline: Any, first: Any, second: Any) -> tuple[Difference, list[Difference]]:
+    """Languages that have nothing in common: their variances add up."""
+    each, shares, variances, freedom = [], [], [], []
+    for row, one, other in zip(baseline, first, second, strict=True):
+        base = np.asarray(row, float)[None]
+        left = _Left.of(base, (np.asarray(one, float) - np.asarray(other, float))[None])
+        share = left.shares[0]
+        variance, equal = _spread(share, left.without[0], base[0] / base.sum())
+        each.append(_difference(share, variance, equal, 0))
+        shares.append(share)
+        variances.append(variance)
+        freedom.append(equal - 1)
+    total, mean = sum(variances), np.mean(shares)
+    short = [one for one in each if one.reason]
+    if short:
+        return Difference(float(mean), *EVERYTHING, 0, f"a language: {short[0].reason}"), each
+    below = sum(v * v / f for v, f in zip(variances, freedom, strict=True))
+    # Welch and Satterthwaite; without any spread there is nothing to share out.
+    equal = 1 + (total * total / below if below else min(freedom))
+    return _difference(mean, total / len(each) ** 2, equal, 0), each
 
 
+@dataclass(frozen=True)
+class _Left:
+    """Shares ``[languages]``, and the same without each article, ``[languages, articles]``."""
+
+    shares: Any
+    without: Any
+
+    @classmethod
+    def of(cls, base: Any, gap: Any) -> _Left:
+        all_base, all_gap = base.sum(axis=1, keepdims=True), gap.sum(axis=1, keepdims=True)
+        return cls((all_gap / all_base)[:, 0], (all_gap - gap) / (all_base - base))
+
+
+@np.errstate(all="ignore")
 def ratio(
     baseline: ArrayLike,
     first: ArrayLike,
@@ -134,39 +215,83 @@ def ratio(
 ) -> Ratio:
     """The first's rise in NLL over the second's, each a mean over languages, then over runs.
 
+    The interval is Fieller's: every ratio r at which first − r · second may be 0. It holds also
+    where the second's rise is small, and there is none where that cannot be told from 0.
+
     Args:
         baseline: nats, ``[languages, sentences]``.
         first, second: nats, ``[runs, languages, sentences]``, the same runs.
-        clusters: the article of every sentence; resampled as in :func:`difference`.
+        clusters: the article of every sentence, left out as in :func:`difference`.
         worst: each run's largest rise of a language instead of their mean.
     """
-    member, draws = _resamples(clusters)
-    base = np.asarray(baseline, float) @ member
-    draws = np.concatenate([np.ones((1, member.shape[1])), draws])
-    dense = draws @ base.T
+    base = _sums(baseline, clusters)
+    weights = (base / base.sum(axis=1, keepdims=True)).mean(axis=0)
 
-    def loss(model: ArrayLike) -> Any:
-        sums = np.einsum("rlc,dc->drl", np.asarray(model, float) @ member, draws)
-        rises = sums / dense[:, None] - 1
-        return (rises.max(axis=2) if worst else rises.mean(axis=2)).mean(axis=1)
+    def losses(model: ArrayLike) -> tuple[Any, Any]:
+        whole, without = [], []
+        for run in np.asarray(model, float):
+            left = _Left.of(base, _sums(run, clusters) - base)
+            # The worst language is that of all sentences: which it is, is not resampled.
+            tags = [int(left.shares.argmax())] if worst else slice(None)
+            whole.append(left.shares[tags].mean())
+            without.append(left.without[tags].mean(axis=0))
+        return np.mean(whole), np.mean(without, axis=0)
 
-    ratios = loss(first) / loss(second)
-    low, high = np.quantile(ratios[1:], [0.025, 0.975])
-    return Ratio(float(ratios[0]), float(low), float(high))
+    (one, one_left), (two, two_left) = losses(first), losses(second)
+    value, equal = float(one / two), float(1 / (weights**2).sum())
+    if not math.isfinite(value) or not math.isfinite(equal):
+        return Ratio(value, *EVERYTHING, "nothing scored, or values that are not finite")
+    if equal < FEWEST:
+        return Ratio(value, *EVERYTHING, _too_few(equal))
+    scale = _quantile(equal) ** 2 * (1 - 1 / len(weights))
+    a = two**2 - scale * ((two_left - two) ** 2).sum()
+    b = one * two - scale * ((one_left - one) * (two_left - two)).sum()
+    c = one**2 - scale * ((one_left - one) ** 2).sum()
+    if not a > 0:
+        return Ratio(value, *EVERYTHING, "the second's rise cannot be told from 0")
+    half = math.sqrt(max(0.0, b * b - a * c))
+    return Ratio(value, float((b - half) / a), float((b + half) / a))
 
 
-def _resamples(clusters: Sequence[int]) -> tuple[Any, Any]:
-    """Which article each sentence is of, ``[sentences, articles]`` of 0 and 1, and how often each
-    article is drawn, ``[resamples, articles]``."""
-    count = max(clusters) + 1
-    member = np.zeros((len(clusters), count))
-    member[np.arange(len(clusters)), clusters] = 1
-    chances = np.full(count, 1 / count)
-    return member, np.random.default_rng(0).multinomial(count, chances, RESAMPLES)
+def _sums(rows: Any, clusters: Sequence[int]) -> Any:
+    """Sums over the sentences of each article, ``[languages, articles]``."""
+    given = np.asarray(rows, float)
+    found = np.zeros((max(clusters) + 1, len(given)))
+    np.add.at(found, np.asarray(clusters), given.T)
+    return found.T
+
+
+def _spread(value: Any, without: Any, weights: Any) -> tuple[float, float]:
+    """Jackknife variance, and how many equal articles weigh what these do."""
+    count = len(without)
+    variance = (1 - 1 / count) * float(((without - value) ** 2).sum())
+    return variance, float(1 / (weights**2).sum())
+
+
+def _difference(share: Any, variance: float, equal: float, count: int) -> Difference:
+    mean = float(share)
+    if not math.isfinite(mean) or not math.isfinite(equal):
+        return Difference(mean, *EVERYTHING, count, "nothing scored, or values that are not finite")
+    if equal < FEWEST:
+        return Difference(mean, *EVERYTHING, count, _too_few(equal))
+    half = _quantile(equal) * math.sqrt(variance)
+    return Difference(mean, mean - half, mean + half, count)
+
+
+def _too_few(equal: float) -> str:
+    return f"too little text: as good as {equal:.1f} articles, at least {FEWEST} are needed"
+
+
+def _quantile(equal: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(equal - 1, 0.975))
 
 
 def verdict(found: Difference, first: str, second: str) -> str:
-    """Which loses less, where the interval leaves out 0; else ``either``."""
+    """Which loses less, where the interval leaves out 0; else ``either``, or ``cannot tell``."""
+    if found.reason:
+        return "cannot tell"
     if found.high < 0:
         return first
     return second if found.low > 0 else "either"

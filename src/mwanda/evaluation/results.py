@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from mwanda.errors import InputError
+
+if TYPE_CHECKING:
+    from mwanda.evaluation.paired import Difference
 
 __all__ = ["Comparison", "Evaluation", "LanguageResult", "LanguageRise", "mean"]
 
@@ -19,13 +23,15 @@ class LanguageResult:
     Attributes:
         sentence_nll: −ln p of each text, nats, in the source's order.
         tokens: scored tokens.
-        size: bytes of the texts in UTF-8.
+        size: bytes in UTF-8 of the texts that could be scored.
+        unscored: texts of which nothing could be scored; their nats are 0 and count nowhere.
     """
 
     language: str
     sentence_nll: tuple[float, ...]
     tokens: int
     size: int
+    unscored: int = 0
 
     @property
     def nll(self) -> float:
@@ -34,13 +40,14 @@ class LanguageResult:
 
     @property
     def nll_per_sentence(self) -> float:
-        """Nats."""
-        return self.nll / len(self.sentence_nll)
+        """Nats; NaN where nothing could be scored."""
+        scored = len(self.sentence_nll) - self.unscored
+        return self.nll / scored if scored and self.tokens else math.nan
 
     @property
     def nll_per_token(self) -> float:
         """Nats; compares only within one tokeniser and language."""
-        return self.nll / self.tokens if self.tokens else 0.0
+        return self.nll / self.tokens if self.tokens else math.nan
 
     @property
     def perplexity(self) -> float:
@@ -49,11 +56,12 @@ class LanguageResult:
 
     @property
     def bits_per_byte(self) -> float:
-        return self.nll / math.log(2) / self.size
+        return self.nll / math.log(2) / self.size if self.size else math.nan
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "sentences": len(self.sentence_nll),
+            "unscored": self.unscored,
             "tokens": self.tokens,
             "bytes": self.size,
             "nll_per_sentence": self.nll_per_sentence,
@@ -75,6 +83,7 @@ class Evaluation:
         settings: seed, how texts begin, dtype: what the numbers depend on.
         continuations: tag -> a prompt and what the model goes on with.
         generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.continued`.
+        ids: of the texts, where every language has the same.
     """
 
     model: str
@@ -85,6 +94,7 @@ class Evaluation:
     settings: dict[str, Any] = field(default_factory=dict)
     continuations: dict[str, Any] = field(default_factory=dict)
     generated: dict[str, Any] = field(default_factory=dict)
+    ids: tuple[int | str, ...] | None = None
 
     def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
         """For JSON; ``sentences`` adds every text's own number."""
@@ -123,9 +133,7 @@ class LanguageRise:
     @property
     def relative(self) -> float:
         """Rise as a share of the baseline; what a gate looks at."""
-        if self.baseline == 0:  # nothing could be scored: one-token texts without BOS
-            return 0.0 if self.rise == 0 else math.inf
-        return self.rise / self.baseline
+        return self.rise / self.baseline if self.baseline else math.nan
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,14 @@ class Comparison:
                 found="different ones",
                 fix="evaluate both with the same --text, --sentences and --seed",
             )
+        for tag, result in pruned.languages.items():
+            if result.unscored != (left := baseline.languages[tag].unscored):
+                raise InputError(
+                    f"{pruned.model} against {baseline.model}, {tag}",
+                    expected="the same texts scored by both",
+                    found=f"{result.unscored} and {left} of which nothing could be scored",
+                    fix="leave texts of one token out",
+                )
         rises = tuple(
             LanguageRise(
                 tag,
@@ -171,8 +187,22 @@ class Comparison:
 
     @property
     def worst(self) -> LanguageRise:
-        """The language with the largest relative rise."""
-        return max(self.rises, key=lambda rise: rise.relative)
+        """The language with the largest relative rise; NaN is more than anything."""
+        return max(self.rises, key=_by_rise)
+
+    @cached_property
+    def intervals(self) -> dict[str, Difference]:
+        """Language -> its relative rise with the 95 % interval, see
+        :mod:`mwanda.evaluation.paired`; neighbouring ids are one article."""
+        from mwanda.evaluation.paired import clusters_of, difference
+
+        found = {}
+        for tag, result in self.pruned.languages.items():
+            base, row, ids = self.baseline.languages[tag].sentence_nll, result.sentence_nll, None
+            if self.pruned.ids is not None and len(self.pruned.ids) == len(row):
+                ids = clusters_of(self.pruned.ids)
+            found[tag] = difference([base], [row], [base], clusters=ids or [*range(len(row))])
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         def means(rises: Sequence[LanguageRise]) -> dict[str, Any] | None:
@@ -182,14 +212,20 @@ class Comparison:
                 "languages": len(rises),
                 "mean_rise": mean(r.rise for r in rises),
                 "mean_relative": mean(r.relative for r in rises),
-                "worst": max(rises, key=lambda r: r.relative).language,
+                "worst": max(rises, key=_by_rise).language,
             }
 
         return {
             "baseline": self.baseline.as_dict(),
             "pruned": self.pruned.as_dict(),
             "rise": {
-                r.language: {"nats_per_sentence": r.rise, "relative": r.relative, "seen": r.seen}
+                r.language: {
+                    "nats_per_sentence": r.rise,
+                    "relative": r.relative,
+                    "low": self.intervals[r.language].as_dict()["low"],
+                    "high": self.intervals[r.language].as_dict()["high"],
+                    "seen": r.seen,
+                }
                 for r in self.rises
             },
             "summary": {
@@ -199,6 +235,10 @@ class Comparison:
                 "worst": self.worst.language,
             },
         }
+
+
+def _by_rise(rise: LanguageRise) -> float:
+    return math.inf if math.isnan(rise.relative) else rise.relative
 
 
 def mean(values: Iterable[float]) -> float:

@@ -6,6 +6,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,7 @@ def _score(
         scratch=scratch,
         options=options,
         max_length=max_length,
+        check=partial(_refuse_unscored, texts, name),
     )
     languages = {}
     for tag in texts.texts:
@@ -222,7 +224,8 @@ def _score(
             tag,
             tuple(score.nll for score in own),
             sum(score.tokens for score in own),
-            sum(score.size for score in own),
+            sum(score.size for score in own if score.tokens),
+            sum(not score.tokens for score in own),
         )
     broken = [tag for tag, result in languages.items() if not math.isfinite(result.nll)]
     if broken:
@@ -239,6 +242,29 @@ def _score(
     return Scores(languages, settings)
 
 
+def _refuse_unscored(texts: TextSet, name: str, counts: Sequence[int]) -> None:
+    """Say which texts have nothing to score, and refuse languages that have nothing else.
+
+    Raises:
+        InputError: naming those languages.
+    """
+    problems, left, start = [], [], 0
+    for tag, group in texts.texts.items():
+        empty = sum(not count for count in counts[start : start + len(group)])
+        start += len(group)
+        if empty == len(group):
+            problems.append(
+                f"{texts.source}, {tag}: expected text of which {name} can score something, found "
+                f"{empty} texts without a token that has a token before it; give longer text"
+            )
+        elif empty:
+            left.append(f"{tag} {empty} of {len(group)}")
+    if problems:
+        raise InputError.several(problems)
+    if left:
+        log.warning("%s: texts of which nothing can be scored, left out: %s", name, ", ".join(left))
+
+
 def _evaluation(
     name: str, texts: TextSet, scores: Scores, calibrations: Calibrations
 ) -> Evaluation:
@@ -250,6 +276,7 @@ def _evaluation(
         texts.source,
         texts.sha256,
         scores.settings | {"seed": texts.seed},
+        ids=texts.ids,
     )
 
 

@@ -45,14 +45,11 @@ def open_decoder(
         InputError: anything wrong with the folder, the config, the device or the dtypes.
     """
     device = choose_device(options.device, local_rank())
-    wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
+    parse_dtype(options.compute_dtype, "--compute-dtype")
     with Checkpoint.open(source.folder) as checkpoint:
         config = load_config(source.folder, trust_remote_code=options.trust_remote_code)
         refuse_quantised(checkpoint)
-        stored = source_dtype(checkpoint)
-        if measuring and wanted is None and computes_on_host(device) and stored != torch.float64:
-            wanted = torch.float32
-        dtype = choose_compute_dtype(wanted, stored, device)
+        dtype = resolve_dtype(source_dtype(checkpoint), device, options, measuring=measuring)
         _refuse_sizes(config, checkpoint, options)
         model = build_skeleton(config, dtype, trust_remote_code=options.trust_remote_code)
         decoder = StreamedDecoder(model, checkpoint, device, dtype)
@@ -61,6 +58,20 @@ def open_decoder(
             yield decoder
         finally:
             decoder.close()
+
+
+def resolve_dtype(
+    stored: torch.dtype, device: torch.device, options: RunOptions, *, measuring: bool
+) -> torch.dtype:
+    """What the forward of a model stored in ``stored`` runs in, see :func:`open_decoder`.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
+    if measuring and wanted is None and computes_on_host(device) and stored != torch.float64:
+        wanted = torch.float32
+    return choose_compute_dtype(wanted, stored, device)
 
 
 def source_dtype(checkpoint: Checkpoint) -> torch.dtype:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mwanda.arguments import path_given
 from mwanda.errors import GateError, InputError
-from mwanda.evaluation.gate import Gate
+from mwanda.evaluation.gate import Gate, percent
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.calibration import CalibrationInput, name_of
@@ -90,6 +90,7 @@ class SearchResult:
             "model": self.model,
             "limit": self.gate.limit,
             "languages": dict(self.gate.languages),
+            "gate_on": self.gate.on,
             "sparsity": self.sparsity,
             "lowest_failed": self.lowest_failed,
             "step": self.step,
@@ -110,7 +111,7 @@ class SearchResult:
                 self.model,
                 expected="a sparsity at which no language loses more than it may",
                 found=f"none; at {last.sparsity:g}: "
-                + ", ".join(f"{tag} {rise:+.1%}" for tag, rise in last.failed.items()),
+                + ", ".join(f"{tag} {percent(rise, '+')}" for tag, rise in last.failed.items()),
             )
 
 
@@ -187,8 +188,8 @@ def search_sparsity(
             trial = _try(model, tried, statistics, dense, texts, gate, scratch / "model", how)
             trials.append(trial)
             log.info(
-                "%g: %s, worst %s %+.1f %%", trial.sparsity,
-                "passed" if trial.passed else "failed", trial.worst, 100 * trial.worst_rise,
+                "%g: %s, worst %s %s", trial.sparsity,
+                "passed" if trial.passed else "failed", trial.worst, percent(trial.worst_rise, "+"),
             )  # fmt: skip
             passed, failed = (middle, failed) if trial.passed else (passed, middle)
         found = SearchResult(str(model), gate, step, highest, tuple(trials))

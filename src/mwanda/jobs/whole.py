@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mwanda.device import choose_compute_dtype, choose_device, computes_on_host, parse_dtype
+from mwanda.device import choose_device
 from mwanda.errors import InputError
 from mwanda.jobs.given import no_tokenizer, tokenizer_given
 from mwanda.jobs.known_text import (
@@ -21,7 +21,7 @@ from mwanda.jobs.known_text import (
     known_in_memory,
     records,
 )
-from mwanda.jobs.loading import source_dtype
+from mwanda.jobs.loading import resolve_dtype, source_dtype
 from mwanda.memory import available_memory
 from mwanda.model.given import check_model
 from mwanda.model.in_memory import model_given
@@ -112,10 +112,6 @@ def load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: 
 
 def _dtype(folder: Path, device: torch.device, options: RunOptions) -> torch.dtype:
     """float32 on a CPU unless asked otherwise, as an evaluation computes."""
-    wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
     with Checkpoint.open(folder) as checkpoint:
         refuse_quantised(checkpoint)
-        stored = source_dtype(checkpoint)
-    if wanted is None and computes_on_host(device) and stored != torch.float64:
-        wanted = torch.float32
-    return choose_compute_dtype(wanted, stored, device)
+        return resolve_dtype(source_dtype(checkpoint), device, options, measuring=True)

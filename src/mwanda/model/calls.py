@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from mwanda.errors import InputError
+from mwanda.model.call_tensors import CallTensors, tensors_of
 
 __all__ = ["BlockCall", "CallBook", "apply_head", "finish", "first_tensor"]
 
@@ -37,6 +38,10 @@ class BlockCall:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     hidden_by_name: bool
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BlockCall:
+        """The same call with other arguments."""
+        return BlockCall(args, kwargs, self.hidden_by_name)
 
     def run(self, block: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """The block's output hidden states ``[batch, tokens, width]``."""
@@ -78,6 +83,7 @@ class CallBook:
         self._backbone = backbone
         self._blocks = list(blocks)
         self._calls: dict[tuple[int, ...], list[BlockCall]] = {}
+        self._tensors = CallTensors()
         self.returns_tuple = False
 
     def enter(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -96,14 +102,20 @@ class CallBook:
             self.returns_tuple = True
             hidden, calls = self._record(input_ids)
         shape = tuple(input_ids.shape)
-        known = self._calls.setdefault(shape, calls)
-        if known is not calls:
-            self._compare(known, calls)
+        if shape in self._calls:
+            self._compare(self._calls[shape], calls)
+        else:
+            seen: dict[int, Any] = {}
+            self._calls[shape] = [
+                call.of(*self._tensors.take(index, (call.args, call.kwargs), seen))
+                for index, call in enumerate(calls)
+            ]
         return hidden
 
     def call(self, block: int, shape: Sequence[int]) -> BlockCall:
         """How block number ``block`` is called for inputs of ``shape`` ``[batch, tokens]``."""
-        return self._calls[tuple(shape)][block]
+        call = self._calls[tuple(shape)][block]
+        return call.of(*self._tensors.give((call.args, call.kwargs)))
 
     def _record(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, list[BlockCall]]:
         calls: list[BlockCall] = []
@@ -167,8 +179,10 @@ class CallBook:
 
     def _compare(self, known: list[BlockCall], new: list[BlockCall]) -> None:
         seen: set[tuple[int, int]] = set()
-        for index, (a, b) in enumerate(zip(known, new, strict=True)):
-            ours, theirs = _tensors(a), _tensors(b)
+        # All at once: what is compared must stay, or another tensor may get its identity.
+        kept = self._tensors.give([(call.args, call.kwargs) for call in known])
+        for index, (a, b) in enumerate(zip(kept, new, strict=True)):
+            ours, theirs = tensors_of(a), tensors_of((b.args, b.kwargs))
             if len(ours) != len(theirs):
                 self._refuse(index, "the same arguments for every text", "others")
             for left, right in zip(ours, theirs, strict=True):
@@ -276,20 +290,3 @@ def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterato
         del module.forward
         if own is not None:
             module.forward = own
-
-
-def _tensors(call: BlockCall) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-
-    def walk(value: Any) -> None:
-        if isinstance(value, torch.Tensor):
-            found.append(value)
-        elif isinstance(value, Mapping):
-            for item in value.values():
-                walk(item)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                walk(item)
-
-    walk((call.args, call.kwargs))
-    return found

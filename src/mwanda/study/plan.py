@@ -32,6 +32,7 @@ from mwanda.recipe import Recipe
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
+from mwanda.study.inputs import dtype_for, resolved_dtypes
 from mwanda.study.records import DENSE, Cell, Entry, ModelRecord, Record
 from mwanda.study.sharing import SharedStatistics, key_of
 from mwanda.study.texts import (
@@ -79,9 +80,9 @@ class Plan(Record):
     entries: tuple[Entry, ...]
     cells: dict[str, Cell]
 
-    def options(self, progress: Progress | None = None) -> RunOptions:
-        """How every cell is run."""
-        given = self.run.model_dump()
+    def options(self, dtype: str, progress: Progress | None = None) -> RunOptions:
+        """How a cell is run, in the dtype it was planned in."""
+        given = self.run.model_dump() | {"compute_dtype": dtype}
         given["activation_memory"] = parse_size(given["activation_memory"], "activation_memory")
         return RunOptions(**given, overwrite=True, progress=progress or Silent())
 
@@ -224,13 +225,19 @@ def _plan(
     prints: Mapping[str, str | None],
     generated: Mapping[str, Any],
 ) -> Plan:
-    models, named = {}, list[str]()
-    options = RunOptions(trust_remote_code=document.run.trust_remote_code)
+    models, dtypes, named = {}, {}, list[str]()
+    run = document.run
+    options = RunOptions(
+        device=run.device,
+        compute_dtype=run.compute_dtype,
+        trust_remote_code=run.trust_remote_code,
+    )
     for name, model in document.models.items():
         with open_model(model) as source:
             named += naming_problems(source, (p.recipe for p in grid), options, f"models.{name}: ")
             whole = source.original if source.kind == "gguf" else source.folder
             sha256 = model_sha256(source.folder if whole is None else whole)
+            dtypes[name] = resolved_dtypes(source.folder, options)
         local = Path(model).exists()
         models[name] = ModelRecord(path=os.path.abspath(model) if local else model, sha256=sha256)
     if named:
@@ -238,14 +245,14 @@ def _plan(
     common = {
         "text_sha256": texts.sha256,
         "max_length": document.evaluation.max_length,
-        "compute_dtype": document.run.compute_dtype,
         **generated,
     }
     entries: list[Entry] = []
     cells: dict[str, Cell] = {}
     statistics: dict[str, dict[str, Any]] = {}
     for name, record in models.items():
-        base = {**common, "model_sha256": record.sha256, "recipe": None, "calibration": None}
+        base = {**common, "model_sha256": record.sha256, "compute_dtype": dtypes[name],
+                "recipe": None, "calibration": None}  # fmt: skip
         key = key_of(base)
         cells[key] = Cell(settings=base, model=name)
         entries.append(Entry(model=name, method=DENSE, sparsity=0.0, seed=None, key=key))
@@ -254,7 +261,7 @@ def _plan(
             key = key_of(made)
             cells[key] = Cell(settings=made, model=name)
             entries.append(Entry(model=name, method=kind, sparsity=0.0, seed=None, key=key))
-        shared = SharedStatistics(name, record.sha256, document, prints)
+        shared = SharedStatistics(name, record.sha256, dtype_for(dtypes[name], "prune"), prints)
         recipes = [_drawn(point, drawn) for point in grid]
         for recipe in recipes:
             shared.note(recipe)

@@ -9,7 +9,6 @@ from typing import Any
 
 from mwanda.jobs.calibration import loose_sizes, weights_of
 from mwanda.recipe import Recipe
-from mwanda.study.document import StudyDocument
 from mwanda.units import probe_of
 
 __all__ = ["SharedStatistics", "key_of"]
@@ -25,12 +24,10 @@ class SharedStatistics:
     there is such a file of the same text, recipes without one use it too.
     """
 
-    def __init__(
-        self, model: str, sha256: str, document: StudyDocument, prints: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, model: str, sha256: str, dtype: str, prints: Mapping[str, Any]) -> None:
         self._model = model
         self._sha256 = sha256
-        self._dtype = document.run.compute_dtype
+        self._dtype = dtype
         self._prints = prints
         self._grams: dict[str, dict[str, float]] = {}
 

@@ -25,6 +25,7 @@ from mwanda.options import RunOptions
 from mwanda.progress import Progress
 from mwanda.recipe import Recipe
 from mwanda.study.folder import StudyFolder
+from mwanda.study.inputs import InputCheck, dtype_for
 from mwanda.study.plan import Cell, Plan, read_plan
 
 __all__ = ["Worker"]
@@ -57,7 +58,8 @@ class Worker:
     ) -> None:
         self._folder = folder
         self._plan: Plan = read_plan(folder)
-        self._options: RunOptions = self._plan.options(progress)
+        self._progress = progress
+        self._inputs = InputCheck()
         self._texts: TextSet = self._plan.read_texts()
         self._parallel = self._plan.read_parallel()
         self._tasks = self._plan.read_tasks()
@@ -92,11 +94,14 @@ class Worker:
             cell = self._plan.cells[key]
             start = time.perf_counter()
             try:
-                if cell.statistics is not None and not self._have(cell.statistics):
+                self._check(cell)
+                if cell.statistics is not None and not self._have(cell.statistics, cell):
                     return False
                 self._folder.log("begin", key)
                 with self._folder.work(key) as scratch, _quiet():
-                    self._folder.write_result(key, self._measure(key, cell, scratch))
+                    found = self._measure(key, cell, scratch)
+                    self._check(cell)  # what changed meanwhile may have been read half
+                    self._folder.write_result(key, found)
                 self._folder.log("done", key, seconds=round(time.perf_counter() - start, 2))
             except FAILURES as error:
                 problems = _told(error)
@@ -106,7 +111,17 @@ class Worker:
         self._done(key)
         return True
 
-    def _have(self, key: str) -> bool:
+    def _check(self, cell: Cell, *, text: bool = False) -> None:
+        """Refuse inputs that are not those of the plan; text is read where no statistics are."""
+        model, source = self._plan.models[cell.model], self._plan.calibration
+        self._inputs.model(model.path, model.sha256)
+        if source is not None and (text or cell.statistics is None):
+            self._inputs.text(source, cell.settings["calibration"] or {})
+
+    def _options(self, cell: Cell, what: str) -> RunOptions:
+        return self._plan.options(dtype_for(cell.settings["compute_dtype"], what), self._progress)
+
+    def _have(self, key: str, cell: Cell) -> bool:
         """See that statistics are there, and take them if not; False where another does."""
         target = self._folder.statistics(key)
         if target.is_file():
@@ -118,6 +133,7 @@ class Worker:
                 return False
             if target.is_file():
                 return True
+            self._check(cell, text=True)
             fields = dict(self._plan.statistics[key])
             model = self._plan.models[fields.pop("model")].path
             self._folder.log("begin statistics", key)
@@ -126,9 +142,10 @@ class Worker:
                 with self._folder.work(key) as scratch, _quiet():
                     made = scratch / target.name
                     collect_statistics(
-                        model, made, calibration=self._plan.calibration, options=self._options,
-                        **fields,
+                        model, made, calibration=self._plan.calibration,
+                        options=self._options(cell, "prune"), **fields,
                     )  # fmt: skip
+                    self._check(cell, text=True)
                     view = show_statistics(made).as_dict()
                     self._folder.write_view(key, view | {"path": target.name, "key": key})
                     os.replace(made, target)
@@ -140,31 +157,31 @@ class Worker:
         return True
 
     def _measure(self, key: str, cell: Cell, scratch: Path) -> dict[str, Any]:
-        model = self._plan.models[cell.model].path
+        model, options = self._plan.models[cell.model].path, self._options(cell, "evaluate")
         manifest: Manifest | None = None
         more: dict[str, Any] = {}
         if cell.settings["recipe"] is not None:
             model, manifest = self._prune(key, cell, model, scratch)
         elif "quantised" in cell.settings:
             kind, out = cell.settings["quantised"], scratch / "quantised"
-            done = quantise(model, out, kind, options=self._options)
+            done = quantise(model, out, kind, options=options)
             model, more["quantised"] = str(out), _sizes(done)
         result = evaluate(
             model,
             self._texts,
             max_length=self._plan.evaluation.max_length,
             generated=self._plan.evaluation.continuations,
-            options=self._options,
+            options=options,
         )
         if result.generated:
             more["generated"] = {tag: c.as_dict() for tag, c in result.generated.items()}
         if self._parallel is not None:
-            translated = translate(model, *self._parallel, options=self._options).as_dict()
+            translated = translate(model, *self._parallel, options=options).as_dict()
             more["translation"] = translated["directions"]
         if self._tasks:
             part = self._plan.evaluation
             asked = evaluate_tasks(
-                model, self._tasks, items=part.task_items, seed=part.seed, options=self._options
+                model, self._tasks, items=part.task_items, seed=part.seed, options=options
             )
             more["tasks"] = asked.as_dict()["tasks"]
         return {
@@ -179,7 +196,12 @@ class Worker:
             **({} if manifest is None else _pruned(manifest)),
             **more,
             "languages": {
-                tag: {"tokens": r.tokens, "size": r.size, "sentence_nll": list(r.sentence_nll)}
+                tag: {
+                    "tokens": r.tokens,
+                    "size": r.size,
+                    "unscored": r.unscored,
+                    "sentence_nll": list(r.sentence_nll),
+                }
                 for tag, r in result.languages.items()
             },
         }
@@ -194,7 +216,8 @@ class Worker:
             text: dict[str, Any] = {"calibration": self._plan.calibration}
         else:
             text = {"statistics": self._folder.statistics(cell.statistics)}
-        done = prune(model, out=out, recipe=recipe, options=self._options, **text)
+        options = self._options(cell, "prune")
+        done = prune(model, out=out, recipe=recipe, options=options, **text)
         return str(out), done.manifest
 
 

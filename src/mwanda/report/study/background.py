@@ -159,7 +159,7 @@ def provenance(results: StudyResults) -> Section:
     plan = results.plan
     clusters = next((m.clusters for m in results.models), None)
     sentences = {len(r.sentence_nll) for m in results.models for r in (m.dense or {}).values()}
-    drawn = "not parallel: every language's texts are resampled for themselves"
+    drawn = "not parallel: every language's texts count for themselves"
     if clusters is not None:
         count = max(clusters) + 1
         drawn = f"parallel, {count} articles" if count < len(clusters) else "parallel"

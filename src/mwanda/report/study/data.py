@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -223,9 +223,7 @@ def load_results(folder: StudyFolder) -> StudyResults:
     cells = {key: cell for key in plan.cells if (cell := folder.result(key)) is not None}
     clusters = None
     if plan.ids is not None:
-        numbers = [one for one in plan.ids if isinstance(one, int)]
-        apart = plan.evaluation.neighbours
-        clusters = clusters_of(numbers, apart) if apart else list(range(len(plan.ids)))
+        clusters = clusters_of(plan.ids, plan.evaluation.neighbours)
     failures = {}
     for entry in plan.entries:
         failure = folder.failure(entry.key) if entry.key not in cells else None
@@ -274,7 +272,14 @@ def without(plan: Plan) -> tuple[str, ...]:
 def _mean(tag: str, cells: Sequence[Mapping[str, Any]]) -> LanguageResult:
     rows = [cell["languages"][tag] for cell in cells]
     nats = np.mean([row["sentence_nll"] for row in rows], axis=0)
-    return LanguageResult(tag, tuple(float(n) for n in nats), rows[0]["tokens"], rows[0]["size"])
+    return replace(result_of(tag, rows[0]), sentence_nll=tuple(float(n) for n in nats))
+
+
+def result_of(tag: str, row: Mapping[str, Any]) -> LanguageResult:
+    """What a cell says of a language; older ones do not say what could not be scored."""
+    return LanguageResult(
+        tag, tuple(row["sentence_nll"]), row["tokens"], row["size"], row.get("unscored", 0)
+    )
 
 
 def _views(folder: StudyFolder, plan: Plan) -> dict[str, dict[str, dict[str, Any]]]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mwanda.report.study.cells import MARK, bounds_of, headline, label_of, rise_of, worst_of
+from mwanda.report.study.cells import (
+    MARK,
+    bounds_of,
+    headline,
+    label_of,
+    numbers_of,
+    rise_of,
+    worst_of,
+)
 from mwanda.report.study.data import Group, ModelResults, StudyResults
 from mwanda.report.study.parts import Cell, Part, Section, Table
 from mwanda.report.translation import CHECKED, HEADER, check_row, direction_row, percent
@@ -218,7 +226,7 @@ def quantised_rows(results: StudyResults) -> Iterator[list[Any]]:
             start = [model.name, kind, sizes["bytes"], sizes["source_bytes"], sizes["tensors"],
                      len(sizes["kept"])]  # fmt: skip
             for tag, one in {"": loss.mean, **loss.languages}.items():
-                yield [*start, tag, one.mean, one.low, one.high, one.significant]
+                yield [*start, tag, *numbers_of(one)]
 
 
 def translation_rows(results: StudyResults) -> Iterator[list[Any]]:

@@ -8,6 +8,7 @@ from mwanda.evaluation.paired import Difference
 from mwanda.report.study.cells import (
     MARK,
     bounds_of,
+    ends_of,
     headline,
     interval_of,
     label_of,
@@ -159,8 +160,7 @@ def _language_table(model: ModelResults, sparsity: float) -> Table:
 
 def _overall_of(model: ModelResults) -> list[Part]:
     rows: list[list[Cell]] = []
-    bounds = [model.loss(g).mean for g in model.groups.values()]
-    low, high = min(0.0, *(d.low for d in bounds)), max(0.0, *(d.high for d in bounds))
+    low, high = ends_of(model.loss(group).mean for group in model.groups.values())
     for sparsity in model.sparsities:
         for group in model.at(sparsity):
             loss = model.loss(group)
@@ -216,9 +216,9 @@ def _pairs_of(model: ModelResults) -> list[Part]:
             )  # fmt: skip
     if not found:
         return ["One method only: there is nothing to compare."]
-    low, high = min(0.0, *(d.low for *_, d in found)), max(0.0, *(d.high for *_, d in found))
+    low, high = ends_of(difference for *_, difference in found)
     for sparsity, first, second, difference in found:
-        verdict = "not significant"
+        verdict = "cannot tell" if difference.reason else "not significant"
         if difference.significant:
             verdict = f"{first if difference.mean < 0 else second} loses less"
         rows.append(

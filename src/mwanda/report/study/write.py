@@ -14,8 +14,9 @@ from mwanda.errors import InputError
 from mwanda.model.output import check_parent
 from mwanda.model.partial import Partial
 from mwanda.report.study.background import blocks, failed, in_short, provenance
+from mwanda.report.study.cells import numbers_of
 from mwanda.report.study.charts import STYLES
-from mwanda.report.study.data import StudyResults, load_results
+from mwanda.report.study.data import StudyResults, load_results, result_of
 from mwanda.report.study.families import families, family_of, script_name
 from mwanda.report.study.generation import (
     GENERATED,
@@ -185,7 +186,6 @@ BLOCKS = ("model", "method", "sparsity", "seed", "block", "block_sparsity", "key
 
 
 def _language_rows(results: StudyResults) -> Iterable[list[Any]]:
-    from mwanda.evaluation.results import LanguageResult
 
     table = families()
     dense = {model.name: model.dense for model in results.models}
@@ -194,7 +194,7 @@ def _language_rows(results: StudyResults) -> Iterable[list[Any]]:
         if cell is None:
             continue
         for tag, row in cell["languages"].items():
-            found = LanguageResult(tag, tuple(row["sentence_nll"]), row["tokens"], row["size"])
+            found = result_of(tag, row)
             base = (dense[entry.model] or {}).get(tag)
             before = None if base is None else base.nll_per_sentence
             yield [
@@ -217,8 +217,7 @@ def _difference_rows(results: StudyResults) -> Iterable[list[Any]]:
             ]
             for first, second, loss in compared:
                 for tag, d in {"": loss.mean, **loss.languages}.items():
-                    yield [model.name, sparsity, first, second, tag, d.mean, d.low, d.high,
-                           d.significant]  # fmt: skip
+                    yield [model.name, sparsity, first, second, tag, *numbers_of(d)]
 
 
 def _block_rows(results: StudyResults) -> Iterable[list[Any]]:

@@ -1,0 +1,118 @@
+"""What a study reads: hashed when it is planned, and again when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mwanda.device import choose_device, dtype_name
+from mwanda.errors import InputError, MwandaError
+from mwanda.evaluation.cache import model_sha256
+from mwanda.jobs.calibration import is_window_file
+from mwanda.jobs.loading import resolve_dtype, source_dtype
+from mwanda.model.output import sha256_of
+from mwanda.model.reader import Checkpoint
+from mwanda.model.source import open_model
+from mwanda.options import RunOptions
+from mwanda.text.sources import open_source
+
+__all__ = ["InputCheck", "dtype_for", "resolved_dtypes"]
+
+Signature = tuple[tuple[str, int, int, int, int], ...]
+
+
+def resolved_dtypes(folder: Path, options: RunOptions) -> str | dict[str, str]:
+    """What ``compute_dtype`` comes to on this machine: a name, or two where pruning and evaluating
+    differ; as written where the model cannot be read, which its cells will tell."""
+    if options.compute_dtype != "auto":
+        return options.compute_dtype
+    try:
+        with Checkpoint.open(folder) as checkpoint:
+            stored = source_dtype(checkpoint)
+    except MwandaError:
+        return options.compute_dtype
+    device = choose_device(options.device)
+    prune, evaluate = (
+        dtype_name(resolve_dtype(stored, device, options, measuring=measuring))
+        for measuring in (False, True)
+    )
+    return prune if prune == evaluate else {"prune": prune, "evaluate": evaluate}
+
+
+def dtype_for(planned: str | Mapping[str, str], what: str) -> str:
+    """The planned dtype of ``prune`` or ``evaluate``: a worker on another machine uses it too."""
+    return planned if isinstance(planned, str) else planned[what]
+
+
+class InputCheck:
+    """Sees that models and texts are those of the plan. What has not been touched since it was
+    hashed is not hashed again."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Signature, str | None]] = {}
+
+    def model(self, path: str, sha256: str) -> None:
+        """Refuse a model that is not the planned one.
+
+        Raises:
+            InputError: its files have changed.
+        """
+        self._same(path, Path(path), _model_hash, sha256, "model")
+
+    def text(self, source: str, prints: Mapping[str, str | None]) -> None:
+        """Refuse calibration text that is not the planned one; streams have no hash.
+
+        Raises:
+            InputError: naming the languages that have changed.
+        """
+        for tag, sha256 in prints.items():
+            if sha256 is not None:
+                find = _text_hash(source, tag)
+                self._same(f"{source}, {tag}", Path(source), find, sha256, "calibration text")
+
+    def _same(
+        self,
+        thing: str,
+        place: Path,
+        find: Callable[[Path], str | None],
+        wanted: str,
+        what: str,
+    ) -> None:
+        now = _signature(place)
+        known = self._known.get(thing)
+        if known is None or known[0] != now or not now:
+            known = now, find(place)
+            self._known[thing] = known
+        if known[1] != wanted:
+            raise InputError(
+                thing,
+                expected=f"the {what} that the study was planned on",
+                found="another one: its files have changed since",
+                fix="start mwanda study again, or put it back and add --retry-failed",
+            )
+
+
+def _model_hash(path: Path) -> str:
+    if path.exists():
+        return model_sha256(path)
+    with open_model(str(path)) as source:
+        return model_sha256(source.folder)
+
+
+def _text_hash(source: str, tag: str) -> Callable[[Path], str | None]:
+    def find(path: Path) -> str | None:
+        return sha256_of(path) if is_window_file(source) else open_source(source).fingerprint(tag)
+
+    return find
+
+
+def _signature(place: Path) -> Signature:
+    """What changes when a file does: a new content has another time of change at least."""
+    paths = sorted(place.rglob("*")) if place.is_dir() else [place]
+    found = []
+    for path in paths:
+        if path.is_file():
+            stat = path.stat()
+            times = stat.st_mtime_ns, stat.st_ctime_ns
+            found.append((str(path), stat.st_ino, stat.st_size, *times))
+    return tuple(found)

@@ -1,0 +1,131 @@
+"""What a study reads is hashed when it is used, and its keys hold what it is computed in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mwanda import device
+from mwanda.study.folder import StudyFolder
+from mwanda.study.launch import start_study
+from mwanda.study.plan import make_plan
+from mwanda.study.worker import Worker
+from tests.study.helpers import Lab, Tiny, results
+
+
+def planned(lab: Lab, **fields: Any) -> StudyFolder:
+    """A study that is planned and not begun."""
+    folder = StudyFolder(lab.out)
+    folder.make()
+    folder.write_plan(make_plan(lab.document(**fields)).model_dump(mode="json"))
+    return folder
+
+
+def problems(folder: StudyFolder) -> list[str]:
+    found = [folder.failure(path.stem) for path in (folder.path / "failed").iterdir()]
+    return [line for one in found if one is not None for line in one["problems"]]
+
+
+def change_quietly(path: Path) -> None:
+    """Other bytes, as many, and the old times."""
+    stat, data = path.stat(), bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_model_that_changed_after_planning_is_refused(lab: Lab, tmp_path: Path) -> None:
+    model = tmp_path / "copy"
+    shutil.copytree(lab.models["tiny"], model)
+    folder = planned(lab, models={"tiny": str(model)})
+    change_quietly(model / "model.safetensors")
+    Worker(folder).run()
+    assert not results(lab.out)
+    assert len(problems(folder)) == 5
+    assert all("the model that the study was planned on" in line for line in problems(folder))
+
+
+@pytest.mark.parametrize("mode", ["dense", "sequential"])
+def test_text_that_changed_after_planning_is_refused(lab: Lab, mode: str) -> None:
+    recipe = {"windows": 2, "window_length": 32, "mode": mode}
+    folder = planned(lab, criteria=["wanda"], sparsities=[0.5], recipe=recipe)
+    change_quietly(next(lab.calibration.glob("sw*")))
+    Worker(folder).run()
+    assert len(results(lab.out)) == 1  # the dense model, which reads none
+    (line,) = problems(folder)
+    assert "sw: expected the calibration text that the study was planned on" in line
+
+
+def test_a_model_that_changes_while_a_cell_runs_gives_no_result(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "copy"
+    shutil.copytree(lab.models["tiny"], model)
+    folder = planned(lab, models={"tiny": str(model)}, criteria=["magnitude"], sparsities=[0.5])
+    measure: Callable[..., Any] = Worker._measure
+
+    def changed(*given: Any) -> Any:
+        found = measure(*given)
+        change_quietly(model / "model.safetensors")
+        return found
+
+    monkeypatch.setattr(Worker, "_measure", changed)
+    Worker(folder).run()
+    assert not results(lab.out)
+
+
+def test_what_was_not_touched_is_hashed_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mwanda.study import inputs
+
+    count = []
+    hashed = inputs.model_sha256
+    monkeypatch.setattr(inputs, "model_sha256", lambda path: count.append(path) or hashed(path))
+    start_study(lab.document(sparsities=[0.5]), lab.out)
+    assert len(count) == 1
+
+
+def test_keys_hold_the_dtype_that_auto_comes_to(
+    lab: Lab, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"tiny": str(tiny("llama", dtype=torch.bfloat16))}
+
+    def keys(**run: Any) -> set[str]:
+        return set(make_plan(lab.document(models=models, run=run)).cells)
+
+    monkeypatch.setattr(device, "_cpu_has_bf16_units", lambda: False)
+    plain = keys()
+    assert plain == keys(compute_dtype="float32")
+    monkeypatch.setattr(device, "_cpu_has_bf16_units", lambda: True)
+    assert not plain & keys()
+
+
+def test_a_worker_elsewhere_computes_in_what_was_planned(
+    lab: Lab, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = {"tiny": str(tiny("llama", dtype=torch.bfloat16))}
+    monkeypatch.setattr(device, "_cpu_has_bf16_units", lambda: False)
+    fields = {"models": models, "criteria": ["magnitude"], "sparsities": [0.5]}
+    folder = planned(lab, **fields)
+    Worker(folder).run()
+    first = results(lab.out)
+    shutil.rmtree(lab.out)
+    folder = planned(lab, **fields)
+    monkeypatch.setattr(device, "_cpu_has_bf16_units", lambda: True)
+    Worker(folder).run()
+    assert results(lab.out) == first
+
+
+def test_articles_may_be_told_by_names(lab: Lab) -> None:
+    for path in lab.text.glob("*.jsonl"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"id": ', '"id": "a/')
+                        .replace(', "text"', '", "text"'), encoding="utf-8")  # fmt: skip
+    fields = {"text": str(lab.text), "languages": ["de", "sw"], "neighbours": 7}
+    plan = make_plan(lab.document(evaluation=fields))
+    assert plan.ids is not None
+    assert plan.ids[:2] == ("a/0", "a/7")
