@@ -59,6 +59,8 @@ class Recipe(BaseModel):
         windows: calibration windows per language.
         window_length: tokens per window.
         seed: of the draw of windows.
+        keep_english: leave lines of English in other languages' calibration text.
+        keep_repeated: leave pages of it that come again.
         skip_first_tokens: of every window, left out of all statistics; the forward sees them.
         include, exclude: regular expressions over linear names.
         skip_blocks: block numbers left alone.
@@ -82,6 +84,8 @@ class Recipe(BaseModel):
     windows: int = Field(default=128, ge=1)
     window_length: int = Field(default=2048, ge=2)
     seed: int = Field(default=0, ge=0)
+    keep_english: bool = False
+    keep_repeated: bool = False
     skip_first_tokens: int = Field(default=0, ge=0)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mwanda.evaluation.decode import endings
+from mwanda.text.tokens import first_ids
 
 __all__ = ["Continuation", "continue_texts", "repeats"]
 
@@ -52,7 +53,7 @@ def continue_texts(
     prompts: dict[str, list[int]] = {}
     for tag, candidates in texts.items():
         for text in candidates:
-            ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            ids = first_ids(tokenizer, text, PROMPT_TOKENS + 1)
             if len(ids) > PROMPT_TOKENS:
                 prompts[tag] = ([] if bos is None else [bos]) + ids[:PROMPT_TOKENS]
                 break

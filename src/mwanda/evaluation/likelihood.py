@@ -21,6 +21,7 @@ from mwanda.evaluation.pieces import Piece, batches_of, cut, padded
 from mwanda.model.calls import first_tensor
 from mwanda.model.decoder import Decoder
 from mwanda.options import RunOptions
+from mwanda.text.tokens import token_ids
 
 __all__ = ["TextScore", "score_texts"]
 
@@ -81,7 +82,7 @@ def score_texts(
     pieces = [
         piece
         for index, text in enumerate(texts)
-        for piece in cut(index, _encode(tokenizer, text), bos, limit)
+        for piece in cut(index, token_ids(tokenizer, text), bos, limit)
     ]
     highest = max((max(piece.ids) for piece in pieces), default=0)
     if highest >= decoder.vocabulary:
@@ -157,8 +158,3 @@ class _Scorer:
             for owner, loss in zip(self.owners, losses.tolist(), strict=True):
                 self.nll[owner] += loss
         self.owners, self.targets, self.normed = [], [], []
-
-
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return ids

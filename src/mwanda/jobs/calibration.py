@@ -7,7 +7,7 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.recipe import Recipe
-from mwanda.text.sources import TextSource, open_source
+from mwanda.text.sources import TextSource, available, open_source
 from mwanda.text.windows import Windows, draw, load
 
 __all__ = [
@@ -80,8 +80,11 @@ def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[
     Raises:
         InputError: a language the calibration lacks.
     """
-    there = opened.languages if isinstance(opened, Windows) else opened.languages()
-    wanted = list(there if recipe.languages is None else recipe.languages)
+    if isinstance(opened, Windows):
+        every = there = opened.languages
+    else:
+        every, there = opened.languages(), available(opened)
+    wanted = list(every if recipe.languages is None else recipe.languages)
     missing = [tag for tag in wanted if tag not in there]
     if missing:
         raise InputError(
@@ -119,6 +122,8 @@ def get_windows(
             length=recipe.window_length,
             seed=recipe.seed,
             allow_short=allow_short,
+            keep_english=recipe.keep_english,
+            keep_repeated=recipe.keep_repeated,
         )
     for tag in languages:
         ids = windows.tokens[tag]
@@ -142,6 +147,7 @@ def get_windows(
         windows.seed,
         windows.bos,
         windows.length,
+        windows.kept,
     )
 
 

@@ -26,7 +26,7 @@ from mwanda.model.experts import runnable_experts
 from mwanda.model.given import check_model
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
-from mwanda.text.languages import canonical
+from mwanda.text.languages import canonical, seen_among
 from mwanda.text.overlap import overlap, unpack_hashes
 from mwanda.text.sources import check_languages, open_source
 from mwanda.text.windows import bos_rule
@@ -225,7 +225,7 @@ def _evaluation(
     return Evaluation(
         name,
         scores.languages,
-        tuple(tag for tag in scores.languages if tag in seen),
+        seen_among(scores.languages, seen),
         texts.source,
         texts.sha256,
         scores.settings | {"seed": texts.seed},

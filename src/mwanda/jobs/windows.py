@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.model.given import is_gguf
@@ -26,6 +27,8 @@ def draw_windows(
     length: int,
     seed: int,
     allow_short: bool = False,
+    keep_english: bool = False,
+    keep_repeated: bool = False,
     trust_remote_code: bool = False,
     overwrite: bool = False,
 ) -> Windows:
@@ -34,6 +37,7 @@ def draw_windows(
     Args:
         model: a folder, GGUF file or hub id; only its tokenizer is used.
         languages: tags in any style; None takes all there are.
+        keep_english, keep_repeated: see :func:`mwanda.text.windows.draw`.
 
     Raises:
         InputError: bad text, too little of it, or ``out`` exists.
@@ -48,16 +52,18 @@ def draw_windows(
     source = open_source(calibration)
     chosen = source.languages() if languages is None else [canonical(tag) for tag in languages]
     check_languages(source, chosen)
+    how: dict[str, Any] = {
+        "windows": windows, "length": length, "seed": seed, "allow_short": allow_short,
+        "keep_english": keep_english, "keep_repeated": keep_repeated,
+    }  # fmt: skip
     path = Path(model)
     if is_gguf(path):
         tokenizer = load_tokenizer(path.parent, gguf_file=path.name)
-        drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
-                     allow_short=allow_short)  # fmt: skip
+        drawn = draw(source, tokenizer, chosen, **how)
     else:
         with open_model(model) as opened:
             tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
-            drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
-                         allow_short=allow_short)  # fmt: skip
+            drawn = draw(source, tokenizer, chosen, **how)
     save(drawn, out, overwrite=overwrite)
     return drawn
 

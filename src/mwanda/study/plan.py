@@ -42,6 +42,7 @@ from mwanda.study.texts import (
     task_settings,
 )
 from mwanda.tasks.sources import TaskText
+from mwanda.text.sources import placed_source
 from mwanda.text.window_files import Windows
 
 __all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
@@ -269,8 +270,8 @@ def _plan(
                       key=key)
             )  # fmt: skip
     calibration = document.calibration
-    if calibration is not None and Path(calibration).exists():
-        calibration = os.path.abspath(calibration)
+    if calibration is not None:
+        calibration = placed_source(calibration)
     return Plan(
         document=text,
         models=models,

@@ -8,10 +8,10 @@ and that language alone: adding a language changes no other's.
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 
@@ -19,6 +19,7 @@ from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
 from mwanda.text.overlap import pack_hashes, text_hashes
 from mwanda.text.sources import Document, TextSource, check_languages
+from mwanda.text.tokens import Tokenizes, pieces_of_ids
 from mwanda.text.window_files import LanguageDraw, Windows, load, save, window_sha256
 
 __all__ = [
@@ -32,19 +33,10 @@ __all__ = [
     "window_sha256",
 ]
 
+log = logging.getLogger("mwanda")
+
 _SEPARATOR = "\n"
 _SHUFFLE_BUFFER = 10_000
-
-
-class Tokenizes(Protocol):
-    """What is used of a transformers tokenizer."""
-
-    @property
-    def bos_token_id(self) -> int | None: ...
-
-    def __call__(
-        self, text: str, *, add_special_tokens: bool = ..., verbose: bool = ...
-    ) -> Mapping[str, Any]: ...
 
 
 def bos_rule(tokenizer: Tokenizes) -> int | None:
@@ -63,6 +55,8 @@ def draw(
     length: int,
     seed: int,
     allow_short: bool = False,
+    keep_english: bool = False,
+    keep_repeated: bool = False,
 ) -> Windows:
     """Draws the same number of windows of each language, without padding.
 
@@ -77,6 +71,8 @@ def draw(
         seed: of the order of the documents.
         allow_short: take what there is where a language has too little text: as many whole
             windows as it fills, or else a single shorter one.
+        keep_english: leave lines of English in other languages' text.
+        keep_repeated: leave pages that come again.
 
     Returns:
         int64 ``[windows, length]`` for each language, in the order given.
@@ -93,24 +89,34 @@ def draw(
         raise InputError("languages", expected="at least one, each once", found=found)
     check_languages(source, languages)
     bos = bos_rule(tokenizer)
-    english = _english(source, languages)
+    english = frozenset() if keep_english else _english(source, languages)
     tokens: dict[str, torch.Tensor] = {}
     draws: dict[str, LanguageDraw] = {}
     problems: list[str] = []
     for language in languages:
-        cleaner = Cleaner(language, english=english)
+        cleaner = Cleaner(
+            language, english=english, keep_english=keep_english, keep_repeated=keep_repeated
+        )
         try:
             documents = _shuffled(source, cleaner, language, seed)
             packed = _pack(documents, tokenizer, bos, windows, length)
             tokens[language] = _cut(language, packed, bos, windows, length, allow_short)
         except InputError as error:
-            problems.extend(error.problems)
+            dropped = (
+                f"; dropped before that: {cleaner.counts.words}" if cleaner.counts.words else ""
+            )
+            problems.extend(f"{problem}{dropped}" for problem in error.problems)
             continue
+        if cleaner.counts.words:
+            log.info("%s, %s: dropped %s", source.name, language, cleaner.counts.words)
         draws[language] = _describe(language, tokens[language], packed, cleaner, source, bos)
     if problems:
         raise InputError.several(problems)
     rule = "none" if bos is None else f"first token of every window: id {bos}"
-    return Windows(tokens, draws, source.name, seed, rule, length)
+    kept = (("english", keep_english), ("repeated", keep_repeated))
+    return Windows(
+        tokens, draws, source.name, seed, rule, length, tuple(name for name, on in kept if on)
+    )
 
 
 def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
@@ -164,10 +170,10 @@ def _pack(
     packed = _Packed([], [])
     for document in documents:
         packed.documents.append((len(packed.ids), document))
-        text = document.text.strip() + _SEPARATOR
-        packed.ids.extend(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        if len(packed.ids) >= need:
-            break
+        for ids in pieces_of_ids(tokenizer, document.text.strip() + _SEPARATOR):
+            packed.ids.extend(ids)
+            if len(packed.ids) >= need:
+                return packed
     return packed
 
 
