@@ -136,3 +136,10 @@ def test_a_word_is_taken_where_it_is_asked_for(bench: Bench) -> None:
     bench.refuse(words, "found only dev.txt (a word, though also Domung's code", lines=1)
     shown = bench.run(*words, "--languages", "dev").json()
     assert list(shown["languages"]) == ["dev"]
+    words = ["windows", bench.source, "--out", bench.root / "w.safetensors", *SMALL]
+    words += ["--calibration", folder, "--allow-short"]
+    bench.refuse(words, "found only dev.txt (a word, though also Domung's code", lines=1)
+    assert list(bench.run(*words, "--languages", "dev", "--json").json()) == ["dev"]
+    plan = ["plan", bench.source, *words[4:]]
+    bench.refuse(plan, "found only dev.txt (a word, though also Domung's code", lines=1)
+    assert bench.run(*plan, "--languages", "dev", "--json").json()["languages"] == ["dev"]

@@ -133,3 +133,19 @@ def test_a_long_text_is_normalised_as_a_whole() -> None:
     assert "".join(parts_at_space(text, 100)) == text
     assert len(list(parts_at_space(text, 100))) > 1000
     assert list(parts_at_space("", 10)) == [""]
+
+
+def test_pieces_are_joined_where_they_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "OVERLAP", 100)
+    monkeypatch.setattr(tokens, "AGREEING", 4)
+
+    def part(begin: int, end: int, other: range = range(0)) -> Any:
+        made = object.__new__(tokens._Piece)
+        made.starts, made.end = list(range(begin, end)), end
+        made.ids = [-at if at in other else at for at in made.starts]
+        return made
+
+    # The second sees something else at and after the middle of what both have, which is 150.
+    last, entered = tokens._join(part(0, 200), part(100, 300, range(145, 170)))
+    assert last == 100 + entered
+    assert last + 4 <= 145 or last - 4 >= 170

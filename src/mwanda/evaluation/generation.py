@@ -53,9 +53,9 @@ def continue_texts(
     prompts: dict[str, list[int]] = {}
     for tag, candidates in texts.items():
         for text in candidates:
-            ids = first_ids(tokenizer, text, PROMPT_TOKENS + 1)
-            if len(ids) > PROMPT_TOKENS:
-                prompts[tag] = ([] if bos is None else [bos]) + ids[:PROMPT_TOKENS]
+            first = first_ids(tokenizer, text, PROMPT_TOKENS + 1)
+            if len(first) > PROMPT_TOKENS:
+                prompts[tag] = ([] if bos is None else [bos]) + first[:PROMPT_TOKENS]
                 break
     if not prompts:
         return {}

@@ -80,11 +80,11 @@ def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[
     Raises:
         InputError: a language the calibration lacks.
     """
-    if isinstance(opened, Windows):
-        every = there = opened.languages
+    there = opened.languages if isinstance(opened, Windows) else available(opened)
+    if recipe.languages is not None:
+        wanted = list(recipe.languages)
     else:
-        every, there = opened.languages(), available(opened)
-    wanted = list(every if recipe.languages is None else recipe.languages)
+        wanted = there if isinstance(opened, Windows) else opened.languages()
     missing = [tag for tag in wanted if tag not in there]
     if missing:
         raise InputError(

@@ -85,8 +85,12 @@ def _zstd(path: Path) -> IO[bytes]:
     return io.BufferedReader(_Zstd(path), 1 << 16)
 
 
+def _gzip(path: Path) -> IO[bytes]:
+    return io.BufferedReader(gzip.GzipFile(path))
+
+
 PACKED: dict[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": gzip.GzipFile,
+    ".gz": _gzip,
     ".zst": _zstd,
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,

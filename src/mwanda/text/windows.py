@@ -18,7 +18,7 @@ import torch
 from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
 from mwanda.text.overlap import pack_hashes, text_hashes
-from mwanda.text.sources import Document, TextSource, check_languages
+from mwanda.text.sources import Document, TextSource, available, check_languages
 from mwanda.text.tokens import Tokenizes, pieces_of_ids
 from mwanda.text.window_files import LanguageDraw, Windows, load, save, window_sha256
 
@@ -123,7 +123,7 @@ def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
     """The source's own English lines, unless no language needs them or the text has no end."""
     if source.streamed or all(map(speaks_english_words, languages)):
         return frozenset()
-    tags = [tag for tag in source.languages() if tag.split("-")[0] == "en"]
+    tags = [tag for tag in available(source) if tag.split("-")[0] == "en"]
     return english_lines(source.documents(tags[0])) if tags else frozenset()
 
 
