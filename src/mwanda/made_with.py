@@ -8,6 +8,7 @@ from typing import Any
 
 from mwanda.manifest import CalibrationRecord, Manifest
 from mwanda.model.given import is_hub_id
+from mwanda.text.sources import folder_of
 
 __all__ = ["command_of", "short_name", "short_source"]
 
@@ -40,6 +41,8 @@ def command_of(manifest: Manifest) -> list[str]:
         words += ["--calibration", short_source(text.source)]
     if text is not None:
         words += ["--languages", ",".join(text.languages)]
+    for name in ("keep_english", "keep_repeated"):
+        words += [_option(name)] if text is not None and recipe.get(name) else []
     left: set[str] = set() if recipe.get("pattern") == "unstructured" else {"sparsity"}
     if text is None:
         left |= {*TEXT}
@@ -84,7 +87,10 @@ def short_name(name: str) -> str:
 
 def short_source(source: str) -> str:
     """A text source without the machine's folders."""
-    return source if source.startswith(("bundled:", "hub:")) else Path(source).name
+    if source.startswith(("bundled:", "hub:")):
+        return source
+    folder, column = folder_of(source)
+    return folder.name if column is None else f"{folder.name}?column={column}"
 
 
 def _method(kind: str, method: Mapping[str, Any] | None) -> list[str]:

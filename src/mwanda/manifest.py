@@ -124,7 +124,11 @@ class LanguageDrawRecord(_Record):
 
 
 class CalibrationRecord(_Record):
-    """The calibration text: where from, how drawn, what of it."""
+    """The calibration text: where from, how drawn, what of it.
+
+    Attributes:
+        kept: what cleaning was told to leave in, ``english`` and ``repeated``.
+    """
 
     source: str
     seed: int | None
@@ -132,6 +136,7 @@ class CalibrationRecord(_Record):
     length: int | None
     weights: dict[str, float]
     languages: dict[str, LanguageDrawRecord]
+    kept: tuple[str, ...] = ()
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -162,6 +167,7 @@ class CalibrationRecord(_Record):
             length=windows.length,
             weights=dict(weights),
             languages=languages,
+            kept=windows.kept,
         )
 
 

@@ -62,6 +62,8 @@ class Recipe(BaseModel):
         window_length: tokens per window. Where these two are not given they shrink to the model's
             context and to each language's text.
         seed: of the draw of windows.
+        keep_english: leave lines of English in other languages' calibration text.
+        keep_repeated: leave pages of it that come again.
         skip_first_tokens: of every window, left out of all statistics; the forward sees them.
         include, exclude: regular expressions over linear names; each has to be in one.
         skip_blocks: block numbers left alone.
@@ -83,6 +85,8 @@ class Recipe(BaseModel):
     windows: Whole = Field(default=WINDOWS, ge=1)
     window_length: Whole = Field(default=LENGTH, ge=2)
     seed: Whole = Field(default=0, ge=0)
+    keep_english: bool = False
+    keep_repeated: bool = False
     skip_first_tokens: Whole = Field(default=0, ge=0)
     include: Annotated[tuple[str, ...], Patterns] = ()
     exclude: Annotated[tuple[str, ...], Patterns] = ()

@@ -80,3 +80,72 @@ def test_cleaning_is_lazy_and_counts_as_it_goes() -> None:
     assert cleaner.counts == CleaningCounts()
     next(stream)
     assert cleaner.counts == CleaningCounts(documents_seen=1)
+
+
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        ("hi-Latn", "Yaar kal the meeting with the client was cancelled, ab what should we do?"),
+        ("hi-Latn", "Mujhe lagta hai ki this movie is the best of the year, tum log kya bolte ho"),
+        ("ur-Latn", "Mujhe aaj the best news mili hai that you can not imagine, bohat khushi hui"),
+        ("bn-Latn", "Ami tomake this is the best bolechilam but you did not listen to what I said"),
+        ("fil", "Mag-meeting tayo this Friday about the budget and yung mga reports from the team"),
+        ("fil", "I was thinking about it kasi we have to submit this Friday, sana matapos natin"),
+        (
+            "sr-Latn",
+            "Sve što je potrebno jeste da on dođe, a to nije the end of the world and that",
+        ),
+        ("hi", "Mujhe lagta hai ki this movie is the best of the year, tum log kya bolte ho"),
+        ("hi", "Yaar kal ka match dekha? What a finish by the team, maza aa gaya bhai log"),
+        ("pcm", "Dem say di gofment don do wetin dem suppose do, but na the people dey suffer"),
+        ("en-SG", "Wah this one very good leh, you can try the food there, not expensive one"),
+        ("nl", "We hebben de deadline voor the big meeting gemist, of was dat pas in de week erna"),
+        ("fy", "It wie in moaie dei en wy gongen mei de boat nei it eilân om the was te sjen"),
+        (
+            "sco",
+            "The wee lassie was awa tae the shops wi her mither and they had been there aw day",
+        ),
+        ("zu", "Ngiyathanda ukubuka the news with umama wami ekuseni ngaphambi kokuya emsebenzini"),
+        (
+            "id",
+            "Gue pikir deadline project ini harusnya minggu depan, which is masih lama from now",
+        ),
+        ("de", "Das Update und die Features of the Year sind laut Hersteller ab sofort verfügbar"),
+    ],
+)
+def test_text_that_mixes_english_in_is_not_english(language: str, line: str) -> None:
+    assert not Cleaner(language).is_english(line)
+
+
+@pytest.mark.parametrize("language", ["de", "sw", "sv", "id", "hi", "zh", "ru", "azb"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "This page has not been translated yet, and you can help us with the translation.",
+        "The president said on Monday that the government would not accept the proposal.",
+        "Click here to read more about our privacy policy and the terms of service.",
+        "He was born in London and studied at the University of Oxford before moving to Paris.",
+        "I do not know what to say about that because it is not true.",
+        "Select the files from the list and press the Delete button",
+    ],
+)
+def test_english_left_in_is_english(language: str, line: str) -> None:
+    assert Cleaner(language).is_english(line)
+
+
+def test_a_line_of_the_english_page_goes_even_where_languages_mix() -> None:
+    english = english_lines(documents(ENGLISH))
+    assert Cleaner("hi-Latn", english=english).is_english(ENGLISH)
+    assert not Cleaner("hi-Latn").is_english(ENGLISH)
+
+
+def test_either_cleaning_can_be_turned_off() -> None:
+    pages = documents(GERMAN, GERMAN, f"{GERMAN} mehr\n{ENGLISH}")
+    keeps_english, keeps_repeated = (
+        Cleaner("de", keep_english=True), Cleaner("de", keep_repeated=True)
+    )  # fmt: skip
+    assert list(keeps_english.clean(pages)) == [pages[0], pages[2]]
+    assert [page.text for page in keeps_repeated.clean(pages)][:2] == [GERMAN, GERMAN]
+    assert "1 of 3 documents as repeated (--keep-repeated" in keeps_english.counts.words
+    assert "1 lines as English, all there was of 0" in keeps_repeated.counts.words
+    assert CleaningCounts(5).words == ""

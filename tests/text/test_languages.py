@@ -8,8 +8,10 @@ from mwanda.errors import InputError
 from mwanda.text.languages import (
     canonical,
     display_name,
+    named_language,
     parse_languages,
     script_of,
+    seen_among,
 )
 
 STYLES = """
@@ -119,3 +121,43 @@ def test_every_bad_tag_is_reported_at_once() -> None:
 )
 def test_joined_tags_parse_back(tags: list[str]) -> None:
     assert parse_languages(",".join(tags)) == tags
+
+
+@pytest.mark.parametrize(
+    ("code", "tag"), [("en_XX", "en"), ("es-ZZ", "es"), ("sv_SE", "sv-SE"), ("zh_XX", "zh")]
+)
+def test_a_code_of_no_region_is_no_region(code: str, tag: str) -> None:
+    assert canonical(code) == tag
+
+
+@pytest.mark.parametrize(
+    ("scored", "calibrated", "seen"),
+    [
+        ("sv de", "sv-SE", "sv"),
+        ("sv-SE de", "sv", "sv-SE"),
+        ("sv-SE", "sv-SE", "sv-SE"),
+        ("pt-BR pt-PT", "pt-BR", "pt-BR"),
+        ("pt-BR pt-PT", "pt", "pt-BR"),
+        ("pt pt-PT", "pt-BR", "pt"),
+        ("pt", "pt-BR pt-PT", "pt"),
+        ("en", "en-GB en-AU", "en"),
+        ("pt-PT", "pt-BR", ""),
+        ("azb", "azb-Arab", "azb"),
+        ("azb-Arab", "azb", "azb-Arab"),
+        ("zh-Hant-HK zh", "zh-Hant", "zh-Hant-HK"),
+        ("sr hi", "sr-Latn hi-Latn", ""),
+        ("de fr", "it", ""),
+    ],
+)
+def test_a_region_matters_only_beside_another(scored: str, calibrated: str, seen: str) -> None:
+    assert seen_among(scored.split(), calibrated.split()) == tuple(seen.split())
+
+
+def test_languages_are_known_by_name() -> None:
+    assert [named_language(name) for name in ("english", "German", "français")] == [
+        "en",
+        "de",
+        "fr",
+    ]
+    for name in ("train", "data", "corpus", "x" * 300, "", "test_set"):
+        assert named_language(name) is None

@@ -22,7 +22,8 @@ import mwanda
 from mwanda.evaluation.pieces import cut
 from mwanda.evaluation.texts import TextSet
 from mwanda.manifest import read_manifest
-from mwanda.text.start import shown_start, start_of, token_ids
+from mwanda.text.start import shown_start, start_of
+from mwanda.text.tokens import token_ids
 from mwanda.text.window_files import load
 from mwanda.text.windows import draw
 from tests.support.models import tiny_model, tiny_tokenizer

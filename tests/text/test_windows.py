@@ -187,7 +187,10 @@ def test_what_is_left_over_is_not_counted_as_used() -> None:
 
 def test_no_text_at_all_is_no_short_draw() -> None:
     english = "You can change the settings of your computer from the menu that is shown here."
-    with pytest.raises(InputError, match=r"language 'de': expected 8 tokens.*found 0; add text$"):
+    with pytest.raises(
+        InputError,
+        match=r"'de': expected 8 tokens.*found 0; add text; dropped .* 1 lines as English",
+    ):
         draw(
             Listed({"de": [english]}),
             WITHOUT,

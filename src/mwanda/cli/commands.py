@@ -85,6 +85,7 @@ def prune(
 def evaluate(
     model: opt.Model,
     text: opt.Text,
+    text_field: opt.TextField = None,
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="Model to compare with, usually the dense one.")
     ] = None,
@@ -149,6 +150,7 @@ def evaluate(
     if update_card and not (Path(model) / MARK).is_file():
         raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
     early.check_model(model, baseline)
+    text = opt.with_field(text, text_field) or text
     early.check_text(text)
     if continuations:
         need("py3langid", "--continuations", "translation")
@@ -196,10 +198,13 @@ def windows(
     model: opt.Model,
     out: Annotated[Path, typer.Option("--out", help="File to write, windows.safetensors.")],
     calibration: opt.Calibration = None,
+    text_field: opt.TextField = None,
     languages: opt.Languages = None,
     windows: opt.Windows = None,
     window_length: opt.WindowLength = None,
     seed: opt.Seed = None,
+    keep_english: opt.KeepEnglish = None,
+    keep_repeated: opt.KeepRepeated = None,
     allow_short: opt.AllowShort = False,
     trust_remote_code: opt.TrustRemoteCode = False,
     overwrite: opt.Overwrite = False,
@@ -211,6 +216,7 @@ def windows(
     chosen = None if languages is None else parse_languages(languages)
     early.check_output(out, ".safetensors", overwrite=overwrite)
     early.check_model(model)
+    calibration = opt.with_field(calibration, text_field)
     early.check_text(calibration)
     from mwanda.cli import output
     from mwanda.jobs.windows import draw_windows
@@ -224,6 +230,8 @@ def windows(
         length=window_length,
         seed=0 if seed is None else seed,
         allow_short=allow_short,
+        keep_english=bool(keep_english),
+        keep_repeated=bool(keep_repeated),
         trust_remote_code=trust_remote_code,
         overwrite=overwrite,
     )

@@ -44,7 +44,7 @@ def check_text(spec: str | None) -> None:
         return
     from mwanda.text.sources import open_source
 
-    open_source(spec)
+    open_source(spec, tell=False)
 
 
 def check_file(path: Path | None, expected: str = "a safetensors file", kind: str = "") -> None:

@@ -28,6 +28,7 @@ def translate(
     direction: Annotated[
         list[str], typer.Option("--direction", help="SOURCE-TARGET, e.g. en-de; may be repeated.")
     ],
+    text_field: opt.TextField = None,
     sentences: opt.Sentences = None,
     shots: Annotated[
         int, typer.Option("--shots", min=0, help="Examples in a prompt, of ids not scored.")
@@ -52,6 +53,7 @@ def translate(
     directions = [parse_direction(one) for one in direction]
     places = None if ids is None else parse_ids(ids)
     early.check_model(model)
+    text = opt.with_field(text, text_field) or text
     early.check_text(text)
     need("sacrebleu", "BLEU and chrF++", "translation")
     given: dict[str, Any] = locals()

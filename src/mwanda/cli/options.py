@@ -10,15 +10,33 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-__all__ = ["recipe_options", "with_recipe_options"]
+__all__ = ["recipe_options", "with_field", "with_recipe_options"]
 
 Model = Annotated[str, typer.Argument(help="Model folder, GGUF file or hub id.")]
 Calibration = Annotated[
     str | None,
     typer.Option(
         "--calibration",
-        help="Folder of <tag>.txt, .jsonl or .parquet; bundled:udhr/first; "
+        help="Folder of <tag>.txt, .jsonl or .parquet, also .gz or .zst; bundled:udhr/first; "
         "hub:<data set>; or a windows file (.safetensors).",
+    ),
+]
+TextField = Annotated[
+    str | None,
+    typer.Option("--text-field", help="Field of a row that holds the text. Default: text."),
+]
+KeepEnglish = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-english/--drop-english",
+        help="Lines of English in other languages' calibration text. Default: dropped.",
+    ),
+]
+KeepRepeated = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-repeated/--drop-repeated",
+        help="Pages of calibration text that come again. Default: dropped.",
     ),
 ]
 Statistics = Annotated[
@@ -178,6 +196,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 def recipe_options(
     calibration: Calibration = None,
+    text_field: TextField = None,
     statistics: Statistics = None,
     languages: Languages = None,
     sparsity: Sparsity = None,
@@ -197,6 +216,8 @@ def recipe_options(
     exclude: Exclude = None,
     skip_blocks: SkipBlocks = None,
     seed: Seed = None,
+    keep_english: KeepEnglish = None,
+    keep_repeated: KeepRepeated = None,
     skip_first_tokens: SkipFirstTokens = None,
     dtype: Dtype = None,
     expert_tokens: ExpertTokens = None,
@@ -216,11 +237,22 @@ def recipe_options(
     """Never called: the options that prune and plan have in common."""
 
 
+def with_field(source: str | None, field: str | None) -> str | None:
+    """A text source with the field that ``--text-field`` names."""
+    if field is None:
+        return source
+    from mwanda.text.sources import with_text_field
+
+    return with_text_field(source, field)
+
+
 def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command with ``**given`` the options of :func:`recipe_options`."""
+    """Give a command with ``**given`` the options of :func:`recipe_options`; its calibration comes
+    with the field of its text."""
 
     @wraps(command)
     def run(**given: Any) -> None:
+        given["calibration"] = with_field(given["calibration"], given["text_field"])
         command(**given)
 
     parameters = []

@@ -179,11 +179,12 @@ def windows_json(drawn: Windows) -> dict[str, Any]:
 
 
 def windows_text(drawn: Windows) -> str:
-    rows = [
-        [f"{tag} {display_name(tag)}", *map(str, ids.shape), str(drawn.draws[tag].documents)]
-        for tag, ids in drawn.tokens.items()
-    ]
-    return table(["language", "windows", "length", "documents"], rows)
+    rows = []
+    for tag, ids in drawn.tokens.items():
+        made = drawn.draws[tag]
+        told = (*ids.shape, made.documents, made.duplicates_dropped, made.english_lines_dropped)
+        rows.append([f"{tag} {display_name(tag)}", *map(str, told)])
+    return table(["language", "windows", "length", "documents", "duplicates", "English"], rows)
 
 
 def plan_text(made: Plan) -> str:

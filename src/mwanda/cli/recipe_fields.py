@@ -22,7 +22,8 @@ def recipe_of(given: dict[str, Any], *, saved: bool) -> dict[str, Any]:
         "languages", "language_weights", "sparsity", "criterion", "criterion_option", "allocation",
         "allocation_option", "allocation_level", "reconstruction", "reconstruction_option",
         "pattern", "mode", "windows", "window_length", "include", "exclude",
-        "skip_blocks", "seed", "skip_first_tokens", "dtype", "expert_tokens",
+        "skip_blocks", "seed", "keep_english", "keep_repeated", "skip_first_tokens", "dtype",
+        "expert_tokens",
     )  # fmt: skip
     return recipe_fields(given["recipe"], saved=saved, **{name: given[name] for name in names})
 

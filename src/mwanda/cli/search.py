@@ -61,6 +61,7 @@ def search(
     if gate is None:
         raise InputError("--max-loss", expected="a share such as 5%", found="none")
     early.check_model(model)
+    text = opt.with_field(text, given["text_field"]) or text
     early.check_text(text)
     if given["statistics"] is not None:
         early.check_file(given["statistics"], kind="statistics")

@@ -33,11 +33,14 @@ def take(
     model: opt.Model,
     out: Out,
     calibration: opt.Calibration = None,
+    text_field: opt.TextField = None,
     languages: opt.Languages = None,
     language_weights: opt.LanguageWeights = None,
     windows: opt.Windows = None,
     window_length: opt.WindowLength = None,
     seed: opt.Seed = None,
+    keep_english: opt.KeepEnglish = None,
+    keep_repeated: opt.KeepRepeated = None,
     skip_first_tokens: opt.SkipFirstTokens = None,
     gram: Annotated[
         bool,
@@ -66,12 +69,13 @@ def take(
     given = dict(locals())
     names = (
         "languages", "language_weights", "windows", "window_length", "seed", "include",
-        "exclude", "skip_blocks", "skip_first_tokens",
+        "exclude", "skip_blocks", "skip_first_tokens", "keep_english", "keep_repeated",
     )  # fmt: skip
     fields = recipe_fields(None, **{name: given[name] for name in names})
     early.check_model(model)
     if speaks():
         early.check_output(out, ".safetensors", overwrite=overwrite)
+    calibration = opt.with_field(calibration, text_field)
     early.check_text(calibration)
     with progress_bar(None if speaks() else False) as progress:
         from mwanda.jobs.stats import collect_statistics

@@ -41,9 +41,16 @@ def collected_json(made: Collected) -> dict[str, Any]:
 def collected_text(made: Collected) -> str:
     record = made.record
     grams = ", with Gram matrices" if record.gram else ""
-    header = ["language", "windows", "tokens", "documents"]
+    header = ["language", "windows", "tokens", "documents", "duplicates", "English"]
     rows = [
-        [f"{tag} {display_name(tag)}", str(d.windows), f"{d.tokens:,}", str(d.documents)]
+        [
+            f"{tag} {display_name(tag)}",
+            str(d.windows),
+            f"{d.tokens:,}",
+            str(d.documents),
+            str(d.duplicates_dropped),
+            str(d.english_lines_dropped),
+        ]
         for tag, d in record.calibration.languages.items()
     ]
     if record.gram:

@@ -9,7 +9,7 @@ from typing import Any
 from mwanda.evaluation.decode import continue_ids
 from mwanda.evaluation.generated import Checked, LanguageCheck, check_generated
 from mwanda.evaluation.generation import PROMPT_TOKENS
-from mwanda.text.start import token_ids
+from mwanda.text.tokens import first_ids
 
 __all__ = ["Continued", "continue_and_check"]
 
@@ -68,7 +68,7 @@ def continue_and_check(
         for text in candidates:
             if len(rest.get(tag, ())) == count:
                 break
-            ids = token_ids(tokenizer, text)
+            ids = first_ids(tokenizer, text, PROMPT_TOKENS + NEW_TOKENS)
             if len(ids) > PROMPT_TOKENS:
                 prompts.append((tag, ids[:PROMPT_TOKENS]))
                 after = ids[PROMPT_TOKENS : PROMPT_TOKENS + NEW_TOKENS]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mwanda.evaluation.decode import endings, in_context
-from mwanda.text.start import token_ids
+from mwanda.text.tokens import first_ids
 
 __all__ = ["Continuation", "continue_texts", "repeats"]
 
@@ -53,7 +53,7 @@ def continue_texts(
     prompts: dict[str, list[int]] = {}
     for tag, candidates in texts.items():
         for text in candidates:
-            own = token_ids(tokenizer, text)
+            own = first_ids(tokenizer, text, PROMPT_TOKENS + 1)
             if len(own) > PROMPT_TOKENS:
                 prompts[tag] = [*start, *own[:PROMPT_TOKENS]]
                 break

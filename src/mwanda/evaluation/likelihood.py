@@ -21,7 +21,7 @@ from mwanda.evaluation.pieces import Piece, batches_of, cut, padded
 from mwanda.model.calls import first_tensor
 from mwanda.model.decoder import Decoder
 from mwanda.options import RunOptions
-from mwanda.text.start import token_ids
+from mwanda.text.tokens import token_ids
 
 __all__ = ["TextScore", "score_texts"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.recipe import Recipe
 from mwanda.text.given import GivenText, open_text
-from mwanda.text.sources import TextSource
+from mwanda.text.sources import TextSource, available
 from mwanda.text.windows import Windows, draw, load
 
 __all__ = [
@@ -94,8 +94,11 @@ def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[
     Raises:
         InputError: a language the calibration lacks.
     """
-    there = opened.languages if isinstance(opened, Windows) else opened.languages()
-    wanted = list(there if recipe.languages is None else recipe.languages)
+    there = opened.languages if isinstance(opened, Windows) else available(opened)
+    if recipe.languages is not None:
+        wanted = list(recipe.languages)
+    else:
+        wanted = there if isinstance(opened, Windows) else opened.languages()
     missing = [tag for tag in wanted if tag not in there]
     if missing:
         raise InputError(
@@ -147,6 +150,8 @@ def get_windows(
             seed=recipe.seed,
             allow_short=allow_short,
             context=context,
+            keep_english=recipe.keep_english,
+            keep_repeated=recipe.keep_repeated,
         )
     _check_skip(windows, languages, recipe)
     for tag in languages:
@@ -172,6 +177,7 @@ def get_windows(
         windows.seed,
         windows.bos,
         windows.length,
+        windows.kept,
     )
 
 

@@ -38,7 +38,7 @@ from mwanda.model.in_memory import model_given
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
 from mwanda.text.given import open_text
-from mwanda.text.languages import tags_of
+from mwanda.text.languages import seen_among, tags_of
 from mwanda.text.overlap import overlap, unpack_hashes
 from mwanda.text.sources import check_languages
 from mwanda.text.start import shown_start, start_of
@@ -272,7 +272,7 @@ def _evaluation(
     return Evaluation(
         name,
         scores.languages,
-        tuple(tag for tag in scores.languages if tag in seen),
+        seen_among(scores.languages, seen),
         texts.source,
         texts.sha256,
         scores.settings | {"seed": texts.seed},

@@ -48,8 +48,8 @@ __all__ = ["FIELDS", "Collected", "collect_statistics", "merge_statistics"]
 
 log = logging.getLogger("mwanda")
 
-FIELDS = ("languages", "language_weights", "windows", "window_length", "seed", "include",
-          "exclude", "skip_blocks", "skip_first_tokens")  # fmt: skip
+FIELDS = ("languages", "language_weights", "windows", "window_length", "seed", "keep_english",
+          "keep_repeated", "include", "exclude", "skip_blocks", "skip_first_tokens")  # fmt: skip
 """Fields of a recipe that say what is measured."""
 
 

@@ -27,7 +27,8 @@ from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
 from mwanda.options import RunOptions
-from mwanda.text.start import shown_start, start_of, token_ids
+from mwanda.text.start import shown_start, start_of
+from mwanda.text.tokens import token_ids
 
 __all__ = ["translate"]
 

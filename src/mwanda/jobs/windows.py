@@ -35,6 +35,8 @@ def draw_windows(
     length: int | None = None,
     seed: int = 0,
     allow_short: bool = False,
+    keep_english: bool = False,
+    keep_repeated: bool = False,
     trust_remote_code: bool = False,
     overwrite: bool = False,
 ) -> Windows:
@@ -44,6 +46,7 @@ def draw_windows(
         model: a folder, GGUF file or hub id; only its tokenizer and its context are used.
         languages: tags in any style; None takes all there are.
         windows, length: None takes the default, or less where context or text are short.
+        keep_english, keep_repeated: see :func:`mwanda.text.windows.draw`.
 
     Raises:
         InputError: bad text, too little of it, or ``out`` exists.
@@ -58,6 +61,10 @@ def draw_windows(
     source = open_source(calibration)
     chosen = source.languages() if languages is None else tags_of(languages)
     check_languages(source, chosen)
+    how: dict[str, Any] = {
+        "windows": windows, "length": length, "seed": seed, "allow_short": allow_short,
+        "keep_english": keep_english, "keep_repeated": keep_repeated,
+    }  # fmt: skip
     path = Path(model)
     if is_gguf(path):
         gguf = read_gguf(path)
@@ -66,8 +73,7 @@ def draw_windows(
         with open_model(model) as opened:
             tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
             context = _folder_context(opened.folder, trust_remote_code=trust_remote_code)
-    drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
-                 allow_short=allow_short, context=context)  # fmt: skip
+    drawn = draw(source, tokenizer, chosen, context=context, **how)
     save(drawn, out, overwrite=overwrite)
     return drawn
 

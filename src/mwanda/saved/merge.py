@@ -110,6 +110,7 @@ class MergePlan:
             length=records[0].length,
             weights=self.weights,
             languages={tag: self._draw(tag) for tag in self.languages},
+            kept=tuple(dict.fromkeys(one for record in records for one in record.kept)),
         )
 
     def _draw(self, tag: str) -> LanguageDrawRecord:

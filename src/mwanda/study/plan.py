@@ -44,6 +44,7 @@ from mwanda.study.texts import (
     task_settings,
 )
 from mwanda.tasks.sources import TaskText
+from mwanda.text.sources import available, placed_source
 from mwanda.text.window_files import Windows
 
 __all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
@@ -188,7 +189,7 @@ def make_plan(path: Path) -> Plan:
             prints |= dict.fromkeys(source.languages, known)
         else:
             for tag in {tag for tags in drawn.values() for tag in tags}:
-                if tag not in prints and tag in source.languages():
+                if tag not in prints and tag in available(source):
                     prints[tag] = source.fingerprint(tag)
     return _plan(document, text, grid, texts, drawn, prints, generated)
 
@@ -283,8 +284,8 @@ def _plan(
                       key=key)
             )  # fmt: skip
     calibration = document.calibration
-    if calibration is not None and Path(calibration).exists():
-        calibration = os.path.abspath(calibration)
+    if calibration is not None:
+        calibration = placed_source(calibration)
     return Plan(
         document=text,
         models=models,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
@@ -17,6 +16,7 @@ from mwanda.study.document import EvaluationPart
 from mwanda.tasks.harness import need_harness
 from mwanda.tasks.reading import read_tasks
 from mwanda.tasks.sources import TaskText
+from mwanda.text.sources import placed_source
 
 __all__ = [
     "generation_settings",
@@ -30,9 +30,7 @@ __all__ = [
 
 def placed(part: EvaluationPart) -> EvaluationPart:
     """The same with whole paths, for workers that begin elsewhere."""
-    more: dict[str, Any] = {}
-    if Path(part.text).exists():
-        more["text"] = os.path.abspath(part.text)
+    more: dict[str, Any] = {"text": placed_source(part.text)}
     if part.tasks is not None:
         more["tasks"] = {name: os.path.abspath(path) for name, path in part.tasks.items()}
     return part.model_copy(update=more)

@@ -17,7 +17,8 @@ from mwanda.errors import InputError
 from mwanda.extras import need
 from mwanda.model.context import context_of
 from mwanda.tasks.results import TaskScore
-from mwanda.text.start import start_of, token_ids
+from mwanda.text.start import start_of
+from mwanda.text.tokens import token_ids
 
 __all__ = [
     "drawn",

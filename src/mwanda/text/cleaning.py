@@ -1,18 +1,24 @@
 """Two things that spoil a language's calibration text: repeated pages, and English left in.
 
 Parallel and crawled text is full of pages that come twice and of lines nobody translated. What
-is dropped is counted, so that a report can say so.
+is dropped is counted, so that a report can say so; either can be kept.
+
+A line is English by its words alone, so whoever mixes languages is at risk: text in Latin script of
+languages that are usually written in another (``hi-Latn``), and the languages of the Philippines
+(Taglish), keep their lines but for those that the English page has too, and so do lines of
+romanised Hindi and Urdu (Hinglish) wherever they are.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from mwanda.text.languages import script_of
+from mwanda.text.languages import canonical, script_of
 from mwanda.text.overlap import digest, normalised
-from mwanda.text.sources import Document
+from mwanda.text.rows import Document
 
 __all__ = ["Cleaner", "CleaningCounts", "clean", "english_lines", "speaks_english_words"]
 
@@ -26,12 +32,28 @@ when what would should about into been were because through
 _ENGLISH_WORDED = """
 en enm ang sco fy frr pcm jam bi tpi srn kri pis gul bzj icr hwc djk srm rop tcs gcl aig bah fpe wes
 """
+# More of what English is made of, whoever else writes it.
+_COMMON_WORDS = """
+a i to for have has had is in on as was we he she his her him me my our us do does did an at by or
+but if so no all any some more most one two up out over just now than then here how who may our
+could only other such also like get go see use used make made new time people after before between
+under where while both each being very its am
+"""
+# Where a sentence of the language and one of English have many words in common all the time.
+_MIXED = frozenset(["fil", "ceb", "hil", "ilo", "pam", "war", "bik", "pag"])
+_HINDI_URDU_LIST = """
+hai hain ka ki ke ko se nahi nahin kya kyun kyon mein aur bhi tha thi raha rahi rahe gaya gayi hota
+hoti kar karo karna karke bhai yaar tum aap hum mujhe mera meri wala wali toh koi kuch yeh woh abhi
+kal aaj bahut bohat acha accha sab lekin magar phir agar jab tak log lagta matlab
+"""
+_HINDI_URDU = frozenset(_HINDI_URDU_LIST.split())
 _ENGLISH = frozenset(_FUNCTION_WORDS.split())
+_COMMON = _ENGLISH | frozenset(_COMMON_WORDS.split())
 _EXEMPT = frozenset(_ENGLISH_WORDED.split())
 _LATIN = frozenset({"Latn", "Latf", "Latg"})
 _WORD = re.compile(r"[^\W\d_]+")
-_FEWEST_WORDS, _SHARE = 8, 0.15
-_FEWEST_LETTERS, _ASCII_SHARE, _SHARE_ELSEWHERE = 20, 0.8, 0.05
+_FEWEST_WORDS, _SHARE, _COMMON_SHARE = 8, 0.15, 0.25
+_FEWEST_LETTERS, _ASCII_SHARE, _SHARE_ELSEWHERE = 20, 0.8, 0.15
 _SHORTEST_SAME = 20
 
 
@@ -44,6 +66,22 @@ class CleaningCounts:
     english_lines_dropped: int = 0
     documents_emptied: int = 0
 
+    @property
+    def words(self) -> str:
+        """What was dropped, for a message; empty where nothing was."""
+        told = []
+        if self.duplicates_dropped:
+            told.append(
+                f"{self.duplicates_dropped} of {self.documents_seen} documents as repeated "
+                "(--keep-repeated keeps them)"
+            )
+        if self.english_lines_dropped:
+            told.append(
+                f"{self.english_lines_dropped} lines as English, all there was of "
+                f"{self.documents_emptied} documents (--keep-english keeps them)"
+            )
+        return " and ".join(told)
+
 
 class Cleaner:
     """Cleans the documents of one language, lazily, and counts as it goes.
@@ -53,11 +91,22 @@ class Cleaner:
             their lines: only repeated pages are dropped.
         english: what :func:`english_lines` gives for the English text of the same source; a line
             of 20 or more characters that is among them was never translated.
+        keep_english: drop no line.
+        keep_repeated: drop no page.
     """
 
-    def __init__(self, language: str, *, english: frozenset[bytes] = frozenset()) -> None:
+    def __init__(
+        self,
+        language: str,
+        *,
+        english: frozenset[bytes] = frozenset(),
+        keep_english: bool = False,
+        keep_repeated: bool = False,
+    ) -> None:
         self.counts = CleaningCounts()
-        self._exempt = speaks_english_words(language)
+        self._exempt = keep_english or speaks_english_words(language)
+        self._mixed = mixes_english(language)
+        self._keep_repeated = keep_repeated
         self._latin = script_of(language) in _LATIN
         self._english = english
         self._seen: set[bytes] = set()
@@ -66,11 +115,12 @@ class Cleaner:
         """The documents that are new and not empty, without their English lines."""
         for document in documents:
             self._count(documents_seen=1)
-            page = digest(normalised(document.text))
-            if page in self._seen:
-                self._count(duplicates_dropped=1)
-                continue
-            self._seen.add(page)
+            if not self._keep_repeated:
+                page = digest(normalised(document.text))
+                if page in self._seen:
+                    self._count(duplicates_dropped=1)
+                    continue
+                self._seen.add(page)
             lines = document.text.splitlines()
             kept = [line for line in lines if not self.is_english(line)]
             if len(kept) == len(lines):
@@ -90,23 +140,45 @@ class Cleaner:
             plain = normalised(line)
             if len(plain) >= _SHORTEST_SAME and digest(plain) in self._english:
                 return True
-        words = [word.casefold() for word in _WORD.findall(line)]
-        english = [word for word in words if word in _ENGLISH]
-        share = len(english) / len(words) if words else 0.0
-        if self._latin:
-            # One word alone may be another language's, repeated: Dutch "of", Vietnamese "can".
-            return len(words) >= _FEWEST_WORDS and len(set(english)) > 1 and share >= _SHARE
-        letters = [character for character in line if character.isalpha()]
-        ascii_letters = sum(character.isascii() for character in letters)
-        return (
-            share >= _SHARE_ELSEWHERE
-            and len(letters) >= _FEWEST_LETTERS
-            and ascii_letters > _ASCII_SHARE * len(letters)
-        )
+        if self._mixed:
+            return False
+        return _latin_english(line) if self._latin else _english_elsewhere(line)
 
     def _count(self, **more: int) -> None:
         now = {name: getattr(self.counts, name) + number for name, number in more.items()}
         self.counts = replace(self.counts, **now)
+
+
+def _words(line: str) -> Counter[str]:
+    """Words and how often each is there; a long line's are not kept one by one."""
+    return Counter(found.group().casefold() for found in _WORD.finditer(line))
+
+
+def _latin_english(line: str) -> bool:
+    words = _words(line)
+    # One word alone may be another language's, repeated: Dutch "of", Vietnamese "can".
+    return (
+        words.total() >= _FEWEST_WORDS
+        and len(words.keys() & _ENGLISH) > 1
+        and _share(words, _ENGLISH) >= _SHARE
+        and _share(words, _COMMON) >= _COMMON_SHARE
+    )
+
+
+def _english_elsewhere(line: str) -> bool:
+    """In a language of another script any line of Latin letters is suspicious."""
+    letters = sum(map(str.isalpha, line))
+    ascii_letters = sum(character.isascii() and character.isalpha() for character in line)
+    if letters < _FEWEST_LETTERS or ascii_letters <= _ASCII_SHARE * letters:
+        return False
+    words = _words(line)
+    if len(words.keys() & _HINDI_URDU) > 1:
+        return False
+    return not words.keys().isdisjoint(_ENGLISH) and _share(words, _COMMON) >= _SHARE_ELSEWHERE
+
+
+def _share(words: Counter[str], known: frozenset[str]) -> float:
+    return sum(words[word] for word in words.keys() & known) / max(words.total(), 1)
 
 
 def clean(
@@ -131,6 +203,13 @@ def english_lines(documents: Iterable[Document], *, most: int = 200_000) -> froz
             if read >= most:
                 return frozenset(hashes)
     return frozenset(hashes)
+
+
+def mixes_english(language: str) -> bool:
+    """Whether lines of the language mix English in as a habit: those in Latin script of languages
+    usually written in another, and those of the Philippines."""
+    tag = canonical(language)
+    return "Latn" in tag.split("-")[1:] or tag.split("-")[0] in _MIXED
 
 
 def speaks_english_words(language: str) -> bool:

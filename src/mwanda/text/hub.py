@@ -5,18 +5,23 @@ Also reads a local data-set folder, which ``datasets`` treats alike.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from mwanda.errors import InputError, nearest
-from mwanda.text.languages import canonical
-from mwanda.text.sources import Document, check_languages, document_of
+from mwanda.text.files import MOST_NAMED
+from mwanda.text.languages import canonical, is_file_word
+from mwanda.text.rows import Document, RowCount, documents_of
+from mwanda.text.sources import check_languages
 
 __all__ = ["HubSource", "open_hub"]
+
+log = logging.getLogger("mwanda")
 
 _DEFAULTS = {"split": "train", "column": "text", "revision": ""}
 # wikimedia/wikipedia calls its configurations 20231101.sw and the like.
@@ -45,6 +50,15 @@ class HubSource:
         return True
 
     def languages(self) -> list[str]:
+        tags = [tag for tag, names in self.configs.items() if not all(map(_is_word, names))]
+        if not tags:
+            raise _no_language(
+                self.name, [name for names in self.configs.values() for name in names]
+            )
+        return sorted(tags)
+
+    def available(self) -> list[str]:
+        """All tags, those included whose configuration is named by an ordinary word."""
         return sorted(self.configs)
 
     def fingerprint(self, language: str) -> str | None:
@@ -62,10 +76,14 @@ class HubSource:
                 found=", ".join([config, *others]),
                 fix="use a folder with the one you want",
             )
-        for number, row in enumerate(self._rows(config), 1):
-            document = document_of(f"{self.name}, {config}, row {number}", row, self.column)
-            if document.text.strip():
-                yield document
+        thing, count = f"{self.name}, {config}", RowCount()
+        rows = ((f"{thing}, row {n}", row) for n, row in enumerate(self._rows(config), 1))
+        try:
+            for document in documents_of(rows, self.column, count):
+                if document.text.strip():
+                    yield document
+        finally:
+            count.tell(thing)
 
     def _rows(self, config: str) -> Iterator[dict[str, Any]]:
         from datasets import load_dataset
@@ -116,20 +134,36 @@ def open_hub(name: str, rest: str) -> HubSource:
     revision = options["revision"] or None
     seen = _config_names(name, dataset, revision)
     configs: dict[str, list[str]] = {}
+    others = []
     for config in seen:
         try:
             tag = canonical(_DATE.sub("", config))
         except InputError:
+            others.append(config)
             continue
+        if _is_word(config):
+            others.append(f"{config} (a word; {tag} only where it is asked for)")
         configs.setdefault(tag, []).append(config)
     if not configs:
-        raise InputError(
-            f"text source {name}",
-            expected="configurations named after languages, e.g. de or swh_Latn",
-            found=", ".join(seen) or "none",
-            fix="write the text to a folder with one file per language",
-        )
+        raise _no_language(name, seen)
+    if others:
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        told = ", ".join(others[:MOST_NAMED]) + more
+        log.warning("text source %s: passed over configurations of no language: %s", name, told)
     return HubSource(name, dataset, options["split"], options["column"], revision, configs)
+
+
+def _no_language(name: str, configs: Sequence[str]) -> InputError:
+    return InputError(
+        f"text source {name}",
+        expected="configurations named after languages, e.g. de or swh_Latn",
+        found=", ".join(configs) or "none",
+        fix="write the text to a folder with one file per language",
+    )
+
+
+def _is_word(config: str) -> bool:
+    return is_file_word(_DATE.sub("", config))
 
 
 def _config_names(name: str, dataset: str, revision: str | None) -> list[str]:

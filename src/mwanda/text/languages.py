@@ -7,16 +7,19 @@ Canonical here means:
   two-letter code of its own (``twi`` stays ``tw`` beside ``ak``);
 * no script where it is the language's usual one (``zh-Hans`` is ``zh``, ``zh-Hant`` stays);
 * regions kept as written (``pt-BR``), save for Chinese, where the region says the script:
-  ``zh-CN`` is ``zh`` and ``zh-TW`` is ``zh-Hant``;
+  ``zh-CN`` is ``zh`` and ``zh-TW`` is ``zh-Hant``; the codes of no region are left out
+  (``en_XX`` is ``en``);
 * Norwegian that is not marked Nynorsk is Bokmål: ``no`` and ``nor`` are ``nb``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 from langcodes import Language, find, standardize_tag, tag_is_valid
+from langcodes.data_dicts import LIKELY_SUBTAGS
 from langcodes.tag_parser import LanguageTagError
 
 from mwanda.arguments import several_given
@@ -25,13 +28,28 @@ from mwanda.errors import InputError
 __all__ = [
     "canonical",
     "display_name",
+    "is_file_word",
+    "named_language",
     "parse_languages",
     "script_of",
+    "seen_among",
     "tags_of",
 ]
 
 _EXPECTED = "a language tag such as de, sw or zh-Hant"
 _NO_ONE_LANGUAGE = frozenset({"und", "mul", "mis", "zxx", "art"})
+_NO_REGION = frozenset({"XX", "ZZ"})
+# Words that files and configurations are called by, and that happen to be three-letter codes: all
+# is Allar, dev Domung. Those that data sets use for their languages (min, war) are left out.
+_FILE_WORDS_LIST = """
+age all and any api app are aux bad bbc bed big bio bit box bpe bus cfg col com csv cut day dec dev
+dic doc dup enc end err etc far for fun has hot ids inp its job key lab law leg lex lib lie log lot
+low map max med men mid mix mod nat neg net new nil not now old one ood opt org par pay pic pop pos
+pot pre pub put rat raw res row run saw say sci sea see seg sen set she six sky spm spo src std sub
+sum sys tag tar tax tea ted ten tgt the tie tip tmp too top toy tra trn try tst tsv two txt uni val
+var ver was way win www xml yes yet
+"""
+_FILE_WORDS = frozenset(_FILE_WORDS_LIST.split())
 _LOOSE_SCRIPTS = {"Hani": frozenset({"Hans", "Hant"}), "Hang": frozenset({"Kore"})}
 
 
@@ -70,7 +88,7 @@ def _with_script(tag: Language) -> Language:
     script = tag.script or tag.maximize().script
     if script == usual or usual in _LOOSE_SCRIPTS.get(script or "", ()):
         script = None
-    territory = tag.territory
+    territory = None if tag.territory in _NO_REGION else tag.territory
     if tag.language == "zh":
         of_script = Language.make(language="zh", script=script).maximize().territory
         territory = None if territory == of_script else territory
@@ -82,6 +100,63 @@ def _with_script(tag: Language) -> Language:
         extensions=tag.extensions,
         private=tag.private,
     )
+
+
+def is_file_word(name: str) -> bool:
+    """Whether a name is an ordinary word for a file, though also a code: ``dev``, ``all``, ``raw``.
+
+    Where it is a file's or a configuration's, the language is taken only if it is asked for.
+    """
+    return name.lower() in _FILE_WORDS
+
+
+def named_language(name: str) -> str | None:
+    """The tag of a language called by its name: ``en`` of ``english`` and of ``English``."""
+    try:
+        found = find(name.replace("_", " ").replace("-", " ")).to_tag()
+        return canonical(found)
+    except (LookupError, UnicodeDecodeError, InputError):
+        return None
+
+
+def seen_among(tags: Iterable[str], calibrated: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``tags`` whose language is among the calibrated ones.
+
+    A region that only one side writes makes no difference: Swedish of Sweden has seen Swedish.
+    Where tags of several regions of a language are there, one without stands for the language's
+    likeliest if it calibrated: ``pt`` has seen ``pt-BR`` and not ``pt-PT`` beside it. A script
+    makes a difference wherever both are known.
+
+    Args:
+        tags, calibrated: canonical.
+    """
+    wanted, known = list(tags), list(calibrated)
+    every = [Language.get(tag) for tag in {*wanted, *known}]
+
+    def alike(tag: Language, other: Language) -> bool:
+        if not _one_script(tag, other):
+            return False
+        if tag.territory in (None, other.territory):
+            return True
+        if other.territory is not None:
+            return False
+        regions = {one.territory for one in every if _one_script(tag, one)} - {None}
+        return len(regions) < 2 or other.maximize().territory == tag.territory
+
+    return tuple(
+        tag
+        for tag in wanted
+        if tag in known or any(alike(Language.get(tag), Language.get(other)) for other in known)
+    )
+
+
+def _one_script(tag: Language, other: Language) -> bool:
+    """Whether two tags are of one language, and not known to be of different scripts."""
+    if tag.language != other.language:
+        return False
+    if tag.language not in LIKELY_SUBTAGS:  # where it would fall back on English's script
+        return tag.script == other.script or None in (tag.script, other.script)
+    return tag.maximize().script == other.maximize().script
 
 
 def parse_languages(text: str) -> list[str]:

@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 HASH_BYTES = 8
+PART = 1 << 16
+_SPACE = re.compile(r"\s")
 _SHORTEST = 30
 # NFKC has made … three full stops, and ！？ the ASCII ones. A full stop inside a number or a
 # name ends nothing, so it needs white space after it; the other marks do not.
@@ -34,7 +36,26 @@ _END = re.compile(r"""(?:[!?。।॥؟۔።፧፨។៕။༎։꯫᱾᱿᠃᠉]
 
 def normalised(text: str) -> str:
     """NFKC, case folded, every run of white space one space, none at the ends."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    # In parts, as the words of a long text would be held one by one. White space ends whatever
+    # NFKC looks at together.
+    parts = (
+        " ".join(unicodedata.normalize("NFKC", part).casefold().split())
+        for part in parts_at_space(text)
+    )
+    return " ".join(part for part in parts if part)
+
+
+def parts_at_space(text: str, size: int = PART) -> Iterator[str]:
+    """The text in parts of about ``size`` characters or more, each but the first beginning with
+    white space."""
+    start = 0
+    while len(text) - start > size:
+        space = _SPACE.search(text, start + size)
+        if space is None:
+            break
+        yield text[start : space.start()]
+        start = space.start()
+    yield text[start:]
 
 
 def digest(text: str) -> bytes:

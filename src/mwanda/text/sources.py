@@ -6,41 +6,40 @@ Every source gives the documents of one language at a time, lazily and always in
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+from urllib.parse import quote
 
 from mwanda.errors import InputError, nearest
-from mwanda.text.languages import canonical
+from mwanda.text.files import LAYOUT, kind_of, language_files, linked_out
+from mwanda.text.rows import (
+    TEXT_FIELD,
+    Document,
+    RowCount,
+    document_of,
+    documents_of,
+    json_rows,
+    numbered_lines,
+    parquet_rows,
+)
 
 __all__ = [
     "Document",
     "FolderSource",
     "TextSource",
+    "available",
     "check_languages",
     "linked_out",
     "numbered_lines",
     "open_source",
+    "placed_source",
+    "with_text_field",
 ]
 
-_SUFFIXES = (".txt", ".jsonl", ".parquet")
 _BUNDLED_PARTS = {"udhr": range(31), "udhr/first": range(16), "udhr/second": range(16, 31)}
-_LAYOUT = "one <tag>.txt, <tag>.jsonl or <tag>.parquet per language, e.g. de.txt"
-
-
-@dataclass(frozen=True)
-class Document:
-    """One piece of text that belongs together: a page, a paragraph, a sentence.
-
-    Attributes:
-        id: the same number or name in every language where the text is parallel, or None.
-    """
-
-    text: str
-    id: int | str | None = None
+_COLUMN = "?column="
 
 
 class TextSource(Protocol):
@@ -70,13 +69,17 @@ class TextSource(Protocol):
         ...
 
 
-def open_source(spec: str | Path, *, bundled_root: Path | None = None) -> TextSource:
+def open_source(
+    spec: str | Path, *, bundled_root: Path | None = None, tell: bool = True
+) -> TextSource:
     """The source a user named.
 
     Args:
-        spec: a folder; ``bundled:udhr``, ``bundled:udhr/first`` or ``bundled:udhr/second``; or
-            ``hub:<data set>[?split=train&column=text&revision=...]``.
+        spec: a folder, with ``?column=NAME`` after it where the field of its rows that holds the
+            text is not ``text``; ``bundled:udhr``, ``bundled:udhr/first`` or
+            ``bundled:udhr/second``; or ``hub:<data set>[?split=train&column=text&revision=...]``.
         bundled_root: where the bundled text lies, if not in the package.
+        tell: whether to say in the log which files were passed over.
 
     Raises:
         InputError: there is no such source, or it holds no text of any language.
@@ -91,12 +94,54 @@ def open_source(spec: str | Path, *, bundled_root: Path | None = None) -> TextSo
         return _open_bundled(name, rest, bundled_root or Path(__file__).parent / "bundled")
     if not name.strip():
         raise InputError("text source", expected="a folder, bundled:udhr or hub:<data set>")
-    return FolderSource(name, Path(spec).expanduser())
+    folder, column = folder_of(name)
+    return FolderSource(name, folder.expanduser(), column=column, tell=tell)
+
+
+def folder_of(name: str) -> tuple[Path, str | None]:
+    """The folder that a source names, and the field of its text where that is named too."""
+    folder, mark, column = name.rpartition(_COLUMN)
+    if not mark or not column or Path(name).is_dir():
+        return Path(name), None
+    return Path(folder), column
+
+
+def placed_source(spec: str) -> str:
+    """A source with the whole path of its folder or file, for whoever begins elsewhere."""
+    folder, column = folder_of(spec)
+    if not folder.exists():
+        return spec
+    return os.path.abspath(folder) + ("" if column is None else f"{_COLUMN}{column}")
+
+
+def with_text_field(spec: str | None, field: str | None) -> str | None:
+    """The source with the field that holds its text, as ``--text-field`` gives it.
+
+    Raises:
+        InputError: text without fields, or with its field named already.
+    """
+    if spec is None or field is None:
+        return spec
+    found = "none" if not field.strip() else None
+    if spec.startswith("bundled:") or spec.endswith(".safetensors"):
+        found = f"{spec}, which has no fields to choose from"
+    elif "column=" in spec.partition("?")[2]:
+        found = f"{spec}, which names one"
+    if found is not None:
+        raise InputError("--text-field", expected="a field of a text's rows", found=found)
+    name = quote(field, safe="") if spec.startswith("hub:") else field
+    return f"{spec}{'&' if '?' in spec and spec.startswith('hub:') else '?'}column={name}"
+
+
+def available(source: TextSource) -> list[str]:
+    """All tags there is text for, those included that are taken only where they are named."""
+    told: Callable[[], list[str]] = getattr(source, "available", source.languages)
+    return told()
 
 
 def check_languages(source: TextSource, wanted: Sequence[str]) -> None:
     """Raises :class:`InputError`, naming each, if the source lacks a wanted language."""
-    there = source.languages()
+    there = available(source)
     missing = [language for language in wanted if language not in there]
     if missing:
         raise InputError.several(
@@ -109,190 +154,101 @@ def check_languages(source: TextSource, wanted: Sequence[str]) -> None:
 class FolderSource:
     """A folder with one file per language.
 
-    Files of other kinds are ignored, as are files whose stem is no language tag.
+    Files of other kinds are passed over, as are files whose stem is no language tag.
     """
 
     streamed = False
 
-    def __init__(self, name: str, folder: Path, articles: range | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        articles: range | None = None,
+        *,
+        column: str | None = None,
+        tell: bool = True,
+    ) -> None:
         self.name = name
         self._articles = articles
-        self._files = _language_files(name, folder)
+        self._column = column or TEXT_FIELD
+        self._found = language_files(name, folder)
+        self._counted: set[str] = set()
+        kinds = {kind_of(path) for path in self._found.files.values()}
+        if column is not None and kinds == {".txt"}:
+            raise InputError(
+                f"text folder {name}", expected=f"rows with a field {column!r}, .jsonl or .parquet",
+                found="lines of .txt alone", fix="leave the field out",
+            )  # fmt: skip
+        if tell:
+            self._found.tell(name)
 
     def languages(self) -> list[str]:
-        return sorted(self._files)
+        tags = [tag for tag in self._found.files if tag not in self._found.on_request]
+        if not tags:
+            raise InputError(
+                f"text folder {self.name}", expected=LAYOUT, found=f"only {self._found.words}",
+                fix="name each file after its language",
+            )  # fmt: skip
+        return sorted(tags)
+
+    def available(self) -> list[str]:
+        """All tags, those included whose file's name is an ordinary word too."""
+        return sorted(self._found.files)
 
     def fingerprint(self, language: str) -> str | None:
         with self._file(language).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def documents(self, language: str) -> Iterator[Document]:
-        path = self._file(language)
+        path, count = self._file(language), RowCount()
         empty = True
-        for document in self._read(path):
-            if document.text.strip():
-                empty = False
-                yield document
+        try:
+            for document in self._read(path, count):
+                if document.text.strip():
+                    empty = False
+                    yield document
+        finally:
+            if language not in self._counted:  # English is read twice
+                count.tell(str(path))
+            self._counted.add(language)
         if empty:
             raise InputError(
                 str(path),
                 expected="at least one document that is not blank",
-                found="none",
+                found=f"none: {count.words}" if count.without else "none",
                 fix="add text or remove the file",
             )
 
     def _file(self, language: str) -> Path:
         check_languages(self, [language])
-        return self._files[language]
+        return self._found.files[language]
 
-    def _read(self, path: Path) -> Iterator[Document]:
-        if path.suffix.lower() == ".txt":
+    def _read(self, path: Path, count: RowCount) -> Iterator[Document]:
+        kind = kind_of(path)
+        if kind == ".txt":
             return (Document(line) for _, line in numbered_lines(path))
-        if path.suffix.lower() == ".parquet":
-            return _parquet(path)
+        if kind == ".parquet":
+            return documents_of(parquet_rows(path, self._column), self._column, count)
         if self._articles is not None:
             return _paragraphs(path, self._articles)
-        return (document_of(f"{path}:{number}", row) for number, row in _rows(path))
-
-
-def _language_files(name: str, folder: Path) -> dict[str, Path]:
-    """Each language's file, directly in the folder."""
-    if not folder.is_dir():
-        raise InputError(
-            f"text folder {name}",
-            expected="a folder",
-            found="a file" if folder.exists() else "nothing there",
-            fix=f"give a folder with {_LAYOUT}, or bundled:udhr, or hub:<data set>",
-        )
-    files: dict[str, Path] = {}
-    problems, ignored = [], []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in _SUFFIXES or not path.is_file():
-            continue
-        try:
-            tag = canonical(path.stem)
-        except InputError:
-            ignored.append(path.name)
-            continue
-        if linked := linked_out(folder, path):
-            problems.append(linked)
-        elif tag in files:
-            problems.append(
-                f"language {tag!r} of {name}: expected one file, found {files[tag].name} and "
-                f"{path.name}; keep one"
-            )
-        else:
-            files[tag] = path
-    if problems:
-        raise InputError.several(problems)
-    if not files:
-        raise InputError(
-            f"text folder {name}",
-            expected=_LAYOUT,
-            found=f"only {', '.join(ignored)}, named after no language" if ignored else "none",
-            fix="name each file after its language",
-        )
-    return files
-
-
-def linked_out(folder: Path, path: Path) -> str | None:
-    """What is wrong with a file that is a link out of its folder; None for any other."""
-    if path.resolve().is_relative_to(folder.resolve()):
-        return None
-    return (
-        f"{path}: expected a file in the folder, found a link to {path.resolve()}; "
-        "copy the file into the folder"
-    )
+        return documents_of(json_rows(path), self._column, count)
 
 
 def _open_bundled(name: str, part: str, root: Path) -> FolderSource:
     if part not in _BUNDLED_PARTS:
         choices = nearest(part, _BUNDLED_PARTS)
         raise InputError(f"text source {name}", expected="a bundled text", found=part, fix=choices)
-    return FolderSource(name, root / "udhr", _BUNDLED_PARTS[part])
-
-
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers from 1, blank ones too, without line ends or a byte mark."""
-    with path.open("rb") as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{path}:{number}",
-                    expected="UTF-8",
-                    found=f"byte 0x{raw[error.start]:02x} at column {error.start + 1}",
-                    fix="convert the file, e.g. with iconv -t UTF-8",
-                ) from error
-
-
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The JSON objects of a file, one a line, with their line numbers."""
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{path}:{number}", expected="a JSON object on each line", found=str(error)
-            ) from error
-        if not isinstance(row, dict):
-            kind = type(row).__name__
-            raise InputError(f"{path}:{number}", expected='an object {"text": ...}', found=kind)
-        yield number, row
+    return FolderSource(name, root / "udhr", _BUNDLED_PARTS[part], tell=False)
 
 
 def _paragraphs(path: Path, articles: range) -> Iterator[Document]:
     """The paragraphs of the articles asked for; the id is article * 100 + paragraph from 1."""
     seen: dict[int, int] = {}
-    for number, row in _rows(path):
-        where, article = f"{path}:{number}", row.get("article")
+    for where, row in json_rows(path):
+        article = row.get("article")
         if not isinstance(article, int) or isinstance(article, bool) or article not in range(31):
             raise InputError(where, expected="an article from 0 to 30", found=repr(article))
         seen[article] = seen.get(article, 0) + 1
-        if article in articles:
-            yield Document(document_of(where, row).text, article * 100 + seen[article])
-
-
-def _parquet(path: Path) -> Iterator[Document]:
-    # By name: pyarrow has no types.
-    arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    number = 0
-    try:
-        with parquet.ParquetFile(path) as file:
-            columns = [name for name in ("text", "id") if name in file.schema_arrow.names]
-            if "text" not in columns:
-                raise _no_column(str(path), "text", file.schema_arrow.names)
-            for batch in file.iter_batches(batch_size=1024, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield document_of(f"{path}, row {number}", row)
-    except (arrow.ArrowException, OSError) as error:
-        raise InputError(str(path), expected="a parquet file", found=str(error)) from error
-
-
-def document_of(where: str, row: Mapping[str, Any], column: str = "text") -> Document:
-    """The document in a row, its types checked; ``where`` begins the message of an error."""
-    if column not in row:
-        raise _no_column(where, column, list(row))
-    text, identity = row[column], row.get("id")
-    if not isinstance(text, str):
-        kind = type(text).__name__
-        raise InputError(where, expected=f"a string in field {column!r}", found=kind)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            where, expected="Unicode text", found=f"half a surrogate pair at {error.start}"
-        ) from error
-    if identity is not None and (isinstance(identity, bool) or not isinstance(identity, int | str)):
-        kind = type(identity).__name__
-        raise InputError(where, expected="a whole number or a string in field 'id'", found=kind)
-    return Document(text, identity)
-
-
-def _no_column(where: str, column: str, there: Sequence[str]) -> InputError:
-    found = f"the fields {', '.join(map(str, there))}" if there else "no fields"
-    return InputError(where, expected=f"a field {column!r}", found=found)
+        document = document_of(where, row)
+        if article in articles and document is not None:
+            yield Document(document.text, article * 100 + seen[article])

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+
+from mwanda.text.tokens import Tokenizes, token_ids
 
 log = logging.getLogger("mwanda")
 
 PROBES = ("a b", "1. Ж я", "文 字")
 """Texts that a tokenizer is tried on: it may not know the letters of one, or go by the text."""
-
-
-class Tokenizes(Protocol):
-    """What is used of a transformers tokenizer."""
-
-    def __call__(
-        self, text: str, *, add_special_tokens: bool = ..., verbose: bool = ...
-    ) -> Mapping[str, Any]: ...
 
 
 def start_of(tokenizer: Tokenizes) -> tuple[int, ...]:
@@ -31,11 +24,6 @@ def start_of(tokenizer: Tokenizes) -> tuple[int, ...]:
     if any(len(start) != len(common) for start in found):
         log.warning("the tokenizer begins texts differently; what all have in common is used")
     return tuple(common)
-
-
-def token_ids(tokenizer: Tokenizes, text: str) -> list[int]:
-    """The tokens of a text alone, with nothing before or after them."""
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def shown_start(start: Sequence[int], where: str) -> str:

@@ -71,6 +71,7 @@ class Windows:
             window: ids N, M``, ``none`` or ``as given``.
         length: tokens in a window, as asked for or as the model's context has it, which a language
             with little text may not reach; None for foreign windows.
+        kept: what cleaning was told to leave in, ``english`` and ``repeated``.
     """
 
     tokens: dict[str, torch.Tensor]
@@ -79,6 +80,7 @@ class Windows:
     seed: int | None
     bos: str
     length: int | None
+    kept: tuple[str, ...] = ()
 
     @property
     def languages(self) -> list[str]:
@@ -120,6 +122,7 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
         "seed": windows.seed,
         "bos": windows.bos,
         "length": windows.length,
+        "kept": list(windows.kept),
         "draws": [asdict(windows.draws[language]) for language in windows.tokens],
     }
     tensors = {language: tensor.contiguous() for language, tensor in windows.tokens.items()}
@@ -258,6 +261,7 @@ def _provenance(path: Path, text: str | None) -> Windows:
         _check_types(found, {"source": str, "seed": int | None, "bos": str, "length": int | None})
         if found.get("format") != _FORMAT:
             raise TypeError(f"format {found.get('format')!r}")
+        _check_types({"kept": [], **found}, {"kept": list})
         draws = [_draw(entry) for entry in found["draws"]]
     except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
         raise InputError(
@@ -267,7 +271,8 @@ def _provenance(path: Path, text: str | None) -> Windows:
             fix="the file is damaged or from another version; draw the windows again",
         ) from error
     by_tag = {draw.language: draw for draw in draws}
-    return Windows({}, by_tag, found["source"], found["seed"], found["bos"], found["length"])
+    of_draw = (found["source"], found["seed"], found["bos"], found["length"])
+    return Windows({}, by_tag, *of_draw, tuple(map(str, found.get("kept", ()))))
 
 
 def _draw(entry: Any) -> LanguageDraw:

@@ -8,6 +8,7 @@ and that language alone: adding a language changes no other's.
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ import torch
 from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
 from mwanda.text.overlap import pack_hashes, text_hashes
-from mwanda.text.sources import Document, TextSource, check_languages
-from mwanda.text.start import Tokenizes, shown_start, start_of, token_ids
+from mwanda.text.sources import Document, TextSource, available, check_languages
+from mwanda.text.start import shown_start, start_of
+from mwanda.text.tokens import Tokenizes, pieces_of_ids
 from mwanda.text.window_files import LanguageDraw, Windows, load, save, window_sha256
 from mwanda.text.window_sizes import Sizes, say_shrunk
 
@@ -30,6 +32,8 @@ __all__ = [
     "save",
     "window_sha256",
 ]
+
+log = logging.getLogger("mwanda")
 
 _SEPARATOR = "\n"
 _SHUFFLE_BUFFER = 10_000
@@ -45,6 +49,8 @@ def draw(
     seed: int,
     allow_short: bool = False,
     context: int | None = None,
+    keep_english: bool = False,
+    keep_repeated: bool = False,
 ) -> Windows:
     """Draws windows of each language, without padding: of all as many, where there is text.
 
@@ -61,6 +67,8 @@ def draw(
         allow_short: take what there is where a language has less text than was asked for: as many
             whole windows as it fills, or else a single shorter one.
         context: tokens that the model takes at once; None for any number.
+        keep_english: leave lines of English in other languages' text.
+        keep_repeated: leave pages that come again.
 
     Returns:
         int64 ``[windows, length]`` for each language, in the order given.
@@ -80,19 +88,26 @@ def draw(
         if value < lowest:
             raise InputError(name, expected=f"at least {lowest}", found=str(value))
     check_languages(source, languages)
-    english = _english(source, languages)
+    english = frozenset() if keep_english else _english(source, languages)
     tokens: dict[str, torch.Tensor] = {}
     draws: dict[str, LanguageDraw] = {}
     problems: list[str] = []
     short: dict[str, int] = {}
+    dropped: dict[str, str] = {}
     for language in languages:
-        cleaner = Cleaner(language, english=english)
+        cleaner = Cleaner(
+            language, english=english, keep_english=keep_english, keep_repeated=keep_repeated
+        )
         try:
             documents = _shuffled(source, cleaner, language, seed)
             packed = _pack(documents, tokenizer, used.windows * (used.length - len(start)))
         except InputError as error:
-            problems.extend(error.problems)
+            words = _after_dropping(cleaner.counts.words)
+            problems.extend(f"{problem}{words}" for problem in error.problems)
             continue
+        if cleaner.counts.words:
+            dropped[language] = cleaner.counts.words
+            log.info("%s, %s: dropped %s", source.name, language, cleaner.counts.words)
         shape = used.fitted(len(packed.ids), len(start))
         if shape is None:
             short[language] = len(packed.ids)
@@ -100,19 +115,29 @@ def draw(
         tokens[language] = _cut(packed, start, *shape)
         draws[language] = _describe(language, tokens[language], packed, cleaner, source, start)
     if short:
-        problems.extend(used.too_little(short, len(start), [*tokens]).problems)
+        told = used.too_little(short, len(start), [*tokens]).problems
+        for tag, problem in zip(short, told, strict=True):
+            problems.append(problem + _after_dropping(dropped.get(tag)))
     if problems:
         raise InputError.several(problems)
     say_shrunk(asked, used, {tag: tuple(ids.shape) for tag, ids in tokens.items()})
     places = "first token of every window" if len(start) < 2 else "first tokens of every window"
-    return Windows(tokens, draws, source.name, seed, shown_start(start, places), used.length)
+    rule = shown_start(start, places)
+    kept = (("english", keep_english), ("repeated", keep_repeated))
+    left = tuple(name for name, on in kept if on)
+    return Windows(tokens, draws, source.name, seed, rule, used.length, left)
+
+
+def _after_dropping(words: str | None) -> str:
+    """What an error about too little text says of the text that cleaning took out."""
+    return f"; dropped before that: {words}" if words else ""
 
 
 def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
     """The source's own English lines, unless no language needs them or the text has no end."""
     if source.streamed or all(map(speaks_english_words, languages)):
         return frozenset()
-    tags = [tag for tag in source.languages() if tag.split("-")[0] == "en"]
+    tags = [tag for tag in available(source) if tag.split("-")[0] == "en"]
     return english_lines(source.documents(tags[0])) if tags else frozenset()
 
 
@@ -152,9 +177,10 @@ def _pack(documents: Iterable[Document], tokenizer: Tokenizes, need: int) -> _Pa
     packed = _Packed([], [])
     for document in documents:
         packed.documents.append((len(packed.ids), document))
-        packed.ids.extend(token_ids(tokenizer, document.text.strip() + _SEPARATOR))
-        if len(packed.ids) >= need:
-            break
+        for ids in pieces_of_ids(tokenizer, document.text.strip() + _SEPARATOR):
+            packed.ids.extend(ids)
+            if len(packed.ids) >= need:
+                return packed
     return packed
 
 

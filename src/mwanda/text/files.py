@@ -1,0 +1,147 @@
+"""Which file of a folder is the text of which language, and why the others are not."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mwanda.errors import InputError
+from mwanda.text.languages import canonical, display_name, is_file_word, named_language
+from mwanda.text.packed import PACKED
+
+log = logging.getLogger("mwanda")
+
+KINDS = (".txt", ".jsonl", ".parquet")
+LAYOUT = "one <tag>.txt, <tag>.jsonl or <tag>.parquet per language, e.g. de.txt"
+MOST_NAMED = 8
+_BESIDE = ("readme", "license", "licence", "notice", "changelog", "citation")
+
+
+@dataclass
+class LanguageFiles:
+    """The files of a folder.
+
+    Attributes:
+        files: canonical tag to the file, in the order of their names.
+        on_request: tags of files whose name is an ordinary word too: taken where they are asked
+            for by name.
+        passed_over: name and reason of the files that are not read, but for hidden ones and those
+            that tell of the folder, such as README.md.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    on_request: set[str] = field(default_factory=set)
+    passed_over: list[str] = field(default_factory=list)
+
+    @property
+    def words(self) -> str:
+        """What was passed over, for a message."""
+        more = len(self.passed_over) - MOST_NAMED
+        return "; ".join(self.passed_over[:MOST_NAMED]) + (f"; {more} more" if more > 0 else "")
+
+    def tell(self, name: str) -> None:
+        """Say in the log what was passed over, if anything."""
+        if self.passed_over:
+            log.warning("text folder %s: passed over %s", name, self.words)
+
+
+def kind_of(path: Path) -> str:
+    """``.txt`` of ``de.txt`` and of ``de.txt.gz``."""
+    inner = Path(path.stem) if path.suffix.lower() in PACKED else path
+    return inner.suffix.lower()
+
+
+def language_files(name: str, folder: Path) -> LanguageFiles:
+    """Each language's file, directly in the folder.
+
+    Raises:
+        InputError: no folder, two files for a language, or one that is a link out of the folder.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"text folder {name}",
+            expected="a folder",
+            found="a file" if folder.exists() else "nothing there",
+            fix=f"give a folder with {LAYOUT}, or bundled:udhr, or hub:<data set>",
+        )
+    found, problems = LanguageFiles(), []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.name.lower().startswith(_BESIDE):
+            continue
+        stem = path.name[: -len("".join(_endings(path)))] if _endings(path) else path.name
+        if reason := _unreadable(path) or _nameless(stem, path):
+            found.passed_over.append(f"{path.name} ({reason})")
+            continue
+        tag = canonical(stem)
+        if linked := linked_out(folder, path):
+            problems.append(linked)
+        elif tag in found.files:
+            problems.append(
+                f"language {tag!r} of {name}: expected one file, found {found.files[tag].name} "
+                f"and {path.name}; keep one"
+            )
+        else:
+            found.files[tag] = path
+            if is_file_word(stem):
+                found.on_request.add(tag)
+                found.passed_over.append(
+                    f"{path.name} (a word, though also {display_name(tag)}'s code: taken only "
+                    f"where --languages names {tag})"
+                )
+    if problems:
+        raise InputError.several(problems)
+    if not found.files:
+        raise InputError(
+            f"text folder {name}",
+            expected=LAYOUT,
+            found=f"only {found.words}" if found.passed_over else "none",
+            fix="name each file after its language",
+        )
+    return found
+
+
+def _endings(path: Path) -> list[str]:
+    """``[".txt", ".gz"]`` of ``pt-BR.txt.gz``, and only what is an ending of text or of packing."""
+    packing = path.suffix if path.suffix.lower() in PACKED else ""
+    kind = Path(path.name.removesuffix(packing)).suffix
+    return [ending for ending in (kind, packing) if ending]
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why a file is none of text, whatever its name."""
+    if path.is_dir():
+        return "a folder; put the text of a language in one file beside it"
+    if not path.exists():
+        return "a link to nothing"
+    if not path.is_file():
+        return "not a file"
+    kind = kind_of(path)
+    if kind not in KINDS:
+        return f"{kind or 'no ending'}: give {', '.join(KINDS[:-1])} or {KINDS[-1]}"
+    if kind == ".parquet" and path.suffix.lower() in PACKED:
+        return "parquet is packed inside; unpack the file"
+    return None
+
+
+def _nameless(stem: str, path: Path) -> str | None:
+    """Why a file is no language's, by its name."""
+    try:
+        canonical(stem)
+    except InputError:
+        meant = named_language(stem)
+        if meant is None:
+            return "named after no language"
+        ending = "".join(_endings(path))
+        return f"named after no language; {meant}{ending} if it is {display_name(meant)}"
+    return None
+
+
+def linked_out(folder: Path, path: Path) -> str | None:
+    """What is wrong with a file that is a link out of its folder; None for any other."""
+    if path.resolve().is_relative_to(folder.resolve()):
+        return None
+    return (
+        f"{path}: expected a file in the folder, found a link to {path.resolve()}; "
+        "copy the file into the folder"
+    )

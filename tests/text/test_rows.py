@@ -1,0 +1,148 @@
+"""Rows as pandas, datasets and others write them: nulls, floats, bytes, other names."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from mwanda.errors import InputError
+from mwanda.text.rows import document_of, parquet_rows
+from mwanda.text.sources import Document, open_source, placed_source, with_text_field
+from tests.text.test_hub import data_set
+
+
+def write(folder: Path, kind: str, column: str, rows: list[Any]) -> str:
+    """The same rows as a jsonl file, a parquet file or a local data set of the hub."""
+    folder.mkdir()
+    if kind == "parquet":
+        parquet.write_table(pa.table({column: rows}), folder / "de.parquet")
+    else:
+        path = folder / "de.jsonl"
+        if kind == "hub":
+            path = data_set(folder, ["de"]) / "de" / "train.jsonl"
+        path.write_text("".join(json.dumps({column: row}) + "\n" for row in rows))
+    return f"hub:{folder}" if kind == "hub" else str(folder)
+
+
+KINDS = ["jsonl", "parquet", "hub"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_without_text_is_left_out_and_counted(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = write(tmp_path / "rows", kind, "text", ["eins", None, "drei", " ", None])
+    texts = [document.text for document in open_source(spec).documents("de")]
+    assert texts == ["eins", "drei"]
+    assert [line for line in caplog.messages if "2 of 5 rows have no text (null)" in line]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_field_is_named_once_for_every_kind(tmp_path: Path, kind: str) -> None:
+    spec = write(tmp_path / "rows", kind, "content", ["eins", None, "drei"])
+    with pytest.raises(
+        InputError, match=r"expected a field 'text', found the fields content; .*content"
+    ):
+        list(open_source(spec).documents("de"))
+    named = with_text_field(spec, "content")
+    assert named == f"{spec}?column=content"
+    source = open_source(named)
+    assert source.name == named
+    assert [document.text for document in source.documents("de")] == ["eins", "drei"]
+
+
+def test_rows_that_are_all_null_are_told(tmp_path: Path) -> None:
+    spec = write(tmp_path / "rows", "jsonl", "text", [None, None])
+    with pytest.raises(InputError, match=r"found none: 2 of 2 rows have no text \(null\)"):
+        list(open_source(spec).documents("de"))
+
+
+def test_a_field_that_later_rows_leave_out_is_null_there(tmp_path: Path) -> None:
+    (tmp_path / "de.jsonl").write_text('{"text": "a", "id": 1}\n{"id": 2}\n{"text": "c"}\n')
+    assert list(open_source(tmp_path).documents("de")) == [Document("a", 1), Document("c")]
+
+
+@pytest.mark.parametrize(
+    ("given", "identity"),
+    [
+        (3.0, 3), (float("nan"), None), (None, None), (7, 7), ("x", "x"), (b"x", "x"),
+        (Decimal("4"), 4), (Decimal("NaN"), None), (-0.0, 0),
+    ],
+)  # fmt: skip
+def test_ids_are_what_was_meant(given: Any, identity: Any) -> None:
+    found = document_of("row 1", {"text": "a", "id": given})
+    assert found == Document("a", identity)
+    assert type(found.id) is type(identity)
+
+
+@pytest.mark.parametrize("given", [3.5, float("inf"), True, [1], {}])
+def test_other_ids_are_refused(given: Any) -> None:
+    kind = type(given).__name__
+    with pytest.raises(InputError, match=f"row 1: expected a whole number .* found {kind}"):
+        document_of("row 1", {"text": "a", "id": given})
+
+
+def test_bytes_are_text_in_utf8() -> None:
+    assert document_of("row 1", {"text": "für".encode()}) == Document("für")
+    with pytest.raises(InputError, match="row 1: expected UTF-8 in field 'text', found byte 0xfc"):
+        document_of("row 1", {"text": b"f\xfcr"})
+    assert document_of("row 1", {"text": float("nan")}) is None
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.string_view(),
+             pa.dictionary(pa.int32(), pa.string())],
+)  # fmt: skip
+def test_every_parquet_type_of_text(tmp_path: Path, kind: Any) -> None:
+    texts = pa.array(["für", None, "c"], pa.string()).cast(kind)
+    ids = pa.array([1.0, 2.0, None], pa.float64())
+    parquet.write_table(pa.table({"text": texts, "id": ids}), tmp_path / "de.parquet")
+    assert list(open_source(tmp_path).documents("de")) == [Document("für", 1), Document("c")]
+
+
+def test_large_cells_are_not_all_unpacked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = pa.RecordBatch.to_pylist
+
+    def counted(batch: Any) -> Any:
+        sizes.append(batch.num_rows)
+        return real(batch)
+
+    monkeypatch.setattr("mwanda.text.rows.BATCH_BYTES", 40_000)
+    monkeypatch.setattr("mwanda.text.rows._values", counted)
+    table = pa.table({"text": [f"{n}" * 10_000 for n in range(10)]})
+    parquet.write_table(table, tmp_path / "de.parquet", use_dictionary=False)
+    assert len(list(parquet_rows(tmp_path / "de.parquet", "text"))) == 10
+    assert max(sizes) <= 4
+
+
+def test_a_field_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "de.txt").write_text("a")
+    with pytest.raises(InputError, match=r"rows with a field 'content'.*lines of \.txt alone"):
+        open_source(f"{tmp_path}?column=content")
+    for spec in ("bundled:udhr", "w.safetensors", "hub:a/b?column=x", "folder?column=x"):
+        with pytest.raises(InputError, match="--text-field: expected"):
+            with_text_field(spec, "content")
+    with pytest.raises(InputError, match="--text-field"):
+        with_text_field("folder", " ")
+    assert with_text_field("folder", None) == "folder"
+    assert with_text_field("hub:a/b?split=x", "c d") == "hub:a/b?split=x&column=c%20d"
+
+
+def test_a_folder_may_have_a_question_mark(tmp_path: Path, monkeypatch: Any) -> None:
+    folder = tmp_path / "what?column=text"
+    folder.mkdir()
+    (folder / "de.txt").write_text("a")
+    assert open_source(folder).languages() == ["de"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").mkdir()
+    assert placed_source("t?column=content") == f"{tmp_path}/t?column=content"
+    assert placed_source("hub:a/b?column=c") == "hub:a/b?column=c"
