@@ -26,6 +26,7 @@ from mwanda.model.experts import runnable_experts
 from mwanda.model.given import check_model
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 from mwanda.text.languages import canonical
 from mwanda.text.overlap import overlap, unpack_hashes
 from mwanda.text.sources import check_languages, open_source
@@ -36,6 +37,7 @@ __all__ = ["evaluate", "read_texts", "refuse_overlap"]
 log = logging.getLogger("mwanda")
 
 
+@undisturbed()
 def read_texts(
     text: str | Path,
     languages: Sequence[str] | None = None,
@@ -61,6 +63,7 @@ def read_texts(
     return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids)
 
 
+@undisturbed()
 def evaluate(
     model: Any,
     text: str | Path | TextSet,

@@ -16,6 +16,7 @@ from mwanda.manifest import MANIFEST, read_manifest
 from mwanda.model.gguf import open_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.reader import Checkpoint
+from mwanda.surroundings import undisturbed
 
 __all__ = ["GgufCheck", "GgufTensor", "check_gguf"]
 
@@ -94,6 +95,7 @@ class GgufCheck:
             )  # fmt: skip
 
 
+@undisturbed()
 def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
     """Compare a GGUF file with the pruned folder it was made of, position by position.
 

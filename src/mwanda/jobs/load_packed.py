@@ -16,6 +16,7 @@ from mwanda.archive.reader import Archive
 from mwanda.errors import InputError
 from mwanda.model.layout import DTYPES_BY_NAME, INDEX, SINGLE, shown
 from mwanda.model.skeleton import auto_class, load_config
+from mwanda.surroundings import building, undisturbed
 
 __all__ = ["load_packed"]
 
@@ -37,6 +38,7 @@ class _Lazy:
         return self.dtype.is_floating_point
 
 
+@undisturbed()
 def load_packed(path: str | Path, **kwargs: Any) -> Any:
     """The model in an archive, as ``from_pretrained`` of its unpacked folder gives it.
 
@@ -68,7 +70,7 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             (folder / name).write_bytes(archive.read_file(name))
         config = load_config(folder)
         tensors = _tensors(archive)
-        with torch.no_grad():
+        with building():
             model = _model_class(config).from_pretrained(
                 None, config=config, state_dict=tensors, **kwargs
             )

@@ -31,6 +31,7 @@ from mwanda.pipeline import check_pattern
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
 from mwanda.saved.statistics_file import SavedStatistics
+from mwanda.surroundings import undisturbed
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens, probed_weights
 from mwanda.work import count_work, matmul_rate
@@ -95,6 +96,7 @@ class Plan:
         return asdict(self)
 
 
+@undisturbed()
 def plan(
     model: str | Path,
     *,

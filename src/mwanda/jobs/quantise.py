@@ -27,6 +27,7 @@ from mwanda.model.source import copy_companions, copy_licences, open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.writer import ShardWriter
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 
 __all__ = ["QuantiseResult", "quantise"]
 
@@ -70,6 +71,7 @@ class QuantiseResult:
         return asdict(self)
 
 
+@undisturbed()
 def quantise(
     model: str | Path, out: str | Path, type: str = "Q8_0", *, options: RunOptions | None = None
 ) -> QuantiseResult:

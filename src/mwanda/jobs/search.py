@@ -22,6 +22,7 @@ from mwanda.model.output import OutputFolder
 from mwanda.options import RunOptions
 from mwanda.ranks import check_alone
 from mwanda.recipe import Recipe
+from mwanda.surroundings import undisturbed
 from mwanda.units import probe_of
 
 __all__ = ["SearchResult", "Trial", "search_sparsity"]
@@ -109,6 +110,7 @@ class SearchResult:
             )
 
 
+@undisturbed()
 def search_sparsity(
     model: str | Path,
     texts: TextSet,

@@ -12,6 +12,7 @@ from mwanda.jobs.evaluate import refuse_overlap
 from mwanda.jobs.whole import opened_whole
 from mwanda.manifest import CalibrationRecord
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
 from mwanda.tasks.reading import Given, read_tasks
 from mwanda.tasks.results import TaskScore, TasksResult
@@ -27,6 +28,7 @@ BATCH = 8
 ITEMS = 100
 
 
+@undisturbed()
 def evaluate_tasks(
     model: Any,
     tasks: Given,

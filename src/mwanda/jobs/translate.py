@@ -26,6 +26,7 @@ from mwanda.jobs.evaluate import refuse_overlap
 from mwanda.jobs.whole import opened_whole
 from mwanda.manifest import CalibrationRecord
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 from mwanda.text.windows import bos_rule
 
 __all__ = ["translate"]
@@ -34,6 +35,7 @@ BATCH = 8
 """Sentences that are generated at a time."""
 
 
+@undisturbed()
 def translate(
     model: Any,
     text: str | Path | ParallelText,

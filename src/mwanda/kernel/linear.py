@@ -11,6 +11,7 @@ from torch import nn
 from mwanda.errors import InputError
 from mwanda.kernel.build import PATHS, available_paths, kernel
 from mwanda.model.discovery import find_structure
+from mwanda.surroundings import undisturbed
 
 __all__ = ["MOST_TOKENS", "MaskedLinear", "mask_linears"]
 
@@ -119,6 +120,7 @@ class MaskedLinear(nn.Module):
         )  # fmt: skip
 
 
+@undisturbed()
 def mask_linears(model: Any) -> list[str]:
     """Replace, in a model in memory, every pruned linear that is smaller as mask and values.
 
