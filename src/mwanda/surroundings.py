@@ -57,13 +57,17 @@ def alone_with(model: nn.Module) -> Iterator[None]:
 
 
 def free_from_inference(model: nn.Module) -> None:
-    """Replace parameters that were made under ``torch.inference_mode()`` by copies: nothing outside
-    it may change them, no thread of ours and no optimizer."""
-    copies: dict[int, nn.Parameter] = {}
+    """Replace what was made under ``torch.inference_mode()`` by copies: nothing outside it may
+    change these tensors, no thread of ours and no optimizer."""
+    copies: dict[int, torch.Tensor] = {}
     for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None and parameter.is_inference():
-                if id(parameter) not in copies:  # tied weights stay tied
-                    wanted = parameter.requires_grad
-                    copies[id(parameter)] = nn.Parameter(parameter.clone(), requires_grad=wanted)
-                module._parameters[name] = copies[id(parameter)]
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is None or not tensor.is_inference():
+                    continue
+                if id(tensor) not in copies:  # tied weights stay tied
+                    copy = tensor.detach().clone()
+                    if isinstance(tensor, nn.Parameter):
+                        copy = nn.Parameter(copy, requires_grad=tensor.requires_grad)
+                    copies[id(tensor)] = copy
+                held[name] = copies[id(tensor)]  # type: ignore[index]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mwanda.device import HOST
 from mwanda.errors import InputError
 from mwanda.kernel.build import PATHS, available_paths, kernel
 from mwanda.model.discovery import find_structure
@@ -76,7 +77,7 @@ class MaskedLinear(nn.Module):
     def dense(self) -> torch.Tensor:
         """``W`` again, ``bfloat16 [out, in]``; a weight that was -0.0 is 0.0."""
         width = self.in_features + self._padding
-        made = torch.empty(self.out_features, width, dtype=torch.bfloat16)
+        made = torch.empty(self.out_features, width, dtype=torch.bfloat16, device=HOST)
         kernel().mwanda_expand(
             *self._matrix(), made.data_ptr(), self._path, torch.get_num_threads()
         )  # fmt: skip
@@ -102,7 +103,7 @@ class MaskedLinear(nn.Module):
         if self._padding:
             flat = nn.functional.pad(flat, (0, self._padding))
         flat = flat.contiguous()
-        out = torch.empty(len(flat), self.out_features, dtype=torch.bfloat16)
+        out = torch.empty(len(flat), self.out_features, dtype=torch.bfloat16, device=HOST)
         kernel().mwanda_multiply(
             *self._matrix(), flat.data_ptr(), len(flat),
             None if self.bias is None else self.bias.data_ptr(),
