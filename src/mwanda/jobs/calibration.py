@@ -64,14 +64,22 @@ def open_calibration(
             found=", ".join(stray),
         )
     if isinstance(opened, Windows):
-        shortest = min(opened.tokens[tag].shape[1] for tag in languages)
-        if recipe.skip_first_tokens >= shortest:
-            raise InputError(
-                "--skip-first-tokens",
-                expected=f"fewer than the {shortest} tokens of {opened.source}'s shortest windows",
-                found=str(recipe.skip_first_tokens),
-            )
+        _check_skipped(opened, languages, recipe)
     return opened
+
+
+def _check_skipped(windows: Windows, languages: list[str], recipe: Recipe) -> None:
+    """Refuse to skip all there is of a language; a short one shows when its windows are cut."""
+    lengths = {tag: int(windows.tokens[tag].shape[1]) for tag in languages}
+    short = min(lengths, key=lambda tag: lengths[tag])
+    if recipe.skip_first_tokens >= lengths[short]:
+        raise InputError(
+            "--skip-first-tokens",
+            expected=f"fewer than the {lengths[short]} tokens of {windows.source}'s shortest "
+            f"windows, language {short}",
+            found=str(recipe.skip_first_tokens),
+            fix="skip fewer, or leave the language out",
+        )
 
 
 def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[str]:
@@ -120,6 +128,7 @@ def get_windows(
             seed=recipe.seed,
             allow_short=allow_short,
         )
+    _check_skipped(windows, languages, recipe)
     for tag in languages:
         ids = windows.tokens[tag]
         if int(ids.max()) >= vocabulary or int(ids.min()) < 0:

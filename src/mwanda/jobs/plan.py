@@ -10,8 +10,15 @@ from typing import Any
 
 import torch
 
-from mwanda.device import choose_compute_dtype, choose_device, dtype_name, parse_dtype
+from mwanda.device import (
+    choose_compute_dtype,
+    choose_device,
+    computes_on_host,
+    dtype_name,
+    parse_dtype,
+)
 from mwanda.errors import InputError
+from mwanda.forward_memory import ForwardMemory, count_forward
 from mwanda.jobs.calibration import (
     CalibrationInput,
     calibration_languages,
@@ -155,6 +162,7 @@ def plan(
         )  # fmt: skip
         batch = length * min(count, max(1, options.batch_tokens // length))
         rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
+        memory = process_memory()
         footprint = prune_footprint(
             decoder,
             chosen,
@@ -170,8 +178,8 @@ def plan(
             probed_weights=probed_weights(chosen, recipe),
             scored=_scored(recipe),
             saved=saved is not None,
+            counted=_counted(decoder, batch, length, options) if work.tokens else None,
         )
-        memory = process_memory()
         weights = sum(block.size for block in chosen.blocks)
         return Plan(
             model=str(model),
@@ -219,6 +227,16 @@ class _Shape(MemoryDecoder):
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
         Decoder.__init__(self, model, device, dtype)
+
+
+def _counted(
+    decoder: Decoder, batch: int, length: int, options: RunOptions
+) -> ForwardMemory | None:
+    """The largest forward's tensors, where it runs in this process's own memory."""
+    if not computes_on_host(decoder.device):
+        return None
+    shape = (max(1, batch // length), length)
+    return count_forward(decoder, shape, trust_remote_code=options.trust_remote_code)
 
 
 def _scored(recipe: Recipe) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from mwanda.errors import DataError, InputError
+from mwanda.finite import narrowed
 from mwanda.jobs.folder_output import write_config
 from mwanda.jobs.loading import PRUNABLE, open_decoder
 from mwanda.manifest import versions
@@ -124,7 +125,8 @@ def quantise(
                     made = _read_back(name, weight, kind, turned=turned[name])
                     lost += int(torch.count_nonzero((weight == 0) & (made != 0)))
                     weight = made
-                writer.write(name, weight.to(_written(info.dtype)))
+                fix = "quantise a copy in float32 or bfloat16"
+                writer.write(name, narrowed(f"tensor {name}", weight, _written(info.dtype), fix))
                 options.progress.block(0)
         decoder.checkpoint.check_unchanged()
         copy_companions(source.folder, folder)

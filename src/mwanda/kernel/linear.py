@@ -27,7 +27,8 @@ class MaskedLinear(nn.Module):
 
     Reading weights is what one token costs on a CPU. At 50 % this reads 0.56 of a bf16 matrix. Up
     to :data:`MOST_TOKENS` tokens are multiplied from the packed form, summed in float32; for more,
-    such as a prompt, the matrix is made dense for the moment. For inference: there is no gradient,
+    such as a prompt, the matrix is made dense for the moment, and so it is for inputs with an
+    infinity or NaN. On x86, numbers below 2^-126 count as zero. For inference: there is no gradient,
     nothing to train, and nothing to save that the model's folder does not hold.
 
     Args:
@@ -104,11 +105,13 @@ class MaskedLinear(nn.Module):
             flat = nn.functional.pad(flat, (0, self._padding))
         flat = flat.contiguous()
         out = torch.empty(len(flat), self.out_features, dtype=torch.bfloat16, device=HOST)
-        kernel().mwanda_multiply(
+        done = kernel().mwanda_multiply(
             *self._matrix(), flat.data_ptr(), len(flat),
             None if self.bias is None else self.bias.data_ptr(),
             out.data_ptr(), self._path, torch.get_num_threads(),
         )  # fmt: skip
+        if not done:
+            return nn.functional.linear(x, self.dense(), self.bias)
         return out.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
