@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import Bar, Table, add_options, bar, environment, mwanda, run, save
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
+
+from harness import Bar, Table, add_options, bar, environment, mwanda, run, save
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -28,8 +28,8 @@ class MaskedLinear(nn.Module):
     Reading weights is what one token costs on a CPU. At 50 % this reads 0.56 of a bf16 matrix. Up
     to :data:`MOST_TOKENS` tokens are multiplied from the packed form, summed in float32; for more,
     such as a prompt, the matrix is made dense for the moment, and so it is for inputs with an
-    infinity or NaN. On x86, numbers below 2^-126 count as zero. For inference: there is no gradient,
-    nothing to train, and nothing to save that the model's folder does not hold.
+    infinity or NaN. On x86, numbers below 2^-126 count as zero. For inference: there is no
+    gradient, nothing to train, and nothing to save that the model's folder does not hold.
 
     Args:
         weight: ``bfloat16 [out, in]``, on the CPU.
