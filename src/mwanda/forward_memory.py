@@ -93,7 +93,7 @@ def _count(decoder: Decoder, hollow: Any, shape: tuple[int, int], entering: int)
 
 
 def _values(call: BlockCall) -> list[Any]:
-    return tree_leaves((call.args, dict(call.kwargs)))  # type: ignore[no-any-return]
+    return tree_leaves((call.args, dict(call.kwargs)))
 
 
 @contextmanager
@@ -119,7 +119,7 @@ class _Counted(TorchDispatchMode):
     """Bytes of the tensors made inside that live at once: ``most`` of them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.most = self._now = self._operations = 0
         self._live: set[int] = set()
 
@@ -155,8 +155,9 @@ class _FusedAttention(TorchFunctionMode):
         given = kwargs or {}
         if func is nn.functional.scaled_dot_product_attention:
             names = ("query", "key", "value", "attn_mask")
-            named = dict(zip(names, args, strict=False)) | given
-            query, key, value, mask = (named.get(name) for name in names)
+            named: dict[str, Any] = dict(zip(names, args, strict=False)) | given
+            query, key, value = (named[name] for name in names[:3])
+            mask = named.get("attn_mask")
             if query.shape[-1] == key.shape[-1] == value.shape[-1]:
                 mask = None if mask is None else mask.to(query.dtype)
                 return torch.empty_like(query)

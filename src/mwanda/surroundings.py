@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock, RLock
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from mwanda.device import HOST, choose_device
 
 _BUILDING = RLock()
-_IN_USE: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()  # type: ignore[valid-type]
+_IN_USE: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()
 _IN_USE_LOCK = Lock()
 
 
@@ -61,7 +62,8 @@ def free_from_inference(model: nn.Module) -> None:
     change these tensors, no thread of ours and no optimizer."""
     copies: dict[int, torch.Tensor] = {}
     for module in model.modules():
-        for held in (module._parameters, module._buffers):
+        every: list[dict[str, Any]] = [module._parameters, module._buffers]
+        for held in every:
             for name, tensor in held.items():
                 if tensor is None or not tensor.is_inference():
                     continue
@@ -70,4 +72,4 @@ def free_from_inference(model: nn.Module) -> None:
                     if isinstance(tensor, nn.Parameter):
                         copy = nn.Parameter(copy, requires_grad=tensor.requires_grad)
                     copies[id(tensor)] = copy
-                held[name] = copies[id(tensor)]  # type: ignore[index]
+                held[name] = copies[id(tensor)]

@@ -142,7 +142,7 @@ def _parameters_on_meta() -> Iterator[None]:
 def _watch_parameters() -> None:
     """Once and for good: torch asks every such hook in turn, and one that comes or goes meanwhile
     would break the modules that other threads make. It leaves theirs as they are."""
-    register_module_parameter_registration_hook(_hollowed)
+    register_module_parameter_registration_hook(_hollowed)  # type: ignore[arg-type]
 
 
 def _hollowed(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Parameter | None:
