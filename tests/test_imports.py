@@ -21,7 +21,7 @@ MODULES = {
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "faults", "durable", "heap", "late", "mask_overlap", "progress", "threads"),
     ("device", "extras", "options", "text"),
-    ("ranks",),
+    ("ranks", "finite", "surroundings"),
     ("statistics", "criteria", "allocation", "patterns", "reconstruction", "model", "archive"),
     ("method_kinds", "activations", "journal"),
     ("registry",),
@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "passes",
         "units",
     ),
-    ("manifest", "memory", "work", "outcome"),
+    ("forward_memory", "manifest", "memory", "work", "outcome"),
     ("saved",),
     ("blocks",),
     ("signals",),
