@@ -152,7 +152,7 @@ class BlockPruner:
         gram: GramSums | None,
         row: Reconstruction,
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """The mask, the new weight in the dtype of the old one, and the damping it took."""
+        """The mask, the new weight, and the damping it took."""
         method, pattern = self.recipe.reconstruction, self.recipe.pattern_row()
         if gram is None or method is None:
             raise InputError(f"linear {linear.name}", expected="a Gram matrix of its inputs")
@@ -160,4 +160,4 @@ class BlockPruner:
         made = update_weight(
             linear.name, weight, mask, gram, row, method.options, pattern, sparsity
         )
-        return made.mask.cpu(), made.weight.to(weight.dtype), made.damping
+        return made.mask.cpu(), made.weight, made.damping

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from mwanda.forward_memory import ForwardMemory
 from mwanda.masks import PIECE
 from mwanda.model.decoder import Decoder
 from mwanda.model.experts import chosen_per_token
@@ -30,9 +31,9 @@ __all__ = [
 
 MIB = 1 << 20
 
-RUNTIME = 110 * MIB
-"""Anonymous memory of torch's kernels, threads and allocator once a forward has run; measured
-on Linux with two threads."""
+RUNTIME = 30 * MIB
+"""Anonymous memory of torch's kernels, threads and allocator that a forward adds to what one matrix
+product, which ``plan`` times, has taken already; measured on Linux."""
 
 PAGE = 4096
 """A row of a large embedding that is there alone takes a page more than its bytes, at most."""
@@ -125,6 +126,7 @@ def prune_footprint(
     probed_weights: int = 0,
     scored: int = 0,
     saved: bool = False,
+    counted: ForwardMemory | None = None,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
 
@@ -146,7 +148,9 @@ def prune_footprint(
         scored: bytes a weight of the largest linear where all of it is looked at at once.
         saved: whether they are an earlier run's; no tokens then.
         whole: bytes that making a folder of a GGUF file takes before.
+        counted: tensors of the largest forward, experts left out; None where it is not known.
     """
+    counted = counted or ForwardMemory()
     parameters = dict(decoder.model.named_parameters())
     prefixes = [f"{block.name}." for block in decoder.structure.blocks]
     block_sizes = [
@@ -191,6 +195,7 @@ def prune_footprint(
         inner = max(linear.columns for linear in experts if linear.name.endswith(".down_proj"))
         routed = batch * chosen_per_token(decoder.model)
         forward = max(forward, routed * (3 * inner + 3 * width) * compute)
+    forward = max(forward, counted.block)
     # Sums of squares and activity, in float64.
     sums = max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * languages * 16
     rows = decoder.embedded_rows(tokens)
@@ -200,9 +205,11 @@ def prune_footprint(
         embed += CONVERTED
     block = max(block_sizes) * compute
     ahead = max(block_sizes) * stored.itemsize if len(block_sizes) > 1 else 0
-    working = sums + max(forward, masks + copy)
+    embed += counted.entering
+    working = counted.kept + sums + max(forward, masks + copy)
     if probed:
-        working = max(working, sums + probed_weights * compute + max(forward, masks))
+        probed_copies = probed_weights * compute
+        working = max(working, counted.kept + sums + probed_copies + max(forward, masks))
     spilled = spilled_states(decoder, tokens + probed, limit)
     if gram:
         grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]

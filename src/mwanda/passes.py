@@ -13,6 +13,7 @@ import torch
 from mwanda.activations import ActivationStore
 from mwanda.allocation.measured import relative_errors
 from mwanda.errors import DataError
+from mwanda.finite import is_finite
 from mwanda.heap import trim
 from mwanda.journal import Journal
 from mwanda.model.decoder import Decoder
@@ -154,8 +155,7 @@ class Passes:
     def _check_weights(self, visit: Visit) -> None:
         """Refuse weights that would spoil everything after them, where the name is still theirs."""
         for linear in visit.block.linears:
-            low, high = torch.aminmax(self._decoder.linear_weight(linear))
-            if not bool(torch.isfinite(low) & torch.isfinite(high)):
+            if not is_finite(self._decoder.linear_weight(linear)):
                 raise DataError(
                     f"block {visit.block.index}, linear {linear.name}",
                     expected="finite weights",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from mwanda.errors import DataError
+from mwanda.finite import is_finite, narrowed
 from mwanda.method_kinds import Pattern, Reconstruction, options_of
 from mwanda.reconstruction.factor import NotPositiveError, Reconstructed
 from mwanda.statistics.gram import GramSums
 
 __all__ = ["update_weight"]
+
+REMEDIES = "use more calibration text, more damping or shrinkage, or no reconstruction"
 
 log = logging.getLogger("mwanda")
 
@@ -28,7 +32,7 @@ def update_weight(
     pattern: Pattern,
     sparsity: float,
 ) -> Reconstructed:
-    """Reconstruct one weight ``[out, in]``, which is not changed.
+    """Reconstruct one weight ``[out, in]``, which is not changed, in its own dtype.
 
     Args:
         name: of the linear, for messages.
@@ -36,9 +40,10 @@ def update_weight(
         pattern, sparsity: for a method that chooses its own mask.
 
     Raises:
-        DataError: a Gram matrix that no damping makes invertible, or a result that is not finite.
+        DataError: a Gram matrix that no damping makes invertible, or a result that is not finite,
+            or does not fit the weight's dtype.
     """
-    matrix = gram.matrix.to(weight.device)
+    matrix, what = gram.matrix.to(weight.device), f"linear {name}, reconstruction {row.name}"
     try:
         if row.prune is not None:
             share = sparsity if pattern.fixed is None else pattern.fixed
@@ -49,18 +54,15 @@ def update_weight(
             made = row.reconstruct(weight, mask, matrix, **options_of(row.reconstruct, options))
     except NotPositiveError as error:
         raise DataError(
-            f"linear {name}, reconstruction {row.name}",
+            what,
             expected="a Gram matrix of its inputs that damping makes invertible",
             found=str(error),
             fix="use more calibration text, --compute-dtype float32, or no reconstruction",
         ) from error
-    if not all(bool(torch.isfinite(end)) for end in torch.aminmax(made.weight)):
-        raise DataError(
-            f"linear {name}, reconstruction {row.name}",
-            expected="finite weights",
-            found="NaN or infinity",
-            fix="use more calibration text, more damping or shrinkage, or no reconstruction",
-        )
+    if not is_finite(made.weight):
+        raise DataError(what, expected="finite weights", found="NaN or infinity", fix=REMEDIES)
+    fix = f"{REMEDIES}; or give the model in bfloat16 or float32"
+    stored = narrowed(what, made.weight, weight.dtype, fix)
     if made.raised:
         log.warning(
             "linear %s: its Gram matrix was not positive definite; %s went on with damping of "
@@ -69,4 +71,4 @@ def update_weight(
             row.name,
             made.damping,
         )
-    return made
+    return replace(made, weight=stored)

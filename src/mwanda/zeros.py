@@ -18,6 +18,7 @@ from mwanda.manifest import MANIFEST, LinearRecord, read_manifest
 from mwanda.model.discovery import find_structure
 from mwanda.model.in_memory import refuse_adapters
 from mwanda.model.structure import Linear, Structure, matrix_in
+from mwanda.surroundings import undisturbed
 
 __all__ = ["KeptZeros", "Masks", "find_masks", "keep_zeros"]
 
@@ -117,6 +118,7 @@ def keep_zeros(model: nn.Module, folder: str | Path | None = None) -> KeptZeros:
     return KeptZeros(find_masks(model, folder))
 
 
+@undisturbed()
 def find_masks(model: nn.Module, folder: str | Path | None = None) -> Masks:
     """The masks of :func:`keep_zeros`, for a training loop that applies them itself."""
     refuse_adapters(model)

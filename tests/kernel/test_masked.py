@@ -170,3 +170,52 @@ def test_building(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [path.suffix for path in (tmp_path / "mwanda").iterdir()] == [".so"]
     finally:
         kernel.cache_clear()
+
+
+TINY = 2.0**-126
+ODD = {
+    "minus zero": ([-0.0, 2.0, 0.0], [3.0, -0.0, -1.0]),
+    "a subnormal weight": ([TINY / 4, 1.0, 0.0], [3e38, 1.0, 1.0]),
+    "a subnormal input": ([3e38, 1.0, 0.0], [TINY / 4, 1.0, 1.0]),
+    "a subnormal product": ([1e-20, 0.0, 0.0], [1e-20, 1.0, 1.0]),
+    "a subnormal bias": ([TINY / 4, 0.0, 0.0], [1.0, 1.0, 1.0]),
+    "infinite weight": ([float("inf"), 1.0, 0.0], [1.0, 1.0, 1.0]),
+    "infinite weight, input zero": ([float("inf"), 1.0, 0.0], [0.0, 1.0, 1.0]),
+    "infinite weight, input subnormal": ([float("inf"), 1.0, 0.0], [TINY / 4, 1.0, 1.0]),
+    "infinite input": ([2.0, 1.0, 0.0], [float("-inf"), 1.0, 1.0]),
+    "infinite input, weight zero": ([2.0, 1.0, 0.0], [1.0, 1.0, float("inf")]),
+    "NaN weight": ([float("nan"), 1.0, 0.0], [1.0, 1.0, 1.0]),
+    "NaN input": ([2.0, 1.0, 0.0], [1.0, float("nan"), 1.0]),
+    "NaN input, weight zero": ([2.0, 1.0, 0.0], [1.0, 1.0, float("nan")]),
+    "overflow": ([3e38, 3e38, 0.0], [2.0, 1.0, 1.0]),
+}
+
+
+def flushed(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.masked_fill(tensor.abs() < TINY, 0)
+
+
+@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_paths_agree_on_odd_numbers(case: str, tokens: int) -> None:
+    """What float64 gives where numbers below 2^-126 are zeros; the same bits on every path."""
+    row, column = (torch.tensor(values).bfloat16() for values in ODD[case])
+    weight, x = torch.zeros(5, 70).bfloat16(), torch.ones(tokens, 70).bfloat16()
+    weight[1, 30:33], x[:, 30:33] = row, column
+    bias = torch.full((5,), TINY / 4).bfloat16() if case == "a subnormal bias" else None
+    found = [MaskedLinear(weight, bias, path)(x) for path in PRODUCTS]
+    products = flushed(flushed(x.double())[:, None] * flushed(weight.double()))
+    expected = flushed(products.sum(-1)).bfloat16()
+    for one in found:
+        assert torch.equal(one.view(torch.int16), found[0].view(torch.int16))
+        if x.isfinite().all():
+            torch.testing.assert_close(one, expected, rtol=0, atol=0, equal_nan=True)
+        else:
+            dense = nn.functional.linear(x, weight, bias)
+            torch.testing.assert_close(one, dense, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_product_leaves_subnormals_to_others() -> None:
+    small = torch.tensor([TINY / 4])
+    MaskedLinear(sparse(40, 64, 0.5))(torch.ones(1, 64).bfloat16())
+    assert float(small * 0.5) == TINY / 8

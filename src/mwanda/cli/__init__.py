@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from threading import current_thread, main_thread
 from types import FrameType
 
 from mwanda.progress import place_among, quiet_libraries
@@ -96,4 +97,5 @@ def exit_on_sigterm() -> None:
     def leave(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(143)
 
-    signal.signal(signal.SIGTERM, leave)
+    if current_thread() is main_thread():  # nobody else may, and signals go there anyway
+        signal.signal(signal.SIGTERM, leave)

@@ -130,7 +130,8 @@ def _plain_head(decoder: Decoder, output: Any, normed: torch.Tensor) -> PlainHea
     module = decoder.model.get_output_embeddings()
     if not isinstance(module, nn.Linear) or module.weight.dtype != normed.dtype:
         return None
-    places = torch.linspace(0, len(normed) - 1, min(PROBES, len(normed))).round().long()
+    spread = torch.linspace(0, len(normed) - 1, min(PROBES, len(normed)), dtype=torch.float64)
+    places = spread.round().long()
     probes = normed[places.to(normed.device)]
     own = decoder.logits(output, probes).double()
     bare = nn.functional.linear(probes, module.weight, module.bias)

@@ -74,17 +74,21 @@ def open_calibration(
             found=", ".join(stray),
         )
     if isinstance(opened, Windows):
-        _check_skip(opened, languages, recipe)
+        _check_skipped(opened, languages, recipe)
     return opened
 
 
-def _check_skip(windows: Windows, languages: list[str], recipe: Recipe) -> None:
-    shortest = min(windows.tokens[tag].shape[1] for tag in languages)
-    if recipe.skip_first_tokens >= shortest:
+def _check_skipped(windows: Windows, languages: list[str], recipe: Recipe) -> None:
+    """Refuse to skip all there is of a language; a short one shows when its windows are cut."""
+    lengths = {tag: int(windows.tokens[tag].shape[1]) for tag in languages}
+    short = min(lengths, key=lambda tag: lengths[tag])
+    if recipe.skip_first_tokens >= lengths[short]:
         raise InputError(
             "--skip-first-tokens",
-            expected=f"fewer than the {shortest} tokens of {windows.source}'s shortest windows",
+            expected=f"fewer than the {lengths[short]} tokens of {windows.source}'s shortest "
+            f"windows, language {short}",
             found=str(recipe.skip_first_tokens),
+            fix="skip fewer, or leave the language out",
         )
 
 
@@ -153,7 +157,7 @@ def get_windows(
             keep_english=recipe.keep_english,
             keep_repeated=recipe.keep_repeated,
         )
-    _check_skip(windows, languages, recipe)
+    _check_skipped(windows, languages, recipe)
     for tag in languages:
         ids = windows.tokens[tag]
         if int(ids.max()) >= vocabulary or int(ids.min()) < 0:

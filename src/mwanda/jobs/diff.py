@@ -12,6 +12,7 @@ from mwanda.errors import InputError
 from mwanda.jobs.stored_masks import FolderMasks, StoredMasks, open_masks
 from mwanda.manifest import LinearRecord
 from mwanda.mask_overlap import MaskOverlap, overlap_of
+from mwanda.surroundings import undisturbed
 
 __all__ = ["Diff", "DiffLinear", "diff"]
 
@@ -83,6 +84,7 @@ class Diff:
         }
 
 
+@undisturbed()
 def diff(first: str | Path, second: str | Path) -> Diff:
     """Compare the masks of two pruned models, linear by linear.
 

@@ -37,6 +37,7 @@ from mwanda.model.given import check_model
 from mwanda.model.in_memory import model_given
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 from mwanda.text.given import open_text
 from mwanda.text.languages import seen_among, tags_of
 from mwanda.text.overlap import overlap, unpack_hashes
@@ -48,6 +49,7 @@ __all__ = ["evaluate", "read_texts", "refuse_overlap"]
 log = logging.getLogger("mwanda")
 
 
+@undisturbed()
 def read_texts(
     text: str | Path | Mapping[str, Any],
     languages: str | Sequence[str] | None = None,
@@ -76,6 +78,7 @@ def read_texts(
     return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids)
 
 
+@undisturbed()
 def evaluate(
     model: Any,
     text: str | Path | Mapping[str, Any] | TextSet,

@@ -16,7 +16,8 @@ import torch
 
 from mwanda.card import write_card
 from mwanda.device import dtype_name
-from mwanda.errors import DataError, InputError
+from mwanda.errors import InputError
+from mwanda.finite import narrowed
 from mwanda.jobs.fingerprint import base_files
 from mwanda.journal import Journal
 from mwanda.manifest import Manifest, write_manifest
@@ -230,15 +231,8 @@ def _written(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
 def _cast(
     name: str, weight: torch.Tensor, stored: torch.dtype, wanted: torch.dtype | None
 ) -> torch.Tensor:
-    made = weight.to(_written(stored, wanted))
-    if made.dtype != weight.dtype and not bool(torch.isfinite(made).all()):
-        raise DataError(
-            f"tensor {name}",
-            expected=f"values that fit {dtype_name(made.dtype)}",
-            found="an overflow",
-            fix="write another dtype with --dtype",
-        )
-    return made
+    fix = "write another dtype with --dtype"
+    return narrowed(f"tensor {name}", weight, _written(stored, wanted), fix)
 
 
 def write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None:

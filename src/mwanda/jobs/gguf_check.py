@@ -20,6 +20,7 @@ from mwanda.model.gguf_header import GgufTensor as StoredTensor
 from mwanda.model.gguf_weights import dequantised
 from mwanda.model.given import is_gguf
 from mwanda.model.reader import Checkpoint
+from mwanda.surroundings import undisturbed
 
 __all__ = ["GgufCheck", "GgufTensor", "check_gguf"]
 
@@ -95,6 +96,7 @@ class GgufCheck:
             )  # fmt: skip
 
 
+@undisturbed()
 def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
     """Compare a GGUF file with the pruned folder it was made of, position by position.
 

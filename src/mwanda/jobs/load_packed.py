@@ -20,6 +20,7 @@ from mwanda.manifest import MANIFEST
 from mwanda.model.layout import DTYPES_BY_NAME, INDEX, SINGLE, shown
 from mwanda.model.output import QUANTISED
 from mwanda.model.skeleton import auto_class, load_config
+from mwanda.surroundings import building, undisturbed
 
 __all__ = ["load_packed"]
 
@@ -41,6 +42,7 @@ class _Lazy:
         return self.dtype.is_floating_point
 
 
+@undisturbed()
 def load_packed(path: str | Path, **kwargs: Any) -> Any:
     """The model in an archive, as ``from_pretrained`` of its unpacked folder gives it.
 
@@ -72,7 +74,7 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             (folder / name).write_bytes(archive.read_file(name))
         config = load_config(folder)
         tensors = _tensors(archive)
-        with torch.no_grad():
+        with building():
             model = _model_class(config).from_pretrained(
                 None, config=config, state_dict=tensors, **kwargs
             )

@@ -48,6 +48,7 @@ from mwanda.ranks import check_alone
 from mwanda.recipe import Recipe
 from mwanda.saved.container import saved_file
 from mwanda.saved.mask_file import MASKS, MaskFile, MaskWriter
+from mwanda.surroundings import undisturbed
 
 __all__ = ["Extracted", "apply_masks", "extract_masks"]
 
@@ -76,6 +77,7 @@ class Extracted:
     updated: str | None
 
 
+@undisturbed()
 def extract_masks(
     folder: str | Path, out: str | Path, *, overwrite: bool = False, trust_remote_code: bool = False
 ) -> Extracted:
@@ -132,6 +134,7 @@ def extract_masks(
     )
 
 
+@undisturbed()
 def apply_masks(
     masks: str | Path,
     model: str | Path,

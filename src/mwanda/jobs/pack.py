@@ -21,6 +21,7 @@ from mwanda.model.layout import shown
 from mwanda.model.output import OutputFolder, check_disk_space
 from mwanda.model.output_file import OutputFile
 from mwanda.progress import Progress, Silent
+from mwanda.surroundings import undisturbed
 from mwanda.threads import in_order
 
 __all__ = ["PackResult", "pack", "unpack"]
@@ -65,6 +66,7 @@ class PackResult:
         return asdict(self)
 
 
+@undisturbed()
 def pack(
     folder: str | Path,
     out: str | Path,
@@ -117,6 +119,7 @@ def pack(
     return PackResult.of(index, out.stat().st_size, time.perf_counter() - start)
 
 
+@undisturbed()
 def unpack(
     archive: str | Path,
     out: str | Path,

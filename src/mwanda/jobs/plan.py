@@ -11,7 +11,14 @@ from typing import Any
 import torch
 
 from mwanda.arguments import path_given
-from mwanda.device import choose_compute_dtype, choose_device, dtype_name, parse_dtype
+from mwanda.device import (
+    choose_compute_dtype,
+    choose_device,
+    computes_on_host,
+    dtype_name,
+    parse_dtype,
+)
+from mwanda.forward_memory import ForwardMemory, count_forward
 from mwanda.jobs.calibration import (
     CalibrationInput,
     calibration_languages,
@@ -36,6 +43,7 @@ from mwanda.options import RunOptions
 from mwanda.recipe import Recipe
 from mwanda.registry import find_allocation
 from mwanda.saved.statistics_file import SavedStatistics
+from mwanda.surroundings import undisturbed
 from mwanda.text.window_sizes import Sizes
 from mwanda.text.windows import Windows
 from mwanda.units import probed_tokens, probed_weights
@@ -101,6 +109,7 @@ class Plan:
         return asdict(self)
 
 
+@undisturbed()
 def plan(
     model: str | Path,
     *,
@@ -144,6 +153,7 @@ def plan(
         )  # fmt: skip
         batch = length * min(count, max(1, options.batch_tokens // length))
         rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
+        memory = process_memory()
         footprint = prune_footprint(
             decoder,
             chosen,
@@ -159,8 +169,8 @@ def plan(
             probed_weights=probed_weights(chosen, recipe),
             scored=_scored(recipe),
             saved=saved is not None,
+            counted=_counted(decoder, batch, length, options) if work.tokens else None,
         )
-        memory = process_memory()
         weights = sum(block.size for block in chosen.blocks)
         return Plan(
             model=str(model),
@@ -246,6 +256,16 @@ class _Shape(MemoryDecoder):
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
         Decoder.__init__(self, model, device, dtype)
+
+
+def _counted(
+    decoder: Decoder, batch: int, length: int, options: RunOptions
+) -> ForwardMemory | None:
+    """The largest forward's tensors, where it runs in this process's own memory."""
+    if not computes_on_host(decoder.device):
+        return None
+    shape = (max(1, batch // length), length)
+    return count_forward(decoder, shape, trust_remote_code=options.trust_remote_code)
 
 
 def _scored(recipe: Recipe) -> int:

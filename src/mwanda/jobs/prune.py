@@ -23,11 +23,13 @@ from mwanda.options import RunOptions
 from mwanda.pipeline import prune_blocks
 from mwanda.recipe import Recipe
 from mwanda.saved.statistics_file import SavedStatistics
+from mwanda.surroundings import free_from_inference, undisturbed
 from mwanda.text.windows import Windows
 
 __all__ = ["PruneResult", "prune"]
 
 
+@undisturbed()
 def prune(
     model: Any,
     *,
@@ -109,6 +111,7 @@ def _prune_memory(
         runnable_experts(model, decoder.dtype),
         tempfile.TemporaryDirectory(prefix="mwanda-") as scratch,
     ):
+        free_from_inference(model)
         outcome = prune_blocks(
             decoder,
             chosen,

@@ -14,6 +14,7 @@ from mwanda.errors import InputError, MwandaError
 from mwanda.jobs.verify import verify
 from mwanda.made_with import short_name, short_source
 from mwanda.manifest import MANIFEST, CalibrationRecord, Manifest, manifest_text
+from mwanda.surroundings import undisturbed
 
 __all__ = ["Pushed", "push"]
 
@@ -46,6 +47,7 @@ class Pushed:
         return asdict(self)
 
 
+@undisturbed()
 def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool = False) -> Pushed:
     """Upload a folder that mwanda wrote, in one commit, to a new repository of the hub.
 

@@ -16,6 +16,7 @@ import torch
 
 from mwanda.arguments import path_given
 from mwanda.errors import DataError, InputError
+from mwanda.finite import narrowed
 from mwanda.jobs.folder_output import write_config
 from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, known_in_folder, records
@@ -30,6 +31,7 @@ from mwanda.model.source import copy_companions, copy_licences, open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.writer import ShardWriter
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 
 __all__ = ["QuantiseResult", "quantise"]
 
@@ -73,6 +75,7 @@ class QuantiseResult:
         return asdict(self)
 
 
+@undisturbed()
 def quantise(
     model: str | Path, out: str | Path, type: str = "Q8_0", *, options: RunOptions | None = None
 ) -> QuantiseResult:
@@ -126,7 +129,8 @@ def quantise(
                     made = _read_back(name, weight, kind, turned=turned[name])
                     lost += int(torch.count_nonzero((weight == 0) & (made != 0)))
                     weight = made
-                writer.write(name, weight.to(_written(info.dtype)))
+                fix = "quantise a copy in float32 or bfloat16"
+                writer.write(name, narrowed(f"tensor {name}", weight, _written(info.dtype), fix))
                 options.progress.block(0)
         decoder.checkpoint.check_unchanged()
         copy_companions(source.folder, folder)

@@ -27,6 +27,7 @@ from mwanda.model.source import open_model
 from mwanda.options import RunOptions
 from mwanda.ranks import check_alone
 from mwanda.recipe import Recipe
+from mwanda.surroundings import undisturbed
 from mwanda.units import probe_of
 
 __all__ = ["SearchResult", "Trial", "search_sparsity"]
@@ -115,6 +116,7 @@ class SearchResult:
             )
 
 
+@undisturbed()
 def search_sparsity(
     model: str | Path,
     texts: TextSet | str | Path | Mapping[str, Any],

@@ -43,6 +43,7 @@ from mwanda.saved.statistics_record import (
     window_hashes,
 )
 from mwanda.statistics.sums import Need
+from mwanda.surroundings import undisturbed
 
 __all__ = ["FIELDS", "Collected", "collect_statistics", "merge_statistics"]
 
@@ -68,6 +69,7 @@ class Collected:
     spilled: int = 0
 
 
+@undisturbed()
 def collect_statistics(
     model: str | Path,
     out: str | Path,
@@ -133,6 +135,7 @@ def collect_statistics(
     return Collected(target, found, spilled)
 
 
+@undisturbed()
 def merge_statistics(
     files: Sequence[str | Path], out: str | Path, *, overwrite: bool = False
 ) -> Collected:

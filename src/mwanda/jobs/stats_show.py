@@ -9,6 +9,7 @@ from typing import Any
 from mwanda.allocation import cwl
 from mwanda.saved.statistics_file import SavedStatistics
 from mwanda.statistics.routed import inputs_of
+from mwanda.surroundings import undisturbed
 
 __all__ = ["BlockView", "LanguageView", "StatisticsView", "show_statistics"]
 
@@ -71,6 +72,7 @@ class StatisticsView:
         return asdict(self)
 
 
+@undisturbed()
 def show_statistics(path: str | Path) -> StatisticsView:
     """Look into a file of statistics, block by block.
 

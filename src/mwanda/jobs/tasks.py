@@ -14,6 +14,7 @@ from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
 from mwanda.tasks.reading import Given, read_tasks
 from mwanda.tasks.results import TaskScore, TasksResult
@@ -30,6 +31,7 @@ BATCH = 8
 ITEMS = 100
 
 
+@undisturbed()
 def evaluate_tasks(
     model: Any,
     tasks: Given,

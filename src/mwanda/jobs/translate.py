@@ -27,6 +27,7 @@ from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
 from mwanda.options import RunOptions
+from mwanda.surroundings import undisturbed
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.tokens import token_ids
 
@@ -36,6 +37,7 @@ BATCH = 8
 """Sentences that are generated at a time."""
 
 
+@undisturbed()
 def translate(
     model: Any,
     text: str | Path | Mapping[str, Any] | ParallelText,

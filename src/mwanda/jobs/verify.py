@@ -27,6 +27,7 @@ from mwanda.model.output import sha256_of
 from mwanda.model.reader import Checkpoint
 from mwanda.model.source import open_model
 from mwanda.saved.mask_file import MaskFile
+from mwanda.surroundings import undisturbed
 
 __all__ = ["Verification", "VerifiedLinear", "verify"]
 
@@ -69,6 +70,7 @@ class Verification:
             )
 
 
+@undisturbed()
 def verify(
     folder: str | Path, *, against: str | Path | None = None, masks: str | Path | None = None
 ) -> Verification:

@@ -30,6 +30,7 @@ from mwanda.model.reader import Checkpoint
 from mwanda.model.skeleton import auto_class, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.options import RunOptions
+from mwanda.surroundings import building
 
 __all__ = ["fits_whole", "load_whole", "opened_whole"]
 
@@ -101,12 +102,13 @@ def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
 
 def load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: RunOptions) -> Any:
     config = load_config(folder, trust_remote_code=options.trust_remote_code)
-    model = auto_class(config).from_pretrained(
-        folder,
-        dtype=dtype,
-        trust_remote_code=options.trust_remote_code,
-        local_files_only=True,
-    )
+    with building():
+        model = auto_class(config).from_pretrained(
+            folder,
+            dtype=dtype,
+            trust_remote_code=options.trust_remote_code,
+            local_files_only=True,
+        )
     return model.to(device).eval()
 
 

@@ -50,7 +50,7 @@ def kernel() -> Any:
     matrix: list[Any] = [pointer, pointer, pointer, size, size]
     found.mwanda_best_path.restype = number
     found.mwanda_multiply.argtypes = [*matrix, pointer, size, pointer, pointer, number, number]
-    found.mwanda_multiply.restype = None
+    found.mwanda_multiply.restype = number
     found.mwanda_expand.argtypes = [*matrix, pointer, number, number]
     found.mwanda_expand.restype = None
     return found

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from mwanda.device import HOST
 from mwanda.errors import InputError
 from mwanda.kernel.build import PATHS, available_paths, kernel
 from mwanda.model.discovery import find_structure
+from mwanda.surroundings import undisturbed
 
 __all__ = ["MOST_TOKENS", "MaskedLinear", "mask_linears"]
 
@@ -25,8 +27,9 @@ class MaskedLinear(nn.Module):
 
     Reading weights is what one token costs on a CPU. At 50 % this reads 0.56 of a bf16 matrix. Up
     to :data:`MOST_TOKENS` tokens are multiplied from the packed form, summed in float32; for more,
-    such as a prompt, the matrix is made dense for the moment. For inference: there is no gradient,
-    nothing to train, and nothing to save that the model's folder does not hold.
+    such as a prompt, the matrix is made dense for the moment, and so it is for inputs with an
+    infinity or NaN. On x86, numbers below 2^-126 count as zero. For inference: there is no
+    gradient, nothing to train, and nothing to save that the model's folder does not hold.
 
     Args:
         weight: ``bfloat16 [out, in]``, on the CPU.
@@ -75,7 +78,7 @@ class MaskedLinear(nn.Module):
     def dense(self) -> torch.Tensor:
         """``W`` again, ``bfloat16 [out, in]``; a weight that was -0.0 is 0.0."""
         width = self.in_features + self._padding
-        made = torch.empty(self.out_features, width, dtype=torch.bfloat16)
+        made = torch.empty(self.out_features, width, dtype=torch.bfloat16, device=HOST)
         kernel().mwanda_expand(
             *self._matrix(), made.data_ptr(), self._path, torch.get_num_threads()
         )  # fmt: skip
@@ -101,12 +104,14 @@ class MaskedLinear(nn.Module):
         if self._padding:
             flat = nn.functional.pad(flat, (0, self._padding))
         flat = flat.contiguous()
-        out = torch.empty(len(flat), self.out_features, dtype=torch.bfloat16)
-        kernel().mwanda_multiply(
+        out = torch.empty(len(flat), self.out_features, dtype=torch.bfloat16, device=HOST)
+        done = kernel().mwanda_multiply(
             *self._matrix(), flat.data_ptr(), len(flat),
             None if self.bias is None else self.bias.data_ptr(),
             out.data_ptr(), self._path, torch.get_num_threads(),
         )  # fmt: skip
+        if not done:
+            return nn.functional.linear(x, self.dense(), self.bias)
         return out.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
@@ -119,6 +124,7 @@ class MaskedLinear(nn.Module):
         )  # fmt: skip
 
 
+@undisturbed()
 def mask_linears(model: Any) -> list[str]:
     """Replace, in a model in memory, every pruned linear that is smaller as mask and values.
 

@@ -5,7 +5,10 @@
 // are filled up to whole words with bits that are 0. The products are summed in float32.
 //
 // Three paths give the same: AVX-512 (VBMI2 spreads 32 values out under a mask, BF16 multiplies
-// them), AVX2 (a table of byte shuffles spreads out eight), and plain C++ for any machine.
+// them), AVX2 (a table of byte shuffles spreads out eight), and plain C++ for any machine. Numbers
+// below 2^-126 count as zero, in weights, inputs and sums: AVX-512's product knows no others. A zero
+// times an infinity is NaN, which only a path that multiplies zeros would see: such inputs are not
+// taken. Sums are made in another order by each path, so they may round otherwise, or overflow.
 
 #include <algorithm>
 #include <cstdint>
@@ -188,17 +191,36 @@ Row<B> find_row(int path) {
   return row_portable<B>;
 }
 
+// Inside, this thread takes numbers below 2^-126 as zero.
+struct WithoutSubnormals {
+#if defined(__x86_64__)
+  const unsigned before = _mm_getcsr();
+  WithoutSubnormals() { _mm_setcsr(before | 0x8040); }  // flush results, and inputs
+  ~WithoutSubnormals() { _mm_setcsr(before); }
+#endif
+};
+
+bool all_finite(const uint16_t* x, int64_t count) {
+  unsigned odd = 0;
+  for (int64_t i = 0; i < count; ++i) odd |= (x[i] & 0x7f80u) == 0x7f80u;
+  return odd == 0;
+}
+
 template <int B>
 void multiply_rows(
     const Matrix& m, int path, const uint16_t* x, const uint16_t* bias, uint16_t* out,
     int64_t rows, int threads) {
   const Row<B> row = find_row<B>(path);
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t r = 0; r < rows; ++r) {
-    float sums[B];
-    row(m, r, x, sums);
-    for (int b = 0; b < B; ++b) {
-      out[b * rows + r] = narrow(bias == nullptr ? sums[b] : sums[b] + widen(bias[r]));
+#pragma omp parallel num_threads(threads)
+  {
+    const WithoutSubnormals here;
+#pragma omp for schedule(static)
+    for (int64_t r = 0; r < rows; ++r) {
+      float sums[B];
+      row(m, r, x, sums);
+      for (int b = 0; b < B; ++b) {
+        out[b * rows + r] = narrow(bias == nullptr ? sums[b] : sums[b] + widen(bias[r]));
+      }
     }
   }
 }
@@ -217,10 +239,12 @@ int mwanda_best_path() {
 }
 
 // x [batch, 32 width] -> out [batch, rows], both bfloat16; batch is 1 to 4, bias may be null.
-void mwanda_multiply(
+// 0 where x holds an infinity or NaN: then nothing is done.
+int mwanda_multiply(
     const uint32_t* words, const uint16_t* values, const int64_t* starts, int64_t rows,
     int64_t width, const uint16_t* x, int64_t batch, const uint16_t* bias, uint16_t* out, int path,
     int threads) {
+  if (!all_finite(x, batch * 32 * width)) return 0;
   const Matrix m{words, values, starts, width};
   switch (batch) {
     case 1: multiply_rows<1>(m, path, x, bias, out, rows, threads); break;
@@ -228,6 +252,7 @@ void mwanda_multiply(
     case 3: multiply_rows<3>(m, path, x, bias, out, rows, threads); break;
     case 4: multiply_rows<4>(m, path, x, bias, out, rows, threads); break;
   }
+  return 1;
 }
 
 // The dense matrix again, bfloat16 [rows, 32 width].

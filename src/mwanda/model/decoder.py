@@ -21,6 +21,7 @@ from mwanda.model.context import context_length
 from mwanda.model.discovery import find_structure
 from mwanda.model.skeleton import refuse_encoder_in_memory
 from mwanda.model.structure import Linear, Structure, matrix_in
+from mwanda.surroundings import alone_with
 
 __all__ = ["Decoder", "MemoryDecoder", "evaluation_mode"]
 
@@ -161,11 +162,12 @@ class MemoryDecoder(Decoder):
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """No dropout inside; every module's own mode is put back after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
+    """No dropout inside, and no other thread; every module's own mode is put back after."""
+    with alone_with(model):
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training

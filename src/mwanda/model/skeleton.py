@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mwanda.device import NOWHERE
 from mwanda.errors import InputError
 from mwanda.model.experts import is_experts
+from mwanda.surroundings import building
 
 __all__ = [
     "auto_class",
@@ -25,6 +29,9 @@ __all__ = [
     "refuse_encoder",
     "refuse_encoder_in_memory",
 ]
+
+_HERE = local()
+"""``hollow`` is there and true in a thread that is making a skeleton."""
 
 
 def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -67,7 +74,7 @@ def build_skeleton(
         A ``PreTrainedModel`` in evaluation mode whose parameters hold no memory.
     """
     kind = auto_class(config)
-    with _parameters_on_meta(), NOWHERE if hollow else nullcontext():
+    with building(), _parameters_on_meta(), NOWHERE if hollow else nullcontext():
         try:
             if hasattr(kind, "from_config"):
                 model = kind.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
@@ -121,19 +128,27 @@ def auto_class(config: Any) -> Any:
 
 @contextmanager
 def _parameters_on_meta() -> Iterator[None]:
-    """Every parameter registered inside goes to the meta device at once; buffers stay real."""
-    original = nn.Module.register_parameter
-
-    def register(module: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        if param is not None and not param.is_meta:
-            param = nn.Parameter(param.to(NOWHERE), requires_grad=False)
-        original(module, name, param)
-
-    nn.Module.register_parameter = register  # type: ignore[method-assign,assignment]
+    """Every parameter that this thread registers inside goes to the meta device at once; buffers
+    stay real."""
+    _watch_parameters()
+    _HERE.hollow = True
     try:
         yield
     finally:
-        nn.Module.register_parameter = original  # type: ignore[method-assign]
+        _HERE.hollow = False
+
+
+@cache
+def _watch_parameters() -> None:
+    """Once and for good: torch asks every such hook in turn, and one that comes or goes meanwhile
+    would break the modules that other threads make. It leaves theirs as they are."""
+    register_module_parameter_registration_hook(_hollowed)  # type: ignore[arg-type]
+
+
+def _hollowed(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+    if not getattr(_HERE, "hollow", False) or parameter.is_meta:
+        return None
+    return nn.Parameter(parameter.to(NOWHERE), requires_grad=False)
 
 
 def _refuse_quantised(path: Path, config: Any) -> None:

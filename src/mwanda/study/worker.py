@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from mwanda.errors import InputError, MwandaError
@@ -252,13 +253,16 @@ def _pruned(manifest: Manifest) -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """What is written on the way is soon removed, and not worth a line each."""
-    level = log.level
-    if level == logging.INFO:
-        log.setLevel(logging.WARNING)
+    thread, debug = get_ident(), log.isEnabledFor(logging.DEBUG)
+
+    def told(line: logging.LogRecord) -> bool:
+        return debug or line.levelno > logging.INFO or line.thread != thread
+
+    log.addFilter(told)  # not the level: that is every thread's
     try:
         yield
     finally:
-        log.setLevel(level)
+        log.removeFilter(told)
 
 
 def _told(error: BaseException) -> list[str]:

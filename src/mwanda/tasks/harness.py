@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from threading import RLock
 from typing import Any
 
 from mwanda.errors import InputError
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 Document = dict[str, Any]
+
+_IN_LM_EVAL = RLock()
 
 CONNECTORS = {
     "et": ("sest", "seetõttu"),
@@ -222,7 +225,16 @@ XWINOGRAD = {
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Without lm-eval's warnings and bars, which are about its own options."""
+    """Without lm-eval's warnings and bars, which are about its own options.
+
+    They belong to the whole process, so one thread at a time is here.
+    """
+    with _IN_LM_EVAL, _silenced():
+        yield
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
     logger = logging.getLogger("lm_eval")
     level = logger.level
     logger.setLevel(logging.ERROR)
