@@ -31,7 +31,7 @@ __all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]
 
 log = logging.getLogger("mwanda")
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["continue_ids", "endings"]
+from mwanda.model.plain_outputs import PlainOutputs
+
+__all__ = ["continue_ids", "endings", "greedy"]
 
 
 @torch.no_grad()
@@ -51,12 +53,11 @@ def continue_ids(
             ids[place, width - len(prompts[row]) :] = torch.tensor(prompts[row], device=device)
             mask[place, width - len(prompts[row]) :] = 1
         longest = max(bounds[row] for row in rows)
-        output = model.generate(
+        output = greedy(
+            model,
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=longest,
-            do_sample=False,
-            num_beams=1,
             repetition_penalty=1.0,
             pad_token_id=filling,
             stopping_criteria=_criteria(tokenizer, width, [bounds[row] for row in rows], one_line),
@@ -68,6 +69,23 @@ def continue_ids(
             found[row] = _one_line(tokenizer, new) if one_line else new
         done(sum(len(found[row]) for row in rows))
     return [found[row] for row in range(len(prompts))]
+
+
+def greedy(model: Any, **given: Any) -> torch.Tensor:
+    """Token ids of one greedy continuation a row, whatever else its configs ask for."""
+    with PlainOutputs(model)():
+        output: torch.Tensor = model.generate(
+            **given,
+            do_sample=False,
+            num_beams=1,
+            num_return_sequences=1,
+            return_dict_in_generate=False,
+            output_attentions=False,
+            output_hidden_states=False,
+            output_scores=False,
+            output_logits=False,
+        )
+    return output
 
 
 def endings(model: Any) -> tuple[list[int], int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mwanda.evaluation.decode import endings
+from mwanda.evaluation.decode import endings, greedy
 
 __all__ = ["Continuation", "continue_texts", "repeats"]
 
@@ -61,12 +61,11 @@ def continue_texts(
     device = next(model.parameters()).device
     ids = torch.tensor(list(prompts.values()), device=device)
     stops, filling = endings(model)
-    output = model.generate(
+    output = greedy(
+        model,
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         max_new_tokens=new_tokens,
-        do_sample=False,
-        num_beams=1,
         pad_token_id=filling,
     )
     found = {}

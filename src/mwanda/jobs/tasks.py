@@ -11,6 +11,7 @@ from mwanda.evaluation.texts import TextSet
 from mwanda.jobs.evaluate import refuse_overlap
 from mwanda.jobs.whole import opened_whole
 from mwanda.manifest import CalibrationRecord
+from mwanda.model.plain_outputs import PlainOutputs
 from mwanda.options import RunOptions
 from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
 from mwanda.tasks.reading import Given, read_tasks
@@ -62,11 +63,8 @@ def evaluate_tasks(
     tags = None if languages is None else [canonical(one) for one in languages]
     how: dict[str, Any] = {"items": items, "seed": seed, "batch": batch}
     refuse = partial(_refuse, texts, options)
-    with opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="evaluate") as (
-        whole,
-        tokenizer,
-        name,
-    ):
+    opened = opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="evaluate")
+    with opened as (whole, tokenizer, name), PlainOutputs(whole)():
         return _run(whole, tokenizer, name, texts, tags, how, options)
 
 
