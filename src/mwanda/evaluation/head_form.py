@@ -87,9 +87,9 @@ def find_form(decoder: Decoder, output: Any, probes: torch.Tensor) -> PlainHead 
         before = ask.before()
         if before is None:
             return None
-        head = PlainHead(module.weight, module.bias, before=before)
         wide = ask.products(summed_in(probes.dtype))
-        head = _fitted(head, ask, wide.dtype)
+        bare = PlainHead(module.weight, module.bias, before=before)
+        head = _fitted(bare, ask, wide.dtype)
         if head is None or _error(head, ask, wide) > ROUNDING:
             return None
         if wide.dtype == probes.dtype:

@@ -57,7 +57,7 @@ def separate(model: nn.Module, names: Iterable[str]) -> None:
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
         if own is None:
-            old = module._parameters[leaf]
+            old = module.get_parameter(leaf)
             own = nn.Parameter(torch.empty_like(old, device=NOWHERE), requires_grad=False)
         module._parameters[leaf] = own
 
@@ -68,7 +68,8 @@ def compute_dtypes(model: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
     Args:
         model: a skeleton built in ``dtype``, which some modules depart from by themselves.
     """
-    plan = getattr(model, "_get_dtype_plan", lambda _: {})(dtype)
+    planned = getattr(model, "_get_dtype_plan", None)
+    plan: dict[str, torch.dtype] = {} if planned is None else planned(dtype)
     patterns = [(re.compile(key.replace("*", ".*")), kept) for key, kept in plan.items()]
     return {
         name: next((kept for pattern, kept in patterns if pattern.search(name)), tensor.dtype)
