@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mwanda.jobs.loading import open_decoder
 from mwanda.model.source import open_model
 from tests.pipeline.helpers import memory_masks, same_masks, tensors, windows_object
 from tests.support.models import VOCABULARY, redraw, tiny_tokenizer
-from tests.support.walk import load, prove
+from tests.support.walk import load, plain, prove, streamed
 
 TEXT: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -112,3 +113,22 @@ def test_the_masks_are_those_of_the_text_model_alone(tmp_path: Path) -> None:
 def memory_masks_of_text(wrapper: Any) -> dict[str, torch.Tensor]:
     found = memory_masks(wrapper.model.language_model)
     return {f"model.{name}": mask for name, mask in found.items()}
+
+
+@pytest.mark.parametrize("name", ["gemma3", "llava", "qwen2_vl"])
+@pytest.mark.parametrize("inner", [True, False])
+def test_a_stored_head_that_differs_is_used(tmp_path: Path, name: str, inner: bool) -> None:
+    """Whichever of the wrapper's two configs ties it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: Any = AutoModelForImageTextToText.from_config(config(name))
+        redraw(model, 0)
+    head = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach() * 3 + 0.1)
+    model.save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    told = json.loads(path.read_text())
+    told["tie_word_embeddings"], told["text_config"]["tie_word_embeddings"] = not inner, inner
+    path.write_text(json.dumps(told))
+    torch.testing.assert_close(streamed(tmp_path), plain(tmp_path), rtol=1e-4, atol=1e-4)

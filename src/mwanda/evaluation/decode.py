@@ -11,8 +11,9 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.model.context import context_of
+from mwanda.model.plain_outputs import PlainOutputs
 
-__all__ = ["continue_ids", "endings", "in_context"]
+__all__ = ["continue_ids", "endings", "greedy"]
 
 
 @torch.no_grad()
@@ -55,18 +56,15 @@ def continue_ids(
             ids[place, width - len(prompts[row]) :] = torch.tensor(prompts[row], device=device)
             mask[place, width - len(prompts[row]) :] = 1
         longest = max(bounds[row] for row in rows)
-        ends = _criteria(tokenizer, width, [bounds[row] for row in rows], one_line)
-        with in_context(model, width + longest):
-            output = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                max_new_tokens=longest,
-                do_sample=False,
-                num_beams=1,
-                repetition_penalty=1.0,
-                pad_token_id=filling,
-                stopping_criteria=ends,
-            )
+        output = greedy(
+            model,
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=longest,
+            repetition_penalty=1.0,
+            pad_token_id=filling,
+            stopping_criteria=_criteria(tokenizer, width, [bounds[row] for row in rows], one_line),
+        )
         for row, made in zip(rows, output[:, width:].tolist(), strict=True):
             # A row that ended before the others is filled up; the bound cuts that off where there
             # is no other end.
@@ -76,8 +74,26 @@ def continue_ids(
     return [found[row] for row in range(len(prompts))]
 
 
+def greedy(model: Any, **given: Any) -> torch.Tensor:
+    """Token ids of one greedy continuation a row, whatever else its configs ask for."""
+    tokens = given["input_ids"].shape[1] + given["max_new_tokens"]
+    with _in_context(model, tokens), PlainOutputs(model)():
+        output: torch.Tensor = model.generate(
+            **given,
+            do_sample=False,
+            num_beams=1,
+            num_return_sequences=1,
+            return_dict_in_generate=False,
+            output_attentions=False,
+            output_hidden_states=False,
+            output_scores=False,
+            output_logits=False,
+        )
+    return output
+
+
 @contextmanager
-def in_context(model: Any, tokens: int) -> Iterator[None]:
+def _in_context(model: Any, tokens: int) -> Iterator[None]:
     """Refuse what fails because it is longer than the model's context; rotary positions go on.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mwanda.evaluation.decode import endings, in_context
+from mwanda.evaluation.decode import endings, greedy
 from mwanda.text.tokens import first_ids
 
 __all__ = ["Continuation", "continue_texts", "repeats"]
@@ -62,15 +62,13 @@ def continue_texts(
     device = next(model.parameters()).device
     ids = torch.tensor(list(prompts.values()), device=device)
     stops, filling = endings(model)
-    with in_context(model, ids.shape[1] + new_tokens):
-        output = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            num_beams=1,
-            pad_token_id=filling,
-        )
+    output = greedy(
+        model,
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=new_tokens,
+        pad_token_id=filling,
+    )
     found = {}
     for tag, prompt, row in zip(prompts, prompts.values(), output.tolist(), strict=True):
         # A row that ends before the others is filled up, which is no repetition of its own.

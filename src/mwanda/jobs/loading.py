@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,8 @@ from mwanda.options import RunOptions
 from mwanda.ranks import local_rank
 
 __all__ = ["PRUNABLE", "open_decoder", "source_dtype"]
+
+log = logging.getLogger("mwanda")
 
 PRUNABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -54,6 +57,14 @@ def open_decoder(
         model = build_skeleton(config, dtype, trust_remote_code=options.trust_remote_code)
         decoder = StreamedDecoder(model, checkpoint, device, dtype)
         _refuse_odd_dtypes(decoder)
+        for name, other in decoder.untied:
+            log.warning(
+                "%s/config.json ties %s to %s; they are stored with different values, so each is "
+                "used as it is stored, as transformers does",
+                source.folder,
+                name,
+                other,
+            )
         try:
             yield decoder
         finally:

@@ -13,6 +13,7 @@ from mwanda.jobs.evaluate import refuse_overlap
 from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, KnownText
 from mwanda.jobs.whole import opened_whole
+from mwanda.model.plain_outputs import PlainOutputs
 from mwanda.options import RunOptions
 from mwanda.surroundings import undisturbed
 from mwanda.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
@@ -70,11 +71,8 @@ def evaluate_tasks(
     tags = None if languages is None else tags_of(languages)
     how: dict[str, Any] = {"items": items, "seed": seed, "batch": batch}
     refuse = partial(_refuse, texts, options)
-    with opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="evaluate") as (
-        whole,
-        tokenizer,
-        name,
-    ):
+    opened = opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="evaluate")
+    with opened as (whole, tokenizer, name), PlainOutputs(whole)():
         return _run(whole, tokenizer, name, texts, tags, how, options)
 
 

@@ -245,7 +245,7 @@ def apply_head(
     if replaced is None:
         replaced = type(output)(**{**output, "last_hidden_state": normed[None]})
     dummy = torch.zeros((1, normed.shape[0]), dtype=torch.int64, device=normed.device)
-    with _forward_replaced(backbone, lambda *_, **__: replaced):
+    with forward_replaced(backbone, lambda *_, **__: replaced):
         logits: torch.Tensor = model(input_ids=dummy, use_cache=False).logits
     return logits[0]
 
@@ -275,12 +275,12 @@ def passing_through(
 
     with ExitStack() as replaced:
         for index, block in enumerate(blocks):
-            replaced.enter_context(_forward_replaced(block, stand_in(index)))
+            replaced.enter_context(forward_replaced(block, stand_in(index)))
         yield
 
 
 @contextmanager
-def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     # A forward of the instance's own (a device-placement hook, say) is the user's: put it back.
     own = vars(module).get("forward")
     module.forward = forward

@@ -19,6 +19,7 @@ from mwanda.errors import InputError
 from mwanda.model.calls import CallBook, apply_head, finish
 from mwanda.model.context import context_length
 from mwanda.model.discovery import find_structure
+from mwanda.model.plain_outputs import PlainOutputs
 from mwanda.model.skeleton import refuse_encoder_in_memory
 from mwanda.model.structure import Linear, Structure, matrix_in
 from mwanda.surroundings import alone_with
@@ -48,6 +49,7 @@ class Decoder(ABC):
             model.get_submodule(block.name) for block in self.structure.blocks
         ]
         self.calls = CallBook(model, self.backbone, self.blocks)
+        self._plainly = PlainOutputs(model)
 
     @property
     def config(self) -> Any:
@@ -111,20 +113,24 @@ class Decoder(ABC):
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         """First hidden states ``[batch, tokens, width]``; inside :meth:`outside`."""
-        return self.calls.enter(input_ids.to(self.device))
+        with self._plainly():
+            return self.calls.enter(input_ids.to(self.device))
 
     def run_block(self, index: int, module: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """One block's forward on ``[batch, tokens, width]``, called as the model calls it."""
-        return self.calls.call(index, hidden.shape[:2]).run(module, hidden)
+        with self._plainly():
+            return self.calls.call(index, hidden.shape[:2]).run(module, hidden)
 
     def finish(self, input_ids: torch.Tensor, hidden: torch.Tensor) -> Any:
         """The backbone's output for the last block's ``hidden``; inside :meth:`outside`."""
         ids = input_ids.to(self.device)
-        return finish(self.backbone, self.blocks, ids, hidden, self.calls.returns_tuple)
+        with self._plainly():
+            return finish(self.backbone, self.blocks, ids, hidden, self.calls.returns_tuple)
 
     def logits(self, output: Any, normed: torch.Tensor) -> torch.Tensor:
         """Logits ``[positions, vocabulary]`` by the model's own head."""
-        return apply_head(self.model, self.backbone, output, normed)
+        with self._plainly():
+            return apply_head(self.model, self.backbone, output, normed)
 
 
 class MemoryDecoder(Decoder):

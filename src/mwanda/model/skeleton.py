@@ -88,6 +88,8 @@ def build_skeleton(
                 fix="check config.json, or download it again",
             ) from error
         model.tie_weights()
+    if not hollow:
+        _compute_buffers(model)
     if dtype == torch.float64 and any(is_experts(module) for module in model.modules()):
         model.set_experts_implementation("eager")  # the grouped product refuses it
     model.eval()
@@ -124,6 +126,18 @@ def auto_class(config: Any) -> Any:
         found=f"{type(config).__name__}, which none of its automatic classes takes",
         fix="load the model with its own class and prune it in memory from Python",
     )
+
+
+def _compute_buffers(model: Any) -> None:
+    """Buffers once more, outside the narrow dtype that the modules were made in.
+
+    ``from_pretrained`` does so: rotary frequencies that a constructor computes in bf16 are wrong.
+    """
+    if not hasattr(model, "initialize_weights"):
+        return
+    for module in model.modules():
+        module._is_hf_initialized = False
+    model.initialize_weights()
 
 
 @contextmanager

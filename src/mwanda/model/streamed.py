@@ -16,6 +16,7 @@ from mwanda.model.decoder import Decoder
 from mwanda.model.overlap import ReadAhead
 from mwanda.model.pieces import Part, Place, find_place, read_box, span, whole
 from mwanda.model.reader import Checkpoint
+from mwanda.model.stored_names import compute_dtypes, separate, shared_names
 from mwanda.model.structure import Linear
 
 __all__ = ["StreamedDecoder"]
@@ -27,7 +28,11 @@ class StreamedDecoder(Decoder):
     Args:
         model: a skeleton, see :func:`mwanda.model.skeleton.build_skeleton`.
         checkpoint: an open checkpoint that holds the weights.
-        device, dtype: where and in what the forward runs.
+        device, dtype: where and in what the forward runs, but for what transformers keeps in
+            float32.
+
+    Attributes:
+        untied: pairs of names that the config ties, and that are stored with different values.
 
     Raises:
         InputError: a weight the model class needs is not stored, or has another shape.
@@ -40,11 +45,9 @@ class StreamedDecoder(Decoder):
         self.checkpoint = checkpoint
         self._ahead = ReadAhead(checkpoint)
         self._sources = Sources(model, checkpoint, self._ahead.take)
-        self._aliases: dict[int, list[str]] = {}
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            if name.startswith(self.structure.towers):
-                continue  # never run here, and copied as stored
-            self._aliases.setdefault(id(parameter), []).append(name)
+        self._dtypes = compute_dtypes(model, dtype)
+        self.untied: list[tuple[str, str]] = []
+        self._aliases = self._untie()
         self._stored = self._locate()
         self._places = {linear.name: self._place(linear) for linear in self.structure.linears()}
         self._load_buffers()
@@ -111,6 +114,24 @@ class StreamedDecoder(Decoder):
             if not names[0].startswith(self._inside) and (head or key not in self._head)
         ]
 
+    def _untie(self) -> dict[int, list[str]]:
+        """Parameter -> its names; those with different values in the checkpoint are untied."""
+        tied: dict[int, list[str]] = {}
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            if not name.startswith(self.structure.towers):  # never run here, copied as stored
+                tied.setdefault(id(parameter), []).append(name)
+        found: dict[int, list[str]] = {}
+        for names in tied.values():
+            groups = shared_names(self.model, names, self._sources, self.checkpoint)
+            for number, group in enumerate(groups):
+                if number:
+                    separate(self.model, group)
+                    self.untied.append((group[0], groups[0][0]))
+                stored = next((n for n in group if self._sources.find(n) is not None), group[0])
+                self._dtypes |= dict.fromkeys(group, self._dtypes[stored])
+                found[id(self.model.get_parameter(group[0]))] = group
+        return found
+
     def _locate(self) -> dict[str, Part]:
         stored: dict[str, Part] = {}
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
@@ -155,7 +176,7 @@ class StreamedDecoder(Decoder):
                 path, _, leaf = name.rpartition(".")
                 module = self.model.get_submodule(path)
                 if module._buffers.get(leaf) is not None:
-                    module._buffers[leaf] = self._sources.read(part, None, HOST)
+                    module._buffers[leaf] = self._sources.read(part, self._dtypes[name], HOST)
 
     @contextmanager
     def _filled(
@@ -170,11 +191,12 @@ class StreamedDecoder(Decoder):
         try:
             for names in owners:
                 part, rows = self._stored[names[0]], self._rows(names[0], tokens)
+                dtype = self._dtypes[names[0]]
                 if rows is None:
-                    weight = self._sources.read(part, self.dtype, self.device)
+                    weight = self._sources.read(part, dtype, self.device)
                 else:
                     stored = part.pieces[0].stored
-                    weight = self.checkpoint.read_scattered(stored, rows, self.dtype)
+                    weight = self.checkpoint.read_scattered(stored, rows, dtype)
                 filled = nn.Parameter(weight.to(self.device), requires_grad=False)
                 del weight
                 for name in names:
@@ -186,7 +208,7 @@ class StreamedDecoder(Decoder):
                 self._move_outer_buffers()
             yield
         finally:
-            for module, leaf, empty in changed:
+            for module, leaf, empty in reversed(changed):
                 module._parameters[leaf] = empty
 
     def _rows(self, name: str, tokens: torch.Tensor | None) -> torch.Tensor | None:
