@@ -132,7 +132,7 @@ def evaluate(
             known = kept.find(path)
             if known is not None and not (continuations or generated):
                 return _evaluation(str(model), texts, known, calibration)
-        with open_model(str(model), scratch) as source:
+        with open_model(str(model), scratch, trust_remote_code=options.trust_remote_code) as source:
             if calibration is None and (source.folder / MANIFEST).is_file():
                 calibration = read_manifest(source.folder).calibration
             refuse_overlap(texts, calibration, options)

@@ -14,6 +14,7 @@ from mwanda.device import DTYPES
 from mwanda.jobs.stored_masks import box_of, matrix_of, misplaced
 from mwanda.manifest import LinearRecord, Manifest
 from mwanda.masks import count_zeros
+from mwanda.model.companions import find_companions
 from mwanda.model.output import sha256_of
 from mwanda.model.pieces import Box, read_box, whole
 from mwanda.model.reader import Checkpoint
@@ -146,6 +147,8 @@ def check_companions(folder: Path, source: Path | None, manifest: Manifest) -> I
     in its dtype."""
     if source is None:
         return
+    for name in sorted(find_companions(source).files.keys() - manifest.files):
+        yield f"{name}: only in the source"
     for name, wanted in manifest.files.items():
         path = source / name
         if name.endswith((".safetensors", ".index.json")) or not path.is_file():

@@ -59,7 +59,7 @@ def opened_whole(
     check_model(model)
     with (
         tempfile.TemporaryDirectory(prefix="mwanda-") as made,
-        open_model(str(model), Path(made)) as source,
+        open_model(str(model), Path(made), trust_remote_code=options.trust_remote_code) as source,
     ):
         if calibration is None and (source.folder / MANIFEST).is_file():
             calibration = read_manifest(source.folder).calibration

@@ -54,7 +54,7 @@ def draw_windows(
         drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
                      allow_short=allow_short)  # fmt: skip
     else:
-        with open_model(model) as opened:
+        with open_model(model, trust_remote_code=trust_remote_code, weights=False) as opened:
             tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
             drawn = draw(source, tokenizer, chosen, windows=windows, length=length, seed=seed,
                          allow_short=allow_short)  # fmt: skip

@@ -225,7 +225,7 @@ def _plan(
 ) -> Plan:
     models = {}
     for name, model in document.models.items():
-        with open_model(model) as source:
+        with open_model(model, trust_remote_code=document.run.trust_remote_code) as source:
             whole = source.original if source.kind == "gguf" else source.folder
             sha256 = model_sha256(source.folder if whole is None else whole)
         local = Path(model).exists()
