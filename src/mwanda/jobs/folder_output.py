@@ -190,7 +190,7 @@ def complete_folder(
     }
     manifest = hashed(source, checkpoint, manifest, start, known, written)
     experts = "" if manifest.experts is None else experts_section(manifest.experts)
-    write_card(folder, manifest, source_readme=readme, experts=experts)
+    write_card(folder, manifest, source_readme=readme, experts=experts, base=source.hub_id)
     write_manifest(folder, manifest)
     return manifest
 

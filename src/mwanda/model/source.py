@@ -45,6 +45,16 @@ class ModelSource:
     original: Path | None
     dequantised: str | None = None
 
+    @property
+    def hub_id(self) -> str | None:
+        """The name on the hub, also of a folder in the hub's cache; None for any other."""
+        if self.kind == "hub":
+            return self.name
+        folder = self.folder.resolve()
+        parts = folder.parent.parent.name.split("--")
+        cached = folder.parent.name == "snapshots" and parts[0] == "models"
+        return "/".join(parts[1:]) if cached and len(parts) == 3 else None
+
 
 @contextmanager
 def open_model(
