@@ -16,8 +16,7 @@ CARRIED = ("license_name", "license_link", "extra_gated_prompt")
 
 TAGS = ("pruned", "sparse", "multilingual", "mwanda")
 
-LICENCES = frozenset(
-    """
+_LICENCES = """
     apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
     bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause
     bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
@@ -29,18 +28,17 @@ LICENCES = frozenset(
     openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr
     deepfloyd-if-license fair-noncommercial-research-license llama2 llama3 llama3.1 llama3.2
     llama3.3 llama4 grok2-community gemma unknown other
-    """.split()
-)
+"""
+LICENCES = frozenset(_LICENCES.split())
 """What the hub takes for ``license``."""
 
-PIPELINES = frozenset(
-    """
+_PIPELINES = """
     text-generation image-text-to-text any-to-any audio-text-to-text video-text-to-text translation
     summarization question-answering text-classification token-classification
     feature-extraction sentence-similarity text-ranking fill-mask visual-question-answering
     document-question-answering image-to-text automatic-speech-recognition
-    """.split()
-)
+"""
+PIPELINES = frozenset(_PIPELINES.split())
 """What the hub takes for ``pipeline_tag``, as far as a decoder can be that."""
 
 _FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 import mwanda
 from mwanda.errors import InputError
-from mwanda.model.companions import copy_companions, find_companions, is_licence
+from mwanda.model.companions import companion_names, copy_companions, find_companions, is_licence
 from mwanda.model.links import real_file
 from mwanda.model.reader import Checkpoint
 from tests.pipeline.helpers import windows_file
@@ -247,3 +248,15 @@ def test_weights_of_the_same_name_elsewhere_are_read(tiny: Tiny, tmp_path: Path)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(InputError, match="where nothing is"):
         Checkpoint.open(source)
+
+
+def test_every_vocabulary_of_transformers_goes_along() -> None:
+    """A new version may bring a tokenizer whose files are called otherwise."""
+    import transformers
+
+    names: set[str] = set()
+    for path in Path(transformers.__file__).parent.glob("models/*/tokenization_*.py"):
+        for found in re.findall(r"VOCAB_FILES_NAMES = \{(.*?)\}", path.read_text(), re.DOTALL):
+            names |= set(re.findall(r":\s*\"([^\"]+)\"", found))
+    assert len(names) > 15
+    assert companion_names(names, lambda _: None) == names

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mwanda.errors import InputError
+from mwanda.model.quantised import refuse_quantised
 from mwanda.model.reader import Checkpoint
 from tests.model.helpers import model_folder
 
@@ -66,3 +67,13 @@ def test_a_model_without_a_config_is_told_as_that(tmp_path: Path) -> None:
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match=r"config\.json: expected the model's config"):
         Checkpoint.open(folder)
+
+
+def test_quantised_weights_of_mlx_are_refused_by_name(tmp_path: Path) -> None:
+    packed = {"a.weight": torch.ones(2, 2, dtype=torch.uint32), "a.scales": A, "a.biases": A}
+    folder = model_folder(tmp_path / "model", {"model.safetensors": packed})
+    with (
+        Checkpoint.open(folder) as checkpoint,
+        pytest.raises(InputError, match=r"a\.weight.*quantised weights \(MLX"),
+    ):
+        refuse_quantised(checkpoint)

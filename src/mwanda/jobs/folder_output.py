@@ -246,6 +246,7 @@ def _cast(
 def write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None:
     """Copy config.json; a dtype that was asked for goes into it."""
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config.pop("transformers_weights", None)  # the shards written have their usual names
     if dtype is not None:
         config.pop("torch_dtype", None)
         config["dtype"] = dtype_name(dtype)

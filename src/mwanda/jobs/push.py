@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,8 @@ def _check_card(folder: Path) -> None:
 
 def _messages(text: str) -> str:
     """What the hub found, without the JSON around it."""
-    try:
+    with suppress(ValueError, KeyError, TypeError):
         text = "; ".join(str(one["message"]) for one in json.loads(text)["errors"]) or text
-    except (ValueError, KeyError, TypeError):
-        pass
     return " ".join(text.split())[:500]
 
 

@@ -21,6 +21,9 @@ from mwanda.model.reader import Checkpoint
 
 __all__ = ["SourceCheck", "check_companions"]
 
+NOT_COMPARED = ("dtype", "torch_dtype", "transformers_weights")
+"""Keys of config.json that say how the weights are stored."""
+
 PIECE = 1 << 24
 """Numbers of a tensor that are compared at a time."""
 
@@ -167,7 +170,7 @@ def _config(path: Path) -> Any:
         return None
     if not isinstance(data, dict):
         return data
-    return {key: value for key, value in data.items() if key not in ("dtype", "torch_dtype")}
+    return {key: value for key, value in data.items() if key not in NOT_COMPARED}
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mwanda.model.folder_kinds import folder_kind, other_weights
 from mwanda.model.layout import INDEX, SINGLE, TensorInfo, shard_inside, shown
 from mwanda.model.links import real_file
 
-__all__ = ["check_complete", "check_folder", "single_shard"]
+__all__ = ["check_complete", "check_folder", "check_named", "single_shard"]
 
 
 def check_folder(folder: Path) -> None:
@@ -30,6 +31,23 @@ def check_folder(folder: Path) -> None:
             _refuse_kind(folder)
         what = f"{folder}/config.json"
         raise InputError(what, expected="the model's config", found="no such file", fix=fix)
+
+
+def check_named(folder: Path) -> None:
+    """Refuse a config that has transformers load other weights than are read here."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # told where the config is read
+    named = config.get("transformers_weights") if isinstance(config, dict) else None
+    read = SINGLE if (folder / SINGLE).is_file() else INDEX
+    if named not in (None, read):
+        raise InputError(
+            f"{folder}/config.json: transformers_weights",
+            expected=f"none, or {read}",
+            found=shown(repr(named)),
+            fix=f"take it out, and let {SINGLE} or {INDEX} be the weights that it names",
+        )
 
 
 def single_shard(folder: Path) -> Path:
