@@ -70,7 +70,7 @@ def test_a_model_without_a_config_is_told_as_that(tmp_path: Path) -> None:
 
 
 def test_quantised_weights_of_mlx_are_refused_by_name(tmp_path: Path) -> None:
-    packed = {"a.weight": torch.ones(2, 2, dtype=torch.uint32), "a.scales": A, "a.biases": A}
+    packed = {"a.weight": torch.ones(2, 2, dtype=torch.uint32), "a.scales": A, "a.biases": A + 1}
     folder = model_folder(tmp_path / "model", {"model.safetensors": packed})
     with (
         Checkpoint.open(folder) as checkpoint,
