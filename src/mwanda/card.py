@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mwanda.card_metadata import Loading, loading_of, metadata
 from mwanda.durable import put
 from mwanda.made_with import command_of, short_name, short_source
 from mwanda.manifest import Manifest
@@ -20,26 +22,27 @@ __all__ = ["CARD", "allotted_by", "chosen_by", "has_table", "update_card", "writ
 CARD = "README.md"
 BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
 VERSIONS = ("mwanda", "torch", "transformers")
-CARRIED = ("license", "license_name", "license_link", "extra_gated_prompt", "pipeline_tag")
 
 
 def write_card(
-    folder: Path, manifest: Manifest, source_readme: str | None = None, experts: str = ""
+    folder: Path,
+    manifest: Manifest,
+    source_readme: str | None = None,
+    experts: str = "",
+    base: str | None = None,
 ) -> None:
-    """Write the card of a freshly pruned folder.
+    """Write the card of a freshly pruned folder, whose config.json is there.
 
     Args:
         source_readme: the base model's own card; its licence fields are carried over.
         experts: a section on which experts serve which languages; empty for a model without.
+        base: hub id of the base model; None where it has none.
     """
-    header: dict[str, Any] = {"library_name": "transformers", "base_model": _base(manifest)}
-    header |= {k: v for k, v in _front_matter(source_readme).items() if k in CARRIED}
-    header["tags"] = ["pruned", "sparse", "multilingual", "mwanda"]
-    languages = list(manifest.seen)
-    if languages:
-        header["language"] = languages
+    loading = loading_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    header = metadata(list(manifest.seen), base, source_readme, loading)
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()
-    text = f"---\n{front}\n---\n\n{_body(manifest)}\n{experts}{BEGIN}\n{END}\n"
+    body = _body(manifest, loading)
+    text = f"---\n{front}\n---\n\n{body}\n{experts}{BEGIN}\n{END}\n"
     _replace(folder / CARD, text)
 
 
@@ -82,7 +85,7 @@ def allotted_by(recipe: Mapping[str, Any]) -> str:
     return f"allocation: {name}{each.get(recipe.get('allocation_level') or '', '')}"
 
 
-def _body(manifest: Manifest) -> str:
+def _body(manifest: Manifest, loading: Loading) -> str:
     recipe, totals, origin = manifest.recipe, manifest.totals, manifest.mask_file
     lines = [
         f"# {_plain(_base(manifest))}, pruned",
@@ -123,6 +126,8 @@ def _body(manifest: Manifest) -> str:
                      if name in manifest.versions)  # fmt: skip
     lines += [
         "",
+        *_snippet(loading),
+        "",
         f"Made with {made}:",
         "",
         "```",
@@ -142,6 +147,21 @@ def _body(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
+def _snippet(loading: Loading) -> list[str]:
+    """How to load it, as lines of Markdown."""
+    other = "AutoProcessor" if loading.pipeline == "image-text-to-text" else "AutoTokenizer"
+    trust = ", trust_remote_code=True" if loading.own_code else ""
+    return [
+        "```python",
+        f"from transformers import {', '.join(sorted([loading.model, other]))}",
+        "",
+        'name = "ORGANISATION/NAME"  # of this page, or the folder',
+        f'model = {loading.model}.from_pretrained(name, dtype="auto"{trust})',
+        f"{other[4:].lower()} = {other}.from_pretrained(name{trust})",
+        "```",
+    ]
+
+
 def _base(manifest: Manifest) -> str:
     """The base model without the machine's folders."""
     return short_name(manifest.base)
@@ -149,16 +169,6 @@ def _base(manifest: Manifest) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("`", "'").replace("<", "&lt;").replace("\n", " ")
-
-
-def _front_matter(readme: str | None) -> dict[str, Any]:
-    if readme is None or not readme.startswith("---"):
-        return {}
-    try:
-        data = yaml.safe_load(readme.split("---", 2)[1])
-    except (yaml.YAMLError, IndexError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -32,6 +32,12 @@ class Hub:
     tokens: list[str] = field(default_factory=list)
     commits: int = 0
     fails: Exception | None = None
+    wrong: str = ""
+
+    def validate(self, repo_type: str) -> None:
+        assert repo_type == "model"
+        if self.wrong:
+            raise ValueError(self.wrong)
 
     def api(self, token: str) -> Any:
         self.tokens.append(token)
@@ -69,6 +75,7 @@ class Hub:
 def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
     made = Hub()
     monkeypatch.setattr(huggingface_hub, "HfApi", made.api)
+    monkeypatch.setattr(huggingface_hub.ModelCard, "validate", made.validate)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: TOKEN)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     return made
@@ -182,3 +189,17 @@ def test_the_token_is_never_shown(
     assert "private" in shown.out
     assert TOKEN not in ran.err + ran.out + shown.out + shown.err
     bench.refuse(["push", folder], "REPO_ID", "push --help")
+
+
+def test_a_card_that_the_hub_refuses_makes_no_repository(hub: Hub, folder: Path) -> None:
+    hub.wrong = json.dumps({"errors": [{"message": "no language: pt-BR"}, {"message": "no tag"}]})
+    with pytest.raises(
+        InputError, match=r"README\.md: front matter.*no language: pt-BR; no tag; ed"
+    ):
+        mwanda.push(folder, REPO)
+    hub.wrong = ""
+    card = folder / CARD
+    card.write_text(card.read_text().replace("---", "---\n: [", 1))
+    with pytest.raises(InputError, match=r"README\.md: front matter"):
+        mwanda.push(folder, REPO)
+    assert not hub.repos

@@ -225,7 +225,7 @@ def test_a_gguf_file_that_is_known_is_not_converted(
     converted: list[str] = []
 
     @contextmanager
-    def opened(name: str, scratch: Path) -> Iterator[ModelSource]:
+    def opened(name: str, scratch: Path, **_: Any) -> Iterator[ModelSource]:
         converted.append(name)
         yield ModelSource(folder, name, "gguf", file, "GGUF file model.gguf")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 
 from mwanda.errors import InputError
 from mwanda.model.given import is_hub_id
-from mwanda.model.source import copy_companions, load_tokenizer, open_model
+from mwanda.model.source import load_tokenizer, open_model
 
 
 def test_a_folder_is_used_where_it_lies(tiny: Callable[..., Path]) -> None:
@@ -80,36 +80,45 @@ def test_a_tokenizer_that_cannot_be_loaded_is_refused(
         assert part in str(caught.value)
 
 
-def test_everything_but_weights_and_what_is_made_anew_goes_along(tmp_path: Path) -> None:
-    source, target = tmp_path / "source", tmp_path / "target"
-    (source / "folder").mkdir(parents=True)
-    target.mkdir()
-    along = ["LICENSE", "NOTICE.txt", "chat_template.jinja", "generation_config.json",
-             "tokenizer.json", "tokenizer.model", "vocab.txt"]  # fmt: skip
-    behind = [".hidden", "README.md", "config.json", "mwanda.json", "model.safetensors", "a.GGUF",
-              "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
-              "x.pt", "x.pth", "x.onnx", "tf_model.h5"]  # fmt: skip
-    for name in along + behind:
-        (source / name).write_text(name)
-    assert copy_companions(source, target) == sorted(along)
-    assert {p.name: p.read_text() for p in target.iterdir()} == {name: name for name in along}
+@pytest.mark.parametrize("kind", ["gpt2", "qwen2", "gemma", "xglm", "opt", "t5", "gpt_neox"])
+def test_a_folder_without_tokenizer_files_has_no_tokenizer(tmp_path: Path, kind: str) -> None:
+    """transformers makes an empty one for these, without a word."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    for more in ("tokenizer_config.json", "special_tokens_map.json"):
+        with pytest.raises(
+            InputError, match=r"tokenizer: expected tokenizer files.*copy tokenizer"
+        ):
+            load_tokenizer(tmp_path)
+        (tmp_path / more).write_text("{}")
 
 
-def test_links_are_followed_only_within_the_folder_or_the_hubs_cache(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("secret")
-    plain, cached = tmp_path / "plain", tmp_path / "models--a" / "snapshots" / "1"
-    blob = tmp_path / "models--a" / "blobs" / "9"
-    for folder in (plain, cached, blob.parent, tmp_path / "one", tmp_path / "two"):
-        folder.mkdir(parents=True)
-    blob.write_text("blob")
-    (plain / "real.txt").write_text("real")
-    (plain / "inside.txt").symlink_to("real.txt")
-    (plain / "outside.txt").symlink_to(secret)
-    (plain / "dangling.txt").symlink_to("nowhere")
-    (cached / "blob.txt").symlink_to(Path(os.path.relpath(blob, cached)))
-    (cached / "outside.txt").symlink_to(secret)
-    assert copy_companions(plain, tmp_path / "one") == ["inside.txt", "real.txt"]
-    assert copy_companions(cached, tmp_path / "two") == ["blob.txt"]
-    assert not (tmp_path / "two" / "blob.txt").is_symlink()
-    assert (tmp_path / "two" / "blob.txt").read_text() == "blob"
+def test_a_tokenizer_json_with_nothing_in_it_is_refused(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny("llama"), tmp_path, dirs_exist_ok=True)
+    data = json.loads((tmp_path / "tokenizer.json").read_text())
+    data["model"] |= {"vocab": {}, "merges": [], "unk_token": None}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(InputError, match="without a vocabulary"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_of_bytes_needs_no_vocabulary(tmp_path: Path) -> None:
+    from transformers import ByT5Tokenizer
+
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    assert load_tokenizer(tmp_path)("ab").input_ids
+
+
+def test_a_link_to_nothing_is_no_missing_tokenizer_file(
+    tiny: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny("llama"), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / "tokenizer_config.json").symlink_to("gone")
+    with pytest.raises(
+        InputError, match=r"tokenizer_config\.json: .*a link to gone, where nothing"
+    ):
+        load_tokenizer(tmp_path)

@@ -12,6 +12,7 @@ import yaml
 
 import mwanda
 from mwanda.card import BEGIN, END, update_card
+from mwanda.card_metadata import Loading, front_matter, loading_of, metadata
 from tests.pipeline.helpers import windows_file
 
 Tiny = Callable[..., Path]
@@ -33,7 +34,8 @@ def test_a_card_says_what_was_done(tiny: Tiny, tmp_path: Path) -> None:
     assert front["language"] == ["de", "sw"]
     assert front["library_name"] == "transformers"
     assert "pruned" in front["tags"]
-    assert front["base_model"] == tiny("llama").name  # no folder of this machine
+    assert "base_model" not in front  # the hub would look for a folder of this machine
+    assert front["pipeline_tag"] == "text-generation"
     for text in (
         "50.0% of the weights of 21 linears",
         "wanda",
@@ -102,3 +104,75 @@ def test_nothing_after_a_lost_end_mark_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"a\n{BEGIN}\nb\n", encoding="utf-8")
     update_card(tmp_path, "| table |")
     assert "b" in (tmp_path / "README.md").read_text(encoding="utf-8").splitlines()
+
+
+TEXT = Loading("AutoModelForCausalLM", False)
+
+
+def test_languages_are_codes_and_their_scripts_and_regions_are_tags() -> None:
+    tags = ["pt-BR", "zh-Hant", "sr-Latn", "sr", "fil", "nb", "ca-valencia"]
+    made = metadata(tags, "a/b", None, TEXT)
+    assert made["language"] == ["pt", "zh", "sr", "fil", "nb", "ca"]
+    assert made["tags"][4:] == ["pt-BR", "zh-Hant", "sr-Latn", "ca-valencia"]
+    assert (made["base_model"], made["base_model_relation"]) == ("a/b", "finetune")
+    assert "language" not in metadata([], None, None, TEXT)
+    assert "base_model_relation" not in metadata([], None, None, TEXT)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("license: Apache-2.0", {"license": "apache-2.0"}),
+        ("license: [mit, apache-2.0]", {"license": ["mit", "apache-2.0"]}),
+        ("license: other\nlicense_name: x\nlicense_link: LICENSE",
+         {"license": "other", "license_name": "x", "license_link": "LICENSE"}),
+        ("license: Tongyi Qianwen (research)\nlicense_link: LICENSE",
+         {"license": "other", "license_name": "tongyi-qianwen-research",
+          "license_link": "LICENSE"}),
+        ("license: [mit, Mine]", {"license": "other", "license_name": "mit-mine"}),
+        ("license: 3", {}),
+        ("license: \"\"", {}),
+        ("license: {a: b}", {}),
+    ],
+)  # fmt: skip
+def test_a_licence_is_one_that_the_hub_knows_or_other(theirs: str, ours: dict[str, Any]) -> None:
+    made = metadata([], None, f"---\n{theirs}\n---\n# Hi", TEXT)
+    assert {key: made[key] for key in made if key.startswith("license")} == ours
+
+
+@pytest.mark.parametrize(
+    ("front", "tag"),
+    [("pipeline_tag: translation", "translation"), ("pipeline_tag: fortune-telling", None),
+     ("pipeline_tag: [text-generation]", None)],
+)  # fmt: skip
+def test_a_pipeline_tag_is_theirs_if_the_hub_knows_it(front: str, tag: str | None) -> None:
+    made = metadata([], None, f"---\r\n{front}\r\n---\r\n", TEXT)
+    assert made["pipeline_tag"] == (tag or "text-generation")
+
+
+def test_front_matter_is_read_as_the_hub_reads_it() -> None:
+    assert front_matter('\ufeff---\nlicense: mit\ntitle: "a --- b"\n---\n') == {
+        "license": "mit", "title": "a --- b"}  # fmt: skip
+    for none in (None, "", "--- x", "---\n- a\n---\n", "---\n: [\n---\n", "---\na: 1\n"):
+        assert front_matter(none) == {}
+
+
+def test_how_to_load_it(tiny: Tiny, tmp_path: Path) -> None:
+    own = {"auto_map": {"AutoModelForCausalLM": "m.M"}, "model_type": "own"}
+    assert loading_of(own) == Loading("AutoModelForCausalLM", True)
+    seen = loading_of({"model_type": "gemma3", "architectures": ["Gemma3ForConditionalGeneration"]})
+    assert (seen.model, seen.pipeline) == ("AutoModelForImageTextToText", "image-text-to-text")
+    out = prune(tiny("llama"), tmp_path / "out")
+    _, body = card_of(out)
+    code = body.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code.replace("ORGANISATION/NAME", str(out)), names)
+    assert names["model"].config.model_type == "llama"
+    assert names["tokenizer"]("a").input_ids
+
+
+def test_a_folder_of_the_hubs_cache_has_its_hub_id(tiny: Tiny, tmp_path: Path) -> None:
+    cached = tmp_path / "models--org--name" / "snapshots" / "0"
+    shutil.copytree(tiny("llama"), cached)
+    front, _ = card_of(prune(cached, tmp_path / "out"))
+    assert (front["base_model"], front["base_model_relation"]) == ("org/name", "finetune")

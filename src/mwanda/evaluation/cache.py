@@ -24,7 +24,6 @@ from mwanda.evaluation.results import LanguageResult
 from mwanda.evaluation.texts import TextSet
 from mwanda.manifest import MANIFEST, versions
 from mwanda.model.output import sha256_of
-from mwanda.model.source import WEIGHT_SUFFIXES
 from mwanda.options import RunOptions
 
 __all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]
@@ -32,6 +31,13 @@ __all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]
 log = logging.getLogger("mwanda")
 
 FORMAT = 2
+
+
+UNREAD = (
+    ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".mlmodel",
+    ".npz", ".tflite",
+)  # fmt: skip
+"""Ends of names of weights in formats that are not read."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,10 @@ def model_sha256(model: Path) -> str:
     if model.is_file():
         return sha256_of(model)
     state = hashlib.sha256()
-    unread = tuple(suffix for suffix in WEIGHT_SUFFIXES if suffix != ".safetensors")
     for path in sorted(model.rglob("*")):
         name = path.relative_to(model).as_posix()
         hidden = any(part.startswith(".") for part in Path(name).parts)
-        if hidden or name in (MANIFEST, "README.md") or name.lower().endswith(unread):
+        if hidden or name in (MANIFEST, "README.md") or name.lower().endswith(UNREAD):
             continue
         if path.is_file():
             state.update(f"{name}\0{sha256_of(path)}\0".encode())

@@ -158,7 +158,7 @@ def evaluate(
             known = kept.find(path)
             if known is not None and not (continuations or generated):
                 return _evaluation(str(model), texts, known, known_text)
-        with open_model(str(model), scratch) as source:
+        with open_model(str(model), scratch, trust_remote_code=options.trust_remote_code) as source:
             known_text = records(known_text, known_in_folder(source.folder))
             refuse_overlap(texts, known_text, options)
             if kept is not None and known is None and not path.is_file():

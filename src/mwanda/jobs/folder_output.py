@@ -22,13 +22,14 @@ from mwanda.jobs.fingerprint import base_files
 from mwanda.journal import Journal
 from mwanda.manifest import Manifest, write_manifest
 from mwanda.memory import gram_bytes, journal_bytes, spilled_states
+from mwanda.model.companions import copy_companions, find_companions
 from mwanda.model.layout import TensorInfo
 from mwanda.model.output import check_disk_space, hash_files
 from mwanda.model.overlap import WriteBehind
 from mwanda.model.pieces import Place, first_element
 from mwanda.model.reader import Checkpoint
 from mwanda.model.shards import plan_shards
-from mwanda.model.source import ModelSource, copy_companions, copy_licences
+from mwanda.model.source import ModelSource, copy_licences
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.structure import Linear, Structure
 from mwanda.model.writer import ShardWriter
@@ -54,14 +55,15 @@ def check_room(
     held: int,
 ) -> None:
     """Refuse to start where the output, what is spilled on the way and the journal do not fit on
-    the disk.
+    the disk, or where a file cannot be copied that goes with the weights.
 
     Args:
         held: bytes that an earlier run has taken of that.
 
     Raises:
-        InputError: naming needed and free bytes.
+        InputError: naming needed and free bytes, or the file.
     """
+    find_companions(decoder.checkpoint.folder)
     output = sum(
         info.nbytes // info.dtype.itemsize * _written(info.dtype, dtype).itemsize
         for info in decoder.checkpoint.tensors.values()
@@ -189,7 +191,7 @@ def complete_folder(
     }
     manifest = hashed(source, checkpoint, manifest, start, known, written)
     experts = "" if manifest.experts is None else experts_section(manifest.experts)
-    write_card(folder, manifest, source_readme=readme, experts=experts)
+    write_card(folder, manifest, source_readme=readme, experts=experts, base=source.hub_id)
     write_manifest(folder, manifest)
     return manifest
 
@@ -238,6 +240,7 @@ def _cast(
 def write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None:
     """Copy config.json; a dtype that was asked for goes into it."""
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config.pop("transformers_weights", None)  # the shards written have their usual names
     if dtype is not None:
         config.pop("torch_dtype", None)
         config["dtype"] = dtype_name(dtype)

@@ -103,7 +103,7 @@ def extract_masks(
     options = RunOptions(device="cpu", trust_remote_code=trust_remote_code)
     with (
         output as made,
-        open_model(folder) as source,
+        open_model(folder, trust_remote_code=options.trust_remote_code) as source,
         open_decoder(source, options) as decoder,
     ):
         check_disk_space(made, 2 * manifest.totals.weights // 8, "the masks")
@@ -172,7 +172,7 @@ def apply_masks(
     with (
         output as folder,
         scratch_folder(output.partial) as scratch,
-        open_model(name, scratch) as source,
+        open_model(name, scratch, trust_remote_code=options.trust_remote_code) as source,
         open_decoder(source, options) as decoder,
     ):
         before = known_in_folder(source.folder)

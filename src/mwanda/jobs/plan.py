@@ -209,7 +209,10 @@ def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dty
         dtype = choose_compute_dtype(wanted, torch.bfloat16, device)
         yield _Shape(build_skeleton(gguf.config, dtype), device, dtype), torch.bfloat16, gguf
         return
-    with open_model(name) as source, open_decoder(source, options) as decoder:
+    with (
+        open_model(name, trust_remote_code=options.trust_remote_code) as source,
+        open_decoder(source, options) as decoder,
+    ):
         yield decoder, source_dtype(decoder.checkpoint), None
 
 

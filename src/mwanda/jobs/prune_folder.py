@@ -121,7 +121,7 @@ def _prune(
     start = time.perf_counter()
     with (
         scratch_folder(partial) as scratch,
-        open_model(name, scratch) as source,
+        open_model(name, scratch, trust_remote_code=options.trust_remote_code) as source,
         open_decoder(source, options) as decoder,
         joined(decoder.device) as ranks,
     ):

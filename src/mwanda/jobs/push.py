@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from yaml import YAMLError
 
 from mwanda.arguments import path_given
 from mwanda.card import CARD, has_table
@@ -14,6 +18,7 @@ from mwanda.errors import InputError, MwandaError
 from mwanda.jobs.verify import verify
 from mwanda.made_with import short_name, short_source
 from mwanda.manifest import MANIFEST, CalibrationRecord, Manifest, manifest_text
+from mwanda.model.hub_files import hub_errors
 from mwanda.surroundings import undisturbed
 
 __all__ = ["Pushed", "push"]
@@ -88,7 +93,7 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
         return _upload(folder, repo, names, manifest, token, public=public, overwrite=overwrite)
     except MwandaError:
         raise
-    except _hub_errors() as error:
+    except hub_errors() as error:
         text = " ".join(str(error).split()).replace(token, "(token)")[:300]
         raise MwandaError(
             f"hub repository {repo}",
@@ -114,6 +119,7 @@ def _upload(
     stale: list[str] = []
     if api.repo_exists(repo):
         stale = _check_existing(api, repo, names, public=public, overwrite=overwrite)
+    _check_card(folder)
     url = api.create_repo(repo, private=not public, exist_ok=overwrite)
     operations: list[Any] = [
         CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
@@ -123,6 +129,32 @@ def _upload(
     api.create_commit(repo, operations, commit_message="Pruned by mwanda")
     size = sum((folder / name).stat().st_size for name in names) + len(manifest)
     return Pushed(repo, str(url), not public, (*names, MANIFEST), size, tuple(stale))
+
+
+def _check_card(folder: Path) -> None:
+    """Have the hub look at the card, which it would otherwise refuse in a new, empty repository.
+
+    Raises:
+        InputError: front matter that is no YAML, or that the hub does not take.
+    """
+    from huggingface_hub import ModelCard
+
+    path = folder / CARD
+    try:
+        card = ModelCard(path.read_text(encoding="utf-8"))
+        card.validate(repo_type="model")
+    except (ValueError, YAMLError) as error:
+        raise InputError(
+            f"{path}: front matter", expected="what the hub takes",
+            found=_messages(str(error)), fix=f"edit it; {path} is yours to edit",
+        ) from error  # fmt: skip
+
+
+def _messages(text: str) -> str:
+    """What the hub found, without the JSON around it."""
+    with suppress(ValueError, KeyError, TypeError):
+        text = "; ".join(str(one["message"]) for one in json.loads(text)["errors"]) or text
+    return " ".join(text.split())[:500]
 
 
 def _check_existing(
@@ -201,11 +233,3 @@ def _token() -> str:
             fix="run hf auth login, or set HF_TOKEN",
         )  # fmt: skip
     return token
-
-
-def _hub_errors() -> tuple[type[Exception], ...]:
-    """What the hub's client raises: it does not wrap what its network library does, which is
-    another one in every of its versions, and what large files are sent by raises RuntimeErrors."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return (*HfHubHTTPError.__bases__, OSError, ValueError, RuntimeError)

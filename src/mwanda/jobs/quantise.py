@@ -22,12 +22,13 @@ from mwanda.jobs.given import options_given
 from mwanda.jobs.known_text import Calibrations, known_in_folder, records
 from mwanda.jobs.loading import PRUNABLE, open_decoder
 from mwanda.manifest import versions
+from mwanda.model.companions import copy_companions, find_companions
 from mwanda.model.gguf_types import check_type
 from mwanda.model.layout import TensorInfo
 from mwanda.model.output import QUANTISED, OutputFolder, check_disk_space, hash_files
 from mwanda.model.partial import scratch_folder
 from mwanda.model.shards import plan_shards
-from mwanda.model.source import copy_companions, copy_licences, open_model
+from mwanda.model.source import copy_licences, open_model
 from mwanda.model.streamed import StreamedDecoder
 from mwanda.model.writer import ShardWriter
 from mwanda.options import RunOptions
@@ -103,10 +104,11 @@ def quantise(
     with (
         output as folder,
         scratch_folder(output.partial) as scratch,
-        open_model(str(model), scratch) as source,
+        open_model(str(model), scratch, trust_remote_code=options.trust_remote_code) as source,
         open_decoder(source, options) as decoder,
     ):
         known = records(known_in_folder(source.folder))
+        find_companions(source.folder)
         infos = decoder.checkpoint.tensors
         turned = _matrices(decoder)
         kept, size = _plan(infos, turned, kind)

@@ -14,11 +14,15 @@ from mwanda.device import DTYPES
 from mwanda.jobs.stored_masks import box_of, matrix_of, misplaced
 from mwanda.manifest import LinearRecord, Manifest
 from mwanda.masks import count_zeros
+from mwanda.model.companions import find_companions
 from mwanda.model.output import sha256_of
 from mwanda.model.pieces import Box, read_box, whole
 from mwanda.model.reader import Checkpoint
 
 __all__ = ["SourceCheck", "check_companions"]
+
+NOT_COMPARED = ("dtype", "torch_dtype", "transformers_weights")
+"""Keys of config.json that say how the weights are stored."""
 
 PIECE = 1 << 24
 """Numbers of a tensor that are compared at a time."""
@@ -146,6 +150,8 @@ def check_companions(folder: Path, source: Path | None, manifest: Manifest) -> I
     in its dtype."""
     if source is None:
         return
+    for name in sorted(find_companions(source).files.keys() - manifest.files):
+        yield f"{name}: only in the source"
     for name, wanted in manifest.files.items():
         path = source / name
         if name.endswith((".safetensors", ".index.json")) or not path.is_file():
@@ -164,7 +170,7 @@ def _config(path: Path) -> Any:
         return None
     if not isinstance(data, dict):
         return data
-    return {key: value for key, value in data.items() if key not in ("dtype", "torch_dtype")}
+    return {key: value for key, value in data.items() if key not in NOT_COMPARED}
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:

@@ -70,7 +70,7 @@ def opened_whole(
     check_model(model)
     with (
         tempfile.TemporaryDirectory(prefix="mwanda-") as made,
-        open_model(str(model), Path(made)) as source,
+        open_model(str(model), Path(made), trust_remote_code=options.trust_remote_code) as source,
     ):
         refuse(records(calibration, known_in_folder(source.folder)))
         device = choose_device(options.device)
@@ -102,14 +102,31 @@ def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
 
 def load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: RunOptions) -> Any:
     config = load_config(folder, trust_remote_code=options.trust_remote_code)
-    with building():
+    with _without_adapter(folder) as bare, building():
         model = auto_class(config).from_pretrained(
-            folder,
+            bare,
             dtype=dtype,
             trust_remote_code=options.trust_remote_code,
             local_files_only=True,
         )
+    model.name_or_path = model.config.name_or_path = str(folder)
     return model.to(device).eval()
+
+
+@contextmanager
+def _without_adapter(folder: Path) -> Iterator[Path]:
+    """The folder without an adapter that lies beside the weights: where peft is installed,
+    transformers would put it on top of weights that it was merged into."""
+    if not (folder / "adapter_config.json").exists():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="mwanda-") as made:
+        bare = Path(made) / folder.resolve().name
+        bare.mkdir()
+        for path in folder.iterdir():
+            if not path.name.startswith("adapter_"):
+                (bare / path.name).symlink_to(path.resolve())
+        yield bare
 
 
 def _dtype(folder: Path, device: torch.device, options: RunOptions) -> torch.dtype:

@@ -70,7 +70,7 @@ def draw_windows(
         gguf = read_gguf(path)
         tokenizer, context = gguf.tokenizer(), _context(gguf.config)
     else:
-        with open_model(model) as opened:
+        with open_model(model, trust_remote_code=trust_remote_code, weights=False) as opened:
             tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
             context = _folder_context(opened.folder, trust_remote_code=trust_remote_code)
     drawn = draw(source, tokenizer, chosen, context=context, **how)

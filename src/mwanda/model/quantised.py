@@ -34,6 +34,8 @@ def refuse_quantised(checkpoint: Checkpoint) -> None:
             if pattern.search(info.name) and (method != "MXFP4" or _is_bytes(info)):
                 raise _refusal(info, f"({method}, tensors of {dtype_name(info.dtype)})")
     for info in checkpoint.tensors.values():
+        if info.dtype == torch.uint32 and info.name.endswith(".weight"):
+            raise _refusal(info, "(MLX, tensors of uint32)")
         if len(info.shape) >= 2 and dtype_name(info.dtype).startswith("float8"):
             raise _refusal(info, f"in {dtype_name(info.dtype)}")
 

@@ -17,7 +17,7 @@ from typing import Self
 import torch
 
 from mwanda.errors import DataError, InputError
-from mwanda.model.folder import check_complete, check_folder, single_shard
+from mwanda.model.folder import check_complete, check_folder, check_named, single_shard
 from mwanda.model.layout import (
     INDEX,
     SINGLE,
@@ -79,6 +79,7 @@ class Checkpoint:
             InputError: anything missing, unsafe, truncated or contradictory.
         """
         check_folder(folder)
+        check_named(folder)
         sharded = not (folder / SINGLE).is_file() and (folder / INDEX).is_file()
         wanted = read_index(folder, folder / INDEX) if sharded else {}
         tensors: dict[str, TensorInfo] = {}

@@ -89,7 +89,8 @@ def build_skeleton(
             ) from error
         model.tie_weights()
     if not hollow:
-        _compute_buffers(model)
+        with building():
+            _compute_buffers(model)
     if dtype == torch.float64 and any(is_experts(module) for module in model.modules()):
         model.set_experts_implementation("eager")  # the grouped product refuses it
     model.eval()
@@ -171,8 +172,9 @@ def _refuse_quantised(path: Path, config: Any) -> None:
         text, "quantization_config", None
     )
     if quantisation:
+        of_mlx = isinstance(quantisation, dict) and {"bits", "group_size"} <= quantisation.keys()
         method = (
-            quantisation.get("quant_method")
+            quantisation.get("quant_method", "MLX" if of_mlx else None)
             if isinstance(quantisation, dict)
             else getattr(quantisation, "quant_method", None)
         )
@@ -207,10 +209,16 @@ def refuse_encoder(path: Path, config: Any) -> None:
             fix="check the file, or download it again",
         )
     kind = getattr(config, "model_type", "?")
+    # A class of the model's own: its config says what it is for.
+    own_causal = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     found = None
     if getattr(config, "is_encoder_decoder", False):
         found = f"the encoder-decoder {names[0] if names else kind}"
-    elif names and not any(_is_causal(n, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) for n in names):
+    elif (
+        names
+        and not own_causal
+        and not any(_is_causal(n, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) for n in names)
+    ):
         base_only = all(n.endswith("Model") and "For" not in n for n in names)
         if not base_only or kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
             found = names[0]

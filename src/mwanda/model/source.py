@@ -13,34 +13,17 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
+from mwanda.model.companions import find_companions, is_licence
 from mwanda.model.gguf import read_gguf
 from mwanda.model.given import check_model, is_gguf
+from mwanda.model.hub_files import fetch_model
 from mwanda.model.output import check_disk_space
 
 __all__ = [
     "ModelSource",
-    "copy_companions",
     "copy_licences",
     "load_tokenizer",
     "open_model",
-]
-
-WEIGHT_SUFFIXES = (
-    ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot",
-    ".mlmodel", ".npz", ".tflite",
-)  # fmt: skip
-REPLACED = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "readme.md",
-            "mwanda.json", "quantised.json", "config.json")  # fmt: skip
-LICENCES = ("LICENSE", "LICENCE", "NOTICE", "COPYING", "TERMS", "USE_POLICY", "GEMMA_TERMS")
-HUB_FILES = [
-    "*.safetensors",
-    "*.json",
-    "*.txt",
-    "*.model",
-    "*.jinja",
-    "LICENSE*",
-    "NOTICE*",
-    "*.md",
 ]
 
 
@@ -62,14 +45,32 @@ class ModelSource:
     original: Path | None
     dequantised: str | None = None
 
+    @property
+    def hub_id(self) -> str | None:
+        """The name on the hub, also of a folder in the hub's cache; None for any other."""
+        if self.kind == "hub":
+            return self.name
+        folder = self.folder.resolve()
+        parts = folder.parent.parent.name.split("--")
+        cached = folder.parent.name == "snapshots" and parts[0] == "models"
+        return "/".join(parts[1:]) if cached and len(parts) == 3 else None
+
 
 @contextmanager
-def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelSource]:
+def open_model(
+    name: str | Path,
+    scratch: Path | None = None,
+    *,
+    trust_remote_code: bool = False,
+    weights: bool = True,
+) -> Iterator[ModelSource]:
     """Give a model folder for whatever ``name`` is.
 
     Args:
         name: a folder, a GGUF file, or a hub id (``organisation/model``, fetched on purpose).
         scratch: where a converted GGUF is kept meanwhile; None takes the system's place.
+        trust_remote_code: fetch the model's own code too.
+        weights: False to fetch all but these.
 
     Raises:
         InputError: nothing of that name, or not a model.
@@ -86,7 +87,8 @@ def open_model(name: str | Path, scratch: Path | None = None) -> Iterator[ModelS
             file.convert(Path(made), torch.bfloat16)
             yield ModelSource(Path(made), str(name), "gguf", path, f"GGUF file {path.name}")
     else:
-        yield ModelSource(_fetch(str(name)), str(name), "hub", None)
+        folder = fetch_model(str(name), code=trust_remote_code, weights=weights)
+        yield ModelSource(folder, str(name), "hub", None)
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
@@ -97,47 +99,38 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """
     from transformers import AutoTokenizer
 
+    find_companions(folder)  # a link that leads nowhere would be taken for no file
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # tokenizers raise a bare Exception for a damaged file
-        raise InputError(
-            f"{folder}: tokenizer",
-            expected="tokenizer files that this transformers can load",
-            found=" ".join(str(error).split())[:200] or type(error).__name__,
-            fix="copy tokenizer.json and tokenizer_config.json of the model into the folder",
-        ) from error
+        found = " ".join(str(error).split())[:200] or type(error).__name__
+        raise _no_tokenizer(folder, found) from error
+    _refuse_empty(folder, tokenizer)
+    return tokenizer
 
 
-def copy_companions(source: Path, target: Path) -> list[str]:
-    """Copy everything that is not weights: tokenizer, chat template, licences, notices.
+def _refuse_empty(folder: Path, tokenizer: Any) -> None:
+    """Refuse a tokenizer without a vocabulary, which transformers makes where it finds no files."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and not backend.get_vocab_size(with_added_tokens=False):
+        raise _no_tokenizer(folder, "a tokenizer without a vocabulary")
+    files = getattr(tokenizer, "vocab_files_names", None) or {}
+    wanted = {"tokenizer.json", *(file for key, file in files.items() if key != "merges_file")}
+    there = any((folder / file).is_file() for file in wanted)
+    own = not type(tokenizer).__module__.startswith("transformers.")  # it knows its files itself
+    if files and not there and not own and not [*folder.glob("tokenizer.[0-9]*.json")]:
+        raise _no_tokenizer(folder, f"none of {', '.join(sorted(wanted))}")
 
-    Links that lead out of the folder are followed only inside the hub's own cache; folders and
-    hidden files stay behind.
 
-    Returns:
-        Names of the files copied.
-    """
-    copied = []
-    root = source.resolve()
-    for path in sorted(source.iterdir()):
-        lower = path.name.lower()
-        if path.name.startswith(".") or lower in REPLACED or lower.endswith(WEIGHT_SUFFIXES):
-            continue
-        real = path.resolve()
-        inside = real.is_relative_to(root)
-        cached = root.parent.name == "snapshots" and real.is_relative_to(root.parent.parent)
-        if real.is_file() and (inside or cached):
-            shutil.copyfile(real, target / path.name)
-            copied.append(path.name)
-    templates = source / "additional_chat_templates"
-    if templates.is_dir() and templates.resolve().is_relative_to(root):
-        (target / templates.name).mkdir()
-        for path in sorted(templates.glob("*.jinja")):
-            shutil.copyfile(path, target / templates.name / path.name)
-            copied.append(f"{templates.name}/{path.name}")
-    return copied
+def _no_tokenizer(folder: Path, found: str) -> InputError:
+    return InputError(
+        f"{folder}: tokenizer",
+        expected="tokenizer files that this transformers can load",
+        found=found,
+        fix="copy tokenizer.json and tokenizer_config.json of the model into the folder",
+    )
 
 
 def copy_licences(source: ModelSource, target: Path) -> None:
@@ -145,20 +138,5 @@ def copy_licences(source: ModelSource, target: Path) -> None:
     if source.kind != "gguf" or source.original is None:
         return
     for path in sorted(source.original.resolve().parent.iterdir()):
-        if path.is_file() and path.name.upper().startswith(LICENCES):
+        if path.is_file() and is_licence(path.name):
             shutil.copyfile(path, target / path.name)
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise InputError(
-            name,
-            expected="a model folder, or a hub id that can be reached",
-            found=f"no such folder, and the hub gave: {type(error).__name__}",
-            fix="check the spelling and the network, or give a local folder",
-        ) from error

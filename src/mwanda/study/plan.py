@@ -234,7 +234,7 @@ def _plan(
         trust_remote_code=run.trust_remote_code,
     )
     for name, model in document.models.items():
-        with open_model(model) as source:
+        with open_model(model, trust_remote_code=document.run.trust_remote_code) as source:
             named += naming_problems(source, (p.recipe for p in grid), options, f"models.{name}: ")
             whole = source.original if source.kind == "gguf" else source.folder
             sha256 = model_sha256(source.folder if whole is None else whole)

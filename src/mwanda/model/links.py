@@ -1,0 +1,84 @@
+"""Which links in a model folder are followed.
+
+Shared storage links a fine-tune's tokenizer to its base, and the hub's cache links every file to
+its blobs. A link from a stranger's folder may lead to a private file, which would then be copied
+and perhaps published. So the file at the end has to lie in the folder itself or in a store of the
+hub's kind, or to be called as the link is.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from pathlib import Path
+
+from mwanda.errors import InputError, shown
+
+HASHED = re.compile(r"[0-9a-f]{30,}")
+"""In the name of a file that a store calls by its contents."""
+
+LICENCE = re.compile(
+    r"(?<![a-z])(licen[cs]es?|notices?|copying|copyright)(?![a-z])"
+    r"|^(gemma_)?terms(?![a-z])|^(acceptable_)?use_policy(?![a-z])|^(patents|authors)$"
+)
+"""In the name of a file, in lower case and without its ending, or of a folder of such files."""
+
+SYSTEM = ("/dev", "/etc", "/proc", "/run", "/sys")
+
+
+def real_file(folder: Path, name: str, kind: str = "") -> Path:
+    """The regular file that a name in a model folder stands for, every link followed.
+
+    Args:
+        kind: put before its name in a message.
+
+    Raises:
+        InputError: nothing, a folder or a device is there, it cannot be read, or a link leads to
+            what is no model's.
+    """
+    thing, path = f"{folder}: {kind}{shown(name)}", folder / name
+    fix = "put the file itself in its place, or take the link out of the folder"
+    try:
+        real, is_link = path.resolve(), path.is_symlink()
+        mode = real.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            found = f"a link to {shown(str(path.readlink()))}, where nothing is"
+        else:
+            found, fix = "no such file", f"download the missing {kind or 'file'}".rstrip()
+        raise InputError(thing, expected="a file", found=found, fix=fix) from error
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
+        found = shown(getattr(error, "strerror", None) or str(error))
+        raise InputError(thing, expected="a file", found=found, fix=fix) from error
+    where = f"a link to {shown(str(real))}" if is_link else "it"
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise InputError(thing, expected="a file", found=f"{where}, {kind}", fix=fix)
+    if not _is_followed(folder, path, real):
+        raise InputError(
+            thing,
+            expected="a file inside the model folder or a hub cache, or one of the same name",
+            found=f"a link to {shown(str(real))}, a path that leaves it",
+            fix="put the file itself in its place if it is the model's; "
+            "do not use a model whose files point elsewhere",
+        )
+    try:
+        real.open("rb").close()
+    except OSError as error:
+        found = f"{where}: {error.strerror or type(error).__name__}"
+        raise InputError(
+            thing, expected="a file that can be read", found=found, fix="change its permissions"
+        ) from error
+    return real
+
+
+def _is_followed(folder: Path, path: Path, real: Path) -> bool:
+    if real.is_relative_to(folder.resolve()):
+        return True
+    if any(real.is_relative_to(place) for place in SYSTEM):
+        return False
+    blob = real.parent.name == "blobs" and real.parents[1].name.startswith("models--")
+    if blob or HASHED.search(real.name) or real.name.endswith(path.name):
+        return True
+    wanted = (real.stem.lower(), real.parent.name.lower())
+    return bool(LICENCE.search(path.stem.lower()) and any(map(LICENCE.search, wanted)))
