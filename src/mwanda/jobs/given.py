@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.model.gguf import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.options import RunOptions
@@ -59,7 +60,7 @@ def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:
     if isinstance(tokenizer, str | Path):
         path, trusted = Path(tokenizer), options.trust_remote_code
         if is_gguf(path):
-            return load_tokenizer(path.parent, gguf_file=path.name)
+            return read_gguf(path).tokenizer()
         return load_tokenizer(path, trust_remote_code=trusted)
     if not hasattr(tokenizer, "convert_tokens_to_ids"):
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)

@@ -167,7 +167,7 @@ def search_sparsity(
     if work is not None and not Path(work).is_dir():
         raise InputError("--work", expected="a folder", found=str(work))
     if statistics is not None:  # otherwise taking them looks at these first
-        with open_model(model) as opened:
+        with open_model(model, trust_remote_code=options.trust_remote_code) as opened:
             problems = naming_problems(opened, [recipe], options)
         if problems:
             raise InputError.several(problems)

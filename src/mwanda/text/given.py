@@ -10,7 +10,8 @@ from typing import Any
 
 from mwanda.errors import InputError, shown
 from mwanda.text.languages import canonical
-from mwanda.text.sources import Document, TextSource, check_languages, document_of, open_source
+from mwanda.text.rows import TEXT_FIELD, Document, RowCount, documents_of
+from mwanda.text.sources import TextSource, check_languages, open_source
 
 __all__ = ["GivenText", "open_text"]
 
@@ -62,7 +63,10 @@ class GivenText:
                     f"{self.name}, {tag}", expected="a list of texts", found=f"a {kind}",
                     fix="for text in files give the folder that they are in",
                 )  # fmt: skip
-            found = [_document(f"{self.name}, {tag}, {n}", row) for n, row in enumerate(rows, 1)]
+            where, count = f"{self.name}, {tag}", RowCount()
+            given = ((f"{where}, {number}", _row(row)) for number, row in enumerate(rows, 1))
+            found = [*documents_of(given, TEXT_FIELD, count)]
+            count.tell(where)
             self._texts[tag] = [document for document in found if document.text.strip()]
             if not self._texts[tag]:
                 raise InputError(f"{self.name}, {tag}", expected="text", found="none")
@@ -81,7 +85,7 @@ class GivenText:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
-def _document(where: str, row: Any) -> Document:
+def _row(row: Any) -> Mapping[str, Any]:
     if isinstance(row, Document):
-        return row
-    return document_of(where, row if isinstance(row, Mapping) else {"text": row})
+        return {TEXT_FIELD: row.text, "id": row.id}
+    return row if isinstance(row, Mapping) else {TEXT_FIELD: row}
