@@ -30,7 +30,7 @@ check: $(READY) ## lint, formatting and types
 	$(BIN)/python -m mypy
 
 demo: $(READY) ## prune a small model and show what each language loses
-	$(BIN)/python -m mwanda.demo
+	$(BIN)/python -m mwanda.cli.demo
 
 constraints: $(READY) ## write constraints.txt from what is in .venv
 	@{ sed -n '/^#/p' constraints.txt; \

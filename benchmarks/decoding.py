@@ -24,8 +24,8 @@ from transformers import AutoModelForCausalLM
 from gemma import dense_folder
 from harness import Bar, Table, add_options, bar, environment, mwanda, run, save, spread
 from mwanda import MaskedLinear, mask_linears
-from mwanda.kernel.build import available_paths
-from mwanda.model.discovery import find_structure
+from mwanda.model.run.discovery import find_structure
+from mwanda.pruned.kernel.build import available_paths
 
 LAYER = (4096, 14336)
 BATCHES = (1, 2, 4)

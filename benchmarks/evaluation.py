@@ -22,15 +22,15 @@ from typing import Any
 import torch
 
 from harness import Table, bar, save
-from mwanda.demo.weights import assemble
+from mwanda.cli.demo.weights import assemble
+from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.head import TILE
-from mwanda.evaluation.pieces import Piece, batches_of, cut
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.texts import TextSet
-from mwanda.jobs.evaluate import evaluate, read_texts
-from mwanda.jobs.prune import prune
+from mwanda.evaluation.token_batches import Piece, batches_of, cut
 from mwanda.model.source import load_tokenizer
-from mwanda.options import RunOptions
+from mwanda.pruning.prune import prune
+from mwanda.system.run_options import RunOptions
 from mwanda.text.start import start_of
 
 LANGUAGES = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu",

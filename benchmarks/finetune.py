@@ -26,10 +26,10 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 import mwanda as library
 from gemma import LANGUAGES, dense_folder
 from harness import Table, add_options, bar, environment, kept, mwanda, run, save
-from mwanda.model.discovery import find_structure
-from mwanda.model.structure import matrix_in
+from mwanda.model.run.discovery import find_structure
+from mwanda.model.run.structure import matrix_in
+from mwanda.pruned.zeros import find_masks as masks
 from mwanda.text.window_files import load
-from mwanda.zeros import find_masks as masks
 
 WAYS = ("callback", "hook")
 

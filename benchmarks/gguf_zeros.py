@@ -16,7 +16,7 @@ from gguf.quants import quantize
 
 from gemma import dense_folder
 from harness import Table, add_options, bar, environment, mwanda, run, save
-from mwanda.model.reader import Checkpoint
+from mwanda.model.stored.reader import Checkpoint
 
 TYPES = ["Q8_0", "Q5_0", "Q4_0", "Q4_1"]
 KEEP = ("Q8_0", "Q5_0", "Q4_0")

@@ -19,7 +19,7 @@ import torch
 
 from harness import Table, add_options, bar, environment, mwanda, run, save
 from made_up import llama, make_model, write_text
-from mwanda.model.reader import Checkpoint
+from mwanda.model.stored.reader import Checkpoint
 
 PRUNES = {
     "magnitude": ["--criterion", "magnitude", "--allocation", "uniform"],

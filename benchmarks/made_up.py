@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from mwanda.device import DTYPES
-from mwanda.model.shards import plan_shards
-from mwanda.model.writer import ShardWriter
+from mwanda.model.stored.shards import plan_shards
+from mwanda.model.stored.writer import ShardWriter
+from mwanda.system.device import DTYPES
 
 __all__ = ["TAGS", "llama", "make_model", "mixture", "write_text"]
 

@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 
-from mwanda.demo.weights import KNOWN, find_weights
+from mwanda.cli.demo.weights import KNOWN, find_weights
+from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.paired import clusters_of, difference, verdict
 from mwanda.evaluation.results import Evaluation, mean
 from mwanda.evaluation.texts import TextSet
-from mwanda.jobs.evaluate import evaluate, read_texts
-from mwanda.jobs.prune import prune
-from mwanda.jobs.windows import draw_windows
+from mwanda.methods.recipe.asked import Recipe
 from mwanda.model.source import load_tokenizer
-from mwanda.options import RunOptions
-from mwanda.recipe import Recipe
-from mwanda.report.tables import plain
+from mwanda.pruning.draw_windows import draw_windows
+from mwanda.pruning.prune import prune
+from mwanda.system.run_options import RunOptions
+from mwanda.system.tables import plain
 from mwanda.text.sources import open_source
 from mwanda.text.windows import Windows
 from real_models import dense_model

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mwanda.demo.weights import KNOWN, assemble, find_weights, licences
-from mwanda.jobs.prune import prune
-from mwanda.manifest import MANIFEST
-from mwanda.options import RunOptions
+from mwanda.cli.demo.weights import KNOWN, assemble, find_weights, licences
+from mwanda.pruning.folder.manifest import MANIFEST
+from mwanda.pruning.prune import prune
+from mwanda.system.run_options import RunOptions
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from harness import Table, add_options, bar, pairwise, save, spread
-from mwanda.masks import choose_mask
-from mwanda.registry import CRITERIA, PATTERNS
+from mwanda.methods.registry import CRITERIA, PATTERNS
+from mwanda.pruning.masks import choose_mask
 
 Select = Callable[[torch.Tensor, float], torch.Tensor]
 OURS, ALONE, SORT, KTH = "mwanda", "mwanda, one thread", "stable sort", "kthvalue"

@@ -16,7 +16,7 @@ from typing import Any
 
 from gemma import dense_folder, windows_file
 from harness import Process, Table, add_options, environment, mwanda, run, save, spread
-from mwanda.saved.mask_file import MaskFile
+from mwanda.pruning.folder.mask_file import MaskFile
 
 CRITERIA = ("magnitude", "wanda", "m-wanda", "ria", "m-ria")
 ALLOCATIONS = ("uniform", "owl", "cwl", "dlp")

@@ -18,13 +18,13 @@ from typing import Any
 
 from harness import RESULTS, Table, save
 from languages import LENGTH, SEEN, UNSEEN, WINDOWS
-from mwanda.options import RunOptions
-from mwanda.report.study.cells import bounds_of, rise_of, worst_of
-from mwanda.report.study.data import Group, ModelResults, load_results
-from mwanda.report.study.write import write_report
-from mwanda.report.tables import plain
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
+from mwanda.study.report.cells import bounds_of, rise_of, worst_of
+from mwanda.study.report.data import Group, ModelResults, load_results
+from mwanda.study.report.write import write_report
+from mwanda.system.run_options import RunOptions
+from mwanda.system.tables import plain
 from real_models import add_model_option, dense_model
 
 SPARSITIES = [0.2, 0.3, 0.4, 0.5, 0.6]

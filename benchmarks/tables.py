@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path
 
-from mwanda.report.tables import markdown
+from mwanda.system.tables import markdown
 
 PAGES = (Path("README.md"), Path("docs/results.md"))
 

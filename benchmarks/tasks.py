@@ -23,15 +23,15 @@ import yaml
 from scipy.stats import binomtest
 
 from harness import RESULTS, Table, kept, save
-from mwanda.device import choose_device
-from mwanda.jobs.tasks import evaluate_tasks
-from mwanda.jobs.whole import load_whole
-from mwanda.manifest import MANIFEST, read_manifest
+from mwanda.evaluation.score_tasks import evaluate_tasks
+from mwanda.evaluation.tasks.harness import drawn
+from mwanda.evaluation.tasks.sources import TaskText, read_task
+from mwanda.evaluation.whole_model import load_whole
 from mwanda.model.source import load_tokenizer
-from mwanda.options import RunOptions
-from mwanda.report.tasks import accuracy, mean_accuracy
-from mwanda.tasks.harness import drawn
-from mwanda.tasks.sources import TaskText, read_task
+from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.study.report.tasks import accuracy, mean_accuracy
+from mwanda.system.device import choose_device
+from mwanda.system.run_options import RunOptions
 from mwanda.text.languages import display_name, parse_languages
 from performance_table import fill_page
 from real_models import folders_given, piece_of

@@ -19,16 +19,16 @@ from harness import RESULTS, Table, kept, save
 from languages import METHODS, recipe_of
 from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.texts import parse_ids
+from mwanda.evaluation.translate import translate
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
-from mwanda.jobs.prune import prune
-from mwanda.jobs.quantise import quantise
-from mwanda.jobs.translate import translate
-from mwanda.manifest import MANIFEST
-from mwanda.model.gguf_types import TYPES
-from mwanda.model.output import QUANTISED
-from mwanda.options import RunOptions
-from mwanda.progress import progress_bar
-from mwanda.report.translation import HEADER, direction_row
+from mwanda.model.gguf.types import TYPES
+from mwanda.pruned.quantise import quantise
+from mwanda.pruning.folder.manifest import MANIFEST
+from mwanda.pruning.prune import prune
+from mwanda.study.report.translation import HEADER, direction_row
+from mwanda.system.output_folder import QUANTISED
+from mwanda.system.progress import progress_bar
+from mwanda.system.run_options import RunOptions
 from performance_table import fill_page
 from real_models import add_model_option, dense_model, folders_given, piece_of
 

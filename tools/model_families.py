@@ -22,8 +22,8 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from tests.support.walk import classes, tried  # noqa: E402
 
-from mwanda.model.families import ClassTable, TriedClass  # noqa: E402
-from mwanda.report.families import models_page  # noqa: E402
+from mwanda.model.classes import ClassTable, TriedClass  # noqa: E402
+from mwanda.study.report.classes import models_page  # noqa: E402
 
 
 def main(names: list[str]) -> None:

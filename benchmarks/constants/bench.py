@@ -14,21 +14,21 @@ from typing import Any
 import torch
 
 from harness import kept
-from mwanda.allocation.measured import Curves
-from mwanda.blocks import BlockPruner
-from mwanda.jobs.calibration import weights_of
-from mwanda.method_kinds import Signal
-from mwanda.model.decoder import MemoryDecoder
-from mwanda.options import RunOptions
-from mwanda.outcome import Outcome
-from mwanda.passes import Passes, Visit
-from mwanda.pipeline import check_pattern
-from mwanda.ranks import ALONE
-from mwanda.recipe import Recipe
-from mwanda.signals import Surveyor
-from mwanda.statistics.store import StatisticsStore
-from mwanda.statistics.sums import Need
-from mwanda.units import probe_of
+from mwanda.methods.allocation.measured import Curves
+from mwanda.methods.input_statistics import Need
+from mwanda.methods.kinds import Signal
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.model.run.decoder import MemoryDecoder
+from mwanda.pruning.block_pruner import BlockPruner
+from mwanda.pruning.calibration_passes import Passes, Visit
+from mwanda.pruning.calibration_text import weights_of
+from mwanda.pruning.outcome import Outcome
+from mwanda.pruning.pipeline import check_pattern
+from mwanda.pruning.sensitivity import Surveyor
+from mwanda.pruning.statistics.store import StatisticsStore
+from mwanda.pruning.units import probe_of
+from mwanda.system.ranks import ALONE
+from mwanda.system.run_options import RunOptions
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ import torch
 
 from bench import Bench, Measured
 from cells import Cell
+from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.texts import TextSet
-from mwanda.jobs.calibration import weights_of
-from mwanda.jobs.evaluate import evaluate, read_texts
-from mwanda.jobs.prune import prune
-from mwanda.manifest import CalibrationRecord
+from mwanda.methods.recipe.asked import Recipe
 from mwanda.model.source import load_tokenizer
-from mwanda.options import RunOptions
-from mwanda.recipe import Recipe
+from mwanda.pruning.calibration_text import weights_of
+from mwanda.pruning.folder.manifest import CalibrationRecord
+from mwanda.pruning.prune import prune
+from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
 from mwanda.text.windows import Windows, draw
 from real_models import dense_model

@@ -21,10 +21,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from harness import add_options
-from mwanda import durable, journal
 from mwanda.cli import main
-from mwanda.jobs.windows import draw_windows
-from mwanda.options import RunOptions
+from mwanda.pruning import journal
+from mwanda.pruning.draw_windows import draw_windows
+from mwanda.system import durable
+from mwanda.system.run_options import RunOptions
 from real_models import add_model_option, dense_model
 
 __all__ = [

@@ -22,9 +22,9 @@ sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modul
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
 
 # By name: tests are not checked for types.
-FUZZERS: Any = import_module("tests.strange.fuzzers")
+FUZZERS: Any = import_module("tests.cli.strange.fuzzers")
 TARGETS, meet = FUZZERS.TARGETS, FUZZERS.meet
-Place: Any = import_module("tests.strange.place").Place
+Place: Any = import_module("tests.cli.strange.place").Place
 
 from harness import Table, add_options, bar, save  # noqa: E402
 

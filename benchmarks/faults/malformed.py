@@ -28,8 +28,8 @@ sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modul
 from harness import Table, add_options, bar, environment, save  # noqa: E402
 
 # By name: tests are not checked for types.
-CASES: Any = import_module("tests.strange.corpus").CASES
-Place: Any = import_module("tests.strange.place").Place
+CASES: Any = import_module("tests.cli.strange.corpus").CASES
+Place: Any = import_module("tests.cli.strange.place").Place
 tree: Any = import_module("tests.cli.helpers").tree
 
 MOST_SECONDS, MOST_MEMORY = 1.0, 500e6

@@ -25,8 +25,8 @@ from typing import Any
 from forks import add_fault_options, cut_model, fresh
 
 from harness import Table, bar, environment, mwanda, save
-from mwanda.model.output import sha256_of
 from mwanda.study.folder import StudyFolder
+from mwanda.system.output_folder import sha256_of
 
 COMPARED = ("cells", "statistics", "failed")
 

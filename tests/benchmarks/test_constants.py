@@ -14,12 +14,13 @@ from transformers import AutoModelForCausalLM
 
 import mwanda
 from mwanda import Recipe, RunOptions
-from mwanda.method_kinds import defaults_of
-from mwanda.recipe_file import load_recipe
-from mwanda.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
-from tests.pipeline.helpers import Tiny, token_windows, windows_object
+from mwanda.methods.kinds import defaults_of
+from mwanda.methods.recipe.yaml_file import load_recipe
+from mwanda.methods.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
+from tests.pruning.pipeline.helpers import Tiny, token_windows, windows_object
+from tests.support import REPOSITORY
 
-ROOT = Path(__file__).parent.parent.parent / "benchmarks"
+ROOT = REPOSITORY / "benchmarks"
 NAMES = ("bench", "cells", "comparisons", "grids", "minimax", "pages", "runner")
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mwanda.manifest import manifest_sha256
-from mwanda.model.output import sha256_of
+from mwanda.pruning.folder.manifest import manifest_sha256
+from mwanda.system.output_folder import sha256_of
 from tests.cli.helpers import Bench, run_process
 
 SHARD = "model.safetensors"

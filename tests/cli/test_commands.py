@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from tests.cli.helpers import SMALL, Bench
 from tests.model.helpers import INDEX, same_bytes
+from tests.support import REPOSITORY
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -53,7 +54,7 @@ def test_ls_names_every_method(bench: Bench) -> None:
 
 
 def test_ls_models_is_the_page_of_the_docs(bench: Bench) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "models.md").read_text(encoding="utf-8")
     assert bench.run("ls", "models").out.strip() == page.strip()
 
 
@@ -296,7 +297,7 @@ def test_what_was_not_foreseen_is_one_line_too(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("mwanda.jobs.verify.verify", fail)
+    monkeypatch.setattr("mwanda.pruned.verify.verify", fail)
     bench.refuse(["verify", pruned], type(error).__name__, "--debug", code=1)
 
 
@@ -314,7 +315,7 @@ def test_no_memory_and_no_disk_are_said_by_every_command(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("mwanda.jobs.verify.verify", fail)
+    monkeypatch.setattr("mwanda.pruned.verify.verify", fail)
     bench.refuse(["verify", pruned], says, code=1)
 
 
@@ -322,7 +323,7 @@ def test_an_interruption_is_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mwanda.model.writer.ShardWriter.write", fail)
+    monkeypatch.setattr("mwanda.model.stored.writer.ShardWriter.write", fail)
     ran = bench.run(*bench.prune("--criterion", "magnitude", calibrated=False))
     assert ran.code == 130
     assert "nothing was written" in ran.err

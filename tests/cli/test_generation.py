@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mwanda.tasks.harness import harness_version
+from mwanda.evaluation.tasks.harness import harness_version
 from tests.cli.helpers import Bench, check_refusal, run_process
 from tests.support.tasks import write_xcopa, write_xwinograd
 from tests.support.text import write_parallel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.cli.helpers import Bench
-from tests.pipeline.helpers import shard_bytes
+from tests.pruning.pipeline.helpers import shard_bytes
 
 
 def test_out_and_on_again(bench: Bench, pruned: Path) -> None:

@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType
 from safetensors.torch import save_file
 
 from tests.cli.helpers import Bench, process, tree, wait_for
-from tests.jobs.test_gguf_check import written
+from tests.pruned.test_gguf_check import written
 
 
 def test_there_and_back(bench: Bench, pruned: Path) -> None:

@@ -15,10 +15,10 @@ from huggingface_hub import CommitOperationAdd
 
 import mwanda
 from mwanda import InputError, MwandaError
-from mwanda.card import CARD, update_card
-from mwanda.manifest import MANIFEST
+from mwanda.pruning.folder.card import CARD, update_card
+from mwanda.pruning.folder.manifest import MANIFEST
 from tests.cli.helpers import Bench
-from tests.pipeline.helpers import Tiny
+from tests.pruning.pipeline.helpers import Tiny
 
 TOKEN = "hf_abcdefghijklmnop"
 REPO = "somebody/pruned"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mwanda.recipe_file import load_recipe
+from mwanda.methods.recipe.yaml_file import load_recipe
 from tests.cli.helpers import Bench
+from tests.support import REPOSITORY
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
 
 
 def test_there_are_recipes() -> None:

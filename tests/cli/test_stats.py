@@ -9,7 +9,7 @@ import pytest
 
 import mwanda
 from tests.cli.helpers import SMALL, Bench, tree
-from tests.pipeline.helpers import shard_bytes
+from tests.pruning.pipeline.helpers import shard_bytes
 from tests.support.text import write_corpus
 
 

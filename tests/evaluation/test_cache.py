@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda import InputError, RunOptions
+from mwanda.evaluation import evaluate as job
 from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.texts import TextSet, digest_of
-from mwanda.jobs import evaluate as job
 from mwanda.model.source import ModelSource
 
 Tiny = Callable[..., Path]

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, LlamaC
 from mwanda import InputError
 from mwanda.evaluation.decode import continue_ids
 from mwanda.evaluation.generation import continue_texts
-from tests.families.test_context import saved
+from tests.model.run.families.test_context import saved
 
 TEXT = {"de": ["Alle Menschen sind frei und gleich."]}
 

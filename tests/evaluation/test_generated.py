@@ -14,7 +14,7 @@ from mwanda.evaluation.generated import (
     check_generated,
     repeated_share,
 )
-from mwanda.extras import need
+from mwanda.system.extras import need
 
 GERMAN = "Alle Menschen sind frei und gleich an Würde und Rechten geboren."
 HINDI = "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता प्राप्त है।"

@@ -16,8 +16,8 @@ import mwanda
 from mwanda.errors import InputError
 from mwanda.model.companions import companion_names, copy_companions, find_companions, is_licence
 from mwanda.model.links import real_file
-from mwanda.model.reader import Checkpoint
-from tests.pipeline.helpers import windows_file
+from mwanda.model.stored.reader import Checkpoint
+from tests.pruning.pipeline.helpers import windows_file
 
 Tiny = Callable[..., Path]
 

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, GgufConfig
 
 import mwanda
 from mwanda import InputError
-from mwanda.model.gguf import open_gguf, read_gguf
+from mwanda.model.gguf.file import open_gguf, read_gguf
 from mwanda.model.source import open_model
-from tests.pipeline.helpers import tensors, windows_object
+from tests.pruning.pipeline.helpers import tensors, windows_object
 from tests.support.gguf_files import ARCHITECTURES, gguf_model, write_gguf
 from tests.support.text import write_corpus
 from tests.support.walk import IDS, load, plain, streamed

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from mwanda import InputError
-from mwanda.model.gguf import read_gguf
-from mwanda.model.gguf_header import parse_header
+from mwanda.model.gguf.file import read_gguf
+from mwanda.model.gguf.header import parse_header
 from mwanda.model.source import open_model
 from tests.support.gguf_files import ALSO_READ, ARCHITECTURES, gguf_model, write_gguf
 from tests.support.walk import load
@@ -271,7 +271,7 @@ def test_large_weights_go_in_parts(
         with open_model(path, tmp_path) as source:
             whole = load(source.folder).state_dict()
         with monkeypatch.context() as patch:
-            patch.setattr("mwanda.model.gguf_weights.PIECE", 100)
+            patch.setattr("mwanda.model.gguf.weights.PIECE", 100)
             with open_model(path, tmp_path) as source:
                 parts = load(source.folder).state_dict()
         assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())

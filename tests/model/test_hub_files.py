@@ -19,8 +19,8 @@ from huggingface_hub import constants
 import mwanda
 from mwanda.errors import InputError
 from mwanda.model.hub_files import fetch_model
-from mwanda.model.reader import Checkpoint
-from tests.pipeline.helpers import windows_file
+from mwanda.model.stored.reader import Checkpoint
+from tests.pruning.pipeline.helpers import windows_file
 
 Tiny = Callable[..., Path]
 SHA = "a" * 40

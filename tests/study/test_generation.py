@@ -10,13 +10,13 @@ import pytest
 
 import mwanda
 from mwanda import InputError
-from mwanda.report.study.write import FILES, MORE, write_report
 from mwanda.study.document import load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
 from mwanda.study.plan import make_plan
-from tests.report.study.test_report import Page
+from mwanda.study.report.write import FILES, MORE, write_report
 from tests.study.helpers import Lab, Tiny
+from tests.study.report.test_report import Page
 
 TRANSLATION = {"directions": ["de-sw"], "sentences": 2, "shots": 1}
 

@@ -10,14 +10,14 @@ import pytest
 
 import mwanda
 from mwanda import InputError
-from mwanda.report.study.write import FILES, write_report
+from mwanda.evaluation.tasks.harness import harness_version
 from mwanda.study.document import load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
 from mwanda.study.plan import make_plan
-from mwanda.tasks.harness import harness_version
-from tests.report.study.test_report import Page
+from mwanda.study.report.write import FILES, write_report
 from tests.study.helpers import Lab
+from tests.study.report.test_report import Page
 from tests.support.tasks import write_xcopa, write_xwinograd
 
 

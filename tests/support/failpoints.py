@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from mwanda import durable, journal
+from mwanda.pruning import journal
+from mwanda.system import durable
 
 __all__ = ["Steps", "eager", "killed_at", "stop_with"]
 
 
 class Steps:
-    """Stands in for :func:`mwanda.durable.reached`: counts, and at one step does something."""
+    """Stands in for :func:`mwanda.system.durable.reached`: counts, and acts at one step."""
 
     def __init__(self, stop: int = 0, act: Callable[[], None] = lambda: None) -> None:
         self.seen: list[tuple[str, Path]] = []

@@ -15,12 +15,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 import mwanda
 from mwanda import MwandaError, RunOptions
-from mwanda.jobs.loading import open_decoder
-from mwanda.manifest import Manifest
-from mwanda.model.calls import first_tensor
-from mwanda.model.families import TriedClass
+from mwanda.model.classes import TriedClass
+from mwanda.model.opening import open_decoder
+from mwanda.model.run.block_calls import first_tensor
 from mwanda.model.source import open_model
-from tests.pipeline.helpers import tensors, windows_object
+from mwanda.pruning.folder.manifest import Manifest
+from tests.pruning.pipeline.helpers import tensors, windows_object
 from tests.support.dense import DENSE_FAMILIES
 from tests.support.experts import EXPERT_FAMILIES
 from tests.support.models import FAMILIES, VOCABULARY, redraw, tiny_tokenizer

@@ -19,16 +19,16 @@ from transformers import (
 )
 
 import mwanda
-from mwanda.evaluation.pieces import cut
 from mwanda.evaluation.texts import TextSet
-from mwanda.manifest import read_manifest
+from mwanda.evaluation.token_batches import cut
+from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.tokens import token_ids
 from mwanda.text.window_files import load
 from mwanda.text.windows import draw
+from tests.evaluation.tasks.test_evaluate import log_likelihood
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.text import write_corpus
-from tests.tasks.test_evaluate import log_likelihood
 
 TEMPLATES = {
     "<bos> $A": (1,),
@@ -198,7 +198,7 @@ def test_evaluation_and_prune_begin_as_the_tokenizer_does(
 
 
 def test_answers_are_scored_without_what_the_tokenizer_puts_at_the_end(tmp_path: Path) -> None:
-    from mwanda.tasks.harness import wrapped
+    from mwanda.evaluation.tasks.harness import wrapped
 
     folder = tiny_model("llama", tmp_path)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from mwanda.text import tokens
-from mwanda.text.overlap import normalised, parts_at_space
+from mwanda.text.shared_sentences import normalised, parts_at_space
 from mwanda.text.sources import open_source
 from mwanda.text.tokens import first_ids, token_ids
 from mwanda.text.windows import draw

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner
-from mwanda.text.overlap import sentence_hashes, unpack_hashes
+from mwanda.text.shared_sentences import sentence_hashes, unpack_hashes
 from mwanda.text.sources import Document, FolderSource, check_languages, open_source
 from mwanda.text.start import start_of
 from mwanda.text.windows import Windows, _shuffled, draw, window_sha256

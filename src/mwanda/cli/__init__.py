@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
-from mwanda.progress import place_among, quiet_libraries
+from mwanda.system.progress import place_among, quiet_libraries
 
 __all__ = ["exit_on_sigterm", "main"]
 
@@ -29,8 +29,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     import typer
 
     from mwanda.errors import MwandaError
-    from mwanda.faults import named
-    from mwanda.late import load_late
+    from mwanda.system.late import load_late
+    from mwanda.system.refusals import named
 
     load_late("torch")  # an argument that is wrong is told without it
     _quiet(debug)

@@ -25,9 +25,9 @@ def with_default(command: str) -> type[TyperGroup]:
 
 
 def run_options_of(given: dict[str, Any], **more: Any) -> Any:
-    """The :class:`~mwanda.options.RunOptions` among a command's options."""
-    from mwanda.model.output import parse_size
-    from mwanda.options import RunOptions
+    """The :class:`~mwanda.system.run_options.RunOptions` among a command's options."""
+    from mwanda.system.output_folder import parse_size
+    from mwanda.system.run_options import RunOptions
 
     names = ("device", "compute_dtype", "batch_tokens", "overwrite", "allow_short",
              "allow_overlap", "trust_remote_code", "journal", "restart")  # fmt: skip

@@ -12,9 +12,9 @@ from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result
 
 if TYPE_CHECKING:
-    from mwanda.jobs.diff import Diff
-    from mwanda.jobs.verify import Verification
-    from mwanda.mask_overlap import MaskOverlap
+    from mwanda.pruned.diff import Diff
+    from mwanda.pruned.mask_overlap import MaskOverlap
+    from mwanda.pruned.verify import Verification
 
 __all__ = ["add_commands"]
 
@@ -45,7 +45,7 @@ def verify(
     early.check_pruned(folder)
     early.check_model(against)
     early.check_file(mask, kind="masks")
-    from mwanda.jobs.verify import verify as run
+    from mwanda.pruned.verify import verify as run
 
     found = run(folder, against=against, masks=mask)
     print_result(_verify_json(found), _verify_text(found), as_json)
@@ -60,7 +60,7 @@ def diff(
     """Say where the masks of two pruned models differ, by block and by linear."""
     for path in (first, second):
         early.check_masks(path)
-    from mwanda.jobs.diff import diff as run
+    from mwanda.pruned.diff import diff as run
 
     found = run(first, second)
     print_result(found.as_dict(), _diff_text(found), as_json)
@@ -83,7 +83,7 @@ def _verify_json(found: Verification) -> dict[str, Any]:
 
 
 def _verify_text(found: Verification) -> str:
-    from mwanda.report.tables import plain
+    from mwanda.system.tables import plain
 
     rows = [
         [
@@ -107,7 +107,7 @@ def _verify_text(found: Verification) -> str:
 
 
 def _diff_text(found: Diff) -> str:
-    from mwanda.report.tables import plain
+    from mwanda.system.tables import plain
 
     header = ["weights", "differ", "overlap", "kept in A", "kept in B", "rows", "columns"]
     most = sorted(found.linears, key=lambda row: (-row.masks.share, row.block))[:SHOWN]

@@ -53,7 +53,7 @@ def prune(
     **given: Any,
 ) -> None:
     """Prune MODEL into a folder that plain transformers loads."""
-    from mwanda.progress import progress_bar, speaks
+    from mwanda.system.progress import progress_bar, speaks
 
     recipe = _recipe(given)
     early.check_model(model)
@@ -64,7 +64,7 @@ def prune(
             early.check_folder_out(out, model, overwrite=given["overwrite"])
     _check_evidence(recipe, given)
     with progress_bar(None if speaks() else False) as progress:
-        from mwanda.jobs.prune import prune as run
+        from mwanda.pruning.prune import prune as run
 
         result = run(
             model,
@@ -137,9 +137,9 @@ def evaluate(
     from mwanda.evaluation.gate import Gate
     from mwanda.evaluation.results import Comparison
     from mwanda.evaluation.texts import parse_ids
-    from mwanda.extras import need
-    from mwanda.model.output import MARK
-    from mwanda.progress import progress_bar
+    from mwanda.system.extras import need
+    from mwanda.system.output_folder import MARK
+    from mwanda.system.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
     option = "--fail-if-worse-than"
@@ -158,9 +158,9 @@ def evaluate(
     wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:
         from mwanda.cli import output
-        from mwanda.jobs.baseline import check_baseline
-        from mwanda.jobs.evaluate import evaluate as run
-        from mwanda.jobs.evaluate import read_texts
+        from mwanda.evaluation.baseline import check_baseline
+        from mwanda.evaluation.evaluate import evaluate as run
+        from mwanda.evaluation.evaluate import read_texts
 
         run_options = run_options_of(locals(), progress=progress)
         texts = read_texts(text, wanted, sentences=sentences, seed=seed, ids=places)
@@ -186,7 +186,7 @@ def evaluate(
         print_result(compared.as_dict() | told, lines, as_json)
         table = output.comparison_markdown(compared)
     if update_card:
-        from mwanda.card import update_card as put
+        from mwanda.pruning.folder.card import update_card as put
 
         put(Path(model), table)
     if dense is not None and gate is not None:
@@ -219,7 +219,7 @@ def windows(
     calibration = opt.with_field(calibration, text_field)
     early.check_text(calibration)
     from mwanda.cli import output
-    from mwanda.jobs.windows import draw_windows
+    from mwanda.pruning.draw_windows import draw_windows
 
     drawn = draw_windows(
         model,
@@ -254,7 +254,7 @@ def plan(
         early.check_folder_out(out, model, overwrite=run_options.overwrite)
     _check_evidence(recipe, given)
     from mwanda.cli import output
-    from mwanda.jobs.plan import plan as run
+    from mwanda.pruning.forecast.plan import plan as run
 
     made = run(
         model,
@@ -298,7 +298,7 @@ def _check_evidence(recipe: Any, given: dict[str, Any]) -> None:
 
 
 def _recipe(given: dict[str, Any]) -> Any:
-    from mwanda.recipe import Recipe
+    from mwanda.methods.recipe.asked import Recipe
 
     source = "options" if given["recipe"] is None else str(given["recipe"])
     saved = given["statistics"] is not None

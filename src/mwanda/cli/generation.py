@@ -47,8 +47,8 @@ def translate(
     """Translate parallel sentences after a few examples: BLEU and chrF++ by sacrebleu."""
     from mwanda.evaluation.texts import parse_ids
     from mwanda.evaluation.translation import parse_direction
-    from mwanda.extras import need
-    from mwanda.progress import progress_bar
+    from mwanda.system.extras import need
+    from mwanda.system.progress import progress_bar
 
     directions = [parse_direction(one) for one in direction]
     places = None if ids is None else parse_ids(ids)
@@ -59,14 +59,14 @@ def translate(
     given: dict[str, Any] = locals()
     with progress_bar() as progress:
         from mwanda.evaluation.parallel import read_parallel
-        from mwanda.jobs.translate import translate as run
+        from mwanda.evaluation.translate import translate as run
 
         parallel, chosen = read_parallel(
             text, directions, sentences=sentences, shots=shots, ids=places, seed=seed
         )
         options = run_options_of(given, progress=progress)
         result = run(model, parallel, chosen, batch=batch, options=options)
-    from mwanda.report.translation import translation_text
+    from mwanda.study.report.translation import translation_text
 
     print_result(result.as_dict(), translation_text(result), as_json)
 
@@ -94,9 +94,9 @@ def tasks(
     as_json: opt.AsJson = False,
 ) -> None:
     """Accuracy in multiple-choice tasks by lm-eval, with standard errors, by language."""
-    from mwanda.progress import progress_bar
-    from mwanda.tasks.harness import need_harness
-    from mwanda.tasks.reading import parse_tasks, read_tasks
+    from mwanda.evaluation.tasks.harness import need_harness
+    from mwanda.evaluation.tasks.reading import parse_tasks, read_tasks
+    from mwanda.system.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
     asked = parse_tasks(task)
@@ -106,13 +106,13 @@ def tasks(
     texts = read_tasks(asked, tags, hub=hub)
     given: dict[str, Any] = locals()
     with progress_bar() as progress:
-        from mwanda.jobs.tasks import evaluate_tasks
+        from mwanda.evaluation.score_tasks import evaluate_tasks
 
         options = run_options_of(given, progress=progress)
         result = evaluate_tasks(
             model, texts, languages=tags, items=None if every else items, seed=seed, hub=hub,
             batch=batch, options=options,
         )  # fmt: skip
-    from mwanda.report.tasks import tasks_text
+    from mwanda.study.report.tasks import tasks_text
 
     print_result(result.as_dict(), tasks_text(result), as_json)

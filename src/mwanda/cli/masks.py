@@ -12,8 +12,8 @@ from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result
 
 if TYPE_CHECKING:
-    from mwanda.jobs.mask_files import Extracted
-    from mwanda.jobs.shared import PruneResult
+    from mwanda.pruned.mask_files import Extracted
+    from mwanda.pruning.manifest_parts import PruneResult
 
 __all__ = ["mask"]
 
@@ -35,7 +35,7 @@ def extract(
     """Write which weights of FOLDER are not zero, one bit each."""
     early.check_pruned(folder)
     early.check_output(out, ".safetensors", overwrite=overwrite)
-    from mwanda.jobs.mask_files import extract_masks
+    from mwanda.pruned.mask_files import extract_masks
 
     made = extract_masks(
         folder, out, overwrite=overwrite, trust_remote_code=trust_remote_code
@@ -55,16 +55,16 @@ def apply(
     as_json: opt.AsJson = False,
 ) -> None:
     """Set to zero in MODEL what MASKS remove, and write the folder that a prune would write."""
-    from mwanda.model.output import parse_size
-    from mwanda.progress import progress_bar
+    from mwanda.system.output_folder import parse_size
+    from mwanda.system.progress import progress_bar
 
     size = parse_size(max_shard_size, "--max-shard-size")
     early.check_file(masks, kind="masks")
     early.check_model(model)
     early.check_folder_out(out, model, overwrite=overwrite)
     with progress_bar() as progress:
-        from mwanda.jobs.mask_files import apply_masks
-        from mwanda.options import RunOptions
+        from mwanda.pruned.mask_files import apply_masks
+        from mwanda.system.run_options import RunOptions
 
         run_options = RunOptions(
             max_shard_size=size,

@@ -5,22 +5,23 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mwanda.card import allotted_by, chosen_by
 from mwanda.errors import InputError, nearest
 from mwanda.evaluation.results import Comparison, Evaluation
-from mwanda.jobs.plan import Plan
-from mwanda.jobs.prune import PruneResult
-from mwanda.manifest import seen_in
-from mwanda.model.families import tried_classes
-from mwanda.report.bibliography import KINDS, methods_page, rows_of
-from mwanda.report.experts import expert_summary, language_table
-from mwanda.report.families import model_rows, models_page
-from mwanda.report.tables import comparison_rows, comparison_table, evaluation_table, markdown
-from mwanda.report.tables import plain as table
-from mwanda.report.translation import CHECKED, check_row
+from mwanda.evaluation.tables import comparison_rows, comparison_table, evaluation_table
+from mwanda.model.classes import tried_classes
+from mwanda.pruning.folder.card import allotted_by, chosen_by
+from mwanda.pruning.folder.experts_table import expert_summary, language_table
+from mwanda.pruning.folder.manifest import seen_in
+from mwanda.pruning.forecast.operations import Limit
+from mwanda.pruning.forecast.plan import Plan
+from mwanda.pruning.prune import PruneResult
+from mwanda.study.report.bibliography import KINDS, methods_page, rows_of
+from mwanda.study.report.classes import model_rows, models_page
+from mwanda.study.report.translation import CHECKED, check_row
+from mwanda.system.tables import markdown
+from mwanda.system.tables import plain as table
 from mwanda.text.languages import display_name
 from mwanda.text.windows import Windows
-from mwanda.work import Limit
 
 __all__ = [
     "comparison_markdown",

@@ -12,9 +12,9 @@ from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 
 if TYPE_CHECKING:
-    from mwanda.jobs.gguf_check import GgufCheck
-    from mwanda.jobs.pack import PackResult
-    from mwanda.jobs.quantise import QuantiseResult
+    from mwanda.pruned.gguf_check import GgufCheck
+    from mwanda.pruned.pack import PackResult
+    from mwanda.pruned.quantise import QuantiseResult
 
 __all__ = ["add_commands"]
 
@@ -46,8 +46,8 @@ def pack(
     """Pack FOLDER into one smaller file, lossless: masks and byte planes under zstd."""
     early.check_folder(folder, "a model folder")
     early.check_output(out, ".mwz", overwrite=overwrite)
-    from mwanda.jobs.pack import pack as run
-    from mwanda.progress import progress_bar
+    from mwanda.pruned.pack import pack as run
+    from mwanda.system.progress import progress_bar
 
     with progress_bar() as progress:
         made = run(folder, out, level=level, threads=threads, overwrite=overwrite,
@@ -65,8 +65,8 @@ def unpack(
     """Write the folder again that ARCHIVE was made of, every file checked by its SHA-256."""
     early.check_file(archive, "an archive that mwanda pack wrote")
     early.check_folder_out(out, None, overwrite=overwrite)
-    from mwanda.jobs.pack import unpack as run
-    from mwanda.progress import progress_bar
+    from mwanda.pruned.pack import unpack as run
+    from mwanda.system.progress import progress_bar
 
     with progress_bar() as progress:
         made = run(archive, out, threads=threads, overwrite=overwrite, progress=progress)
@@ -83,17 +83,17 @@ def quantise(
     as_json: opt.AsJson = False,
 ) -> None:
     """Write MODEL with the weights that a GGUF of this type holds, as a plain folder."""
-    from mwanda.model.gguf_types import check_type
+    from mwanda.model.gguf.types import check_type
 
     check_type(kind)
     early.check_model(model)
     early.check_folder_out(out, model, overwrite=overwrite)
-    from mwanda.progress import progress_bar
+    from mwanda.system.progress import progress_bar
 
     given = {"max_shard_size": max_shard_size, "trust_remote_code": trust_remote_code,
              "overwrite": overwrite}  # fmt: skip
     with progress_bar() as progress:
-        from mwanda.jobs.quantise import quantise as run
+        from mwanda.pruned.quantise import quantise as run
 
         made = run(model, out, kind, options=run_options_of(given, progress=progress))
     print_result(made.as_dict(), _quantised(made), as_json)
@@ -114,7 +114,7 @@ def gguf_check(
     least = None if fail_below is None else parse_share(fail_below, "--fail-below")
     early.check_file(gguf, "a GGUF file")
     early.check_folder(folder, "the pruned folder")
-    from mwanda.jobs.gguf_check import check_gguf as run
+    from mwanda.pruned.gguf_check import check_gguf as run
 
     found = run(gguf, folder)
     print_result(found.as_dict(), _kept(found), as_json)
@@ -137,7 +137,7 @@ def push(
 ) -> None:
     """Verify FOLDER and upload it to the hub, private unless told otherwise."""
     early.check_pruned(folder)
-    from mwanda.jobs.push import push as run
+    from mwanda.pruned.push import push as run
 
     made = run(folder, repo, public=public, overwrite=overwrite)
     who = "private" if made.private else "public"
@@ -165,7 +165,7 @@ def _quantised(made: QuantiseResult) -> str:
 
 
 def _kept(found: GgufCheck) -> str:
-    from mwanda.report.tables import plain
+    from mwanda.system.tables import plain
 
     rows: dict[str, list[int]] = {}
     for row in found.tensors.values():

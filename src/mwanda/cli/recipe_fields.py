@@ -48,8 +48,8 @@ def recipe_fields(
     Raises:
         InputError: an unreadable recipe file, or an option that cannot be taken apart.
     """
-    from mwanda.recipe import default_allocation
-    from mwanda.recipe_file import load_recipe
+    from mwanda.methods.recipe.asked import default_allocation
+    from mwanda.methods.recipe.yaml_file import load_recipe
 
     fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
     fields |= {name: value for name, value in plain.items() if value is not None}

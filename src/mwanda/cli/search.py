@@ -13,7 +13,7 @@ from mwanda.cli.calls import print_result, run_options_of
 from mwanda.cli.recipe_fields import recipe_of
 
 if TYPE_CHECKING:
-    from mwanda.jobs.search import SearchResult
+    from mwanda.study.search import SearchResult
 
 __all__ = ["search"]
 
@@ -54,7 +54,7 @@ def search(
     from mwanda.errors import InputError
     from mwanda.evaluation.gate import Gate
     from mwanda.evaluation.texts import parse_ids
-    from mwanda.progress import progress_bar
+    from mwanda.system.progress import progress_bar
     from mwanda.text.languages import parse_languages
 
     gate = Gate.parse(max_loss, language or [], "--max-loss", gate_on)
@@ -73,8 +73,8 @@ def search(
     wanted = None if text_languages is None else parse_languages(text_languages)
     fields = recipe_of(given, saved=True)
     with progress_bar() as progress:
-        from mwanda.jobs.evaluate import read_texts
-        from mwanda.jobs.search import search_sparsity
+        from mwanda.evaluation.evaluate import read_texts
+        from mwanda.study.search import search_sparsity
 
         texts = read_texts(text, wanted, sentences=sentences, seed=text_seed, ids=places)
         found = search_sparsity(
@@ -98,7 +98,7 @@ def search(
 
 def _text(found: SearchResult) -> str:
     from mwanda.evaluation.gate import percent
-    from mwanda.report.tables import plain
+    from mwanda.system.tables import plain
     from mwanda.text.languages import display_name
 
     rows = [

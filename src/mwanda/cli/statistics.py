@@ -64,7 +64,7 @@ def take(
 
     Also: mwanda stats merge FILE FILE --out FILE, and mwanda stats show FILE.
     """
-    from mwanda.progress import progress_bar, speaks
+    from mwanda.system.progress import progress_bar, speaks
 
     given = dict(locals())
     names = (
@@ -78,7 +78,7 @@ def take(
     calibration = opt.with_field(calibration, text_field)
     early.check_text(calibration)
     with progress_bar(None if speaks() else False) as progress:
-        from mwanda.jobs.stats import collect_statistics
+        from mwanda.pruning.statistics.collect import collect_statistics
 
         made = collect_statistics(
             model,
@@ -106,7 +106,7 @@ def merge(
         early.check_file(file, kind="statistics")
     early.check_output(out, ".safetensors", overwrite=overwrite)
     from mwanda.cli.statistics_output import collected_json, collected_text
-    from mwanda.jobs.stats import merge_statistics
+    from mwanda.pruning.statistics.collect import merge_statistics
 
     made = merge_statistics(files, out, overwrite=overwrite)
     print_result(collected_json(made), collected_text(made), as_json)
@@ -117,7 +117,7 @@ def show(file: File, as_json: opt.AsJson = False) -> None:
     """Which blocks the languages share, and how active each language is."""
     early.check_file(file, kind="statistics")
     from mwanda.cli.statistics_output import view_text
-    from mwanda.jobs.stats_show import show_statistics
+    from mwanda.pruning.statistics.show import show_statistics
 
     view = show_statistics(file)
     print_result(view.as_dict(), view_text(view), as_json)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mwanda.jobs.stats import Collected
-from mwanda.jobs.stats_show import StatisticsView
-from mwanda.report.tables import plain as table
+from mwanda.pruning.statistics.collect import Collected
+from mwanda.pruning.statistics.show import StatisticsView
+from mwanda.system.tables import plain as table
 from mwanda.text.languages import display_name
 
 __all__ = ["collected_json", "collected_text", "view_text"]

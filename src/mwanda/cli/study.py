@@ -48,7 +48,7 @@ def run(
 
     Also: mwanda study status DIR, and mwanda study work DIR, which is one more worker.
     """
-    from mwanda.progress import progress_bar
+    from mwanda.system.progress import progress_bar
 
     early.check_file(document, "a study in YAML")
     from mwanda.study.folder import StudyFolder
@@ -100,7 +100,7 @@ def report(
 ) -> None:
     """Write a study's page, as HTML that needs no network, as Markdown, CSV and SVG."""
     early.check_folder(folder, "the folder of a study")
-    from mwanda.report.study.write import write_report
+    from mwanda.study.report.write import write_report
 
     made = write_report(folder, folder / "report" if out is None else out, overwrite=overwrite)
     sizes = {str(path): path.stat().st_size for path in made}
@@ -109,9 +109,9 @@ def report(
 
 
 def _status_text(found: Any) -> str:
-    from mwanda.report.tables import plain
     from mwanda.study.launch import duration
     from mwanda.study.status import STATES
+    from mwanda.system.tables import plain
 
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     left = found.seconds_left

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mwanda.device import choose_device
 from mwanda.errors import InputError
 from mwanda.evaluation.likelihood import MAX_LENGTH
 from mwanda.evaluation.results import LanguageResult
 from mwanda.evaluation.texts import TextSet
-from mwanda.manifest import MANIFEST, versions
-from mwanda.model.output import sha256_of
-from mwanda.options import RunOptions
+from mwanda.pruning.folder.manifest import MANIFEST, versions
+from mwanda.system.device import choose_device
+from mwanda.system.output_folder import sha256_of
+from mwanda.system.run_options import RunOptions
 
 __all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.model.context import context_of
-from mwanda.model.plain_outputs import PlainOutputs
+from mwanda.model.run.context import context_of
+from mwanda.model.run.plain_outputs import PlainOutputs
 
 __all__ = ["continue_ids", "endings", "greedy"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from mwanda.extras import need
+from mwanda.system.extras import need
 
 __all__ = ["Checked", "LanguageCheck", "check_generated", "repeated_share"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mwanda.evaluation.head_form import PlainHead, find_form, summed_in
-from mwanda.model.decoder import Decoder
+from mwanda.model.run.decoder import Decoder
 
 __all__ = ["head_losses"]
 

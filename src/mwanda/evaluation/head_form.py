@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mwanda.model.calls import forward_replaced
-from mwanda.model.decoder import Decoder
+from mwanda.model.run.block_calls import forward_replaced
+from mwanda.model.run.decoder import Decoder
 
 __all__ = ["PlainHead", "find_form", "summed_in"]
 

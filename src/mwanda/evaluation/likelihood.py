@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from mwanda.activations import ActivationStore
 from mwanda.errors import InputError
 from mwanda.evaluation.head import head_losses
-from mwanda.evaluation.pieces import Piece, batches_of, cut, padded
-from mwanda.model.calls import first_tensor
-from mwanda.model.decoder import Decoder
-from mwanda.options import RunOptions
+from mwanda.evaluation.token_batches import Piece, batches_of, cut, padded
+from mwanda.model.run.block_calls import first_tensor
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.hidden_states import ActivationStore
+from mwanda.system.run_options import RunOptions
 from mwanda.text.tokens import token_ids
 
 __all__ = ["TextScore", "score_texts"]

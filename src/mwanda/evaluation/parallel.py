@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mwanda.arguments import several_given, whole_given
 from mwanda.errors import InputError
 from mwanda.evaluation.texts import TextSet, digest_of
 from mwanda.evaluation.translation import Direction, parse_direction
+from mwanda.system.arguments import several_given, whole_given
 from mwanda.text.given import open_text
 from mwanda.text.sources import check_languages
 

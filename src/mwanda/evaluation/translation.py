@@ -96,7 +96,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class TranslationResult:
-    """What :func:`mwanda.jobs.translate.translate` found.
+    """What :func:`mwanda.evaluation.translate.translate` found.
 
     Attributes:
         model, text: as the user named them.

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import shown
-from mwanda.model.folder_kinds import other_weights
-from mwanda.model.layout import INDEX, SINGLE
 from mwanda.model.links import LICENCE, real_file
+from mwanda.model.stored.folder_kinds import other_weights
+from mwanda.model.stored.layout import INDEX, SINGLE
 
 __all__ = ["Companions", "companion_names", "copy_companions", "find_companions", "is_licence"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mwanda.errors import InputError, MwandaError, shown
 from mwanda.model.companions import CONFIGS, companion_names
-from mwanda.model.folder_kinds import folder_kind, other_weights
-from mwanda.model.layout import INDEX, SINGLE
+from mwanda.model.stored.folder_kinds import folder_kind, other_weights
+from mwanda.model.stored.layout import INDEX, SINGLE
 
 __all__ = ["fetch_model"]
 

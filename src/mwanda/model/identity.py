@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import torch
 
-from mwanda.model.decoder import Decoder
-from mwanda.model.layout import TensorInfo, byte_view
-from mwanda.model.reader import Checkpoint
-from mwanda.model.streamed import StreamedDecoder
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.stored.layout import TensorInfo, byte_view
+from mwanda.model.stored.reader import Checkpoint
 
 __all__ = ["linears_sha256", "rest_sha256"]
 

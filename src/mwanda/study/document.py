@@ -9,12 +9,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mwanda.errors import InputError, nearest
+from mwanda.evaluation.tasks.sources import LOCAL
 from mwanda.evaluation.translation import parse_direction
-from mwanda.model.gguf_types import check_type
-from mwanda.recipe import Recipe
-from mwanda.recipe_file import load_recipe
-from mwanda.recipe_values import Listed, Methods, Number, Whole, in_words
-from mwanda.tasks.sources import LOCAL
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.values import Listed, Methods, Number, Whole, in_words
+from mwanda.methods.recipe.yaml_file import load_recipe
+from mwanda.model.gguf.types import check_type
 
 __all__ = ["EvaluationPart", "RunPart", "StudyDocument", "TranslationPart", "load_study"]
 
@@ -93,7 +93,7 @@ class EvaluationPart(_Part):
 
 
 class RunPart(_Part):
-    """How to run: fields of :class:`mwanda.options.RunOptions` that a study has a use for."""
+    """How to run: those of :class:`mwanda.system.run_options.RunOptions` that a study can use."""
 
     device: str = "auto"
     compute_dtype: str = "auto"

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mwanda.durable import put
 from mwanda.errors import InputError
-from mwanda.model.output import check_parent
+from mwanda.system.durable import put
+from mwanda.system.output_folder import check_parent
 
 __all__ = ["StudyFolder"]
 
@@ -110,7 +110,7 @@ class StudyFolder:
         return self.path / "statistics" / f"{key}.safetensors"
 
     def view(self, key: str) -> dict[str, Any] | None:
-        """What those statistics say, see :mod:`mwanda.jobs.stats_show`."""
+        """What those statistics say, see :mod:`mwanda.pruning.statistics.show`."""
         return self._read(self.path / "statistics" / f"{key}.json")
 
     def write_view(self, key: str, view: Mapping[str, Any]) -> None:

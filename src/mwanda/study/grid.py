@@ -8,8 +8,8 @@ from itertools import product
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.recipe import Recipe
-from mwanda.registry import find_pattern
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.registry import find_pattern
 from mwanda.study.document import StudyDocument
 from mwanda.text.languages import parse_languages
 

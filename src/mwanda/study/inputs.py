@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mwanda.device import choose_device, dtype_name
 from mwanda.errors import InputError, MwandaError
 from mwanda.evaluation.cache import model_sha256
-from mwanda.jobs.calibration import is_window_file
-from mwanda.jobs.loading import resolve_dtype, source_dtype
-from mwanda.model.output import sha256_of
-from mwanda.model.reader import Checkpoint
+from mwanda.model.opening import resolve_dtype, source_dtype
 from mwanda.model.source import open_model
-from mwanda.options import RunOptions
+from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruning.calibration_text import is_window_file
+from mwanda.system.device import choose_device, dtype_name
+from mwanda.system.output_folder import sha256_of
+from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
 
 __all__ = ["InputCheck", "dtype_for", "resolved_dtypes"]

@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mwanda.arguments import path_given
 from mwanda.errors import InputError, MwandaError
-from mwanda.progress import Progress
-from mwanda.ranks import check_alone
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import Plan, make_plan, read_plan
 from mwanda.study.status import Status, cell_counts, seconds_left
 from mwanda.study.worker import PAUSE, Worker
+from mwanda.system.arguments import path_given
+from mwanda.system.progress import Progress
+from mwanda.system.ranks import check_alone
 
 __all__ = ["start_study", "work_on"]
 

@@ -15,20 +15,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mwanda.device import choose_device, parse_dtype
 from mwanda.errors import InputError, first_problem
 from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.parallel import ParallelText
+from mwanda.evaluation.tasks.sources import TaskText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
-from mwanda.jobs.calibration import calibration_languages, loose_sizes, open_calibration
-from mwanda.jobs.shared import naming_problems
+from mwanda.methods.recipe.asked import Recipe
 from mwanda.model.given import check_model
-from mwanda.model.output import parse_size, sha256_of
 from mwanda.model.source import open_model
-from mwanda.options import RunOptions
-from mwanda.progress import Progress, Silent
-from mwanda.recipe import Recipe
+from mwanda.pruning.calibration_text import calibration_languages, loose_sizes, open_calibration
+from mwanda.pruning.manifest_parts import naming_problems
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
@@ -43,7 +40,10 @@ from mwanda.study.texts import (
     study_texts,
     task_settings,
 )
-from mwanda.tasks.sources import TaskText
+from mwanda.system.device import choose_device, parse_dtype
+from mwanda.system.output_folder import parse_size, sha256_of
+from mwanda.system.progress import Progress, Silent
+from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import available, placed_source
 from mwanda.text.window_files import Windows
 
@@ -61,7 +61,8 @@ class Plan(Record):
         sets: method -> the languages that calibrate it, for methods that read text.
         evaluation, run: of the document.
         text_sha256, languages, ids: of the texts scored; ids where they are parallel.
-        statistics: key -> fields of :func:`mwanda.jobs.stats.collect_statistics`, and the model.
+        statistics: key -> fields of
+            :func:`mwanda.pruning.statistics.collect.collect_statistics`, and the model.
         entries: in the order of the document, the dense models first.
         cells: key -> cell.
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mwanda.model.gguf_types import TYPES
+from mwanda.model.gguf.types import TYPES
 
 __all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Record"]
 

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mwanda.jobs.calibration import loose_sizes, weights_of
-from mwanda.recipe import Recipe
-from mwanda.units import probe_of
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.pruning.calibration_text import loose_sizes, weights_of
+from mwanda.pruning.units import probe_of
 
 __all__ = ["SharedStatistics", "key_of"]
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.evaluation.evaluate import read_texts
 from mwanda.evaluation.parallel import ParallelText, read_parallel
+from mwanda.evaluation.tasks.harness import need_harness
+from mwanda.evaluation.tasks.reading import read_tasks
+from mwanda.evaluation.tasks.sources import TaskText
 from mwanda.evaluation.texts import TextSet, parse_ids
 from mwanda.evaluation.translation import Direction
-from mwanda.extras import need
-from mwanda.jobs.evaluate import read_texts
 from mwanda.study.document import EvaluationPart
-from mwanda.tasks.harness import need_harness
-from mwanda.tasks.reading import read_tasks
-from mwanda.tasks.sources import TaskText
+from mwanda.system.extras import need
 from mwanda.text.sources import placed_source
 
 __all__ = [

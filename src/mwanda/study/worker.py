@@ -13,21 +13,21 @@ from threading import get_ident
 from typing import Any
 
 from mwanda.errors import InputError, MwandaError
+from mwanda.evaluation.evaluate import evaluate
+from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.texts import TextSet
-from mwanda.jobs.evaluate import evaluate
-from mwanda.jobs.prune import prune
-from mwanda.jobs.quantise import QuantiseResult, quantise
-from mwanda.jobs.stats import collect_statistics
-from mwanda.jobs.stats_show import show_statistics
-from mwanda.jobs.tasks import evaluate_tasks
-from mwanda.jobs.translate import translate
-from mwanda.manifest import Manifest, versions
-from mwanda.options import RunOptions
-from mwanda.progress import Progress
-from mwanda.recipe import Recipe
+from mwanda.evaluation.translate import translate
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.pruned.quantise import QuantiseResult, quantise
+from mwanda.pruning.folder.manifest import Manifest, versions
+from mwanda.pruning.prune import prune
+from mwanda.pruning.statistics.collect import collect_statistics
+from mwanda.pruning.statistics.show import show_statistics
 from mwanda.study.folder import StudyFolder
 from mwanda.study.inputs import InputCheck, dtype_for
 from mwanda.study.plan import Cell, Plan, read_plan
+from mwanda.system.progress import Progress
+from mwanda.system.run_options import RunOptions
 
 __all__ = ["Worker"]
 

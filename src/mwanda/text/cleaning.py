@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from mwanda.text.languages import canonical, script_of
-from mwanda.text.overlap import digest, normalised
 from mwanda.text.rows import Document
+from mwanda.text.shared_sentences import digest, normalised
 
 __all__ = ["Cleaner", "CleaningCounts", "clean", "english_lines", "speaks_english_words"]
 

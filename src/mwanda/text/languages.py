@@ -22,8 +22,8 @@ from langcodes import Language, find, standardize_tag, tag_is_valid
 from langcodes.data_dicts import LIKELY_SUBTAGS
 from langcodes.tag_parser import LanguageTagError
 
-from mwanda.arguments import several_given
 from mwanda.errors import InputError
+from mwanda.system.arguments import several_given
 
 __all__ = [
     "canonical",

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-from mwanda.text.overlap import parts_at_space
+from mwanda.text.shared_sentences import parts_at_space
 
 PIECE = 1 << 17
 """Characters that are tokenised at once."""

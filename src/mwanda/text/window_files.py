@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from mwanda.errors import InputError
 from mwanda.text.languages import canonical
-from mwanda.text.overlap import pack_hashes, unpack_hashes
+from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
 __all__ = ["LanguageDraw", "Windows", "load", "save", "window_sha256"]
 
@@ -41,7 +41,8 @@ class LanguageDraw:
         english_lines_dropped: lines of English left out, among the documents read.
         documents_emptied: documents that were nothing but such lines.
         window_sha256: of the tokens as little-endian int64, row by row.
-        sentence_hashes: of the documents used; see :func:`mwanda.text.overlap.pack_hashes`.
+        sentence_hashes: of the documents used;
+            see :func:`mwanda.text.shared_sentences.pack_hashes`.
         source_sha256: of the file read, or None for a data set of the Hub or foreign windows.
     """
 

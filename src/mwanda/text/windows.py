@@ -17,7 +17,7 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
-from mwanda.text.overlap import pack_hashes, text_hashes
+from mwanda.text.shared_sentences import pack_hashes, text_hashes
 from mwanda.text.sources import Document, TextSource, available, check_languages
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.tokens import Tokenizes, pieces_of_ids

@@ -1,0 +1,309 @@
+"""Evaluate a model on parallel or other text, language by language."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import DataError, InputError
+from mwanda.evaluation.cache import KeptScores, Scores
+from mwanda.evaluation.continued import continue_and_check
+from mwanda.evaluation.generation import continue_texts
+from mwanda.evaluation.likelihood import score_texts
+from mwanda.evaluation.results import Evaluation, LanguageResult
+from mwanda.evaluation.texts import TextSet, load_texts
+from mwanda.evaluation.whole_model import fits_whole, load_whole
+from mwanda.model.given import check_model
+from mwanda.model.opening import open_decoder
+from mwanda.model.run.decoder import Decoder, MemoryDecoder, evaluation_mode
+from mwanda.model.run.experts import runnable_experts
+from mwanda.model.run.in_memory import model_given
+from mwanda.model.source import load_tokenizer, open_model
+from mwanda.pruning.folder.known_text import (
+    Calibrations,
+    KnownText,
+    known_in_folder,
+    known_in_memory,
+    records,
+)
+from mwanda.pruning.folder.manifest import seen_in
+from mwanda.pruning.given_arguments import no_tokenizer, options_given, tokenizer_given
+from mwanda.system.arguments import whole_given
+from mwanda.system.device import DTYPES, choose_device, dtype_name
+from mwanda.system.extras import need
+from mwanda.system.run_options import RunOptions
+from mwanda.system.surroundings import undisturbed
+from mwanda.text.given import open_text
+from mwanda.text.languages import seen_among, tags_of
+from mwanda.text.shared_sentences import overlap, unpack_hashes
+from mwanda.text.sources import check_languages
+from mwanda.text.start import shown_start, start_of
+
+__all__ = ["evaluate", "read_texts", "refuse_overlap"]
+
+log = logging.getLogger("mwanda")
+
+
+@undisturbed()
+def read_texts(
+    text: str | Path | Mapping[str, Any],
+    languages: str | Sequence[str] | None = None,
+    *,
+    sentences: int | None = None,
+    seed: int = 0,
+    ids: tuple[int, int | None] | None = None,
+) -> TextSet:
+    """Read the texts to score, once for every model that is compared on them.
+
+    Args:
+        text: a source as :func:`mwanda.text.given.open_text` takes it.
+        languages: tags in any style; None takes all there are.
+        sentences: size of a seeded subset a language, None for all.
+        ids: lowest and highest record id taken.
+
+    Raises:
+        InputError: unreadable text, or a language that is not there.
+    """
+    if sentences is not None:
+        whole_given("sentences", sentences, 1)
+    whole_given("seed", seed, 0)
+    source = open_text(text)
+    chosen = source.languages() if languages is None else tags_of(languages)
+    check_languages(source, chosen)
+    return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids)
+
+
+@undisturbed()
+def evaluate(
+    model: Any,
+    text: str | Path | Mapping[str, Any] | TextSet,
+    *,
+    languages: str | Sequence[str] | None = None,
+    sentences: int | None = None,
+    seed: int = 0,
+    tokenizer: Any = None,
+    calibration: KnownText = None,
+    continuations: bool = False,
+    generated: int = 0,
+    max_length: int | None = None,
+    cache: str | Path | None = None,
+    options: RunOptions | None = None,
+) -> Evaluation:
+    """Negative log-likelihood of every language's texts under a model.
+
+    Args:
+        model: a folder, GGUF file or hub id; or a transformers model in memory with ``tokenizer``.
+        text: a source, or texts read before.
+        languages, sentences, seed: see :func:`read_texts`; unused when ``text`` is a TextSet.
+        calibration: text that calibrated the model beside what it tells itself, which a folder
+            of mwanda's does, and a model pruned in memory or loaded from such a folder: the
+            ``manifest.calibrations`` of a prune.
+        continuations: also generate one continuation a language, which needs the model whole in
+            memory.
+        generated: also generate so many continuations a language and check them for repetition
+            and their language, see :mod:`mwanda.evaluation.continued`.
+        max_length: tokens of one forward; longer texts go in strides.
+        cache: folder where scores are kept by the SHA-256 of the model's files, the texts and all
+            else they depend on, and read back where nothing of it has changed. Continuations are
+            not kept.
+
+    Raises:
+        InputError: bad input, a cache for a model in memory, or text that was drawn for
+            calibration.
+    """
+    options = options_given(options)
+    whole_given("generated", generated, 0)
+    if max_length is not None:
+        whole_given("max_length", max_length, 2)
+    if generated:
+        need("py3langid", "the check of languages", "translation")
+    if isinstance(text, TextSet):
+        texts = text
+    else:
+        texts = read_texts(text, languages, sentences=sentences, seed=seed)
+    in_memory = not isinstance(model, str | Path)
+    if in_memory:
+        tokenizer = tokenizer_given(tokenizer, options)
+    else:
+        no_tokenizer(tokenizer)
+    if in_memory and cache is not None:
+        raise InputError(
+            "cache", expected="a model on disk, whose files can be hashed", found="one in memory"
+        )
+    with tempfile.TemporaryDirectory(prefix="mwanda-") as made:
+        scratch = Path(made)
+        if in_memory:
+            model = model_given(model)
+            known_text = records(calibration, known_in_memory(model))
+            refuse_overlap(texts, known_text, options)
+            name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+            decoder = MemoryDecoder(model)
+            with evaluation_mode(model), runnable_experts(model, decoder.dtype):
+                scores = _score(decoder, tokenizer, texts, scratch, options, max_length, name)
+                result = _evaluation(name, texts, scores, known_text)
+                if continuations or generated:
+                    _continue(result, model, tokenizer, texts, continuations, generated)
+            return result
+        check_model(model)
+        kept = None if cache is None else KeptScores(Path(cache), texts, options, max_length)
+        path = Path(model)
+        known, known_text = None, records(calibration)
+        if kept is not None and path.is_file():  # a GGUF need not be converted if it is known
+            refuse_overlap(texts, known_text, options)
+            known = kept.find(path)
+            if known is not None and not (continuations or generated):
+                return _evaluation(str(model), texts, known, known_text)
+        with open_model(str(model), scratch, trust_remote_code=options.trust_remote_code) as source:
+            known_text = records(known_text, known_in_folder(source.folder))
+            refuse_overlap(texts, known_text, options)
+            if kept is not None and known is None and not path.is_file():
+                known = kept.find(source.folder)
+            if known is None or continuations or generated:
+                tokenizer = load_tokenizer(
+                    source.folder, trust_remote_code=options.trust_remote_code
+                )
+            if known is None:
+                with open_decoder(source, options, measuring=True) as streamed:
+                    known = _score(
+                        streamed, tokenizer, texts, scratch, options, max_length, str(model)
+                    )
+                if kept is not None:
+                    kept.keep(path if path.is_file() else source.folder, known)
+            result = _evaluation(str(model), texts, known, known_text)
+            dtype, device = DTYPES[known.settings["compute_dtype"]], choose_device(options.device)
+            if (continuations or generated) and fits_whole(source.folder, dtype):
+                whole = load_whole(source.folder, dtype, device, options)
+                _continue(result, whole, tokenizer, texts, continuations, generated)
+        return result
+
+
+def _continue(
+    result: Evaluation,
+    model: Any,
+    tokenizer: Any,
+    texts: TextSet,
+    continuations: bool,
+    generated: int,
+) -> None:
+    """What the model, whole in memory, goes on with, put into the result."""
+    start = start_of(tokenizer)
+    if continuations:
+        result.continuations.update(continue_texts(model, tokenizer, texts.texts, start=start))
+    if generated:
+        found = continue_and_check(model, tokenizer, texts.texts, generated, start=start)
+        result.generated.update(found)
+
+
+def _score(
+    decoder: Decoder,
+    tokenizer: Any,
+    texts: TextSet,
+    scratch: Path,
+    options: RunOptions,
+    max_length: int | None,
+    name: str,
+) -> Scores:
+    start = start_of(tokenizer)
+    flat = [(tag, text) for tag, group in texts.texts.items() for text in group]
+    scores = score_texts(
+        decoder,
+        tokenizer,
+        [text for _, text in flat],
+        start=start,
+        scratch=scratch,
+        options=options,
+        max_length=max_length,
+        check=partial(_refuse_unscored, texts, name),
+    )
+    languages = {}
+    for tag in texts.texts:
+        own = [score for (owner, _), score in zip(flat, scores, strict=True) if owner == tag]
+        languages[tag] = LanguageResult(
+            tag,
+            tuple(score.nll for score in own),
+            sum(score.tokens for score in own),
+            sum(score.size for score in own if score.tokens),
+            sum(not score.tokens for score in own),
+        )
+    broken = [tag for tag, result in languages.items() if not math.isfinite(result.nll)]
+    if broken:
+        raise DataError(
+            f"{name}, language {broken[0]}",
+            expected="a finite negative log-likelihood",
+            found=f"NaN or infinity ({len(broken)} such languages)",
+            fix="check the weights with mwanda verify, or compute in float32",
+        )
+    settings = {
+        "bos": shown_start(start, "before every text"),
+        "compute_dtype": dtype_name(decoder.dtype),
+    }
+    return Scores(languages, settings)
+
+
+def _refuse_unscored(texts: TextSet, name: str, counts: Sequence[int]) -> None:
+    """Say which texts have nothing to score, and refuse languages that have nothing else.
+
+    Raises:
+        InputError: naming those languages.
+    """
+    problems, left, start = [], [], 0
+    for tag, group in texts.texts.items():
+        empty = sum(not count for count in counts[start : start + len(group)])
+        start += len(group)
+        if empty == len(group):
+            problems.append(
+                f"{texts.source}, {tag}: expected text of which {name} can score something, found "
+                f"{empty} texts without a token that has a token before it; give longer text"
+            )
+        elif empty:
+            left.append(f"{tag} {empty} of {len(group)}")
+    if problems:
+        raise InputError.several(problems)
+    if left:
+        log.warning("%s: texts of which nothing can be scored, left out: %s", name, ", ".join(left))
+
+
+def _evaluation(
+    name: str, texts: TextSet, scores: Scores, calibrations: Calibrations
+) -> Evaluation:
+    seen = seen_in(calibrations)
+    return Evaluation(
+        name,
+        scores.languages,
+        seen_among(scores.languages, seen),
+        texts.source,
+        texts.sha256,
+        scores.settings | {"seed": texts.seed},
+        ids=texts.ids,
+    )
+
+
+def refuse_overlap(texts: TextSet, calibrations: Calibrations, options: RunOptions) -> None:
+    """Refuse texts that calibrated the model, by whichever prune.
+
+    Raises:
+        InputError: naming the languages, and one text of each.
+    """
+    if options.allow_overlap:
+        return
+    draws = [draw for record in calibrations for draw in record.languages.values()]
+    drawn = [unpack_hashes(draw.sentences) for draw in draws]
+    if not all(drawn):
+        log.warning("what calibrated the model is not known: overlap cannot be checked")
+    known = frozenset().union(*drawn)
+    problems = []
+    for tag, group in texts.texts.items():
+        shared = overlap(group, known)
+        if shared:
+            problems.append(
+                f"{texts.source}, {tag}: expected text that did not calibrate the model, found "
+                f"{len(shared)} of {len(group)} texts that share sentences with it, first number "
+                f"{shared[0] + 1}; evaluate on other text, or pass --allow-overlap"
+            )
+    if problems:
+        raise InputError.several(problems)

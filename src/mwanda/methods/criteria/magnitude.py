@@ -1,0 +1,26 @@
+"""Magnitude pruning.
+
+Han, Pool, Tran, Dally: "Learning both Weights and Connections for Efficient Neural Networks",
+NeurIPS 2015 (arXiv 1506.02626).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from mwanda.methods.input_statistics import InputStatistics
+
+__all__ = ["score"]
+
+
+def score(weight: torch.Tensor, statistics: InputStatistics | None = None) -> torch.Tensor:
+    """``|W_ij|``: needs no text.
+
+    Args:
+        weight: ``[out, in]``, any floating dtype.
+        statistics: ignored.
+
+    Returns:
+        float32 ``[out, in]``, higher = keep.
+    """
+    return weight.abs().float()

@@ -1,0 +1,168 @@
+"""Additive statistics of a linear's inputs, kept apart for every language.
+
+Sums over tokens can be merged by addition, so neither batch size, nor order, nor the number of
+machines changes them beyond rounding, and languages can be weighted anew without a forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+__all__ = ["FeatureSums", "InputStatistics", "Need", "Norms", "summarise"]
+
+Need = Literal["square", "activity", "activity-sign", "gram"]
+"""``activity`` counts by magnitude and ``activity-sign`` by sign, see :class:`FeatureSums`;
+``gram`` is the weighted sum over languages of :mod:`mwanda.methods.gram`."""
+
+Norms = Literal["raw", "normalised"]
+"""How languages' norms are taken, see :meth:`InputStatistics.with_norms`."""
+
+PIECE = 1 << 18
+"""Values looked at together: 1 MiB of float32."""
+
+
+@dataclass
+class FeatureSums:
+    """Sums over the real tokens of one language at the input of one linear.
+
+    Attributes:
+        tokens: T, number of tokens seen (padding never counts).
+        square: Σ_t x_tj², float64 ``[in]``.
+        active: number of tokens on which feature j is active, float64 ``[in]``; None when nobody
+            asked for it. A feature is active where ``|x_tj|`` exceeds the mean of ``|x_t·|`` at
+            that token: inputs of a linear are signed, so their sign says nothing, and this rule
+            needs no scale.
+        positive: number of tokens on which ``x_tj > 0``, the rule for what leaves a non-linearity;
+            float64 ``[in]``, None when nobody asked for it.
+    """
+
+    tokens: int
+    square: torch.Tensor
+    active: torch.Tensor | None = None
+    positive: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, inputs: torch.Tensor, needs: Iterable[Need]) -> FeatureSums:
+        """Sums of one batch of inputs ``[..., in]`` in any floating dtype.
+
+        Squares are made in at least float32 and added up in float64, in pieces of rows that stay
+        in a core's cache: over a whole batch the same sums take several times as long.
+        """
+        x = inputs.reshape(-1, inputs.shape[-1])
+        sums = cls.empty(int(x.shape[1]), needs, x.device)
+        for part in x.split(max(1, PIECE // max(1, x.shape[1]))):
+            values = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
+            sums.square += torch.square(values).sum(dim=0, dtype=torch.float64)
+            if sums.active is not None:
+                size = values.abs()
+                # In place: a comparison's ones and zeros add up faster as floats than as bools.
+                sums.active += size.gt_(size.mean(dim=1, keepdim=True)).sum(dim=0)
+            if sums.positive is not None:
+                sums.positive += (values > 0).to(values.dtype).sum(dim=0)
+        sums.tokens = int(x.shape[0])
+        return sums
+
+    @classmethod
+    def empty(cls, width: int, needs: Iterable[Need], device: torch.device) -> FeatureSums:
+        """Sums over no token at all, for inputs ``[..., width]``."""
+        square = torch.zeros(width, dtype=torch.float64, device=device)
+        wanted = set(needs)
+        return cls(
+            0,
+            square,
+            torch.zeros_like(square) if "activity" in wanted else None,
+            torch.zeros_like(square) if "activity-sign" in wanted else None,
+        )
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """What is added up, to be changed in place; the count of tokens is apart."""
+        parts = (self.square, self.active, self.positive)
+        return [part for part in parts if part is not None]
+
+    def add(self, other: FeatureSums) -> None:
+        """Take another part of the same language in."""
+        self.tokens += other.tokens
+        self.square += other.square
+        if self.active is not None and other.active is not None:
+            self.active += other.active
+        if self.positive is not None and other.positive is not None:
+            self.positive += other.positive
+
+    def copy(self) -> FeatureSums:
+        """Sums that can grow without changing this one."""
+        active = None if self.active is None else self.active.clone()
+        positive = None if self.positive is None else self.positive.clone()
+        return FeatureSums(self.tokens, self.square.clone(), active, positive)
+
+    @property
+    def finite(self) -> bool:
+        """No NaN and no infinity among the sums."""
+        return bool(torch.isfinite(self.square).all())
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """What a criterion or an allocation sees of one linear's inputs.
+
+    Attributes:
+        weights: w_ℓ, float64 ``[languages]``, summing to 1.
+        mean_square: n_ℓj² = (1/T_ℓ) Σ_t x_tj², float64 ``[languages, in]``. A mean over tokens: a
+            language whose tokeniser makes more tokens of the same text does not weigh more.
+        activity: p_ℓj, share of tokens on which feature j is active, float64 ``[languages, in]``,
+            or None where it was not measured.
+        positive: the same share by sign: tokens on which feature j is above 0.
+    """
+
+    weights: torch.Tensor
+    mean_square: torch.Tensor
+    activity: torch.Tensor | None = None
+    positive: torch.Tensor | None = None
+
+    @property
+    def rms(self) -> torch.Tensor:
+        """n_ℓj, float64 ``[languages, in]``."""
+        return self.mean_square.sqrt()
+
+    @property
+    def pooled_rms(self) -> torch.Tensor:
+        """n̄_j = sqrt(Σ_ℓ w_ℓ n_ℓj²), float64 ``[in]``."""
+        return (self.weights @ self.mean_square).sqrt()
+
+    def with_norms(self, norms: Norms) -> InputStatistics:
+        """These statistics with ``raw`` norms n_ℓj, or ``normalised`` ones: each language's divided
+        by their mean over features, so that a language with larger activations everywhere does not
+        weigh more. A language of zeros stays one."""
+        if norms == "raw":
+            return self
+        mean = self.rms.mean(dim=1, keepdim=True)
+        return replace(self, mean_square=self.mean_square / mean.where(mean > 0, 1.0).square())
+
+
+def summarise(sums: Mapping[str, FeatureSums], weights: Mapping[str, float]) -> InputStatistics:
+    """Turn per-language sums into means under the given language weights.
+
+    Args:
+        sums: language tag -> sums; every language needs at least one token.
+        weights: language tag -> weight; scaled to sum to 1.
+    """
+    languages = sorted(sums)
+    given = torch.tensor([weights[tag] for tag in languages], dtype=torch.float64)
+    entries = [sums[tag] for tag in languages]
+    squares = torch.stack([entry.square / entry.tokens for entry in entries]).cpu()
+    activity = _shares([entry.active for entry in entries], entries)
+    positive = _shares([entry.positive for entry in entries], entries)
+    return InputStatistics(given / given.sum(), squares, activity, positive)
+
+
+def _shares(
+    counts: Sequence[torch.Tensor | None], entries: Sequence[FeatureSums]
+) -> torch.Tensor | None:
+    """Counts over tokens, ``[languages, in]``; None where a language has none."""
+    pairs = zip(counts, entries, strict=True)
+    known = [count / entry.tokens for count, entry in pairs if count is not None]
+    return torch.stack(known).cpu() if len(known) == len(entries) else None

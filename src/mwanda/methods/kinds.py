@@ -1,0 +1,233 @@
+"""The kinds of method that :mod:`mwanda.methods.registry` has rows of, and their options.
+
+A method's options are the keyword-only parameters of its functions, checked by name and type before
+any work.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+import torch
+
+from mwanda.errors import InputError, nearest
+from mwanda.methods.allocation.measured import Curves, Probe
+from mwanda.methods.input_statistics import InputStatistics, Need
+from mwanda.methods.patterns import unstructured, unstructured_matrix
+from mwanda.methods.reconstruction.factor import Reconstructed
+
+__all__ = [
+    "Allocation",
+    "Criterion",
+    "Pattern",
+    "Reconstruction",
+    "Signal",
+    "defaults_of",
+    "measure_block",
+    "option_problems",
+    "options_of",
+]
+
+if TYPE_CHECKING:  # only to annotate with: at run time they would load torch
+    Score = Callable[..., torch.Tensor]
+    Measure = Callable[..., float]
+    ProbeOf = Callable[..., Probe]
+    Allocate = Callable[..., list[float]]
+    Select = Callable[[torch.Tensor, float], torch.Tensor]
+    Reconstruct = Callable[..., Reconstructed]
+
+Signal = float | Curves
+"""What an allocation sees of one block or linear: a number, or errors by language and sparsity."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """``score(weight[out, in], statistics, **options) -> float32[out, in]``, higher = keep.
+
+    ``rowwise`` says that a row's scores depend on that row of the weight only, so that a large
+    matrix can be scored in pieces. ``needs`` are those of the default options; a criterion whose
+    options change them has ``find_needs(**options)``.
+    """
+
+    name: str
+    score: Score
+    needs: tuple[Need, ...]
+    formula: str
+    source: str
+    rowwise: bool = True
+    find_needs: Callable[..., tuple[Need, ...]] | None = field(default=None, kw_only=True)
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return (self.score,)
+
+    def needs_of(self, options: Mapping[str, Any]) -> tuple[Need, ...]:
+        """The statistics it looks at under these options, defaults where they name none."""
+        if self.find_needs is None:
+            return self.needs
+        return self.find_needs(**options_of(self.find_needs, defaults_of(self) | dict(options)))
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """``measure(weights, statistics, **options) -> float`` of one block (or linear), then
+    ``allocate(signals, sizes, target, **options) -> sparsities``; no ``measure``, no signal.
+
+    ``probe(target, **options) -> Probe`` instead of ``measure`` says at which sparsities, and on
+    how much text, masked and dense outputs of the block are to be compared; the signals are then
+    :class:`Curves`. ``scratch`` is what ``measure`` holds beside the weights, in bytes a weight of
+    one linear.
+    """
+
+    name: str
+    allocate: Allocate
+    measure: Measure | None
+    needs: tuple[Need, ...]
+    formula: str
+    source: str
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
+    probe: ProbeOf | None = field(default=None, kw_only=True)
+    scratch: int = field(default=0, kw_only=True)
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        found = (self.allocate, self.measure, self.probe)
+        return tuple(function for function in found if function is not None)
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether it looks at what text does in the unpruned model."""
+        return bool(self.needs) or self.probe is not None
+
+    @property
+    def measures_weights_only(self) -> bool:
+        """Whether it looks at the weights but needs no text."""
+        return self.measure is not None and not self.needs
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """``select(score, sparsity) -> bool[out, in]``, True = keep.
+
+    ``group`` is M of an N:M pattern (columns must be divisible by it) and ``fixed`` the only
+    sparsity it can have. ``rowwise`` says that a row is selected by its own scores only, so that a
+    large matrix can be selected in pieces.
+    """
+
+    name: str
+    select: Select
+    formula: str
+    source: str
+    group: int = 1
+    fixed: float | None = None
+    rowwise: bool = True
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
+
+    def removed(self, rows: int, columns: int, sparsity: float) -> int:
+        """Number of weights that go from a matrix ``[rows, columns]``."""
+        if self.fixed is not None:
+            return round(rows * columns * self.fixed)
+        if not self.rowwise:
+            return unstructured_matrix.pruned_per_matrix(rows, columns, sparsity)
+        return rows * unstructured.pruned_per_row(columns, sparsity)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """``reconstruct(weight, mask, gram, **options) -> Reconstructed``: new values for the weights
+    that a mask keeps. One that chooses its own mask has
+    ``prune(weight, gram, sparsity, keep, group, **options)`` too, which is then used, and no
+    criterion. ``operations(rows, columns, **options)`` counts its floating-point operations."""
+
+    name: str
+    reconstruct: Reconstruct
+    prune: Reconstruct | None
+    needs: tuple[Need, ...]
+    formula: str
+    source: str
+    operations: Callable[..., int] = field(kw_only=True)
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        return (self.reconstruct,) if self.prune is None else (self.reconstruct, self.prune)
+
+
+def option_problems(
+    kind: str, row: Criterion | Allocation | Reconstruction, options: Mapping[str, Any]
+) -> list[str]:
+    """Every mistake in a method's options, one line each; empty when there is none."""
+    known: dict[str, Any] = {}
+    for function in row.functions:
+        known |= _option_types(function)
+    problems = []
+    for name, value in options.items():
+        label = f"{kind} {row.name}, option {name}"
+        if name not in known:
+            fix = nearest(name, known) if known else "it takes no options"
+            problems.append(str(InputError(label, expected="a known option", fix=fix)))
+        elif (wanted := _mismatch(known[name], value)) is not None:
+            problems.append(str(InputError(label, expected=wanted, found=repr(value))))
+    return problems
+
+
+def options_of(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that this function takes."""
+    taken = inspect.signature(function).parameters
+    return {name: value for name, value in options.items() if name in taken}
+
+
+def defaults_of(row: Criterion | Allocation | Reconstruction) -> dict[str, Any]:
+    """Every option of a method with its default."""
+    found: dict[str, Any] = {}
+    for function in row.functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                found[name] = parameter.default
+    return found
+
+
+def measure_block(
+    row: Allocation,
+    weights: Sequence[torch.Tensor],
+    statistics: Sequence[InputStatistics],
+    options: Mapping[str, Any],
+) -> float:
+    """One block's signal; 0 where the allocation needs none."""
+    if row.measure is None:
+        return 0.0
+    return row.measure(weights, statistics, **options_of(row.measure, options))
+
+
+def _option_types(function: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the keyword-only parameters; those of the others would load torch."""
+    written = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return get_type_hints(SimpleNamespace(__annotations__=written), function.__globals__)
+
+
+def _mismatch(wanted: Any, value: Any) -> str | None:
+    """What was expected, when ``value`` is not of the annotated type."""
+    if get_origin(wanted) is Literal:
+        choices: Iterable[Any] = get_args(wanted)
+        return None if value in choices else f"one of {', '.join(map(str, choices))}"
+    if wanted is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        good = number and abs(value) < float("inf") and value >= 0
+        return None if good else "a finite number ≥ 0"
+    if wanted is int:
+        good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return None if good else "a whole number ≥ 0"
+    return None if isinstance(value, wanted) else wanted.__name__

@@ -1,0 +1,292 @@
+"""How a model calls its blocks: recorded from its own forward, never rebuilt.
+
+The backbone's forward runs with every block replaced by a pass-through, so it computes the
+embedding, the masks, the rotary tables or alibi, and hands each block exactly the arguments it
+would get; no block's weights are needed. The same trick turned round puts hidden states of ours in
+the place of the last block's output and lets the model's own norm and head finish the work.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from mwanda.errors import InputError
+from mwanda.model.run.call_tensors import CallTensors, tensors_of
+
+__all__ = ["BlockCall", "CallBook", "apply_head", "finish", "first_tensor"]
+
+
+SHARED = (
+    "this family passes more than hidden states from block to block, so it cannot be pruned block "
+    "by block; leave it whole"
+)
+
+_PLAIN = (torch.Tensor, torch.dtype, bool, int, float, str)
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """The arguments of one block beside its hidden states, for inputs of one shape."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    hidden_by_name: bool
+
+    def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> BlockCall:
+        """The same call with other arguments."""
+        return BlockCall(args, kwargs, self.hidden_by_name)
+
+    def run(self, block: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """The block's output hidden states ``[batch, tokens, width]``."""
+        if self.hidden_by_name:
+            output = block(*self.args, hidden_states=hidden, **self.kwargs)
+        else:
+            output = block(hidden, *self.args, **self.kwargs)
+        return first_tensor(output)
+
+
+def first_tensor(output: Any) -> torch.Tensor:
+    """The hidden states of a block's or backbone's output, tuple or not."""
+    found = output if isinstance(output, torch.Tensor) else output[0]
+    if not isinstance(found, torch.Tensor):
+        raise TypeError(f"expected hidden states, found {type(found).__name__}")
+    return found
+
+
+class _Beside:
+    """What a block returns beside its hidden states: it is not known, so nothing may use it."""
+
+
+class _ReturnsTupleError(Exception):
+    """The model takes element 0 of what a block returns."""
+
+
+class CallBook:
+    """The calls of every block, one entry for each input shape ``[batch, tokens]``.
+
+    Args:
+        model: the causal model; everything outside its blocks must hold real weights while
+            :meth:`enter` runs.
+        backbone: the module whose forward runs ``blocks``.
+        blocks: in order of execution.
+    """
+
+    def __init__(self, model: nn.Module, backbone: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        self._name = type(model).__name__
+        self._backbone = backbone
+        self._blocks = list(blocks)
+        self._calls: dict[tuple[int, ...], list[BlockCall]] = {}
+        self._tensors = CallTensors()
+        self.returns_tuple = False
+
+    def enter(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Embed tokens ``int64 [batch, tokens]`` and record how each block is called.
+
+        Returns:
+            The first block's input ``[batch, tokens, width]``.
+
+        Raises:
+            InputError: something passes between blocks beside the hidden states, or a block's
+                arguments depend on the text and not only on its shape.
+        """
+        try:
+            hidden, calls = self._record(input_ids)
+        except _ReturnsTupleError:
+            self.returns_tuple = True
+            hidden, calls = self._record(input_ids)
+        shape = tuple(input_ids.shape)
+        if shape in self._calls:
+            self._compare(self._calls[shape], calls)
+        else:
+            seen: dict[int, Any] = {}
+            self._calls[shape] = [
+                call.of(*self._tensors.take(index, (call.args, call.kwargs), seen))
+                for index, call in enumerate(calls)
+            ]
+        return hidden
+
+    def call(self, block: int, shape: Sequence[int]) -> BlockCall:
+        """How block number ``block`` is called for inputs of ``shape`` ``[batch, tokens]``."""
+        call = self._calls[tuple(shape)][block]
+        return call.of(*self._tensors.give((call.args, call.kwargs)))
+
+    def _record(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, list[BlockCall]]:
+        calls: list[BlockCall] = []
+        inputs: list[torch.Tensor] = []
+        version: list[int] = []
+
+        def note(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+            by_name = not args
+            hidden: object = kwargs.pop("hidden_states", None) if by_name else args[0]
+            if len(calls) != index or not isinstance(hidden, torch.Tensor):
+                found = f"a call on {type(hidden).__name__} after {len(calls)} other calls"
+                self._refuse(index, "blocks run once each, in order, on hidden states", found)
+            if not calls and (hidden.dim() != 3 or hidden.shape[:2] != input_ids.shape):
+                # Before anything is made of a tuple: it would be said of the wrong thing.
+                self._refuse(
+                    index,
+                    "hidden states [batch, tokens, width], one a token",
+                    f"shape {list(hidden.shape)} for tokens {list(input_ids.shape)}",
+                    fix="this family puts more than one hidden state a token through its blocks; "
+                    "leave it whole",
+                )
+            if inputs and (hidden is not inputs[0] or hidden._version != version[0]):
+                if hidden.shape != inputs[0].shape and not self.returns_tuple:
+                    raise _ReturnsTupleError
+                self._refuse(index, "the hidden states of the block before", "changed ones")
+            inputs.append(hidden)
+            version.append(hidden._version)  # counts changes in place
+            calls.append(BlockCall(tuple(args[1:]), kwargs, by_name))
+            self._check_values(index, (args[1:], kwargs))
+            return hidden
+
+        with passing_through(self._blocks, note, self.returns_tuple):
+            try:
+                output = run_backbone(self._backbone, input_ids)
+            except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+                if not self.returns_tuple:
+                    raise _ReturnsTupleError from error
+                found = f"{type(error).__name__}: {str(error)[:80]}"
+                expected = "a block to give hidden states, alone or first in a pair"
+                self._refuse(max(0, len(calls) - 1), expected, found, error)
+        if len(calls) != len(self._blocks):
+            self._refuse(len(calls), f"{len(self._blocks)} blocks to run", f"{len(calls)}")
+        if first_tensor(output).shape[:-1] != inputs[0].shape[:-1] and not self.returns_tuple:
+            raise _ReturnsTupleError
+        return inputs[0], calls
+
+    def _check_values(self, index: int, value: Any) -> None:
+        if isinstance(value, Mapping):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for item in value:
+                self._check_values(index, item)
+        elif isinstance(value, _Beside):
+            self._refuse(
+                index,
+                "hidden states alone from the block before",
+                "a second value of its, which this block takes as an argument",
+            )
+        elif value is not None and not isinstance(value, _PLAIN):
+            self._refuse(index, "tensors and plain values as arguments", type(value).__name__)
+
+    def _compare(self, known: list[BlockCall], new: list[BlockCall]) -> None:
+        seen: set[tuple[int, int]] = set()
+        # All at once: what is compared must stay, or another tensor may get its identity.
+        kept = self._tensors.give([(call.args, call.kwargs) for call in known])
+        for index, (a, b) in enumerate(zip(kept, new, strict=True)):
+            ours, theirs = tensors_of(a), tensors_of((b.args, b.kwargs))
+            if len(ours) != len(theirs):
+                self._refuse(index, "the same arguments for every text", "others")
+            for left, right in zip(ours, theirs, strict=True):
+                if (id(left), id(right)) in seen:
+                    continue
+                seen.add((id(left), id(right)))
+                if left.shape != right.shape or not torch.equal(left, right):
+                    self._refuse(index, "arguments that depend on the shape only", "text in them")
+
+    def _refuse(
+        self,
+        index: int,
+        expected: str,
+        found: str,
+        cause: Exception | None = None,
+        fix: str = SHARED,
+    ) -> NoReturn:
+        raise InputError(
+            f"{self._name}, block {index}",
+            expected=expected,
+            found=found,
+            fix=fix,
+        ) from cause
+
+
+def finish(
+    backbone: nn.Module,
+    blocks: Sequence[nn.Module],
+    input_ids: torch.Tensor,
+    hidden: torch.Tensor,
+    returns_tuple: bool,
+) -> Any:
+    """The backbone's own output when its last block gives ``hidden``: the final norm applied.
+
+    Args:
+        input_ids: ``int64 [batch, tokens]``, the tokens that ``hidden`` came from.
+        hidden: ``[batch, tokens, width]``.
+    """
+    last = len(blocks) - 1
+
+    def give(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+        if index == last:
+            return hidden
+        return first_tensor(args[0] if args else kwargs["hidden_states"])
+
+    with passing_through(blocks, give, returns_tuple):
+        return run_backbone(backbone, input_ids)
+
+
+def apply_head(
+    model: nn.Module, backbone: nn.Module, output: Any, normed: torch.Tensor
+) -> torch.Tensor:
+    """Logits ``[positions, vocabulary]`` of ``normed`` ``[positions, width]``, by the model's own
+    head: scaling and soft capping included.
+
+    Args:
+        output: what :func:`finish` returned, used as a template.
+    """
+    replaced: Any = (normed[None], *output[1:]) if isinstance(output, tuple) else None
+    if replaced is None:
+        replaced = type(output)(**{**output, "last_hidden_state": normed[None]})
+    dummy = torch.zeros((1, normed.shape[0]), dtype=torch.int64, device=normed.device)
+    with forward_replaced(backbone, lambda *_, **__: replaced):
+        logits: torch.Tensor = model(input_ids=dummy, use_cache=False).logits
+    return logits[0]
+
+
+def run_backbone(backbone: nn.Module, input_ids: torch.Tensor) -> Any:
+    """The backbone on tokens, without a cache of keys and values."""
+    accepted = inspect.signature(type(backbone).forward).parameters
+    return backbone(
+        input_ids=input_ids, **({"use_cache": False} if "use_cache" in accepted else {})
+    )
+
+
+@contextmanager
+def passing_through(
+    blocks: Sequence[nn.Module],
+    receive: Callable[[int, tuple[Any, ...], dict[str, Any]], torch.Tensor],
+    returns_tuple: bool,
+) -> Iterator[None]:
+    """Inside, block k returns ``receive(k, args, kwargs)`` and computes nothing."""
+
+    def stand_in(index: int) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            hidden = receive(index, args, kwargs)
+            return (hidden, _Beside()) if returns_tuple else hidden
+
+        return forward
+
+    with ExitStack() as replaced:
+        for index, block in enumerate(blocks):
+            replaced.enter_context(forward_replaced(block, stand_in(index)))
+        yield
+
+
+@contextmanager
+def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    # A forward of the instance's own (a device-placement hook, say) is the user's: put it back.
+    own = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own

@@ -1,0 +1,192 @@
+"""Hidden states between blocks: in memory up to a limit, in one memory-mapped file past it."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from mwanda.errors import DataError
+from mwanda.model.stored.layout import byte_view
+from mwanda.system.device import DTYPES, dtype_name, to_host
+from mwanda.system.refusals import disk_error
+
+__all__ = ["ActivationStore"]
+
+
+class ActivationStore:
+    """A list of hidden-state tensors, written once each and then replaced in place.
+
+    Spilled tensors are mapped one by one, and the pages of one are given back when the next is
+    used: mapped pages count as resident memory, and the point of the limit is to bound that.
+
+    Args:
+        limit: bytes kept in memory; what does not fit goes to ``folder``.
+        folder: where the temporary file is made, on demand; it is removed on close.
+        device: where :meth:`__getitem__` puts what it returns.
+    """
+
+    def __init__(self, limit: int, folder: Path, device: torch.device) -> None:
+        self._limit = limit
+        self._path = folder / "activations.tmp"
+        self._device = device
+        self._held: list[torch.Tensor] = []
+        self._maps: dict[int, mmap.mmap] = {}
+        self._touched: mmap.mmap | None = None
+        self._in_memory = 0
+        self._spilled = 0
+        self._end = 0
+        self._file: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def spilled(self) -> int:
+        """Bytes kept on disk."""
+        return self._spilled
+
+    def shape(self, index: int) -> torch.Size:
+        """Shape of entry ``index``: ``[batch, tokens, width]``."""
+        return self._held[index].shape
+
+    def append(self, tensor: torch.Tensor) -> None:
+        """Add one entry; it goes to disk when the limit is reached.
+
+        Raises:
+            DataError: the disk has no room for it.
+        """
+        if self._in_memory + tensor.nbytes <= self._limit:
+            self._in_memory += tensor.nbytes
+            self._held.append(to_host(tensor))
+            return
+        mapped = self._map(tensor.nbytes)
+        self._maps[len(self._held)] = mapped
+        self._held.append(torch.frombuffer(mapped, dtype=tensor.dtype).reshape(tensor.shape))
+        self._spilled += tensor.nbytes
+        self[len(self._held) - 1] = tensor
+
+    def __setitem__(self, index: int, tensor: torch.Tensor) -> None:
+        """Replace one entry by a tensor of the same shape and dtype."""
+        held = self._held[index]
+        if tensor.shape != held.shape or tensor.dtype != held.dtype:
+            raise DataError(
+                f"activations of batch {index}",
+                expected=f"{list(held.shape)} {held.dtype}",
+                found=f"{list(tensor.shape)} {tensor.dtype}",
+                fix="a block must keep the shape and dtype of its hidden states",
+            )
+        if index in self._maps:
+            self._touch(self._maps[index])
+            held.copy_(tensor.detach())
+        else:
+            self._held[index] = to_host(tensor)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        if index in self._maps:
+            self._touch(self._maps[index])
+        return self._held[index].to(self._device, non_blocking=True)
+
+    def save(self, path: Path, count: int) -> tuple[list[tuple[str, list[int]]], str]:
+        """Write the first ``count`` entries into one file, one after the other.
+
+        Returns:
+            Dtype and shape of each, and the SHA-256 of the file.
+
+        Raises:
+            MwandaError: the disk is full or fails.
+        """
+        entries, digest = [], hashlib.sha256()
+        try:
+            with path.open("wb", buffering=0) as file:
+                for index in range(count):
+                    if index in self._maps:
+                        self._touch(self._maps[index])
+                    held = self._held[index]
+                    entries.append((dtype_name(held.dtype), [*held.shape]))
+                    raw, done = byte_view(held), 0
+                    while done < len(raw):
+                        done += file.write(raw[done:])
+                    digest.update(raw)
+        except OSError as error:
+            raise disk_error(path, error) from error
+        return entries, digest.hexdigest()
+
+    def load(self, path: Path, entries: Sequence[tuple[str, Sequence[int]]]) -> None:
+        """Append what :meth:`save` wrote.
+
+        Raises:
+            DataError: the file is shorter than that, or cannot be read.
+        """
+        try:
+            with path.open("rb", buffering=0) as file:
+                for dtype, shape in entries:
+                    tensor = torch.empty([*shape], dtype=DTYPES[dtype])
+                    raw, done = byte_view(tensor), 0
+                    while done < len(raw) and (count := file.readinto(raw[done:])):
+                        done += count
+                    if done < len(raw):
+                        raise DataError(
+                            str(path), expected="all hidden states", found="the end of the file"
+                        )
+                    self.append(tensor)
+        except OSError as error:
+            raise DataError(
+                str(path),
+                expected="a file that can be read",
+                found=error.strerror or "a read error",
+            ) from error
+
+    def close(self) -> None:
+        """Forget everything and remove the temporary file."""
+        # The maps go when the last tensor over them does; the file's name goes now.
+        self._touched = None
+        self._held.clear()
+        self._maps.clear()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+            self._path.unlink(missing_ok=True)
+
+    def _map(self, size: int) -> mmap.mmap:
+        """The next ``size`` bytes of the file; they are there, so that no write can fail later."""
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            start = -(-self._end // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(self._file, start, size)
+            else:
+                os.ftruncate(self._file, start + size)
+            self._end = start + size
+            return mmap.mmap(self._file, size, offset=start)
+        except OSError as error:
+            raise DataError(
+                str(self._path),
+                expected=f"room for {size:,} more bytes of activations",
+                found=error.strerror or "a write error",
+                fix="free disk space or raise --activation-memory",
+            ) from error
+
+    def _touch(self, mapped: mmap.mmap) -> None:
+        last = self._touched
+        if last is not None and last is not mapped and hasattr(mmap, "MADV_DONTNEED"):
+            last.madvise(mmap.MADV_DONTNEED)  # its pages stay the file's, and leave this process
+        self._touched = mapped

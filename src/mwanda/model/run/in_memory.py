@@ -1,0 +1,129 @@
+"""What a caller gives as a model in memory: a transformers model, its weights its own to change.
+
+Libraries are told by what they leave in a model, so that none of them has to be installed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from mwanda.errors import InputError
+from mwanda.model.run.experts import is_experts
+
+__all__ = ["check_changeable", "model_given", "refuse_adapters"]
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+PACKED = (torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.float8_e5m2)
+"""What a matrix of weights may be kept in, and what only a quantised one is."""
+
+IN_A_LIST = re.compile(r"\.\d+\.")
+"""In the path of every module of a block."""
+
+
+def model_given(model: Any) -> Any:
+    """The transformers model itself; out of what ``torch.compile`` puts around one.
+
+    Raises:
+        InputError: something else, or a model inside of something that spreads its weights.
+    """
+    inner = getattr(model, "_orig_mod", None)
+    model = inner if isinstance(inner, nn.Module) else model
+    kind = type(model)
+    package = kind.__module__.partition(".")[0]
+    around = package in ("torch", "deepspeed") and isinstance(
+        getattr(model, "module", None), nn.Module
+    )
+    if around or not isinstance(model, nn.Module) or not hasattr(model, "config"):
+        raise _no_model(model, around=around)
+    return model
+
+
+def _no_model(given: Any, *, around: bool = False) -> InputError:
+    kind = type(given)
+    return InputError(
+        "the model given",
+        expected="a folder, GGUF file or hub id, or a transformers model in memory",
+        found=f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins."),
+        fix="give the model inside of it (.module), before it is wrapped" if around else None,
+    )
+
+
+def refuse_adapters(model: nn.Module) -> None:
+    """Refuse a model with adapters of peft in it: what they add is no part of the weights.
+
+    Raises:
+        InputError: naming the first.
+    """
+    if not isinstance(model, nn.Module):
+        raise _no_model(model)
+    for path, module in model.named_modules():
+        packages = {kind.__module__.partition(".")[0] for kind in type(module).__mro__}
+        if "peft" in packages or "base_layer" in module._modules:
+            merges = hasattr(model, "merge_and_unload")
+            raise InputError(
+                "the model given",
+                expected="plain weights",
+                found=f"adapters: {path or 'the model'} is a {type(module).__name__}",
+                fix="merge them first: model = model.merge_and_unload()" if merges else
+                "merge them first, by peft's PeftModel.from_pretrained(base, adapter)"
+                ".merge_and_unload(); what cannot be merged is trained after the pruning",
+            )  # fmt: skip
+
+
+def check_changeable(model: nn.Module) -> None:
+    """Refuse a model whose linears are not plain matrices, all there on one device.
+
+    Raises:
+        InputError: adapters; weights that are elsewhere; ones that are computed from others,
+            quantised or shared out.
+    """
+    refuse_adapters(model)
+    places = Counter(parameter.device for parameter in model.parameters())
+    if len(places) != 1 or torch.device("meta") in places:
+        told = ", ".join(f"{count} on {place}" for place, count in places.items())
+        raise InputError(
+            "the model given",
+            expected="all weights in memory, on one device",
+            found=f"parameters: {told or 'none'}"
+            + (" (offloaded by accelerate)" if hasattr(model, "hf_device_map") else ""),
+            fix="load it without device_map, or prune its folder, which is read block by block",
+        )
+    for path, module in model.named_modules():
+        found = _oddness(module) if IN_A_LIST.search(f".{path}.") else None
+        if found is not None:
+            raise InputError(
+                f"the model given: {path}",
+                expected="a weight of its own, in floating point",
+                found=found,
+                fix="prune the plain model, before it is quantised or wrapped",
+            )
+
+
+def _oddness(module: nn.Module) -> str | None:
+    """Why a module's weights cannot be masked where they are; None where they can, or for one that
+    has none to mask."""
+    linear = isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+    if linear:
+        if module._parameters.get("weight") is None:
+            return "one that is computed from others (a parametrisation, or torch's own pruning)"
+        if module.get_parameter("weight").ndim != 2:
+            return f"one of shape {[*module.get_parameter('weight').shape]}, shared out or packed"
+        more = [name for name, _ in module.named_parameters() if name not in ("weight", "bias")]
+        if more:
+            return f"{', '.join(more)} beside it, in a {type(module).__name__}"
+    if linear or is_experts(module):
+        for weight in module.parameters(recurse=False):
+            if type(weight.data) is not torch.Tensor:
+                return f"a {type(weight.data).__name__}"
+            if weight.dtype not in FLOATS:
+                return f"one in {weight.dtype}"
+    held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    packed = any(one.dtype in PACKED and one.ndim == 2 for one in held)
+    if packed or type(module).__module__.startswith("torch.ao."):
+        return f"a quantised {type(module).__name__}"
+    return None

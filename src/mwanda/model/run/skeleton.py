@@ -1,0 +1,268 @@
+"""The model's modules without its weights: parameters on the meta device, buffers made for real.
+
+Buffers that no checkpoint holds (rotary ``inv_freq``, Gemma's ``embed_scale``) are computed by the
+modules' own constructors; on the meta device they would be silently empty and the forward wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from pathlib import Path
+from threading import local
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from mwanda.errors import InputError
+from mwanda.model.run.experts import is_experts
+from mwanda.system.device import NOWHERE
+from mwanda.system.surroundings import building
+
+__all__ = [
+    "auto_class",
+    "build_skeleton",
+    "load_config",
+    "refuse_encoder",
+    "refuse_encoder_in_memory",
+]
+
+_HERE = local()
+"""``hollow`` is there and true in a thread that is making a skeleton."""
+
+
+def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
+    """The model's transformers config, refused unless it is an unquantised causal decoder.
+
+    Raises:
+        InputError: config.json unreadable, unknown architecture, encoder, or quantised weights.
+    """
+    from transformers import AutoConfig
+
+    path = folder / "config.json"
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # a class may meet a value it did not foresee in any way
+        raise InputError(
+            str(path),
+            expected="the config of a model that this transformers knows",
+            found=_one_line(error),
+            fix="check the file, upgrade transformers, or pass --trust-remote-code "
+            "if the model brings its own code and you trust it",
+        ) from error
+    _refuse_quantised(path, config)
+    refuse_encoder(path, config)
+    return config
+
+
+def build_skeleton(
+    config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False, hollow: bool = False
+) -> Any:
+    """The causal model the config describes: parameters on meta, buffers real on the CPU.
+
+    Args:
+        config: a transformers config.
+        dtype: what the forward will run in; buffers follow it as in ``from_pretrained``.
+        hollow: buffers on meta too, which no size in a config can make large.
+
+    Returns:
+        A ``PreTrainedModel`` in evaluation mode whose parameters hold no memory.
+    """
+    kind = auto_class(config)
+    with building(), _parameters_on_meta(), NOWHERE if hollow else nullcontext():
+        try:
+            if hasattr(kind, "from_config"):
+                model = kind.from_config(config, dtype=dtype, trust_remote_code=trust_remote_code)
+            else:
+                model = kind._from_config(config, dtype=dtype)
+        except Exception as error:  # as above
+            raise InputError(
+                f"config of model type {getattr(config, 'model_type', '?')}",
+                expected=f"one that {kind.__name__} can build",
+                found=_one_line(error),
+                fix="check config.json, or download it again",
+            ) from error
+        model.tie_weights()
+    if not hollow:
+        with building():
+            _compute_buffers(model)
+    if dtype == torch.float64 and any(is_experts(module) for module in model.modules()):
+        model.set_experts_implementation("eager")  # the grouped product refuses it
+    model.eval()
+    return model
+
+
+def auto_class(config: Any) -> Any:
+    """The class that builds and loads the model a config names: an automatic one where it can.
+
+    A wrapper with a vision tower is opened as what its own config names, so that what is written
+    loads with the same class as the source.
+
+    Raises:
+        InputError: transformers has no class with a language-model head for it.
+    """
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    names = getattr(config, "architectures", None) or [None]
+    wrapper = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
+    causal = type(config) in AutoModelForCausalLM._model_mapping
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if wrapper is not None and (names[0] == wrapper or not causal):
+        return AutoModelForImageTextToText
+    if causal or own_code:
+        return AutoModelForCausalLM
+    named = getattr(transformers, str(names[0]), None)
+    if named is not None and getattr(named, "config_class", None) is type(config):
+        return named
+    raise InputError(
+        f"config of model type {config.model_type}",
+        expected="a type for which transformers has a causal language model",
+        found=f"{type(config).__name__}, which none of its automatic classes takes",
+        fix="load the model with its own class and prune it in memory from Python",
+    )
+
+
+def _compute_buffers(model: Any) -> None:
+    """Buffers once more, outside the narrow dtype that the modules were made in.
+
+    ``from_pretrained`` does so: rotary frequencies that a constructor computes in bf16 are wrong.
+    """
+    if not hasattr(model, "initialize_weights"):
+        return
+    for module in model.modules():
+        module._is_hf_initialized = False
+    model.initialize_weights()
+
+
+@contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Every parameter that this thread registers inside goes to the meta device at once; buffers
+    stay real."""
+    _watch_parameters()
+    _HERE.hollow = True
+    try:
+        yield
+    finally:
+        _HERE.hollow = False
+
+
+@cache
+def _watch_parameters() -> None:
+    """Once and for good: torch asks every such hook in turn, and one that comes or goes meanwhile
+    would break the modules that other threads make. It leaves theirs as they are."""
+    register_module_parameter_registration_hook(_hollowed)  # type: ignore[arg-type]
+
+
+def _hollowed(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+    if not getattr(_HERE, "hollow", False) or parameter.is_meta:
+        return None
+    return nn.Parameter(parameter.to(NOWHERE), requires_grad=False)
+
+
+def _refuse_quantised(path: Path, config: Any) -> None:
+    text = config.get_text_config(decoder=True)
+    quantisation = getattr(config, "quantization_config", None) or getattr(
+        text, "quantization_config", None
+    )
+    if quantisation:
+        of_mlx = isinstance(quantisation, dict) and {"bits", "group_size"} <= quantisation.keys()
+        method = (
+            quantisation.get("quant_method", "MLX" if of_mlx else None)
+            if isinstance(quantisation, dict)
+            else getattr(quantisation, "quant_method", None)
+        )
+        raise InputError(
+            str(path),
+            expected="weights in bf16, fp16 or fp32",
+            found=f"quantised weights ({method or 'unnamed method'})",
+            fix="prune the original model, then quantise the result",
+        )
+
+
+def refuse_encoder(path: Path, config: Any) -> None:
+    """Refuse a config that is no decoder's, by what it says of itself.
+
+    Args:
+        path: the file it was read from.
+
+    Raises:
+        InputError: an encoder, an encoder-decoder, or class names that are none.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    names = getattr(config, "architectures", None) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"{path}: architectures",
+            expected="a list of class names",
+            found=repr(names)[:60],
+            fix="check the file, or download it again",
+        )
+    kind = getattr(config, "model_type", "?")
+    # A class of the model's own: its config says what it is for.
+    own_causal = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    found = None
+    if getattr(config, "is_encoder_decoder", False):
+        found = f"the encoder-decoder {names[0] if names else kind}"
+    elif (
+        names
+        and not own_causal
+        and not any(_is_causal(n, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) for n in names)
+    ):
+        base_only = all(n.endswith("Model") and "For" not in n for n in names)
+        if not base_only or kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            found = names[0]
+    elif not names and kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        found = f"model type {kind}, an encoder"
+    if found is not None:
+        raise _no_decoder(str(path), found)
+
+
+def refuse_encoder_in_memory(model: Any) -> None:
+    """Refuse a model that is no decoder by its config or class; an unknown class passes.
+
+    Raises:
+        InputError: an encoder-decoder, or a class that fills masks.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
+
+    name = type(model).__name__
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True:
+        raise _no_decoder("the model given", f"the encoder-decoder {name}")
+    masked = name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
+    if masked and name not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+        raise _no_decoder("the model given", f"the encoder {name}")
+
+
+def _no_decoder(what: str, found: str) -> InputError:
+    return InputError(
+        what,
+        expected="a decoder with a causal language-model head",
+        found=found,
+        fix="encoder and encoder-decoder models cannot be pruned here",
+    )
+
+
+def _is_causal(name: str, mapping: dict[str, str]) -> bool:
+    return name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) or (
+        name in mapping.values()
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    plain = text and isinstance(error, OSError | ValueError | RuntimeError)
+    return text if plain else f"{type(error).__name__} {text}".rstrip()

@@ -1,0 +1,210 @@
+"""A model's blocks and linears: what they are called, where their weights lie, which are chosen.
+
+A *block* is one repeated decoder layer; a *linear* is a matrix inside a block that is applied to
+activations: ``nn.Linear`` (weight ``[out, in]``), transformers' ``Conv1D`` (``[in, out]``), or one
+expert's slice of a fused parameter (:mod:`mwanda.model.run.experts`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+import torch
+
+from mwanda.errors import InputError, shown
+from mwanda.model.stored.parts import Box
+
+__all__ = [
+    "Block",
+    "Fused",
+    "Linear",
+    "Structure",
+    "as_matrix",
+    "choose_linears",
+    "expert_of",
+    "matrix_in",
+]
+
+EXPERT = re.compile(r"^(.*\bexperts)\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Where one expert's matrix lies: the fused parameter's name from the root, and which part."""
+
+    parameter: str
+    box: Box
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One prunable matrix.
+
+    Attributes:
+        name: module path from the model's root, e.g. ``model.layers.3.mlp.down_proj``; of a fused
+            expert as if it were a module: ``model.layers.3.mlp.experts.7.down_proj``.
+        rows, columns: the matrix as ``[out, in]``, whatever its layout in memory.
+        transposed: True where the weight is kept ``[in, out]`` (Conv1D).
+        fused: set where the matrix is a part of a larger parameter.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    transposed: bool
+    fused: Fused | None = None
+
+    @property
+    def parameter(self) -> str:
+        """Name of the weight from the model's root."""
+        return f"{self.name}.weight" if self.fused is None else self.fused.parameter
+
+    @property
+    def expert(self) -> tuple[str, int] | None:
+        """Path of the experts and number of this one, for a matrix that sees routed tokens only."""
+        return expert_of(self.name)
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class Block:
+    """One decoder layer: its place, module path and prunable linears, in module order."""
+
+    index: int
+    name: str
+    linears: tuple[Linear, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of prunable weights."""
+        return sum(linear.size for linear in self.linears)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A model seen as ``backbone(embedding -> blocks -> norm) -> head``.
+
+    Attributes:
+        backbone: path of the module whose forward runs the blocks.
+        blocks: in order of execution.
+        towers: prefixes of the modules that text does not enter, as ``model.vision_tower.``.
+    """
+
+    backbone: str
+    blocks: tuple[Block, ...]
+    towers: tuple[str, ...] = ()
+
+    def linears(self) -> Iterator[Linear]:
+        for block in self.blocks:
+            yield from block.linears
+
+
+def expert_of(name: str) -> tuple[str, int] | None:
+    """Path of the experts and number of the one a linear belongs to, by the linear's name."""
+    match = EXPERT.match(name)
+    return None if match is None else (match[1], int(match[2]))
+
+
+def as_matrix(weight: torch.Tensor, linear: Linear) -> torch.Tensor:
+    """The weight as an ``[out, in]`` view, or back again: the turn is its own inverse."""
+    return weight.t() if linear.transposed else weight
+
+
+def matrix_in(parameter: torch.Tensor, linear: Linear) -> torch.Tensor:
+    """The ``[out, in]`` view of a linear in the parameter that holds it."""
+    if linear.fused is not None:
+        parameter = parameter[tuple(slice(*sides) for sides in linear.fused.box)].squeeze(0)
+    return as_matrix(parameter, linear)
+
+
+def choose_linears(
+    structure: Structure,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    skip_blocks: Sequence[int] = (),
+    strict: bool = True,
+) -> Structure:
+    """Keep only the linears the user asked for; blocks stay, perhaps with none to prune.
+
+    A linear is kept when any ``include`` expression is found in its name (or none is given) and
+    no ``exclude`` expression is.
+
+    Args:
+        strict: refuse an expression that is found in no name; False for a recipe that was followed
+            before that was asked.
+
+    Raises:
+        InputError: expressions in no name and block numbers that do not exist, all at once; or
+            nothing left to prune.
+    """
+    last = len(structure.blocks) - 1
+    names = [linear.name for linear in structure.linears()]
+    problems = [
+        str(_in_no_name(option, expression, names))
+        for option, expressions in (("--include", include), ("--exclude", exclude))
+        for expression in expressions
+        if strict and not any(re.search(expression, name) for name in names)
+    ]
+    wrong = [str(k) for k in skip_blocks if not 0 <= k <= last]
+    if wrong:
+        problems.append(
+            f"--skip-blocks: expected block numbers from 0 to {last}, found {', '.join(wrong)}"
+        )
+    if problems:
+        raise InputError.several(problems)
+    kept = tuple(
+        Block(
+            block.index,
+            block.name,
+            tuple(
+                linear
+                for linear in block.linears
+                if block.index not in skip_blocks
+                and (not include or any(re.search(e, linear.name) for e in include))
+                and not any(re.search(e, linear.name) for e in exclude)
+            ),
+        )
+        for block in structure.blocks
+    )
+    if not any(block.linears for block in kept):
+        raise InputError(
+            "--include/--exclude/--skip-blocks",
+            expected="at least one linear to prune",
+            found="none left",
+            fix=f"linear names look like {structure.blocks[0].linears[0].name}",
+        )
+    return replace(structure, blocks=kept)
+
+
+def _in_no_name(option: str, expression: str, names: Sequence[str]) -> InputError:
+    return InputError(
+        option,
+        expected="a regular expression that is in the name of a linear",
+        found=f"{shown(expression)}, which is in none",
+        fix=f"nearest: {', '.join(_nearest(expression, names))}; embeddings, head and routers have "
+        "no name here: they are never pruned",
+    )
+
+
+def _nearest(expression: str, names: Sequence[str]) -> list[str]:
+    """The three names most like an expression, each of another kind: blocks and experts differ by
+    number only."""
+    written = re.sub(r"[^\w.]+", "", re.sub(r"[\[\]]+", ".", expression)).replace("..", ".")
+    last = written.strip(".").rpartition(".")[2]
+
+    def likeness(name: str) -> float:
+        whole = SequenceMatcher(None, written, name).ratio()
+        return whole + SequenceMatcher(None, last, name.rpartition(".")[2]).ratio()
+
+    kinds: dict[str, str] = {}
+    for name in sorted(names, key=likeness, reverse=True):  # of the same likeness, the first
+        kinds.setdefault(re.sub(r"\d+", "", name), name)
+    return list(kinds.values())[:3]

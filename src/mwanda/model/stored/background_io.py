@@ -1,0 +1,149 @@
+"""Reading ahead and writing behind, each in a thread of its own, while a block computes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from mwanda.model.stored.layout import byte_view
+from mwanda.model.stored.reader import Checkpoint
+from mwanda.model.stored.writer import ShardWriter
+from mwanda.system.device import to_host
+from mwanda.system.threads import Task, Worker
+
+__all__ = ["BEHIND", "ReadAhead", "WriteBehind"]
+
+BEHIND = 128 << 20
+"""Bytes of finished tensors that may wait to be written."""
+
+
+class ReadAhead:
+    """Tensors of a checkpoint, some of them read before they are asked for.
+
+    Args:
+        checkpoint: is read from this thread and one more.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._thread: Worker | None = None
+        self._coming: dict[str, Task[torch.Tensor]] = {}
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Begin to read these; what was expected before and not taken is forgotten."""
+        self._forget()
+        if self._thread is None:
+            self._thread = Worker()
+        for name in names:
+            self._coming[name] = self._thread.submit(partial(self._checkpoint.read, name))
+
+    def take(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """One tensor, waited for or read now.
+
+        Args:
+            dtype: of the result; None for the stored one.
+
+        Raises:
+            DataError: as :meth:`~mwanda.model.stored.reader.Checkpoint.read`.
+        """
+        coming = self._coming.pop(name, None)
+        if coming is None:
+            return self._checkpoint.read(name, dtype)
+        read = coming.result()
+        return read if dtype is None else read.to(dtype)
+
+    def close(self) -> None:
+        """Stop reading; no read is under way when this returns."""
+        self._forget()
+        if self._thread is not None:
+            self._thread.close(drop=True)
+            self._thread = None
+
+    def _forget(self) -> None:
+        for coming in self._coming.values():
+            coming.dropped = True
+        self._coming.clear()
+
+
+class WriteBehind:
+    """Hands tensors to a writer from a thread; at most ``limit`` bytes wait for it.
+
+    What fails there is raised by the next call here, at the latest when the block ends.
+
+    Args:
+        writer: an open writer, closed only after this.
+        limit: bytes of tensors that may wait; one larger than that waits alone.
+    """
+
+    def __init__(self, writer: ShardWriter, limit: int = BEHIND) -> None:
+        self._writer = writer
+        self._limit = limit
+        self._thread = Worker()
+        self._waiting: deque[tuple[Task[None], int]] = deque()
+        self._held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.drain()
+        finally:
+            self._thread.close(drop=True)
+
+    def write(self, name: str, tensor: torch.Tensor) -> None:
+        """Write one tensor, which must not change afterwards; see :meth:`ShardWriter.write`."""
+        self._hand_on(partial(self._writer.write, name, _here(tensor)), tensor.nbytes)
+
+    def copy(self, name: str, checkpoint: Checkpoint) -> None:
+        """Copy one tensor bit for bit; see :meth:`ShardWriter.write_from`."""
+        self._hand_on(partial(self._writer.write_from, name, checkpoint), 0)
+
+    def overwrite(self, name: str, start: int, part: torch.Tensor) -> None:
+        """Write over a stretch of a tensor handed on before; see :meth:`ShardWriter.overwrite`."""
+        self._hand_on(partial(self._writer.overwrite, name, start, _here(part)), part.nbytes)
+
+    def digest(self, key: str, tensor: torch.Tensor, into: dict[str, str]) -> None:
+        """Put the SHA-256 of a tensor's bytes under a key, once what was handed on before is
+        written."""
+
+        def work() -> None:
+            made = byte_view(_here(tensor).detach().contiguous())
+            into[key] = hashlib.sha256(made).hexdigest()
+
+        self._hand_on(work, tensor.nbytes)
+
+    def drain(self) -> None:
+        """Wait until all that was handed on is written."""
+        while self._waiting:
+            self._settle()
+
+    def _hand_on(self, work: Callable[[], None], size: int) -> None:
+        while self._waiting and (
+            self._waiting[0][0].done or (size and self._held + size > self._limit)
+        ):
+            self._settle()
+        self._held += size
+        self._waiting.append((self._thread.submit(work), size))
+
+    def _settle(self) -> None:
+        """Wait for the oldest and raise what it met."""
+        task, size = self._waiting.popleft()
+        self._held -= size
+        task.result()
+
+
+def _here(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.is_cpu else to_host(tensor)

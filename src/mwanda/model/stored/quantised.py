@@ -1,0 +1,53 @@
+"""Quantised weights told by what is stored, for checkpoints whose config does not say so."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from mwanda.errors import InputError
+from mwanda.model.stored.layout import TensorInfo
+from mwanda.model.stored.reader import Checkpoint
+from mwanda.system.device import dtype_name
+
+__all__ = ["refuse_quantised"]
+
+PACKED: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\.g_idx$"), "GPTQ"),
+    (re.compile(r"\.(qweight|qzeros)$"), "GPTQ or AWQ"),
+    (re.compile(r"\.(SCB|absmax|nested_absmax|quant_map)$|\.quant_state\."), "bitsandbytes"),
+    (re.compile(r"\.weight_packed$"), "compressed-tensors"),
+    (re.compile(r"_blocks$"), "MXFP4"),
+)
+"""Tensor names that only such a checkpoint has; the last also needs bytes for numbers."""
+
+
+def refuse_quantised(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose matrices are not stored as plain numbers.
+
+    Raises:
+        InputError: packed, scaled or fp8 weights; names one tensor and the method.
+    """
+    for pattern, method in PACKED:
+        for info in checkpoint.tensors.values():
+            if pattern.search(info.name) and (method != "MXFP4" or _is_bytes(info)):
+                raise _refusal(info, f"({method}, tensors of {dtype_name(info.dtype)})")
+    for info in checkpoint.tensors.values():
+        if info.dtype == torch.uint32 and info.name.endswith(".weight"):
+            raise _refusal(info, "(MLX, tensors of uint32)")
+        if len(info.shape) >= 2 and dtype_name(info.dtype).startswith("float8"):
+            raise _refusal(info, f"in {dtype_name(info.dtype)}")
+
+
+def _is_bytes(info: TensorInfo) -> bool:
+    return info.dtype in (torch.uint8, torch.int8)
+
+
+def _refusal(info: TensorInfo, kind: str) -> InputError:
+    return InputError(
+        f"{info.file}: tensor {info.name}",
+        expected="weights in bf16, fp16, fp32 or fp64",
+        found=f"quantised weights {kind}",
+        fix="prune the original model, then quantise the result",
+    )

@@ -1,0 +1,229 @@
+"""A folder read once, from its first file to its last, and written as an archive."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from mwanda.errors import DataError, InputError
+from mwanda.model.stored.layout import DTYPE_NAMES, read_header, shown
+from mwanda.pruned.archive.codec import ELEMENTS, MAX_CHUNK, encode
+from mwanda.pruned.archive.layout import (
+    FORMAT,
+    HEADER,
+    MAX_INDEX,
+    Chunk,
+    FileEntry,
+    Index,
+    Segment,
+    check_name,
+    footer,
+)
+from mwanda.system.progress import Progress
+from mwanda.system.threads import in_order
+
+__all__ = ["find_files", "write_archive"]
+
+CHUNK = 4 << 20
+"""Bytes of a file that are coded at a time."""
+
+ROWS = 16
+"""A chunk of a matrix holds a multiple of so many rows, so that groups of N in M stay whole."""
+
+TEXT_LEVEL = 3
+"""Least level of zstd for what is no tensor."""
+
+
+@dataclass
+class _Stretch:
+    """One segment to be: its tensor if it is one, how many bytes, and its chunks so far."""
+
+    name: str | None
+    dtype: str | None
+    shape: tuple[int, ...] | None
+    nbytes: int
+    chunks: list[Chunk] = field(default_factory=list)
+
+    def segment(self) -> Segment:
+        return Segment(
+            name=self.name, dtype=self.dtype, shape=self.shape, chunks=tuple(self.chunks)
+        )
+
+    def steps(self) -> Iterator[int]:
+        """Sizes of its chunks."""
+        step, row = CHUNK, 0
+        if self.shape is not None and len(self.shape) > 1 and self.nbytes:
+            row = self.nbytes // math.prod(self.shape[:-1])
+        if row and row * ROWS <= MAX_CHUNK:
+            step = max(1, CHUNK // (row * ROWS)) * row * ROWS
+        for start in range(0, self.nbytes, step):
+            yield min(step, self.nbytes - start)
+
+
+@dataclass
+class _File:
+    path: Path
+    name: str
+    stretches: list[_Stretch]
+    size: int = 0
+    sha256: str = ""
+
+    def entry(self) -> FileEntry:
+        segments = tuple(stretch.segment() for stretch in self.stretches)
+        return FileEntry(path=self.name, size=self.size, sha256=self.sha256, segments=segments)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    stretch: _Stretch
+    raw: bytes
+
+
+def find_files(folder: Path) -> list[tuple[str, Path]]:
+    """Every file below a folder, by its path inside it, sorted.
+
+    Raises:
+        InputError: no folder, nothing in it, or what no archive can hold: a pipe, a link to
+            nothing or to a folder, a name that is not printable.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            shown(str(folder)), expected="a model folder", found="no folder",
+            fix="give the folder that holds config.json and the safetensors",
+        )  # fmt: skip
+    found = []
+    for name in sorted(_names(folder)):
+        path = folder / name
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise InputError(f"{folder}: {shown(name)}", found=str(error), fix="rename it") from (
+                error
+            )
+        if not path.is_file():
+            raise InputError(
+                f"{folder}: {shown(name)}", expected="a file", found="something else",
+                fix="take it out of the folder",
+            )  # fmt: skip
+        found.append((name, path))
+    if not found:
+        raise InputError(str(folder), expected="files to pack", found="an empty folder")
+    return found
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Paths inside a folder of all that is no folder itself."""
+
+    def unreadable(error: OSError) -> None:  # else it would be left out without a word
+        found = error.strerror or type(error).__name__
+        raise InputError(shown(str(error.filename)), expected="a folder to read", found=found)
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
+        for name in files + [name for name in folders if Path(place, name).is_symlink()]:
+            yield Path(place, name).relative_to(folder).as_posix()
+
+
+def write_archive(
+    files: Sequence[tuple[str, Path]], out: BinaryIO, *, level: int, threads: int,
+    progress: Progress,
+) -> Index:  # fmt: skip
+    """Write these files into an archive, a few chunks of them in memory at a time.
+
+    Args:
+        level: of zstd, tried beside Huffman codes for numbers; 0 tries none there.
+
+    Raises:
+        DataError: a file changed while it was read.
+        InputError: a file that cannot be read.
+    """
+    plans = [_plan(name, path) for name, path in files]
+    progress.stage("pack", sum(1 for plan in plans for s in plan.stretches for _ in s.steps()))
+
+    def code(piece: _Piece) -> tuple[_Stretch, bytes, Chunk]:
+        segment = Segment.model_construct(dtype=piece.stretch.dtype, shape=piece.stretch.shape)
+        plain = piece.stretch.dtype is None
+        stored = encode(
+            piece.raw, segment.element, segment.columns, max(level, TEXT_LEVEL) if plain else level
+        )
+        sums = zlib.crc32(stored), zlib.crc32(piece.raw)
+        return piece.stretch, stored, (len(stored), len(piece.raw), *sums)
+
+    out.write(HEADER)
+    at = len(HEADER)
+    with closing(in_order(code, _pieces(plans), threads)) as coded:
+        for stretch, stored, chunk in coded:
+            out.write(stored)
+            at += len(stored)
+            stretch.chunks.append(chunk)
+            progress.block(0)
+    index = Index(format=FORMAT, files=tuple(plan.entry() for plan in plans))
+    raw = index.encoded()
+    if len(raw) > MAX_INDEX:
+        what, found = "the archive's index", f"{len(raw)}: too many files or tensors"
+        raise InputError(what, expected=f"at most {MAX_INDEX} bytes", found=found)
+    out.write(raw)
+    out.write(footer(at, raw))
+    return index
+
+
+def _plan(name: str, path: Path) -> _File:
+    """A file cut into its tensors where it is safetensors, else in one piece."""
+    size = path.stat().st_size
+    stretches: list[_Stretch] = []
+    if path.suffix == ".safetensors":
+        try:
+            infos, _ = read_header(path)
+        except InputError:  # a pointer, a damaged file: kept as it is, like any other
+            infos = []
+        if infos:
+            stretches.append(_Stretch(None, None, None, infos[0].offset))
+        for info in infos:
+            dtype = DTYPE_NAMES[info.dtype]
+            if dtype in ELEMENTS:
+                stretches.append(_Stretch(info.name, dtype, info.shape, info.nbytes))
+            else:
+                stretches.append(_Stretch(None, None, None, info.nbytes))
+    if not stretches:
+        stretches.append(_Stretch(None, None, None, size))
+    return _File(path, name, stretches)
+
+
+def _pieces(plans: Sequence[_File]) -> Iterator[_Piece]:
+    """The files' bytes, each read once."""
+    for plan in plans:
+        try:
+            with plan.path.open("rb") as file:
+                before = os.fstat(file.fileno())
+                digest = hashlib.sha256()
+                for stretch in plan.stretches:
+                    for step in stretch.steps():
+                        raw = file.read(step)
+                        if len(raw) != step:
+                            raise _changed(plan.path)
+                        digest.update(raw)
+                        plan.size += step
+                        yield _Piece(stretch, raw)
+                after = os.fstat(file.fileno())
+        except OSError as error:
+            found = error.strerror or type(error).__name__
+            raise InputError(str(plan.path), expected="a file to read", found=found) from error
+        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+        if not same or plan.size != after.st_size:
+            raise _changed(plan.path)
+        plan.sha256 = digest.hexdigest()
+
+
+def _changed(path: Path) -> DataError:
+    return DataError(
+        str(path),
+        expected="the file as it was when the packing began",
+        found="another size or time of change",
+        fix="do not write to the folder while it is packed; run again",
+    )

@@ -1,0 +1,313 @@
+"""Masks by themselves: taken out of a pruned folder, and applied to a model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mwanda.errors import DataError, InputError
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.model.given import check_model
+from mwanda.model.identity import linears_sha256
+from mwanda.model.opening import open_decoder, source_dtype
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.run.structure import Linear, Structure
+from mwanda.model.source import open_model
+from mwanda.model.stored.container import saved_file
+from mwanda.pruning.fingerprint import base_files
+from mwanda.pruning.folder.known_text import known_in_folder, records
+from mwanda.pruning.folder.manifest import (
+    MANIFEST,
+    LinearRecord,
+    Manifest,
+    MaskFileRecord,
+    read_manifest,
+    versions,
+)
+from mwanda.pruning.folder.mask_file import MASKS, MaskFile, MaskWriter
+from mwanda.pruning.folder.weights import check_room, complete_folder, weight_sink
+from mwanda.pruning.given_arguments import options_given
+from mwanda.pruning.journal import Journal
+from mwanda.pruning.manifest_parts import (
+    PruneResult,
+    chosen_linears,
+    linear_records,
+    totals_of,
+    weights_in,
+)
+from mwanda.pruning.masks import count_zeros, digest, record
+from mwanda.pruning.outcome import Outcome
+from mwanda.system.arguments import path_given
+from mwanda.system.device import dtype_name, parse_dtype
+from mwanda.system.output_folder import OutputFolder, check_disk_space, hash_files, sha256_of
+from mwanda.system.ranks import check_alone
+from mwanda.system.run_options import RunOptions
+from mwanda.system.surroundings import undisturbed
+from mwanda.system.unfinished import scratch_folder
+
+__all__ = ["Extracted", "apply_masks", "extract_masks"]
+
+log = logging.getLogger("mwanda")
+
+NO_FORWARD = RunOptions(device="cpu")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A file of masks taken out of a folder.
+
+    Attributes:
+        path: the file.
+        manifest: what it holds: the folder's, by what is zero there.
+        size: bytes of the file.
+        zero_before: weights that were zero in the source and that its masks kept; they cannot be
+            told from the others and count as removed.
+        updated: the reconstruction that changed the kept weights, which masks cannot bring back.
+    """
+
+    path: Path
+    manifest: Manifest
+    size: int
+    zero_before: int
+    updated: str | None
+
+
+@undisturbed()
+def extract_masks(
+    folder: str | Path, out: str | Path, *, overwrite: bool = False, trust_remote_code: bool = False
+) -> Extracted:
+    """Write the masks of a pruned folder, one bit a weight, into a file of their own.
+
+    Args:
+        folder: that mwanda wrote; its weights may have been trained since, its zeros not.
+        out: the file to write, ``.safetensors``; see :mod:`mwanda.pruning.folder.mask_file`.
+        overwrite: replace an existing file of masks.
+        trust_remote_code: run code that the model folder brings along.
+
+    Raises:
+        InputError: no pruned folder, or an unusable ``out``.
+        DataError: zeros that are not those of its manifest.
+    """
+    check_alone("mask extract")
+    folder, out = path_given("folder", folder), path_given("out", out)
+    if not folder.is_dir():
+        raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
+    manifest = read_manifest(folder)
+    output = saved_file(out, MASKS, overwrite=overwrite)
+    output.check()
+    options = RunOptions(device="cpu", trust_remote_code=trust_remote_code)
+    with (
+        output as made,
+        open_model(folder, trust_remote_code=options.trust_remote_code) as source,
+        open_decoder(source, options) as decoder,
+    ):
+        check_disk_space(made, 2 * manifest.totals.weights // 8, "the masks")
+        linears = _named(f"{folder}: {MANIFEST}", manifest, decoder.structure)
+        masks, records = MaskWriter(made), {}
+        for linear in linears:
+            decoder.expect([linear])
+            nonzero = decoder.source_weight(linear) != 0
+            records[linear.name] = _seen(folder, linear, nonzero, manifest.linears[linear.name])
+            masks.add(linear, nonzero)
+        decoder.checkpoint.check_unchanged()
+        found = manifest.model_copy(
+            update={
+                "linears": records,
+                "totals": totals_of(records, manifest.totals.model_weights),
+                "files": {},
+                "sha256": None,
+            }
+        )
+        output.publish(masks.finish(found, None))
+    log.info("wrote %s", out)
+    return Extracted(
+        out,
+        found,
+        out.stat().st_size,
+        found.totals.pruned - manifest.totals.pruned,
+        manifest.reconstruction,
+    )
+
+
+@undisturbed()
+def apply_masks(
+    masks: str | Path,
+    model: str | Path,
+    out: str | Path,
+    *,
+    dtype: str | None = None,
+    options: RunOptions | None = None,
+) -> PruneResult:
+    """Set to zero what a file of masks removes, in a model of the same architecture.
+
+    On the model that the masks were chosen on this is the prune again, where the method changes no
+    kept weight; on another one, such as a fine-tuned sibling, the manifest and a warning say so.
+
+    Args:
+        masks: from :func:`extract_masks`, or from a prune with ``masks_only``.
+        model: a folder, GGUF file or hub id.
+        out: the folder to write, as a prune writes it.
+        dtype: what is written; None for what the masks' recipe says.
+        options: how to run: ``max_shard_size``, ``overwrite`` and ``trust_remote_code`` count.
+
+    Raises:
+        InputError: no masks, another architecture, or an unusable ``out``; nothing is written.
+        DataError: a damaged file of masks, or files that changed while being read.
+    """
+    check_alone("mask apply")
+    start = time.perf_counter()
+    options, out = options_given(options, NO_FORWARD), path_given("out", out)
+    name = str(path_given("model", model))
+    opened = MaskFile.open(masks)
+    check_model(name)
+    output = OutputFolder(out, overwrite=options.overwrite)
+    output.check(source=Path(name) if Path(name).exists() else None)
+    recipe = Recipe.build(opened.manifest.recipe, f"recipe in {opened.path}")
+    wanted = parse_dtype(dtype or recipe.dtype, "--dtype")
+    with (
+        output as folder,
+        scratch_folder(output.partial) as scratch,
+        open_model(name, scratch, trust_remote_code=options.trust_remote_code) as source,
+        open_decoder(source, options) as decoder,
+    ):
+        before = known_in_folder(source.folder)
+        chosen = _fitting(opened, decoder, recipe, name)
+        check_room(folder, decoder, chosen, recipe, wanted, None, options, Journal(), 0)
+        outcome = Outcome(seconds={"open": time.perf_counter() - start})
+        with outcome.timed("apply"):
+            _apply(opened, decoder, chosen, folder, wanted, outcome, options)
+        hashes = hash_files(base_files(source, decoder.checkpoint))
+        known = {path.name: sha256 for path, sha256 in hashes.items()}
+        places = {linear.name: decoder.place(linear) for linear in chosen.linears()}
+        linears = linear_records(chosen, places, outcome)
+        manifest = opened.manifest.model_copy(
+            update={
+                "base": source.name,
+                "dtype": dtype_name(wanted or source_dtype(decoder.checkpoint)),
+                "linears": linears,
+                "totals": totals_of(linears, weights_in(decoder.checkpoint)),
+                "earlier": records(opened.manifest.earlier, before),
+                "mask_file": _origin(opened, known, decoder),
+                "versions": versions(),
+                "seconds": outcome.seconds,
+            }
+        )
+        manifest = complete_folder(folder, source, decoder.checkpoint, wanted, manifest, known)
+    log.info("wrote %s", out)
+    _warn(opened, manifest)
+    return PruneResult(out, manifest, None, 0)
+
+
+def _named(thing: str, manifest: Manifest, structure: Structure) -> list[Linear]:
+    """The linears that a manifest names, in the model's order.
+
+    Raises:
+        InputError: one that the model lacks, or of another shape.
+    """
+    there = {linear.name: linear for linear in structure.linears()}
+    for name, entry in manifest.linears.items():
+        linear = there.get(name)
+        if linear is None or (linear.rows, linear.columns) != entry.shape:
+            raise InputError(
+                f"{thing}: {name}",
+                expected=f"a linear of that name and shape {[*entry.shape]} in the model",
+                found="none" if linear is None else f"shape [{linear.rows}, {linear.columns}]",
+                fix="masks fit models of the same architecture and size only",
+            )
+    return [linear for name, linear in there.items() if name in manifest.linears]
+
+
+def _seen(folder: Path, linear: Linear, nonzero: torch.Tensor, entry: LinearRecord) -> LinearRecord:
+    """The record of a mask that is what is not zero."""
+    mask_sha256 = digest(nonzero)
+    if mask_sha256 != entry.zeros_sha256:
+        raise DataError(
+            f"{folder}: {linear.name}",
+            expected=f"the zeros that {MANIFEST} says",
+            found=f"others: {count_zeros(nonzero)} instead of {entry.zeros}",
+            fix=f"mwanda verify {folder} names all that changed",
+        )
+    return entry.model_copy(
+        update={
+            "pruned": entry.zeros,
+            "sparsity": entry.zeros / nonzero.numel(),
+            "mask_sha256": mask_sha256,
+        }
+    )
+
+
+def _fitting(masks: MaskFile, decoder: StreamedDecoder, recipe: Recipe, name: str) -> Structure:
+    """The linears of a model that a file of masks is for.
+
+    Raises:
+        InputError: not exactly those that the masks' recipe chooses here.
+    """
+    _named(f"{MASKS} {masks.path}", masks.manifest, decoder.structure)
+    chosen = chosen_linears(decoder, recipe, strict=False)  # what it names was followed already
+    more = [x.name for x in chosen.linears() if x.name not in masks.manifest.linears]
+    if more:
+        raise InputError(
+            f"{MASKS} {masks.path}",
+            expected=f"a mask of {more[0]}, which {name} has",
+            found=f"none ({len(more)} such linears)",
+            fix="masks fit models of the same architecture and size only",
+        )
+    return chosen
+
+
+@torch.no_grad()
+def _apply(
+    masks: MaskFile,
+    decoder: StreamedDecoder,
+    chosen: Structure,
+    folder: Path,
+    dtype: torch.dtype | None,
+    outcome: Outcome,
+    options: RunOptions,
+) -> None:
+    """Block by block: a weight is read, masked, written and forgotten."""
+    options.progress.stage("apply", len(chosen.blocks))
+    with weight_sink(folder, decoder, chosen, dtype, options, Journal()) as sink:
+        for block in chosen.blocks:
+            decoder.expect(block.linears)
+            for linear in block.linears:
+                mask, weight = masks.mask(linear.name), decoder.source_weight(linear)
+                source_zeros = count_zeros(weight)
+                weight.masked_fill_(~mask, 0)
+                outcome.records[linear.name] = record(mask, sink(linear, weight), source_zeros)
+            options.progress.block(0)
+
+
+def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder) -> MaskFileRecord:
+    """Where the masks are from, and whether this model is the one that they were chosen on: by its
+    files, or by its linears where those were hashed."""
+    known = masks.record.linears_sha256
+    same = set(files.values()) == set(masks.manifest.base_files.values())
+    same = same or (known is not None and known == linears_sha256(decoder))
+    return MaskFileRecord(
+        name=masks.path.name,
+        sha256=sha256_of(masks.path),
+        base=masks.manifest.base,
+        same=same,
+    )
+
+
+def _warn(masks: MaskFile, manifest: Manifest) -> None:
+    """Say what the folder is not."""
+    origin, updated = manifest.mask_file, manifest.reconstruction
+    if origin is not None and not origin.same:
+        log.warning(
+            "%s: masks chosen on %s; %s has other weights, or the same in other files",
+            masks.path, origin.base, manifest.base,
+        )  # fmt: skip
+    if updated is not None:
+        log.warning(
+            "%s: the prune also changed the weights that it kept, by %s; those are not in a file "
+            "of masks, and the model's own were kept instead",
+            masks.path, updated,
+        )  # fmt: skip

@@ -1,0 +1,235 @@
+"""``mwanda push``: a pruned folder onto the hub, checked before, and nothing but its own files."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError
+
+from mwanda.errors import InputError, MwandaError
+from mwanda.model.hub_files import hub_errors
+from mwanda.pruned.verify import verify
+from mwanda.pruning.folder.card import CARD, has_table
+from mwanda.pruning.folder.made_with import short_name, short_source
+from mwanda.pruning.folder.manifest import MANIFEST, CalibrationRecord, Manifest, manifest_text
+from mwanda.system.arguments import path_given
+from mwanda.system.surroundings import undisturbed
+
+__all__ = ["Pushed", "push"]
+
+log = logging.getLogger("mwanda")
+
+ALWAYS_THERE = {".gitattributes", CARD}
+"""What the hub may put into a new repository itself."""
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What was uploaded.
+
+    Attributes:
+        repo, url: where to.
+        private: whether only its owners see it.
+        files: names in the repository.
+        bytes: of them together.
+        deleted: older weights that were there and are not part of the folder.
+    """
+
+    repo: str
+    url: str
+    private: bool
+    files: tuple[str, ...]
+    bytes: int
+    deleted: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@undisturbed()
+def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool = False) -> Pushed:
+    """Upload a folder that mwanda wrote, in one commit, to a new repository of the hub.
+
+    First it is verified. Only the files that its manifest names go, with manifest and card; in the
+    manifest, models and texts lose the folders of this machine. The token is the hub's own:
+    ``HF_TOKEN``, or what ``hf auth login`` has kept.
+
+    Args:
+        folder: the pruned model.
+        repo: ``organisation/name``.
+        public: for everybody to see; otherwise private.
+        overwrite: a new commit in an existing repository that mwanda filled.
+
+    Raises:
+        InputError: not a folder of mwanda's, no card, no token, an odd name, or a repository that
+            is there and not to be written to; nothing was uploaded.
+        MwandaError: the folder is not as its manifest says, or the hub refused.
+    """
+    folder = path_given("folder", folder)
+    _check_name(repo)
+    found = verify(folder)
+    found.raise_for_problems(folder)
+    if not (folder / CARD).is_file():
+        raise InputError(
+            str(folder / CARD), expected="the card that mwanda wrote", found="no file",
+            fix="prune again, or copy the card from where the folder was made",
+        )  # fmt: skip
+    if not has_table(folder):
+        log.warning(
+            "the card has no table of what each language lost; mwanda eval %s --text TEXT "
+            "--baseline BASE --update-card puts one in",
+            folder,
+        )
+    names = sorted([*found.manifest.files, CARD])
+    manifest = _public(found.manifest)
+    token = _token()
+    try:
+        return _upload(folder, repo, names, manifest, token, public=public, overwrite=overwrite)
+    except MwandaError:
+        raise
+    except hub_errors() as error:
+        text = " ".join(str(error).split()).replace(token, "(token)")[:300]
+        raise MwandaError(
+            f"hub repository {repo}",
+            expected="to upload",
+            found=f"{type(error).__name__}: {text}",
+            fix="check the name, the token's rights and the connection",
+        ) from None  # the error's own traceback may hold request headers
+
+
+def _upload(
+    folder: Path,
+    repo: str,
+    names: Sequence[str],
+    manifest: bytes,
+    token: str,
+    *,
+    public: bool,
+    overwrite: bool,
+) -> Pushed:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi(token=token)
+    stale: list[str] = []
+    if api.repo_exists(repo):
+        stale = _check_existing(api, repo, names, public=public, overwrite=overwrite)
+    _check_card(folder)
+    url = api.create_repo(repo, private=not public, exist_ok=overwrite)
+    operations: list[Any] = [
+        CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
+    ]
+    operations.append(CommitOperationAdd(path_in_repo=MANIFEST, path_or_fileobj=manifest))
+    operations += [CommitOperationDelete(path_in_repo=name) for name in stale]
+    api.create_commit(repo, operations, commit_message="Pruned by mwanda")
+    size = sum((folder / name).stat().st_size for name in names) + len(manifest)
+    return Pushed(repo, str(url), not public, (*names, MANIFEST), size, tuple(stale))
+
+
+def _check_card(folder: Path) -> None:
+    """Have the hub look at the card, which it would otherwise refuse in a new, empty repository.
+
+    Raises:
+        InputError: front matter that is no YAML, or that the hub does not take.
+    """
+    from huggingface_hub import ModelCard
+
+    path = folder / CARD
+    try:
+        card = ModelCard(path.read_text(encoding="utf-8"))
+        card.validate(repo_type="model")
+    except (ValueError, YAMLError) as error:
+        raise InputError(
+            f"{path}: front matter", expected="what the hub takes",
+            found=_messages(str(error)), fix=f"edit it; {path} is yours to edit",
+        ) from error  # fmt: skip
+
+
+def _messages(text: str) -> str:
+    """What the hub found, without the JSON around it."""
+    with suppress(ValueError, KeyError, TypeError):
+        text = "; ".join(str(one["message"]) for one in json.loads(text)["errors"]) or text
+    return " ".join(text.split())[:500]
+
+
+def _check_existing(
+    api: Any, repo: str, names: Sequence[str], *, public: bool, overwrite: bool
+) -> list[str]:
+    """Older weights to delete.
+
+    Raises:
+        InputError: a repository that is not to be written to.
+    """
+    thing, there = f"hub repository {repo}", set(api.list_repo_files(repo))
+    if not overwrite:
+        raise InputError(
+            thing, expected="a new one", found="an existing one",
+            fix="choose another name, or pass --overwrite",
+        )  # fmt: skip
+    if there - ALWAYS_THERE and MANIFEST not in there:
+        raise InputError(
+            thing, expected=f"an empty one, or one that mwanda filled ({MANIFEST} in it)",
+            found=f"what mwanda did not write: {min(there - ALWAYS_THERE)}",
+            fix="choose another name; --overwrite replaces nothing of others",
+        )  # fmt: skip
+    if not public and not api.repo_info(repo).private:
+        raise InputError(
+            thing, expected="a private one", found="a public one",
+            fix="pass --public, or make it private",
+        )  # fmt: skip
+    return sorted(
+        name for name in there.difference(names)
+        if name.endswith((".safetensors", ".safetensors.index.json"))
+    )  # fmt: skip
+
+
+def _public(manifest: Manifest) -> bytes:
+    """The manifest as it is uploaded: without the folders of this machine."""
+    changes: dict[str, Any] = {"base": short_name(manifest.base)}
+    if manifest.calibration is not None:
+        changes["calibration"] = _without_folders(manifest.calibration)
+    changes["earlier"] = tuple(_without_folders(record) for record in manifest.earlier)
+    if manifest.mask_file is not None:
+        base = short_name(manifest.mask_file.base)
+        changes["mask_file"] = manifest.mask_file.model_copy(update={"base": base})
+    return manifest_text(manifest.model_copy(update=changes)).encode()
+
+
+def _without_folders(record: CalibrationRecord) -> CalibrationRecord:
+    return record.model_copy(update={"source": short_source(record.source)})
+
+
+def _check_name(repo: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        odd = repo.count("/") != 1
+    except HFValidationError:
+        odd = True
+    if odd:
+        raise InputError(
+            "REPO_ID", expected="organisation/name as the hub allows it", found=repr(repo[:100])
+        )
+
+
+def _token() -> str:
+    from huggingface_hub import constants, get_token
+
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(
+            "push", expected="the hub to be reachable", found="HF_HUB_OFFLINE set", fix="unset it"
+        )
+    token = get_token()
+    if not token:
+        raise InputError(
+            "push", expected="a token that may write to the hub", found="none",
+            fix="run hf auth login, or set HF_TOKEN",
+        )  # fmt: skip
+    return token

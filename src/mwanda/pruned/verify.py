@@ -1,0 +1,209 @@
+"""Check a pruned folder against its manifest, and against its source and masks where given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mwanda.errors import InputError, MwandaError
+from mwanda.model.source import open_model
+from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruned.stored_masks import matrix_of, misplaced
+from mwanda.pruned.verify_source import SourceCheck, check_companions
+from mwanda.pruning.folder.manifest import (
+    MANIFEST,
+    LinearRecord,
+    Manifest,
+    Totals,
+    manifest_sha256,
+    read_manifest,
+)
+from mwanda.pruning.folder.mask_file import MaskFile
+from mwanda.pruning.masks import count_zeros, digest
+from mwanda.system.arguments import path_given
+from mwanda.system.output_folder import sha256_of
+from mwanda.system.surroundings import undisturbed
+
+__all__ = ["Verification", "VerifiedLinear", "verify"]
+
+LOADED = (".safetensors", ".safetensors.index.json")
+"""Ends of names that a loader would take for weights."""
+
+
+@dataclass(frozen=True)
+class VerifiedLinear:
+    """One linear: ``zeros`` counted in the file, ``problem`` None when all is as it should be."""
+
+    name: str
+    record: LinearRecord
+    zeros: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What ``verify`` found.
+
+    Attributes:
+        problems: empty for a folder that is as its manifest says.
+        notes: what could not be checked, and why.
+    """
+
+    manifest: Manifest
+    linears: tuple[VerifiedLinear, ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def raise_for_problems(self, folder: Path) -> None:
+        """Raise a :class:`MwandaError` (exit code 1) that names the problems."""
+        if self.problems:
+            shown = " | ".join(self.problems[:10])
+            more = f" | and {len(self.problems) - 10} more" if len(self.problems) > 10 else ""
+            raise MwandaError(
+                f"{folder}: not as its manifest says ({len(self.problems)} found): {shown}{more}",
+                fix="copy the folder again from where it was made, or prune again",
+            )
+
+
+@undisturbed()
+def verify(
+    folder: str | Path, *, against: str | Path | None = None, masks: str | Path | None = None
+) -> Verification:
+    """Check files, zeros and sparsity of a folder that mwanda wrote.
+
+    The manifest's hashes detect damage, not a careful forger: who can change the weights can
+    change the manifest too. Memory is that of one linear, or of a few where there is a source.
+
+    Args:
+        against: the model that was pruned: all that is not pruned has to equal it bit for bit.
+        masks: the file of masks of the same prune (``--masks-only``): zeros have to be where it
+            has them, which tells pruned weights from those that the source had as zero.
+
+    Raises:
+        InputError: no such folder or no manifest; a source or a file of masks that cannot be read.
+    """
+    folder = path_given("folder", folder)
+    if not folder.is_dir():
+        raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
+    manifest = read_manifest(folder)
+    problems = [*_manifest_problems(folder, manifest), *_file_problems(folder, manifest)]
+    notes = [] if against is not None else ["not compared with its source: give --against SOURCE"]
+    linears: list[VerifiedLinear] = []
+    with ExitStack() as opened:
+        masked = None if masks is None else MaskFile.open(masks)
+        try:
+            checkpoint = opened.enter_context(Checkpoint.open(folder))
+        except InputError as error:  # its files were hashed above: it is damage, and one finding
+            return Verification(manifest, (), (*problems, str(error)), tuple(notes))
+        source = None
+        if against is not None:
+            source = opened.enter_context(_source(against, checkpoint, manifest))
+        for name, record in manifest.linears.items():
+            checked = _check_linear(checkpoint, name, record, masked, source)
+            linears.append(checked)
+            if checked.problem is not None:
+                problems.append(f"{name}: {checked.problem}")
+        if manifest.totals != _totals(manifest, checkpoint):
+            problems.append(f"{MANIFEST}: totals do not add up to the linears and tensors")
+        if source is not None:
+            problems += source.tensor_problems()
+            problems += check_companions(folder, source.folder, manifest)
+            notes += source.notes()
+    return Verification(manifest, tuple(linears), tuple(problems), tuple(notes))
+
+
+@contextmanager
+def _source(
+    against: str | Path, checkpoint: Checkpoint, manifest: Manifest
+) -> Iterator[SourceCheck]:
+    with open_model(against) as opened, Checkpoint.open(opened.folder) as source:
+        yield SourceCheck(checkpoint, source, manifest, companions=opened.kind != "gguf")
+
+
+def _manifest_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if manifest.sha256 is None:
+        yield f"{MANIFEST}: its own hash is missing"
+    elif manifest_sha256(data) != manifest.sha256:
+        yield f"{MANIFEST}: edited since it was written"
+
+
+def _file_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+    for name, wanted in manifest.files.items():
+        path = folder / name
+        if ".." in Path(name).parts or Path(name).is_absolute() or not path.is_file():
+            yield f"{name}: missing"
+        elif sha256_of(path) != wanted:
+            yield f"{name}: contents changed since it was written"
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(LOADED) and path.name not in manifest.files:
+            yield f"{path.name}: not one of the files that were written"
+
+
+def _totals(manifest: Manifest, checkpoint: Checkpoint) -> Totals:
+    records = manifest.linears.values()
+    infos = checkpoint.tensors.values()
+    return Totals.of(
+        [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in records],
+        sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point),
+    )
+
+
+def _check_linear(
+    checkpoint: Checkpoint,
+    name: str,
+    record: LinearRecord,
+    masks: MaskFile | None,
+    source: SourceCheck | None,
+) -> VerifiedLinear:
+    missing = misplaced(checkpoint, record)
+    if missing is not None:
+        return VerifiedLinear(name, record, 0, missing)
+    weight = matrix_of(checkpoint, record)
+    nonzero = weight != 0
+    zeros = count_zeros(nonzero)
+    found = [_zeros_problem(record, nonzero, zeros)]
+    mask = None
+    if masks is not None:
+        if name not in masks.linears:
+            found.append(f"no mask in {masks.path}")
+        else:
+            mask = masks.mask(name)
+            found.append(_mask_problem(record, nonzero, mask))
+            if mask.shape != nonzero.shape:
+                mask = None
+    if source is not None:
+        found.append(source.linear_problem(name, record, weight, mask))
+    problems = [problem for problem in found if problem is not None]
+    return VerifiedLinear(name, record, zeros, "; ".join(problems) or None)
+
+
+def _zeros_problem(record: LinearRecord, nonzero: torch.Tensor, zeros: int) -> str | None:
+    if zeros != record.zeros:
+        return f"{zeros} zeros instead of {record.zeros}"
+    if digest(nonzero) != record.zeros_sha256:
+        return "zeros are in other places than when it was written"
+    if record.pruned > zeros or record.sparsity != record.pruned / nonzero.numel():
+        return f"its sparsity in {MANIFEST} is not what its zeros say"
+    if record.pruned == zeros and record.mask_sha256 != record.zeros_sha256:
+        return "zeros are in other places than its mask's"
+    return None
+
+
+def _mask_problem(record: LinearRecord, nonzero: torch.Tensor, mask: torch.Tensor) -> str | None:
+    if mask.shape != nonzero.shape:
+        return f"a mask of shape {[*mask.shape]} instead of {[*nonzero.shape]}"
+    if digest(mask) != record.mask_sha256:
+        return "another mask than it was pruned with"
+    stray = torch.nonzero(nonzero & ~mask)
+    if len(stray):
+        row, column = stray[0].tolist()
+        return (
+            f"{len(stray)} weights where the mask has none, the first in row {row}, column {column}"
+        )
+    return None

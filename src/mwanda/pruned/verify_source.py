@@ -1,0 +1,196 @@
+"""A pruned checkpoint beside the one it was made of: all that was not pruned, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.model.companions import find_companions
+from mwanda.model.stored.parts import Box, read_box, whole
+from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruned.stored_masks import box_of, matrix_of, misplaced
+from mwanda.pruning.folder.manifest import LinearRecord, Manifest
+from mwanda.pruning.masks import count_zeros
+from mwanda.system.device import DTYPES
+from mwanda.system.output_folder import sha256_of
+
+__all__ = ["SourceCheck", "check_companions"]
+
+NOT_COMPARED = ("dtype", "torch_dtype", "transformers_weights")
+"""Keys of config.json that say how the weights are stored."""
+
+PIECE = 1 << 24
+"""Numbers of a tensor that are compared at a time."""
+
+
+class SourceCheck:
+    """Compares, linear by linear and then tensor by tensor.
+
+    Args:
+        written: what was pruned.
+        source: what it was made of.
+        manifest: of what was pruned.
+        companions: whether the files beside the weights were the source's, too.
+    """
+
+    def __init__(
+        self, written: Checkpoint, source: Checkpoint, manifest: Manifest, *, companions: bool
+    ) -> None:
+        self.folder = source.folder if companions else None
+        self._written, self._source = written, source
+        self._records = manifest.linears
+        dtype = manifest.recipe.get("dtype", "auto")
+        self._dtype = DTYPES.get(dtype) if isinstance(dtype, str) else None
+        self._reconstruction = manifest.reconstruction
+
+    def notes(self) -> list[str]:
+        """What this comparison cannot see."""
+        found = []
+        if self._reconstruction is not None:
+            found.append(
+                f"{self._reconstruction} gave the kept weights new values: only zeros and the "
+                "tensors that were not pruned are compared with the source"
+            )
+        if self.folder is None:
+            found.append("tokenizer and config were made from a GGUF file and are not compared")
+        return found
+
+    def linear_problem(
+        self, name: str, record: LinearRecord, weight: torch.Tensor, mask: torch.Tensor | None
+    ) -> str | None:
+        """What is wrong with a pruned weight ``[out, in]``; None when nothing is.
+
+        Args:
+            mask: of the weights kept, ``bool [out, in]``; None where a zero may be one that was
+                pruned or one that was there.
+        """
+        missing = misplaced(self._source, record)
+        if missing is not None:
+            return f"not comparable, in the source: {missing}"
+        stored = matrix_of(self._source, record)
+        had = count_zeros(stored)
+        if had != record.source_zeros:
+            return f"{had} zeros in the source instead of {record.source_zeros}"
+        if self._reconstruction is not None:
+            return None
+        made = self._as_written(stored)
+        if made.dtype != weight.dtype:
+            return f"{weight.dtype} instead of {made.dtype}"
+        differ = _differ(weight, made)
+        pruned = _all_zero(weight) if mask is None else ~mask
+        return _first_of(differ & ~pruned, "kept weights", "the source's")
+
+    def tensor_problems(self) -> Iterator[str]:
+        """One line for every tensor, outside of the pruned linears, that is not the source's."""
+        for name in sorted(self._source.tensors.keys() | self._written.tensors.keys()):
+            old, new = self._source.tensors.get(name), self._written.tensors.get(name)
+            if old is None or new is None:
+                there = "the source" if new is None else "the pruned folder"
+                yield f"tensor {name}: only in {there}"
+                continue
+            wanted = (
+                old.dtype
+                if self._dtype is None or not old.dtype.is_floating_point
+                else (self._dtype)
+            )
+            if (new.dtype, new.shape) != (wanted, old.shape):
+                yield (
+                    f"tensor {name}: {new.dtype} {[*new.shape]} instead of {wanted} {[*old.shape]}"
+                )
+                continue
+            wrong = sum(self._differing(name, box, pruned) for box, pruned in self._rest(name))
+            if wrong:
+                yield f"tensor {name}: {wrong} unpruned weights are not the source's"
+
+    def _rest(self, name: str) -> Iterator[tuple[Box, list[Box]]]:
+        """Stretches of a tensor that are no pruned linear's alone, and the linears' parts there."""
+        shape = self._written.tensors[name].shape
+        pruned = [
+            box_of(self._written, record)
+            for record in self._records.values()
+            if record.tensor == name and misplaced(self._written, record) is None
+        ]
+        if sum(math.prod(stop - start for start, stop in box) for box in pruned) >= math.prod(
+            shape
+        ):
+            return
+        if not shape:
+            yield (), []
+            return
+        step = max(1, PIECE // max(1, math.prod(shape[1:])))
+        for start in range(0, shape[0], step):
+            stretch = ((start, min(start + step, shape[0])), *whole(shape[1:]))
+            yield stretch, pruned
+
+    def _differing(self, name: str, stretch: Box, pruned: Sequence[Box]) -> int:
+        old = self._as_written(read_box(self._source, name, stretch))
+        differ = _differ(read_box(self._written, name, stretch), old)
+        for box in pruned:
+            inside = [
+                (max(low, start) - low, min(high, stop) - low)
+                for (low, high), (start, stop) in zip(stretch, box, strict=True)
+            ]
+            if all(start < stop for start, stop in inside):
+                differ[tuple(slice(*sides) for sides in inside)] = False
+        return int(torch.count_nonzero(differ))
+
+    def _as_written(self, stored: torch.Tensor) -> torch.Tensor:
+        if self._dtype is None or not stored.dtype.is_floating_point:
+            return stored
+        return stored.to(self._dtype)
+
+
+def check_companions(folder: Path, source: Path | None, manifest: Manifest) -> Iterator[str]:
+    """One line for every file beside the weights that is not the source's; config.json may differ
+    in its dtype."""
+    if source is None:
+        return
+    for name in sorted(find_companions(source).files.keys() - manifest.files):
+        yield f"{name}: only in the source"
+    for name, wanted in manifest.files.items():
+        path = source / name
+        if name.endswith((".safetensors", ".index.json")) or not path.is_file():
+            continue
+        if name == "config.json":
+            if _config(folder / name) != _config(path):
+                yield f"{name}: not the source's"
+        elif sha256_of(path) != wanted:
+            yield f"{name}: not the source's"
+
+
+def _config(path: Path) -> Any:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(data, dict):
+        return data
+    return {key: value for key, value in data.items() if key not in NOT_COMPARED}
+
+
+def _differ(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Where two tensors of one dtype and shape have other bits, bool of that shape."""
+    return (_bits(one) != _bits(other)).any(dim=-1).reshape(one.shape)
+
+
+def _all_zero(weight: torch.Tensor) -> torch.Tensor:
+    """Where a weight is zero without a sign, which is what pruning writes."""
+    return (_bits(weight) == 0).all(dim=-1).reshape(weight.shape)
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of every number, ``uint8 [numbers, size]``."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8).reshape(-1, tensor.dtype.itemsize)
+
+
+def _first_of(wrong: torch.Tensor, what: str, whose: str) -> str | None:
+    places = torch.nonzero(wrong)
+    if not len(places):
+        return None
+    row, column = places[0].tolist()
+    return f"{len(places)} {what} are not {whose}, the first in row {row}, column {column}"

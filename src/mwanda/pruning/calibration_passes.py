@@ -1,0 +1,249 @@
+"""Passes of the calibration windows over a model's blocks, one block after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from mwanda.errors import DataError
+from mwanda.methods.allocation.measured import relative_errors
+from mwanda.methods.gram import GramSums
+from mwanda.methods.input_statistics import Need
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.hidden_states import ActivationStore
+from mwanda.model.run.structure import Block, Structure
+from mwanda.pruning.journal import Journal
+from mwanda.pruning.statistics.capture import Capture
+from mwanda.system.finite import is_finite
+from mwanda.system.heap import trim
+from mwanda.system.ranks import Ranks
+from mwanda.system.run_options import RunOptions
+
+__all__ = ["Passes", "Visit"]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One block while its weights are there: its module, and what goes into it, batch by batch."""
+
+    block: Block
+    module: torch.nn.Module
+    activations: ActivationStore
+    last: bool
+
+
+@dataclass(frozen=True)
+class _Batch:
+    language: str
+    input_ids: torch.Tensor
+    probed: bool = False
+    """Whether masked blocks are compared with dense ones on it."""
+
+
+class Passes:
+    """The windows of every process, the blocks they go through, and the sums they leave.
+
+    Args:
+        decoder: the model.
+        chosen: its blocks, with the linears whose inputs are to be added up.
+        windows: language -> token ids ``int64 [windows, length]``, the same in every process.
+        weights: language -> weight, for Gram matrices.
+        scratch: a folder for spilled activations.
+        options: how to run.
+        ranks: the processes that share the windows, batch by batch.
+        journal: what is told of every finished block.
+        skip: first tokens of every window that count in no statistics and no comparison.
+        probed: windows of each language to compare masked blocks on; 0 for all, None for none.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        chosen: Structure,
+        windows: Mapping[str, torch.Tensor],
+        weights: Mapping[str, float],
+        scratch: Path,
+        options: RunOptions,
+        ranks: Ranks,
+        skip: int = 0,
+        probed: int | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self._decoder = decoder
+        self._chosen = chosen
+        self._scratch = scratch
+        self._options = options
+        self._ranks = ranks
+        self._journal = journal or Journal()
+        self._languages = tuple(windows)
+        self._tokens = sum(ids.numel() for ids in windows.values())
+        total = sum(weights[tag] for tag in windows)
+        self._factors = {
+            tag: weights[tag] / total / ids[:, skip:].numel() for tag, ids in windows.items()
+        }
+        self._skip = skip
+        # Shared out by batch and not by window, so that the batches are those of one process.
+        self._batches = ranks.share(_batches(windows, options.batch_tokens, probed))
+        self._probes = [index for index, batch in enumerate(self._batches) if batch.probed]
+        self._compared = 0
+        self.spilled = 0
+        """Most bytes of activations that were on disk at once."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Whose windows there are, in order."""
+        return self._languages
+
+    def visit(self, stage: str, work: Callable[[Visit], None], *, probing: bool = False) -> None:
+        """Do some work at every block, while its weights are there; not at those that the journal
+        says are finished.
+
+        Args:
+            probing: keep the inputs of the probed windows beside, for :meth:`compare`; the work
+                must keep the block's outputs, those of the last one too.
+        """
+        blocks, done = self._chosen.blocks, self._journal.done(stage)
+        if done >= len(blocks):
+            return
+        self._options.progress.stage(stage, len(blocks) - done)
+        with self._embedded(probing, resumed=done > 0) as activations:
+            for block in blocks[done:]:
+                if probing:
+                    for place, index in enumerate(self._probes, len(self._batches)):
+                        activations[place] = activations[index]
+                last = block.index == len(blocks) - 1
+                with self._decoder.block(block.index) as module:
+                    work(Visit(block, module, activations, last))
+                trim()
+                states = None if last else (activations, len(self._batches))
+                self._journal.finished(stage, block.index + 1, states, last=last)
+                self._options.progress.block(self._tokens + self._compared)
+                self._compared = 0
+
+    def statistics(self, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
+        """Sums of one block's inputs over the windows of every process.
+
+        Args:
+            needs: which sums to keep.
+            keep_outputs: the block's outputs replace its inputs, for the block after it.
+
+        Raises:
+            DataError: weights or values that are not finite.
+            InputError: a linear that the forward never calls.
+        """
+        linears = visit.block.linears
+        self._check_weights(visit)
+        model, factors = self._decoder.model, self._factors
+        with Capture.of(model, linears, needs, factors, self._skip) as capture:
+            capture.expect(linears, self._languages, self._decoder.device)
+            for index, batch in enumerate(self._batches):
+                count, length = batch.input_ids.shape
+                capture.language, capture.windows = batch.language, (count, length)
+                forward = partial(self._run, visit, index, keep=keep_outputs)
+                capture.run(forward, whole=keep_outputs)
+        if self._ranks.size > 1:
+            self._add_up(visit.block, capture, needs)
+        capture.drop_unseen()
+        capture.check(visit.block.index)
+        return capture
+
+    def _check_weights(self, visit: Visit) -> None:
+        """Refuse weights that would spoil everything after them, where the name is still theirs."""
+        for linear in visit.block.linears:
+            if not is_finite(self._decoder.linear_weight(linear)):
+                raise DataError(
+                    f"block {visit.block.index}, linear {linear.name}",
+                    expected="finite weights",
+                    found="NaN or infinity",
+                    fix="the source is damaged, or --compute-dtype too narrow for it",
+                )
+
+    def compare(self, visit: Visit) -> torch.Tensor:
+        """How far the block as it is now is from the outputs that were kept of it.
+
+        Returns:
+            :func:`relative_errors` of this process's probed windows, float64 ``[languages, 2]``.
+        """
+        found = torch.zeros(len(self._languages), 2, dtype=torch.float64)
+        for place, index in enumerate(self._probes, len(self._batches)):
+            batch, hidden = self._batches[index], visit.activations[place]
+            output = self._decoder.run_block(visit.block.index, visit.module, hidden)
+            dense = visit.activations[index][:, self._skip :]
+            errors = relative_errors(dense, output[:, self._skip :])
+            found[self._languages.index(batch.language)] += errors
+            self._compared += hidden.shape[0] * hidden.shape[1]
+        return found
+
+    def advance(self, visit: Visit) -> None:
+        """Replace a block's inputs by its outputs."""
+        for index in range(len(self._batches)):
+            self._run(visit, index, keep=True)
+
+    def _run(self, visit: Visit, index: int, *, keep: bool) -> None:
+        hidden = visit.activations[index]
+        output = self._decoder.run_block(visit.block.index, visit.module, hidden)
+        if keep:
+            visit.activations[index] = output
+
+    def _add_up(self, block: Block, capture: Capture, needs: tuple[Need, ...]) -> None:
+        """Replace this process's sums by those over all; it may have met some languages only."""
+        every = [
+            capture.sums[linear.name][tag] for linear in block.linears for tag in self._languages
+        ]
+        counts = torch.tensor([sums.tokens for sums in every], dtype=torch.float64)
+        self._ranks.total([counts, *(part for sums in every for part in sums.tensors)])
+        for sums, count in zip(every, counts.tolist(), strict=True):
+            sums.tokens = int(count)
+        if "gram" in needs:
+            capture.check_sharing()
+            wide = torch.empty(0, dtype=self._decoder.dtype, device=self._decoder.device)
+            for linear in (every for every in block.linears if every.expert is None):
+                # One each from here on: a process without a batch does not know which are shared.
+                mine = capture.grams.get(linear.name) or GramSums.empty(linear.columns, wide)
+                whole = GramSums(mine.lower.clone())
+                self._ranks.total([whole.lower])
+                capture.replace_gram(linear.name, whole)
+
+    @contextmanager
+    def _embedded(self, probing: bool, *, resumed: bool) -> Iterator[ActivationStore]:
+        """The first block's inputs of every batch, or those that the journal kept of a later one;
+        then of the probed windows, if that is done."""
+        limit, device = self._options.activation_memory, self._decoder.device
+        with ActivationStore(limit, self._scratch, device) as activations:
+            tokens = torch.cat([torch.empty(0, dtype=torch.int64), *self._ids()])
+            with self._decoder.outside(head=False, tokens=tokens):
+                if resumed:
+                    # One of each shape is embedded all the same: it shows how blocks are called.
+                    for ids in {b.input_ids.shape: b.input_ids for b in self._batches}.values():
+                        self._decoder.embed(ids)
+                    shapes = [tuple(batch.input_ids.shape) for batch in self._batches]
+                    self._journal.restore(activations, shapes)
+                else:
+                    for batch in self._batches:
+                        activations.append(self._decoder.embed(batch.input_ids))
+                for index in self._probes if probing else ():
+                    activations.append(self._decoder.embed(self._batches[index].input_ids))
+            self.spilled = max(self.spilled, activations.spilled)
+            yield activations
+
+    def _ids(self) -> list[torch.Tensor]:
+        return [batch.input_ids.flatten() for batch in self._batches]
+
+
+def _batches(
+    windows: Mapping[str, torch.Tensor], batch_tokens: int, probed: int | None
+) -> list[_Batch]:
+    """Those to be compared are batches of their own: in a batch of another shape a product rounds
+    otherwise, and a part that no token of theirs reaches would have an error."""
+    batches = []
+    for language, ids in windows.items():
+        step = max(1, batch_tokens // ids.shape[1])
+        wanted = 0 if probed is None else probed or len(ids)
+        for chosen, of_them in ((True, ids[:wanted]), (False, ids[wanted:])):
+            batches += [_Batch(language, part, chosen) for part in of_them.split(step) if len(part)]
+    return batches

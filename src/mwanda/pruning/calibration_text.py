@@ -1,0 +1,198 @@
+"""Calibration text for a run: drawn from a source, or windows used as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import InputError
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.text.given import GivenText, open_text
+from mwanda.text.sources import TextSource, available
+from mwanda.text.windows import Windows, draw, load
+
+__all__ = [
+    "CalibrationInput",
+    "calibration_languages",
+    "get_windows",
+    "name_of",
+    "open_calibration",
+    "weights_of",
+]
+
+CalibrationInput = str | Path | Mapping[str, Any] | TextSource | Windows
+"""A source as :func:`mwanda.text.given.open_text` takes it, a windows file, or windows."""
+
+
+def is_window_file(calibration: CalibrationInput) -> bool:
+    """Whether this names a file of token windows rather than text."""
+    return isinstance(calibration, str | Path) and str(calibration).endswith(".safetensors")
+
+
+def name_of(calibration: CalibrationInput) -> str:
+    """What to call it in a message."""
+    if isinstance(calibration, Windows):
+        return calibration.source
+    return str(calibration) if isinstance(calibration, str | Path) else GivenText.name
+
+
+def open_calibration(
+    calibration: CalibrationInput | None, recipe: Recipe
+) -> TextSource | Windows | None:
+    """Look at the calibration before any expensive work; None where the recipe needs no text.
+
+    Raises:
+        InputError: text is needed and none given, or what is given is not readable, or a language
+            of the recipe is not in it.
+    """
+    if not recipe.needs_text:
+        return None
+    if calibration is None:
+        wants = f"criterion {recipe.criterion.name}"
+        if not recipe.linear_needs and recipe.allocation is not None:
+            wants = f"allocation {recipe.allocation.name}"
+        raise InputError(
+            "--calibration",
+            expected=f"text for {wants}",
+            found="none",
+            fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
+        )
+    if isinstance(calibration, Windows):
+        opened: TextSource | Windows = calibration
+    elif isinstance(calibration, str | Path) and is_window_file(calibration):
+        chosen = None if recipe.languages is None else list(recipe.languages)
+        opened = load(Path(calibration), chosen)
+    else:
+        opened = open_text(calibration)
+    languages = calibration_languages(opened, recipe)
+    stray = sorted(set(recipe.language_weights) - set(languages))
+    if stray:
+        raise InputError(
+            "--language-weights",
+            expected=f"languages of the calibration: {', '.join(languages)}",
+            found=", ".join(stray),
+        )
+    if isinstance(opened, Windows):
+        _check_skipped(opened, languages, recipe)
+    return opened
+
+
+def _check_skipped(windows: Windows, languages: list[str], recipe: Recipe) -> None:
+    """Refuse to skip all there is of a language; a short one shows when its windows are cut."""
+    lengths = {tag: int(windows.tokens[tag].shape[1]) for tag in languages}
+    short = min(lengths, key=lambda tag: lengths[tag])
+    if recipe.skip_first_tokens >= lengths[short]:
+        raise InputError(
+            "--skip-first-tokens",
+            expected=f"fewer than the {lengths[short]} tokens of {windows.source}'s shortest "
+            f"windows, language {short}",
+            found=str(recipe.skip_first_tokens),
+            fix="skip fewer, or leave the language out",
+        )
+
+
+def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[str]:
+    """The recipe's languages, or all there are.
+
+    Raises:
+        InputError: a language the calibration lacks.
+    """
+    there = opened.languages if isinstance(opened, Windows) else available(opened)
+    if recipe.languages is not None:
+        wanted = list(recipe.languages)
+    else:
+        wanted = there if isinstance(opened, Windows) else opened.languages()
+    missing = [tag for tag in wanted if tag not in there]
+    if missing:
+        raise InputError(
+            "--languages",
+            expected=f"languages of the calibration: {', '.join(there)}",
+            found=", ".join(missing),
+            fix="add their text or drop them",
+        )
+    return wanted
+
+
+def loose_sizes(recipe: Recipe) -> tuple[str, ...]:
+    """Sizes of the windows that a recipe does not give, so that they may shrink."""
+    return tuple(x for x in ("windows", "window_length") if x not in recipe.model_fields_set)
+
+
+def sizes_of(recipe: Recipe) -> dict[str, int | None]:
+    """Arguments of :func:`mwanda.text.windows.draw`: sizes that a recipe does not give are None."""
+    loose = loose_sizes(recipe)
+    return {
+        "windows": None if "windows" in loose else recipe.windows,
+        "length": None if "window_length" in loose else recipe.window_length,
+    }
+
+
+def get_windows(
+    opened: TextSource | Windows,
+    tokenizer: Any,
+    recipe: Recipe,
+    *,
+    vocabulary: int,
+    context: int | None,
+    allow_short: bool,
+) -> Windows:
+    """The windows themselves, drawn where they are not given.
+
+    Raises:
+        InputError: too little text, ids outside the vocabulary, or windows beyond the context.
+    """
+    languages = calibration_languages(opened, recipe)
+    if isinstance(opened, Windows):
+        windows = opened
+    else:
+        windows = draw(
+            opened,
+            tokenizer,
+            languages,
+            **sizes_of(recipe),
+            seed=recipe.seed,
+            allow_short=allow_short,
+            context=context,
+            keep_english=recipe.keep_english,
+            keep_repeated=recipe.keep_repeated,
+        )
+    _check_skipped(windows, languages, recipe)
+    for tag in languages:
+        ids = windows.tokens[tag]
+        if int(ids.max()) >= vocabulary or int(ids.min()) < 0:
+            raise InputError(
+                f"{windows.source}, {tag}",
+                expected=f"token ids from 0 to below the model's vocabulary of {vocabulary}",
+                found=f"{int(ids.min())} to {int(ids.max())}",
+                fix="use the tokenizer that belongs to the model",
+            )
+        if context is not None and ids.shape[1] > context:
+            raise InputError(
+                f"{windows.source}, {tag}",
+                expected=f"windows of at most the model's context of {context} tokens",
+                found=str(ids.shape[1]),
+                fix=f"draw them with this model, or with --window-length {context}",
+            )
+    return Windows(
+        {tag: windows.tokens[tag] for tag in languages},
+        {tag: windows.draws[tag] for tag in languages},
+        windows.source,
+        windows.seed,
+        windows.bos,
+        windows.length,
+        windows.kept,
+    )
+
+
+def weights_of(recipe: Recipe, languages: list[str]) -> dict[str, float]:
+    """Language weights summing to 1; languages not named weigh 1 before that.
+
+    Raises:
+        InputError: all weights are 0.
+    """
+    given = {tag: recipe.language_weights.get(tag, 1.0) for tag in languages}
+    total = sum(given.values())
+    if total <= 0:
+        raise InputError("--language-weights", expected="a weight above 0", found="all 0")
+    return {tag: weight / total for tag, weight in given.items()}

@@ -1,0 +1,110 @@
+"""Draw calibration windows and keep them in a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.errors import InputError
+from mwanda.model.gguf.file import read_gguf
+from mwanda.model.given import is_gguf
+from mwanda.model.run.context import context_of
+from mwanda.model.run.skeleton import build_skeleton, load_config
+from mwanda.model.source import load_tokenizer, open_model
+from mwanda.system.output_file import OutputFile
+from mwanda.text.languages import tags_of
+from mwanda.text.sources import check_languages, open_source
+from mwanda.text.windows import Windows, draw, load, save
+
+__all__ = ["draw_windows"]
+
+log = logging.getLogger("mwanda")
+
+
+def draw_windows(
+    model: str,
+    out: Path,
+    calibration: str | None,
+    *,
+    languages: Sequence[str] | None,
+    windows: int | None = None,
+    length: int | None = None,
+    seed: int = 0,
+    allow_short: bool = False,
+    keep_english: bool = False,
+    keep_repeated: bool = False,
+    trust_remote_code: bool = False,
+    overwrite: bool = False,
+) -> Windows:
+    """Draw windows with a model's tokenizer and write them to ``out``.
+
+    Args:
+        model: a folder, GGUF file or hub id; only its tokenizer and its context are used.
+        languages: tags in any style; None takes all there are.
+        windows, length: None takes the default, or less where context or text are short.
+        keep_english, keep_repeated: see :func:`mwanda.text.windows.draw`.
+
+    Raises:
+        InputError: bad text, too little of it, or ``out`` exists.
+    """
+    if calibration is None:
+        raise InputError("--calibration", expected="a text source", found="none")
+    if seed < 0:
+        raise InputError("--seed", expected="a whole number from 0", found=str(seed))
+    OutputFile(
+        out, suffix=".safetensors", what="a windows file", is_ours=_is_windows, overwrite=overwrite
+    ).check()
+    source = open_source(calibration)
+    chosen = source.languages() if languages is None else tags_of(languages)
+    check_languages(source, chosen)
+    how: dict[str, Any] = {
+        "windows": windows, "length": length, "seed": seed, "allow_short": allow_short,
+        "keep_english": keep_english, "keep_repeated": keep_repeated,
+    }  # fmt: skip
+    path = Path(model)
+    if is_gguf(path):
+        gguf = read_gguf(path)
+        tokenizer, context = gguf.tokenizer(), _context(gguf.config)
+    else:
+        with open_model(model, trust_remote_code=trust_remote_code, weights=False) as opened:
+            tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
+            context = _folder_context(opened.folder, trust_remote_code=trust_remote_code)
+    drawn = draw(source, tokenizer, chosen, context=context, **how)
+    save(drawn, out, overwrite=overwrite)
+    return drawn
+
+
+def _folder_context(folder: Path, *, trust_remote_code: bool) -> int | None:
+    """Tokens that a folder's model takes at once; None where only a tokenizer is there."""
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        config = load_config(folder, trust_remote_code=trust_remote_code)
+    except InputError as error:
+        log.warning("the model's context is not known: %s", error)
+        return None
+    return _context(config, trust_remote_code=trust_remote_code)
+
+
+def _context(config: Any, *, trust_remote_code: bool = False) -> int | None:
+    """Tokens that a model of this config takes at once, as far as can be known."""
+    try:
+        skeleton = build_skeleton(
+            config, torch.float32, trust_remote_code=trust_remote_code, hollow=True
+        )
+    except InputError as error:
+        log.warning("the model's context is not known: %s", error)
+        return None
+    return context_of(skeleton)
+
+
+def _is_windows(path: Path) -> bool:
+    try:
+        load(path)
+    except InputError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""What a prune knows of text: windows to run, or statistics that an earlier run has saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.errors import InputError
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.structure import Structure
+from mwanda.model.source import load_tokenizer
+from mwanda.pruning.calibration_text import (
+    CalibrationInput,
+    get_windows,
+    open_calibration,
+    weights_of,
+)
+from mwanda.pruning.folder.manifest import CalibrationRecord, StatisticsFileRecord
+from mwanda.pruning.statistics.file import SavedStatistics
+from mwanda.pruning.statistics.fit import check_names, check_weights, misfits
+from mwanda.system.output_folder import sha256_of
+from mwanda.system.run_options import RunOptions
+from mwanda.text.sources import TextSource
+from mwanda.text.windows import Windows
+
+__all__ = ["Evidence", "Opened", "folder_tokenizer", "gather", "open_evidence"]
+
+log = logging.getLogger("mwanda")
+
+Opened = TextSource | Windows | SavedStatistics | None
+"""Text, windows or statistics that were looked at and not yet used; None where none is needed."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What masks are chosen by, beside the weights.
+
+    Attributes:
+        windows: to run; None where there is nothing to run.
+        saved: statistics of an earlier run, of the languages and linears wanted.
+        weights: language -> weight, summing to 1.
+        calibration: the text in either case.
+        statistics_file: where the statistics were read from, hashed before they are used.
+    """
+
+    windows: Windows | None = None
+    saved: SavedStatistics | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    calibration: CalibrationRecord | None = None
+    statistics_file: StatisticsFileRecord | None = None
+
+    @classmethod
+    def of_windows(cls, windows: Windows | None, recipe: Recipe) -> Evidence:
+        """Windows under a recipe's language weights."""
+        if windows is None:
+            return cls()
+        weights = weights_of(recipe, windows.languages)
+        return cls(windows, None, weights, CalibrationRecord.of(windows, weights))
+
+    @classmethod
+    def of_saved(cls, saved: SavedStatistics, recipe: Recipe) -> Evidence:
+        """Saved statistics under a recipe's language weights."""
+        weights, known = weights_of(recipe, [*saved.languages]), saved.record.calibration
+        languages = {tag: known.languages[tag] for tag in saved.languages}
+        record = known.model_copy(update={"weights": weights, "languages": languages})
+        file = StatisticsFileRecord(name=saved.path.name, sha256=sha256_of(saved.path))
+        return cls(None, saved, weights, record, file)
+
+    @property
+    def tokens(self) -> dict[str, torch.Tensor]:
+        """Language -> token ids to run, ``int64 [windows, length]``."""
+        return {} if self.windows is None else self.windows.tokens
+
+
+def open_evidence(
+    calibration: CalibrationInput | None,
+    statistics: str | Path | None,
+    recipe: Recipe,
+    options: RunOptions,
+) -> Opened:
+    """Look at text or statistics before any expensive work; None where the recipe needs neither.
+
+    Raises:
+        InputError: what :func:`mwanda.pruning.calibration_text.open_calibration` refuses; a file of
+            statistics that cannot be read, or everything at once in which it does not fit.
+    """
+    given = calibration if statistics is None else statistics
+    if given is not None and recipe.sparsity and not recipe.needs_text:
+        log.info("text is not looked at: %s needs none", recipe.criterion.name)
+    if statistics is None:
+        return open_calibration(calibration, recipe)
+    saved = SavedStatistics.open(statistics)
+    problems = [str(problem) for problem in misfits(saved, calibration, recipe, options)]
+    if problems:
+        raise InputError.several(problems)
+    if not recipe.needs_text:
+        return None
+    saved.check_values(grams="gram" in recipe.linear_needs)
+    return saved.only(recipe.languages or saved.languages)
+
+
+def gather(
+    opened: Opened,
+    tokenizer: Any,
+    decoder: Decoder,
+    chosen: Structure,
+    recipe: Recipe,
+    options: RunOptions,
+) -> Evidence:
+    """What was opened, for a model: windows cut, or statistics checked to be of it.
+
+    Args:
+        tokenizer: None where text is not to be cut.
+        chosen: the linears to prune.
+
+    Raises:
+        InputError: see :func:`mwanda.pruning.calibration_text.get_windows`; statistics of another
+            model, or without one of the linears.
+    """
+    if isinstance(opened, SavedStatistics):
+        check_names(opened, decoder, chosen, recipe)
+        check_weights(opened, decoder)
+        names = [linear.name for linear in chosen.linears()]
+        return Evidence.of_saved(opened.only(opened.languages, names), recipe)
+    if opened is None:
+        return Evidence()
+    windows = get_windows(
+        opened,
+        tokenizer,
+        recipe,
+        vocabulary=decoder.vocabulary,
+        context=decoder.context_length,
+        allow_short=options.allow_short,
+    )
+    return Evidence.of_windows(windows, recipe)
+
+
+def folder_tokenizer(opened: Opened, folder: Path, options: RunOptions) -> Any:
+    """The tokenizer of a model folder, which can be large, where text has to be cut; else None."""
+    if opened is None or isinstance(opened, Windows | SavedStatistics):
+        return None
+    return load_tokenizer(folder, trust_remote_code=options.trust_remote_code)

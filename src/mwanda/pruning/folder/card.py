@@ -1,0 +1,175 @@
+"""The model card: what a reader of the pruned folder has to know first."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mwanda.methods.registry import find_reconstruction
+from mwanda.pruning.folder.card_metadata import Loading, loading_of, metadata
+from mwanda.pruning.folder.made_with import command_of, short_name, short_source
+from mwanda.pruning.folder.manifest import Manifest
+from mwanda.system.durable import put
+from mwanda.text.languages import display_name
+
+__all__ = ["CARD", "allotted_by", "chosen_by", "has_table", "update_card", "write_card"]
+
+CARD = "README.md"
+BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
+VERSIONS = ("mwanda", "torch", "transformers")
+
+
+def write_card(
+    folder: Path,
+    manifest: Manifest,
+    source_readme: str | None = None,
+    experts: str = "",
+    base: str | None = None,
+) -> None:
+    """Write the card of a freshly pruned folder, whose config.json is there.
+
+    Args:
+        source_readme: the base model's own card; its licence fields are carried over.
+        experts: a section on which experts serve which languages; empty for a model without.
+        base: hub id of the base model; None where it has none.
+    """
+    loading = loading_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    header = metadata(list(manifest.seen), base, source_readme, loading)
+    front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()
+    body = _body(manifest, loading)
+    text = f"---\n{front}\n---\n\n{body}\n{experts}{BEGIN}\n{END}\n"
+    _replace(folder / CARD, text)
+
+
+def update_card(folder: Path, table: str) -> None:
+    """Put a Markdown table of results into the card, in the place kept for it."""
+    path = folder / CARD
+    text = path.read_text(encoding="utf-8") if path.is_file() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    # Without an end mark everything after the first one is somebody's own text.
+    after = (rest.partition(END)[2] if END in rest else rest) if rest else "\n"
+    section = f"{BEGIN}\n\n## What each language lost\n\n{table}\n\n{END}"
+    _replace(path, f"{before}{section}{after}")
+
+
+def has_table(folder: Path) -> bool:
+    """Whether the card shows what each language lost."""
+    text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
+    return "|" in text.partition(BEGIN)[2].partition(END)[0]
+
+
+def chosen_by(recipe: Mapping[str, Any], *, masks_only: bool = False) -> str:
+    """What chose the masks, and what became of the weights they keep, in a few words.
+
+    Args:
+        masks_only: nothing became of them: the masks were applied to weights of another run.
+    """
+    name = (recipe.get("reconstruction") or {}).get("name")
+    criterion = f"criterion: {recipe['criterion']['name']}"
+    if name is None:
+        return criterion
+    if find_reconstruction(name).prune is not None:
+        return f"masks by {name}" if masks_only else f"masks and kept weights by {name}"
+    return criterion if masks_only else f"{criterion}, kept weights updated by {name}"
+
+
+def allotted_by(recipe: Mapping[str, Any]) -> str:
+    """What chose the sparsities, in a few words."""
+    name = (recipe.get("allocation") or {}).get("name", "uniform")
+    each = {"linear": ", a linear each", "role": ", each kind of linear of a block"}
+    return f"allocation: {name}{each.get(recipe.get('allocation_level') or '', '')}"
+
+
+def _body(manifest: Manifest, loading: Loading) -> str:
+    recipe, totals, origin = manifest.recipe, manifest.totals, manifest.mask_file
+    lines = [
+        f"# {_plain(_base(manifest))}, pruned",
+        "",
+        f"One-shot pruning of `{_plain(_base(manifest))}`: {totals.sparsity:.1%} of the weights of "
+        f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
+        "",
+        f"- {chosen_by(recipe, masks_only=origin is not None)}, {allotted_by(recipe)}, "
+        f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
+        f"- weights written in {manifest.dtype}"
+        + (f"; the source was dequantised from {manifest.dequantised}" if manifest.dequantised
+           else ""),
+    ]  # fmt: skip
+    if origin is not None:
+        whose = (
+            "this model"
+            if origin.same
+            else f"`{_plain(short_name(origin.base))}`, not on this model"
+        )
+        lines.append(
+            f"- masks chosen on {whose}, and applied as they are: weights kept are its own"
+        )
+    if manifest.calibration is not None:
+        drawn = manifest.calibration
+        names = ", ".join(f"{tag} ({display_name(tag)})" for tag in drawn.languages)
+        tokens = sum(entry.tokens for entry in drawn.languages.values())
+        lines += [
+            f"- calibrated on {tokens:,} tokens of {_plain(short_source(drawn.source))} "
+            f"in: {names}",
+        ]
+    for before in manifest.earlier:
+        names = ", ".join(f"{tag} ({display_name(tag)})" for tag in before.languages)
+        lines.append(
+            f"- the base had been pruned before, on {_plain(short_source(before.source))} in: "
+            f"{names}"
+        )
+    made = ", ".join(f"{name} {manifest.versions[name]}" for name in VERSIONS
+                     if name in manifest.versions)  # fmt: skip
+    lines += [
+        "",
+        *_snippet(loading),
+        "",
+        f"Made with {made}:",
+        "",
+        "```",
+        shlex.join(command_of(manifest)).replace("`", "'"),
+        "```",
+        "",
+        "## Limits",
+        "",
+        "- the tensors are dense with zeros in them: the same size and speed in common runtimes",
+        "- languages not named above were not looked at and may have lost more",
+        "- nothing was trained after the pruning",
+        "",
+        "`mwanda.json` holds the whole recipe, hashes and the sparsity of every linear; "
+        "`mwanda verify` checks the folder against it. The base model's licence applies.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _snippet(loading: Loading) -> list[str]:
+    """How to load it, as lines of Markdown."""
+    other = "AutoProcessor" if loading.pipeline == "image-text-to-text" else "AutoTokenizer"
+    trust = ", trust_remote_code=True" if loading.own_code else ""
+    return [
+        "```python",
+        f"from transformers import {', '.join(sorted([loading.model, other]))}",
+        "",
+        'name = "ORGANISATION/NAME"  # of this page, or the folder',
+        f'model = {loading.model}.from_pretrained(name, dtype="auto"{trust})',
+        f"{other[4:].lower()} = {other}.from_pretrained(name{trust})",
+        "```",
+    ]
+
+
+def _base(manifest: Manifest) -> str:
+    """The base model without the machine's folders."""
+    return short_name(manifest.base)
+
+
+def _plain(text: str) -> str:
+    return text.replace("`", "'").replace("<", "&lt;").replace("\n", " ")
+
+
+def _replace(path: Path, text: str) -> None:
+    put(path, text.encode())

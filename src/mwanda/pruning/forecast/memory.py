@@ -1,0 +1,229 @@
+"""Memory: what this process holds, and what a prune is going to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mwanda.methods.reconstruction.admm import ROWS
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.experts import chosen_per_token
+from mwanda.model.run.structure import Linear, Structure
+from mwanda.model.stored.background_io import BEHIND
+from mwanda.model.stored.reader import PIECE as CONVERTED
+from mwanda.pruning.forecast.forward_memory import ForwardMemory
+from mwanda.pruning.masks import PIECE
+
+__all__ = [
+    "Footprint",
+    "ProcessMemory",
+    "available_memory",
+    "gram_bytes",
+    "journal_bytes",
+    "process_memory",
+    "prune_footprint",
+    "spilled_states",
+    "state_bytes",
+]
+
+MIB = 1 << 20
+
+RUNTIME = 30 * MIB
+"""Anonymous memory of torch's kernels, threads and allocator that a forward adds to what one matrix
+product, which ``plan`` times, has taken already; measured on Linux."""
+
+PAGE = 4096
+"""A row of a large embedding that is there alone takes a page more than its bytes, at most."""
+
+RUNTIME_MAPPED = 15 * MIB
+"""Pages of libraries that are touched first by a forward; measured as above."""
+
+
+@dataclass(frozen=True)
+class ProcessMemory:
+    """Bytes of this process: ``anonymous`` memory, and ``resident`` with mapped files."""
+
+    anonymous: int
+    resident: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a prune adds to the process at its peak.
+
+    Attributes:
+        anonymous: weights, activations and temporaries.
+        mapped: library pages touched on the way.
+        spilled: activations on disk.
+    """
+
+    anonymous: int
+    mapped: int
+    spilled: int
+
+
+def process_memory() -> ProcessMemory:
+    """What the process holds now; zeros where the system does not tell."""
+    status = Path("/proc/self/status")
+    fields: dict[str, int] = {}
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if value.endswith(" kB"):
+                fields[name] = int(value.split()[0]) * 1024
+    return ProcessMemory(fields.get("RssAnon", 0), fields.get("VmRSS", 0))
+
+
+def available_memory() -> int | None:
+    """Bytes that new work can take without swapping; None where the system does not tell."""
+    path = Path("/proc/meminfo")
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def state_bytes(decoder: Decoder, tokens: int) -> int:
+    """Bytes of the hidden states of so many tokens."""
+    width = int(decoder.model.get_input_embeddings().weight.shape[1])
+    return tokens * width * decoder.dtype.itemsize
+
+
+def spilled_states(decoder: Decoder, tokens: int, limit: int) -> int:
+    """Those of them that go to disk, past ``limit`` bytes in memory."""
+    return max(0, state_bytes(decoder, tokens) - limit)
+
+
+def journal_bytes(decoder: Decoder, tokens: int, chosen: Structure) -> int:
+    """Bytes that a journal takes beside the output: hidden states of two boundaries, and a record
+    of every linear twice."""
+    return 2 * (state_bytes(decoder, tokens) + 1024 * sum(1 for _ in chosen.linears()) + MIB)
+
+
+def gram_bytes(linears: Iterable[Linear], compute: torch.dtype) -> int:
+    """Bytes of a Gram matrix for each linear, in at least float32."""
+    wide = max(compute.itemsize, torch.float32.itemsize)
+    return sum(linear.columns**2 for linear in linears) * wide
+
+
+def prune_footprint(
+    decoder: Decoder,
+    chosen: Structure,
+    *,
+    stored: torch.dtype,
+    tokens: int,
+    batch: int,
+    limit: int,
+    languages: int = 1,
+    whole: int = 0,
+    gram: bool = False,
+    store: bool = False,
+    probed: int = 0,
+    probed_weights: int = 0,
+    scored: int = 0,
+    saved: bool = False,
+    counted: ForwardMemory | None = None,
+) -> Footprint:
+    """Predict the peak of a streamed prune.
+
+    Three moments compete: embedding the text, one block's forward with its statistics, and choosing
+    the mask of the largest linear while its block is there. Beside a block the next one is being
+    read, as stored, and the last pruned linear is being written.
+
+    Args:
+        stored: dtype of the checkpoint.
+        tokens: of calibration text; 0 for a prune without forward.
+        batch: tokens of the largest forward of one block.
+        limit: bytes of activations kept in memory.
+        languages: whose statistics are kept apart.
+        gram: whether Gram matrices of the inputs are kept, for a reconstruction. Linears that share
+            their inputs share one; that is not known beforehand, so each is counted.
+        store: whether statistics of all blocks are kept on disk.
+        probed: tokens that an allocation compares masked blocks on; their inputs are kept beside.
+        probed_weights: most weights that are masked for that at once, and copied before.
+        scored: bytes a weight of the largest linear where all of it is looked at at once.
+        saved: whether they are an earlier run's; no tokens then.
+        whole: bytes that making a folder of a GGUF file takes before.
+        counted: tensors of the largest forward, experts left out; None where it is not known.
+    """
+    counted = counted or ForwardMemory()
+    parameters = dict(decoder.model.named_parameters())
+    prefixes = [f"{block.name}." for block in decoder.structure.blocks]
+    block_sizes = [
+        sum(p.numel() for name, p in parameters.items() if name.startswith(prefix))
+        for prefix in prefixes
+    ]
+    embedding = decoder.model.get_input_embeddings().weight
+    head = decoder.model.get_output_embeddings()
+    outside = [
+        p
+        for name, p in parameters.items()
+        if not name.startswith((*prefixes, *decoder.structure.towers))
+        and (head is None or p is embedding or p is not head.weight)
+    ]
+    compute, converts = decoder.dtype.itemsize, decoder.dtype != stored
+    width = int(embedding.shape[1])
+    held = min(limit, state_bytes(decoder, tokens + probed))
+    largest = max(linear.size for linear in chosen.linears())
+    transposed = any(linear.transposed for linear in chosen.linears())
+    # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
+    masks = largest * (4 + scored) + torch.get_num_threads() * PIECE * 40
+    written = largest * stored.itemsize
+    if not tokens:
+        chosen_size = sum(block.size for block in chosen.blocks)
+        ahead = max(block.size for block in chosen.blocks) * stored.itemsize
+        behind = max(written, min(BEHIND, chosen_size * stored.itemsize))
+        peak = ahead + behind + masks + (written if transposed else 0)
+        if saved:  # a block's sums; and its weights in another dtype, or one Gram matrix at work
+            peak += max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * (
+                languages * 16
+            )
+            peak += max(max(block_sizes) * compute, _update(chosen, compute) if gram else 0)
+        return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
+    copy = written * (2 if converts else 1 if transposed else 0)
+    experts = [linear for linear in decoder.structure.linears() if linear.fused is not None]
+    dense = [linear for linear in decoder.structure.linears() if linear.fused is None]
+    widest = max((max(linear.columns, linear.rows) for linear in dense), default=width)
+    # A gated MLP holds gate, up and their product; statistics add float32 copies of one input.
+    forward = batch * (widest * (3 * compute + 12) + width * 6 * compute)
+    if experts:
+        # Every token is there once for each of its experts, going in, gated, and coming out.
+        inner = max(linear.columns for linear in experts if linear.name.endswith(".down_proj"))
+        routed = batch * chosen_per_token(decoder.model)
+        forward = max(forward, routed * (3 * inner + 3 * width) * compute)
+    forward = max(forward, counted.block)
+    # Sums of squares and activity, in float64.
+    sums = max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * languages * 16
+    rows = decoder.embedded_rows(tokens)
+    embed = sum(p.numel() for p in outside if p is not embedding) * compute
+    embed += rows * (width * compute + (PAGE if rows < len(embedding) else 0))
+    if converts:
+        embed += CONVERTED
+    block = max(block_sizes) * compute
+    ahead = max(block_sizes) * stored.itemsize if len(block_sizes) > 1 else 0
+    embed += counted.entering
+    working = counted.kept + sums + max(forward, masks + copy)
+    if probed:
+        probed_copies = probed_weights * compute
+        working = max(working, counted.kept + sums + probed_copies + max(forward, masks))
+    spilled = spilled_states(decoder, tokens + probed, limit)
+    if gram:
+        grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]
+        working = max(grams) + max(working, _update(chosen, compute) + masks)
+        spilled += sum(grams) if store else 0
+    peak = max(held + embed, held + block + ahead + working, whole)
+    return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)
+
+
+def _update(chosen: Structure, compute: int) -> int:
+    """Bytes of one reconstruction: a Gram matrix mirrored, scaled, factored and inverted; the
+    weights as they were and are; and what some rows of them take while they change."""
+    wide = max(compute, torch.float32.itemsize)
+    return wide * max(
+        lin.columns**2 * 4 + lin.size * 4 + min(lin.rows, ROWS) * lin.columns * 15
+        for lin in chosen.linears()
+    )

@@ -1,0 +1,287 @@
+"""What a prune would do and need, read off config and headers: nothing is computed or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.registry import find_allocation
+from mwanda.model.gguf.file import Gguf, read_gguf
+from mwanda.model.gguf.weights import PIECE
+from mwanda.model.given import check_model, is_gguf
+from mwanda.model.opening import open_decoder, source_dtype
+from mwanda.model.run.decoder import Decoder, MemoryDecoder
+from mwanda.model.run.skeleton import build_skeleton
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.run.structure import Structure
+from mwanda.model.source import open_model
+from mwanda.pruning.calibration_text import (
+    CalibrationInput,
+    calibration_languages,
+    get_windows,
+    sizes_of,
+)
+from mwanda.pruning.evidence import Opened, folder_tokenizer, open_evidence
+from mwanda.pruning.forecast.forward_memory import ForwardMemory, count_forward
+from mwanda.pruning.forecast.memory import journal_bytes, process_memory, prune_footprint
+from mwanda.pruning.forecast.operations import count_work, matmul_rate
+from mwanda.pruning.given_arguments import fields_of, options_given
+from mwanda.pruning.manifest_parts import chosen_linears
+from mwanda.pruning.statistics.file import SavedStatistics
+from mwanda.pruning.statistics.fit import check_names
+from mwanda.pruning.units import probed_tokens, probed_weights
+from mwanda.system.arguments import path_given
+from mwanda.system.device import (
+    choose_compute_dtype,
+    choose_device,
+    computes_on_host,
+    dtype_name,
+    parse_dtype,
+)
+from mwanda.system.run_options import RunOptions
+from mwanda.system.surroundings import undisturbed
+from mwanda.text.window_sizes import Sizes
+from mwanda.text.windows import Windows
+
+__all__ = ["Plan", "plan"]
+
+
+WHOLE_BYTES = 16
+"""Bytes a weight where a criterion or a pattern wants all rows at once: scores, and what they are
+made of."""
+
+TOKEN_BYTES, MADE_BYTES = 1200, 16
+"""Bytes a token while a GGUF file's tokenizer is built, and a weight while it is made; measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The shape and the cost of a prune.
+
+    Attributes:
+        model: as the user named it.
+        blocks, linears: how many there are, and are to be pruned.
+        weights: in the linears to prune; ``removed`` of them are to go.
+        model_weights: of the whole checkpoint.
+        languages: that calibrate; empty where no text is needed.
+        tokens: of calibration text, all languages together; of statistics that are saved, those
+            they were made on.
+        passes: block passes over those tokens: a block run once over all tokens is one.
+        compared: tokens that go through masked blocks on top, for an allocation that compares.
+        flops: floating-point operations of all that.
+        matmul_rate: operations per second of this machine on the model's largest matrix, measured
+            now; None where there is no forward.
+        compute_seconds: what the operations take at that rate: a prune cannot be faster.
+        bytes_read, bytes_written: of the checkpoint.
+        disk: bytes that must be free: output, spilled activations and the journal.
+        anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
+        compute_dtype, dtype: of the forward, and written.
+    """
+
+    model: str
+    blocks: int
+    linears: int
+    weights: int
+    removed: int
+    model_weights: int
+    languages: tuple[str, ...]
+    tokens: int
+    passes: int
+    compared: int
+    flops: int
+    matmul_rate: float | None
+    compute_seconds: float
+    bytes_read: int
+    bytes_written: int
+    disk: int
+    anonymous: int
+    high_water: int
+    compute_dtype: str
+    dtype: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@undisturbed()
+def plan(
+    model: str | Path,
+    *,
+    recipe: Recipe | Mapping[str, Any] | str | Path,
+    calibration: CalibrationInput | None = None,
+    statistics: str | Path | None = None,
+    options: RunOptions | None = None,
+) -> Plan:
+    """Describe a prune without doing it.
+
+    Raises:
+        InputError: whatever the prune itself would refuse before it starts, but for weights that
+            are not those the statistics were made of: they are not read here.
+    """
+    options = options_given(options)
+    recipe = Recipe.build(fields_of(recipe), saved=statistics is not None)
+    check_model(path_given("model", model))
+    opened = open_evidence(calibration, statistics, recipe, options)
+    saved = opened if isinstance(opened, SavedStatistics) else None
+    languages: list[str] = []
+    if saved is not None:
+        languages = [*saved.languages]
+    elif opened is not None and not isinstance(opened, SavedStatistics):
+        languages = calibration_languages(opened, recipe)
+    with _opened(str(model), options) as (decoder, stored, gguf):
+        shapes = _shapes(gguf, opened, languages, decoder, recipe, options)
+        tokens = sum(count * length for count, length in shapes)
+        length = max((length for _, length in shapes), default=recipe.window_length)
+        count = max((count for count, _ in shapes), default=recipe.windows)
+        probed = probed_tokens(recipe, shapes)
+        if saved is not None:
+            tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
+        chosen = chosen_linears(decoder, recipe)
+        if saved is not None:
+            check_names(saved, decoder, chosen, recipe)
+        written = parse_dtype(recipe.dtype, "--dtype") or stored
+        total = sum(parameter.numel() for parameter in decoder.model.parameters())
+        work = count_work(
+            decoder, chosen, recipe, tokens=0 if saved else tokens, length=length, stored=stored,
+            written=written, saved=saved is not None, probed=probed,
+        )  # fmt: skip
+        batch = length * min(count, max(1, options.batch_tokens // length))
+        rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
+        memory = process_memory()
+        footprint = prune_footprint(
+            decoder,
+            chosen,
+            stored=stored,
+            tokens=work.tokens,
+            batch=batch,
+            limit=options.activation_memory,
+            languages=max(1, len(languages)),
+            whole=_converting(decoder.model) if gguf else 0,
+            gram="gram" in recipe.linear_needs,
+            store=recipe.keeps_statistics,
+            probed=probed if work.compared else 0,
+            probed_weights=probed_weights(chosen, recipe),
+            scored=_scored(recipe),
+            saved=saved is not None,
+            counted=_counted(decoder, batch, length, options) if work.tokens else None,
+        )
+        weights = sum(block.size for block in chosen.blocks)
+        return Plan(
+            model=str(model),
+            blocks=len(chosen.blocks),
+            linears=sum(len(block.linears) for block in chosen.blocks),
+            weights=weights,
+            removed=_removed(chosen, recipe),
+            model_weights=total,
+            languages=tuple(languages),
+            tokens=tokens,
+            passes=work.passes,
+            compared=work.compared,
+            flops=work.flops,
+            matmul_rate=rate,
+            compute_seconds=work.flops / rate if rate else 0.0,
+            bytes_read=work.bytes_read,
+            bytes_written=work.bytes_written,
+            disk=total * written.itemsize
+            + footprint.spilled
+            + (total * stored.itemsize if gguf else 0)
+            + (journal_bytes(decoder, work.tokens, chosen) if options.journal else 0),
+            anonymous=memory.anonymous + footprint.anonymous,
+            high_water=memory.resident + footprint.anonymous + footprint.mapped,
+            compute_dtype=dtype_name(decoder.dtype),
+            dtype=dtype_name(written),
+        )
+
+
+@contextmanager
+def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, Gguf | None]]:
+    """A decoder without weights, the source's dtype, and the GGUF file if it is one."""
+    if is_gguf(Path(name)):
+        gguf = read_gguf(Path(name))
+        wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
+        device = choose_device(options.device)
+        dtype = choose_compute_dtype(wanted, torch.bfloat16, device)
+        yield _Shape(build_skeleton(gguf.config, dtype), device, dtype), torch.bfloat16, gguf
+        return
+    with (
+        open_model(name, trust_remote_code=options.trust_remote_code) as source,
+        open_decoder(source, options) as decoder,
+    ):
+        yield decoder, source_dtype(decoder.checkpoint), None
+
+
+def _converting(model: Any) -> int:
+    """Bytes that making a folder of a GGUF file takes: its tokenizer, or its largest parameter.
+
+    What needs nothing undone goes in pieces; queries and keys may not, and experts stand together.
+    """
+    vocabulary, width = model.get_input_embeddings().weight.shape
+    stacked = [p.numel() for p in model.parameters() if p.dim() == 3]
+    weights = MADE_BYTES * max(PIECE, width * width)
+    return int(max(TOKEN_BYTES * vocabulary, weights, 4 * max(stacked, default=0)))
+
+
+def _shapes(
+    gguf: Gguf | None,
+    opened: Opened,
+    languages: Sequence[str],
+    decoder: Decoder,
+    recipe: Recipe,
+    options: RunOptions,
+) -> list[tuple[int, ...]]:
+    """Number and length of every language's windows, which are drawn to see how much text there
+    is; a stream from the hub has no end."""
+    if opened is None or isinstance(opened, SavedStatistics):
+        return []
+    if not isinstance(opened, Windows) and opened.streamed:
+        sizes = Sizes.of(*sizes_of(recipe).values()).within(decoder.context_length)
+        return [(sizes.windows, sizes.length) for _ in languages]
+    tokenizer = None
+    if isinstance(decoder, StreamedDecoder):
+        tokenizer = folder_tokenizer(opened, decoder.checkpoint.folder, options)
+    elif gguf is not None and not isinstance(opened, Windows):
+        tokenizer = gguf.tokenizer()
+    windows = get_windows(
+        opened, tokenizer, recipe, vocabulary=decoder.vocabulary, context=decoder.context_length,
+        allow_short=options.allow_short,
+    )  # fmt: skip
+    return [tuple(windows.tokens[tag].shape) for tag in languages]
+
+
+class _Shape(MemoryDecoder):
+    """A skeleton looked at for its shape only."""
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
+        Decoder.__init__(self, model, device, dtype)
+
+
+def _counted(
+    decoder: Decoder, batch: int, length: int, options: RunOptions
+) -> ForwardMemory | None:
+    """The largest forward's tensors, where it runs in this process's own memory."""
+    if not computes_on_host(decoder.device):
+        return None
+    shape = (max(1, batch // length), length)
+    return count_forward(decoder, shape, trust_remote_code=options.trust_remote_code)
+
+
+def _scored(recipe: Recipe) -> int:
+    """Bytes a weight of one linear that scores and signals take where they are made of all of it at
+    once; measured."""
+    rowwise = recipe.criterion_row().rowwise and recipe.pattern_row().rowwise
+    scores = 0 if rowwise else WHOLE_BYTES
+    if not recipe.sparsity or recipe.allocation is None:
+        return scores
+    return max(scores, find_allocation(recipe.allocation.name).scratch)
+
+
+def _removed(chosen: Structure, recipe: Recipe) -> int:
+    """Weights to go if every block had the target; an allocation moves it by a weight a row."""
+    sparsity, pattern = recipe.sparsity or 0.0, recipe.pattern_row()
+    return sum(pattern.removed(lin.rows, lin.columns, sparsity) for lin in chosen.linears())

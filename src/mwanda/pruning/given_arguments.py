@@ -1,0 +1,86 @@
+"""What a caller of the library gives beside a model: a recipe, a tokenizer, how to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import InputError
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.yaml_file import load_recipe
+from mwanda.model.gguf.file import read_gguf
+from mwanda.model.given import is_gguf
+from mwanda.model.source import load_tokenizer
+from mwanda.system.run_options import RunOptions
+
+__all__ = ["fields_of", "no_tokenizer", "options_given", "tokenizer_given"]
+
+
+def options_given(options: Any, default: RunOptions | None = None) -> RunOptions:
+    """How to run.
+
+    Raises:
+        InputError: no :class:`RunOptions`.
+    """
+    if options is None:
+        return default or RunOptions()
+    if not isinstance(options, RunOptions):
+        raise InputError(
+            "options", expected="mwanda.RunOptions(…)", found=f"a {type(options).__name__}"
+        )
+    return options
+
+
+def fields_of(recipe: Any) -> Mapping[str, Any]:
+    """The fields that a recipe, the mapping of one, or its file was given.
+
+    Raises:
+        InputError: something else, or an unreadable file.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe.asked
+    if isinstance(recipe, Mapping):
+        return recipe
+    if isinstance(recipe, str | Path):
+        return load_recipe(Path(recipe))
+    raise InputError(
+        "recipe",
+        expected="mwanda.Recipe.build(…), its fields, or a YAML file",
+        found=f"a {type(recipe).__name__}",
+    )
+
+
+def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:
+    """A tokenizer, or that of the folder or GGUF file named; a processor's own.
+
+    Raises:
+        InputError: none, or nothing that turns text into ids.
+    """
+    if isinstance(tokenizer, str | Path):
+        path, trusted = Path(tokenizer), options.trust_remote_code
+        if is_gguf(path):
+            return read_gguf(path).tokenizer()
+        return load_tokenizer(path, trust_remote_code=trusted)
+    if not hasattr(tokenizer, "convert_tokens_to_ids"):
+        tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    if not callable(tokenizer) or not hasattr(tokenizer, "convert_tokens_to_ids"):
+        raise InputError(
+            "tokenizer",
+            expected="the model's tokenizer, as AutoTokenizer gives it, or its folder",
+            found="none" if tokenizer is None else f"a {type(tokenizer).__name__}",
+        )
+    return tokenizer
+
+
+def no_tokenizer(tokenizer: Any) -> None:
+    """Refuse one beside a model on disk, which would not be used.
+
+    Raises:
+        InputError: one was given.
+    """
+    if tokenizer is not None:
+        raise InputError(
+            "tokenizer", expected="none for a model on disk, which has its own",
+            found="one" if not isinstance(tokenizer, str | Path) else str(tokenizer),
+        )  # fmt: skip

@@ -1,0 +1,146 @@
+"""Prune a model: from a folder to a folder, or a model in memory in place."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import InputError
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
+from mwanda.model.run.experts import runnable_experts
+from mwanda.model.run.in_memory import check_changeable, model_given
+from mwanda.model.stored.parts import Place
+from mwanda.pruning.calibration_text import CalibrationInput
+from mwanda.pruning.evidence import gather, open_evidence
+from mwanda.pruning.folder.known_text import known_in_memory, records, remember
+from mwanda.pruning.given_arguments import fields_of, no_tokenizer, options_given, tokenizer_given
+from mwanda.pruning.manifest_parts import PruneResult, build_manifest, chosen_linears
+from mwanda.pruning.pipeline import prune_blocks
+from mwanda.pruning.prune_folder import prune_folder, prune_to_masks
+from mwanda.pruning.statistics.file import SavedStatistics
+from mwanda.system.arguments import path_given
+from mwanda.system.run_options import RunOptions
+from mwanda.system.surroundings import free_from_inference, undisturbed
+from mwanda.text.windows import Windows
+
+__all__ = ["PruneResult", "prune"]
+
+
+@undisturbed()
+def prune(
+    model: Any,
+    *,
+    out: str | Path | None = None,
+    calibration: CalibrationInput | None = None,
+    statistics: str | Path | None = None,
+    masks_only: bool = False,
+    tokenizer: Any = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    options: RunOptions | None = None,
+    **fields: Any,
+) -> PruneResult:
+    """Prune a model for its languages.
+
+    Args:
+        model: a folder, GGUF file or hub id, which needs ``out``; or a transformers model in
+            memory, whose weights are masked in place, block by block: when that fails midway, the
+            blocks before stay masked. It has to be there whole, without adapters.
+        out: the folder to write.
+        calibration: text source, texts such as ``{"de": ["…", "…"]}``, windows file, or
+            :class:`Windows`.
+        statistics: instead of that, a file of :func:`mwanda.collect_statistics`: dense mode without
+            text and without a forward.
+        masks_only: write nothing but the masks, into the file ``out``; see
+            :mod:`mwanda.pruning.folder.mask_file`.
+        tokenizer: for a model in memory, unless ``calibration`` is windows; or its folder.
+        recipe: what to do, its fields or its file; or give its fields by name:
+            ``sparsity=0.5, languages=["de", "sw"]``.
+        options: how to run.
+
+    Raises:
+        InputError: bad input, before anything is written.
+        DataError: values that are not finite, or files that changed while being read.
+    """
+    if recipe is not None and fields:
+        raise InputError("prune", expected="a recipe or its fields", found="both")
+    given, source = (fields, "prune") if recipe is None else (fields_of(recipe), "recipe")
+    recipe = Recipe.build(given, source, saved=statistics is not None)
+    options = options_given(options)
+    if isinstance(model, str | Path):
+        if out is None:
+            raise InputError("--out", expected="a folder to write", found="none")
+        no_tokenizer(tokenizer)
+        write = prune_to_masks if masks_only else prune_folder
+        return write(str(model), path_given("out", out), calibration, statistics, recipe, options)
+    if masks_only:
+        raise InputError(
+            "masks_only", expected="a model folder", found="a model in memory",
+            fix="prune it: its zeros are the masks",
+        )  # fmt: skip
+    if out is not None:
+        raise InputError(
+            "out", expected="none for a model in memory", found=str(out),
+            fix="call model.save_pretrained afterwards",
+        )  # fmt: skip
+    return _prune_memory(model, tokenizer, calibration, statistics, recipe, options)
+
+
+def _prune_memory(
+    model: Any,
+    tokenizer: Any,
+    calibration: CalibrationInput | None,
+    statistics: str | Path | None,
+    recipe: Recipe,
+    options: RunOptions,
+) -> PruneResult:
+    model = model_given(model)
+    check_changeable(model)
+    earlier = known_in_memory(model)
+    decoder = MemoryDecoder(model)
+    chosen = chosen_linears(decoder, recipe)
+    opened = open_evidence(calibration, statistics, recipe, options)
+    known = opened is None or isinstance(opened, Windows | SavedStatistics)
+    if not known:
+        tokenizer = tokenizer_given(tokenizer, options)
+    evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
+    with (
+        evaluation_mode(model),
+        runnable_experts(model, decoder.dtype),
+        tempfile.TemporaryDirectory(prefix="mwanda-") as scratch,
+    ):
+        free_from_inference(model)
+        outcome = prune_blocks(
+            decoder,
+            chosen,
+            recipe,
+            evidence.tokens,
+            evidence.weights,
+            lambda _linear, weight: weight,
+            Path(scratch),
+            options,
+            saved=evidence.saved,
+        )
+    manifest = build_manifest(
+        base=str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
+        decoder=decoder,
+        recipe=recipe,
+        evidence=evidence,
+        outcome=outcome,
+        model_weights=sum(p.numel() for p in model.parameters() if p.is_floating_point()),
+        dtype=decoder.dtype,
+        places={
+            linear.name: Place(
+                linear.parameter,
+                None if linear.fused is None else linear.fused.box,
+                linear.transposed,
+            )
+            for linear in chosen.linears()
+        },
+        chosen=chosen,
+        earlier=earlier,
+    )
+    remember(model, records(manifest.calibrations))
+    return PruneResult(None, manifest, evidence.windows, outcome.spilled)

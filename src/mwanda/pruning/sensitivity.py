@@ -1,0 +1,223 @@
+"""What an allocation sees of each block or linear, and the sparsities it makes of that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from mwanda.errors import DataError
+from mwanda.methods.allocation.measured import Curves, Probe, UnsolvedError, extended, removed_share
+from mwanda.methods.input_statistics import Need
+from mwanda.methods.kinds import Allocation, Signal, measure_block, options_of
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.method_choice import Method
+from mwanda.methods.registry import find_allocation
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.structure import Block, Linear, Structure
+from mwanda.pruning.block_pruner import BlockPruner
+from mwanda.pruning.calibration_passes import Passes, Visit
+from mwanda.pruning.statistics.capture import BlockSums
+from mwanda.pruning.statistics.routed import inputs_of
+from mwanda.pruning.units import probe_of, units_of
+from mwanda.system.ranks import Ranks
+
+__all__ = ["Surveyor"]
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Takes the allocation's signals, block by block.
+
+    Attributes:
+        decoder: the model.
+        recipe: resolved.
+        allocation: the recipe's.
+        weights: language -> weight.
+        passes: the windows.
+        pruner: chooses masks as it will for the prune itself.
+        ranks: the processes that share the windows and a block's linears.
+    """
+
+    decoder: Decoder
+    recipe: Recipe
+    allocation: Method
+    weights: Mapping[str, float]
+    passes: Passes
+    pruner: BlockPruner
+    ranks: Ranks
+
+    @property
+    def row(self) -> Allocation:
+        """The registry's row of the allocation."""
+        return find_allocation(self.allocation.name)
+
+    @property
+    def probe(self) -> Probe | None:
+        """At which sparsities masked and dense outputs are compared, if they are."""
+        return probe_of(self.recipe)
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Statistics to take in the dense pass for the signals."""
+        if self.probe is None:
+            return self.row.needs
+        return self.recipe.criterion_row().needs_of(self.recipe.criterion.options)
+
+    def of_weights(self, linears: Sequence[Linear]) -> Signal:
+        """The signal of linears whose weights alone are looked at."""
+        weights = [self.decoder.source_weight(linear) for linear in linears]
+        return measure_block(self.row, weights, [], self.allocation.options)
+
+    def look(self, visit: Visit, sums: BlockSums) -> list[Signal]:
+        """The signals of a block whose weights are there: of it, or of each of its linears.
+
+        Args:
+            sums: of its linears' inputs.
+
+        Raises:
+            DataError: outputs that are not finite.
+        """
+        units, probe = units_of(visit.block, self.recipe), self.probe
+        if probe is None:
+            weight_of = self.decoder.linear_weight
+            return [self._measure(linears, sums, weight_of) for linears in units]
+        return [self._compare(visit, linears, sums, probe) for linears in units]
+
+    def of_saved(self, block: Block, sums: BlockSums, dtype: torch.dtype) -> list[Signal]:
+        """The signals of a block whose sums an earlier run has saved: no forward.
+
+        Args:
+            dtype: of that run's forward, which had its weights in it.
+        """
+
+        def weight_of(linear: Linear) -> torch.Tensor:
+            return self.decoder.source_weight(linear).to(dtype)
+
+        units = units_of(block, self.recipe)
+        return [self._measure(linears, sums, weight_of) for linears in units]
+
+    @staticmethod
+    def filled(signals: Sequence[Signal]) -> list[Signal]:
+        """Signals where those of nothing but experts that saw no token are the others' mean."""
+        known = [s for s in signals if not isinstance(s, Curves) and math.isfinite(s)] or [0.0]
+        mean = math.fsum(known) / len(known)
+        return [s if isinstance(s, Curves) or math.isfinite(s) else mean for s in signals]
+
+    def share_out(self, chosen: Structure, signals: Sequence[Signal]) -> dict[str, float]:
+        """The sparsity of every linear, by name.
+
+        Args:
+            signals: of all blocks, or all linears; empty where the allocation looks at none.
+
+        Raises:
+            DataError: there is no solution to be found.
+        """
+        units = [unit for block in chosen.blocks for unit in units_of(block, self.recipe)]
+        values = [0.0] * len(units)
+        if self.recipe.sparsity:
+            sizes = [sum(linear.size for linear in unit) for unit in units]
+            options = options_of(self.row.allocate, self.allocation.options)
+            try:
+                values = self.row.allocate(
+                    signals or values, sizes, self.recipe.sparsity, **options
+                )
+            except UnsolvedError as error:
+                raise DataError(
+                    f"allocation {self.row.name}",
+                    expected="a linear program that can be solved",
+                    found=str(error),
+                    fix="use more calibration text, or another --allocation",
+                ) from error
+        pairs = zip(units, values, strict=True)
+        return {linear.name: value for unit, value in pairs for linear in unit}
+
+    def _measure(
+        self,
+        linears: Sequence[Linear],
+        sums: BlockSums,
+        weight_of: Callable[[Linear], torch.Tensor],
+    ) -> float:
+        """A signal of weights and inputs; not a number where only experts are in it that saw
+        nothing. A function of its own, so that no weight outlives its block."""
+        # Experts that saw too little say nothing, unless a whole block has only such.
+        minima = (self.recipe.expert_tokens, 1)
+        for minimum in minima[: 1 if self.recipe.allocation_level == "linear" else 2]:
+            known = [
+                (linear, inputs)
+                for linear in linears
+                if (inputs := inputs_of(linear.name, sums[linear.name], self.weights, minimum))
+                is not None
+            ]
+            if known:
+                break
+        else:
+            return math.nan
+        return measure_block(
+            self.row,
+            [weight_of(linear) for linear, _ in known],
+            [inputs for _, inputs in known],
+            self.allocation.options,
+        )
+
+    def _compare(
+        self, visit: Visit, linears: Sequence[Linear], sums: BlockSums, probe: Probe
+    ) -> Curves:
+        """Mask these linears of a block at one sparsity after the other, and see what its outputs
+        lose by it, or at some what their own do; in the end every weight is what it was."""
+        languages = self.passes.languages
+        found = torch.zeros(len(probe.sparsities), len(languages), 2, dtype=torch.float64)
+        shares = torch.zeros(len(probe.sparsities), dtype=torch.float64)
+        places = {linear.name: place for place, linear in enumerate(visit.block.linears)}
+        minimum = self.recipe.expert_tokens
+        follows = len(probe.compared) < len(probe.sparsities)
+        with self._restored(linears) as originals:
+            for row, sparsity in enumerate(probe.sparsities):
+                if not sparsity:
+                    continue  # nothing goes, nothing is lost
+                for linear in linears:
+                    original, owner = originals[linear.name], self.ranks.owner(places[linear.name])
+                    mask = torch.empty(original.shape, dtype=torch.bool)
+                    if self.ranks.rank == owner:
+                        entries = sums[linear.name]
+                        inputs = inputs_of(linear.name, entries, self.weights, minimum)
+                        mask = self.pruner.choose(linear, original, inputs, sparsity)
+                        if follows and inputs is not None:
+                            shares[row] += removed_share(original, ~mask, inputs)
+                    if sparsity not in probe.compared:
+                        continue
+                    removed = ~self.ranks.send(mask, owner).to(original.device)
+                    used = self.decoder.linear_weight(linear)
+                    used.copy_(original).masked_fill_(removed, 0)
+                if sparsity in probe.compared:
+                    found[row] = self.passes.compare(visit)
+        self.ranks.total([found, shares])
+        if not bool(torch.isfinite(found).all()):
+            raise DataError(
+                f"block {visit.block.index}, allocation {self.row.name}",
+                expected="finite outputs of the masked block",
+                found="NaN or infinity",
+                fix="compute in float32 with --compute-dtype float32",
+            )
+        errors = (found[..., 0] / found[..., 1].clamp_min(1)).t().tolist()
+        if follows:
+            at = probe.sparsities.index(probe.compared[0])
+            errors = [extended(curve[at], shares.tolist(), at) for curve in errors]
+        return Curves(
+            probe.sparsities,
+            {tag: tuple(curve) for tag, curve in zip(languages, errors, strict=True)},
+            {tag: self.weights[tag] for tag in languages},
+        )
+
+    @contextmanager
+    def _restored(self, linears: Sequence[Linear]) -> Iterator[dict[str, torch.Tensor]]:
+        """Copies of the weights ``[out, in]``, which are put back at the end, come what may."""
+        originals = {linear.name: self.decoder.linear_weight(linear).clone() for linear in linears}
+        try:
+            yield originals
+        finally:
+            for linear in linears:
+                self.decoder.linear_weight(linear).copy_(originals[linear.name])

@@ -1,0 +1,268 @@
+"""Hooks that read the inputs of a block's linears as its forward runs: the only file with hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from mwanda.errors import DataError, InputError
+from mwanda.methods.gram import GramSums
+from mwanda.methods.input_statistics import FeatureSums, Need
+from mwanda.model.run.experts import product, routing
+from mwanda.model.run.structure import Linear, expert_of
+from mwanda.pruning.statistics.positions import counted_tokens
+
+__all__ = ["BlockSums", "Capture"]
+
+BlockSums = dict[str, dict[str, FeatureSums]]
+"""Linear name -> language tag -> sums."""
+
+
+class Capture:
+    """Adds up statistics of every linear of one block while its forward runs.
+
+    Set :attr:`language` before each batch; a batch holds one language. Linears that are fed the
+    same tensor (query, key and value) share one computation, and one Gram matrix. Fused
+    experts are no linears that could be hooked: what their module is called with says which tokens
+    go to which expert, and what enters an expert's ``down_proj`` is computed as that module
+    computes it; no Gram matrix is kept of them.
+
+    Args:
+        model: the model that the names are paths in.
+        names: module paths of the linears to watch.
+        needs: which sums to keep.
+        factors: language -> w_ℓ / T_ℓ, for Gram matrices.
+        fused: fused experts' matrices to watch too.
+        skip: first tokens of every window that do not count anywhere; :attr:`windows` then says
+            what each batch holds.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Iterable[str],
+        needs: Collection[Need],
+        factors: Mapping[str, float] | None = None,
+        fused: Iterable[Linear] = (),
+        skip: int = 0,
+    ) -> None:
+        self._modules = {name: model.get_submodule(name) for name in names}
+        self._experts: dict[str, dict[int, list[str]]] = {}
+        for linear in fused:
+            path, number = linear.expert or ("", 0)
+            self._experts.setdefault(path, {}).setdefault(number, []).append(linear.name)
+        self._model = model
+        self._needs = needs
+        self._handles: list[Any] = []
+        self._factors = factors or {}
+        self._last: tuple[torch.Tensor, torch.Tensor, FeatureSums, str] | None = None
+        self._calls: dict[str, int] = {}
+        self._now: list[str] = []
+        self._each_once = False
+        self._stops = False
+        self.language = ""
+        self.windows = (0, 0)
+        """Number and length in tokens of the windows of the batch that runs."""
+        self._skip = skip
+        self.sums: BlockSums = {name: {} for name in self._modules}
+        self.sums |= {
+            name: {} for held in self._experts.values() for names in held.values() for name in names
+        }
+        self.grams: dict[str, GramSums] = {}
+        self.leaders: dict[str, str] = {}
+        """Linear -> the first linear that is fed the same inputs, whose Gram matrix it shares."""
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        linears: Sequence[Linear],
+        needs: Collection[Need],
+        factors: Mapping[str, float] | None = None,
+        skip: int = 0,
+    ) -> Self:
+        """Watch these linears, fused or not."""
+        names = [linear.name for linear in linears if linear.fused is None]
+        fused = [linear for linear in linears if linear.fused is not None]
+        return cls(model, names, needs, factors, fused, skip)
+
+    def __enter__(self) -> Self:
+        for path, watched in self._experts.items():
+            module = self._model.get_submodule(path)
+            hook = self._expert_hook(path, module, watched)
+            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+        for name, module in self._modules.items():
+            handle = module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
+            self._handles.append(handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._last = None
+
+    def expect(
+        self, linears: Sequence[Linear], languages: Iterable[str], device: torch.device
+    ) -> None:
+        """Make room for the sums of all languages, before the first forward.
+
+        Sums live on while a forward's large tensors come and go: made one by one in between, they
+        would keep the memory around them from being used again.
+        """
+        for tag in languages:
+            for linear in linears:
+                empty = FeatureSums.empty(linear.columns, self._needs, device)
+                self.sums[linear.name][tag] = empty
+
+    def drop_unseen(self) -> None:
+        """Take out languages of which a linear saw no token."""
+        for languages in self.sums.values():
+            for tag in [tag for tag, sums in languages.items() if not sums.tokens]:
+                del languages[tag]
+
+    def run(self, forward: Callable[[], None], *, whole: bool) -> None:
+        """Run the block's forward on one batch.
+
+        Args:
+            whole: its outputs are needed. If not, it ends where the last linear has its inputs:
+                that linear's product would be made for nobody. The first batch runs whole, to see
+                that each linear is called once; otherwise, and with fused experts, all do.
+        """
+        self._now = []
+        self._stops = self._each_once and not whole
+        try:
+            forward()
+        except _EnoughError:
+            pass
+        else:
+            once = sorted(self._now) == sorted(self._modules)
+            self._each_once = once and bool(self._modules) and not self._experts
+
+    def check(self, block: int) -> None:
+        """Refuse statistics that no score can be built on.
+
+        Raises:
+            DataError: a NaN or infinity, named by block, linear and language.
+            InputError: a linear, other than an expert's, that the forward never called; or one
+                whose inputs are another linear's in some batches only.
+        """
+        for name, languages in self.sums.items():
+            if not languages and expert_of(name) is None:
+                raise InputError(
+                    f"block {block}, linear {name}",
+                    expected="a linear that the forward calls",
+                    found="no input at all",
+                    fix="leave it out with --exclude",
+                )
+            for tag, sums in languages.items():
+                if not sums.finite:
+                    raise DataError(
+                        f"block {block}, linear {name}, language {tag}",
+                        expected="finite activations",
+                        found="NaN or infinity",
+                        fix="check the weights, or compute in float32 with --compute-dtype float32",
+                    )
+        self.check_sharing()
+        for name, leader in self.leaders.items():
+            if not self.grams[leader].finite:
+                raise DataError(
+                    f"block {block}, linear {name}",
+                    expected="finite products of activations",
+                    found="NaN or infinity",
+                    fix="compute in float32 with --compute-dtype float32",
+                )
+
+    def check_sharing(self) -> None:
+        """Refuse a linear that was fed another one's inputs in some batches only.
+
+        Raises:
+            InputError: naming it.
+        """
+        for name, leader in self.leaders.items():
+            if self._calls.get(name) != self._calls.get(leader):
+                raise _unsteady(name)
+
+    def replace_gram(self, name: str, gram: GramSums) -> None:
+        """Give a linear a Gram matrix of its own."""
+        self.grams[name] = gram
+        self.leaders[name] = name
+
+    def _hook(self, name: str) -> Any:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs = args[0] if args else kwargs["input"]
+            if self._last is None or self._last[0] is not inputs:
+                counted = counted_tokens(name, inputs, self.windows, self._skip)
+                self._last = (inputs, counted, FeatureSums.of(counted, self._needs), name)
+            _, counted, fresh, leader = self._last
+            if "gram" in self._needs:
+                self._add_gram(name, leader, counted)
+            self._add(name, fresh)
+            self._now.append(name)
+            if self._stops and len(self._now) == len(self._modules):
+                raise _EnoughError
+
+        return hook
+
+    def _expert_hook(self, path: str, module: nn.Module, watched: dict[int, list[str]]) -> Any:
+        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            hidden, chosen = routing(module, args, kwargs)
+            hidden = counted_tokens(path, hidden, self.windows, self._skip)
+            chosen = counted_tokens(path, chosen, self.windows, self._skip)
+            for expert, names in watched.items():
+                tokens = (chosen == expert).any(dim=1).nonzero().squeeze(1)
+                if not len(tokens):
+                    continue
+                inputs = hidden[tokens]
+                down = [name for name in names if name.endswith(".down_proj")]
+                if len(down) < len(names):
+                    fresh = FeatureSums.of(inputs, self._needs)
+                    for name in names:
+                        if name not in down:
+                            self._add(name, fresh)
+                for name in down:
+                    self._add(name, FeatureSums.of(product(module, expert, inputs), self._needs))
+
+        return hook
+
+    def _add(self, name: str, fresh: FeatureSums) -> None:
+        known = self.sums[name].get(self.language)
+        if known is None:
+            self.sums[name][self.language] = fresh.copy()
+        else:
+            known.add(fresh)
+
+    def _add_gram(self, name: str, leader: str, inputs: torch.Tensor) -> None:
+        if self.leaders.setdefault(name, leader) != leader:
+            raise _unsteady(name)
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if leader == name:
+            if name not in self.grams:
+                self.grams[name] = GramSums.empty(inputs.shape[-1], inputs)
+            factor = self._factors[self.language]
+            if factor:
+                self.grams[name].add_inputs(inputs, factor)
+        else:
+            self.grams[name] = self.grams[leader]
+
+
+class _EnoughError(Exception):
+    """Every linear has its inputs."""
+
+
+def _unsteady(name: str) -> InputError:
+    return InputError(
+        f"linear {name}",
+        expected="inputs that are, or are not, another linear's in every batch",
+        found="some of each",
+        fix="leave it out with --exclude, or use no reconstruction",
+    )

@@ -1,0 +1,281 @@
+"""Statistics of a model on text: taken once and saved, added up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from mwanda.errors import InputError
+from mwanda.methods.input_statistics import Need
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.model.identity import linears_sha256, rest_sha256
+from mwanda.model.opening import open_decoder
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.run.structure import Structure
+from mwanda.model.source import ModelSource, open_model
+from mwanda.model.stored.container import saved_file
+from mwanda.pruning.calibration_passes import Passes, Visit
+from mwanda.pruning.calibration_text import CalibrationInput, open_calibration
+from mwanda.pruning.evidence import Evidence, Opened, folder_tokenizer, gather
+from mwanda.pruning.fingerprint import keeps_journal, open_journal
+from mwanda.pruning.folder.manifest import versions
+from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
+from mwanda.pruning.given_arguments import options_given
+from mwanda.pruning.journal import Journal
+from mwanda.pruning.manifest_parts import chosen_linears, ranks_for
+from mwanda.pruning.statistics.file import PARTS, SavedStatistics, StatisticsSpill
+from mwanda.pruning.statistics.merge import plan_merge
+from mwanda.pruning.statistics.record import (
+    STATISTICS,
+    ModelRecord,
+    StatisticsRecord,
+    window_hashes,
+)
+from mwanda.system.arguments import path_given
+from mwanda.system.device import dtype_name
+from mwanda.system.output_folder import check_disk_space
+from mwanda.system.ranks import check_alone, joined
+from mwanda.system.run_options import RunOptions
+from mwanda.system.surroundings import undisturbed
+from mwanda.system.unfinished import Partial, scratch_folder
+
+__all__ = ["FIELDS", "Collected", "collect_statistics", "merge_statistics"]
+
+log = logging.getLogger("mwanda")
+
+FIELDS = ("languages", "language_weights", "windows", "window_length", "seed", "keep_english",
+          "keep_repeated", "include", "exclude", "skip_blocks", "skip_first_tokens")  # fmt: skip
+"""Fields of a recipe that say what is measured."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Statistics that were saved.
+
+    Attributes:
+        path: the file; None in a process that does not write.
+        record: what it says of itself.
+        spilled: bytes of activations that went to disk.
+    """
+
+    path: Path | None
+    record: StatisticsRecord
+    spilled: int = 0
+
+
+@undisturbed()
+def collect_statistics(
+    model: str | Path,
+    out: str | Path,
+    *,
+    calibration: CalibrationInput | None = None,
+    gram: bool = False,
+    options: RunOptions | None = None,
+    **fields: Any,
+) -> Collected:
+    """Take the statistics of a model on text in one dense pass, and save them.
+
+    Args:
+        model: a folder, GGUF file or hub id.
+        out: the file to write, ``.safetensors``.
+        calibration: text source, windows file, or :class:`~mwanda.text.windows.Windows`.
+        gram: also the Gram matrices of every linear's inputs, for a reconstruction, which fix the
+            languages and their weights; experts have none.
+        options: how to run.
+        fields: of a recipe, those in :data:`FIELDS`: ``languages=["de", "sw"], windows=64``.
+
+    Raises:
+        InputError: bad input, before anything is written.
+        DataError: values that are not finite.
+    """
+    strange = sorted(fields.keys() - {*FIELDS})
+    if strange:
+        raise InputError("stats", expected=f"fields among {', '.join(FIELDS)}", found=strange[0])
+    recipe, options = Recipe.build(fields, "stats"), options_given(options)
+    if recipe.language_weights and not gram:
+        raise InputError(
+            "--language-weights",
+            expected="--gram, whose matrices are sums under fixed weights",
+            found="none",
+            fix="leave them out: every prune weighs the languages anew",
+        )
+    if calibration is None:
+        raise InputError(
+            "--calibration",
+            expected="text to take statistics on",
+            found="none",
+            fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
+        )
+    ranks, target = ranks_for(str(path_given("model", model))), path_given("out", out)
+    output = saved_file(
+        target,
+        STATISTICS,
+        overwrite=options.overwrite,
+        resume=keeps_journal(options, ranks),
+        restart=options.restart,
+    )
+    if ranks.writes:
+        output.check()
+    opened = open_calibration(calibration, recipe)
+    needs: tuple[Need, ...] = tuple(need for need in get_args(Need) if need != "gram" or gram)
+    if not ranks.writes:
+        found, spilled, _ = _collect(str(model), None, opened, recipe, needs, options)
+        return Collected(None, found, spilled)
+    with output:
+        partial = output.partial
+        found, spilled, spill = _collect(str(model), partial, opened, recipe, needs, options)
+        output.publish(spill.join(found))
+    log.info("wrote %s", target)
+    return Collected(target, found, spilled)
+
+
+@undisturbed()
+def merge_statistics(
+    files: Sequence[str | Path], out: str | Path, *, overwrite: bool = False
+) -> Collected:
+    """Add files of statistics up, as if all their text had been read in one pass.
+
+    Args:
+        files: two or more, of the same model under the same settings.
+        out: the file to write, ``.safetensors``.
+        overwrite: replace an existing file of statistics.
+
+    Raises:
+        InputError: bad files, or files that cannot be added up; see
+            :func:`mwanda.pruning.statistics.merge.plan_merge`.
+    """
+    check_alone("stats merge")
+    several = [files] if isinstance(files, str | Path) else [*files]
+    if len(several) < 2:
+        raise InputError("stats merge", expected="two files or more", found=str(len(several)))
+    paths = [path_given("files", path) for path in several]
+    output = saved_file(path_given("out", out), STATISTICS, overwrite=overwrite)
+    output.check(paths)
+    opened = [SavedStatistics.open(path) for path in paths]
+    plan = plan_merge(opened)
+    for file in opened:
+        file.check_values(grams=True)
+    for tag, sentences in plan.shared.items():
+        log.warning(
+            "language %s: %d sentences were read for more than one of the files; what of them is "
+            "in windows of both counts twice",
+            tag,
+            sentences,
+        )
+    with output as folder:
+        # Sums of languages that only one file has come together; Gram matrices add up in place.
+        whole = sum(path.stat().st_size for path in paths)
+        check_disk_space(folder, 2 * whole, "the merged statistics")
+        output.publish(plan.write(folder))
+    log.info("wrote %s", out)
+    return Collected(Path(out), SavedStatistics.open(out).record)
+
+
+def _collect(
+    name: str,
+    partial: Partial | None,
+    opened: Opened,
+    recipe: Recipe,
+    needs: tuple[Need, ...],
+    options: RunOptions,
+) -> tuple[StatisticsRecord, int, StatisticsSpill]:
+    """The pass: what was found, bytes of activations spilled, and the sums put aside; nothing is
+    without a ``partial``, in a process that does not write."""
+    start = time.perf_counter()
+    with (
+        scratch_folder(partial) as scratch,
+        open_model(name, scratch, trust_remote_code=options.trust_remote_code) as source,
+        open_decoder(source, options) as decoder,
+        joined(decoder.device) as ranks,
+    ):
+        chosen = chosen_linears(decoder, recipe)
+        tokenizer = folder_tokenizer(opened, source.folder, options)
+        evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
+        del tokenizer
+        work = None if partial is None else partial.work
+        journal = open_journal(
+            "statistics", work, source, decoder, recipe, evidence, options, ranks, needs=needs
+        )
+        if partial is not None:
+            _check_room(partial, decoder, chosen, evidence, needs, options, journal)
+        spill = StatisticsSpill(work, list(evidence.tokens), journal)
+        opening = time.perf_counter()
+        skip = recipe.skip_first_tokens
+        passes = Passes(
+            decoder, chosen, evidence.tokens, evidence.weights, scratch, options, ranks, skip,
+            journal=journal,
+        )  # fmt: skip
+
+        def look(visit: Visit) -> None:
+            seen = passes.statistics(visit, needs, keep_outputs=not visit.last)
+            spill.add(visit.block, seen.sums, seen.grams)
+
+        with torch.no_grad():
+            passes.visit("statistics", look)
+        seconds = {"open": opening - start, "statistics": time.perf_counter() - opening}
+        settings = {"compute_dtype": dtype_name(decoder.dtype), "skip_first_tokens": skip}
+        found = _record(source, decoder, evidence, spill, needs, settings, seconds)
+        return found, passes.spilled, spill
+
+
+def _record(
+    source: ModelSource,
+    decoder: StreamedDecoder,
+    evidence: Evidence,
+    spill: StatisticsSpill,
+    needs: tuple[Need, ...],
+    settings: dict[str, Any],
+    seconds: dict[str, float],
+) -> StatisticsRecord:
+    start = time.perf_counter()
+    model = ModelRecord(
+        name=source.name,
+        blocks=len(decoder.structure.blocks),
+        linears_sha256=linears_sha256(decoder),
+        rest_sha256=rest_sha256(decoder),
+        dequantised=source.dequantised,
+    )
+    decoder.checkpoint.check_unchanged()
+    if evidence.calibration is None:
+        raise InputError("stats", expected="text", found="none")
+    return StatisticsRecord(
+        model=model,
+        settings=settings,
+        needs=needs,
+        parts=PARTS,
+        calibration=evidence.calibration,
+        windows=window_hashes(evidence.tokens),
+        inputs=spill.inputs,
+        device=str(decoder.device),
+        versions=versions(),
+        seconds=seconds | {"identity": time.perf_counter() - start},
+    )
+
+
+def _check_room(
+    partial: Partial,
+    decoder: StreamedDecoder,
+    chosen: Structure,
+    evidence: Evidence,
+    needs: tuple[Need, ...],
+    options: RunOptions,
+    journal: Journal,
+) -> None:
+    """Refuse to start where the file, the same put aside before, spilled activations and the
+    journal do not fit on the disk."""
+    rows, tokens = len(evidence.tokens), sum(ids.numel() for ids in evidence.tokens.values())
+    output = sum(linear.columns for linear in chosen.linears()) * rows * len(PARTS) * 8
+    if "gram" in needs:
+        dense = (linear for linear in chosen.linears() if linear.expert is None)
+        output += gram_bytes(dense, decoder.dtype)
+    spill = spilled_states(decoder, tokens, options.activation_memory)
+    if journal.folder is not None:
+        spill += journal_bytes(decoder, tokens, chosen)
+    what, held = "the statistics and what is spilled on the way", partial.held
+    check_disk_space(partial.path, 2 * output + spill, what, held=held)

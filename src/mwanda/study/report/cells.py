@@ -1,0 +1,82 @@
+"""How a number is written in the tables of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mwanda.evaluation.paired import FEWEST, Difference
+from mwanda.study.report.charts import Interval
+from mwanda.study.report.data import Loss, ModelResults
+from mwanda.text.languages import display_name
+
+__all__ = [
+    "MARK", "bounds_of", "ends_of", "headline", "interval_of", "label_of", "mean_of", "numbers_of",
+    "rise_of", "worst_of",
+]  # fmt: skip
+
+HEADLINE = 0.5
+"""Of the sparsities that were tried, tables are shown unfolded for the one nearest to this."""
+
+UNSURE = "°"
+MARK = (
+    f"{UNSURE} marks what is not significant: the paired 95 % interval over articles (over "
+    "sentences, where no articles are told apart) holds 0. It covers the choice of sentences, not "
+    f"that of models or calibration text; text of fewer than {FEWEST} articles has none."
+)
+
+
+def headline(model: ModelResults) -> float:
+    """The sparsity whose tables are unfolded."""
+    return min(model.sparsities, key=lambda sparsity: abs(sparsity - HEADLINE))
+
+
+def label_of(model: ModelResults, tag: str) -> str:
+    """A language by tag and name, marked where it calibrated nothing."""
+    return f"{tag} {display_name(tag)}" + ("" if tag in model.seen_by_any else " (unseen)")
+
+
+def rise_of(found: Difference, digits: int = 1) -> str:
+    """A difference, marked where it is not significant."""
+    return f"{found.mean:+.{digits}%}" + ("" if found.significant else UNSURE)
+
+
+def bounds_of(found: Difference) -> str:
+    """Its interval."""
+    if found.reason:
+        return "none"
+    return f"{found.low:+.2%} to {found.high:+.2%}"
+
+
+def worst_of(loss: Loss) -> str:
+    """The language that lost most, and what it lost."""
+    return f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}"
+
+
+def numbers_of(found: Difference) -> list[float | bool | None]:
+    """Mean, ends of the interval where there is one, and whether it leaves out 0."""
+    told = found.as_dict()
+    return [told["mean"], told["low"], told["high"], found.significant]
+
+
+def ends_of(found: Iterable[Difference]) -> tuple[float, float]:
+    """The two ends that pictures of several differences, and 0, lie between."""
+    there = [0.0]
+    for one in found:
+        there += [one.mean] if one.reason else [one.low, one.high]
+    return min(there), max(there)
+
+
+def interval_of(found: Difference, low: float, high: float) -> Interval:
+    """Its interval as a picture between two ends; a dot where there is none."""
+    left, right = (found.mean, found.mean) if found.reason else (found.low, found.high)
+    width = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(4 + 92 * (value - low) / width, 1)
+
+    return Interval(place(left), place(found.mean), place(right), place(0.0), found.significant)
+
+
+def mean_of(values: Sequence[float]) -> str:
+    """The arithmetic mean, two digits after the point."""
+    return f"{sum(values) / len(values):.2f}"

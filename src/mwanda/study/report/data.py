@@ -1,0 +1,297 @@
+"""A study's results, put together: what each method did to each model, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mwanda.evaluation.paired import Difference, clusters_of, differences
+from mwanda.evaluation.results import LanguageResult
+from mwanda.study.folder import StudyFolder
+from mwanda.study.plan import DENSE, Plan, read_plan
+
+__all__ = ["Group", "Loss", "ModelResults", "StudyResults", "load_results", "without"]
+
+Nats = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One method at one sparsity on one model: the cells of all seeds.
+
+    Attributes:
+        sparsity: asked for.
+        cells: seed -> what the cell measured; None for a method without one.
+        languages: scored.
+    """
+
+    method: str
+    sparsity: float
+    cells: Mapping[int | None, Mapping[str, Any]]
+    languages: tuple[str, ...]
+
+    @cached_property
+    def seen(self) -> tuple[str, ...]:
+        """Languages scored that calibrated it."""
+        first = next(iter(self.cells.values()))
+        return tuple(tag for tag in self.languages if tag in first["seen"])
+
+    @property
+    def first(self) -> Mapping[str, Any]:
+        """One cell, for what all seeds have in common."""
+        return next(iter(self.cells.values()))
+
+    @property
+    def reached(self) -> float:
+        """Share of zeros over the pruned linears."""
+        return float(np.mean([cell["sparsity"] for cell in self.cells.values()]))
+
+    @cached_property
+    def blocks(self) -> dict[int, float]:
+        """Block -> sparsity, mean over seeds."""
+        found: dict[int, list[float]] = {}
+        for cell in self.cells.values():
+            for block, sparsity in cell["blocks"].items():
+                found.setdefault(int(block), []).append(sparsity)
+        return {block: float(np.mean(values)) for block, values in sorted(found.items())}
+
+    @cached_property
+    def results(self) -> dict[str, LanguageResult]:
+        """Language -> result; each text's nats are the mean over seeds."""
+        return {tag: _mean(tag, list(self.cells.values())) for tag in self.languages}
+
+    @property
+    def nats(self) -> Nats:
+        return [self.results[tag].sentence_nll for tag in self.languages]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A group against the dense model, or against another group.
+
+    Attributes:
+        mean: over all languages, with its interval.
+        languages: language -> the same alone.
+    """
+
+    mean: Difference
+    languages: dict[str, Difference]
+
+    def over(self, tags: Sequence[str]) -> float | None:
+        """Mean over some languages; None of none."""
+        values = [self.languages[tag].mean for tag in tags]
+        return float(np.mean(values)) if values else None
+
+    @property
+    def worst(self) -> str:
+        return max(self.languages, key=lambda tag: self.languages[tag].mean)
+
+    @property
+    def certain(self) -> int:
+        """Languages that lost more than the choice of sentences explains."""
+        return sum(one.low > 0 for one in self.languages.values())
+
+
+@dataclass
+class ModelResults:
+    """One model of a study.
+
+    Attributes:
+        dense: its own results; None while they are missing.
+        groups: (method, sparsity) -> group, of cells that are there.
+        quantised: GGUF type -> the dense model in it; never among the groups.
+        clusters: the article of every sentence; None where the languages are not parallel.
+        methods, sparsities: in the order of the grid, and ascending.
+    """
+
+    name: str
+    languages: tuple[str, ...]
+    clusters: list[int] | None
+    dense: dict[str, LanguageResult] | None
+    groups: dict[tuple[str, float], Group]
+    methods: tuple[str, ...]
+    sparsities: tuple[float, ...]
+    quantised: dict[str, Group] = field(default_factory=dict)
+    _losses: dict[tuple[str, float], Loss] = field(default_factory=dict)
+
+    def group(self, method: str, sparsity: float) -> Group | None:
+        return self.groups.get((method, sparsity))
+
+    def at(self, sparsity: float) -> list[Group]:
+        """The groups at a sparsity, in the order of the methods."""
+        found = (self.group(method, sparsity) for method in self.methods)
+        return [group for group in found if group is not None]
+
+    def of(self, method: str) -> list[Group]:
+        """The groups of a method, by sparsity."""
+        found = (self.group(method, sparsity) for sparsity in self.sparsities)
+        return [group for group in found if group is not None]
+
+    def loss(self, group: Group) -> Loss:
+        """Relative rise over the dense model in NLL per sentence.
+
+        Raises:
+            ValueError: without the dense model's results.
+        """
+        key = (group.method, group.sparsity)
+        if key not in self._losses:
+            self._losses[key] = self._compare(group.nats, self._dense_nats)
+        return self._losses[key]
+
+    def against(self, first: Group, second: Group) -> Loss:
+        """What the first lost more than the second, as a share of the dense model's NLL."""
+        return self._compare(first.nats, second.nats)
+
+    def pairs(self, sparsity: float) -> list[tuple[Group, Group]]:
+        """Methods to compare: all pairs, the later one first; of more than four methods each
+        against the first."""
+        groups = self.at(sparsity)
+        if len(groups) > 4:
+            return [(group, groups[0]) for group in groups[1:]]
+        return [(later, one) for n, later in enumerate(groups) for one in groups[:n]]
+
+    def seeds_apart(self, group: Group) -> tuple[float, float] | None:
+        """Least and most mean rise of a single seed; None with one seed."""
+        if len(group.cells) < 2:
+            return None
+        dense = self._dense_nats
+        means = []
+        for cell in group.cells.values():
+            shares = [
+                sum(cell["languages"][tag]["sentence_nll"]) / sum(row) - 1
+                for tag, row in zip(self.languages, dense, strict=True)
+            ]
+            means.append(float(np.mean(shares)))
+        return min(means), max(means)
+
+    @property
+    def seen_by_any(self) -> tuple[str, ...]:
+        """Languages that calibrated any of the methods."""
+        seen = {tag for group in self.groups.values() for tag in group.seen}
+        return tuple(tag for tag in self.languages if tag in seen)
+
+    @property
+    def unseen_by_all(self) -> tuple[str, ...]:
+        return tuple(tag for tag in self.languages if tag not in self.seen_by_any)
+
+    @property
+    def _dense_nats(self) -> Nats:
+        if self.dense is None:
+            raise ValueError("expected the dense model's results")
+        return [self.dense[tag].sentence_nll for tag in self.languages]
+
+    def _compare(self, first: Nats, second: Nats) -> Loss:
+        mean, each = differences(self._dense_nats, first, second, clusters=self.clusters)
+        return Loss(mean, dict(zip(self.languages, each, strict=True)))
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """Everything a report is made of.
+
+    Attributes:
+        cells: key -> result, of those that are there.
+        failures: label -> problems.
+        views: model -> methods -> what the statistics they used say of several languages, see
+            :mod:`mwanda.pruning.statistics.show`.
+    """
+
+    plan: Plan
+    models: tuple[ModelResults, ...]
+    cells: dict[str, dict[str, Any]]
+    failures: dict[str, list[str]]
+    views: dict[str, dict[str, dict[str, Any]]]
+
+    @property
+    def missing(self) -> int:
+        """Cells that are neither done nor failed."""
+        failed = {e.key for e in self.plan.entries if e.label in self.failures}
+        return len(self.plan.cells) - len(self.cells) - len(failed)
+
+
+def load_results(folder: StudyFolder) -> StudyResults:
+    """Read what a study has measured so far.
+
+    Raises:
+        InputError: no study, or a file of it that is damaged.
+    """
+    plan = read_plan(folder)
+    cells = {key: cell for key in plan.cells if (cell := folder.result(key)) is not None}
+    clusters = None
+    if plan.ids is not None:
+        clusters = clusters_of(plan.ids, plan.evaluation.neighbours)
+    failures = {}
+    for entry in plan.entries:
+        failure = folder.failure(entry.key) if entry.key not in cells else None
+        if failure is not None:
+            failures[entry.label] = [str(problem) for problem in failure["problems"]]
+    models = tuple(_model(name, plan, cells, clusters) for name in plan.models)
+    return StudyResults(plan, models, cells, failures, _views(folder, plan))
+
+
+def _model(
+    name: str, plan: Plan, cells: Mapping[str, Any], clusters: list[int] | None
+) -> ModelResults:
+    dense = None
+    found: dict[tuple[str, float], dict[int | None, Any]] = {}
+    quantised: dict[str, Group] = {}
+    entries = [entry for entry in plan.entries if entry.model == name]
+    for entry in entries:
+        cell = cells.get(entry.key)
+        if cell is None:
+            continue
+        if entry.method == DENSE and cell["settings"]["recipe"] is None:
+            dense = {tag: _mean(tag, [cell]) for tag in plan.languages}
+        elif "quantised" in cell["settings"]:
+            quantised[entry.method] = Group(entry.method, 0.0, {None: cell}, plan.languages)
+        else:
+            found.setdefault((entry.method, entry.sparsity), {})[entry.seed] = cell
+    return ModelResults(
+        name,
+        plan.languages,
+        clusters,
+        dense,
+        {key: Group(*key, seeds, plan.languages) for key, seeds in found.items()},
+        tuple(dict.fromkeys(e.method for e in entries if e.method not in without(plan))),
+        tuple(sorted({sparsity for _, sparsity in found})),
+        quantised,
+    )
+
+
+def without(plan: Plan) -> tuple[str, ...]:
+    """Methods that prune nothing: the dense model, as it is and quantised."""
+    cells = plan.cells
+    kinds = {e.method for e in plan.entries if "quantised" in cells[e.key].settings}
+    return (DENSE, *sorted(kinds))
+
+
+def _mean(tag: str, cells: Sequence[Mapping[str, Any]]) -> LanguageResult:
+    rows = [cell["languages"][tag] for cell in cells]
+    nats = np.mean([row["sentence_nll"] for row in rows], axis=0)
+    return replace(result_of(tag, rows[0]), sentence_nll=tuple(float(n) for n in nats))
+
+
+def result_of(tag: str, row: Mapping[str, Any]) -> LanguageResult:
+    """What a cell says of a language; older ones do not say what could not be scored."""
+    return LanguageResult(
+        tag, tuple(row["sentence_nll"]), row["tokens"], row["size"], row.get("unscored", 0)
+    )
+
+
+def _views(folder: StudyFolder, plan: Plan) -> dict[str, dict[str, dict[str, Any]]]:
+    """One view for each set of languages, named after the methods it served; the first seed's."""
+    methods: dict[tuple[str, str], dict[str, None]] = {}
+    for entry in plan.entries:
+        used = plan.cells[entry.key].statistics
+        if used is not None:
+            methods.setdefault((entry.model, used), {})[entry.method] = None
+    views: dict[str, dict[str, dict[str, Any]]] = {}
+    for (model, key), names in methods.items():
+        view = folder.view(key)
+        if view is not None and len(view["languages"]) > 1:
+            views.setdefault(model, {}).setdefault(" / ".join(names), view)
+    return views

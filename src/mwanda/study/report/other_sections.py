@@ -1,0 +1,236 @@
+"""The sections of a report around its results: in short, block by block, failures, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mwanda.study.report.cells import headline, worst_of
+from mwanda.study.report.charts import panel, scale_of
+from mwanda.study.report.data import ModelResults, StudyResults, without
+from mwanda.study.report.parts import Cell, Figure, Part, Section, Table
+
+__all__ = ["blocks", "failed", "in_short", "provenance"]
+
+
+def in_short(results: StudyResults) -> Section:
+    """What was measured, and the findings in a sentence for each method."""
+    plan = results.plan
+    pruned = [e for e in plan.entries if e.method not in without(plan)]
+    sparsities = sorted({e.sparsity for e in pruned})
+    methods = dict.fromkeys(e.method for e in pruned)
+    counts = f"{len(results.cells)} of {len(plan.cells)} cells are done"
+    if results.failures:
+        counts += f", {len(results.failures)} points of the grid failed"
+    if results.missing:
+        counts += f", {results.missing} are still to be computed: this report is not whole"
+    start = (
+        f"Models: {'; '.join(plan.models)}. Methods: {'; '.join(methods)}. Sparsities: "
+        f"{', '.join(f'{s:.0%}' for s in sparsities)}. Languages: {len(plan.languages)}. {counts}."
+    )
+    lines: list[str] = []
+    for model in results.models:
+        if model.dense is None or not model.groups:
+            continue
+        for method in model.methods:
+            groups = model.of(method)
+            if groups:
+                lines.append(_finding(model, method))
+    return Section("short", "In short", [("", [start, *([tuple(lines)] if lines else [])])])
+
+
+def _finding(model: ModelResults, method: str) -> str:
+    groups = model.of(method)
+    told = []
+    for group in dict.fromkeys(
+        (groups[0], next((g for g in groups if g.sparsity == headline(model)), groups[-1]))
+    ):
+        loss = model.loss(group)
+        told.append(
+            f"at {group.sparsity:.0%} {loss.mean.mean:+.1%} on average, "
+            f"{loss.certain} of {len(model.languages)} languages significantly worse, worst "
+            f"{worst_of(loss)}"
+        )
+    name = f"{model.name}, {method}" if len(model.methods) > 1 else model.name
+    return f"{name}: rise in NLL {'; '.join(told)}."
+
+
+def blocks(results: StudyResults) -> Section:
+    """Sparsity of every block, and how much the languages agree in it."""
+    groups: list[tuple[str, list[Part]]] = []
+    for model in results.models:
+        views = results.views.get(model.name, {})
+        uneven = [m for m in model.methods if any(_uneven(g.blocks) for g in model.of(m))]
+        parts: list[Part] = []
+        if uneven:
+            parts.append(_sparsity_figure(model, uneven))
+        if views:
+            parts.append(_agreement_figure(model, views))
+        if not uneven:
+            parts.append("Every method gave all blocks the same sparsity.")
+        if uneven or views:
+            parts.append(_block_table(model, uneven, views))
+        groups.append((model.name, parts))
+    return Section("blocks", "Block by block", groups)
+
+
+def _uneven(found: Mapping[int, float]) -> bool:
+    # A row keeps a whole number of weights, so that narrow linears differ by rounding.
+    return max(found.values()) - min(found.values()) > 0.005
+
+
+def _sparsity_figure(model: ModelResults, methods: list[str]) -> Figure:
+    styles = {sparsity: number for number, sparsity in enumerate(model.sparsities)}
+    every = [v for m in methods for g in model.of(m) for v in g.blocks.values()]
+    numbers = sorted({b for m in methods for g in model.of(m) for b in g.blocks})
+    x, y = scale_of([float(n) for n in numbers]), scale_of([100 * v for v in every])
+    panels = []
+    for method in methods:
+        lines = {
+            f"{g.sparsity:.0%}": (
+                styles[g.sparsity], [(float(b), 100 * v) for b, v in g.blocks.items()]
+            )
+            for g in model.of(method)
+        }  # fmt: skip
+        label = f"{method}: sparsity by block, %; the numbers are in the table below"
+        panels.append(panel(method, label, lines, x, y, y_names="{:.3g}%"))
+    legend = [(f"{s:.0%}", styles[s]) for s in model.sparsities]
+    caption = f"{model.name}: sparsity of every block, by method, mean over seeds."
+    return Figure("block-sparsity", caption, panels, legend, "block", "sparsity, %")
+
+
+def _agreement_figure(model: ModelResults, views: Mapping[str, Any]) -> Figure:
+    lines = {}
+    for style, (label, view) in enumerate(views.items()):
+        points = [
+            (float(b["block"]), float(b["agreement"]))
+            for b in view["blocks"]
+            if b["agreement"] is not None
+        ]
+        if points:
+            lines[label] = (style, points)
+    every = [point for _, points in lines.values() for point in points] or [(0.0, 0.0)]
+    x, y = scale_of([p for p, _ in every]), scale_of([v for _, v in every])
+    label = "mean correlation between languages by block; the numbers are in the table below"
+    return Figure(
+        "agreement",
+        f"{model.name}: how alike two languages use the features that enter a block, mean "
+        "correlation over pairs; 1 is the same use. Of the first seed's text.",
+        [panel("all methods", label, lines, x, y)],
+        [(name, style) for name, (style, _) in lines.items()],
+        "block",
+        "correlation",
+    )
+
+
+def _block_table(model: ModelResults, methods: list[str], views: Mapping[str, Any]) -> Table:
+    agreements = [{b["block"]: b["agreement"] for b in v["blocks"]} for v in views.values()]
+    groups = [group for method in methods for group in model.of(method)]
+    numbers = sorted({b for g in groups for b in g.blocks} | {b for a in agreements for b in a})
+    rows: list[list[Cell]] = []
+    for number in numbers:
+        row: list[Cell] = [str(number)]
+        for found in agreements:
+            value = found.get(number)
+            row.append("none" if value is None else f"{value:.4f}")
+        row += [f"{g.blocks[number]:.2%}" if number in g.blocks else "none" for g in groups]
+        rows.append(row)
+    return Table(
+        f"{model.name}: correlation between languages and sparsity, block by block",
+        ["block", *(f"correlation: {label}" for label in views),
+         *(f"{g.method} {g.sparsity:.0%}" for g in groups)],
+        rows,
+        folded=True,
+    )  # fmt: skip
+
+
+def failed(results: StudyResults) -> Section | None:
+    """Cells that failed, with their errors; None where none did."""
+    if not results.failures:
+        return None
+    rows = [[label, " ".join(problems)] for label, problems in results.failures.items()]
+    table = Table("Points of the grid that failed", ["point", "error"], rows, texts=2)
+    return Section("failed", "What failed", [("", [table])])
+
+
+def provenance(results: StudyResults) -> Section:
+    """Everything the numbers depend on."""
+    plan = results.plan
+    clusters = next((m.clusters for m in results.models), None)
+    sentences = {len(r.sentence_nll) for m in results.models for r in (m.dense or {}).values()}
+    drawn = "not parallel: every language's texts count for themselves"
+    if clusters is not None:
+        count = max(clusters) + 1
+        drawn = f"parallel, {count} articles" if count < len(clusters) else "parallel"
+    facts: list[list[Cell]] = [
+        ["text scored", _short(plan.evaluation.text)],
+        ["its SHA-256", plan.text_sha256],
+        ["texts a language", " to ".join(str(n) for n in sorted({*_ends(sentences)})) or "none"],
+        ["seed of the subset", str(plan.evaluation.seed)],
+        ["ids", plan.evaluation.ids or "all"],
+        ["texts are", drawn],
+        ["calibration text", "none" if plan.calibration is None else _short(plan.calibration)],
+    ]
+    for name, label in (("compute_dtype", "forward in"), ("bos", "BOS token")):
+        found = sorted({str(cell[name]) for cell in results.cells.values()})
+        facts.append([label, "; ".join(found) or "none"])
+    versions: dict[str, set[str]] = {}
+    for cell in results.cells.values():
+        for name, version in cell["versions"].items():
+            versions.setdefault(name, set()).add(str(version))
+    for name, numbers in versions.items():
+        note = " (cells differ)" if len(numbers) > 1 else ""
+        facts.append([f"{name} version", ", ".join(sorted(numbers)) + note])
+    models = [[name, _short(m.path), m.sha256] for name, m in plan.models.items()]
+    return Section(
+        "provenance",
+        "Provenance",
+        [
+            (
+                "",
+                [
+                    Table("Models of the study", ["model", "from", "SHA-256"], models, texts=3),
+                    Table("What the numbers depend on", ["what", "value"], facts, texts=2),
+                    _recipes(results),
+                ],
+            )
+        ],
+    )
+
+
+def _recipes(results: StudyResults) -> Table:
+    rows: dict[str, list[Cell]] = {}
+    for model in results.models:
+        for method in model.methods:
+            for group in model.of(method)[:1]:
+                recipe = group.first["settings"]["recipe"]
+                read = group.first["settings"]["calibration"]
+                rows[method] = [
+                    method, _method(recipe["criterion"]), _method(recipe["allocation"]),
+                    _method(recipe["reconstruction"]), str(recipe["pattern"]),
+                    str(recipe["mode"]) if read else "none",
+                    f"{recipe['windows']} × {recipe['window_length']}" if read else "none",
+                    ", ".join(recipe["languages"]) if read else "none",
+                    ", ".join(str(e) for e in sorted({e for e in group.cells if e is not None}))
+                    or "none",
+                ]  # fmt: skip
+    header = ["method", "criterion", "allocation", "reconstruction", "pattern", "statistics",
+              "windows × tokens a language", "languages", "seeds"]  # fmt: skip
+    return Table("Methods of the study", header, list(rows.values()), texts=len(header))
+
+
+def _method(data: Mapping[str, Any] | None) -> str:
+    if data is None:
+        return "none"
+    options = ", ".join(f"{key}={value}" for key, value in data["options"].items())
+    return str(data["name"]) + (f" ({options})" if options else "")
+
+
+def _ends(numbers: set[int]) -> tuple[int, ...]:
+    return (min(numbers), max(numbers)) if numbers else ()
+
+
+def _short(place: str) -> str:
+    """A local path's last part: where it lay on one machine says nothing to a reader."""
+    return Path(place).name if Path(place).is_absolute() else place

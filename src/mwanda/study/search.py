@@ -1,0 +1,284 @@
+"""The highest sparsity at which no language loses more than it may, by bisection."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import GateError, InputError
+from mwanda.evaluation.evaluate import evaluate, read_texts
+from mwanda.evaluation.gate import Gate, percent
+from mwanda.evaluation.results import Comparison, Evaluation
+from mwanda.evaluation.texts import TextSet
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.model.source import open_model
+from mwanda.pruning.calibration_text import CalibrationInput, name_of
+from mwanda.pruning.given_arguments import options_given
+from mwanda.pruning.manifest_parts import naming_problems
+from mwanda.pruning.prune import prune
+from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
+from mwanda.pruning.units import probe_of
+from mwanda.system.arguments import path_given
+from mwanda.system.output_folder import OutputFolder
+from mwanda.system.ranks import check_alone
+from mwanda.system.run_options import RunOptions
+from mwanda.system.surroundings import undisturbed
+
+__all__ = ["SearchResult", "Trial", "search_sparsity"]
+
+log = logging.getLogger("mwanda")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One sparsity that was pruned and evaluated.
+
+    Attributes:
+        sparsity: asked for; ``reached``: share of zeros over the pruned linears.
+        mean: rise in NLL per sentence over the dense model, mean over languages.
+        worst, worst_rise: the language with the largest relative rise.
+        failed: language -> rise, of those that lost more than they may.
+        seconds: pruning and evaluation.
+    """
+
+    sparsity: float
+    reached: float
+    passed: bool
+    mean: float
+    worst: str
+    worst_rise: float
+    failed: dict[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What was tried, in order, and what follows.
+
+    Attributes:
+        model: as the user named it.
+        gate: what the languages may lose.
+        step, highest: sparsities looked at are multiples of ``step`` up to ``highest``.
+        trials: all of them; nothing is known of any other sparsity.
+        folder: the model written; None where none was asked for, or none passed.
+    """
+
+    model: str
+    gate: Gate
+    step: float
+    highest: float
+    trials: tuple[Trial, ...]
+    folder: Path | None = None
+
+    @property
+    def sparsity(self) -> float | None:
+        """The highest that passed; None where none did."""
+        return max((trial.sparsity for trial in self.trials if trial.passed), default=None)
+
+    @property
+    def lowest_failed(self) -> float | None:
+        """The lowest that failed; None where none did."""
+        return min((trial.sparsity for trial in self.trials if not trial.passed), default=None)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "limit": self.gate.limit,
+            "languages": dict(self.gate.languages),
+            "gate_on": self.gate.on,
+            "sparsity": self.sparsity,
+            "lowest_failed": self.lowest_failed,
+            "step": self.step,
+            "highest": self.highest,
+            "folder": None if self.folder is None else str(self.folder),
+            "trials": [asdict(trial) for trial in self.trials],
+        }
+
+    def check(self) -> None:
+        """Fail where no sparsity passed.
+
+        Raises:
+            GateError: naming the languages that failed at the lowest one.
+        """
+        if self.sparsity is None:
+            last = min(self.trials, key=lambda trial: trial.sparsity)
+            raise GateError(
+                self.model,
+                expected="a sparsity at which no language loses more than it may",
+                found=f"none; at {last.sparsity:g}: "
+                + ", ".join(f"{tag} {percent(rise, '+')}" for tag, rise in last.failed.items()),
+            )
+
+
+@undisturbed()
+def search_sparsity(
+    model: str | Path,
+    texts: TextSet | str | Path | Mapping[str, Any],
+    gate: Gate,
+    *,
+    calibration: CalibrationInput | None = None,
+    statistics: str | Path | None = None,
+    out: str | Path | None = None,
+    step: float = 0.01,
+    highest: float = 0.9,
+    max_length: int | None = None,
+    cache: str | Path | None = None,
+    work: str | Path | None = None,
+    options: RunOptions | None = None,
+    **fields: Any,
+) -> SearchResult:
+    """Bisect for the highest sparsity that passes a gate, all trials from the same statistics.
+
+    Bisection takes it that what fails at one sparsity fails at every higher one.
+
+    Args:
+        model: a folder, GGUF file or hub id.
+        texts: to score, read before or as :func:`mwanda.read_texts` reads them.
+        gate: what the languages may lose.
+        calibration: text to take statistics on once; or
+        statistics: a file of them.
+        out: folder to write the model of the sparsity found to.
+        step: sparsities tried are its multiples.
+        highest: no sparsity above is tried.
+        max_length, cache: of the evaluation, see :func:`mwanda.evaluate`.
+        work: where statistics and pruned models lie meanwhile; None takes the system's place.
+        fields: of a recipe, without a sparsity.
+
+    Raises:
+        InputError: bad input, before any work; a recipe that fixes its sparsity, or one that saved
+            statistics do not serve.
+        DataError: values that are not finite.
+    """
+    options, model = options_given(options), str(path_given("model", model))
+    check_alone("search")
+    steps = _steps(step, highest)
+    recipe = _recipe(fields)
+    texts = texts if isinstance(texts, TextSet) else read_texts(texts)
+    gate.check_languages(texts.texts)
+    if out is not None:
+        source = Path(model) if Path(model).exists() else None
+        OutputFolder(path_given("out", out), overwrite=options.overwrite).check(source)
+    if work is not None and not Path(work).is_dir():
+        raise InputError("--work", expected="a folder", found=str(work))
+    if statistics is not None:  # otherwise taking them looks at these first
+        with open_model(model, trust_remote_code=options.trust_remote_code) as opened:
+            problems = naming_problems(opened, [recipe], options)
+        if problems:
+            raise InputError.several(problems)
+    how: dict[str, Any] = {"max_length": max_length, "options": options}
+    with tempfile.TemporaryDirectory(prefix="mwanda-", dir=work) as made:
+        scratch = Path(made)
+        if statistics is None and recipe.needs_text:
+            statistics = scratch / "statistics.safetensors"
+            _take(model, statistics, calibration, recipe, options)
+        elif statistics is not None and calibration is not None:
+            raise InputError(
+                "--calibration", expected="none beside --statistics", found=name_of(calibration)
+            )
+        dense = evaluate(str(model), texts, cache=cache, **how)
+        trials: list[Trial] = []
+        passed, failed = 0, steps + 1  # the dense model passes; what is past the end was not tried
+        while failed - passed > 1:
+            middle = (passed + failed) // 2
+            tried = recipe.model_copy(update={"sparsity": round(middle * step, 10)})
+            trial = _try(model, tried, statistics, dense, texts, gate, scratch / "model", how)
+            trials.append(trial)
+            log.info(
+                "%g: %s, worst %s %s", trial.sparsity,
+                "passed" if trial.passed else "failed", trial.worst, percent(trial.worst_rise, "+"),
+            )  # fmt: skip
+            passed, failed = (middle, failed) if trial.passed else (passed, middle)
+        found = SearchResult(str(model), gate, step, highest, tuple(trials))
+        if out is None or found.sparsity is None:
+            return found
+        best = recipe.model_copy(update={"sparsity": found.sparsity})
+        prune(str(model), out=out, statistics=statistics, recipe=best, options=options)
+        return SearchResult(str(model), gate, step, highest, tuple(trials), Path(out))
+
+
+def _steps(step: float, highest: float) -> int:
+    problems = []
+    if not 0 < step < 1:
+        problems.append(InputError("--step", expected="a share such as 0.01", found=f"{step:g}"))
+    if not 0 < highest < 1:
+        problems.append(
+            InputError("--highest", expected="a share such as 0.9", found=f"{highest:g}")
+        )
+    if not problems and int(highest / step + 1e-9) < 1:
+        problems.append(
+            InputError("--step", expected=f"at most --highest {highest:g}", found=f"{step:g}")
+        )
+    if problems:
+        raise InputError.several(str(problem) for problem in problems)
+    return int(highest / step + 1e-9)
+
+
+def _recipe(fields: dict[str, Any]) -> Recipe:
+    if fields.get("sparsity") is not None:
+        raise InputError(
+            "--sparsity", expected="none: it is what is searched for", found=str(fields["sparsity"])
+        )
+    recipe = Recipe.build(fields, "search", saved=True)
+    if recipe.mode != "dense" and recipe.needs_text:
+        raise InputError(
+            "--mode", expected="dense: all trials share one model's statistics", found=recipe.mode
+        )
+    if probe_of(recipe) is not None and recipe.allocation is not None:
+        raise InputError(
+            "--allocation",
+            expected="one that looks at sums",
+            found=f"{recipe.allocation.name}, which runs masked blocks on text",
+        )
+    if recipe.pattern_row().fixed is not None:
+        raise InputError(
+            "--pattern", expected="one that leaves the sparsity open", found=recipe.pattern
+        )
+    return recipe
+
+
+def _take(
+    model: str | Path,
+    target: Path,
+    calibration: CalibrationInput | None,
+    recipe: Recipe,
+    options: RunOptions,
+) -> None:
+    gram = "gram" in recipe.linear_needs
+    kept = {*FIELDS} - ({"language_weights"} if not gram else set())
+    fields = recipe.model_dump(include=kept, exclude_unset=True)
+    collect_statistics(model, target, calibration=calibration, gram=gram, options=options, **fields)
+
+
+def _try(
+    model: str | Path,
+    recipe: Recipe,
+    statistics: str | Path | None,
+    dense: Evaluation,
+    texts: TextSet,
+    gate: Gate,
+    folder: Path,
+    how: dict[str, Any],
+) -> Trial:
+    start = time.perf_counter()
+    made = prune(str(model), out=folder, statistics=statistics, recipe=recipe,
+                 options=how["options"])  # fmt: skip
+    compared = Comparison.of(dense, evaluate(folder, texts, **how))
+    shutil.rmtree(folder)
+    failed = gate.failed(compared)
+    worst = compared.worst
+    return Trial(
+        sparsity=recipe.sparsity or 0.0,
+        reached=made.manifest.totals.sparsity,
+        passed=not failed,
+        mean=sum(rise.relative for rise in compared.rises) / len(compared.rises),
+        worst=worst.language,
+        worst_rise=worst.relative,
+        failed={rise.language: rise.relative for rise in failed},
+        seconds=time.perf_counter() - start,
+    )

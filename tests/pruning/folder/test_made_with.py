@@ -1,0 +1,111 @@
+"""The command in the card makes the same folder again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import mwanda
+from mwanda.cli import main
+from mwanda.pruning.folder.card import CARD
+from mwanda.pruning.folder.manifest import read_manifest
+from tests.pruning.pipeline.helpers import shard_bytes
+from tests.support.text import write_corpus
+
+
+def command_in(folder: Path) -> list[str]:
+    """The one command of a card."""
+    lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
+    place = lines.index("```")
+    assert lines[place + 2] == "```"
+    return shlex.split(lines[place + 1])
+
+
+def run(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--windows", "3"],
+        ["--window-length", "100"],
+        ["--windows", "40", "--window-length", "100", "--allow-short"],
+        ["--windows", "2", "--window-length", "100", "--allow-short"],
+    ],
+    ids=" ".join,
+)
+def test_again_where_a_language_has_less_text(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama")
+    (tmp_path / source.name).symlink_to(source)
+    write_corpus(tmp_path / "corpus", ["de"], lines=400)
+    write_corpus(tmp_path / "corpus", ["sw"], lines=1 if words[1:2] == ["2"] else 30)
+    text = ["--calibration", str(tmp_path / "corpus"), "--allocation", "uniform"]
+    run(["prune", str(source), "--out", "first", *text, *words])
+    again = command_in(tmp_path / "first")
+    run([word if word != "FOLDER" else "again" for word in again[1:]])
+    first, second = (read_manifest(tmp_path / name).calibration for name in ("first", "again"))
+    assert first is not None
+    assert second is not None
+    assert first.languages == second.languages
+    shapes = {(draw.windows, draw.tokens) for draw in first.languages.values()}
+    assert len(shapes) == (1 if words == ["--windows", "3"] else 2)
+    assert shard_bytes(tmp_path / "first") == shard_bytes(tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sparsity", "0.4", "--language-weights", "de=2", "--mode", "sequential"],
+        ["--pattern", "2:4", "--criterion", "ria", "--criterion-option", "power=0.7"],
+        ["--allocation", "owl", "--allocation-option", "width=0.05", "--seed", "3"],
+        ["--reconstruction", "admm", "--languages", "sw", "--dtype", "bfloat16"],
+        ["--exclude", r"mlp\.up", "--skip-blocks", "0,2", "--allocation-level", "linear"],
+        ["--criterion", "magnitude", "--allocation", "uniform"],
+    ],
+    ids=lambda words: words[0] + words[1],
+)
+def test_again(
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama")
+    (tmp_path / source.name).symlink_to(source)
+    write_corpus(tmp_path / "corpus", ["de", "sw"], lines=60)
+    text = [] if "magnitude" in words else ["--calibration", str(tmp_path / "corpus"),
+                                            "--windows", "2", "--window-length", "32"]  # fmt: skip
+    run(["prune", str(source), "--out", "first", *text, *words])
+    again = command_in(tmp_path / "first")
+    assert not any(str(tmp_path.parent) in word for word in again)
+    assert again[:2] == ["mwanda", "prune"]
+    run([word if word != "FOLDER" else "again" for word in again[1:]])
+    assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
+    recipes = [mwanda.verify(tmp_path / name).manifest.recipe for name in ("first", "again")]
+    assert recipes[0] == recipes[1]
+
+
+def test_masks_again(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama")
+    (tmp_path / source.name).symlink_to(source)
+    mwanda.prune(source, out="p", sparsity=0.3, criterion="magnitude", allocation="uniform")
+    mwanda.extract_masks("p", "m.safetensors")
+    mwanda.apply_masks("m.safetensors", source, "first")
+    again = command_in(tmp_path / "first")
+    assert again[1:3] == ["mask", "apply"]
+    run([word if word != "FOLDER" else "again" for word in again[1:]])
+    assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "p")

@@ -1,0 +1,369 @@
+"""The report of a study: its numbers, its structure, and names that are markup."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mwanda import InputError
+from mwanda.study.document import EvaluationPart, RunPart
+from mwanda.study.folder import StudyFolder
+from mwanda.study.plan import DENSE, Cell, Entry, ModelRecord, Plan
+from mwanda.study.report.charts import panel, scale_of, up_to
+from mwanda.study.report.data import load_results
+from mwanda.study.report.language_families import families, family_of, script_name
+from mwanda.study.report.write import FILES, write_report
+from mwanda.text.languages import canonical
+
+NASTY = "<img src=x onerror=alert(1)>|`a`\"'&amp;"
+LANGUAGES = ("de", "hi", "sw")
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+def study(
+    root: Path,
+    rises: dict[tuple[str, float, int], dict[str, float]],
+    *,
+    model: str = "tiny",
+    sentences: int = 12,
+    ids: bool = True,
+    left_out: tuple[str, ...] = (),
+    dense: bool = True,
+) -> StudyFolder:
+    """A study's folder whose methods raise every sentence's nats by these shares, and a little
+    noise that is the same for all methods."""
+    folder = StudyFolder(root / "study")
+    folder.make()
+    base = {tag: [100.0 + 7 * n + 20 * k for n in range(sentences)]
+            for k, tag in enumerate(LANGUAGES)}  # fmt: skip
+    entries = [Entry(model=model, method=DENSE, sparsity=0.0, seed=None, key="dense")]
+    cells = {"dense": cell(model, None)}
+    if dense:
+        folder.write_result("dense", result("dense", cells["dense"], base))
+    for number, ((method, sparsity, seed), shares) in enumerate(rises.items()):
+        key = f"cell{number}"
+        entries.append(Entry(model=model, method=method, sparsity=sparsity, seed=seed, key=key))
+        cells[key] = cell(model, sparsity)
+        if key in left_out:
+            continue
+        nats = {
+            tag: [x * (1 + shares[tag] + 0.002 * (-1) ** n) for n, x in enumerate(base[tag])]
+            for tag in LANGUAGES
+        }
+        blocks = {"0": sparsity - 0.1, "1": sparsity + 0.1}
+        told = {"sparsity": sparsity, "model_sparsity": sparsity / 2, "blocks": blocks}
+        folder.write_result(key, result(key, cells[key], nats, ("de", "sw")) | told)
+    plan = Plan(
+        document=f"models: {{{model}: x}}\n",
+        models={model: ModelRecord(path="/some/where/tiny", sha256="0" * 64)},
+        calibration="/some/where/gnome",
+        sets={},
+        evaluation=EvaluationPart(text="/some/where/flores"),
+        run=RunPart(),
+        keep=False,
+        text_sha256="1" * 64,
+        languages=LANGUAGES,
+        ids=tuple(range(sentences)) if ids else None,
+        statistics={"s": {"model": model}},
+        entries=tuple(entries),
+        cells=cells,
+    )
+    folder.write_plan(plan.model_dump(mode="json"))
+    blocks = [{"block": n, "agreement": 0.5 + 0.1 * n} for n in range(2)]
+    folder.write_view("s", {"blocks": blocks, "languages": {"de": {}, "sw": {}}})
+    return folder
+
+
+def cell(model: str, sparsity: float | None) -> Cell:
+    recipe = {
+        "criterion": {"name": "wanda", "options": {"norms": "raw"}},
+        "allocation": {"name": "cwl", "options": {}}, "reconstruction": None,
+        "pattern": "unstructured", "mode": "dense", "windows": 2, "window_length": 32,
+        "languages": ["de", "sw"],
+    }  # fmt: skip
+    if sparsity is None:
+        return Cell(settings={"recipe": None, "calibration": None}, model=model)
+    return Cell(settings={"recipe": recipe, "calibration": {"de": None, "sw": None}},
+                model=model, statistics="s")  # fmt: skip
+
+
+def result(
+    key: str, made: Cell, nats: dict[str, list[float]], seen: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    return {
+        "key": key, "settings": made.settings, "seen": list(seen), "compute_dtype": "float32",
+        "bos": "none", "versions": {"mwanda": "1"},
+        "languages": {t: {"tokens": 200, "size": 900, "sentence_nll": n} for t, n in nats.items()},
+    }  # fmt: skip
+
+
+ALL = {"de": 0.05, "hi": 0.2, "sw": 0.1}
+LESS = {"de": 0.04, "hi": 0.2, "sw": 0.0}
+GRID = {
+    ("first", 0.3, 0): ALL, ("first", 0.5, 0): {tag: 2 * x for tag, x in ALL.items()},
+    ("second", 0.3, 0): LESS, ("second", 0.5, 0): ALL,
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """A page taken apart, every element closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    def all(self, tag: str) -> Iterator[dict[str, str | None]]:
+        return (attributes for name, attributes in self.elements if name == tag)
+
+
+def page(folder: StudyFolder) -> Page:
+    return Page(html(folder))
+
+
+def html(folder: StudyFolder) -> str:
+    write_report(folder.path, folder.path / "report", overwrite=True)
+    return (folder.path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_numbers(tmp_path: Path) -> None:
+    (model,) = load_results(study(tmp_path, GRID)).models
+    first = model.group("first", 0.3)
+    second = model.group("second", 0.3)
+    assert first is not None
+    assert second is not None
+    loss = model.loss(first)
+    assert {tag: d.mean for tag, d in loss.languages.items()} == pytest.approx(ALL, abs=1e-3)
+    assert loss.mean.mean == pytest.approx(0.35 / 3, abs=1e-3)
+    assert loss.worst == "hi"
+    assert loss.certain == 3
+    assert model.loss(second).certain == 2  # Swahili's noise is none
+    assert loss.over(["de", "sw"]) == pytest.approx(0.075, abs=1e-3)
+    assert loss.over([]) is None
+    apart = model.against(first, second)
+    assert apart.languages["sw"].mean == pytest.approx(0.1, abs=1e-3)
+    assert not apart.languages["hi"].significant
+    assert (model.seen_by_any, model.unseen_by_all) == (("de", "sw"), ("hi",))
+    assert first.blocks == {0: pytest.approx(0.2), 1: pytest.approx(0.4)}
+
+
+def test_seeds_are_averaged_and_their_spread_told(tmp_path: Path) -> None:
+    twice = {("m", 0.5, 0): ALL, ("m", 0.5, 1): {tag: 3 * x for tag, x in ALL.items()}}
+    (model,) = load_results(study(tmp_path, twice)).models
+    group = model.group("m", 0.5)
+    assert group is not None
+    assert model.loss(group).languages["hi"].mean == pytest.approx(0.4, abs=1e-3)
+    assert model.seeds_apart(group) == pytest.approx((0.35 / 3, 0.35), abs=1e-3)
+
+
+def test_the_page_is_well_formed_and_needs_nothing(tmp_path: Path) -> None:
+    text = html(study(tmp_path, GRID))
+    found = Page(text)
+    assert next(found.all("html"))["lang"] == "en"
+    ids = [a["id"] for _, a in found.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert not list(found.all("script"))
+    for name in ("src", "href", "aria-labelledby"):
+        for _, attributes in found.elements:
+            value = attributes.get(name)
+            if value is None:
+                continue
+            if name == "aria-labelledby" or value.startswith("#"):
+                assert value.removeprefix("#") in ids
+            else:
+                assert value == "data:,"
+    assert "http:" not in text.replace("http-equiv", "")
+    assert "https:" not in text
+    assert "url(" not in text
+    assert re.search(r"prefers-color-scheme: dark", text)
+    assert len(text.encode()) < 3_000_000
+
+
+def test_tables_and_pictures_can_be_read_by_ear(tmp_path: Path) -> None:
+    found = page(study(tmp_path, GRID))
+    tables = len(list(found.all("table")))
+    assert tables == len(list(found.all("caption"))) >= 8
+    assert all(a["scope"] in ("col", "row") for a in found.all("th"))
+    regions = [a for a in found.all("div") if a.get("class") == "scroll"]
+    assert len(regions) == tables
+    assert all(a["tabindex"] == "0" and a["role"] == "region" for a in regions)
+    for picture in found.all("svg"):
+        assert picture.get("aria-hidden") == "true" or (
+            picture["role"] == "img" and picture["aria-label"]
+        )
+    labels = [a["aria-label"] or "" for a in found.all("svg") if "aria-label" in a]
+    (hindi,) = (label for label in labels if label.startswith("Hindi, rise"))
+    assert "first 20% at 30%, 40% at 50%; second 20% at 30%" in hindi
+    levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_every_number_of_a_picture_is_in_a_table(tmp_path: Path) -> None:
+    words = page(study(tmp_path, GRID)).words
+    for rise in ("+20.0%", "+40.0%", "+10.0%", "+5.0%", "+4.0%"):
+        assert rise in words
+    assert {"+0.0%°", "-0.0%°"} & {*words}  # Swahili under the second: not significant
+    assert "not significant" in " ".join(words) or "loses less" in " ".join(words)
+    assert "second loses less" in words
+
+
+def test_names_that_are_markup_stay_names(tmp_path: Path) -> None:
+    rises = {(NASTY, 0.3, 0): ALL, ("plain", 0.3, 0): LESS}
+    folder = study(tmp_path, rises, model=NASTY)
+    text = html(folder)
+    found = Page(text)
+    assert not list(found.all("img"))
+    assert "onerror" in text
+    assert all("onerror" not in attributes for _, attributes in found.elements)
+    assert any(NASTY in word for word in found.words)
+    assert any(NASTY in (a.get("aria-label") or "") for a in found.all("svg"))
+    written = (folder.path / "report" / "report.md").read_text(encoding="utf-8")
+    body, _, document = written.partition("## The study as it was written")
+    assert "<img" not in body
+    assert document.count("```") == 2
+    rows = [line for line in body.splitlines() if line.startswith("| ")]
+    cells = {len(re.split(r"(?<!\\)\|", row)) for row in rows if "onerror" in row}
+    assert min(cells) > 2
+
+
+def test_csv_has_every_number_and_no_formula(tmp_path: Path) -> None:
+    folder = study(tmp_path, {("=cmd()", 0.3, 0): ALL}, model="@m")
+    write_report(folder.path, tmp_path / "out")
+    with (tmp_path / "out" / "languages.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    hindi = next(r for r in rows if r["language"] == "hi" and r["method"] == "'=cmd()")
+    assert float(hindi["relative_rise"]) == pytest.approx(0.2, abs=1e-3)
+    assert (hindi["model"], hindi["script"], hindi["seen"]) == ("'@m", "Devanagari", "False")
+    assert hindi["family"] == "Indo-European: Indo-Iranian"
+    with (tmp_path / "out" / "differences.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["language"] for r in rows] == ["", "de", "hi", "sw"]
+    assert {(r["first"], r["second"], r["significant"]) for r in rows} == {
+        ("'=cmd()", "dense", "True")
+    }
+    assert float(rows[2]["low"]) < float(rows[2]["difference"]) < float(rows[2]["high"])
+    with (tmp_path / "out" / "blocks.csv").open(encoding="utf-8", newline="") as file:
+        assert [r["block_sparsity"] for r in csv.DictReader(file)] == ["0.19999999999999998", "0.4"]
+
+
+def test_an_unfinished_study_says_so(tmp_path: Path) -> None:
+    folder = study(tmp_path, GRID, left_out=("cell0", "cell3"))
+    folder.write_failure("cell3", ["no <b>room</b>"])
+    words = " ".join(page(folder).words)
+    assert "3 of 5 cells are done, 1 points of the grid failed, 1 are still to be computed" in words
+    assert "tiny, second, 0.5, seed 0" in words
+    assert "no <b>room</b>" in words
+
+
+def test_without_the_dense_model_nothing_is_compared(tmp_path: Path) -> None:
+    folder = study(tmp_path, GRID, dense=False)
+    assert "nothing can be compared" in " ".join(page(folder).words)
+    (tmp_path / "empty").mkdir()
+    none = study(tmp_path / "empty", GRID, left_out=("cell0", "cell1", "cell2", "cell3"))
+    assert "No pruned model has a result yet." in page(none).words
+
+
+def test_text_that_is_not_parallel_is_told(tmp_path: Path) -> None:
+    words = " ".join(page(study(tmp_path, GRID, ids=False)).words)
+    assert "not parallel" in words
+
+
+def test_an_older_report_is_replaced_only_if_asked(tmp_path: Path) -> None:
+    folder = study(tmp_path, GRID)
+    out = tmp_path / "out"
+    written = write_report(folder.path, out)
+    pictures = ["rise.svg", "perplexity.svg", "block-sparsity.svg", "agreement.svg"]
+    assert [path.name for path in written] == [*FILES, *pictures]
+    assert all(path.is_file() for path in written)
+    with pytest.raises(InputError, match="--overwrite"):
+        write_report(folder.path, out)
+    first = {path: path.read_bytes() for path in written}
+    write_report(folder.path, out, overwrite=True)
+    assert {path: path.read_bytes() for path in written} == first
+    (out / "pictures" / "mine.png").write_text("mine")
+    with pytest.raises(InputError, match=r"pictures; choose another --out"):
+        write_report(folder.path, out, overwrite=True)
+    (out / "pictures" / "mine.png").unlink()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"mine\.txt; choose another --out"):
+        write_report(folder.path, out, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "study"]
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    folder = study(tmp_path, GRID)
+    (folder.path / "cells" / "cell1.json").write_text("{")
+    with pytest.raises(InputError, match=r"cell1\.json.*delete the file"):
+        write_report(folder.path, tmp_path / "out")
+
+
+def test_families_are_of_known_languages_and_told_with_scripts() -> None:
+    table = families()
+    assert len(table) > 100
+    assert all(canonical(tag).split("-")[0] for tag in table)
+    assert family_of("zh-Hant", table) == "Sino-Tibetan"
+    assert family_of("sw", table) == "Atlantic-Congo"
+    assert family_of("tlh", table) == "not listed"
+    assert (script_name("ta"), script_name("de")) == ("Tamil", "Latin")
+
+
+@pytest.mark.parametrize(
+    ("values", "logarithmic"),
+    [([0, 35.2], False), ([-3, -1], False), ([5, 5], False), ([0, 0], False),
+     ([3.1, 80], True), ([1.01, 1.02], True), ([9, 4e9], True), ([2, 1e300], True)],
+)  # fmt: skip
+def test_an_axis_holds_its_values_and_has_a_few_ticks(
+    values: list[float], logarithmic: bool
+) -> None:
+    scale = scale_of(values, logarithmic=logarithmic)
+    assert all(0 <= scale.share(value) <= 1 for value in values)
+    assert 2 <= len(scale.ticks) <= 7
+    assert all(-1e-9 <= scale.share(tick) <= 1 + 1e-9 for tick in scale.ticks)
+
+
+def test_a_line_goes_up_where_its_values_do() -> None:
+    x, y = scale_of([0.0, 0.8]), scale_of([0.0, 10.0])
+    made = panel("t", "l", {"m": (9, [(0.0, 0.0), (0.8, 10.0)])}, x, y)
+    (line,) = made.lines
+    assert line.style == 1
+    assert line.marks[0][:2] == (made.left, made.bottom)
+    assert line.marks[1][:2] == (made.right, made.top)
+    json.dumps(line.path)
+
+
+@pytest.mark.parametrize("high", [0.5, 0.6, 0.7, 0.05, 0.99])
+def test_an_axis_of_sparsities_ends_at_the_highest(high: float) -> None:
+    scale = up_to(high)
+    assert (scale.share(0.0), scale.share(high)) == (0.0, 1.0)
+    assert len(scale.ticks) >= 2
+    assert scale.ticks[0] == 0
+    assert scale.ticks[-1] <= high + 1e-9
