@@ -85,7 +85,7 @@ def status(folder: Folder, as_json: opt.AsJson = False) -> None:
 def work(folder: Folder) -> None:
     """Be one more worker of a study that was started; ends when nothing is left to do."""
     early.check_folder(folder, "the folder of a study")
-    from mwanda.study.launch import work_on
+    from mwanda.study.worker import work_on
 
     work_on(folder)
 

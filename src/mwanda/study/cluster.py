@@ -10,6 +10,7 @@ from typing import Any
 
 from mwanda.errors import InputError, MwandaError
 from mwanda.study.folder import StudyFolder
+from mwanda.study.worker import work_on
 
 __all__ = ["ClusterWorker", "run_on_cluster"]
 
@@ -21,8 +22,6 @@ class ClusterWorker:
     """What a job calls: one worker, put into the queue again when its time is up."""
 
     def __call__(self, out: str) -> None:
-        from mwanda.study.launch import work_on
-
         work_on(out)
 
     def checkpoint(self, out: str) -> Any:

@@ -13,20 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mwanda.errors import InputError, MwandaError
+from mwanda.study.cluster import run_on_cluster
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import Plan, make_plan, read_plan
 from mwanda.study.status import Status, cell_counts, seconds_left
 from mwanda.study.worker import PAUSE, Worker
 from mwanda.system.arguments import path_given
+from mwanda.study.worker import PARENT, PAUSE, Worker
 from mwanda.system.progress import Progress
 from mwanda.system.ranks import check_alone
 
-__all__ = ["start_study", "work_on"]
+__all__ = ["start_study"]
 
 log = logging.getLogger("mwanda")
-
-PARENT = "MWANDA_STUDY_PARENT"
-"""Names the process that a worker does not outlive: between two cells it looks whether it runs."""
 
 
 def start_study(
@@ -68,8 +67,6 @@ def start_study(
     if not watch.waiting:
         return Status.of(folder)
     if cluster is not None:
-        from mwanda.study.cluster import run_on_cluster
-
         run_on_cluster(folder, cluster, cluster_options or {}, watch.look)
     elif processes == 1:
         Worker(folder, progress=progress, done=watch.finished).run()
@@ -77,21 +74,6 @@ def start_study(
         _run_processes(folder, processes, watch.look)
     watch.look()
     return Status.of(folder)
-
-
-def work_on(out: str | Path) -> None:
-    """Be one worker of a study that was planned before, until nothing is left to do.
-
-    Raises:
-        InputError: no study there.
-    """
-    folder = StudyFolder.open(Path(out))
-    parent = os.environ.get(PARENT)
-
-    def go_on() -> bool:
-        return parent is None or str(os.getppid()) == parent
-
-    Worker(folder, go_on=go_on).run()
 
 
 @dataclass

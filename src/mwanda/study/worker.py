@@ -29,9 +29,12 @@ from mwanda.study.plan import Cell, Plan, read_plan
 from mwanda.system.progress import Progress
 from mwanda.system.run_options import RunOptions
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "work_on"]
 
 log = logging.getLogger("mwanda")
+
+PARENT = "MWANDA_STUDY_PARENT"
+"""Names the process that a worker does not outlive: between two cells it looks whether it runs."""
 
 PAUSE = 0.5
 """Seconds between two looks at cells that other workers hold."""
@@ -269,3 +272,18 @@ def _told(error: BaseException) -> list[str]:
     if isinstance(error, MwandaError):
         return list(error.problems)
     return [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"]
+
+
+def work_on(out: str | Path) -> None:
+    """Be one worker of a study that was planned before, until nothing is left to do.
+
+    Raises:
+        InputError: no study there.
+    """
+    folder = StudyFolder.open(Path(out))
+    parent = os.environ.get(PARENT)
+
+    def go_on() -> bool:
+        return parent is None or str(os.getppid()) == parent
+
+    Worker(folder, go_on=go_on).run()
