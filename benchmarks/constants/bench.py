@@ -17,7 +17,7 @@ from harness import kept
 from mwanda.methods.allocation.measured import Curves
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Signal
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import MemoryDecoder
 from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
@@ -26,7 +26,6 @@ from mwanda.pruning.outcome import Outcome
 from mwanda.pruning.pipeline import check_pattern
 from mwanda.pruning.sensitivity import Surveyor
 from mwanda.pruning.statistics.store import StatisticsStore
-from mwanda.pruning.units import probe_of
 from mwanda.system.ranks import ALONE
 from mwanda.system.run_options import RunOptions
 
@@ -109,7 +108,7 @@ class Bench:
         return made
 
     @torch.no_grad()
-    def prune(self, recipe: Recipe, measured: Measured) -> Outcome:
+    def prune(self, recipe: ResolvedRecipe, measured: Measured) -> Outcome:
         """Prune by a resolved recipe in dense mode: a forward only where masked blocks are to be
         compared with dense ones, and that once for all that compare the same.
 
@@ -121,23 +120,21 @@ class Bench:
         gram = "gram" in recipe.linear_needs
         if recipe.skip_first_tokens != measured.skip or (gram and not (measured.gram and alike)):
             raise ValueError(f"not measured for this recipe: {recipe}")
-        if recipe.allocation is None or recipe.sparsity is None or recipe.mode != "dense":
-            raise ValueError("expected a resolved recipe in dense mode")
+        if recipe.mode != "dense":
+            raise ValueError("expected a recipe in dense mode")
         structure = self._decoder.structure
         check_pattern(structure, recipe)
         self.restore()
         weights = weights_of(recipe, languages)
         outcome = Outcome()
         pruner = BlockPruner(self._decoder, recipe, weights, ALONE, lambda _, w: w, outcome)
-        probe = probe_of(recipe)
+        probe = recipe.probe
         shown = {} if probe is None else _first(measured.windows, probe.windows)
         passes = Passes(
             self._decoder, structure, shown, weights, measured.folder, self._options, ALONE,
             measured.skip, None if probe is None else 0,
         )  # fmt: skip
-        surveyor = Surveyor(
-            self._decoder, recipe, recipe.allocation, weights, passes, pruner, ALONE
-        )
+        surveyor = Surveyor(self._decoder, recipe, weights, passes, pruner, ALONE)
         if probe is not None:
             outcome.signals += self._curves(recipe, measured, surveyor)
         else:
@@ -145,13 +142,15 @@ class Bench:
                 sums = measured.store.load(block.index)
                 outcome.signals += surveyor.of_saved(block, sums, self._decoder.dtype)
         outcome.signals = surveyor.filled(outcome.signals)
-        outcome.sparsities |= surveyor.share_out(structure, outcome.signals)
+        sparsities = surveyor.share_out(structure, outcome.signals)
         for block in structure.blocks:
             find = partial(measured.store.load_gram, block.index)
-            pruner.prune(block, measured.store.load(block.index), find)
+            pruner.prune(block, sparsities, measured.store.load(block.index), find)
         return outcome
 
-    def _curves(self, recipe: Recipe, measured: Measured, surveyor: Surveyor) -> list[Signal]:
+    def _curves(
+        self, recipe: ResolvedRecipe, measured: Measured, surveyor: Surveyor
+    ) -> list[Signal]:
         """What masking the linears does to their blocks; read back where it was seen before."""
         asked = recipe.model_dump(
             mode="json",

@@ -18,6 +18,7 @@ from cells import Cell
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.texts import TextSet
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import resolve
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.calibration_text import weights_of
 from mwanda.pruning.folder.manifest import CalibrationRecord
@@ -108,7 +109,7 @@ class Runner:
         if cell.settings["recipe"] is None:
             bench.restore()
         else:
-            recipe = Recipe.build({"mode": "dense"} | cell.settings["recipe"])
+            recipe = resolve(Recipe.build({"mode": "dense"} | cell.settings["recipe"]))
             windows = self._draw(cell, tokenizer)
             if _alone(cell):
                 bench.restore()

@@ -13,8 +13,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
+from mwanda.methods.recipe.resolved import resolve
 from mwanda.model.stored.layout import read_header
 from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruning.schedule import Schedule
 from tests.pruning.pipeline.helpers import tensors, token_windows, windows_file
 from tests.support.folders_made import Tiny
 from tests.support.text import write_corpus
@@ -91,7 +93,7 @@ def test_the_numbers_are_those_of_the_prune(
     tiny: Tiny, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     source, windows = tiny("llama"), windows_file(tmp_path)
-    recipe = Recipe.build(fields)
+    recipe = resolve(Recipe.build(fields))
     options = RunOptions(batch_tokens=48, activation_memory=5000, journal=False)
     before = sorted(tmp_path.rglob("*"))
     plan = mwanda.plan(source, recipe=recipe, calibration=windows, options=options)
@@ -117,7 +119,7 @@ def test_the_numbers_are_those_of_the_prune(
     shards = list((tmp_path / "out").glob("*.safetensors"))
     assert plan.bytes_written == sum(i.nbytes for path in shards for i in read_header(path)[0])
     spilled = plan.disk - plan.bytes_written
-    if recipe.keeps_statistics and recipe.reconstruction is not None:
+    if Schedule.of(recipe, saved=False).keeps_grams:
         spilled -= sum(r.shape[1] ** 2 * 4 for r in manifest.linears.values())
     assert spilled == pytest.approx(result.spilled, abs=5000)
     assert (plan.flops > 0) is bool(calls)

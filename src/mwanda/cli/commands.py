@@ -299,7 +299,8 @@ def _check_evidence(recipe: Any, given: dict[str, Any]) -> None:
 
 def _recipe(given: dict[str, Any]) -> Any:
     from mwanda.methods.recipe.asked import Recipe
+    from mwanda.methods.recipe.resolved import resolve
 
     source = "options" if given["recipe"] is None else str(given["recipe"])
     saved = given["statistics"] is not None
-    return Recipe.build(recipe_of(given, saved=saved), source, saved=saved)
+    return resolve(Recipe.build(recipe_of(given, saved=saved), source), saved=saved)

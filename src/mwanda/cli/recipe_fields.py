@@ -48,7 +48,7 @@ def recipe_fields(
     Raises:
         InputError: an unreadable recipe file, or an option that cannot be taken apart.
     """
-    from mwanda.methods.recipe.asked import default_allocation
+    from mwanda.methods.recipe.resolved import default_allocation
     from mwanda.methods.recipe.yaml_file import load_recipe
 
     fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)

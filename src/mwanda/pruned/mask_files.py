@@ -12,6 +12,7 @@ import torch
 
 from mwanda.errors import DataError, InputError
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.given import check_model
 from mwanda.model.identity import linears_sha256
 from mwanda.model.opening import open_decoder, source_dtype
@@ -167,7 +168,7 @@ def apply_masks(
     check_model(name)
     output = OutputFolder(out, overwrite=options.overwrite)
     output.check(source=Path(name) if Path(name).exists() else None)
-    recipe = Recipe.build(opened.manifest.recipe, f"recipe in {opened.path}")
+    recipe = resolve(Recipe.build(opened.manifest.recipe, f"recipe in {opened.path}"))
     wanted = parse_dtype(dtype or recipe.dtype, "--dtype")
     with (
         output as folder,
@@ -241,7 +242,9 @@ def _seen(folder: Path, linear: Linear, nonzero: torch.Tensor, entry: LinearReco
     )
 
 
-def _fitting(masks: MaskFile, decoder: StreamedDecoder, recipe: Recipe, name: str) -> Structure:
+def _fitting(
+    masks: MaskFile, decoder: StreamedDecoder, recipe: ResolvedRecipe, name: str
+) -> Structure:
     """The linears of a model that a file of masks is for.
 
     Raises:

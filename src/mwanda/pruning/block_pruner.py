@@ -11,7 +11,7 @@ from mwanda.errors import InputError
 from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import InputStatistics
 from mwanda.methods.kinds import Reconstruction
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.methods.registry import find_criterion
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Block, Linear
@@ -22,8 +22,6 @@ from mwanda.pruning.statistics.routed import inputs_of, tokens_seen
 from mwanda.pruning.weight_updates import update_weight
 from mwanda.system.ranks import Ranks
 
-__all__ = ["BlockPruner"]
-
 
 @dataclass(frozen=True)
 class BlockPruner:
@@ -31,16 +29,16 @@ class BlockPruner:
 
     Attributes:
         decoder: the model; its weights are masked in the copy the forward uses.
-        recipe: resolved.
+        recipe: what to do.
         weights: language -> weight.
         ranks: the processes that share a block's linears.
         sink: is given every pruned weight.
-        outcome: says the sparsity of each linear, and is told what became of it.
+        outcome: is told what became of each linear.
         keep_mask: is given every mask, where somebody wants them.
     """
 
     decoder: Decoder
-    recipe: Recipe
+    recipe: ResolvedRecipe
     weights: Mapping[str, float]
     ranks: Ranks
     sink: Sink
@@ -50,13 +48,15 @@ class BlockPruner:
     def prune(
         self,
         block: Block,
+        sparsities: Mapping[str, float],
         sums: BlockSums | None,
         find_gram: Callable[[str], GramSums | None],
     ) -> None:
         """Make, apply and hand on the masks and updates, each by the process it belongs to.
 
         Args:
-            sums: of the block's linears, taken out one by one; None where no text is needed.
+            sparsities: linear -> share of its weights to go.
+            sums: of the block's linears; None where no text is needed.
             find_gram: linear -> the Gram matrix of its inputs, None where it has none.
 
         Raises:
@@ -65,31 +65,36 @@ class BlockPruner:
         known: dict[str, InputStatistics | None] = {}
         if sums is not None:
             for linear in block.linears:
-                entries, minimum = sums.pop(linear.name, {}), self.recipe.expert_tokens
+                entries, minimum = sums.get(linear.name, {}), self.recipe.expert_tokens
                 known[linear.name] = inputs_of(linear.name, entries, self.weights, minimum)
                 if known[linear.name] is None:
                     self.outcome.fallbacks[linear.name] = tokens_seen(entries, self.weights)
         for place, linear in enumerate(block.linears):
             self._prune_linear(
-                linear, self.ranks.owner(place), known.pop(linear.name, None), find_gram
+                linear,
+                self.ranks.owner(place),
+                sparsities[linear.name],
+                known.get(linear.name),
+                find_gram,
             )
 
     def _prune_linear(
         self,
         linear: Linear,
         owner: int,
+        sparsity: float,
         inputs: InputStatistics | None,
         find_gram: Callable[[str], GramSums | None],
     ) -> None:
-        weight, row = self.decoder.source_weight(linear), self._reconstruction(linear)
+        weight, row = self.decoder.source_weight(linear), self._reconstruction(linear, sparsity)
         mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
         damping = torch.zeros(1, dtype=torch.float64)
         if self.ranks.rank == owner:
             if row is None or row.prune is None:
-                mask = self.choose(linear, weight, inputs, self.outcome.sparsities[linear.name])
+                mask = self.choose(linear, weight, inputs, sparsity)
             if row is not None:
                 gram = find_gram(linear.name)
-                mask, update, damping[0] = self._update(linear, weight, mask, gram, row)
+                mask, update, damping[0] = self._update(linear, weight, mask, gram, row, sparsity)
         mask = self.ranks.send(mask, owner)
         if self.keep_mask is not None:
             self.keep_mask(linear, mask)
@@ -108,10 +113,9 @@ class BlockPruner:
         removed = self.recipe.pattern_row().removed(linear.rows, linear.columns, sparsity)
         return bool(self.recipe.sparsity) and removed > 0
 
-    def _reconstruction(self, linear: Linear) -> Reconstruction | None:
+    def _reconstruction(self, linear: Linear, sparsity: float) -> Reconstruction | None:
         """What updates this linear; nothing where nothing goes."""
-        goes = self._removes(linear, self.outcome.sparsities[linear.name])
-        return self.recipe.reconstruction_row() if goes else None
+        return self.recipe.reconstruction_row() if self._removes(linear, sparsity) else None
 
     def choose(
         self,
@@ -151,12 +155,12 @@ class BlockPruner:
         mask: torch.Tensor,
         gram: GramSums | None,
         row: Reconstruction,
+        sparsity: float,
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
         """The mask, the new weight, and the damping it took."""
         method, pattern = self.recipe.reconstruction, self.recipe.pattern_row()
         if gram is None or method is None:
             raise InputError(f"linear {linear.name}", expected="a Gram matrix of its inputs")
-        sparsity = self.outcome.sparsities[linear.name]
         made = update_weight(
             linear.name, weight, mask, gram, row, method.options, pattern, sparsity
         )

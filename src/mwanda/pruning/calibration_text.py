@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.text.given import GivenText, open_text
 from mwanda.text.sources import TextSource, available
 from mwanda.text.windows import Windows, draw, load
@@ -38,7 +38,7 @@ def name_of(calibration: CalibrationInput) -> str:
 
 
 def open_calibration(
-    calibration: CalibrationInput | None, recipe: Recipe
+    calibration: CalibrationInput | None, recipe: ResolvedRecipe
 ) -> TextSource | Windows | None:
     """Look at the calibration before any expensive work; None where the recipe needs no text.
 
@@ -50,7 +50,7 @@ def open_calibration(
         return None
     if calibration is None:
         wants = f"criterion {recipe.criterion.name}"
-        if not recipe.linear_needs and recipe.allocation is not None:
+        if not recipe.linear_needs:
             wants = f"allocation {recipe.allocation.name}"
         raise InputError(
             "--calibration",
@@ -78,7 +78,7 @@ def open_calibration(
     return opened
 
 
-def _check_skipped(windows: Windows, languages: list[str], recipe: Recipe) -> None:
+def _check_skipped(windows: Windows, languages: list[str], recipe: ResolvedRecipe) -> None:
     """Refuse to skip all there is of a language; a short one shows when its windows are cut."""
     lengths = {tag: int(windows.tokens[tag].shape[1]) for tag in languages}
     short = min(lengths, key=lambda tag: lengths[tag])
@@ -92,7 +92,7 @@ def _check_skipped(windows: Windows, languages: list[str], recipe: Recipe) -> No
         )
 
 
-def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[str]:
+def calibration_languages(opened: TextSource | Windows, recipe: ResolvedRecipe) -> list[str]:
     """The recipe's languages, or all there are.
 
     Raises:
@@ -114,12 +114,12 @@ def calibration_languages(opened: TextSource | Windows, recipe: Recipe) -> list[
     return wanted
 
 
-def loose_sizes(recipe: Recipe) -> tuple[str, ...]:
+def loose_sizes(recipe: ResolvedRecipe) -> tuple[str, ...]:
     """Sizes of the windows that a recipe does not give, so that they may shrink."""
     return tuple(x for x in ("windows", "window_length") if x not in recipe.model_fields_set)
 
 
-def sizes_of(recipe: Recipe) -> dict[str, int | None]:
+def sizes_of(recipe: ResolvedRecipe) -> dict[str, int | None]:
     """Arguments of :func:`mwanda.text.windows.draw`: sizes that a recipe does not give are None."""
     loose = loose_sizes(recipe)
     return {
@@ -131,7 +131,7 @@ def sizes_of(recipe: Recipe) -> dict[str, int | None]:
 def get_windows(
     opened: TextSource | Windows,
     tokenizer: Any,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     *,
     vocabulary: int,
     context: int | None,
@@ -185,7 +185,7 @@ def get_windows(
     )
 
 
-def weights_of(recipe: Recipe, languages: list[str]) -> dict[str, float]:
+def weights_of(recipe: ResolvedRecipe, languages: list[str]) -> dict[str, float]:
     """Language weights summing to 1; languages not named weigh 1 before that.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
 from mwanda.model.source import load_tokenizer
@@ -56,7 +56,7 @@ class Evidence:
     statistics_file: StatisticsFileRecord | None = None
 
     @classmethod
-    def of_windows(cls, windows: Windows | None, recipe: Recipe) -> Evidence:
+    def of_windows(cls, windows: Windows | None, recipe: ResolvedRecipe) -> Evidence:
         """Windows under a recipe's language weights."""
         if windows is None:
             return cls()
@@ -64,7 +64,7 @@ class Evidence:
         return cls(windows, None, weights, CalibrationRecord.of(windows, weights))
 
     @classmethod
-    def of_saved(cls, saved: SavedStatistics, recipe: Recipe) -> Evidence:
+    def of_saved(cls, saved: SavedStatistics, recipe: ResolvedRecipe) -> Evidence:
         """Saved statistics under a recipe's language weights."""
         weights, known = weights_of(recipe, [*saved.languages]), saved.record.calibration
         languages = {tag: known.languages[tag] for tag in saved.languages}
@@ -81,7 +81,7 @@ class Evidence:
 def open_evidence(
     calibration: CalibrationInput | None,
     statistics: str | Path | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> Opened:
     """Look at text or statistics before any expensive work; None where the recipe needs neither.
@@ -110,7 +110,7 @@ def gather(
     tokenizer: Any,
     decoder: Decoder,
     chosen: Structure,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> Evidence:
     """What was opened, for a model: windows cut, or statistics checked to be of it.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
 from mwanda.model.stored.reader import Checkpoint
@@ -29,7 +29,7 @@ def open_journal(
     folder: Path | None,
     source: ModelSource,
     decoder: StreamedDecoder,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     evidence: Evidence,
     options: RunOptions,
     ranks: Ranks,

@@ -14,7 +14,7 @@ from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.system.run_options import RunOptions
 
-__all__ = ["fields_of", "no_tokenizer", "options_given", "tokenizer_given"]
+__all__ = ["no_tokenizer", "options_given", "recipe_given", "tokenizer_given"]
 
 
 def options_given(options: Any, default: RunOptions | None = None) -> RunOptions:
@@ -32,18 +32,18 @@ def options_given(options: Any, default: RunOptions | None = None) -> RunOptions
     return options
 
 
-def fields_of(recipe: Any) -> Mapping[str, Any]:
-    """The fields that a recipe, the mapping of one, or its file was given.
+def recipe_given(recipe: Any) -> Recipe:
+    """A recipe, out of the mapping or the file of one.
 
     Raises:
-        InputError: something else, or an unreadable file.
+        InputError: something else, an unreadable file, or every mistake in its fields.
     """
     if isinstance(recipe, Recipe):
-        return recipe.asked
-    if isinstance(recipe, Mapping):
         return recipe
+    if isinstance(recipe, Mapping):
+        return Recipe.build(recipe)
     if isinstance(recipe, str | Path):
-        return load_recipe(Path(recipe))
+        return Recipe.build(load_recipe(Path(recipe)))
     raise InputError(
         "recipe",
         expected="mwanda.Recipe.build(…), its fields, or a YAML file",

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.opening import open_decoder
 from mwanda.model.run.decoder import Decoder
@@ -71,7 +71,7 @@ class PruneResult:
     linears_sha256: str | None = None
 
 
-def chosen_linears(decoder: Decoder, recipe: Recipe, *, strict: bool = True) -> Structure:
+def chosen_linears(decoder: Decoder, recipe: ResolvedRecipe, *, strict: bool = True) -> Structure:
     """The linears the recipe names, which its pattern fits.
 
     Args:
@@ -92,7 +92,7 @@ def chosen_linears(decoder: Decoder, recipe: Recipe, *, strict: bool = True) -> 
 
 
 def naming_problems(
-    source: ModelSource, recipes: Iterable[Recipe], options: RunOptions, place: str = ""
+    source: ModelSource, recipes: Iterable[ResolvedRecipe], options: RunOptions, place: str = ""
 ) -> list[str]:
     """Everything by which these recipes name linears and blocks that a model does not have, each
     begun by ``place``: for work that has much to do before its first prune."""
@@ -131,7 +131,7 @@ def build_manifest(
     *,
     base: str,
     decoder: Decoder,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     evidence: Evidence,
     outcome: Outcome,
     model_weights: int,
@@ -227,8 +227,8 @@ def weights_in(checkpoint: Checkpoint) -> int:
     return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)
 
 
-def _statistics(recipe: Recipe, calibration: CalibrationRecord | None) -> str:
+def _statistics(recipe: ResolvedRecipe, calibration: CalibrationRecord | None) -> str:
     """Which statistics chose masks and weights: where they need none, only the allocation's."""
     if calibration is None:
         return "none"
-    return str(recipe.mode) if recipe.linear_needs else "dense"
+    return recipe.mode if recipe.linear_needs else "dense"

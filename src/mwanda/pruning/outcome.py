@@ -16,8 +16,6 @@ from mwanda.model.run.structure import Linear
 from mwanda.pruning.masks import MaskRecord
 from mwanda.pruning.statistics.routed import Routing
 
-__all__ = ["MaskSink", "Outcome", "Sink"]
-
 Sink = Callable[[Linear, torch.Tensor], torch.Tensor]
 """Given a linear and its pruned weight ``[out, in]`` in the source's dtype; returns what it wrote,
 which another dtype may have given more zeros."""
@@ -32,7 +30,6 @@ class Outcome:
 
     Attributes:
         records: linear name -> counts and hashes of its mask.
-        sparsities: linear name -> sparsity the allocation gave it.
         damping: linear name -> what its reconstruction added to the Gram matrix, in mean diagonals.
         signals: what the allocation saw of each block, or linear, in order; empty where it looks
             at none.
@@ -43,7 +40,6 @@ class Outcome:
     """
 
     records: dict[str, MaskRecord] = field(default_factory=dict)
-    sparsities: dict[str, float] = field(default_factory=dict)
     damping: dict[str, float] = field(default_factory=dict)
     signals: list[Signal] = field(default_factory=list)
     routing: Routing = field(default_factory=dict)

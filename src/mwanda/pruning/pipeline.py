@@ -1,10 +1,6 @@
 """The one visible loop over blocks. No maths in it: it joins statistics, scores and masks.
 
-``sequential``: a block's statistics are taken on what the pruned blocks before it produce, then a
-second pass gives the pruned outputs that feed the next block. ``dense``: one pass over the unpruned
-model, whose statistics then serve every block. Allocations that differ by block need all blocks'
-statistics first: in sequential mode that costs a dense pass more, in dense mode a second reading of
-the weights. Statistics saved from an earlier pass take the place of a dense one.
+What is done in which order is a :class:`mwanda.pruning.schedule.Schedule`.
 """
 
 from __future__ import annotations
@@ -18,26 +14,23 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.methods.input_statistics import Need
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.registry import find_allocation
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.outcome import MaskSink, Outcome, Sink
+from mwanda.pruning.schedule import LOOK, PRUNE, Schedule
 from mwanda.pruning.sensitivity import Surveyor
 from mwanda.pruning.statistics.capture import Capture
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.routed import routed_tokens
 from mwanda.pruning.statistics.store import StatisticsStore
-from mwanda.pruning.units import probe_of, units_of
 from mwanda.system.device import DTYPES
 from mwanda.system.heap import trim
 from mwanda.system.ranks import ALONE, Ranks
 from mwanda.system.run_options import RunOptions
-
-__all__ = ["check_pattern", "prune_blocks"]
 
 
 @dataclass
@@ -46,8 +39,7 @@ class _Run:
 
     decoder: Decoder
     chosen: Structure
-    recipe: Recipe
-    weights: Mapping[str, float]
+    schedule: Schedule
     passes: Passes
     options: RunOptions
     outcome: Outcome
@@ -60,7 +52,7 @@ class _Run:
 def prune_blocks(
     decoder: Decoder,
     chosen: Structure,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     windows: Mapping[str, torch.Tensor],
     weights: Mapping[str, float],
     sink: Sink,
@@ -76,7 +68,7 @@ def prune_blocks(
     Args:
         decoder: the model; its weights are masked in the copy the forward uses.
         chosen: the blocks with the linears to prune.
-        recipe: resolved, see :meth:`Recipe.build`.
+        recipe: what to do.
         windows: language -> token ids ``int64 [windows, length]``; empty where the recipe needs no
             text.
         weights: language -> weight.
@@ -93,56 +85,38 @@ def prune_blocks(
         DataError: values that are not finite.
     """
     check_pattern(chosen, recipe)
-    if recipe.allocation is None or recipe.sparsity is None:
-        raise InputError("recipe", expected="a resolved one", fix="make it with Recipe.build")
-    allocation = find_allocation(recipe.allocation.name)
-    needs = recipe.linear_needs if recipe.needs_text else ()
-    survey = allocation.needs_text and recipe.needs_text
-    windows = windows if needs or survey else {}
-    skip, probe = recipe.skip_first_tokens, probe_of(recipe)
-    probed = None if probe is None else probe.windows
+    schedule = Schedule.of(recipe, saved=saved is not None)
+    windows = windows if schedule.passes_text else {}
+    probed = None if schedule.probe is None else schedule.probe.windows
     journal = journal or Journal()
     passes = Passes(
-        decoder, chosen, windows, weights, scratch, options, ranks, skip, probed, journal
-    )
+        decoder, chosen, windows, weights, scratch, options, ranks,
+        recipe.skip_first_tokens, probed, journal,
+    )  # fmt: skip
     outcome = journal.known("outcome", Outcome.of_data, Outcome())
     journal.take_part("outcome", lambda: (outcome.as_data(), ()))
     pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome, keep_mask)
-    surveyor = Surveyor(decoder, recipe, recipe.allocation, weights, passes, pruner, ranks)
-    run = _Run(
-        decoder, chosen, recipe, weights, passes, options, outcome, pruner, surveyor, journal
-    )
-    scored = bool(needs)
-    dense = scored and recipe.mode == "dense"
-    store: StatisticsStore | SavedStatistics | None = saved if scored else None
-    surveyed = journal.done("prune") > 0
-    if survey and saved is not None and not surveyed:
-        with run.outcome.timed("look at statistics"):
-            _look_at_saved(run, saved)
-    elif survey and saved is None:
-        store = StatisticsStore(journal.folder or scratch) if dense else None
-        if store is not None:
-            journal.take_part("statistics", store.settle)
-        with run.outcome.timed("dense pass"):
-            wanted = (*needs, *surveyor.needs) if dense else surveyor.needs
-            _dense_pass(run, store, tuple(dict.fromkeys(wanted)))
-    if allocation.measures_weights_only and recipe.sparsity and not surveyed:
-        with run.outcome.timed("look at weights"):
-            _look_at_weights(run)
+    surveyor = Surveyor(decoder, recipe, weights, passes, pruner, ranks)
+    run = _Run(decoder, chosen, schedule, passes, options, outcome, pruner, surveyor, journal)
+    store: StatisticsStore | SavedStatistics | None = saved
+    if schedule.masks == "kept":
+        store = StatisticsStore(journal.folder or scratch)
+        journal.take_part("statistics", store.settle)
+    _look(run, store)
     outcome.signals = surveyor.filled(outcome.signals)
-    outcome.sparsities |= surveyor.share_out(chosen, outcome.signals)
-    with run.outcome.timed("prune"):
-        if scored and recipe.mode == "sequential":
-            _prune_sequentially(run)
-        elif dense and not survey and saved is None:
-            _prune_in_one_pass(run)
+    sparsities = surveyor.share_out(chosen, outcome.signals)
+    with outcome.timed("prune"):
+        if schedule.masks == "twice":
+            _prune_twice(run, sparsities)
+        elif schedule.masks == "once":
+            _prune_once(run, sparsities)
         else:
-            _prune_from(run, store)
-    run.outcome.spilled = passes.spilled
-    return run.outcome
+            _prune_from(run, None if schedule.masks == "weights" else store, sparsities)
+    outcome.spilled = passes.spilled
+    return outcome
 
 
-def check_pattern(chosen: Structure, recipe: Recipe) -> None:
+def check_pattern(chosen: Structure, recipe: ResolvedRecipe) -> None:
     """Refuse an N:M pattern whose M does not divide a linear's width.
 
     Raises:
@@ -160,7 +134,7 @@ def check_pattern(chosen: Structure, recipe: Recipe) -> None:
         )
 
 
-def check_experts(chosen: Structure, recipe: Recipe) -> None:
+def check_experts(chosen: Structure, recipe: ResolvedRecipe) -> None:
     """Refuse a reconstruction of experts: too few tokens reach most of them for a Gram matrix.
 
     Raises:
@@ -176,17 +150,35 @@ def check_experts(chosen: Structure, recipe: Recipe) -> None:
         )
 
 
-def _dense_pass(run: _Run, store: StatisticsStore | None, needs: tuple[Need, ...]) -> None:
+def _look(run: _Run, store: StatisticsStore | SavedStatistics | None) -> None:
+    """The allocation's look at all blocks; not again where some are pruned already."""
+    look, outcome = run.schedule.look, run.outcome
+    if look == "text":
+        with outcome.timed(LOOK):
+            _look_at_text(run, store if isinstance(store, StatisticsStore) else None)
+    elif run.journal.done(PRUNE):
+        return
+    elif look == "saved" and isinstance(store, SavedStatistics):
+        with outcome.timed("look at statistics"):
+            _look_at_saved(run, store)
+    elif look == "weights":
+        with outcome.timed("look at weights"):
+            for block in run.chosen.blocks:
+                outcome.signals += run.surveyor.of_weights(block)
+
+
+def _look_at_text(run: _Run, store: StatisticsStore | None) -> None:
     """Statistics of the unpruned model, block by block: measured, and kept if there is a store."""
-    probing = run.surveyor.probe is not None
+    probing = run.schedule.probe is not None
 
     def look(visit: Visit) -> None:
+        needs = run.schedule.look_needs
         seen = _statistics(run, visit, needs, keep_outputs=probing or not visit.last)
         run.outcome.signals += run.surveyor.look(visit, seen.sums)
         if store is not None:
             store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
 
-    run.passes.visit("dense pass", look, probing=probing)
+    run.passes.visit(LOOK, look, probing=probing)
 
 
 def _look_at_saved(run: _Run, saved: SavedStatistics) -> None:
@@ -206,53 +198,45 @@ def _statistics(run: _Run, visit: Visit, needs: tuple[Need, ...], *, keep_output
     return seen
 
 
-def _look_at_weights(run: _Run) -> None:
-    """Signals of an allocation that needs no text: no forward."""
-    for block in run.chosen.blocks:
-        for linears in units_of(block, run.recipe):
-            run.outcome.signals.append(run.surveyor.of_weights(linears))
-
-
-def _prune_sequentially(run: _Run) -> None:
+def _prune_twice(run: _Run, sparsities: Mapping[str, float]) -> None:
     """Every block twice: its statistics on pruned inputs, then its pruned outputs."""
 
     def prune(visit: Visit) -> None:
         if visit.block.linears:
-            needs = run.recipe.linear_needs
-            _prune_seen(run, visit, _statistics(run, visit, needs, keep_outputs=False))
+            seen = _statistics(run, visit, run.schedule.needs, keep_outputs=False)
+            run.pruner.prune(visit.block, sparsities, seen.sums, seen.grams.get)
         if not visit.last:
             run.passes.advance(visit)
 
-    run.passes.visit("prune", prune)
+    run.passes.visit(PRUNE, prune)
 
 
-def _prune_in_one_pass(run: _Run) -> None:
+def _prune_once(run: _Run, sparsities: Mapping[str, float]) -> None:
     """Every block once: its outputs, which feed the next block, are made before it is pruned."""
 
     def prune(visit: Visit) -> None:
-        needs = run.recipe.linear_needs
-        _prune_seen(run, visit, _statistics(run, visit, needs, keep_outputs=not visit.last))
+        seen = _statistics(run, visit, run.schedule.needs, keep_outputs=not visit.last)
+        run.pruner.prune(visit.block, sparsities, seen.sums, seen.grams.get)
 
-    run.passes.visit("prune", prune)
-
-
-def _prune_seen(run: _Run, visit: Visit, seen: Capture) -> None:
-    """Prune a block with statistics just taken, each dropped after its last use."""
-    run.pruner.prune(visit.block, seen.sums, lambda name: seen.grams.pop(name, None))
+    run.passes.visit(PRUNE, prune)
 
 
-def _prune_from(run: _Run, store: StatisticsStore | SavedStatistics | None) -> None:
+def _prune_from(
+    run: _Run,
+    store: StatisticsStore | SavedStatistics | None,
+    sparsities: Mapping[str, float],
+) -> None:
     """Prune with statistics at hand, or none at all: no forward."""
-    blocks, done = run.chosen.blocks, run.journal.done("prune")
-    run.options.progress.stage("prune", len(blocks) - done)
+    blocks, done = run.chosen.blocks, run.journal.done(PRUNE)
+    run.options.progress.stage(PRUNE, len(blocks) - done)
     for block in blocks[done:]:
         run.decoder.expect(block.linears)
         if store is None:
-            run.pruner.prune(block, None, lambda _name: None)
+            run.pruner.prune(block, sparsities, None, lambda _name: None)
         else:
             find, sums = partial(store.load_gram, block.index), store.load(block.index)
             run.outcome.routing |= routed_tokens(sums)
-            run.pruner.prune(block, sums, find)
+            run.pruner.prune(block, sparsities, sums, find)
         trim()
-        run.journal.finished("prune", block.index + 1, None, last=block.index == len(blocks) - 1)
+        run.journal.finished(PRUNE, block.index + 1, None, last=block.index == len(blocks) - 1)
         run.options.progress.block(0)

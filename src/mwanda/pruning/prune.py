@@ -9,6 +9,7 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
 from mwanda.model.run.experts import runnable_experts
 from mwanda.model.run.in_memory import check_changeable, model_given
@@ -16,7 +17,12 @@ from mwanda.model.stored.parts import Place
 from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.evidence import gather, open_evidence
 from mwanda.pruning.folder.known_text import known_in_memory, records, remember
-from mwanda.pruning.given_arguments import fields_of, no_tokenizer, options_given, tokenizer_given
+from mwanda.pruning.given_arguments import (
+    no_tokenizer,
+    options_given,
+    recipe_given,
+    tokenizer_given,
+)
 from mwanda.pruning.manifest_parts import PruneResult, build_manifest, chosen_linears
 from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.prune_folder import prune_folder, prune_to_masks
@@ -66,15 +72,15 @@ def prune(
     """
     if recipe is not None and fields:
         raise InputError("prune", expected="a recipe or its fields", found="both")
-    given, source = (fields, "prune") if recipe is None else (fields_of(recipe), "recipe")
-    recipe = Recipe.build(given, source, saved=statistics is not None)
+    asked = Recipe.build(fields, "prune") if recipe is None else recipe_given(recipe)
+    resolved = resolve(asked, saved=statistics is not None)
     options = options_given(options)
     if isinstance(model, str | Path):
         if out is None:
             raise InputError("--out", expected="a folder to write", found="none")
         no_tokenizer(tokenizer)
         write = prune_to_masks if masks_only else prune_folder
-        return write(str(model), path_given("out", out), calibration, statistics, recipe, options)
+        return write(str(model), path_given("out", out), calibration, statistics, resolved, options)
     if masks_only:
         raise InputError(
             "masks_only", expected="a model folder", found="a model in memory",
@@ -85,7 +91,7 @@ def prune(
             "out", expected="none for a model in memory", found=str(out),
             fix="call model.save_pretrained afterwards",
         )  # fmt: skip
-    return _prune_memory(model, tokenizer, calibration, statistics, recipe, options)
+    return _prune_memory(model, tokenizer, calibration, statistics, resolved, options)
 
 
 def _prune_memory(
@@ -93,7 +99,7 @@ def _prune_memory(
     tokenizer: Any,
     calibration: CalibrationInput | None,
     statistics: str | Path | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> PruneResult:
     model = model_given(model)

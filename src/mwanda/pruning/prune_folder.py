@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.identity import linears_sha256
 from mwanda.model.opening import open_decoder, source_dtype
 from mwanda.model.run.streamed import StreamedDecoder
@@ -31,6 +31,7 @@ from mwanda.pruning.manifest_parts import (
     weights_in,
 )
 from mwanda.pruning.pipeline import prune_blocks
+from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.units import probed_tokens
 from mwanda.system.device import DTYPES, parse_dtype
 from mwanda.system.output_folder import OutputFolder
@@ -48,7 +49,7 @@ def prune_folder(
     out: Path,
     calibration: CalibrationInput | None,
     statistics: str | Path | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> PruneResult:
     """Prune the model ``name`` into the folder ``out``; see :func:`mwanda.pruning.prune.prune`."""
@@ -71,7 +72,7 @@ def prune_to_masks(
     out: Path,
     calibration: CalibrationInput | None,
     statistics: str | Path | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> PruneResult:
     """Choose the masks of the model ``name`` and write them alone into the file ``out``."""
@@ -103,7 +104,9 @@ def prune_to_masks(
     return replace(result, masks=out)
 
 
-def _prune_elsewhere(name: str, opened: Opened, recipe: Recipe, options: RunOptions) -> PruneResult:
+def _prune_elsewhere(
+    name: str, opened: Opened, recipe: ResolvedRecipe, options: RunOptions
+) -> PruneResult:
     """This process's share where another one writes."""
     return _prune(name, None, None, opened, recipe, options)
 
@@ -113,7 +116,7 @@ def _prune(
     partial: Partial | None,
     folder: Path | None,
     opened: Opened,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> PruneResult:
     """Prune, and write into ``folder``, or masks alone where there is none; nothing without a
@@ -195,7 +198,7 @@ def _limit(
     scratch: Path,
     decoder: StreamedDecoder,
     chosen: Structure,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     evidence: Evidence,
     manifest: Manifest,
     options: RunOptions,
@@ -211,13 +214,13 @@ def _limit(
         decoder,
         chosen,
         recipe,
+        Schedule.of(recipe, saved=evidence.saved is not None),
         tokens=sum(ids.numel() for ids in tokens.values()),
         length=length,
         stored=source_dtype(decoder.checkpoint),
         written=DTYPES[manifest.dtype],
         probed=probed_tokens(recipe, [ids.shape for ids in tokens.values()]),
         masks=masks,
-        saved=evidence.saved is not None,
     )
     rows = max(length, options.batch_tokens)
     read, write = disk_rates(scratch, work)

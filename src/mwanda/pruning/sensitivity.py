@@ -11,21 +11,16 @@ import torch
 
 from mwanda.errors import DataError
 from mwanda.methods.allocation.measured import Curves, Probe, UnsolvedError, extended, removed_share
-from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Allocation, Signal, measure_block, options_of
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.method_choice import Method
-from mwanda.methods.registry import find_allocation
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Block, Linear, Structure
 from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of
-from mwanda.pruning.units import probe_of, units_of
+from mwanda.pruning.units import units_of
 from mwanda.system.ranks import Ranks
-
-__all__ = ["Surveyor"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +29,7 @@ class Surveyor:
 
     Attributes:
         decoder: the model.
-        recipe: resolved.
-        allocation: the recipe's.
+        recipe: whose allocation it is.
         weights: language -> weight.
         passes: the windows.
         pruner: chooses masks as it will for the prune itself.
@@ -43,8 +37,7 @@ class Surveyor:
     """
 
     decoder: Decoder
-    recipe: Recipe
-    allocation: Method
+    recipe: ResolvedRecipe
     weights: Mapping[str, float]
     passes: Passes
     pruner: BlockPruner
@@ -53,24 +46,15 @@ class Surveyor:
     @property
     def row(self) -> Allocation:
         """The registry's row of the allocation."""
-        return find_allocation(self.allocation.name)
+        return self.recipe.allocation_row()
 
-    @property
-    def probe(self) -> Probe | None:
-        """At which sparsities masked and dense outputs are compared, if they are."""
-        return probe_of(self.recipe)
-
-    @property
-    def needs(self) -> tuple[Need, ...]:
-        """Statistics to take in the dense pass for the signals."""
-        if self.probe is None:
-            return self.row.needs
-        return self.recipe.criterion_row().needs_of(self.recipe.criterion.options)
-
-    def of_weights(self, linears: Sequence[Linear]) -> Signal:
-        """The signal of linears whose weights alone are looked at."""
-        weights = [self.decoder.source_weight(linear) for linear in linears]
-        return measure_block(self.row, weights, [], self.allocation.options)
+    def of_weights(self, block: Block) -> list[Signal]:
+        """The signals of a block whose weights alone are looked at."""
+        options = self.recipe.allocation.options
+        return [
+            measure_block(self.row, [self.decoder.source_weight(lin) for lin in unit], [], options)
+            for unit in units_of(block, self.recipe)
+        ]
 
     def look(self, visit: Visit, sums: BlockSums) -> list[Signal]:
         """The signals of a block whose weights are there: of it, or of each of its linears.
@@ -81,7 +65,7 @@ class Surveyor:
         Raises:
             DataError: outputs that are not finite.
         """
-        units, probe = units_of(visit.block, self.recipe), self.probe
+        units, probe = units_of(visit.block, self.recipe), self.recipe.probe
         if probe is None:
             weight_of = self.decoder.linear_weight
             return [self._measure(linears, sums, weight_of) for linears in units]
@@ -120,7 +104,7 @@ class Surveyor:
         values = [0.0] * len(units)
         if self.recipe.sparsity:
             sizes = [sum(linear.size for linear in unit) for unit in units]
-            options = options_of(self.row.allocate, self.allocation.options)
+            options = options_of(self.row.allocate, self.recipe.allocation.options)
             try:
                 values = self.row.allocate(
                     signals or values, sizes, self.recipe.sparsity, **options
@@ -160,7 +144,7 @@ class Surveyor:
             self.row,
             [weight_of(linear) for linear, _ in known],
             [inputs for _, inputs in known],
-            self.allocation.options,
+            self.recipe.allocation.options,
         )
 
     def _compare(

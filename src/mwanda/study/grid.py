@@ -9,6 +9,7 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.methods.registry import find_pattern
 from mwanda.study.document import StudyDocument
 from mwanda.text.languages import parse_languages
@@ -22,15 +23,15 @@ class Point:
 
     Attributes:
         method: how the report names it; prunes of one method differ in sparsity and seed only.
-        recipe: resolved.
+        recipe: what to do.
     """
 
     method: str
-    recipe: Recipe
+    recipe: ResolvedRecipe
 
     @property
     def sparsity(self) -> float:
-        return 0.0 if self.recipe.sparsity is None else self.recipe.sparsity
+        return self.recipe.sparsity
 
     @property
     def seed(self) -> int | None:
@@ -49,10 +50,11 @@ def points(document: StudyDocument, source: str) -> tuple[list[Point], list[str]
     problems: dict[str, None] = {}
     for place, label, fields, drawn in _variants(document, problems, source):
         try:
-            recipe = Recipe.build({"mode": "dense", **document.recipe, **fields}, place)
+            asked = Recipe.build({"mode": "dense", **document.recipe, **fields}, place)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
             continue
+        recipe = resolve(asked)
         if not recipe.needs_text:  # no text is read: one cell for all sets and seeds
             recipe = recipe.model_copy(update={"languages": None, "seed": 0})
         point = Point(label + (f", {drawn}" if drawn and recipe.needs_text else ""), recipe)

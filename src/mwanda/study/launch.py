@@ -17,9 +17,8 @@ from mwanda.study.cluster import run_on_cluster
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import Plan, make_plan, read_plan
 from mwanda.study.status import Status, cell_counts, seconds_left
-from mwanda.study.worker import PAUSE, Worker
-from mwanda.system.arguments import path_given
 from mwanda.study.worker import PARENT, PAUSE, Worker
+from mwanda.system.arguments import path_given
 from mwanda.system.progress import Progress
 from mwanda.system.ranks import check_alone
 

@@ -21,7 +21,7 @@ from mwanda.evaluation.parallel import ParallelText
 from mwanda.evaluation.tasks.sources import TaskText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.given import check_model
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import calibration_languages, loose_sizes, open_calibration
@@ -304,7 +304,7 @@ def _plan(
     )
 
 
-def _drawn(point: Point, drawn: Mapping[str, tuple[str, ...]]) -> Recipe:
+def _drawn(point: Point, drawn: Mapping[str, tuple[str, ...]]) -> ResolvedRecipe:
     """The recipe with its languages by name, also where it takes all there are."""
     if not point.recipe.needs_text:
         return point.recipe

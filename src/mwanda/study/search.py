@@ -17,13 +17,13 @@ from mwanda.evaluation.gate import Gate, percent
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.evaluation.texts import TextSet
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import CalibrationInput, name_of
 from mwanda.pruning.given_arguments import options_given
 from mwanda.pruning.manifest_parts import naming_problems
 from mwanda.pruning.prune import prune
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
-from mwanda.pruning.units import probe_of
 from mwanda.system.arguments import path_given
 from mwanda.system.output_folder import OutputFolder
 from mwanda.system.ranks import check_alone
@@ -219,17 +219,17 @@ def _steps(step: float, highest: float) -> int:
     return int(highest / step + 1e-9)
 
 
-def _recipe(fields: dict[str, Any]) -> Recipe:
+def _recipe(fields: dict[str, Any]) -> ResolvedRecipe:
     if fields.get("sparsity") is not None:
         raise InputError(
             "--sparsity", expected="none: it is what is searched for", found=str(fields["sparsity"])
         )
-    recipe = Recipe.build(fields, "search", saved=True)
+    recipe = resolve(Recipe.build(fields, "search"), saved=True)
     if recipe.mode != "dense" and recipe.needs_text:
         raise InputError(
             "--mode", expected="dense: all trials share one model's statistics", found=recipe.mode
         )
-    if probe_of(recipe) is not None and recipe.allocation is not None:
+    if recipe.probe is not None:
         raise InputError(
             "--allocation",
             expected="one that looks at sums",
@@ -246,7 +246,7 @@ def _take(
     model: str | Path,
     target: Path,
     calibration: CalibrationInput | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> None:
     gram = "gram" in recipe.linear_needs
@@ -257,7 +257,7 @@ def _take(
 
 def _try(
     model: str | Path,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     statistics: str | Path | None,
     dense: Evaluation,
     texts: TextSet,
@@ -273,7 +273,7 @@ def _try(
     failed = gate.failed(compared)
     worst = compared.worst
     return Trial(
-        sparsity=recipe.sparsity or 0.0,
+        sparsity=recipe.sparsity,
         reached=made.manifest.totals.sparsity,
         passed=not failed,
         mean=sum(rise.relative for rise in compared.rises) / len(compared.rises),

@@ -7,9 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.calibration_text import loose_sizes, weights_of
-from mwanda.pruning.units import probe_of
 
 __all__ = ["SharedStatistics", "key_of"]
 
@@ -31,17 +30,17 @@ class SharedStatistics:
         self._prints = prints
         self._grams: dict[str, dict[str, float]] = {}
 
-    def note(self, recipe: Recipe) -> None:
+    def note(self, recipe: ResolvedRecipe) -> None:
         """A recipe that will ask."""
         if self._saved(recipe) and "gram" in recipe.linear_needs:
             self._grams.setdefault(key_of(self._text(recipe)), self._weights(recipe))
 
-    def key(self, recipe: Recipe) -> str | None:
+    def key(self, recipe: ResolvedRecipe) -> str | None:
         if not self._saved(recipe):
             return None
         return key_of(self._text(recipe) | {"gram": self._gram(recipe)})
 
-    def fields(self, recipe: Recipe) -> dict[str, Any]:
+    def fields(self, recipe: ResolvedRecipe) -> dict[str, Any]:
         """What to take: the model's name, and arguments of ``collect_statistics``."""
         fields = set(FIELDS).difference(loose_sizes(recipe))
         given = recipe.model_dump(mode="json", include=fields)
@@ -49,21 +48,21 @@ class SharedStatistics:
         weights = {} if gram is None else {"language_weights": gram}
         return {"model": self._model, "gram": gram is not None, **given, **weights}
 
-    def _saved(self, recipe: Recipe) -> bool:
-        return recipe.needs_text and recipe.mode == "dense" and probe_of(recipe) is None
+    def _saved(self, recipe: ResolvedRecipe) -> bool:
+        return recipe.needs_text and recipe.mode == "dense" and recipe.probe is None
 
-    def _text(self, recipe: Recipe) -> dict[str, Any]:
+    def _text(self, recipe: ResolvedRecipe) -> dict[str, Any]:
         given = recipe.model_dump(mode="json", include=set(FIELDS))
         tags = recipe.languages or ()
         texts = {tag: self._prints.get(tag) for tag in tags}
         return {"model": self._sha256, "compute_dtype": self._dtype, "texts": texts, **given}
 
-    def _gram(self, recipe: Recipe) -> dict[str, float] | None:
+    def _gram(self, recipe: ResolvedRecipe) -> dict[str, float] | None:
         if "gram" in recipe.linear_needs:
             return self._weights(recipe)
         return self._grams.get(key_of(self._text(recipe)))
 
-    def _weights(self, recipe: Recipe) -> dict[str, float]:
+    def _weights(self, recipe: ResolvedRecipe) -> dict[str, float]:
         return weights_of(recipe, list(recipe.languages or ()))
 
 

@@ -212,7 +212,7 @@ class Worker:
 
     def _prune(self, key: str, cell: Cell, model: str, scratch: Path) -> tuple[str, Manifest]:
         fields = {k: v for k, v in cell.settings["recipe"].items() if k not in cell.loose}
-        recipe = Recipe.build(fields, saved=cell.statistics is not None)
+        recipe = Recipe.build(fields)
         if self._plan.keep:
             (self._folder.path / "models").mkdir(exist_ok=True)
         out = (self._folder.path / "models" if self._plan.keep else scratch) / key

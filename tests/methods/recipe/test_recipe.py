@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from mwanda.errors import InputError
 from mwanda.methods.kinds import defaults_of
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA
 
 
-def build(**fields: Any) -> Recipe:
-    return Recipe.build(fields)
+def build(**fields: Any) -> ResolvedRecipe:
+    return resolve(Recipe.build(fields))
 
 
 def problems(**fields: Any) -> tuple[str, ...]:
@@ -66,34 +67,43 @@ def test_defaults_are_filled_in() -> None:
     assert (recipe.sparsity, recipe.pattern, recipe.mode) == (0.5, "unstructured", "dense")
     assert recipe.criterion.name == "m-wanda"
     assert recipe.criterion.options == defaults_of(CRITERIA["m-wanda"])
-    assert recipe.allocation is not None
     assert recipe.allocation.name == "measured"
     assert recipe.allocation.options == defaults_of(ALLOCATIONS["measured"])
     assert recipe.allocation_level == "role"
     assert recipe.needs_text
-    assert Recipe.build(recipe.model_dump()) == recipe
-    assert Recipe.build(recipe.model_dump(mode="json")) == recipe
+    assert build(**recipe.model_dump()) == recipe
+    assert build(**recipe.model_dump(mode="json")) == recipe
 
 
 def test_saved_statistics_have_defaults_of_their_own() -> None:
     """No block can be run from them."""
-    recipe = Recipe.build({"sparsity": 0.9}, saved=True)
-    assert recipe.allocation is not None
+    recipe = resolve(Recipe.build({"sparsity": 0.9}), saved=True)
     assert (recipe.mode, recipe.allocation.name) == ("dense", "cwl")
     assert recipe.allocation_level == "block"
-    named = Recipe.build({"allocation": "measured"}, saved=True)
-    assert named.allocation is not None
+    named = resolve(Recipe.build({"allocation": "measured"}), saved=True)
     assert named.allocation.name == "measured"  # to be refused, not replaced
 
 
 def test_defaults_of_a_recipe_give_way_to_those_of_saved_statistics() -> None:
-    recipe = Recipe.build({"sparsity": 0.9, "criterion": "wanda"})
-    assert recipe.asked == {
+    asked = Recipe.build({"sparsity": 0.9, "criterion": "wanda"})
+    recipe = resolve(asked)
+    assert recipe.asked.model_dump(exclude_unset=True) == {
         "sparsity": 0.9, "criterion": {"name": "wanda", "options": {"norms": "raw"}},
     }  # fmt: skip
-    again = Recipe.build(recipe.asked, saved=True)
-    assert again == Recipe.build({"sparsity": 0.9, "criterion": "wanda"}, saved=True)
+    again = resolve(recipe, saved=True)
+    assert again == resolve(asked, saved=True)
     assert again != recipe
+
+
+def test_what_was_asked_for_keeps_its_holes() -> None:
+    recipe = Recipe.build({"languages": ["de"]})
+    assert (recipe.sparsity, recipe.allocation, recipe.mode) == (None, None, None)
+    assert resolve(recipe).asked == recipe
+
+
+def test_a_recipe_made_by_hand_is_checked_when_it_is_resolved() -> None:
+    with pytest.raises(InputError, match="skip_first_tokens: expected fewer"):
+        resolve(Recipe(skip_first_tokens=9, window_length=9))
 
 
 @pytest.mark.parametrize("name", ["admm-gradual", "sparsegpt"])
@@ -110,7 +120,6 @@ def test_options_stay_and_the_others_are_filled_in() -> None:
     )
     wanted = defaults_of(CRITERIA["m-wanda"]) | {"activity_weight": 0.25}
     assert recipe.criterion.options == wanted
-    assert recipe.allocation is not None
     assert recipe.allocation.options == {"outlier": 5.0, "width": 0.1}
 
 
@@ -131,7 +140,6 @@ def test_text_is_asked_for_only_where_it_is_looked_at(
     fields: dict[str, Any], allocation: str, needs_text: bool
 ) -> None:
     recipe = build(**fields)
-    assert recipe.allocation is not None
     assert recipe.allocation.name == allocation
     assert recipe.needs_text is needs_text
 
@@ -227,7 +235,7 @@ def test_what_is_not_a_recipe_file(tmp_path: Path, content: bytes | None, messag
     ],
 )
 def test_the_mode_follows_from_the_sparsity(fields: dict[str, Any], mode: str) -> None:
-    assert Recipe.build(fields).mode == mode
+    assert build(**fields).mode == mode
 
 
 def written(tmp_path: Path, text: str) -> Recipe:

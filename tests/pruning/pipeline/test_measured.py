@@ -16,6 +16,7 @@ from mwanda.methods.allocation.measured import Curves
 from mwanda.methods.input_statistics import InputStatistics
 from mwanda.methods.kinds import measure_block, options_of
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import resolve
 from mwanda.methods.registry import ALLOCATIONS, find_allocation
 from mwanda.pruning.calibration_passes import Passes
 from tests.pruning.pipeline.helpers import WEIGHTS, Tiny, tensors, token_windows, windows_file
@@ -152,8 +153,7 @@ def test_first_tokens_that_are_left_out_are_not_compared(tiny: Tiny, tmp_path: P
 def check_sparsities(result: Any, groups: Sequence[tuple[str, list[str]]]) -> None:
     """Every linear has the sparsity that the allocation makes of the signals."""
     manifest = result.manifest
-    recipe = Recipe.build(manifest.recipe)
-    assert recipe.allocation is not None
+    recipe = resolve(Recipe.build(manifest.recipe))
     row = find_allocation(recipe.allocation.name)
     size = {name: record.shape[0] * record.shape[1] for name, record in manifest.linears.items()}
     values = row.allocate(

@@ -1,4 +1,4 @@
-"""What to do: one frozen, validated description of a prune. How to run it is ``options.py``."""
+"""What is asked for: one frozen, validated description of a prune; None is left open."""
 
 from __future__ import annotations
 
@@ -16,17 +16,10 @@ from pydantic import (
 
 from mwanda.errors import InputError, nearest
 from mwanda.methods.input_statistics import Need
-from mwanda.methods.kinds import (
-    Criterion,
-    Pattern,
-    Reconstruction,
-    defaults_of,
-)
-from mwanda.methods.recipe.conflicts import contradictions
+from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
 from mwanda.methods.recipe.method_choice import Method, as_value_error, checked
 from mwanda.methods.recipe.values import Listed, Number, Patterns, Whole, in_words
 from mwanda.methods.registry import (
-    find_allocation,
     find_criterion,
     find_pattern,
     find_reconstruction,
@@ -35,16 +28,13 @@ from mwanda.system.run_options import FLOATS
 from mwanda.text.languages import canonical
 from mwanda.text.window_sizes import LENGTH, WINDOWS
 
-__all__ = ["Recipe", "default_allocation"]
-
-DEFAULT_SPARSITY = 0.5
-DENSE_FROM, DENSE_TO, DENSE_TO_UPDATED = 0.35, 0.55, 0.45
-"""Sparsities between which one pass was measured no worse than two on the whole, the last with a
-reconstruction: see docs/results.md."""
+Level = Literal["block", "role", "linear"]
+Mode = Literal["sequential", "dense"]
 
 
 class Recipe(BaseModel):
-    """A prune, fully described but for the model and the text.
+    """A prune, described but for the model and the text; what is None is left to
+    :func:`mwanda.methods.recipe.resolved.resolve`.
 
     Attributes:
         sparsity: share of weights removed, over all pruned linears; 0 is a plain conversion. None
@@ -59,8 +49,8 @@ class Recipe(BaseModel):
         reconstruction: of the weights that stay, see the registry; None (or ``none``) leaves them
             as they are. One that chooses its own mask leaves the criterion unused.
         mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
-            sees the pruned blocks before it, two). None takes dense at :data:`DENSE_FROM` to
-            :data:`DENSE_TO`, where it was measured no worse, and sequential elsewhere.
+            sees the pruned blocks before it, two). None takes dense at the sparsities where it was
+            measured no worse, and sequential elsewhere.
         languages: BCP-47 tags; None takes all that the calibration text has.
         language_weights: relative weight a language, 1 where not named.
         windows: calibration windows per language.
@@ -82,9 +72,9 @@ class Recipe(BaseModel):
     pattern: str = "unstructured"
     criterion: Method = Method(name="m-wanda")
     allocation: Method | None = None
-    allocation_level: Literal["block", "role", "linear"] | None = None
+    allocation_level: Level | None = None
     reconstruction: Method | None = None
-    mode: Literal["sequential", "dense"] | None = None
+    mode: Mode | None = None
     languages: Annotated[tuple[str, ...] | None, Listed] = None
     language_weights: dict[str, Annotated[Number, Field(ge=0)]] = Field(default_factory=dict)
     windows: Whole = Field(default=WINDOWS, ge=1)
@@ -100,28 +90,32 @@ class Recipe(BaseModel):
     expert_tokens: Whole = Field(default=32, ge=1)
 
     @classmethod
-    def build(
-        cls, values: Mapping[str, Any], source: str = "recipe", *, saved: bool = False
-    ) -> Recipe:
-        """A recipe with every default filled in.
+    def build(cls, values: Mapping[str, Any], source: str = "recipe") -> Recipe:
+        """A recipe of these fields.
 
         Args:
             values: field name -> value, as read from YAML or from the command line.
             source: what to call it in messages.
-            saved: whether it goes with saved statistics, which are dense ones and of blocks that
-                cannot be run: so are the defaults.
 
         Raises:
             InputError: naming every mistake at once.
         """
         try:
-            recipe = cls.model_validate(dict(values))
+            recipe = Recipe.model_validate(dict(values))
         except ValidationError as error:
             raise InputError.several(_problem(source, item) for item in error.errors()) from error
-        problems = contradictions(recipe)
+        recipe.check(source)
+        return recipe
+
+    def check(self, source: str = "recipe") -> None:
+        """Refuse fields that are each fine and cannot be had together.
+
+        Raises:
+            InputError: all of them at once.
+        """
+        problems = self._contradictions()
         if problems:
             raise InputError.several(f"{source}: {problem}" for problem in problems)
-        return recipe._resolved(saved=saved)
 
     @field_validator("criterion")
     @classmethod
@@ -191,27 +185,19 @@ class Recipe(BaseModel):
             raise ValueError(f"found {value!r}; {nearest(value, ['auto', *FLOATS])}")
         return value
 
-    @property
-    def asked(self) -> dict[str, Any]:
-        """The fields that were given, without those that :meth:`build` filled in: with saved
-        statistics the defaults are others."""
-        return self.model_dump(exclude_unset=True)
-
     def criterion_row(self) -> Criterion:
         """The registry's row of the criterion."""
         return find_criterion(self.criterion.name)
+
+    def pattern_row(self) -> Pattern:
+        """The registry's row of the pattern."""
+        return find_pattern(self.pattern)
 
     def reconstruction_row(self) -> Reconstruction | None:
         """The registry's row of the reconstruction, None without one."""
         return (
             None if self.reconstruction is None else find_reconstruction(self.reconstruction.name)
         )
-
-    @property
-    def masks_by(self) -> str:
-        """Name of what chooses the masks: the criterion, or a reconstruction of its own mind."""
-        row = self.reconstruction_row()
-        return self.criterion.name if row is None or row.prune is None else row.name
 
     @property
     def linear_needs(self) -> tuple[Need, ...]:
@@ -222,62 +208,44 @@ class Recipe(BaseModel):
             return needs
         return row.needs if row.prune is not None else tuple(dict.fromkeys((*needs, *row.needs)))
 
-    @property
-    def keeps_statistics(self) -> bool:
-        """Whether all blocks' statistics are needed at once: dense ones, and an allocation that
-        looks at them before the first block is pruned."""
-        survey = self.allocation is not None and find_allocation(self.allocation.name).needs_text
-        return self.mode == "dense" and survey and bool(self.linear_needs)
-
-    def pattern_row(self) -> Pattern:
-        """The registry's row of the pattern."""
-        return find_pattern(self.pattern)
-
-    @property
-    def needs_text(self) -> bool:
-        """Whether anything in this recipe looks at calibration text."""
-        if self.sparsity == 0 or self.allocation is None:
-            return False
-        return bool(self.linear_needs) or find_allocation(self.allocation.name).needs_text
-
-    def _resolved(self, *, saved: bool) -> Recipe:
+    def _contradictions(self) -> list[str]:
+        """What in it cannot be had together, one line each; empty where nothing is amiss."""
+        problems = []
         pattern = self.pattern_row()
-        sparsity = self.sparsity
-        if sparsity is None or pattern.fixed is not None:
-            sparsity = DEFAULT_SPARSITY if pattern.fixed is None else pattern.fixed
-        allocation = self.allocation
-        if allocation is None:
-            # Magnitude asks for no text, so its default allocation must not either.
-            needs_text = bool(self.linear_needs)
-            free = pattern.fixed is None and needs_text and sparsity > 0
-            allocation = Method(name=default_allocation(saved=saved) if free else "uniform")
-        probes = find_allocation(allocation.name).probe is not None
-        dense_to = DENSE_TO if self.reconstruction is None else DENSE_TO_UPDATED
-        dense = saved or not sparsity or DENSE_FROM <= sparsity <= dense_to
-        criterion = self.criterion_row()
-        filled: dict[str, Any] = {
-            "sparsity": sparsity,
-            "mode": self.mode or ("dense" if dense else "sequential"),
-            "allocation_level": self.allocation_level or ("role" if probes else "block"),
-            "criterion": Method(
-                name=criterion.name, options=defaults_of(criterion) | self.criterion.options
-            ),
-            "allocation": Method(
-                name=allocation.name,
-                options=defaults_of(find_allocation(allocation.name)) | allocation.options,
-            ),
-        }
+        if pattern.fixed is not None:
+            if self.sparsity is not None and abs(self.sparsity - pattern.fixed) > 1e-9:
+                problems.append(
+                    f"sparsity: expected {pattern.fixed:g}, the only one of pattern {self.pattern}"
+                    f", found {self.sparsity:g}; leave sparsity out or use pattern unstructured"
+                )
+            if self.allocation is not None and self.allocation.name != "uniform":
+                problems.append(
+                    f"allocation: expected uniform with pattern {self.pattern}, which fixes every "
+                    f"linear's sparsity, found {self.allocation.name}; leave it out"
+                )
         row = self.reconstruction_row()
-        if row is not None and self.reconstruction is not None:
-            options = defaults_of(row) | self.reconstruction.options
-            filled["reconstruction"] = Method(name=row.name, options=options)
-        return self.model_construct(self.model_fields_set, **dict(self) | filled)
-
-
-def default_allocation(*, saved: bool) -> str:
-    """What sets the sparsities where the criterion needs text and the pattern leaves them open;
-    from saved statistics no block can be run."""
-    return "cwl" if saved else "measured"
+        if row is not None and row.prune is not None and not pattern.rowwise:
+            problems.append(
+                f"reconstruction: expected one that takes the criterion's mask with pattern "
+                f"{self.pattern}, found {row.name}, which chooses its own; use pattern unstructured"
+            )
+        if self.skip_first_tokens >= self.window_length:
+            problems.append(
+                f"skip_first_tokens: expected fewer than the {self.window_length} tokens of a "
+                f"window, found {self.skip_first_tokens}"
+            )
+        if self.languages is not None:
+            stray = sorted(set(self.language_weights) - set(self.languages))
+            if stray:
+                problems.append(
+                    f"language_weights: expected languages among {', '.join(self.languages)}"
+                    f", found {', '.join(stray)}"
+                )
+            if self.language_weights and not any(
+                self.language_weights.get(tag, 1.0) for tag in self.languages
+            ):
+                problems.append("language_weights: expected a weight above 0, found all 0")
+        return problems
 
 
 def _tag(code: str) -> str:

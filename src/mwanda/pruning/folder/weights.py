@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.companions import copy_companions, find_companions
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Linear, Structure
@@ -33,6 +33,7 @@ from mwanda.pruning.folder.manifest import Manifest, write_manifest
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.outcome import Sink
+from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.units import probed_tokens
 from mwanda.system.device import dtype_name
 from mwanda.system.finite import narrowed
@@ -47,7 +48,7 @@ def check_room(
     folder: Path,
     decoder: StreamedDecoder,
     chosen: Structure,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     dtype: torch.dtype | None,
     windows: Windows | None,
     options: RunOptions,
@@ -72,7 +73,7 @@ def check_room(
     if windows is not None:
         tokens += probed_tokens(recipe, [ids.shape for ids in windows.tokens.values()])
     spill = spilled_states(decoder, tokens, options.activation_memory)
-    if windows is not None and recipe.keeps_statistics and "gram" in recipe.linear_needs:
+    if windows is not None and Schedule.of(recipe, saved=False).keeps_grams:
         spill += gram_bytes(chosen.linears(), decoder.dtype)
     if journal.folder is not None:
         spill += journal_bytes(decoder, tokens, chosen)

@@ -13,15 +13,14 @@ import torch
 
 from mwanda.methods.gram import STRIPS
 from mwanda.methods.kinds import options_of
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.registry import find_allocation, find_reconstruction
+from mwanda.methods.recipe.resolved import ResolvedRecipe
+from mwanda.methods.registry import find_reconstruction
 from mwanda.model.run.config_fields import layer_values
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
 from mwanda.model.run.structure import Structure
+from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.units import probe_runs
-
-__all__ = ["Limit", "Work", "count_work", "disk_rates", "matmul_rate"]
 
 PROBE_SECONDS = 0.2
 PROBE_BYTES = 64 << 20
@@ -99,7 +98,8 @@ class Limit:
 def count_work(
     decoder: Decoder,
     chosen: Structure,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
+    schedule: Schedule,
     *,
     tokens: int,
     length: int,
@@ -107,22 +107,21 @@ def count_work(
     written: torch.dtype,
     probed: int = 0,
     masks: bool = False,
-    saved: bool = False,
 ) -> Work:
     """Count the operations and bytes of a prune.
 
     Args:
         chosen: the blocks with the linears to prune.
-        tokens: of calibration text.
+        schedule: the recipe's.
+        tokens: of calibration text; 0 with saved statistics.
         length: tokens of one window.
         stored: dtype of the checkpoint.
         written: dtype of the output.
         probed: tokens that an allocation compares masked blocks on.
         masks: nothing but packed masks is written.
-        saved: statistics of an earlier run are there; no tokens then.
     """
     sizes = {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
-    total, blocks = sum(sizes.values()), len(chosen.blocks)
+    total = sum(sizes.values())
     prefixes = tuple(f"{block.name}." for block in decoder.structure.blocks)
     towers = sum(n for name, n in sizes.items() if name.startswith(decoder.structure.towers))
     inside = sum(size for name, size in sizes.items() if name.startswith(prefixes))
@@ -133,30 +132,19 @@ def count_work(
     rows, width = embedding.weight.shape
     outside -= (rows - decoder.embedded_rows(tokens)) * width
 
-    needs_text = recipe.needs_text and recipe.allocation is not None and tokens > 0
-    scored = needs_text and bool(recipe.linear_needs)
-    allocation = None if recipe.allocation is None else find_allocation(recipe.allocation.name)
-    survey = needs_text and allocation is not None and allocation.needs_text
-    sequential = scored and recipe.mode == "sequential"
-    once = scored and not sequential and not survey
-    passes = blocks * (int(survey) + int(once))
-    if sequential:  # statistics and pruned outputs of every block; the last needs no outputs
-        passes += sum(bool(block.linears) for block in chosen.blocks) + blocks - 1
-    visits = int(survey) + int(sequential or once)
-    read = visits * (inside + outside) + total - pruned
+    passes = schedule.passes(chosen)
+    read = schedule.visits * (inside + outside) + total - pruned
     narrowed = torch.promote_types(stored, decoder.dtype) != decoder.dtype
-    if not (sequential or once) or narrowed:
+    if schedule.masks not in ("once", "twice") or narrowed:
         read += pruned  # once more, as stored, to be masked
-    if recipe.sparsity and allocation is not None and allocation.measures_weights_only:
-        read += pruned
-    if saved and recipe.needs_text and allocation is not None and allocation.needs:
+    if schedule.look in ("weights", "saved"):
         read += pruned
     if masks:  # nothing is copied
         read -= total - pruned
     linears = max(chosen.linears(), key=lambda linear: linear.size)
-    compared = probe_runs(chosen, recipe) * probed if survey else 0
+    compared = probe_runs(chosen, recipe) * probed if schedule.look == "text" else 0
     flops = _block_flops(decoder, passes * tokens + compared, length)
-    flops += _update_flops(chosen, recipe, 0 if saved else tokens)
+    flops += _update_flops(chosen, recipe, tokens)
     return Work(
         tokens=tokens if passes else 0,
         passes=passes,
@@ -227,7 +215,7 @@ def _block_flops(decoder: Decoder, tokens: int, length: int) -> int:
     return tokens * (2 * matrices + 4 * length * attended // len(blocks))
 
 
-def _update_flops(chosen: Structure, recipe: Recipe, tokens: int) -> int:
+def _update_flops(chosen: Structure, recipe: ResolvedRecipe, tokens: int) -> int:
     """Operations of a reconstruction: Gram matrices of so many tokens, and new weights."""
     if recipe.reconstruction is None or not recipe.sparsity:
         return 0

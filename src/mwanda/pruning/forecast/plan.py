@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.registry import find_allocation
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.gguf.file import Gguf, read_gguf
 from mwanda.model.gguf.weights import PIECE
 from mwanda.model.given import check_model, is_gguf
@@ -31,8 +30,9 @@ from mwanda.pruning.evidence import Opened, folder_tokenizer, open_evidence
 from mwanda.pruning.forecast.forward_memory import ForwardMemory, count_forward
 from mwanda.pruning.forecast.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
-from mwanda.pruning.given_arguments import fields_of, options_given
+from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.manifest_parts import chosen_linears
+from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names
 from mwanda.pruning.units import probed_tokens, probed_weights
@@ -74,6 +74,7 @@ class Plan:
             they were made on.
         passes: block passes over those tokens: a block run once over all tokens is one.
         compared: tokens that go through masked blocks on top, for an allocation that compares.
+        steps: what is done in which order, in words.
         flops: floating-point operations of all that.
         matmul_rate: operations per second of this machine on the model's largest matrix, measured
             now; None where there is no forward.
@@ -94,6 +95,7 @@ class Plan:
     tokens: int
     passes: int
     compared: int
+    steps: tuple[str, ...]
     flops: int
     matmul_rate: float | None
     compute_seconds: float
@@ -125,31 +127,32 @@ def plan(
             are not those the statistics were made of: they are not read here.
     """
     options = options_given(options)
-    recipe = Recipe.build(fields_of(recipe), saved=statistics is not None)
+    resolved = resolve(recipe_given(recipe), saved=statistics is not None)
+    schedule = Schedule.of(resolved, saved=statistics is not None)
     check_model(path_given("model", model))
-    opened = open_evidence(calibration, statistics, recipe, options)
+    opened = open_evidence(calibration, statistics, resolved, options)
     saved = opened if isinstance(opened, SavedStatistics) else None
     languages: list[str] = []
     if saved is not None:
         languages = [*saved.languages]
     elif opened is not None and not isinstance(opened, SavedStatistics):
-        languages = calibration_languages(opened, recipe)
+        languages = calibration_languages(opened, resolved)
     with _opened(str(model), options) as (decoder, stored, gguf):
-        shapes = _shapes(gguf, opened, languages, decoder, recipe, options)
+        shapes = _shapes(gguf, opened, languages, decoder, resolved, options)
         tokens = sum(count * length for count, length in shapes)
-        length = max((length for _, length in shapes), default=recipe.window_length)
-        count = max((count for count, _ in shapes), default=recipe.windows)
-        probed = probed_tokens(recipe, shapes)
+        length = max((length for _, length in shapes), default=resolved.window_length)
+        count = max((count for count, _ in shapes), default=resolved.windows)
+        probed = probed_tokens(resolved, shapes)
         if saved is not None:
             tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
-        chosen = chosen_linears(decoder, recipe)
+        chosen = chosen_linears(decoder, resolved)
         if saved is not None:
-            check_names(saved, decoder, chosen, recipe)
-        written = parse_dtype(recipe.dtype, "--dtype") or stored
+            check_names(saved, decoder, chosen, resolved)
+        written = parse_dtype(resolved.dtype, "--dtype") or stored
         total = sum(parameter.numel() for parameter in decoder.model.parameters())
         work = count_work(
-            decoder, chosen, recipe, tokens=0 if saved else tokens, length=length, stored=stored,
-            written=written, saved=saved is not None, probed=probed,
+            decoder, chosen, resolved, schedule, tokens=0 if saved else tokens, length=length,
+            stored=stored, written=written, probed=probed,
         )  # fmt: skip
         batch = length * min(count, max(1, options.batch_tokens // length))
         rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
@@ -163,11 +166,11 @@ def plan(
             limit=options.activation_memory,
             languages=max(1, len(languages)),
             whole=_converting(decoder.model) if gguf else 0,
-            gram="gram" in recipe.linear_needs,
-            store=recipe.keeps_statistics,
+            gram="gram" in schedule.needs,
+            store=schedule.masks == "kept",
             probed=probed if work.compared else 0,
-            probed_weights=probed_weights(chosen, recipe),
-            scored=_scored(recipe),
+            probed_weights=probed_weights(chosen, resolved),
+            scored=_scored(resolved),
             saved=saved is not None,
             counted=_counted(decoder, batch, length, options) if work.tokens else None,
         )
@@ -177,12 +180,13 @@ def plan(
             blocks=len(chosen.blocks),
             linears=sum(len(block.linears) for block in chosen.blocks),
             weights=weights,
-            removed=_removed(chosen, recipe),
+            removed=_removed(chosen, resolved),
             model_weights=total,
             languages=tuple(languages),
             tokens=tokens,
             passes=work.passes,
             compared=work.compared,
+            steps=schedule.lines(),
             flops=work.flops,
             matmul_rate=rate,
             compute_seconds=work.flops / rate if rate else 0.0,
@@ -232,7 +236,7 @@ def _shapes(
     opened: Opened,
     languages: Sequence[str],
     decoder: Decoder,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> list[tuple[int, ...]]:
     """Number and length of every language's windows, which are drawn to see how much text there
@@ -271,17 +275,15 @@ def _counted(
     return count_forward(decoder, shape, trust_remote_code=options.trust_remote_code)
 
 
-def _scored(recipe: Recipe) -> int:
+def _scored(recipe: ResolvedRecipe) -> int:
     """Bytes a weight of one linear that scores and signals take where they are made of all of it at
     once; measured."""
     rowwise = recipe.criterion_row().rowwise and recipe.pattern_row().rowwise
     scores = 0 if rowwise else WHOLE_BYTES
-    if not recipe.sparsity or recipe.allocation is None:
-        return scores
-    return max(scores, find_allocation(recipe.allocation.name).scratch)
+    return max(scores, recipe.allocation_row().scratch) if recipe.sparsity else scores
 
 
-def _removed(chosen: Structure, recipe: Recipe) -> int:
+def _removed(chosen: Structure, recipe: ResolvedRecipe) -> int:
     """Weights to go if every block had the target; an allocation moves it by a weight a row."""
-    sparsity, pattern = recipe.sparsity or 0.0, recipe.pattern_row()
-    return sum(pattern.removed(lin.rows, lin.columns, sparsity) for lin in chosen.linears())
+    pattern = recipe.pattern_row()
+    return sum(pattern.removed(lin.rows, lin.columns, recipe.sparsity) for lin in chosen.linears())

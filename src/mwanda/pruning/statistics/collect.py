@@ -14,6 +14,7 @@ import torch
 from mwanda.errors import InputError
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.opening import open_decoder
 from mwanda.model.run.streamed import StreamedDecoder
@@ -97,7 +98,7 @@ def collect_statistics(
     strange = sorted(fields.keys() - {*FIELDS})
     if strange:
         raise InputError("stats", expected=f"fields among {', '.join(FIELDS)}", found=strange[0])
-    recipe, options = Recipe.build(fields, "stats"), options_given(options)
+    recipe, options = resolve(Recipe.build(fields, "stats")), options_given(options)
     if recipe.language_weights and not gram:
         raise InputError(
             "--language-weights",
@@ -181,7 +182,7 @@ def _collect(
     name: str,
     partial: Partial | None,
     opened: Opened,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     needs: tuple[Need, ...],
     options: RunOptions,
 ) -> tuple[StatisticsRecord, int, StatisticsSpill]:

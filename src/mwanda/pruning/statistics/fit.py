@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.registry import find_allocation
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.calibration_text import CalibrationInput, name_of, weights_of
+from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
-from mwanda.pruning.units import probe_of
 from mwanda.system.run_options import RunOptions
 
 __all__ = ["check_names", "check_weights", "misfits"]
@@ -22,7 +21,7 @@ __all__ = ["check_names", "check_weights", "misfits"]
 def misfits(
     saved: SavedStatistics,
     calibration: CalibrationInput | None,
-    recipe: Recipe,
+    recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> list[InputError]:
     """Everything in which a request does not fit a file of statistics."""
@@ -62,7 +61,7 @@ def misfits(
                 fix="give the same, or make them again",
             )
         )
-    if probe_of(recipe) is not None and recipe.allocation is not None:
+    if recipe.probe is not None:
         found.append(
             InputError(
                 "--allocation",
@@ -86,7 +85,7 @@ def misfits(
                     fix="make statistics of them and merge, or drop them",
                 )
             )
-    needs = _needs(recipe)
+    needs = Schedule.of(recipe, saved=True).saved_needs
     missing = [need for need in needs if need not in record.needs]
     if missing:
         found.append(
@@ -102,14 +101,7 @@ def misfits(
     return found
 
 
-def _needs(recipe: Recipe) -> tuple[str, ...]:
-    if not recipe.needs_text or recipe.allocation is None:
-        return ()
-    needs = (*recipe.linear_needs, *find_allocation(recipe.allocation.name).needs)
-    return tuple(dict.fromkeys(needs))
-
-
-def _gram_misfits(saved: SavedStatistics, recipe: Recipe) -> list[InputError]:
+def _gram_misfits(saved: SavedStatistics, recipe: ResolvedRecipe) -> list[InputError]:
     """Gram matrices are sums over languages: neither these nor their weights can be changed."""
     known = saved.record.calibration.weights
     wanted = weights_of(recipe, [*(recipe.languages or saved.languages)])
@@ -129,7 +121,7 @@ def _gram_misfits(saved: SavedStatistics, recipe: Recipe) -> list[InputError]:
 
 
 def check_names(
-    saved: SavedStatistics, decoder: Decoder, chosen: Structure, recipe: Recipe
+    saved: SavedStatistics, decoder: Decoder, chosen: Structure, recipe: ResolvedRecipe
 ) -> None:
     """Refuse statistics of a model with other linears, or without one that is to be pruned.
 
@@ -158,7 +150,7 @@ def check_names(
             found=f"none ({len(absent)} such linears)",
             fix="leave them out with --exclude, or make statistics without excluding them",
         )
-    if "gram" in _needs(recipe):
+    if "gram" in Schedule.of(recipe, saved=True).saved_needs:
         bare = [linear.name for linear in chosen.linears() if not saved.has_gram(linear.name)]
         if bare:
             raise InputError(
