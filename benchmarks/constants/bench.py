@@ -99,9 +99,10 @@ class Bench:
             self._decoder, structure, windows, alike, unfinished, self._options, ALONE, skip
         )
 
-        def look(visit: Visit) -> None:
+        def look(visit: Visit) -> int:
             seen = passes.statistics(visit, needs, keep_outputs=not visit.last)
             store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
+            return 0
 
         passes.visit("dense pass", look)
         unfinished.rename(folder)
@@ -163,9 +164,10 @@ class Bench:
         def measure() -> dict[str, Any]:
             found: list[Signal] = []
 
-            def look(visit: Visit) -> None:
+            def look(visit: Visit) -> int:
                 surveyor.passes.statistics(visit, ("square",), keep_outputs=True)
                 found.extend(surveyor.look(visit, measured.store.load(visit.block.index)))
+                return surveyor.compared(visit.block)
 
             surveyor.passes.visit("curves", look, probing=True)
             return {"curves": [asdict(one) for one in found if isinstance(one, Curves)]}

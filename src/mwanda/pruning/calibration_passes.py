@@ -24,16 +24,21 @@ from mwanda.system.heap import trim
 from mwanda.system.ranks import Ranks
 from mwanda.system.run_options import RunOptions
 
-__all__ = ["Passes", "Visit"]
-
 
 @dataclass(frozen=True)
 class Visit:
-    """One block while its weights are there: its module, and what goes into it, batch by batch."""
+    """One block while its weights are there.
+
+    Attributes:
+        activations: what goes into it, batch by batch; replaced by what comes out of it.
+        probed: what goes into it of the batches to compare on, kept; empty where none are.
+        last: there is no block after it.
+    """
 
     block: Block
     module: torch.nn.Module
     activations: ActivationStore
+    probed: ActivationStore
     last: bool
 
 
@@ -90,7 +95,8 @@ class Passes:
         # Shared out by batch and not by window, so that the batches are those of one process.
         self._batches = ranks.share(_batches(windows, options.batch_tokens, probed))
         self._probes = [index for index, batch in enumerate(self._batches) if batch.probed]
-        self._compared = 0
+        self.probed_tokens = sum(self._batches[at].input_ids.numel() for at in self._probes)
+        """This process's tokens to compare masked blocks on."""
         self.spilled = 0
         """Most bytes of activations that were on disk at once."""
 
@@ -99,11 +105,12 @@ class Passes:
         """Whose windows there are, in order."""
         return self._languages
 
-    def visit(self, stage: str, work: Callable[[Visit], None], *, probing: bool = False) -> None:
+    def visit(self, stage: str, work: Callable[[Visit], int], *, probing: bool = False) -> None:
         """Do some work at every block, while its weights are there; not at those that the journal
         says are finished.
 
         Args:
+            work: gives the tokens that it ran on top of the windows, for the progress.
             probing: keep the inputs of the probed windows beside, for :meth:`compare`; the work
                 must keep the block's outputs, those of the last one too.
         """
@@ -111,19 +118,17 @@ class Passes:
         if done >= len(blocks):
             return
         self._options.progress.stage(stage, len(blocks) - done)
-        with self._embedded(probing, resumed=done > 0) as activations:
+        with self._embedded(probing, resumed=done > 0) as (activations, probed):
             for block in blocks[done:]:
-                if probing:
-                    for place, index in enumerate(self._probes, len(self._batches)):
-                        activations[place] = activations[index]
+                for place in range(len(probed)):
+                    probed[place] = activations[self._probes[place]]
                 last = block.index == len(blocks) - 1
                 with self._decoder.block(block.index) as module:
-                    work(Visit(block, module, activations, last))
+                    more = work(Visit(block, module, activations, probed, last))
                 trim()
-                states = None if last else (activations, len(self._batches))
+                states = None if last else activations
                 self._journal.finished(stage, block.index + 1, states, last=last)
-                self._options.progress.block(self._tokens + self._compared)
-                self._compared = 0
+                self._options.progress.block(self._tokens + more)
 
     def statistics(self, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
         """Sums of one block's inputs over the windows of every process.
@@ -143,9 +148,8 @@ class Passes:
             capture.expect(linears, self._languages, self._decoder.device)
             for index, batch in enumerate(self._batches):
                 count, length = batch.input_ids.shape
-                capture.language, capture.windows = batch.language, (count, length)
                 forward = partial(self._run, visit, index, keep=keep_outputs)
-                capture.run(forward, whole=keep_outputs)
+                capture.run(forward, batch.language, (count, length), whole=keep_outputs)
         if self._ranks.size > 1:
             self._add_up(visit.block, capture, needs)
         capture.drop_unseen()
@@ -170,13 +174,12 @@ class Passes:
             :func:`relative_errors` of this process's probed windows, float64 ``[languages, 2]``.
         """
         found = torch.zeros(len(self._languages), 2, dtype=torch.float64)
-        for place, index in enumerate(self._probes, len(self._batches)):
-            batch, hidden = self._batches[index], visit.activations[place]
+        for place, index in enumerate(self._probes):
+            batch, hidden = self._batches[index], visit.probed[place]
             output = self._decoder.run_block(visit.block.index, visit.module, hidden)
             dense = visit.activations[index][:, self._skip :]
             errors = relative_errors(dense, output[:, self._skip :])
             found[self._languages.index(batch.language)] += errors
-            self._compared += hidden.shape[0] * hidden.shape[1]
         return found
 
     def advance(self, visit: Visit) -> None:
@@ -210,11 +213,16 @@ class Passes:
                 capture.replace_gram(linear.name, whole)
 
     @contextmanager
-    def _embedded(self, probing: bool, *, resumed: bool) -> Iterator[ActivationStore]:
+    def _embedded(
+        self, probing: bool, *, resumed: bool
+    ) -> Iterator[tuple[ActivationStore, ActivationStore]]:
         """The first block's inputs of every batch, or those that the journal kept of a later one;
-        then of the probed windows, if that is done."""
+        and room for those of the probed windows, if that is done."""
         limit, device = self._options.activation_memory, self._decoder.device
-        with ActivationStore(limit, self._scratch, device) as activations:
+        with (
+            ActivationStore(limit, self._scratch, device) as activations,
+            ActivationStore(limit, self._scratch, device, beside=activations) as probed,
+        ):
             tokens = torch.cat([torch.empty(0, dtype=torch.int64), *self._ids()])
             with self._decoder.outside(head=False, tokens=tokens):
                 if resumed:
@@ -226,10 +234,10 @@ class Passes:
                 else:
                     for batch in self._batches:
                         activations.append(self._decoder.embed(batch.input_ids))
-                for index in self._probes if probing else ():
-                    activations.append(self._decoder.embed(self._batches[index].input_ids))
-            self.spilled = max(self.spilled, activations.spilled)
-            yield activations
+            for index in self._probes if probing else ():
+                probed.append(activations[index])
+            self.spilled = max(self.spilled, activations.spilled + probed.spilled)
+            yield activations, probed
 
     def _ids(self) -> list[torch.Tensor]:
         return [batch.input_ids.flatten() for batch in self._batches]

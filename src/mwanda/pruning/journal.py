@@ -157,14 +157,13 @@ class Journal:
         states.load(self._folder / found.file, found.entries)
 
     def finished(
-        self, stage: str, done: int, states: tuple[ActivationStore, int] | None, *, last: bool
+        self, stage: str, done: int, states: ActivationStore | None, *, last: bool
     ) -> None:
         """Take note that one more block of a stage is finished.
 
         Args:
             done: how many now are.
-            states: what goes into the next block, and how many entries of it count; None where
-                there is no forward, or no next block.
+            states: what goes into the next block; None where there is no forward, or no next one.
             last: there is no next block in this stage.
 
         Raises:
@@ -180,7 +179,7 @@ class Journal:
         number = sum(self._stages.values())
         self._write(self._folder, number, states)
 
-    def _write(self, folder: Path, number: int, states: tuple[ActivationStore, int] | None) -> None:
+    def _write(self, folder: Path, number: int, states: ActivationStore | None) -> None:
         fingerprint = self.fingerprint  # its cost is the run's: the hashes are needed in any case
         start = time.perf_counter()
         old = None if self._entry is None else self._entry.states
@@ -195,9 +194,8 @@ class Journal:
         hashes = {path.name: digest for path, digest in hash_files(fresh).items()}
         kept = None
         if states is not None:
-            store, count = states
             path = folder / f"states-{number:05d}.bin"
-            entries, hashes[path.name] = store.save(path, count)
+            entries, hashes[path.name] = states.save(path)
             sync(path)
             kept = _States(file=path.name, entries=entries)
             needed.append(path)

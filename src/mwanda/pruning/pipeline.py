@@ -171,12 +171,13 @@ def _look_at_text(run: _Run, store: StatisticsStore | None) -> None:
     """Statistics of the unpruned model, block by block: measured, and kept if there is a store."""
     probing = run.schedule.probe is not None
 
-    def look(visit: Visit) -> None:
+    def look(visit: Visit) -> int:
         needs = run.schedule.look_needs
         seen = _statistics(run, visit, needs, keep_outputs=probing or not visit.last)
         run.outcome.signals += run.surveyor.look(visit, seen.sums)
         if store is not None:
             store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
+        return run.surveyor.compared(visit.block)
 
     run.passes.visit(LOOK, look, probing=probing)
 
@@ -201,12 +202,13 @@ def _statistics(run: _Run, visit: Visit, needs: tuple[Need, ...], *, keep_output
 def _prune_twice(run: _Run, sparsities: Mapping[str, float]) -> None:
     """Every block twice: its statistics on pruned inputs, then its pruned outputs."""
 
-    def prune(visit: Visit) -> None:
+    def prune(visit: Visit) -> int:
         if visit.block.linears:
             seen = _statistics(run, visit, run.schedule.needs, keep_outputs=False)
             run.pruner.prune(visit.block, sparsities, seen.sums, seen.grams.get)
         if not visit.last:
             run.passes.advance(visit)
+        return 0
 
     run.passes.visit(PRUNE, prune)
 
@@ -214,9 +216,10 @@ def _prune_twice(run: _Run, sparsities: Mapping[str, float]) -> None:
 def _prune_once(run: _Run, sparsities: Mapping[str, float]) -> None:
     """Every block once: its outputs, which feed the next block, are made before it is pruned."""
 
-    def prune(visit: Visit) -> None:
+    def prune(visit: Visit) -> int:
         seen = _statistics(run, visit, run.schedule.needs, keep_outputs=not visit.last)
         run.pruner.prune(visit.block, sparsities, seen.sums, seen.grams.get)
+        return 0
 
     run.passes.visit(PRUNE, prune)
 

@@ -19,7 +19,7 @@ from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of
-from mwanda.pruning.units import units_of
+from mwanda.pruning.units import probe_runs, units_of
 from mwanda.system.ranks import Ranks
 
 
@@ -70,6 +70,10 @@ class Surveyor:
             weight_of = self.decoder.linear_weight
             return [self._measure(linears, sums, weight_of) for linears in units]
         return [self._compare(visit, linears, sums, probe) for linears in units]
+
+    def compared(self, block: Block) -> int:
+        """Tokens that this process runs through a block masked, to look at it."""
+        return probe_runs(block, self.recipe) * self.passes.probed_tokens
 
     def of_saved(self, block: Block, sums: BlockSums, dtype: torch.dtype) -> list[Signal]:
         """The signals of a block whose sums an earlier run has saved: no forward.

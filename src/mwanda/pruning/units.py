@@ -30,13 +30,12 @@ def _role(linear: Linear) -> str:
     return f"{path}.{linear.name.removeprefix(f'{path}.{number}.')}"
 
 
-def probe_runs(chosen: Structure, recipe: ResolvedRecipe) -> int:
-    """How often a masked block is run on the probed windows, over all blocks."""
+def probe_runs(block: Block, recipe: ResolvedRecipe) -> int:
+    """How often a block is run masked on the probed windows."""
     probe = recipe.probe
     if probe is None:
         return 0
-    masked = sum(sparsity > 0 for sparsity in probe.compared)
-    return masked * sum(len(units_of(block, recipe)) for block in chosen.blocks)
+    return sum(sparsity > 0 for sparsity in probe.compared) * len(units_of(block, recipe))
 
 
 def probed_weights(chosen: Structure, recipe: ResolvedRecipe) -> int:

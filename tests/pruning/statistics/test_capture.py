@@ -38,8 +38,7 @@ def toy() -> Toy:
 def run(toy: Toy, capture: Capture, batches: list[tuple[str, torch.Tensor]]) -> None:
     with capture:
         for tag, x in batches:
-            capture.language = tag
-            toy(x)
+            capture.run(lambda x=x: toy(x), tag)
 
 
 def batches() -> list[tuple[str, torch.Tensor]]:
@@ -179,8 +178,7 @@ class Counted(Toy):
 def run_for_inputs(toy: Toy, names: list[str], *, whole: bool) -> Capture:
     with Capture(toy, names, NEEDS) as capture:
         for tag, x in batches():
-            capture.language = tag
-            capture.run(lambda x=x: toy(x), whole=whole)
+            capture.run(lambda x=x: toy(x), tag, whole=whole)
     return capture
 
 

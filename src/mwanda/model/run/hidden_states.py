@@ -17,8 +17,6 @@ from mwanda.model.stored.layout import byte_view
 from mwanda.system.device import DTYPES, dtype_name, to_host
 from mwanda.system.refusals import disk_error
 
-__all__ = ["ActivationStore"]
-
 
 class ActivationStore:
     """A list of hidden-state tensors, written once each and then replaced in place.
@@ -30,11 +28,20 @@ class ActivationStore:
         limit: bytes kept in memory; what does not fit goes to ``folder``.
         folder: where the temporary file is made, on demand; it is removed on close.
         device: where :meth:`__getitem__` puts what it returns.
+        beside: another store, full by now, that shares the limit.
     """
 
-    def __init__(self, limit: int, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        limit: int,
+        folder: Path,
+        device: torch.device,
+        *,
+        beside: ActivationStore | None = None,
+    ) -> None:
+        self._beside = beside
         self._limit = limit
-        self._path = folder / "activations.tmp"
+        self._path = folder / ("activations.tmp" if beside is None else "probed.tmp")
         self._device = device
         self._held: list[torch.Tensor] = []
         self._maps: dict[int, mmap.mmap] = {}
@@ -73,7 +80,8 @@ class ActivationStore:
         Raises:
             DataError: the disk has no room for it.
         """
-        if self._in_memory + tensor.nbytes <= self._limit:
+        taken = 0 if self._beside is None else self._beside._in_memory
+        if taken + self._in_memory + tensor.nbytes <= self._limit:
             self._in_memory += tensor.nbytes
             self._held.append(to_host(tensor))
             return
@@ -104,8 +112,8 @@ class ActivationStore:
             self._touch(self._maps[index])
         return self._held[index].to(self._device, non_blocking=True)
 
-    def save(self, path: Path, count: int) -> tuple[list[tuple[str, list[int]]], str]:
-        """Write the first ``count`` entries into one file, one after the other.
+    def save(self, path: Path) -> tuple[list[tuple[str, list[int]]], str]:
+        """Write all entries into one file, one after the other.
 
         Returns:
             Dtype and shape of each, and the SHA-256 of the file.
@@ -116,7 +124,7 @@ class ActivationStore:
         entries, digest = [], hashlib.sha256()
         try:
             with path.open("wb", buffering=0) as file:
-                for index in range(count):
+                for index in range(len(self)):
                     if index in self._maps:
                         self._touch(self._maps[index])
                     held = self._held[index]

@@ -85,8 +85,9 @@ class WriteBehind:
         self._writer = writer
         self._limit = limit
         self._thread = Worker()
-        self._waiting: deque[tuple[Task[None], int]] = deque()
+        self._waiting: deque[tuple[Task[tuple[str, str] | None], int]] = deque()
         self._held = 0
+        self._digests: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -115,22 +116,22 @@ class WriteBehind:
         """Write over a stretch of a tensor handed on before; see :meth:`ShardWriter.overwrite`."""
         self._hand_on(partial(self._writer.overwrite, name, start, _here(part)), part.nbytes)
 
-    def digest(self, key: str, tensor: torch.Tensor, into: dict[str, str]) -> None:
-        """Put the SHA-256 of a tensor's bytes under a key, once what was handed on before is
-        written."""
+    def digest(self, key: str, tensor: torch.Tensor) -> None:
+        """Take the SHA-256 of a tensor's bytes, for :meth:`drain` to give under this key."""
 
-        def work() -> None:
+        def work() -> tuple[str, str]:
             made = byte_view(_here(tensor).detach().contiguous())
-            into[key] = hashlib.sha256(made).hexdigest()
+            return key, hashlib.sha256(made).hexdigest()
 
         self._hand_on(work, tensor.nbytes)
 
-    def drain(self) -> None:
-        """Wait until all that was handed on is written."""
+    def drain(self) -> dict[str, str]:
+        """Wait until all that was handed on is written; the digests asked for so far, by key."""
         while self._waiting:
             self._settle()
+        return dict(self._digests)
 
-    def _hand_on(self, work: Callable[[], None], size: int) -> None:
+    def _hand_on(self, work: Callable[[], tuple[str, str] | None], size: int) -> None:
         while self._waiting and (
             self._waiting[0][0].done or (size and self._held + size > self._limit)
         ):
@@ -142,7 +143,9 @@ class WriteBehind:
         """Wait for the oldest and raise what it met."""
         task, size = self._waiting.popleft()
         self._held -= size
-        task.result()
+        made = task.result()
+        if made is not None:
+            self._digests[made[0]] = made[1]
 
 
 def _here(tensor: torch.Tensor) -> torch.Tensor:

@@ -142,7 +142,8 @@ def count_work(
     if masks:  # nothing is copied
         read -= total - pruned
     linears = max(chosen.linears(), key=lambda linear: linear.size)
-    compared = probe_runs(chosen, recipe) * probed if schedule.look == "text" else 0
+    compared = probed if schedule.look == "text" else 0
+    compared *= sum(probe_runs(block, recipe) for block in chosen.blocks)
     flops = _block_flops(decoder, passes * tokens + compared, length)
     flops += _update_flops(chosen, recipe, tokens)
     return Work(

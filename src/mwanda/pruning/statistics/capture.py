@@ -25,7 +25,7 @@ BlockSums = dict[str, dict[str, FeatureSums]]
 class Capture:
     """Adds up statistics of every linear of one block while its forward runs.
 
-    Set :attr:`language` before each batch; a batch holds one language. Linears that are fed the
+    A batch holds one language. Linears that are fed the
     same tensor (query, key and value) share one computation, and one Gram matrix. Fused
     experts are no linears that could be hooked: what their module is called with says which tokens
     go to which expert, and what enters an expert's ``down_proj`` is computed as that module
@@ -37,8 +37,7 @@ class Capture:
         needs: which sums to keep.
         factors: language -> w_ℓ / T_ℓ, for Gram matrices.
         fused: fused experts' matrices to watch too.
-        skip: first tokens of every window that do not count anywhere; :attr:`windows` then says
-            what each batch holds.
+        skip: first tokens of every window that do not count anywhere.
     """
 
     def __init__(
@@ -64,9 +63,7 @@ class Capture:
         self._now: list[str] = []
         self._each_once = False
         self._stops = False
-        self.language = ""
-        self.windows = (0, 0)
-        """Number and length in tokens of the windows of the batch that runs."""
+        self._language, self._windows = "", (0, 0)
         self._skip = skip
         self.sums: BlockSums = {name: {} for name in self._modules}
         self.sums |= {
@@ -130,15 +127,24 @@ class Capture:
             for tag in [tag for tag, sums in languages.items() if not sums.tokens]:
                 del languages[tag]
 
-    def run(self, forward: Callable[[], None], *, whole: bool) -> None:
+    def run(
+        self,
+        forward: Callable[[], object],
+        language: str,
+        windows: tuple[int, int] = (0, 0),
+        *,
+        whole: bool = True,
+    ) -> None:
         """Run the block's forward on one batch.
 
         Args:
+            language: of the batch.
+            windows: how many there are in it, and their length in tokens; needed to skip tokens.
             whole: its outputs are needed. If not, it ends where the last linear has its inputs:
                 that linear's product would be made for nobody. The first batch runs whole, to see
                 that each linear is called once; otherwise, and with fused experts, all do.
         """
-        self._now = []
+        self._language, self._windows, self._now = language, windows, []
         self._stops = self._each_once and not whole
         try:
             forward()
@@ -201,7 +207,7 @@ class Capture:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs = args[0] if args else kwargs["input"]
             if self._last is None or self._last[0] is not inputs:
-                counted = counted_tokens(name, inputs, self.windows, self._skip)
+                counted = counted_tokens(name, inputs, self._windows, self._skip)
                 self._last = (inputs, counted, FeatureSums.of(counted, self._needs), name)
             _, counted, fresh, leader = self._last
             if "gram" in self._needs:
@@ -216,8 +222,8 @@ class Capture:
     def _expert_hook(self, path: str, module: nn.Module, watched: dict[int, list[str]]) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             hidden, chosen = routing(module, args, kwargs)
-            hidden = counted_tokens(path, hidden, self.windows, self._skip)
-            chosen = counted_tokens(path, chosen, self.windows, self._skip)
+            hidden = counted_tokens(path, hidden, self._windows, self._skip)
+            chosen = counted_tokens(path, chosen, self._windows, self._skip)
             for expert, names in watched.items():
                 tokens = (chosen == expert).any(dim=1).nonzero().squeeze(1)
                 if not len(tokens):
@@ -235,9 +241,9 @@ class Capture:
         return hook
 
     def _add(self, name: str, fresh: FeatureSums) -> None:
-        known = self.sums[name].get(self.language)
+        known = self.sums[name].get(self._language)
         if known is None:
-            self.sums[name][self.language] = fresh.copy()
+            self.sums[name][self._language] = fresh.copy()
         else:
             known.add(fresh)
 
@@ -248,7 +254,7 @@ class Capture:
         if leader == name:
             if name not in self.grams:
                 self.grams[name] = GramSums.empty(inputs.shape[-1], inputs)
-            factor = self._factors[self.language]
+            factor = self._factors[self._language]
             if factor:
                 self.grams[name].add_inputs(inputs, factor)
         else:

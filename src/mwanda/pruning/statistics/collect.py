@@ -213,9 +213,10 @@ def _collect(
             journal=journal,
         )  # fmt: skip
 
-        def look(visit: Visit) -> None:
+        def look(visit: Visit) -> int:
             seen = passes.statistics(visit, needs, keep_outputs=not visit.last)
             spill.add(visit.block, seen.sums, seen.grams)
+            return 0
 
         with torch.no_grad():
             passes.visit("statistics", look)

@@ -30,9 +30,8 @@ def tokens_by_process(source: Path, size: int) -> list[list[int]]:
     found = []
     for rank in range(size):
         with Capture.of(model, linears, ("square",)) as capture:
-            capture.language = "any"
             for window in Ranks(rank, size).share(windows):
-                model(window[None], use_cache=False)
+                capture.run(lambda ids=window[None]: model(ids, use_cache=False), "any")
         routed = routed_tokens(capture.sums)["model.layers.0.mlp.experts"]
         found.append([count or 0 for count in routed["any"]])
     return found

@@ -38,8 +38,7 @@ def test_sums_are_those_of_a_loop_over_routed_tokens(
             linears = [x for x in structure.linears() if x.name.startswith(f"{path}.")]
             with Capture.of(model, linears, NEEDS) as capture:
                 for tag, ids in windows.items():
-                    capture.language = tag
-                    model(ids, use_cache=False)
+                    capture.run(lambda ids=ids: model(ids, use_cache=False), tag)
             capture.check(0)
             expected = routed_inputs(model, path, windows)
             assert {x.name for x in linears} >= expected.keys()
@@ -110,8 +109,7 @@ def test_an_expert_may_go_without_input_and_a_linear_may_not(tiny: Tiny) -> None
     model = AutoModelForCausalLM.from_pretrained(tiny("olmoe")).eval()
     linears = list(find_structure(model).blocks[0].linears)
     with Capture.of(model, linears, NEEDS) as capture, torch.no_grad():
-        capture.language = "de"
-        model(torch.tensor([[5, 6]]), use_cache=False)
+        capture.run(lambda: model(torch.tensor([[5, 6]]), use_cache=False), "de")
     capture.check(0)
     unseen = [name for name, languages in capture.sums.items() if not languages]
     assert len(unseen) >= 3 * 6  # two tokens, three experts each, of twelve
@@ -162,8 +160,8 @@ def test_the_first_tokens_of_a_window_are_not_routed_either(tiny: Tiny, family: 
         linears = [x for x in structure.linears() if x.name.startswith(f"{path}.")]
         with Capture.of(model, linears, NEEDS, skip=2) as capture:
             for tag, ids in windows.items():
-                capture.language, capture.windows = tag, (ids.shape[0], ids.shape[1])
-                model(ids, use_cache=False)
+                shape = (ids.shape[0], ids.shape[1])
+                capture.run(lambda ids=ids: model(ids, use_cache=False), tag, shape)
         expected = routed_inputs(model, path, windows, skip=2)
     for name, sums in capture.sums.items():
         assert sums.keys() == expected.get(name, {}).keys()
