@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from harness import kept
-from mwanda.methods.allocation.measured import Curves
+from mwanda.methods.allocation.comparison import Curves
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Signal
 from mwanda.methods.recipe.resolved import ResolvedRecipe
@@ -25,7 +25,8 @@ from mwanda.pruning.calibration_text import weights_of
 from mwanda.pruning.outcome import Outcome
 from mwanda.pruning.pipeline import check_pattern
 from mwanda.pruning.sensitivity import Surveyor
-from mwanda.pruning.statistics.store import StatisticsStore
+from mwanda.pruning.statistics.record import InputRecord
+from mwanda.pruning.statistics.spill import StatisticsSpill
 from mwanda.system.ranks import ALONE
 from mwanda.system.run_options import RunOptions
 
@@ -42,7 +43,7 @@ class Measured:
         gram: whether there are Gram matrices.
     """
 
-    store: StatisticsStore
+    store: StatisticsSpill
     folder: Path
     windows: Mapping[str, torch.Tensor]
     skip: int = 0
@@ -83,14 +84,13 @@ class Bench:
         Args:
             folder: where the statistics go; what a complete pass left there is used again.
         """
-        made = Measured(StatisticsStore(folder), folder, windows, skip, gram)
         if folder.is_dir():
-            return made
+            return Measured(_spill(folder, windows), folder, windows, skip, gram)
         self.restore()
         unfinished = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        store = StatisticsStore(unfinished)
+        store = _spill(unfinished, windows)
         needs: tuple[Need, ...] = ("square", "activity", "activity-sign")
         needs = (*needs, "gram") if gram else needs
         structure = self._decoder.structure
@@ -101,12 +101,15 @@ class Bench:
 
         def look(visit: Visit) -> int:
             seen = passes.statistics(visit, needs, keep_outputs=not visit.last)
-            store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
+            store.add(visit.block, seen.sums, seen.grams)
             return 0
 
         passes.visit("dense pass", look)
+        inputs = {name: entry.model_dump() for name, entry in store.inputs.items()}
+        store.settle()
+        (unfinished / "inputs.json").write_text(json.dumps(inputs), encoding="utf-8")
         unfinished.rename(folder)
-        return made
+        return Measured(_spill(folder, windows), folder, windows, skip, gram)
 
     @torch.no_grad()
     def prune(self, recipe: ResolvedRecipe, measured: Measured) -> Outcome:
@@ -174,6 +177,15 @@ class Bench:
 
         return [Curves(**{**one, "sparsities": tuple(one["sparsities"])})
                 for one in kept(path, measure)["curves"]]  # fmt: skip
+
+
+def _spill(folder: Path, languages: Iterable[str]) -> StatisticsSpill:
+    """Statistics put aside in a folder, with what an earlier pass left there."""
+    found, known = StatisticsSpill(folder, list(languages)), folder / "inputs.json"
+    if known.is_file():
+        entries = json.loads(known.read_text(encoding="utf-8"))
+        found.inputs = {name: InputRecord.model_validate(one) for name, one in entries.items()}
+    return found
 
 
 def _first(windows: Mapping[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:

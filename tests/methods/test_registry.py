@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.allocation.measured import Curves
+from mwanda.methods.allocation.comparison import Curves
 from mwanda.methods.input_statistics import FeatureSums, InputStatistics, summarise
 from mwanda.methods.kinds import (
     Allocation,

@@ -6,7 +6,7 @@ machines changes them beyond rounding, and languages can be weighted anew withou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -77,6 +77,12 @@ class FeatureSums:
             torch.zeros_like(square) if "activity" in wanted else None,
             torch.zeros_like(square) if "activity-sign" in wanted else None,
         )
+
+    @staticmethod
+    def parts_of(needs: Collection[Need]) -> tuple[str, ...]:
+        """Names of the sums that these needs keep."""
+        kept = {"active": "activity", "positive": "activity-sign"}
+        return ("square", *(part for part, need in kept.items() if need in needs))
 
     @property
     def tensors(self) -> list[torch.Tensor]:

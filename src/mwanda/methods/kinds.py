@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 import torch
 
 from mwanda.errors import InputError, nearest
-from mwanda.methods.allocation.measured import Curves, Probe
+from mwanda.methods.allocation.comparison import Curves, Probe
 from mwanda.methods.input_statistics import InputStatistics, Need
-from mwanda.methods.patterns import unstructured, unstructured_matrix
 from mwanda.methods.reconstruction.factor import Reconstructed
 
 __all__ = [
@@ -118,11 +117,13 @@ class Pattern:
 
     ``group`` is M of an N:M pattern (columns must be divisible by it) and ``fixed`` the only
     sparsity it can have. ``rowwise`` says that a row is selected by its own scores only, so that a
-    large matrix can be selected in pieces.
+    large matrix can be selected in pieces. ``removed(rows, columns, sparsity)`` is the number of
+    weights that go from a matrix.
     """
 
     name: str
     select: Select
+    removed: Callable[[int, int, float], int]
     formula: str
     source: str
     group: int = 1
@@ -131,21 +132,14 @@ class Pattern:
     cost: str = field(kw_only=True)
     when: str = field(kw_only=True)
 
-    def removed(self, rows: int, columns: int, sparsity: float) -> int:
-        """Number of weights that go from a matrix ``[rows, columns]``."""
-        if self.fixed is not None:
-            return round(rows * columns * self.fixed)
-        if not self.rowwise:
-            return unstructured_matrix.pruned_per_matrix(rows, columns, sparsity)
-        return rows * unstructured.pruned_per_row(columns, sparsity)
-
 
 @dataclass(frozen=True)
 class Reconstruction:
     """``reconstruct(weight, mask, gram, **options) -> Reconstructed``: new values for the weights
     that a mask keeps. One that chooses its own mask has
     ``prune(weight, gram, sparsity, keep, group, **options)`` too, which is then used, and no
-    criterion. ``operations(rows, columns, **options)`` counts its floating-point operations."""
+    criterion. ``operations(rows, columns, **options)`` counts its floating-point operations, and
+    ``memory(rows, columns)`` the numbers, in the Gram matrix's dtype, that it holds at once."""
 
     name: str
     reconstruct: Reconstruct
@@ -154,6 +148,7 @@ class Reconstruction:
     formula: str
     source: str
     operations: Callable[..., int] = field(kw_only=True)
+    memory: Callable[[int, int], int] = field(kw_only=True)
     cost: str = field(kw_only=True)
     when: str = field(kw_only=True)
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
-
-import torch
 
 from mwanda.errors import InputError, nearest
 from mwanda.methods.allocation import alpha, cwl, dlp, measured, owl, uniform
@@ -20,17 +17,6 @@ from mwanda.methods.criteria import m_ria, m_wanda, magnitude, ria, wanda
 from mwanda.methods.kinds import Allocation, Criterion, Pattern, Reconstruction
 from mwanda.methods.patterns import n_of_m, unstructured, unstructured_matrix
 from mwanda.methods.reconstruction import admm, sparsegpt
-
-__all__ = [
-    "ALLOCATIONS",
-    "CRITERIA",
-    "PATTERNS",
-    "RECONSTRUCTIONS",
-    "find_allocation",
-    "find_criterion",
-    "find_pattern",
-    "find_reconstruction",
-]
 
 Row = TypeVar("Row")
 
@@ -164,11 +150,27 @@ ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
     }
 )
 
+
+def _n_of_m(keep: int, group: int, when: str) -> Pattern:
+    return Pattern(
+        f"{keep}:{group}",
+        lambda score, _sparsity: n_of_m.select(score, keep, group),
+        lambda rows, columns, _sparsity: n_of_m.removed(rows, columns, keep, group),
+        f"of each {group} consecutive inputs the {keep} highest stay",
+        "Mishra et al. 2021, arXiv 2104.08378",
+        group=group,
+        fixed=1 - keep / group,
+        cost="a sort of every group",
+        when=when,
+    )
+
+
 PATTERNS: Mapping[str, Pattern] = MappingProxyType(
     {
         "unstructured": Pattern(
             "unstructured",
             unstructured.select,
+            unstructured.removed,
             "in each output row the int(in · s) lowest scores go",
             "Sun et al., ICLR 2024, arXiv 2306.11695",
             cost="a partial sort of every row",
@@ -177,32 +179,15 @@ PATTERNS: Mapping[str, Pattern] = MappingProxyType(
         "unstructured-matrix": Pattern(
             "unstructured-matrix",
             unstructured_matrix.select,
+            unstructured_matrix.removed,
             "in each matrix the int(out · in · s) lowest scores go",
             "Han et al., NeurIPS 2015, arXiv 1506.02626",
             rowwise=False,
             cost="a partial sort of every matrix, scored at once",
             when="the common reference of magnitude pruning",
         ),
-        "2:4": Pattern(
-            "2:4",
-            lambda score, _sparsity: n_of_m.select(score, 2, 4),
-            "of each 4 consecutive inputs the 2 highest stay",
-            "Mishra et al. 2021, arXiv 2104.08378",
-            group=4,
-            fixed=0.5,
-            cost="a sort of every group",
-            when="hardware with sparse matrix units",
-        ),
-        "4:8": Pattern(
-            "4:8",
-            lambda score, _sparsity: n_of_m.select(score, 4, 8),
-            "of each 8 consecutive inputs the 4 highest stay",
-            "Mishra et al. 2021, arXiv 2104.08378",
-            group=8,
-            fixed=0.5,
-            cost="a sort of every group",
-            when="a milder 2:4",
-        ),
+        "2:4": _n_of_m(2, 4, "hardware with sparse matrix units"),
+        "4:8": _n_of_m(4, 8, "a milder 2:4"),
     }
 )
 
@@ -218,6 +203,7 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 "lowest w²/U_jj² go column block by column block, later columns make up; UᵀU = G⁻¹",
                 "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
                 operations=sparsegpt.operations,
+                memory=sparsegpt.memory,
                 cost="in² values a linear; in²/2 products a token; a factorisation of in³ work",
                 when="much calibration text; it leans on its languages",
             ),
@@ -229,6 +215,7 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 "sparsegpt's update under the criterion's mask",
                 "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
                 operations=sparsegpt.operations,
+                memory=sparsegpt.memory,
                 cost="as sparsegpt",
                 when="to compare updates under one mask",
             ),
@@ -240,6 +227,7 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 "min tr((Z - W)·A·(Z - W)ᵀ) under the criterion's mask, A from G",
                 "Boža, TMLR 2024, arXiv 2401.02938",
                 operations=admm.operations,
+                memory=admm.memory,
                 cost="as sparsegpt; then one product out·in² an iteration",
                 when="much text in every language wanted; with less, shrinkage or penalty",
             ),
@@ -251,6 +239,7 @@ RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
                 "admm, its mask the lowest |W_ij|·sqrt(A_jj), s·(1 - (1 - k/ramp)³) in iteration k",
                 "Boža, TMLR 2024, arXiv 2401.02938",
                 operations=admm.operations,
+                memory=admm.memory,
                 cost="as admm, and a partial sort in each iteration of the ramp",
                 when="as admm, where no criterion of your own is wanted",
             ),
@@ -292,21 +281,7 @@ def find_pattern(name: str) -> Pattern:
         raise InputError(
             "pattern", expected="N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept", found=name
         )
-    row = PATTERNS["2:4"]
-    return Pattern(
-        name,
-        partial(_select_n_of_m, keep=keep, group=group),
-        f"of each {group} consecutive inputs the {keep} highest stay",
-        row.source,
-        group=group,
-        fixed=1 - keep / group,
-        cost=row.cost,
-        when=row.when,
-    )
-
-
-def _select_n_of_m(score: torch.Tensor, _sparsity: float, *, keep: int, group: int) -> torch.Tensor:
-    return n_of_m.select(score, keep, group)
+    return _n_of_m(keep, group, PATTERNS["2:4"].when)
 
 
 def _find(name: str, table: Mapping[str, Row], kind: str, others: str = "") -> Row:

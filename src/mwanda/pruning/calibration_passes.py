@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mwanda.errors import DataError
-from mwanda.methods.allocation.measured import relative_errors
+from mwanda.methods.allocation.comparison import relative_errors
 from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import Need
 from mwanda.model.run.decoder import Decoder

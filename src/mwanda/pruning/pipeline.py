@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.input_statistics import Need
+from mwanda.methods.input_statistics import FeatureSums, Need
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
@@ -26,7 +26,7 @@ from mwanda.pruning.sensitivity import Surveyor
 from mwanda.pruning.statistics.capture import Capture
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.routed import routed_tokens
-from mwanda.pruning.statistics.store import StatisticsStore
+from mwanda.pruning.statistics.spill import StatisticsSpill
 from mwanda.system.device import DTYPES
 from mwanda.system.heap import trim
 from mwanda.system.ranks import ALONE, Ranks
@@ -98,10 +98,10 @@ def prune_blocks(
     pruner = BlockPruner(decoder, recipe, weights, ranks, sink, outcome, keep_mask)
     surveyor = Surveyor(decoder, recipe, weights, passes, pruner, ranks)
     run = _Run(decoder, chosen, schedule, passes, options, outcome, pruner, surveyor, journal)
-    store: StatisticsStore | SavedStatistics | None = saved
+    store: StatisticsSpill | SavedStatistics | None = saved
     if schedule.masks == "kept":
-        store = StatisticsStore(journal.folder or scratch)
-        journal.take_part("statistics", store.settle)
+        parts = FeatureSums.parts_of(schedule.look_needs)
+        store = StatisticsSpill(journal.folder or scratch, list(windows), parts, journal)
     _look(run, store)
     outcome.signals = surveyor.filled(outcome.signals)
     sparsities = surveyor.share_out(chosen, outcome.signals)
@@ -150,12 +150,12 @@ def check_experts(chosen: Structure, recipe: ResolvedRecipe) -> None:
         )
 
 
-def _look(run: _Run, store: StatisticsStore | SavedStatistics | None) -> None:
+def _look(run: _Run, store: StatisticsSpill | SavedStatistics | None) -> None:
     """The allocation's look at all blocks; not again where some are pruned already."""
     look, outcome = run.schedule.look, run.outcome
     if look == "text":
         with outcome.timed(LOOK):
-            _look_at_text(run, store if isinstance(store, StatisticsStore) else None)
+            _look_at_text(run, store if isinstance(store, StatisticsSpill) else None)
     elif run.journal.done(PRUNE):
         return
     elif look == "saved" and isinstance(store, SavedStatistics):
@@ -167,7 +167,7 @@ def _look(run: _Run, store: StatisticsStore | SavedStatistics | None) -> None:
                 outcome.signals += run.surveyor.of_weights(block)
 
 
-def _look_at_text(run: _Run, store: StatisticsStore | None) -> None:
+def _look_at_text(run: _Run, store: StatisticsSpill | None) -> None:
     """Statistics of the unpruned model, block by block: measured, and kept if there is a store."""
     probing = run.schedule.probe is not None
 
@@ -176,7 +176,7 @@ def _look_at_text(run: _Run, store: StatisticsStore | None) -> None:
         seen = _statistics(run, visit, needs, keep_outputs=probing or not visit.last)
         run.outcome.signals += run.surveyor.look(visit, seen.sums)
         if store is not None:
-            store.save(visit.block.index, seen.sums, seen.grams, seen.leaders)
+            store.add(visit.block, seen.sums, seen.grams)
         return run.surveyor.compared(visit.block)
 
     run.passes.visit(LOOK, look, probing=probing)
@@ -226,7 +226,7 @@ def _prune_once(run: _Run, sparsities: Mapping[str, float]) -> None:
 
 def _prune_from(
     run: _Run,
-    store: StatisticsStore | SavedStatistics | None,
+    store: StatisticsSpill | SavedStatistics | None,
     sparsities: Mapping[str, float],
 ) -> None:
     """Prune with statistics at hand, or none at all: no forward."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mwanda.methods.allocation.measured import Probe
+from mwanda.methods.allocation.comparison import Probe
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.structure import Structure

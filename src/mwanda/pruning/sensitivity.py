@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import torch
 
 from mwanda.errors import DataError
-from mwanda.methods.allocation.measured import Curves, Probe, UnsolvedError, extended, removed_share
+from mwanda.methods.allocation.comparison import (
+    Curves,
+    Probe,
+    UnsolvedError,
+    extended,
+    removed_share,
+)
 from mwanda.methods.kinds import Allocation, Signal, measure_block, options_of
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder

@@ -13,16 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mwanda.methods.allocation.budget import CEILING
-from mwanda.methods.allocation.measured import (
-    Curves,
-    Objective,
-    allocate,
-    convex,
-    extended,
-    probe,
-    relative_errors,
-    removed_share,
-)
+from mwanda.methods.allocation.comparison import Curves, extended, relative_errors, removed_share
+from mwanda.methods.allocation.measured import Objective, allocate, convex, probe
 from mwanda.methods.input_statistics import InputStatistics
 
 QUICK = settings(max_examples=60)

@@ -91,7 +91,7 @@ def test_the_lower_column_goes_first() -> None:
 )
 def test_the_count_is_that_of_ieee_doubles(columns: int, sparsity: float, count: int) -> None:
     """100 · 0.29 is 28.999999999999996 in doubles: the reference removes 28."""
-    assert unstructured.pruned_per_row(columns, sparsity) == count
+    assert unstructured.removed(1, columns, sparsity) == count
     assert int((~unstructured.select(torch.rand(2, columns), sparsity)).sum()) == 2 * count
 
 

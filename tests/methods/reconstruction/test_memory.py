@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mwanda.pruning.forecast.memory import _update
+from mwanda.methods.registry import RECONSTRUCTIONS
+from mwanda.pruning.forecast.memory import update_bytes
 
 SCRIPT = """
 import sys
@@ -56,5 +57,5 @@ def test_no_reconstruction_takes_more_than_is_planned(method: str, shape: tuple[
     linear = SimpleNamespace(rows=shape[0], columns=shape[1], size=shape[0] * shape[1])
     chosen: Any = SimpleNamespace(linears=lambda: [linear])
     buffers = 4 << 20  # of the matrix library, once
-    assert found < 1.1 * _update(chosen, 4) + buffers
+    assert found < 1.1 * update_bytes(RECONSTRUCTIONS[method], chosen, 4) + buffers
     assert found > 3 * shape[1] ** 2 * 4  # it was seen at all

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import mwanda
 from mwanda import DataError, RunOptions
-from mwanda.methods.allocation.measured import Curves
+from mwanda.methods.allocation.comparison import Curves
 from mwanda.methods.input_statistics import InputStatistics
 from mwanda.methods.kinds import measure_block, options_of
 from mwanda.methods.recipe.asked import Recipe

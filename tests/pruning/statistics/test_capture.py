@@ -11,8 +11,9 @@ from torch import nn
 
 from mwanda.errors import DataError, InputError
 from mwanda.methods.input_statistics import FeatureSums
+from mwanda.model.run.structure import Block, Linear
 from mwanda.pruning.statistics.capture import Capture
-from mwanda.pruning.statistics.store import StatisticsStore
+from mwanda.pruning.statistics.spill import StatisticsSpill
 
 NEEDS: Any = ("square", "activity")
 
@@ -32,6 +33,12 @@ class Toy(nn.Module):
 def toy() -> Toy:
     torch.manual_seed(0)
     return Toy()
+
+
+def block_of(*names: str) -> Block:
+    """Block 3 of a model, with these of the toy's linears."""
+    widths = {"query": (4, 6), "key": (4, 6), "out": (6, 4)}
+    return Block(3, "toy", tuple(Linear(name, *widths[name], False) for name in names))
 
 
 @torch.no_grad()
@@ -96,8 +103,9 @@ def test_one_gram_matrix_for_all_languages_and_for_shared_inputs(toy: Toy, tmp_p
     capture.check(0)
     assert capture.grams["key"] is capture.grams["query"]
     assert capture.leaders == {"query": "query", "key": "query", "out": "out"}
-    store = StatisticsStore(tmp_path)
-    store.save(3, capture.sums, capture.grams, capture.leaders)
+    store = StatisticsSpill(tmp_path, ["de", "sw"], ("square",))
+    store.add(block_of("query", "key", "out"), capture.sums, capture.grams)
+    assert store.inputs["query"].linears.keys() == {"query", "key"}
     for name in ("query", "key", "out"):
         expected = torch.zeros(1)
         for tag, x in batches():
@@ -147,8 +155,8 @@ def test_inputs_shared_now_and_then_are_refused_for_a_gram_matrix(kind: type[Toy
 def test_the_store_gives_back_every_number(toy: Toy, tmp_path: Path, needs: Any) -> None:
     capture = Capture(toy, ["query", "out"], needs)
     run(toy, capture, batches())
-    store = StatisticsStore(tmp_path)
-    store.save(3, capture.sums)
+    store = StatisticsSpill(tmp_path, ["de", "sw"], FeatureSums.parts_of(needs))
+    store.add(block_of("query", "out"), capture.sums, {})
     loaded = store.load(3)
     assert loaded.keys() == capture.sums.keys()
     for name, languages in capture.sums.items():

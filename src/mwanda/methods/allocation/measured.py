@@ -11,27 +11,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from mwanda.methods.allocation.budget import CEILING, fit
-from mwanda.methods.input_statistics import InputStatistics
-
-__all__ = [
-    "Compare",
-    "Curves",
-    "Objective",
-    "Probe",
-    "UnsolvedError",
-    "allocate",
-    "convex",
-    "extended",
-    "probe",
-    "relative_errors",
-    "removed_share",
-]
+from mwanda.methods.allocation.comparison import Curves, Probe, UnsolvedError
 
 Compare = Literal["target", "every"]
 Objective = Literal["mean", "worst"]
@@ -39,45 +24,8 @@ Objective = Literal["mean", "worst"]
 PARTS = 10
 """Pieces that a curve is cut into between two measured sparsities."""
 
-PIECE = 1 << 20
-"""Weights looked at together: 4 MiB of float32."""
-
 TIE = 1e-6
 """Weight of staying near the target, against the damage: it only decides between equals."""
-
-
-class UnsolvedError(ArithmeticError):
-    """A linear program that the solver gave up on."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What is to be measured.
-
-    Attributes:
-        sparsities: ascending; the points of the curve.
-        windows: of every language, to measure on; 0 takes all.
-        compared: those of the sparsities at which masked and dense outputs are compared.
-    """
-
-    sparsities: tuple[float, ...]
-    windows: int
-    compared: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Curves:
-    """What was measured of one block or linear.
-
-    Attributes:
-        sparsities: ascending.
-        errors: language -> relative error of the block's outputs at each of them.
-        weights: language -> w_ℓ.
-    """
-
-    sparsities: tuple[float, ...]
-    errors: dict[str, tuple[float, ...]]
-    weights: dict[str, float]
 
 
 def probe(
@@ -102,61 +50,6 @@ def probe(
     points = {min(max(target + offset, 0.0), ceiling) for offset in offsets}
     sparsities = tuple(sorted(points))
     return Probe(sparsities, windows, sparsities if compare == "every" else (target,))
-
-
-def removed_share(weight: torch.Tensor, removed: torch.Tensor, inputs: InputStatistics) -> float:
-    """``Σ_removed W_ij² n̄_j² / Σ W_ij² n̄_j²``: the share of a linear's own outputs that goes with
-    some weights, its inputs taken as uncorrelated; 0 where it has no output at all.
-
-    Args:
-        weight: ``[out, in]``, any floating dtype.
-        removed: bool ``[out, in]``, True where the weight goes.
-        inputs: of the linear.
-    """
-    columns = weight.shape[1]
-    found = torch.zeros(2, columns, dtype=torch.float64, device=weight.device)
-    rows = max(1, PIECE // columns)  # a whole matrix need not fit twice more
-    for part, out in zip(weight.split(rows), removed.split(rows), strict=True):
-        square = part.float().square()
-        found[0] += square.sum(dim=0, dtype=torch.float64)
-        square.masked_fill_(~out.to(square.device), 0)
-        found[1] += square.sum(dim=0, dtype=torch.float64)
-    whole, gone = (found.cpu() @ inputs.pooled_rms.square()).tolist()
-    return gone / whole if whole > 0 else 0.0
-
-
-def extended(error: float, shares: Sequence[float], place: int) -> list[float]:
-    """A curve from its error at one sparsity: an error grows as what goes of the linears' outputs.
-
-    Args:
-        error: measured at the sparsity that is number ``place``.
-        shares: at each sparsity, see :func:`removed_share`; of several linears their sum.
-    """
-    if not shares[place] > 0:
-        return [0.0 for _ in shares]
-    return [error * share / shares[place] for share in shares]
-
-
-def relative_errors(dense: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-    """``Σ_t ‖ŷ_t − y_t‖² / ‖y_t‖²`` over tokens, and their number; both add up over batches.
-
-    Token by token, because every block reads its inputs through a norm: an error counts by its
-    share of the token's own hidden state. Over sums, a first token whose state is hundreds of
-    times the others' would stand for all.
-
-    Args:
-        dense, masked: a block's outputs ``[..., width]``, of any floating dtype.
-
-    Returns:
-        float64 ``[2]`` on the CPU.
-    """
-    wide = torch.promote_types(dense.dtype, torch.float32)
-    y = dense.reshape(-1, dense.shape[-1]).to(wide)
-    change = masked.reshape(y.shape).to(wide) - y
-    size = y.square().sum(dim=1, dtype=torch.float64)
-    error = change.square().sum(dim=1, dtype=torch.float64)
-    share = torch.where(size > 0, error / size.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
-    return torch.tensor([float(share.sum()), float(len(y))], dtype=torch.float64)
 
 
 def allocate(

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["select"]
-
 COMPARED = 16
 """Largest M whose columns are compared in pairs; beyond it a sort does less work."""
+
+
+def removed(rows: int, columns: int, keep: int, group: int) -> int:
+    """Number of weights that go: all but ``keep`` of each ``group`` columns of a row."""
+    return rows * columns // group * (group - keep)
 
 
 def select(score: torch.Tensor, keep: int, group: int) -> torch.Tensor:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["pruned_per_row", "select"]
 
-
-def pruned_per_row(columns: int, sparsity: float) -> int:
-    """Number of weights removed from a row: ``int(columns · sparsity)`` in IEEE doubles."""
-    return int(columns * sparsity)
+def removed(rows: int, columns: int, sparsity: float) -> int:
+    """Number of weights that go: ``int(columns · sparsity)`` of a row, in IEEE doubles."""
+    return rows * int(columns * sparsity)
 
 
 def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -31,7 +29,7 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
         bool ``[out, in]``, True = keep.
     """
     rows, columns = score.shape
-    count = pruned_per_row(columns, sparsity)
+    count = removed(1, columns, sparsity)
     mask = torch.full((rows, columns), count < columns, device=score.device)
     if count in (0, columns):
         return mask

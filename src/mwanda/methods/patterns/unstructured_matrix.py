@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["pruned_per_matrix", "select"]
 
-
-def pruned_per_matrix(rows: int, columns: int, sparsity: float) -> int:
-    """Number of weights removed: ``int(out · in · sparsity)`` in IEEE doubles."""
+def removed(rows: int, columns: int, sparsity: float) -> int:
+    """Number of weights that go: ``int(out · in · sparsity)`` in IEEE doubles."""
     return int(rows * columns * sparsity)
 
 
@@ -28,7 +26,7 @@ def select(score: torch.Tensor, sparsity: float) -> torch.Tensor:
     Returns:
         bool ``[out, in]``, True = keep.
     """
-    count = pruned_per_matrix(score.shape[0], score.shape[1], sparsity)
+    count = removed(score.shape[0], score.shape[1], sparsity)
     if count == 0:
         return torch.ones_like(score, dtype=torch.bool, memory_format=torch.contiguous_format)
     flat = score.reshape(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mwanda.methods.allocation.measured import Probe
+from mwanda.methods.allocation.comparison import Probe
 from mwanda.methods.kinds import Allocation, defaults_of, options_of
 from mwanda.methods.recipe.asked import Level, Mode, Recipe
 from mwanda.methods.recipe.method_choice import Method

@@ -18,8 +18,6 @@ import torch
 from mwanda.methods.patterns import n_of_m, unstructured
 from mwanda.methods.reconstruction.factor import Reconstructed, damped_cholesky
 
-__all__ = ["ROWS", "operations", "prune", "reconstruct"]
-
 ROWS = 1024
 """Of a weight, that are solved together: enough for a product to run at its full rate."""
 
@@ -115,6 +113,12 @@ def operations(rows: int, columns: int, *, iterations: int = 30) -> int:
     """Floating-point operations for a weight ``[rows, columns]``: a factor and an inverse, two
     products before the iterations, one in each, and two to compare."""
     return columns**3 + 2 * rows * columns**2 * (iterations + 4)
+
+
+def memory(rows: int, columns: int) -> int:
+    """Numbers held at once: a Gram matrix mirrored, scaled, factored and inverted; the weights as
+    they were and are; and what some rows of them take while they change."""
+    return columns**2 * 4 + rows * columns * 4 + min(rows, ROWS) * columns * 15
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,6 @@ import torch
 
 from mwanda.methods.reconstruction.factor import Reconstructed, damped_cholesky
 
-__all__ = ["prune", "reconstruct"]
-
 COLUMNS = 128
 """Width of the blocks in which masks are chosen, and of lazy updates."""
 
@@ -98,6 +96,12 @@ def operations(rows: int, columns: int) -> int:
     """Floating-point operations for a weight ``[rows, columns]``: a factor, its inverse, and each
     column's part in those to come."""
     return columns**3 * 4 // 3 + rows * columns**2
+
+
+def memory(rows: int, columns: int) -> int:
+    """Numbers held at once: a Gram matrix turned round, factored and inverted; the weights as they
+    were and are; and the scores of a block of columns, sorted."""
+    return columns**2 * 4 + rows * columns * 4 + rows * COLUMNS * 8
 
 
 def _sweep(

@@ -168,6 +168,7 @@ class Spill:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts = sorted(folder.glob("part-*.safetensors"))
+        self._read: list[dict[str, TensorInfo]] = []
         self._waiting: dict[str, torch.Tensor] = {}
         self._size = 0
 
@@ -196,6 +197,17 @@ class Spill:
             ) from error
         self._parts.append(path)
         self._waiting, self._size = {}, 0
+
+    def read(self, name: str) -> torch.Tensor:
+        """A tensor that was added, by its name."""
+        if name in self._waiting:
+            return self._waiting[name]
+        for part in self._parts[len(self._read) :]:
+            self._read.append({info.name: info for info in read_header(part)[0]})
+        for infos in reversed(self._read):
+            if name in infos:
+                return read_tensor(str(infos[name].file), infos[name])
+        raise DataError(str(self._folder), expected=f"tensor {name}", found="none of that name")
 
     def settle(self) -> list[Path]:
         """The files of all that was added, which do not change any more."""

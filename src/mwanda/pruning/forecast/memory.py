@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from mwanda.methods.reconstruction.admm import ROWS
+from mwanda.methods.kinds import Reconstruction
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
 from mwanda.model.run.structure import Linear, Structure
@@ -16,18 +16,6 @@ from mwanda.model.stored.background_io import BEHIND
 from mwanda.model.stored.reader import PIECE as CONVERTED
 from mwanda.pruning.forecast.forward_memory import ForwardMemory
 from mwanda.pruning.masks import PIECE
-
-__all__ = [
-    "Footprint",
-    "ProcessMemory",
-    "available_memory",
-    "gram_bytes",
-    "journal_bytes",
-    "process_memory",
-    "prune_footprint",
-    "spilled_states",
-    "state_bytes",
-]
 
 MIB = 1 << 20
 
@@ -120,7 +108,7 @@ def prune_footprint(
     limit: int,
     languages: int = 1,
     whole: int = 0,
-    gram: bool = False,
+    update: Reconstruction | None = None,
     store: bool = False,
     probed: int = 0,
     probed_weights: int = 0,
@@ -140,7 +128,7 @@ def prune_footprint(
         batch: tokens of the largest forward of one block.
         limit: bytes of activations kept in memory.
         languages: whose statistics are kept apart.
-        gram: whether Gram matrices of the inputs are kept, for a reconstruction. Linears that share
+        update: a reconstruction, for which Gram matrices of the inputs are kept. Linears that share
             their inputs share one; that is not known beforehand, so each is counted.
         store: whether statistics of all blocks are kept on disk.
         probed: tokens that an allocation compares masked blocks on; their inputs are kept beside.
@@ -182,7 +170,7 @@ def prune_footprint(
             peak += max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * (
                 languages * 16
             )
-            peak += max(max(block_sizes) * compute, _update(chosen, compute) if gram else 0)
+            peak += max(max(block_sizes) * compute, update_bytes(update, chosen, compute))
         return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
     copy = written * (2 if converts else 1 if transposed else 0)
     experts = [linear for linear in decoder.structure.linears() if linear.fused is not None]
@@ -211,19 +199,17 @@ def prune_footprint(
         probed_copies = probed_weights * compute
         working = max(working, counted.kept + sums + probed_copies + max(forward, masks))
     spilled = spilled_states(decoder, tokens + probed, limit)
-    if gram:
+    if update is not None:
         grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]
-        working = max(grams) + max(working, _update(chosen, compute) + masks)
+        working = max(grams) + max(working, update_bytes(update, chosen, compute) + masks)
         spilled += sum(grams) if store else 0
     peak = max(held + embed, held + block + ahead + working, whole)
     return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)
 
 
-def _update(chosen: Structure, compute: int) -> int:
-    """Bytes of one reconstruction: a Gram matrix mirrored, scaled, factored and inverted; the
-    weights as they were and are; and what some rows of them take while they change."""
+def update_bytes(update: Reconstruction | None, chosen: Structure, compute: int) -> int:
+    """Bytes of one reconstruction, of the linear that takes the most; 0 without one."""
+    if update is None:
+        return 0
     wide = max(compute, torch.float32.itemsize)
-    return wide * max(
-        lin.columns**2 * 4 + lin.size * 4 + min(lin.rows, ROWS) * lin.columns * 15
-        for lin in chosen.linears()
-    )
+    return wide * max(update.memory(linear.rows, linear.columns) for linear in chosen.linears())

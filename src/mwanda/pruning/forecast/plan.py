@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.gguf.file import Gguf, read_gguf
 from mwanda.model.gguf.weights import PIECE
@@ -166,7 +167,7 @@ def plan(
             limit=options.activation_memory,
             languages=max(1, len(languages)),
             whole=_converting(decoder.model) if gguf else 0,
-            gram="gram" in schedule.needs,
+            update=resolved.reconstruction_row() if "gram" in schedule.needs else None,
             store=schedule.masks == "kept",
             probed=probed if work.compared else 0,
             probed_weights=probed_weights(chosen, resolved),

@@ -30,7 +30,7 @@ from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_st
 from mwanda.pruning.given_arguments import options_given
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.manifest_parts import chosen_linears, ranks_for
-from mwanda.pruning.statistics.file import PARTS, SavedStatistics, StatisticsSpill
+from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.merge import plan_merge
 from mwanda.pruning.statistics.record import (
     STATISTICS,
@@ -38,6 +38,7 @@ from mwanda.pruning.statistics.record import (
     StatisticsRecord,
     window_hashes,
 )
+from mwanda.pruning.statistics.spill import PARTS, StatisticsSpill
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name
 from mwanda.system.output_folder import check_disk_space
@@ -205,7 +206,7 @@ def _collect(
         )
         if partial is not None:
             _check_room(partial, decoder, chosen, evidence, needs, options, journal)
-        spill = StatisticsSpill(work, list(evidence.tokens), journal)
+        spill = StatisticsSpill(work, list(evidence.tokens), journal=journal)
         opening = time.perf_counter()
         skip = recipe.skip_first_tokens
         passes = Passes(

@@ -1,4 +1,4 @@
-"""A file of statistics: written block by block, read block by block.
+"""A file of statistics, read block by block.
 
 Tensors are named after the first linear that is fed the same inputs: ``<linear>|tokens`` int64
 ``[languages]``, ``<linear>|square`` and the other sums float64 ``[languages, in]``, and where asked
@@ -8,28 +8,20 @@ for ``<linear>|gram`` ``[in, in]``, of which what is on and below the diagonal c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
-from pydantic import TypeAdapter
 
-from mwanda.errors import DataError, InputError
+from mwanda.errors import InputError
 from mwanda.methods.gram import GramSums
-from mwanda.methods.input_statistics import FeatureSums
-from mwanda.model.run.structure import Block, expert_of
-from mwanda.model.stored.container import Spill, check_tensors, read_record, read_tensor
+from mwanda.model.run.structure import expert_of
+from mwanda.model.stored.container import check_tensors, read_record, read_tensor
 from mwanda.model.stored.layout import TensorInfo
-from mwanda.pruning.journal import Journal
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.record import STATISTICS, InputRecord, StatisticsRecord
+from mwanda.pruning.statistics.spill import PARTS, sums_of
 from mwanda.system.arguments import path_given
-
-__all__ = ["PARTS", "SavedStatistics", "StatisticsSpill"]
-
-PARTS = tuple(field.name for field in fields(FeatureSums) if field.name != "tokens")
-"""Every sum that can be kept."""
 
 
 class SavedStatistics:
@@ -79,23 +71,9 @@ class SavedStatistics:
 
     def load(self, block: int) -> BlockSums:
         """The sums of one block's linears, but for languages they saw no token of."""
-        rows = {tag: row for row, tag in enumerate(self.record.languages)}
-        sums: BlockSums = {}
-        for key, entry in self.inputs_of(block).items():
-            wanted = [name for name in entry.linears if name in self.linears]
-            if not wanted:
-                continue
-            tokens, parts = self.tensors(key)
-            languages = {
-                tag: FeatureSums(
-                    int(tokens[rows[tag]]),
-                    **{part: made[rows[tag]] for part, made in parts.items()},
-                )
-                for tag in self.languages
-                if tokens[rows[tag]]
-            }
-            sums |= {name: dict(languages) for name in wanted}
-        return sums
+        rows = {tag: self.record.languages.index(tag) for tag in self.languages}
+        found = sums_of(self.inputs_of(block), rows, self.record.parts, self._read)
+        return {name: sums for name, sums in found.items() if name in self.linears}
 
     def load_gram(self, block: int, linear: str) -> GramSums:
         """The Gram matrix of one linear's inputs, which must have been kept."""
@@ -159,87 +137,3 @@ class SavedStatistics:
 
     def _read(self, name: str) -> torch.Tensor:
         return read_tensor(f"{STATISTICS} {self.path}", self._infos[name])
-
-
-_INPUTS = TypeAdapter(dict[str, InputRecord])
-
-
-class StatisticsSpill:
-    """A pass's sums, put aside block by block.
-
-    Linears whose sums are the same number for number are fed the same inputs, and stored once.
-
-    Args:
-        folder: where they lie meanwhile; None keeps only which inputs there are, for a process
-            that does not write.
-        languages: in the order of the rows.
-        journal: names them, for a later run.
-    """
-
-    def __init__(
-        self, folder: Path | None, languages: Sequence[str], journal: Journal | None = None
-    ) -> None:
-        self._spill = None if folder is None else Spill(folder)
-        self.inputs: dict[str, InputRecord] = {}
-        if journal is not None:
-            self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
-        self._languages = tuple(languages)
-        if journal is not None:
-            journal.take_part("statistics", self._settle)
-
-    def add(self, block: Block, sums: BlockSums, grams: Mapping[str, GramSums]) -> None:
-        """One block.
-
-        Args:
-            sums: of its linears, all :data:`PARTS`; a language without a token is left out.
-            grams: linear -> Gram matrix, where there is one; not looked at for experts.
-        """
-        kept: dict[str, dict[str, torch.Tensor]] = {}
-        for linear in block.linears:
-            made = self._rows(sums[linear.name], linear.columns)
-            if linear.name in grams and linear.expert is None:
-                made["gram"] = grams[linear.name].lower
-            twin = next((name for name, other in kept.items() if _alike(made, other)), None)
-            if twin is not None:
-                self.inputs[twin].linears[linear.name] = linear.rows
-                continue
-            kept[linear.name] = made
-            self.inputs[linear.name] = InputRecord(
-                block=block.index,
-                width=linear.columns,
-                gram="gram" in made,
-                linears={linear.name: linear.rows},
-            )
-        if self._spill is not None:
-            for name, tensors in kept.items():
-                self._spill.add({f"{name}|{part}": tensor for part, tensor in tensors.items()})
-
-    def _settle(self) -> tuple[dict[str, Any], list[Path]]:
-        inputs = {name: record.model_dump() for name, record in self.inputs.items()}
-        return inputs, [] if self._spill is None else self._spill.settle()
-
-    def join(self, record: StatisticsRecord) -> Path:
-        """Everything in one file, which is still to be given its name.
-
-        Raises:
-            DataError: nothing was put aside here.
-        """
-        if self._spill is None:
-            raise DataError("statistics", expected="sums put aside", found="none in this process")
-        return self._spill.join(record)
-
-    def _rows(self, sums: Mapping[str, FeatureSums], width: int) -> dict[str, torch.Tensor]:
-        """One linear's tensors, a row a language."""
-        tokens = [sums[tag].tokens if tag in sums else 0 for tag in self._languages]
-        made = {"tokens": torch.tensor(tokens, dtype=torch.int64)}
-        nothing = torch.zeros(width, dtype=torch.float64)
-        for part in PARTS:
-            rows = [getattr(sums[t], part) if t in sums else nothing for t in self._languages]
-            made[part] = torch.stack([row.cpu() for row in rows])
-        return made
-
-
-def _alike(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        one[name] is other[name] or torch.equal(one[name], other[name]) for name in one
-    )
