@@ -29,7 +29,7 @@ from harness import Bar, Table, add_options, bar, environment, kept, mwanda, run
 from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.archive.reader import Archive
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 
 PRUNINGS = ["0", "0.5", "2:4", "0.99"]
 BARS = {"0.5": 0.38, "2:4": 0.37}

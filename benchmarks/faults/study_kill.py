@@ -26,7 +26,7 @@ from forks import add_fault_options, cut_model, fresh
 
 from harness import Table, bar, environment, mwanda, save
 from mwanda.study.folder import StudyFolder
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 
 COMPARED = ("cells", "statistics", "failed")
 

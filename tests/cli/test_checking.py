@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mwanda.pruning.folder.manifest import manifest_sha256
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 from tests.cli.helpers import Bench, run_process
 
 SHARD = "model.safetensors"

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import mwanda
 from mwanda import InputError, MwandaError
 from mwanda.pruning.folder.manifest import manifest_sha256
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 from tests.support.folders_made import Tiny, copied, pruned
 
 SHARD = "model.safetensors"

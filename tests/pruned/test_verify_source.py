@@ -16,7 +16,7 @@ from mwanda import InputError
 from mwanda.pruned import verify_source
 from mwanda.pruning.folder.manifest import manifest_sha256
 from mwanda.pruning.masks import digest
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 from tests.pruning.pipeline.helpers import windows_file
 from tests.support.folders_made import Tiny, copied, pruned
 

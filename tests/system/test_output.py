@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from mwanda.errors import InputError
-from mwanda.system.output_folder import OutputFolder, check_disk_space, parse_size, sha256_of
+from mwanda.system.files import check_disk_space, parse_size, sha256_of
+from mwanda.system.output import OutputFolder
 
 MANIFEST = '{"files": {"weights": "its hash"}}'
 

@@ -26,7 +26,7 @@ def with_default(command: str) -> type[TyperGroup]:
 
 def run_options_of(given: dict[str, Any], **more: Any) -> Any:
     """The :class:`~mwanda.system.run_options.RunOptions` among a command's options."""
-    from mwanda.system.output_folder import parse_size
+    from mwanda.system.files import parse_size
     from mwanda.system.run_options import RunOptions
 
     names = ("device", "compute_dtype", "batch_tokens", "overwrite", "allow_short",

@@ -138,7 +138,7 @@ def evaluate(
     from mwanda.evaluation.results import Comparison
     from mwanda.evaluation.texts import parse_ids
     from mwanda.system.extras import need
-    from mwanda.system.output_folder import MARK
+    from mwanda.system.output import MARK
     from mwanda.system.progress import progress_bar
     from mwanda.text.languages import parse_languages
 

@@ -86,7 +86,7 @@ def check_pruned(folder: Path) -> None:
     Raises:
         InputError: naming the folder or the manifest.
     """
-    from mwanda.system.output_folder import MARK
+    from mwanda.system.output import MARK
 
     check_folder(folder, "a folder that mwanda wrote")
     check_file(folder / MARK, "the manifest of a folder that mwanda wrote")
@@ -107,9 +107,9 @@ def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
     """A folder that must not be written, or cannot.
 
     Raises:
-        InputError: see :meth:`~mwanda.system.output_folder.OutputFolder.check`.
+        InputError: see :meth:`~mwanda.system.output.OutputFolder.check`.
     """
-    from mwanda.system.output_folder import OutputFolder
+    from mwanda.system.output import OutputFolder
 
     source = None if model is None or not Path(model).exists() else Path(model)
     OutputFolder(out, overwrite=overwrite).check(source, write=False)
@@ -119,9 +119,9 @@ def check_output(out: Path, suffix: str, *, overwrite: bool) -> None:
     """A file that must not be written, or cannot; what kind it is of is for the job.
 
     Raises:
-        InputError: see :meth:`~mwanda.system.output_file.OutputFile.check`.
+        InputError: see :meth:`~mwanda.system.output.OutputFile.check`.
     """
-    from mwanda.system.output_file import OutputFile
+    from mwanda.system.output import OutputFile
 
     OutputFile(
         out, suffix=suffix, what="a file", is_ours=lambda _path: True, overwrite=overwrite

@@ -55,7 +55,7 @@ def apply(
     as_json: opt.AsJson = False,
 ) -> None:
     """Set to zero in MODEL what MASKS remove, and write the folder that a prune would write."""
-    from mwanda.system.output_folder import parse_size
+    from mwanda.system.files import parse_size
     from mwanda.system.progress import progress_bar
 
     size = parse_size(max_shard_size, "--max-shard-size")

@@ -23,7 +23,7 @@ from mwanda.evaluation.results import LanguageResult
 from mwanda.evaluation.texts import TextSet
 from mwanda.pruning.folder.manifest import MANIFEST, versions
 from mwanda.system.device import choose_device
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 
 __all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]

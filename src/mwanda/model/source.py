@@ -17,6 +17,7 @@ from mwanda.model.companions import find_companions, is_licence
 from mwanda.model.gguf.file import read_gguf
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.hub_files import fetch_model
+from mwanda.system.files import check_disk_space
 from mwanda.system.output_folder import check_disk_space
 
 __all__ = [

@@ -45,7 +45,8 @@ from mwanda.pruning.masks import count_zeros, digest, record
 from mwanda.pruning.outcome import Outcome
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name, parse_dtype
-from mwanda.system.output_folder import OutputFolder, check_disk_space, hash_files, sha256_of
+from mwanda.system.files import check_disk_space, hash_files, sha256_of
+from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed

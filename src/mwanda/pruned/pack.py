@@ -18,8 +18,8 @@ from mwanda.pruned.archive.reader import Archive, Place
 from mwanda.pruned.archive.writer import find_files, write_archive
 from mwanda.system.arguments import path_given
 from mwanda.system.durable import sync_descriptor
-from mwanda.system.output_file import OutputFile
-from mwanda.system.output_folder import OutputFolder, check_disk_space
+from mwanda.system.files import check_disk_space
+from mwanda.system.output import OutputFile, OutputFolder
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.threads import in_order

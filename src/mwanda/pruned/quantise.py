@@ -28,7 +28,9 @@ from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.folder.weights import write_config
 from mwanda.pruning.given_arguments import options_given
 from mwanda.system.arguments import path_given
+from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
+from mwanda.system.output import QUANTISED, OutputFolder
 from mwanda.system.output_folder import QUANTISED, OutputFolder, check_disk_space, hash_files
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed

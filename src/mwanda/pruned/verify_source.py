@@ -17,7 +17,7 @@ from mwanda.pruned.stored_masks import box_of, matrix_of, misplaced
 from mwanda.pruning.folder.manifest import LinearRecord, Manifest
 from mwanda.pruning.masks import count_zeros
 from mwanda.system.device import DTYPES
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 
 __all__ = ["SourceCheck", "check_companions"]
 

@@ -24,7 +24,7 @@ from mwanda.pruning.calibration_text import (
 from mwanda.pruning.folder.manifest import CalibrationRecord, StatisticsFileRecord
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names, check_weights, misfits
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import TextSource
 from mwanda.text.windows import Windows

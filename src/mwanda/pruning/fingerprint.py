@@ -16,7 +16,7 @@ from mwanda.pruning.evidence import Evidence
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.journal import Journal
 from mwanda.system.device import device_kind, dtype_name
-from mwanda.system.output_folder import hash_files
+from mwanda.system.files import hash_files
 from mwanda.system.ranks import Ranks
 from mwanda.system.run_options import RunOptions
 from mwanda.text.windows import window_sha256

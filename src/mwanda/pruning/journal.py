@@ -27,7 +27,7 @@ from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.model.stored.layout import shown
 from mwanda.system.device import DTYPES
 from mwanda.system.durable import put, sync
-from mwanda.system.output_folder import hash_files
+from mwanda.system.files import hash_files
 from mwanda.system.unfinished import JOURNAL
 
 __all__ = ["PATIENCE", "SHARE", "Journal"]

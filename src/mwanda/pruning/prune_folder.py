@@ -34,7 +34,7 @@ from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.units import probed_tokens
 from mwanda.system.device import DTYPES, parse_dtype
-from mwanda.system.output_folder import OutputFolder
+from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import Ranks, joined
 from mwanda.system.run_options import RunOptions
 from mwanda.system.unfinished import Partial, scratch_folder

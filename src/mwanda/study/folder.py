@@ -19,7 +19,7 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.system.durable import put
-from mwanda.system.output_folder import check_parent
+from mwanda.system.output import check_parent
 
 __all__ = ["StudyFolder"]
 

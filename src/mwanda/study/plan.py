@@ -41,7 +41,7 @@ from mwanda.study.texts import (
     task_settings,
 )
 from mwanda.system.device import choose_device, parse_dtype
-from mwanda.system.output_folder import parse_size, sha256_of
+from mwanda.system.files import parse_size, sha256_of
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import available, placed_source

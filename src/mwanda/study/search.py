@@ -25,6 +25,7 @@ from mwanda.pruning.manifest_parts import naming_problems
 from mwanda.pruning.prune import prune
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
 from mwanda.system.arguments import path_given
+from mwanda.system.output import OutputFolder
 from mwanda.system.output_folder import OutputFolder
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions

@@ -29,7 +29,7 @@ from mwanda.pruned.archive.reader import Archive
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.folder.mask_file import MaskFile
 from mwanda.pruning.statistics.file import SavedStatistics
-from mwanda.system.output_folder import parse_size
+from mwanda.system.files import parse_size
 from mwanda.text.languages import canonical, parse_languages
 from mwanda.text.sources import open_source
 from mwanda.text.window_files import load

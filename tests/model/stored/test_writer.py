@@ -24,7 +24,7 @@ from mwanda.errors import DataError, MwandaError
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.system.output_folder import OutputFolder
+from mwanda.system.output import OutputFolder
 from tests.model.helpers import DTYPES, INDEX, model_folder, same_bytes, sample
 
 Tensors = dict[str, torch.Tensor]

@@ -13,8 +13,7 @@ import pytest
 
 import mwanda
 from mwanda import InputError
-from mwanda.system.output_file import OutputFile
-from mwanda.system.output_folder import OutputFolder
+from mwanda.system.output import OutputFile, OutputFolder
 from tests.pruning.pipeline.helpers import Tiny
 
 

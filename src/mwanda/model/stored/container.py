@@ -20,7 +20,7 @@ from mwanda.errors import DataError, InputError, MwandaError, first_problem
 from mwanda.model.stored.layout import TensorInfo, byte_view, read_header, shown
 from mwanda.model.stored.shards import Shard
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.system.output_file import OutputFile
+from mwanda.system.output import OutputFile
 
 __all__ = [
     "FORMAT",

@@ -47,7 +47,7 @@ class ShardWriter:
 
     When the block ends well, every tensor has been written and there is an index if there is more
     than one shard. On an exception the files stay as they are, unfinished: write into an
-    :class:`~mwanda.system.output_folder.OutputFolder`.
+    :class:`~mwanda.system.output.OutputFolder`.
 
     Args:
         folder: where the shards go.

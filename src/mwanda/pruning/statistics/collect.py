@@ -41,7 +41,7 @@ from mwanda.pruning.statistics.record import (
 from mwanda.pruning.statistics.spill import PARTS, StatisticsSpill
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name
-from mwanda.system.output_folder import check_disk_space
+from mwanda.system.files import check_disk_space
 from mwanda.system.ranks import check_alone, joined
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed

@@ -4,12 +4,10 @@ as SVG."""
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mwanda.errors import InputError
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import DENSE
 from mwanda.study.report.cells import numbers_of
@@ -39,10 +37,8 @@ from mwanda.study.report.parts import Section, Table
 from mwanda.study.report.pictures import pictures_of
 from mwanda.study.report.task_sections import TASKS, task_rows, tasks
 from mwanda.study.report.templating import render
-from mwanda.system.durable import sync
-from mwanda.system.output_folder import check_parent
+from mwanda.system.output import OutputFolder
 from mwanda.system.tables import markdown
-from mwanda.system.unfinished import Partial
 
 __all__ = ["FILES", "MORE", "report_html", "report_markdown", "sections_of", "write_report"]
 
@@ -75,14 +71,11 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
         InputError: no study, damaged results, or a folder with something else in it.
     """
     folder = StudyFolder.open(study)
-    _check(out, overwrite)
+    output = OutputFolder(out, overwrite=overwrite, what="an earlier report", foreign=_foreign)
+    output.check()
     results = load_results(folder)
     sections = sections_of(results)
-    target = Path(os.path.abspath(out))
-    partial = Partial(target)
-    partial.open()
-    try:
-        made = partial.output
+    with output as made:
         for name, text in (
             ("index.html", report_html(results, sections)),
             ("report.md", report_markdown(results, sections)),
@@ -100,13 +93,6 @@ def write_report(study: Path, out: Path, *, overwrite: bool = False) -> list[Pat
             (made / PICTURES / name).write_text(text, encoding="utf-8")
         names = [name for name in (*FILES, *MORE) if (made / name).exists()]
         names += [f"{PICTURES}/{name}" for name in pictures]
-        for name in (*names, PICTURES):
-            sync(made / name)
-        sync(made)
-        _check(out, overwrite)  # it may have come into being meanwhile
-        partial.publish(made, replace=target.exists())
-    finally:
-        partial.close(keep=False)
     return [out / name for name in names]
 
 
@@ -246,19 +232,8 @@ def _harmless(value: Any) -> Any:
     return f"'{value}" if formula else value
 
 
-def _check(out: Path, overwrite: bool) -> None:
-    if not (out.exists() or out.is_symlink()):
-        check_parent(out)
-        return
-    there = sorted(path.name for path in out.iterdir()) if out.is_dir() else [out.name]
-    foreign = [name for name in there if not _ours(out / name)] if out.is_dir() else there
-    if foreign or (there and not overwrite) or out.is_symlink():
-        raise InputError(
-            str(out),
-            expected="a new folder" if foreign or not overwrite else "a folder",
-            found=f"one with {', '.join((foreign or there)[:3])}",
-            fix="choose another --out" + ("" if foreign else ", or pass --overwrite"),
-        )
+def _foreign(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not _ours(path))
 
 
 def _ours(path: Path) -> bool:

@@ -1,0 +1,67 @@
+"""Files and their sizes: hashes, free disk, and sizes as people write them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from mwanda.errors import InputError
+from mwanda.system.threads import run_all
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def check_disk_space(folder: Path, needed: int, what: str, *, held: int = 0) -> None:
+    """Refuse to start what the disk has no room for.
+
+    Args:
+        needed: bytes.
+        held: bytes of it that are on the disk already.
+
+    Raises:
+        InputError: naming needed and free bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    if free + held < needed:
+        raise InputError(
+            str(folder),
+            expected=f"{needed / 1e9:.2f} GB of free disk for {what}",
+            found=f"{(free + held) / 1e9:.2f} GB",
+            fix="free some space or write elsewhere",
+        )
+
+
+def parse_size(text: str, option: str) -> int:
+    """``5GB`` or ``512MiB`` -> bytes.
+
+    Raises:
+        InputError: not a positive size.
+    """
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?I?)B?", text.strip().upper())
+    unit = None if match is None else (_UNITS | _BINARY).get(match[2])
+    size = 0 if match is None or unit is None else int(float(match[1]) * unit)
+    if size <= 0:
+        raise InputError(option, expected="a size such as 5GB or 512MiB", found=repr(text[:60]))
+    return size
+
+
+def hash_files(paths: Sequence[Path]) -> dict[Path, str]:
+    """SHA-256 of every file, in hexadecimal, several at a time."""
+    hashes: dict[Path, str] = {}
+
+    def add(path: Path) -> None:
+        hashes[path] = sha256_of(path)
+
+    run_all(add, paths, threads=min(4, os.cpu_count() or 1))
+    return hashes
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

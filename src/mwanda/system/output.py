@@ -1,0 +1,294 @@
+"""What a run writes: a folder or a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from mwanda.errors import InputError
+from mwanda.system.durable import sync
+from mwanda.system.unfinished import Partial
+
+MARK = "mwanda.json"
+QUANTISED = "quantised.json"
+"""What ``mwanda quantise`` writes in its place."""
+
+Foreign = Callable[[Path], Sequence[str]]
+"""Names of what lies in a folder and is not ours to delete."""
+
+
+class _Output:
+    """A target, and the temporary folder beside it in which it is made by this process alone, see
+    :mod:`mwanda.system.unfinished`. When a run fails it is removed, unless there is a journal by
+    which a later run goes on.
+
+    Attributes:
+        target: the final name, absolute.
+        partial: the temporary folder and what else is there.
+    """
+
+    def __init__(
+        self, target: Path, *, overwrite: bool, resume: bool = False, restart: bool = False
+    ) -> None:
+        self.target = Path(os.path.abspath(target))
+        self._overwrite, self._resume, self._restart = overwrite, resume, restart
+        self.partial = Partial(self.target)
+
+    def _enter(self) -> None:
+        self.partial.open(resume=self._resume, restart=self._restart)
+
+    def _check_place(self, *, write: bool = True) -> None:
+        if self._taken():
+            self._check_existing()
+        check_parent(self.target, write=write)
+        self.partial.check()
+
+    def _taken(self) -> bool:
+        try:
+            return self.target.exists() or self.target.is_symlink()
+        except OSError as error:
+            raise InputError(
+                "--out",
+                expected="a name that the disk takes",
+                found=f"{self.target.name[:60]}: {error.strerror}",
+            ) from error
+
+    def _publish(self, made: Path) -> None:
+        taken = self._taken()
+        if taken:
+            self._check_existing()  # it may have come into being meanwhile
+        self.partial.publish(made, replace=taken and made.is_dir())
+
+    def _check_existing(self) -> None:
+        """Refuse what is there under the target's name, if it is not to be replaced."""
+        raise NotImplementedError
+
+
+class OutputFolder(_Output):
+    """A folder that appears whole or not at all.
+
+    As a context it gives the temporary folder; when the block ends well, everything in it is synced
+    and renamed to the target. An older output is replaced only with ``overwrite``, and only if it
+    is empty or our own.
+
+    Args:
+        target: the final name.
+        overwrite: replace an existing output.
+        resume: go on with an unfinished run of the same target.
+        restart: discard one.
+        what: an output of this kind in words, for messages.
+        foreign: what in an existing folder is not of it.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        *,
+        overwrite: bool,
+        resume: bool = False,
+        restart: bool = False,
+        what: str = f"one that mwanda wrote ({MARK} in it)",
+        foreign: Foreign | None = None,
+    ) -> None:
+        super().__init__(target, overwrite=overwrite, resume=resume, restart=restart)
+        self._what, self._foreign = what, foreign or beside_manifest
+
+    def check(self, source: Path | None = None, *, write: bool = True) -> None:
+        """Refuse an unusable target before any work.
+
+        Args:
+            source: the model that is read; it must not be written over.
+            write: also try whether the parent can be written, by making a folder in it.
+
+        Raises:
+            InputError: exists, is not ours to replace, holds the source, cannot be written, or is
+                just being written by another process.
+        """
+        target = self.target
+        if source is not None and source.resolve().is_relative_to(target.resolve()):
+            same = source.resolve() == target.resolve()
+            raise InputError(
+                str(target),
+                expected="another folder than the source model's",
+                found="the same" if same else f"a folder that holds it ({source})",
+                fix="choose another --out",
+            )
+        self._check_place(write=write)
+
+    def __enter__(self) -> Path:
+        self._enter()
+        return self.partial.output
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self.partial.leaving(error):
+            if kind is None:
+                made = self.partial.output
+                for path in sorted(made.rglob("*")):
+                    sync(path)
+                sync(made)
+                self._publish(made)
+
+    def _check_existing(self) -> None:
+        target = self.target
+        if not self._overwrite:
+            raise InputError(
+                str(target),
+                expected="a new folder",
+                found="an existing one" if target.is_dir() else "an existing file",
+                fix="choose another --out" + (", or pass --overwrite" if target.is_dir() else ""),
+            )
+        usable = target.is_dir() and not target.is_symlink()
+        foreign = self._foreign(target) if usable else ["no folder"]
+        if foreign:
+            raise InputError(
+                str(target),
+                expected=f"an empty folder or {self._what}",
+                found=f"what mwanda did not write: {', '.join(foreign[:3])}",
+                fix="choose another --out; --overwrite deletes nothing of yours",
+            )
+
+
+class OutputFile(_Output):
+    """A file that appears whole or not at all.
+
+    As a context it gives a temporary folder for what is put aside on the way; :meth:`publish` moves
+    a file out of it to the target's name.
+
+    Args:
+        target: the final name.
+        suffix: that it has to have.
+        what: such a file in words, for messages.
+        is_ours: whether an existing file is one of that kind, which alone is replaced.
+        overwrite: replace an existing file of the same kind.
+        resume: go on with an unfinished run of the same target.
+        restart: discard one.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        *,
+        suffix: str,
+        what: str,
+        is_ours: Callable[[Path], bool],
+        overwrite: bool,
+        resume: bool = False,
+        restart: bool = False,
+    ) -> None:
+        super().__init__(target, overwrite=overwrite, resume=resume, restart=restart)
+        self._suffix, self._what, self._is_ours = suffix, what, is_ours
+
+    def check(self, inputs: Sequence[Path] = ()) -> None:
+        """Refuse an unusable target before any work.
+
+        Args:
+            inputs: files that are read.
+
+        Raises:
+            InputError: another suffix, no folder or none that can be written, something there that
+                is not ours to replace, one of the inputs, or another process that writes it.
+        """
+        target = self.target
+        if target.suffix != self._suffix:
+            raise InputError(
+                str(target), expected=f"a name ending in {self._suffix}", found=target.name
+            )
+        if any(target.resolve() == path.resolve() for path in inputs):
+            raise InputError(
+                str(target), expected="another file than those read", found="one of them",
+                fix="choose another --out",
+            )  # fmt: skip
+        self._check_place()
+
+    def __enter__(self) -> Path:
+        self._enter()
+        return self.partial.work
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self.partial.leaving(error):
+            pass
+
+    def publish(self, made: Path) -> None:
+        """Give a finished file the target's name.
+
+        Raises:
+            InputError: something not ours is there by now.
+        """
+        sync(made)
+        self._publish(made)
+
+    def _check_existing(self) -> None:
+        target = self.target
+        if not self._overwrite or target.is_dir():
+            raise InputError(
+                str(target),
+                expected="a new file",
+                found="a folder" if target.is_dir() else "an existing one",
+                fix="choose another --out" + ("" if target.is_dir() else ", or pass --overwrite"),
+            )
+        if not self._is_ours(target):
+            raise InputError(
+                str(target),
+                expected=f"{self._what}, the only kind that --overwrite replaces",
+                found="a file of another kind",
+                fix="choose another --out",
+            )
+
+
+def check_parent(target: Path, *, write: bool = True) -> None:
+    """Refuse a target whose folder is not there.
+
+    Args:
+        write: also try whether the folder can be written, by making one in it.
+
+    Raises:
+        InputError: no folder, or one that cannot be written.
+    """
+    parent = target.parent
+    if not parent.is_dir():
+        missing = not parent.exists()
+        raise InputError(
+            str(parent),
+            expected="a folder to write into",
+            found="no such folder" if missing else "a file",
+            fix="make the folder first" if missing else "choose another --out",
+        )
+    if not write:
+        return
+    try:
+        # Tried, not asked: permission bits say nothing to root or on a read-only disk.
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".tried", dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(
+            str(parent),
+            expected="a folder that can be written",
+            found=error.strerror or "not writable",
+            fix="choose another --out",
+        ) from error
+
+
+def beside_manifest(folder: Path) -> list[str]:
+    """What lies in a folder beside the files that its own manifest names."""
+    mark = MARK if (folder / MARK).is_file() else QUANTISED
+    ours = {mark, "README.md"}
+    try:
+        files = json.loads((folder / mark).read_text(encoding="utf-8"))["files"]
+        ours |= {name.partition("/")[0] for name in files}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        ours = set()
+    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
