@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
+QUICK := tests/test_rooms.py tests/test_docs.py tests/system tests/methods tests/text
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup test check demo constraints clean
+.PHONY: help setup quick test check demo release constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,16 +22,23 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[all]'
 	touch $@
 
-test: $(READY) ## run the tests, offline
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+quick: $(READY) ## a test of every room, under a minute
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) $(QUICK)
 
-check: $(READY) ## lint, formatting and types
+test: $(READY) ## run the tests, offline
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
+
+check: $(READY) ## lint, formatting and types; coverage, if the tests have run
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
+	@if [ -f .coverage ]; then $(BIN)/python -m coverage report; else echo "no coverage: make test first"; fi
 
 demo: $(READY) ## prune a small model and show what each language loses
 	$(BIN)/python -m mwanda.cli.demo
+
+release: $(READY) ## build wheel and sdist, and try the wheel alone
+	tools/release.sh
 
 constraints: $(READY) ## write constraints.txt from what is in .venv
 	@{ sed -n '/^#/p' constraints.txt; \
@@ -40,5 +48,5 @@ constraints: $(READY) ## write constraints.txt from what is in .venv
 	@touch $(READY)
 
 clean: ## remove .venv, caches and build leftovers
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build dist .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

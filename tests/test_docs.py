@@ -1,0 +1,57 @@
+"""The docs point at what is there, and the list of files is the files' own."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tests.support import REPOSITORY
+
+PAGES = sorted(
+    [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("*/README.md")]
+)
+LINK = re.compile(r"(?<!\\)\[[^\]]*\]\(([^()\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a renderer gives a page's headings."""
+    headings = HEADING.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+def broken(page: Path, text: str) -> list[str]:
+    """Links of a page that lead nowhere in this repository."""
+    found = []
+    for link in LINK.findall(FENCE.sub("", text)):
+        place, _, anchor = link.partition("#")
+        if re.match(r"[a-z]+:", place):
+            continue
+        target = (page.parent / place).resolve() if place else page
+        known = target.exists() and target.is_relative_to(REPOSITORY)
+        if not known or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            found.append(link)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    assert not broken(page, page.read_text(encoding="utf-8"))
+
+
+def test_a_broken_link_is_seen() -> None:
+    page = REPOSITORY / "README.md"
+    assert broken(page, "[a](docs/none.md) [b](README.md#no-such) [c](LICENSE)") == [
+        "docs/none.md", "README.md#no-such",
+    ]  # fmt: skip
+
+
+def test_every_file_is_named_where_the_layout_is_told() -> None:
+    """`python tools/file_list.py` brings it into step."""
+    made = runpy.run_path(str(REPOSITORY / "tools" / "file_list.py"))["page"]()
+    assert made == (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
