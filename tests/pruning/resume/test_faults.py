@@ -30,7 +30,7 @@ from tests.support.failpoints import Steps, eager, stop_with
 
 DENSE: dict[str, Any] = {"mode": "dense", "allocation": "owl", "criterion": "m-wanda"}
 SEQUENTIAL: dict[str, Any] = {"mode": "sequential", "allocation": "uniform", "criterion": "wanda"}
-PACED = "from mwanda import journal; journal.SHARE = journal.PATIENCE = 0; "
+PACED = "from mwanda.pruning import journal; journal.SHARE = journal.PATIENCE = 0; "
 
 
 def task_of(tiny: Tiny, folder: Path, fields: dict[str, Any], source: Path | None = None) -> Task:

@@ -163,11 +163,12 @@ class Spill:
 
     Args:
         folder: where they lie meanwhile; what an earlier run has settled there counts.
+        kind: what they are; several kinds can lie in one folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._parts = sorted(folder.glob("part-*.safetensors"))
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._folder, self._kind = folder, kind
+        self._parts = sorted(folder.glob(f"{kind}-*.safetensors"))
         self._read: list[dict[str, TensorInfo]] = []
         self._waiting: dict[str, torch.Tensor] = {}
         self._size = 0
@@ -185,7 +186,7 @@ class Spill:
             self._put_aside()
 
     def _put_aside(self) -> None:
-        path = self._folder / f"part-{len(self._parts):05d}.safetensors"
+        path = self._folder / f"{self._kind}-{len(self._parts):05d}.safetensors"
         try:
             save_file(self._waiting, path)
         except (SafetensorError, OSError) as error:

@@ -69,7 +69,7 @@ class MaskWriter:
     """
 
     def __init__(self, folder: Path, journal: Journal | None = None) -> None:
-        self._spill = Spill(folder)
+        self._spill = Spill(folder, MASKS)
         if journal is not None:
             journal.take_part("masks", lambda: (None, self._spill.settle()))
 

@@ -46,7 +46,7 @@ class MergePlan:
 
     def write(self, folder: Path) -> Path:
         """Add up, one input at a time, into a file in ``folder``."""
-        spill, inputs = Spill(folder), self._inputs()
+        spill, inputs = Spill(folder, STATISTICS), self._inputs()
         for name, entry in inputs.items():
             spill.add(self._add(name, entry))
         first = self.files[0].record

@@ -21,7 +21,7 @@ from mwanda.model.run.structure import Block
 from mwanda.model.stored.container import Spill
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.statistics.capture import BlockSums
-from mwanda.pruning.statistics.record import InputRecord, StatisticsRecord
+from mwanda.pruning.statistics.record import STATISTICS, InputRecord, StatisticsRecord
 
 PARTS = tuple(field.name for field in fields(FeatureSums) if field.name != "tokens")
 """Every sum that can be kept."""
@@ -49,7 +49,7 @@ class StatisticsSpill:
         parts: Sequence[str] = PARTS,
         journal: Journal | None = None,
     ) -> None:
-        self._spill = None if folder is None else Spill(folder)
+        self._spill = None if folder is None else Spill(folder, STATISTICS)
         self.inputs: dict[str, InputRecord] = {}
         if journal is not None:
             self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
