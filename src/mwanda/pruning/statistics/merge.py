@@ -15,7 +15,7 @@ from mwanda.errors import InputError
 from mwanda.model.stored.container import Spill
 from mwanda.pruning.folder.manifest import CalibrationRecord, LanguageDrawRecord, versions
 from mwanda.pruning.statistics.file import SavedStatistics
-from mwanda.pruning.statistics.record import InputRecord, StatisticsRecord
+from mwanda.pruning.statistics.record import STATISTICS, InputRecord, StatisticsRecord
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
 __all__ = ["MergePlan", "plan_merge"]
