@@ -8,7 +8,7 @@ from pathlib import Path
 from mwanda.errors import InputError
 from mwanda.model.source import open_model
 from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
-from mwanda.system.output_folder import hash_files, sha256_of
+from mwanda.system.files import hash_files, sha256_of
 
 __all__ = ["check_baseline"]
 

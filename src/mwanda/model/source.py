@@ -18,7 +18,6 @@ from mwanda.model.gguf.file import read_gguf
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.hub_files import fetch_model
 from mwanda.system.files import check_disk_space
-from mwanda.system.output_folder import check_disk_space
 
 __all__ = [
     "ModelSource",

@@ -19,7 +19,7 @@ from mwanda.pruned.archive.reader import Archive
 from mwanda.pruning.folder.known_text import known_in_folder, remember
 from mwanda.pruning.folder.manifest import MANIFEST
 from mwanda.system.arguments import path_given
-from mwanda.system.output_folder import QUANTISED
+from mwanda.system.output import QUANTISED
 from mwanda.system.surroundings import building, undisturbed
 
 __all__ = ["load_packed"]

@@ -31,7 +31,6 @@ from mwanda.system.arguments import path_given
 from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
 from mwanda.system.output import QUANTISED, OutputFolder
-from mwanda.system.output_folder import QUANTISED, OutputFolder, check_disk_space, hash_files
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder

@@ -27,7 +27,6 @@ from mwanda.pruning.folder.mask_file import MaskFile
 from mwanda.pruning.masks import count_zeros, digest
 from mwanda.system.arguments import path_given
 from mwanda.system.files import sha256_of
-from mwanda.system.output_folder import sha256_of
 from mwanda.system.surroundings import undisturbed
 
 __all__ = ["Verification", "VerifiedLinear", "verify"]

@@ -16,7 +16,6 @@ from mwanda.model.run.context import context_of
 from mwanda.model.run.skeleton import build_skeleton, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.system.output import OutputFile
-from mwanda.system.output_file import OutputFile
 from mwanda.text.languages import tags_of
 from mwanda.text.sources import check_languages, open_source
 from mwanda.text.windows import Windows, draw, load, save

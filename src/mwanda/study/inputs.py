@@ -12,7 +12,7 @@ from mwanda.model.source import open_model
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.calibration_text import is_window_file
 from mwanda.system.device import choose_device, dtype_name
-from mwanda.system.output_folder import sha256_of
+from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
 

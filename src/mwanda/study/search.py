@@ -26,7 +26,6 @@ from mwanda.pruning.prune import prune
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
 from mwanda.system.arguments import path_given
 from mwanda.system.output import OutputFolder
-from mwanda.system.output_folder import OutputFolder
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mwanda.errors import InputError, first_problem
 from mwanda.pruning.folder.manifest import MANIFEST, CalibrationRecord, read_manifest
-from mwanda.system.output_folder import QUANTISED
+from mwanda.system.output import QUANTISED
 
 __all__ = ["Calibrations", "KnownText", "known_in_folder", "known_in_memory", "records", "remember"]
 

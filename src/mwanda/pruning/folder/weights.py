@@ -38,7 +38,6 @@ from mwanda.pruning.units import probed_tokens
 from mwanda.system.device import dtype_name
 from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
-from mwanda.system.output_folder import check_disk_space, hash_files
 from mwanda.system.run_options import RunOptions
 from mwanda.text.windows import Windows
 
