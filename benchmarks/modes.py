@@ -30,7 +30,7 @@ from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions
 from mwanda.system.tables import plain
 from mwanda.text.sources import open_source
-from mwanda.text.windows import Windows
+from mwanda.text.window_files import Windows
 from real_models import dense_model
 
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]

@@ -25,7 +25,8 @@ from mwanda.pruning.folder.manifest import CalibrationRecord
 from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
-from mwanda.text.windows import Windows, draw
+from mwanda.text.window_files import Windows
+from mwanda.text.windows import draw
 from real_models import dense_model
 
 SCORING = RunOptions(device="cpu")

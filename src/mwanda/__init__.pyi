@@ -26,7 +26,7 @@ from .pruned.verify import verify as verify
 from .pruned.zeros import keep_zeros as keep_zeros
 from .pruned.zeros_callback import KeepZeros as KeepZeros
 from .pruning.forecast.plan import plan as plan
-from .pruning.prune import PruneResult as PruneResult
+from .pruning.manifest_parts import PruneResult as PruneResult
 from .pruning.prune import prune as prune
 from .pruning.statistics.collect import collect_statistics as collect_statistics
 from .pruning.statistics.collect import merge_statistics as merge_statistics

@@ -14,10 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = [
-    "DataError", "GateError", "InputError", "MwandaError", "first_problem", "nearest", "shown",
-]  # fmt: skip
-
 
 class MwandaError(Exception):
     """Anything mwanda stops for. ``exit_code`` 1: the work failed.

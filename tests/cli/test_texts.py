@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mwanda.pruning.folder.manifest import read_manifest
-from mwanda.text.windows import load
+from mwanda.text.window_files import load
 from tests.cli.helpers import SMALL, Bench
 from tests.support.text import write_corpus
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
 from mwanda.text.given import GivenText, open_text
-from mwanda.text.sources import Document
+from mwanda.text.rows import Document
 from tests.pruning.pipeline.helpers import windows_file
 from tests.support.folders_made import Tiny
 from tests.support.text import write_corpus

@@ -17,8 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda import RunOptions
-from mwanda.model.opening import load_config
-from mwanda.model.run.skeleton import build_skeleton
+from mwanda.model.run.skeleton import build_skeleton, load_config
 from tests.pruning.pipeline.helpers import Tiny, shard_bytes, tensors, windows_object
 from tests.support.shrink import tiny_config
 from tests.support.text import write_corpus

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mwanda.text.cleaning import Cleaner, CleaningCounts, clean, english_lines
-from mwanda.text.sources import Document
+from mwanda.text.rows import Document
 
 ENGLISH = "You can change the settings of your computer from the menu that is shown here."
 GERMAN = "Sie können die Einstellungen Ihres Rechners im Menü ändern, das hier gezeigt wird."

@@ -15,7 +15,9 @@ import zstandard
 from mwanda.errors import InputError
 from mwanda.text import languages
 from mwanda.text.languages import canonical, is_file_word
-from mwanda.text.sources import Document, available, check_languages, open_source
+from mwanda.text.rows import Document
+from mwanda.text.sources import open_source
+from mwanda.text.text_source import available, check_languages
 
 LINES = "".join(f"Zeile {n}\n" for n in range(5000)).encode()
 ROWS = b'{"text": "eins", "id": 1}\n{"text": "zwei", "id": 2}\n'

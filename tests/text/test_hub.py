@@ -9,7 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from mwanda.errors import InputError
 from mwanda.text import hub
-from mwanda.text.sources import Document, open_source
+from mwanda.text.rows import Document
+from mwanda.text.sources import open_source
 from tests.text.helpers import write_jsonl
 
 

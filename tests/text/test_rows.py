@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from mwanda.errors import InputError
-from mwanda.text.rows import document_of, parquet_rows
-from mwanda.text.sources import Document, open_source, placed_source, with_text_field
+from mwanda.text.rows import Document, document_of, parquet_rows
+from mwanda.text.sources import open_source, placed_source, with_text_field
 from tests.text.test_hub import data_set
 
 

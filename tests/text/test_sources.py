@@ -9,7 +9,9 @@ import pytest
 from pyarrow import parquet
 
 from mwanda.errors import InputError
-from mwanda.text.sources import Document, check_languages, open_source
+from mwanda.text.rows import Document
+from mwanda.text.sources import open_source
+from mwanda.text.text_source import check_languages
 from tests.text.helpers import text_folder, write_jsonl
 
 

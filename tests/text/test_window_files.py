@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from mwanda.errors import InputError
 from mwanda.text.sources import open_source
-from mwanda.text.windows import Windows, draw, load, save
+from mwanda.text.window_files import Windows, load, save
+from mwanda.text.windows import draw
 from tests.text.helpers import byte_tokenizer, text_folder
 
 PAGES = {

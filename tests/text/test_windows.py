@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 
 from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner
+from mwanda.text.rows import Document
 from mwanda.text.shared_sentences import sentence_hashes, unpack_hashes
-from mwanda.text.sources import Document, FolderSource, check_languages, open_source
+from mwanda.text.sources import FolderSource, open_source
 from mwanda.text.start import start_of
-from mwanda.text.windows import Windows, _shuffled, draw, window_sha256
+from mwanda.text.text_source import check_languages
+from mwanda.text.window_files import Windows, window_sha256
+from mwanda.text.windows import _shuffled, draw
 from tests.text.helpers import BOS, byte_tokenizer, text_folder
 
 WITH_BOS, WITHOUT = byte_tokenizer(bos=True), byte_tokenizer(bos=False)

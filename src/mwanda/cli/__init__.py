@@ -14,8 +14,6 @@ from types import FrameType
 
 from mwanda.system.progress import place_among, quiet_libraries
 
-__all__ = ["exit_on_sigterm", "main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""

@@ -8,8 +8,6 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["print_result", "run_options_of", "with_default"]
-
 
 def with_default(command: str) -> type[TyperGroup]:
     """A group whose command ``command`` is meant where none of its commands is named first; a

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mwanda.pruned.mask_overlap import MaskOverlap
     from mwanda.pruned.verify import Verification
 
-__all__ = ["add_commands"]
-
 SHOWN = 10
 """Linears that ``diff`` prints; all are in its JSON."""
 

@@ -6,24 +6,9 @@ from pathlib import Path
 
 from mwanda.errors import InputError, shown
 
-__all__ = [
-    "check_file",
-    "check_folder",
-    "check_folder_out",
-    "check_masks",
-    "check_model",
-    "check_output",
-    "check_pruned",
-    "check_text",
-]
-
 
 def check_model(*names: str | None) -> None:
-    """A model that is not there, or a file that is none.
-
-    Raises:
-        InputError: naming it.
-    """
+    """A model that is not there, or a file that is none."""
     from mwanda.model.given import check_model as check
 
     for name in names:
@@ -32,11 +17,7 @@ def check_model(*names: str | None) -> None:
 
 
 def check_text(spec: str | None) -> None:
-    """A text source that is not there or has no language, or a windows file that is not there.
-
-    Raises:
-        InputError: naming it; None and a data set of the hub are for the job.
-    """
+    """A text source that is not there or has no language, or a windows file that is not there."""
     if spec is None or spec.startswith("hub:"):
         return
     if spec.endswith(".safetensors"):
@@ -52,40 +33,25 @@ def check_file(path: Path | None, expected: str = "a safetensors file", kind: st
 
     Args:
         kind: put before its name in the message.
-
-    Raises:
-        InputError: naming it.
     """
     if path is not None and not _there(path, folder=False):
         raise _absent(f"{kind} {path}".strip(), expected, "no such file")
 
 
 def check_folder(path: Path, expected: str) -> None:
-    """A folder that is not there.
-
-    Raises:
-        InputError: naming it.
-    """
+    """A folder that is not there."""
     if not _there(path, folder=True):
         raise _absent(str(path), expected, "no folder")
 
 
 def check_masks(path: Path) -> None:
-    """What is neither a folder nor a file.
-
-    Raises:
-        InputError: naming it.
-    """
+    """What is neither a folder nor a file."""
     if not (_there(path, folder=True) or _there(path, folder=False)):
         raise _absent(str(path), "a model folder or a file of masks", "nothing there")
 
 
 def check_pruned(folder: Path) -> None:
-    """A folder without the manifest of a prune.
-
-    Raises:
-        InputError: naming the folder or the manifest.
-    """
+    """A folder without the manifest of a prune."""
     from mwanda.system.output import MARK
 
     check_folder(folder, "a folder that mwanda wrote")
@@ -104,11 +70,7 @@ def _absent(thing: str, expected: str, found: str) -> InputError:
 
 
 def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
-    """A folder that must not be written, or cannot.
-
-    Raises:
-        InputError: see :meth:`~mwanda.system.output.OutputFolder.check`.
-    """
+    """A folder that must not be written, or cannot."""
     from mwanda.system.output import OutputFolder
 
     source = None if model is None or not Path(model).exists() else Path(model)
@@ -116,11 +78,7 @@ def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
 
 
 def check_output(out: Path, suffix: str, *, overwrite: bool) -> None:
-    """A file that must not be written, or cannot; what kind it is of is for the job.
-
-    Raises:
-        InputError: see :meth:`~mwanda.system.output.OutputFile.check`.
-    """
+    """A file that must not be written, or cannot; what kind it is of is for the job."""
     from mwanda.system.output import OutputFile
 
     OutputFile(

@@ -10,8 +10,6 @@ from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of
 
-__all__ = ["add_commands"]
-
 
 def add_commands(app: typer.Typer) -> None:
     """Put the commands of this file into the program."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from mwanda.pruned.mask_files import Extracted
     from mwanda.pruning.manifest_parts import PruneResult
 
-__all__ = ["mask"]
-
 mask = typer.Typer(
     help="Masks alone: take them out of a pruned folder, apply them to a model.",
     add_completion=False,

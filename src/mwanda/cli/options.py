@@ -10,8 +10,6 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-__all__ = ["recipe_options", "with_field", "with_recipe_options"]
-
 Model = Annotated[str, typer.Argument(help="Model folder, GGUF file or hub id.")]
 Calibration = Annotated[
     str | None,

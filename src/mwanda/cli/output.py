@@ -14,29 +14,14 @@ from mwanda.pruning.folder.experts_table import expert_summary, language_table
 from mwanda.pruning.folder.manifest import seen_in
 from mwanda.pruning.forecast.operations import Limit
 from mwanda.pruning.forecast.plan import Plan
-from mwanda.pruning.prune import PruneResult
+from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.study.report.bibliography import KINDS, methods_page, rows_of
 from mwanda.study.report.classes import model_rows, models_page
 from mwanda.study.report.translation import CHECKED, check_row
 from mwanda.system.tables import markdown
 from mwanda.system.tables import plain as table
 from mwanda.text.languages import display_name
-from mwanda.text.windows import Windows
-
-__all__ = [
-    "comparison_markdown",
-    "comparison_text",
-    "evaluation_markdown",
-    "evaluation_text",
-    "listing",
-    "listing_text",
-    "page",
-    "plan_text",
-    "prune_json",
-    "prune_text",
-    "windows_json",
-    "windows_text",
-]
+from mwanda.text.window_files import Windows
 
 
 def prune_json(result: PruneResult) -> dict[str, Any]:
@@ -217,11 +202,7 @@ def _least(made: Plan) -> str:
 
 
 def listing(what: str) -> list[dict[str, Any]]:
-    """The rows of one table, or of all.
-
-    Raises:
-        InputError: no such table.
-    """
+    """The rows of one table, or of all."""
     if what == "models":
         return model_rows(tried_classes())
     if what == "methods":

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from mwanda.pruned.pack import PackResult
     from mwanda.pruned.quantise import QuantiseResult
 
-__all__ = ["add_commands"]
-
 Threads = Annotated[
     int | None, typer.Option("--threads", min=1, help="Chunks coded at a time. Default: cores.")
 ]

@@ -9,8 +9,6 @@ from typing import Any
 
 from mwanda.errors import InputError
 
-__all__ = ["parse_method_options", "recipe_fields", "recipe_of"]
-
 
 def recipe_of(given: dict[str, Any], *, saved: bool) -> dict[str, Any]:
     """The fields of a recipe among a command's options, over those of its --recipe file.
@@ -43,11 +41,7 @@ def recipe_fields(
     saved: bool = False,
     **plain: Any,
 ) -> dict[str, Any]:
-    """The fields of a recipe file, overridden by the options that were given.
-
-    Raises:
-        InputError: an unreadable recipe file, or an option that cannot be taken apart.
-    """
+    """The fields of a recipe file, overridden by the options that were given."""
     from mwanda.methods.recipe.resolved import default_allocation
     from mwanda.methods.recipe.yaml_file import load_recipe
 

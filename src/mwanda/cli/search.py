@@ -15,8 +15,6 @@ from mwanda.cli.recipe_fields import recipe_of
 if TYPE_CHECKING:
     from mwanda.study.search import SearchResult
 
-__all__ = ["search"]
-
 
 @opt.with_recipe_options
 def search(

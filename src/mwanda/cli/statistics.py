@@ -12,8 +12,6 @@ from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, run_options_of, with_default
 from mwanda.cli.recipe_fields import recipe_fields
 
-__all__ = ["stats"]
-
 TAKE = "take"
 """The command that is meant where MODEL follows at once."""
 

@@ -9,8 +9,6 @@ from mwanda.pruning.statistics.show import StatisticsView
 from mwanda.system.tables import plain as table
 from mwanda.text.languages import display_name
 
-__all__ = ["collected_json", "collected_text", "view_text"]
-
 
 def collected_json(made: Collected) -> dict[str, Any]:
     record = made.record

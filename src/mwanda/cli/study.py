@@ -12,8 +12,6 @@ from mwanda.cli import options as opt
 from mwanda.cli.calls import print_result, with_default
 from mwanda.cli.recipe_fields import parse_method_options
 
-__all__ = ["report", "study"]
-
 study = typer.Typer(
     cls=with_default("run"),
     help="Run a grid of prunes and evaluations: study FILE.yaml --out DIR.",

@@ -10,8 +10,6 @@ from mwanda.model.source import open_model
 from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
 from mwanda.system.files import hash_files, sha256_of
 
-__all__ = ["check_baseline"]
-
 log = logging.getLogger("mwanda")
 
 
@@ -23,9 +21,6 @@ def check_baseline(model: str | Path, baseline: str | Path, *, refuse: bool) -> 
 
     Returns:
         Whether it is the base; None where the model has no manifest that says.
-
-    Raises:
-        InputError: another model, or a baseline that is not there.
     """
     if not (Path(model) / MANIFEST).is_file():
         return None

@@ -26,8 +26,6 @@ from mwanda.system.device import choose_device
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 
-__all__ = ["KeptScores", "ScoreCache", "Scores", "model_sha256"]
-
 log = logging.getLogger("mwanda")
 
 FORMAT = 2
@@ -74,9 +72,6 @@ class ScoreCache:
 
     Args:
         folder: made when it is not there.
-
-    Raises:
-        InputError: the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -156,9 +151,6 @@ class KeptScores:
 
     How texts begin and the resolved compute dtype follow from the model's files, the device and the
     versions, all of them in the key.
-
-    Raises:
-        InputError: as :class:`ScoreCache`.
     """
 
     def __init__(

@@ -11,8 +11,6 @@ from mwanda.evaluation.generated import Checked, LanguageCheck, check_generated
 from mwanda.evaluation.generation import PROMPT_TOKENS
 from mwanda.text.tokens import first_ids
 
-__all__ = ["Continued", "continue_and_check"]
-
 NEW_TOKENS = 48
 """Tokens of one continuation: enough text to tell a language by."""
 
@@ -57,9 +55,6 @@ def continue_and_check(
 
     Returns:
         Language -> continuations; languages whose texts are all too short are absent.
-
-    Raises:
-        InputError: the library that tells languages is not installed.
     """
     check = LanguageCheck()
     prompts: list[tuple[str, list[int]]] = []

@@ -13,8 +13,6 @@ from mwanda.errors import InputError
 from mwanda.model.run.context import context_of
 from mwanda.model.run.plain_outputs import PlainOutputs
 
-__all__ = ["continue_ids", "endings", "greedy"]
-
 
 @torch.no_grad()
 def continue_ids(

@@ -41,10 +41,8 @@ from mwanda.system.surroundings import undisturbed
 from mwanda.text.given import open_text
 from mwanda.text.languages import seen_among, tags_of
 from mwanda.text.shared_sentences import overlap, unpack_hashes
-from mwanda.text.sources import check_languages
 from mwanda.text.start import shown_start, start_of
-
-__all__ = ["evaluate", "read_texts", "refuse_overlap"]
+from mwanda.text.text_source import check_languages
 
 log = logging.getLogger("mwanda")
 
@@ -246,11 +244,7 @@ def _score(
 
 
 def _refuse_unscored(texts: TextSet, name: str, counts: Sequence[int]) -> None:
-    """Say which texts have nothing to score, and refuse languages that have nothing else.
-
-    Raises:
-        InputError: naming those languages.
-    """
+    """Say which texts have nothing to score, and refuse languages that have nothing else."""
     problems, left, start = [], [], 0
     for tag, group in texts.texts.items():
         empty = sum(not count for count in counts[start : start + len(group)])
@@ -284,11 +278,7 @@ def _evaluation(
 
 
 def refuse_overlap(texts: TextSet, calibrations: Calibrations, options: RunOptions) -> None:
-    """Refuse texts that calibrated the model, by whichever prune.
-
-    Raises:
-        InputError: naming the languages, and one text of each.
-    """
+    """Refuse texts that calibrated the model, by whichever prune."""
     if options.allow_overlap:
         return
     draws = [draw for record in calibrations for draw in record.languages.values()]

@@ -11,8 +11,6 @@ from mwanda.errors import GateError, InputError
 from mwanda.evaluation.results import Comparison, LanguageRise
 from mwanda.text.languages import canonical
 
-__all__ = ["Gate", "Judgement", "parse_language_shares", "parse_share", "percent"]
-
 DECIDES = {"point": "the rise itself", "upper": "the upper end of its 95 % interval"}
 
 
@@ -201,11 +199,7 @@ def percent(share: float, sign: str = "") -> str:
 
 
 def parse_share(text: str, option: str) -> float:
-    """``5%`` or ``0.05`` -> 0.05.
-
-    Raises:
-        InputError: not a finite number ≥ 0.
-    """
+    """``5%`` or ``0.05`` -> 0.05."""
     number = text.strip()
     try:
         value = float(number[:-1]) / 100 if number.endswith("%") else float(number)
@@ -218,11 +212,7 @@ def parse_share(text: str, option: str) -> float:
 
 
 def parse_language_shares(given: Sequence[str], option: str) -> dict[str, float]:
-    """``["sw=2%", "de=0.1"]`` -> tag -> share.
-
-    Raises:
-        InputError: all that is wrong with it.
-    """
+    """``["sw=2%", "de=0.1"]`` -> tag -> share."""
     found: dict[str, float] = {}
     problems: list[str] = []
     for item in given:

@@ -10,8 +10,6 @@ from typing import Any
 
 from mwanda.system.extras import need
 
-__all__ = ["Checked", "LanguageCheck", "check_generated", "repeated_share"]
-
 GRAM = 4
 """Characters of one sequence that is counted."""
 
@@ -70,9 +68,6 @@ class LanguageCheck:
     """py3langid, a naive Bayes classifier over bytes of 97 languages (https://pypi.org/project/
     py3langid), loaded once. It errs on short texts and between close languages: what it says of
     texts that people wrote belongs beside what it says of a model's.
-
-    Raises:
-        InputError: the extra is not installed.
     """
 
     def __init__(self) -> None:

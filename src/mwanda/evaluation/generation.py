@@ -12,8 +12,6 @@ import torch
 from mwanda.evaluation.decode import endings, greedy
 from mwanda.text.tokens import first_ids
 
-__all__ = ["Continuation", "continue_texts", "repeats"]
-
 PROMPT_TOKENS = 10
 """Tokens of a text used as prompt: equally many a language, so that one batch needs no padding."""
 

@@ -17,8 +17,6 @@ from torch import nn
 from mwanda.evaluation.head_form import PlainHead, find_form, summed_in
 from mwanda.model.run.decoder import Decoder
 
-__all__ = ["head_losses"]
-
 TILE = (1024, 1024)
 """Positions and vocabulary entries of one tile: 4 MiB of float32, which stays in a CPU's cache."""
 

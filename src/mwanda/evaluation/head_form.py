@@ -18,8 +18,6 @@ from torch import nn
 from mwanda.model.run.block_calls import forward_replaced
 from mwanda.model.run.decoder import Decoder
 
-__all__ = ["PlainHead", "find_form", "summed_in"]
-
 PRODUCTS = (0.0, 1e-3, 0.05, 0.3, 1.0, 2.5, 7.0, 19.0, 33.0, 70.0, 250.0, 1500.0)
 """Sizes of the products that a head is asked about, with both signs: where a cap bends, and far
 to both sides of it; small enough for float16."""

@@ -23,8 +23,6 @@ from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.system.run_options import RunOptions
 from mwanda.text.tokens import token_ids
 
-__all__ = ["TextScore", "score_texts"]
-
 GROUP_BYTES = 64 << 20
 """Final hidden states of scored positions that go through the head at once."""
 
@@ -75,9 +73,6 @@ def score_texts(
 
     Returns:
         One score a text, in the order given.
-
-    Raises:
-        InputError: a ``max_length`` that leaves no token with a context.
     """
     asked = MAX_LENGTH if max_length is None else max_length
     limit = min(asked, decoder.context_length or asked)

@@ -13,9 +13,7 @@ from mwanda.evaluation.texts import TextSet, digest_of
 from mwanda.evaluation.translation import Direction, parse_direction
 from mwanda.system.arguments import several_given, whole_given
 from mwanda.text.given import open_text
-from mwanda.text.sources import check_languages
-
-__all__ = ["SHOTS", "ParallelText", "directions_of", "read_parallel"]
+from mwanda.text.text_source import check_languages
 
 SHOTS = 5
 """Examples in a prompt, unless told otherwise."""

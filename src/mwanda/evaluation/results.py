@@ -13,8 +13,6 @@ from mwanda.errors import InputError
 if TYPE_CHECKING:
     from mwanda.evaluation.paired import Difference
 
-__all__ = ["Comparison", "Evaluation", "LanguageResult", "LanguageRise", "mean"]
-
 
 @dataclass(frozen=True)
 class LanguageResult:

@@ -24,8 +24,6 @@ from mwanda.system.surroundings import undisturbed
 from mwanda.text.languages import tags_of
 from mwanda.text.start import shown_start, start_of
 
-__all__ = ["evaluate_tasks"]
-
 BATCH = 8
 """Requests of one forward."""
 

@@ -8,8 +8,6 @@ from mwanda.evaluation.results import Comparison, Evaluation, LanguageRise, mean
 from mwanda.system.tables import plain
 from mwanda.text.languages import display_name
 
-__all__ = ["comparison_rows", "comparison_table", "evaluation_table"]
-
 Rows = list[list[str]]
 
 

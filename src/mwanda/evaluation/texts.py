@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mwanda.errors import InputError
-from mwanda.text.sources import Document, TextSource
-
-__all__ = ["TextSet", "digest_of", "load_texts", "parse_ids"]
+from mwanda.text.rows import Document
+from mwanda.text.text_source import TextSource
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,7 @@ class TextSet:
 
 
 def parse_ids(text: str) -> tuple[int, int | None]:
-    """``1000:`` or ``0:999`` -> lowest and highest ``id`` taken, both included.
-
-    Raises:
-        InputError: anything else.
-    """
+    """``1000:`` or ``0:999`` -> lowest and highest ``id`` taken, both included."""
     low, colon, high = text.partition(":")
     try:
         start, stop = int(low or 0), int(high) if high else None
@@ -61,9 +56,6 @@ def load_texts(
     Where all documents carry ids and enough of them are in every language, the subset is drawn from
     those, so the texts are parallel; otherwise positions are drawn for each language from the same
     seed.
-
-    Raises:
-        InputError: an ``ids`` range on documents without integer ids, or a language left empty.
     """
     found = {tag: list(source.documents(tag)) for tag in languages}
     problems = []

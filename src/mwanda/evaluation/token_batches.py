@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Piece", "batches_of", "cut", "padded"]
-
 
 @dataclass(frozen=True)
 class Piece:

@@ -31,8 +31,6 @@ from mwanda.system.surroundings import undisturbed
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.tokens import token_ids
 
-__all__ = ["translate"]
-
 BATCH = 8
 """Sentences that are generated at a time."""
 

@@ -11,19 +11,6 @@ from mwanda.errors import InputError
 from mwanda.evaluation.generated import Checked
 from mwanda.text.languages import canonical, display_name
 
-__all__ = [
-    "Direction",
-    "Scored",
-    "Translated",
-    "TranslationResult",
-    "bleu_tokenizer",
-    "cut",
-    "parse_direction",
-    "prompt_of",
-    "score",
-    "token_bound",
-]
-
 WITHOUT_SPACES = frozenset({"th", "lo", "km", "my"})
 """Languages that sacrebleu has no tokenizer for, and whose words have no spaces between: their
 BLEU is over characters."""
@@ -127,11 +114,7 @@ class TranslationResult:
 
 
 def parse_direction(text: str) -> Direction:
-    """``en-de``, or ``zh-Hant:en`` where a tag has a hyphen of its own.
-
-    Raises:
-        InputError: not two languages, the same one twice, or several ways to read it.
-    """
+    """``en-de``, or ``zh-Hant:en`` where a tag has a hyphen of its own."""
     if ":" in text:
         pairs = [text.split(":", 1)]
     else:

@@ -32,8 +32,6 @@ from mwanda.system.device import choose_device
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import building
 
-__all__ = ["fits_whole", "load_whole", "opened_whole"]
-
 log = logging.getLogger("mwanda")
 
 
@@ -55,9 +53,6 @@ def opened_whole(
             :func:`mwanda.evaluation.evaluate.evaluate`.
         refuse: is given what calibrated the model before anything is loaded.
         verb: what the model is wanted for.
-
-    Raises:
-        InputError: bad input, or a model that does not fit.
     """
     if not isinstance(model, str | Path):
         tokenizer = tokenizer_given(tokenizer, options)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["GramSums"]
-
 STRIPS = 8
 """A product of n strips does (n + 1) / 2n of the work of a full one."""
 

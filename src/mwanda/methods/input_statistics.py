@@ -12,8 +12,6 @@ from typing import Literal
 
 import torch
 
-__all__ = ["FeatureSums", "InputStatistics", "Need", "Norms", "summarise"]
-
 Need = Literal["square", "activity", "activity-sign", "gram"]
 """``activity`` counts by magnitude and ``activity-sign`` by sign, see :class:`FeatureSums`;
 ``gram`` is the weighted sum over languages of :mod:`mwanda.methods.gram`."""

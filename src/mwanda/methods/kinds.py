@@ -19,18 +19,6 @@ from mwanda.methods.allocation.comparison import Curves, Probe
 from mwanda.methods.input_statistics import InputStatistics, Need
 from mwanda.methods.reconstruction.factor import Reconstructed
 
-__all__ = [
-    "Allocation",
-    "Criterion",
-    "Pattern",
-    "Reconstruction",
-    "Signal",
-    "defaults_of",
-    "measure_block",
-    "option_problems",
-    "options_of",
-]
-
 if TYPE_CHECKING:  # only to annotate with: at run time they would load torch
     Score = Callable[..., torch.Tensor]
     Measure = Callable[..., float]

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
-__all__ = ["STATUSES", "ClassTable", "TriedClass", "tried_classes"]
-
 STATUSES: Mapping[str, str] = {
     "proven": "every mask of a tiny model equal to a float64 reference, as well as all of `works`",
     "works": "a tiny model streamed block by block as its plain forward runs, pruned, and loaded "

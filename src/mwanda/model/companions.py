@@ -22,8 +22,6 @@ from mwanda.model.links import LICENCE, real_file
 from mwanda.model.stored.folder_kinds import other_weights
 from mwanda.model.stored.layout import INDEX, SINGLE
 
-__all__ = ["Companions", "companion_names", "copy_companions", "find_companions", "is_licence"]
-
 log = logging.getLogger("mwanda")
 
 CONFIGS = (
@@ -122,11 +120,7 @@ def is_licence(name: str) -> bool:
 
 
 def find_companions(folder: Path) -> Companions:
-    """What goes with the weights in a folder, every link followed.
-
-    Raises:
-        InputError: a link to nothing, to what is no file or no model's, or an unreadable file.
-    """
+    """What goes with the weights in a folder, every link followed."""
     names = {path.name for path in folder.iterdir()
              if path.is_symlink() or not path.is_dir() or _any(path.name, NAMES)}  # fmt: skip
     for parent in {pattern.partition("/")[0] for pattern in NAMES if "/" in pattern}:
@@ -155,9 +149,6 @@ def copy_companions(source: Path, target: Path) -> list[str]:
 
     Returns:
         Names of the files copied.
-
-    Raises:
-        InputError: see :func:`find_companions`.
     """
     found = find_companions(source)
     for name, path in found.files.items():

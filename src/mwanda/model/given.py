@@ -6,15 +6,9 @@ from pathlib import Path
 
 from mwanda.errors import InputError, shown
 
-__all__ = ["check_model", "is_gguf", "is_hub_id"]
-
 
 def check_model(name: str | Path) -> None:
-    """Refuse what can be no model before any work; a hub id is not asked for here.
-
-    Raises:
-        InputError: nothing of that name, or a file of another kind.
-    """
+    """Refuse what can be no model before any work; a hub id is not asked for here."""
     path = Path(name)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()

@@ -13,8 +13,6 @@ from mwanda.model.companions import CONFIGS, companion_names
 from mwanda.model.stored.folder_kinds import folder_kind, other_weights
 from mwanda.model.stored.layout import INDEX, SINGLE
 
-__all__ = ["fetch_model"]
-
 log = logging.getLogger("mwanda")
 
 CONFIG, README = "config.json", "README.md"
@@ -27,10 +25,6 @@ def fetch_model(name: str, *, code: bool = False, weights: bool = True) -> Path:
         name: the hub id.
         code: fetch the model's own Python too.
         weights: False for all but these.
-
-    Raises:
-        InputError: no such repository, one that may not be read, one of another program's format,
-            or a cache that is not whole where the hub cannot be reached.
     """
     from huggingface_hub import HfApi, constants
 
@@ -127,11 +121,7 @@ def _refuse_kind(name: str, names: Collection[str]) -> None:
 
 
 def _cached(name: str, reason: str, *, code: bool, weights: bool) -> Path:
-    """The copy in the cache, without the hub.
-
-    Raises:
-        InputError: none, or not all of it.
-    """
+    """The copy in the cache, without the hub."""
     from huggingface_hub import try_to_load_from_cache
 
     fix = "fetch it once while the hub can be reached, or give a local folder; check the spelling"

@@ -13,8 +13,6 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.stored.layout import TensorInfo, byte_view
 from mwanda.model.stored.reader import Checkpoint
 
-__all__ = ["linears_sha256", "rest_sha256"]
-
 PIECE = 1 << 20
 """Weights looked at together."""
 

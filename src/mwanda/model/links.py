@@ -31,10 +31,6 @@ def real_file(folder: Path, name: str, kind: str = "") -> Path:
 
     Args:
         kind: put before its name in a message.
-
-    Raises:
-        InputError: nothing, a folder or a device is there, it cannot be read, or a link leads to
-            what is no model's.
     """
     thing, path = f"{folder}: {kind}{shown(name)}", folder / name
     fix = "put the file itself in its place, or take the link out of the folder"

@@ -27,8 +27,6 @@ from mwanda.system.device import (
 from mwanda.system.ranks import local_rank
 from mwanda.system.run_options import RunOptions
 
-__all__ = ["PRUNABLE", "open_decoder", "source_dtype"]
-
 log = logging.getLogger("mwanda")
 
 PRUNABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -43,9 +41,6 @@ def open_decoder(
     Args:
         measuring: for an evaluation: ``auto`` computes in float32 on a CPU, because a number that
             is compared should not carry bf16's rounding.
-
-    Raises:
-        InputError: anything wrong with the folder, the config, the device or the dtypes.
     """
     device = choose_device(options.device, local_rank())
     parse_dtype(options.compute_dtype, "--compute-dtype")
@@ -74,11 +69,7 @@ def open_decoder(
 def resolve_dtype(
     stored: torch.dtype, device: torch.device, options: RunOptions, *, measuring: bool
 ) -> torch.dtype:
-    """What the forward of a model stored in ``stored`` runs in, see :func:`open_decoder`.
-
-    Raises:
-        InputError: an unknown name.
-    """
+    """What the forward of a model stored in ``stored`` runs in, see :func:`open_decoder`."""
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
     if measuring and wanted is None and computes_on_host(device) and stored != torch.float64:
         wanted = torch.float32

@@ -19,13 +19,6 @@ from mwanda.model.given import check_model, is_gguf
 from mwanda.model.hub_files import fetch_model
 from mwanda.system.files import check_disk_space
 
-__all__ = [
-    "ModelSource",
-    "copy_licences",
-    "load_tokenizer",
-    "open_model",
-]
-
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -71,9 +64,6 @@ def open_model(
         scratch: where a converted GGUF is kept meanwhile; None takes the system's place.
         trust_remote_code: fetch the model's own code too.
         weights: False to fetch all but these.
-
-    Raises:
-        InputError: nothing of that name, or not a model.
     """
     check_model(name)
     path = Path(name)
@@ -92,11 +82,7 @@ def open_model(
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The folder's tokenizer.
-
-    Raises:
-        InputError: missing or unreadable.
-    """
+    """The folder's tokenizer."""
     from transformers import AutoTokenizer
 
     find_companions(folder)  # a link that leads nowhere would be taken for no file

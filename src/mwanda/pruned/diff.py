@@ -14,8 +14,6 @@ from mwanda.pruning.folder.manifest import LinearRecord
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["Diff", "DiffLinear", "diff"]
-
 
 @dataclass(frozen=True)
 class DiffLinear:

@@ -22,8 +22,6 @@ from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["GgufCheck", "GgufTensor", "check_gguf"]
-
 ZERO_KEEPING = frozenset({
     "F64", "F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_0", "Q6_K", "Q3_K", "TQ1_0", "TQ2_0", "MXFP4",
     "NVFP4",

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
 from mwanda.model.run.skeleton import auto_class, load_config
-from mwanda.model.stored.layout import DTYPES_BY_NAME, INDEX, SINGLE, shown
+from mwanda.model.stored.layout import DTYPES_BY_NAME, INDEX, SINGLE
 from mwanda.pruned.archive.layout import Segment
 from mwanda.pruned.archive.reader import Archive
 from mwanda.pruning.folder.known_text import known_in_folder, remember
@@ -21,8 +21,6 @@ from mwanda.pruning.folder.manifest import MANIFEST
 from mwanda.system.arguments import path_given
 from mwanda.system.output import QUANTISED
 from mwanda.system.surroundings import building, undisturbed
-
-__all__ = ["load_packed"]
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 

@@ -52,8 +52,6 @@ from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 
-__all__ = ["Extracted", "apply_masks", "extract_masks"]
-
 log = logging.getLogger("mwanda")
 
 NO_FORWARD = RunOptions(device="cpu")
@@ -206,11 +204,7 @@ def apply_masks(
 
 
 def _named(thing: str, manifest: Manifest, structure: Structure) -> list[Linear]:
-    """The linears that a manifest names, in the model's order.
-
-    Raises:
-        InputError: one that the model lacks, or of another shape.
-    """
+    """The linears that a manifest names, in the model's order."""
     there = {linear.name: linear for linear in structure.linears()}
     for name, entry in manifest.linears.items():
         linear = there.get(name)
@@ -246,11 +240,7 @@ def _seen(folder: Path, linear: Linear, nonzero: torch.Tensor, entry: LinearReco
 def _fitting(
     masks: MaskFile, decoder: StreamedDecoder, recipe: ResolvedRecipe, name: str
 ) -> Structure:
-    """The linears of a model that a file of masks is for.
-
-    Raises:
-        InputError: not exactly those that the masks' recipe chooses here.
-    """
+    """The linears of a model that a file of masks is for."""
     _named(f"{MASKS} {masks.path}", masks.manifest, decoder.structure)
     chosen = chosen_linears(decoder, recipe, strict=False)  # what it names was followed already
     more = [x.name for x in chosen.linears() if x.name not in masks.manifest.linears]

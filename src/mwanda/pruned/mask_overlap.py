@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["MaskOverlap", "overlap_of"]
-
 
 @dataclass(frozen=True)
 class MaskOverlap:
@@ -58,11 +56,7 @@ class MaskOverlap:
 
 
 def overlap_of(first: torch.Tensor, second: torch.Tensor) -> MaskOverlap:
-    """Compare two keep masks ``bool [out, in]``.
-
-    Raises:
-        ValueError: of different shapes.
-    """
+    """Compare two keep masks ``bool [out, in]``."""
     if first.shape != second.shape:
         raise ValueError(f"masks of shapes {[*first.shape]} and {[*second.shape]}")
     differ = first ^ second

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mwanda.errors import InputError, MwandaError
-from mwanda.model.stored.layout import shown
+from mwanda.errors import InputError, MwandaError, shown
 from mwanda.pruned.archive.layout import SUFFIX, FileEntry, Index, is_archive
 from mwanda.pruned.archive.reader import Archive, Place
 from mwanda.pruned.archive.writer import find_files, write_archive
@@ -23,8 +22,6 @@ from mwanda.system.output import OutputFile, OutputFolder
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.threads import in_order
-
-__all__ = ["PackResult", "pack", "unpack"]
 
 MOST_LEVEL = 22
 

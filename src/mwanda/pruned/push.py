@@ -21,8 +21,6 @@ from mwanda.pruning.folder.manifest import MANIFEST, CalibrationRecord, Manifest
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["Pushed", "push"]
-
 log = logging.getLogger("mwanda")
 
 ALWAYS_THERE = {".gitattributes", CARD}
@@ -132,11 +130,7 @@ def _upload(
 
 
 def _check_card(folder: Path) -> None:
-    """Have the hub look at the card, which it would otherwise refuse in a new, empty repository.
-
-    Raises:
-        InputError: front matter that is no YAML, or that the hub does not take.
-    """
+    """Have the hub look at the card, which it would otherwise refuse in a new, empty repository."""
     from huggingface_hub import ModelCard
 
     path = folder / CARD
@@ -160,11 +154,7 @@ def _messages(text: str) -> str:
 def _check_existing(
     api: Any, repo: str, names: Sequence[str], *, public: bool, overwrite: bool
 ) -> list[str]:
-    """Older weights to delete.
-
-    Raises:
-        InputError: a repository that is not to be written to.
-    """
+    """Older weights to delete."""
     thing, there = f"hub repository {repo}", set(api.list_repo_files(repo))
     if not overwrite:
         raise InputError(

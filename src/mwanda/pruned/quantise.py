@@ -35,8 +35,6 @@ from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 
-__all__ = ["QuantiseResult", "quantise"]
-
 log = logging.getLogger("mwanda")
 
 PIECE = 1 << 22

@@ -17,8 +17,6 @@ from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.folder.manifest import MANIFEST, LinearRecord, read_manifest
 from mwanda.pruning.folder.mask_file import MaskFile
 
-__all__ = ["FolderMasks", "StoredMasks", "box_of", "matrix_of", "misplaced", "open_masks"]
-
 BLOCK = re.compile(r"\.(\d+)\.")
 
 
@@ -89,11 +87,7 @@ class FolderMasks:
 
 @contextmanager
 def open_masks(path: Path) -> Iterator[FileMasks | FolderMasks]:
-    """The masks in a model folder or in a file of masks.
-
-    Raises:
-        InputError: neither, or one that cannot be read.
-    """
+    """The masks in a model folder or in a file of masks."""
     if path.is_file():
         yield FileMasks(MaskFile.open(path))
         return

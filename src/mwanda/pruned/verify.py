@@ -29,8 +29,6 @@ from mwanda.system.arguments import path_given
 from mwanda.system.files import sha256_of
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["Verification", "VerifiedLinear", "verify"]
-
 LOADED = (".safetensors", ".safetensors.index.json")
 """Ends of names that a loader would take for weights."""
 

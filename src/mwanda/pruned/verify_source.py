@@ -19,8 +19,6 @@ from mwanda.pruning.masks import count_zeros
 from mwanda.system.device import DTYPES
 from mwanda.system.files import sha256_of
 
-__all__ = ["SourceCheck", "check_companions"]
-
 NOT_COMPARED = ("dtype", "torch_dtype", "transformers_weights")
 """Keys of config.json that say how the weights are stored."""
 

@@ -20,8 +20,6 @@ from mwanda.pruning.folder.manifest import MANIFEST, LinearRecord, read_manifest
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["KeptZeros", "Masks", "find_masks", "keep_zeros"]
-
 PIECE = 1 << 22
 """Weights whose mask is unpacked at a time."""
 

@@ -9,8 +9,6 @@ from transformers import TrainerCallback
 
 from mwanda.pruned.zeros import Masks, find_masks
 
-__all__ = ["KeepZeros"]
-
 
 class KeepZeros(TrainerCallback):
     """A callback for ``Trainer(callbacks=[mwanda.KeepZeros()])``: zeros stay zero.

@@ -58,9 +58,6 @@ class BlockPruner:
             sparsities: linear -> share of its weights to go.
             sums: of the block's linears; None where no text is needed.
             find_gram: linear -> the Gram matrix of its inputs, None where it has none.
-
-        Raises:
-            DataError: scores that are not finite, or a matrix that cannot be inverted.
         """
         known: dict[str, InputStatistics | None] = {}
         if sums is not None:
@@ -128,9 +125,6 @@ class BlockPruner:
 
         Args:
             inputs: None where the criterion needs none, or an expert saw too little for it.
-
-        Raises:
-            DataError: scores that are not finite.
         """
         recipe = self.recipe
         if not self._removes(linear, sparsity):

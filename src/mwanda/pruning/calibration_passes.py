@@ -136,10 +136,6 @@ class Passes:
         Args:
             needs: which sums to keep.
             keep_outputs: the block's outputs replace its inputs, for the block after it.
-
-        Raises:
-            DataError: weights or values that are not finite.
-            InputError: a linear that the forward never calls.
         """
         linears = visit.block.linears
         self._check_weights(visit)

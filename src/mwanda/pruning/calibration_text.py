@@ -9,17 +9,9 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.text.given import GivenText, open_text
-from mwanda.text.sources import TextSource, available
-from mwanda.text.windows import Windows, draw, load
-
-__all__ = [
-    "CalibrationInput",
-    "calibration_languages",
-    "get_windows",
-    "name_of",
-    "open_calibration",
-    "weights_of",
-]
+from mwanda.text.text_source import TextSource, available
+from mwanda.text.window_files import Windows, load
+from mwanda.text.windows import draw
 
 CalibrationInput = str | Path | Mapping[str, Any] | TextSource | Windows
 """A source as :func:`mwanda.text.given.open_text` takes it, a windows file, or windows."""
@@ -40,12 +32,7 @@ def name_of(calibration: CalibrationInput) -> str:
 def open_calibration(
     calibration: CalibrationInput | None, recipe: ResolvedRecipe
 ) -> TextSource | Windows | None:
-    """Look at the calibration before any expensive work; None where the recipe needs no text.
-
-    Raises:
-        InputError: text is needed and none given, or what is given is not readable, or a language
-            of the recipe is not in it.
-    """
+    """Look at the calibration before any expensive work; None where the recipe needs no text."""
     if not recipe.needs_text:
         return None
     if calibration is None:
@@ -93,11 +80,7 @@ def _check_skipped(windows: Windows, languages: list[str], recipe: ResolvedRecip
 
 
 def calibration_languages(opened: TextSource | Windows, recipe: ResolvedRecipe) -> list[str]:
-    """The recipe's languages, or all there are.
-
-    Raises:
-        InputError: a language the calibration lacks.
-    """
+    """The recipe's languages, or all there are."""
     there = opened.languages if isinstance(opened, Windows) else available(opened)
     if recipe.languages is not None:
         wanted = list(recipe.languages)
@@ -137,11 +120,7 @@ def get_windows(
     context: int | None,
     allow_short: bool,
 ) -> Windows:
-    """The windows themselves, drawn where they are not given.
-
-    Raises:
-        InputError: too little text, ids outside the vocabulary, or windows beyond the context.
-    """
+    """The windows themselves, drawn where they are not given."""
     languages = calibration_languages(opened, recipe)
     if isinstance(opened, Windows):
         windows = opened
@@ -186,11 +165,7 @@ def get_windows(
 
 
 def weights_of(recipe: ResolvedRecipe, languages: list[str]) -> dict[str, float]:
-    """Language weights summing to 1; languages not named weigh 1 before that.
-
-    Raises:
-        InputError: all weights are 0.
-    """
+    """Language weights summing to 1; languages not named weigh 1 before that."""
     given = {tag: recipe.language_weights.get(tag, 1.0) for tag in languages}
     total = sum(given.values())
     if total <= 0:

@@ -17,10 +17,10 @@ from mwanda.model.run.skeleton import build_skeleton, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.system.output import OutputFile
 from mwanda.text.languages import tags_of
-from mwanda.text.sources import check_languages, open_source
-from mwanda.text.windows import Windows, draw, load, save
-
-__all__ = ["draw_windows"]
+from mwanda.text.sources import open_source
+from mwanda.text.text_source import check_languages
+from mwanda.text.window_files import Windows, load, save
+from mwanda.text.windows import draw
 
 log = logging.getLogger("mwanda")
 
@@ -47,9 +47,6 @@ def draw_windows(
         languages: tags in any style; None takes all there are.
         windows, length: None takes the default, or less where context or text are short.
         keep_english, keep_repeated: see :func:`mwanda.text.windows.draw`.
-
-    Raises:
-        InputError: bad text, too little of it, or ``out`` exists.
     """
     if calibration is None:
         raise InputError("--calibration", expected="a text source", found="none")

@@ -26,10 +26,8 @@ from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names, check_weights, misfits
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
-from mwanda.text.sources import TextSource
-from mwanda.text.windows import Windows
-
-__all__ = ["Evidence", "Opened", "folder_tokenizer", "gather", "open_evidence"]
+from mwanda.text.text_source import TextSource
+from mwanda.text.window_files import Windows
 
 log = logging.getLogger("mwanda")
 
@@ -84,12 +82,7 @@ def open_evidence(
     recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> Opened:
-    """Look at text or statistics before any expensive work; None where the recipe needs neither.
-
-    Raises:
-        InputError: what :func:`mwanda.pruning.calibration_text.open_calibration` refuses; a file of
-            statistics that cannot be read, or everything at once in which it does not fit.
-    """
+    """Look at text or statistics before any expensive work; None where the recipe needs neither."""
     given = calibration if statistics is None else statistics
     if given is not None and recipe.sparsity and not recipe.needs_text:
         log.info("text is not looked at: %s needs none", recipe.criterion.name)
@@ -118,10 +111,6 @@ def gather(
     Args:
         tokenizer: None where text is not to be cut.
         chosen: the linears to prune.
-
-    Raises:
-        InputError: see :func:`mwanda.pruning.calibration_text.get_windows`; statistics of another
-            model, or without one of the linears.
     """
     if isinstance(opened, SavedStatistics):
         check_names(opened, decoder, chosen, recipe)

@@ -19,9 +19,7 @@ from mwanda.system.device import device_kind, dtype_name
 from mwanda.system.files import hash_files
 from mwanda.system.ranks import Ranks
 from mwanda.system.run_options import RunOptions
-from mwanda.text.windows import window_sha256
-
-__all__ = ["base_files", "keeps_journal", "open_journal"]
+from mwanda.text.window_files import window_sha256
 
 
 def open_journal(
@@ -40,9 +38,6 @@ def open_journal(
     Args:
         job: what is made.
         more: what else decides the result.
-
-    Raises:
-        InputError: a journal that is damaged or of another run.
     """
     if folder is None or not keeps_journal(options, ranks):
         return Journal()

@@ -14,15 +14,9 @@ from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.system.run_options import RunOptions
 
-__all__ = ["no_tokenizer", "options_given", "recipe_given", "tokenizer_given"]
-
 
 def options_given(options: Any, default: RunOptions | None = None) -> RunOptions:
-    """How to run.
-
-    Raises:
-        InputError: no :class:`RunOptions`.
-    """
+    """How to run."""
     if options is None:
         return default or RunOptions()
     if not isinstance(options, RunOptions):
@@ -33,11 +27,7 @@ def options_given(options: Any, default: RunOptions | None = None) -> RunOptions
 
 
 def recipe_given(recipe: Any) -> Recipe:
-    """A recipe, out of the mapping or the file of one.
-
-    Raises:
-        InputError: something else, an unreadable file, or every mistake in its fields.
-    """
+    """A recipe, out of the mapping or the file of one."""
     if isinstance(recipe, Recipe):
         return recipe
     if isinstance(recipe, Mapping):
@@ -52,11 +42,7 @@ def recipe_given(recipe: Any) -> Recipe:
 
 
 def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:
-    """A tokenizer, or that of the folder or GGUF file named; a processor's own.
-
-    Raises:
-        InputError: none, or nothing that turns text into ids.
-    """
+    """A tokenizer, or that of the folder or GGUF file named; a processor's own."""
     if isinstance(tokenizer, str | Path):
         path, trusted = Path(tokenizer), options.trust_remote_code
         if is_gguf(path):
@@ -74,11 +60,7 @@ def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:
 
 
 def no_tokenizer(tokenizer: Any) -> None:
-    """Refuse one beside a model on disk, which would not be used.
-
-    Raises:
-        InputError: one was given.
-    """
+    """Refuse one beside a model on disk, which would not be used."""
     if tokenizer is not None:
         raise InputError(
             "tokenizer", expected="none for a model on disk, which has its own",

@@ -22,15 +22,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
-from mwanda.errors import InputError, first_problem
+from mwanda.errors import InputError, first_problem, shown
 from mwanda.model.run.hidden_states import ActivationStore
-from mwanda.model.stored.layout import shown
 from mwanda.system.device import DTYPES
 from mwanda.system.durable import put, sync
 from mwanda.system.files import hash_files
 from mwanda.system.unfinished import JOURNAL
-
-__all__ = ["PATIENCE", "SHARE", "Journal"]
 
 FORMAT = 1
 
@@ -77,9 +74,6 @@ class Journal:
     Args:
         folder: where it is kept; None keeps none.
         fingerprint: everything that decides the result; called when it is first needed.
-
-    Raises:
-        InputError: a journal that is damaged, or another run's by its fingerprint.
     """
 
     def __init__(
@@ -122,9 +116,6 @@ class Journal:
         Args:
             read: makes that of what was given; a ValueError says that it was not.
             nothing: where there was none.
-
-        Raises:
-            InputError: it was not that part's.
         """
         if self._entry is None or part not in self._entry.parts:
             return nothing
@@ -146,9 +137,6 @@ class Journal:
 
         Args:
             shapes: ``[batch, tokens]`` of every batch.
-
-        Raises:
-            InputError: they are not there, or of other batches.
         """
         found = None if self._entry is None else self._entry.states
         known = [] if found is None else [shape[:2] for _, shape in found.entries]
@@ -165,9 +153,6 @@ class Journal:
             done: how many now are.
             states: what goes into the next block; None where there is no forward, or no next one.
             last: there is no next block in this stage.
-
-        Raises:
-            MwandaError: the disk is full or fails.
         """
         self._stages[stage] = done
         now = time.perf_counter()

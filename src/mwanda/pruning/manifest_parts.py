@@ -33,18 +33,7 @@ from mwanda.pruning.pipeline import check_pattern
 from mwanda.system.device import dtype_name
 from mwanda.system.ranks import Ranks, launched
 from mwanda.system.run_options import RunOptions
-from mwanda.text.windows import Windows
-
-__all__ = [
-    "PruneResult",
-    "build_manifest",
-    "chosen_linears",
-    "linear_records",
-    "naming_problems",
-    "ranks_for",
-    "totals_of",
-    "weights_in",
-]
+from mwanda.text.window_files import Windows
 
 
 @dataclass(frozen=True)
@@ -76,9 +65,6 @@ def chosen_linears(decoder: Decoder, recipe: ResolvedRecipe, *, strict: bool = T
 
     Args:
         strict: as for :func:`mwanda.model.run.structure.choose_linears`.
-
-    Raises:
-        InputError: none, one the pattern does not fit, or a name that is none.
     """
     chosen = choose_linears(
         decoder.structure,
@@ -110,11 +96,7 @@ def naming_problems(
 
 
 def ranks_for(name: str) -> Ranks:
-    """The processes that this run is one of, for a model that can be theirs.
-
-    Raises:
-        InputError: no model of that name, or a GGUF file that several processes would read.
-    """
+    """The processes that this run is one of, for a model that can be theirs."""
     check_model(name)
     ranks = launched()
     if ranks.size > 1 and is_gguf(Path(name)):

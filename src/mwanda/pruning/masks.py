@@ -15,8 +15,6 @@ from mwanda.methods.input_statistics import InputStatistics
 from mwanda.methods.kinds import Criterion, Pattern
 from mwanda.system.threads import run_all
 
-__all__ = ["MaskRecord", "choose_mask", "count_zeros", "digest", "record"]
-
 PIECE = 1 << 15
 """Scores that one thread makes and ranks at a time: 128 KiB of float32, which stay in its cache,
 and not enough for torch to share out among threads of its own."""
@@ -61,11 +59,7 @@ def choose_mask(
     pattern: Pattern,
     sparsity: float,
 ) -> torch.Tensor:
-    """The keep mask ``bool [out, in]`` of one weight ``[out, in]``.
-
-    Raises:
-        DataError: scores that are not finite, named by linear.
-    """
+    """The keep mask ``bool [out, in]`` of one weight ``[out, in]``."""
     rows, columns = weight.shape
     mask = torch.empty((rows, columns), dtype=torch.bool)
     piece = PIECE if weight.is_cpu else DEVICE_PIECE

@@ -53,11 +53,7 @@ class Outcome:
 
     @classmethod
     def of_data(cls, data: Any) -> Outcome:
-        """The way back from :meth:`as_data`.
-
-        Raises:
-            ValueError: that is no outcome.
-        """
+        """The way back from :meth:`as_data`."""
         return _DATA.validate_python(data)
 
     @contextmanager

@@ -79,10 +79,6 @@ def prune_blocks(
         saved: statistics of an earlier dense pass, which then is not made; no windows.
         keep_mask: is given every mask, in every process.
         journal: is told of every finished block, and says which an earlier run had finished.
-
-    Raises:
-        InputError: a pattern that does not fit a linear, or a family that cannot be streamed.
-        DataError: values that are not finite.
     """
     check_pattern(chosen, recipe)
     schedule = Schedule.of(recipe, saved=saved is not None)
@@ -117,11 +113,7 @@ def prune_blocks(
 
 
 def check_pattern(chosen: Structure, recipe: ResolvedRecipe) -> None:
-    """Refuse an N:M pattern whose M does not divide a linear's width.
-
-    Raises:
-        InputError: naming the first such linears.
-    """
+    """Refuse an N:M pattern whose M does not divide a linear's width."""
     check_experts(chosen, recipe)
     group = recipe.pattern_row().group
     bad = [linear for linear in chosen.linears() if linear.columns % group]
@@ -135,11 +127,7 @@ def check_pattern(chosen: Structure, recipe: ResolvedRecipe) -> None:
 
 
 def check_experts(chosen: Structure, recipe: ResolvedRecipe) -> None:
-    """Refuse a reconstruction of experts: too few tokens reach most of them for a Gram matrix.
-
-    Raises:
-        InputError: naming the first.
-    """
+    """Refuse a reconstruction of experts: too few tokens reach most of them for a Gram matrix."""
     experts = [linear.name for linear in chosen.linears() if linear.expert is not None]
     if recipe.reconstruction is not None and experts:
         raise InputError(

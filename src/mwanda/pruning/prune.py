@@ -30,9 +30,7 @@ from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.arguments import path_given
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import free_from_inference, undisturbed
-from mwanda.text.windows import Windows
-
-__all__ = ["PruneResult", "prune"]
+from mwanda.text.window_files import Windows
 
 
 @undisturbed()

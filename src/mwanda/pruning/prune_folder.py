@@ -39,8 +39,6 @@ from mwanda.system.ranks import Ranks, joined
 from mwanda.system.run_options import RunOptions
 from mwanda.system.unfinished import Partial, scratch_folder
 
-__all__ = ["prune_folder", "prune_to_masks"]
-
 log = logging.getLogger("mwanda")
 
 

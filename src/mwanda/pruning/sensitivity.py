@@ -67,9 +67,6 @@ class Surveyor:
 
         Args:
             sums: of its linears' inputs.
-
-        Raises:
-            DataError: outputs that are not finite.
         """
         units, probe = units_of(visit.block, self.recipe), self.recipe.probe
         if probe is None:
@@ -106,9 +103,6 @@ class Surveyor:
 
         Args:
             signals: of all blocks, or all linears; empty where the allocation looks at none.
-
-        Raises:
-            DataError: there is no solution to be found.
         """
         units = [unit for block in chosen.blocks for unit in units_of(block, self.recipe)]
         values = [0.0] * len(units)

@@ -15,8 +15,6 @@ from mwanda.methods.kinds import Pattern, Reconstruction, options_of
 from mwanda.methods.reconstruction.factor import NotPositiveError, Reconstructed
 from mwanda.system.finite import is_finite, narrowed
 
-__all__ = ["update_weight"]
-
 REMEDIES = "use more calibration text, more damping or shrinkage, or no reconstruction"
 
 log = logging.getLogger("mwanda")
@@ -38,10 +36,6 @@ def update_weight(
         name: of the linear, for messages.
         mask: the criterion's, bool ``[out, in]``; not looked at where the method has its own.
         pattern, sparsity: for a method that chooses its own mask.
-
-    Raises:
-        DataError: a Gram matrix that no damping makes invertible, or a result that is not finite,
-            or does not fit the weight's dtype.
     """
     matrix, what = gram.matrix.to(weight.device), f"linear {name}, reconstruction {row.name}"
     try:

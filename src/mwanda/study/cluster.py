@@ -12,8 +12,6 @@ from mwanda.errors import InputError, MwandaError
 from mwanda.study.folder import StudyFolder
 from mwanda.study.worker import work_on
 
-__all__ = ["ClusterWorker", "run_on_cluster"]
-
 POLL = 5.0
 """Seconds between two looks at the jobs."""
 
@@ -37,10 +35,6 @@ def run_on_cluster(
     Args:
         options: of submitit's executor; ``cluster`` names another than the one it finds.
         look: says what has finished; whether anything is left.
-
-    Raises:
-        InputError: no submitit, or an option it does not know.
-        MwandaError: all jobs ended and cells are left.
     """
     try:
         submitit = import_module("submitit")

@@ -16,8 +16,6 @@ from mwanda.methods.recipe.values import Listed, Methods, Number, Whole, in_word
 from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.model.gguf.types import check_type
 
-__all__ = ["EvaluationPart", "RunPart", "StudyDocument", "TranslationPart", "load_study"]
-
 Share = Annotated[Number, Field(ge=0, lt=1)]
 Fields = dict[str, Any]
 Tags = Annotated[tuple[str, ...], Listed]
@@ -193,11 +191,7 @@ class StudyDocument(_Part):
 
 
 def load_study(path: Path) -> tuple[StudyDocument, str]:
-    """The document in a YAML file, and its text.
-
-    Raises:
-        InputError: unreadable, or all the mistakes in its form at once.
-    """
+    """The document in a YAML file, and its text."""
     fields = load_recipe(path)
     try:
         return StudyDocument.model_validate(fields), path.read_text(encoding="utf-8")

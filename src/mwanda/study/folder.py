@@ -21,8 +21,6 @@ from mwanda.errors import InputError
 from mwanda.system.durable import put
 from mwanda.system.output import check_parent
 
-__all__ = ["StudyFolder"]
-
 PLAN = "plan.json"
 FOLDERS = ("cells", "failed", "statistics", "claims", "work")
 
@@ -37,11 +35,7 @@ class StudyFolder:
 
     @classmethod
     def open(cls, path: Path) -> StudyFolder:
-        """A folder that holds a study.
-
-        Raises:
-            InputError: it does not.
-        """
+        """A folder that holds a study."""
         if not (path / PLAN).is_file():
             raise InputError(
                 str(path),
@@ -52,11 +46,7 @@ class StudyFolder:
         return cls(path)
 
     def check(self) -> None:
-        """Refuse a folder that cannot become a study's, before any work.
-
-        Raises:
-            InputError: it holds something else, or there is no place for it.
-        """
+        """Refuse a folder that cannot become a study's, before any work."""
         if not self.path.exists():
             check_parent(self.path)
             return
@@ -136,11 +126,7 @@ class StudyFolder:
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
-        """Whether this process alone is to work on something now.
-
-        Raises:
-            InputError: a system, or a disk, without locks.
-        """
+        """Whether this process alone is to work on something now."""
         try:
             import fcntl
         except ImportError as error:  # not a Unix

@@ -14,8 +14,6 @@ from mwanda.methods.registry import find_pattern
 from mwanda.study.document import StudyDocument
 from mwanda.text.languages import parse_languages
 
-__all__ = ["Point", "points"]
-
 
 @dataclass(frozen=True)
 class Point:

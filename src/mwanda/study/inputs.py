@@ -16,8 +16,6 @@ from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
 
-__all__ = ["InputCheck", "dtype_for", "resolved_dtypes"]
-
 Signature = tuple[tuple[str, int, int, int, int], ...]
 
 
@@ -52,19 +50,11 @@ class InputCheck:
         self._known: dict[str, tuple[Signature, str | None]] = {}
 
     def model(self, path: str, sha256: str) -> None:
-        """Refuse a model that is not the planned one.
-
-        Raises:
-            InputError: its files have changed.
-        """
+        """Refuse a model that is not the planned one."""
         self._same(path, Path(path), _model_hash, sha256, "model")
 
     def text(self, source: str, prints: Mapping[str, str | None]) -> None:
-        """Refuse calibration text that is not the planned one; streams have no hash.
-
-        Raises:
-            InputError: naming the languages that have changed.
-        """
+        """Refuse calibration text that is not the planned one; streams have no hash."""
         for tag, sha256 in prints.items():
             if sha256 is not None:
                 find = _text_hash(source, tag)

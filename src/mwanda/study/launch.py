@@ -22,8 +22,6 @@ from mwanda.system.arguments import path_given
 from mwanda.system.progress import Progress
 from mwanda.system.ranks import check_alone
 
-__all__ = ["start_study"]
-
 log = logging.getLogger("mwanda")
 
 
@@ -161,11 +159,7 @@ def duration(seconds: float) -> str:
 
 
 def failures_of(folder: StudyFolder) -> None:
-    """End with an error where cells failed.
-
-    Raises:
-        MwandaError: naming how many.
-    """
+    """End with an error where cells failed."""
     plan = read_plan(folder)
     failed = [key for key in plan.cells if folder.failure(key) is not None]
     if failed:
@@ -178,10 +172,6 @@ def failures_of(folder: StudyFolder) -> None:
 
 
 def check_processes(processes: int, cluster: int | None) -> None:
-    """Refuse both at once.
-
-    Raises:
-        InputError: both.
-    """
+    """Refuse both at once."""
     if cluster is not None and processes != 1:
         raise InputError("--processes", expected="none beside --cluster", found=str(processes))

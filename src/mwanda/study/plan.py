@@ -44,10 +44,9 @@ from mwanda.system.device import choose_device, parse_dtype
 from mwanda.system.files import parse_size, sha256_of
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.run_options import RunOptions
-from mwanda.text.sources import available, placed_source
+from mwanda.text.sources import placed_source
+from mwanda.text.text_source import available
 from mwanda.text.window_files import Windows
-
-__all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Plan", "make_plan", "read_plan"]
 
 FORMAT = 1
 
@@ -89,11 +88,7 @@ class Plan(Record):
         return RunOptions(**given, overwrite=True, progress=progress or Silent())
 
     def read_texts(self) -> TextSet:
-        """The texts to score.
-
-        Raises:
-            InputError: they are not those of the plan any more.
-        """
+        """The texts to score."""
         texts = study_texts(self.evaluation)
         if texts.sha256 != self.text_sha256:
             raise InputError(
@@ -105,21 +100,13 @@ class Plan(Record):
         return texts
 
     def read_parallel(self) -> tuple[ParallelText, list[Direction]] | None:
-        """The sentences to translate; None where nothing is.
-
-        Raises:
-            InputError: they are not those of the plan any more.
-        """
+        """The sentences to translate; None where nothing is."""
         found = study_parallel(self.evaluation)
         self._check(generation_settings(self.evaluation, found), "sentences")
         return found
 
     def read_tasks(self) -> dict[str, TaskText]:
-        """The tasks' files; empty where none is asked.
-
-        Raises:
-            InputError: they are not those of the plan any more.
-        """
+        """The tasks' files; empty where none is asked."""
         found = study_tasks(self.evaluation)
         self._check(task_settings(self.evaluation, found), "tasks")
         return found
@@ -134,11 +121,7 @@ class Plan(Record):
 
 
 def make_plan(path: Path) -> Plan:
-    """Read a study and look up all it names, without any work on a model but reading it once.
-
-    Raises:
-        InputError: everything that is wrong with it, at once.
-    """
+    """Read a study and look up all it names, without any work on a model but reading it once."""
     document, text = load_study(path)
     grid, problems = points(document, str(path))
 
@@ -196,11 +179,7 @@ def make_plan(path: Path) -> Plan:
 
 
 def read_plan(folder: StudyFolder) -> Plan:
-    """The plan that a folder holds.
-
-    Raises:
-        InputError: none, or one of another version.
-    """
+    """The plan that a folder holds."""
     data = folder.read_plan()
     try:
         if data.get("format") != FORMAT:

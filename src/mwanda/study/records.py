@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 from mwanda.model.gguf.types import TYPES
 
-__all__ = ["DENSE", "Cell", "Entry", "ModelRecord", "Record"]
-
 DENSE = "dense"
 """Name of the method that does nothing: every model's baseline."""
 

@@ -30,8 +30,6 @@ from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["SearchResult", "Trial", "search_sparsity"]
-
 log = logging.getLogger("mwanda")
 
 
@@ -101,11 +99,7 @@ class SearchResult:
         }
 
     def check(self) -> None:
-        """Fail where no sparsity passed.
-
-        Raises:
-            GateError: naming the languages that failed at the lowest one.
-        """
+        """Fail where no sparsity passed."""
         if self.sparsity is None:
             last = min(self.trials, key=lambda trial: trial.sparsity)
             raise GateError(

@@ -10,8 +10,6 @@ from typing import Any
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.calibration_text import loose_sizes, weights_of
 
-__all__ = ["SharedStatistics", "key_of"]
-
 FIELDS = ("languages", "windows", "window_length", "seed", "skip_first_tokens")
 """Of a recipe: what a pass over text depends on."""
 

@@ -9,8 +9,6 @@ from typing import Any
 from mwanda.study.folder import StudyFolder
 from mwanda.study.plan import Plan, read_plan
 
-__all__ = ["STATES", "Status", "cell_counts", "seconds_left"]
-
 STATES = ("done", "failed", "running", "waiting")
 
 

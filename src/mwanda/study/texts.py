@@ -18,15 +18,6 @@ from mwanda.study.document import EvaluationPart
 from mwanda.system.extras import need
 from mwanda.text.sources import placed_source
 
-__all__ = [
-    "generation_settings",
-    "placed",
-    "study_parallel",
-    "study_tasks",
-    "study_texts",
-    "task_settings",
-]
-
 
 def placed(part: EvaluationPart) -> EvaluationPart:
     """The same with whole paths, for workers that begin elsewhere."""
@@ -37,11 +28,7 @@ def placed(part: EvaluationPart) -> EvaluationPart:
 
 
 def study_texts(part: EvaluationPart) -> TextSet:
-    """What ``evaluation`` scores.
-
-    Raises:
-        InputError: unreadable text, or neighbours without numbers.
-    """
+    """What ``evaluation`` scores."""
     ids = None if part.ids is None else parse_ids(part.ids)
     texts = read_texts(part.text, part.languages, sentences=part.sentences, seed=part.seed, ids=ids)
     if part.neighbours and texts.ids is None:
@@ -53,11 +40,7 @@ def study_texts(part: EvaluationPart) -> TextSet:
 
 
 def study_parallel(part: EvaluationPart) -> tuple[ParallelText, list[Direction]] | None:
-    """What ``evaluation.translation`` translates; None where nothing is.
-
-    Raises:
-        InputError: a missing library, or text that is not there.
-    """
+    """What ``evaluation.translation`` translates; None where nothing is."""
     given = part.translation
     if given is None:
         return None
@@ -74,9 +57,6 @@ def generation_settings(
 ) -> dict[str, Any]:
     """What cells depend on where something is generated; nothing where it is not, so that the keys
     of studies without it stay what they were.
-
-    Raises:
-        InputError: a missing library.
     """
     found: dict[str, Any] = {}
     if parallel is not None:
@@ -94,11 +74,7 @@ def generation_settings(
 
 
 def study_tasks(part: EvaluationPart) -> dict[str, TaskText]:
-    """The files of ``evaluation.tasks``; nothing where no task is asked.
-
-    Raises:
-        InputError: lm-eval is missing, or files that are not there or malformed.
-    """
+    """The files of ``evaluation.tasks``; nothing where no task is asked."""
     if part.tasks is None:
         return {}
     need_harness()

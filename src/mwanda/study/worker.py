@@ -25,11 +25,10 @@ from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.pruning.statistics.show import show_statistics
 from mwanda.study.folder import StudyFolder
 from mwanda.study.inputs import InputCheck, dtype_for
-from mwanda.study.plan import Cell, Plan, read_plan
+from mwanda.study.plan import Plan, read_plan
+from mwanda.study.records import Cell
 from mwanda.system.progress import Progress
 from mwanda.system.run_options import RunOptions
-
-__all__ = ["Worker", "work_on"]
 
 log = logging.getLogger("mwanda")
 
@@ -275,11 +274,7 @@ def _told(error: BaseException) -> list[str]:
 
 
 def work_on(out: str | Path) -> None:
-    """Be one worker of a study that was planned before, until nothing is left to do.
-
-    Raises:
-        InputError: no study there.
-    """
+    """Be one worker of a study that was planned before, until nothing is left to do."""
     folder = StudyFolder.open(Path(out))
     parent = os.environ.get(PARENT)
 

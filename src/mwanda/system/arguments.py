@@ -9,15 +9,9 @@ from typing import Any
 
 from mwanda.errors import InputError, shown
 
-__all__ = ["path_given", "several_given", "whole_given"]
-
 
 def path_given(name: str, value: Any) -> Path:
-    """The path that an argument names.
-
-    Raises:
-        InputError: what is no path.
-    """
+    """The path that an argument names."""
     if not isinstance(value, str | os.PathLike) or isinstance(os.fspath(value), bytes):
         raise InputError(name, expected="a path", found=_kind(value))
     return Path(value)
@@ -26,9 +20,6 @@ def path_given(name: str, value: Any) -> Path:
 def several_given(name: str, value: Any, example: str) -> list[Any]:
     """Every one of several; text is one of them, or more with commas between; a set is sorted, so
     that the same words give the same result.
-
-    Raises:
-        InputError: what is no list.
     """
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")]
@@ -40,11 +31,7 @@ def several_given(name: str, value: Any, example: str) -> list[Any]:
 
 
 def whole_given(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number, or a smaller one.
-
-    Raises:
-        InputError: naming it.
-    """
+    """Refuse what is no whole number, or a smaller one."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InputError(name, expected=f"a whole number from {least}", found=shown(repr(value)))
 

@@ -9,20 +9,6 @@ import torch
 from mwanda.errors import InputError
 from mwanda.system.run_options import FLOATS
 
-__all__ = [
-    "DTYPES",
-    "HOST",
-    "NOWHERE",
-    "backend_of",
-    "choose_compute_dtype",
-    "choose_device",
-    "computes_on_host",
-    "device_kind",
-    "dtype_name",
-    "parse_dtype",
-    "to_host",
-]
-
 HOST = torch.device("cpu")
 """The machine's ordinary memory."""
 
@@ -38,11 +24,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def parse_dtype(name: str, option: str) -> torch.dtype | None:
-    """A dtype by name; None for ``auto``.
-
-    Raises:
-        InputError: an unknown name.
-    """
+    """A dtype by name; None for ``auto``."""
     if name == "auto":
         return None
     if name not in DTYPES:
@@ -57,9 +39,6 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
         name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         local_rank: number of this process on its machine, where several share its devices: plain
             ``auto`` and ``cuda`` then mean the device of that number.
-
-    Raises:
-        InputError: an unknown device, or one this machine lacks.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from mwanda.system.refusals import disk_error
 
-__all__ = ["put", "reached", "rename", "sync", "sync_descriptor"]
-
 
 def reached(step: str, path: Path) -> None:
     """Called before every step and after every rename; it does nothing.
@@ -24,11 +22,7 @@ def reached(step: str, path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a file's bytes, or the names in a folder, survive a power cut.
-
-    Raises:
-        MwandaError: the disk is full or fails.
-    """
+    """Make a file's bytes, or the names in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         sync_descriptor(descriptor, path)
@@ -37,11 +31,7 @@ def sync(path: Path) -> None:
 
 
 def sync_descriptor(descriptor: int, path: Path) -> None:
-    """The same of an open file.
-
-    Raises:
-        MwandaError: the disk is full or fails.
-    """
+    """The same of an open file."""
     try:
         reached("sync", path)
         os.fsync(descriptor)
@@ -57,11 +47,7 @@ def rename(old: Path, new: Path) -> None:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a small file that is seen whole, old or new, whatever happens.
-
-    Raises:
-        MwandaError: the disk is full or fails.
-    """
+    """Write a small file that is seen whole, old or new, whatever happens."""
     fresh = path.with_name(f"{path.name}.new")
     try:
         with fresh.open("wb") as file:

@@ -6,8 +6,6 @@ import importlib.util
 
 from mwanda.errors import InputError
 
-__all__ = ["need"]
-
 
 def need(module: str, what: str, extra: str) -> None:
     """Refuse to begin without a library.
@@ -16,9 +14,6 @@ def need(module: str, what: str, extra: str) -> None:
         module: its name when it is imported.
         what: needs it.
         extra: of mwanda, that installs it.
-
-    Raises:
-        InputError: it is not installed.
     """
     if importlib.util.find_spec(module) is None:
         raise InputError(

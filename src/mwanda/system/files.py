@@ -22,9 +22,6 @@ def check_disk_space(folder: Path, needed: int, what: str, *, held: int = 0) -> 
     Args:
         needed: bytes.
         held: bytes of it that are on the disk already.
-
-    Raises:
-        InputError: naming needed and free bytes.
     """
     free = shutil.disk_usage(folder).free
     if free + held < needed:
@@ -37,11 +34,7 @@ def check_disk_space(folder: Path, needed: int, what: str, *, held: int = 0) -> 
 
 
 def parse_size(text: str, option: str) -> int:
-    """``5GB`` or ``512MiB`` -> bytes.
-
-    Raises:
-        InputError: not a positive size.
-    """
+    """``5GB`` or ``512MiB`` -> bytes."""
     match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,18})?)\s*([KMGT]?I?)B?", text.strip().upper())
     unit = None if match is None else (_UNITS | _BINARY).get(match[2])
     size = 0 if match is None or unit is None else int(float(match[1]) * unit)

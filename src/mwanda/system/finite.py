@@ -7,8 +7,6 @@ import torch
 from mwanda.errors import DataError
 from mwanda.system.device import dtype_name
 
-__all__ = ["is_finite", "narrowed"]
-
 
 def is_finite(tensor: torch.Tensor) -> bool:
     """Whether no value is NaN or an infinity; no copy is made."""
@@ -24,9 +22,6 @@ def narrowed(what: str, tensor: torch.Tensor, dtype: torch.dtype, fix: str) -> t
     Args:
         what: names it, in the error.
         fix: what to do about it.
-
-    Raises:
-        DataError: a value that does not fit, or was no number before.
     """
     made = tensor.to(dtype)
     if made.dtype == tensor.dtype or is_finite(made):

@@ -6,8 +6,6 @@ import ctypes
 from functools import cache
 from typing import Any
 
-__all__ = ["trim"]
-
 
 def trim() -> None:
     """Give freed pages back, also those between pieces still held; nothing where libc cannot.

@@ -7,8 +7,6 @@ import sys
 from types import ModuleType
 from typing import Any
 
-__all__ = ["load_late"]
-
 
 def load_late(*names: str) -> None:
     """Let ``import NAME`` of these give a module that loads itself at its first use.

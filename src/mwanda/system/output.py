@@ -103,10 +103,6 @@ class OutputFolder(_Output):
         Args:
             source: the model that is read; it must not be written over.
             write: also try whether the parent can be written, by making a folder in it.
-
-        Raises:
-            InputError: exists, is not ours to replace, holds the source, cannot be written, or is
-                just being written by another process.
         """
         target = self.target
         if source is not None and source.resolve().is_relative_to(target.resolve()):
@@ -192,10 +188,6 @@ class OutputFile(_Output):
 
         Args:
             inputs: files that are read.
-
-        Raises:
-            InputError: another suffix, no folder or none that can be written, something there that
-                is not ours to replace, one of the inputs, or another process that writes it.
         """
         target = self.target
         if target.suffix != self._suffix:
@@ -223,11 +215,7 @@ class OutputFile(_Output):
             pass
 
     def publish(self, made: Path) -> None:
-        """Give a finished file the target's name.
-
-        Raises:
-            InputError: something not ours is there by now.
-        """
+        """Give a finished file the target's name."""
         sync(made)
         self._publish(made)
 
@@ -254,9 +242,6 @@ def check_parent(target: Path, *, write: bool = True) -> None:
 
     Args:
         write: also try whether the folder can be written, by making one in it.
-
-    Raises:
-        InputError: no folder, or one that cannot be written.
     """
     parent = target.parent
     if not parent.is_dir():

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["Progress", "Silent", "place_among", "progress_bar", "quiet_libraries", "speaks"]
-
 
 class Progress(Protocol):
     """What long work reports to."""

@@ -19,8 +19,6 @@ from torch import distributed
 from mwanda.errors import InputError, MwandaError
 from mwanda.system.device import HOST, backend_of
 
-__all__ = ["ALONE", "Ranks", "check_alone", "joined", "launched", "local_rank"]
-
 Item = TypeVar("Item")
 
 PATIENCE = timedelta(minutes=30)
@@ -55,11 +53,7 @@ class Ranks:
         return place % self.size
 
     def total(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace every tensor by its sum over all processes; same shapes in each.
-
-        Raises:
-            MwandaError: another process is gone.
-        """
+        """Replace every tensor by its sum over all processes; same shapes in each."""
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).to(self._device)
@@ -71,11 +65,7 @@ class Ranks:
             start += tensor.numel()
 
     def send(self, tensor: torch.Tensor, owner: int) -> torch.Tensor:
-        """The owner's tensor in every process; the others give one of the same shape and dtype.
-
-        Raises:
-            MwandaError: another process is gone.
-        """
+        """The owner's tensor in every process; the others give one of the same shape and dtype."""
         if self.size == 1:
             return tensor
         # Bools travel as bytes: not every backend knows them.
@@ -90,11 +80,7 @@ ALONE = Ranks()
 
 
 def launched() -> Ranks:
-    """What ``torchrun`` says in the environment; alone without it.
-
-    Raises:
-        InputError: numbers that make no sense.
-    """
+    """What ``torchrun`` says in the environment; alone without it."""
     found = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE")}
     if found["WORLD_SIZE"] is None or found["RANK"] is None:
         return ALONE
@@ -113,11 +99,7 @@ def launched() -> Ranks:
 
 
 def check_alone(command: str) -> None:
-    """Refuse several processes where a command's work is not shared out.
-
-    Raises:
-        InputError: under ``torchrun`` with more than one.
-    """
+    """Refuse several processes where a command's work is not shared out."""
     if launched().size > 1:
         raise InputError(
             command, expected="one process", found="several", fix="start without torchrun"
@@ -136,10 +118,6 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
     Args:
         device: what the forward runs on, which decides how the processes talk.
-
-    Raises:
-        InputError: see :func:`launched`.
-        MwandaError: the processes do not find each other.
     """
     found = launched()
     if found.size == 1:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from mwanda.errors import MwandaError
 
-__all__ = ["disk_error", "named", "named_errors"]
-
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILING = (errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO)
 _MEMORY = ("allocate memory", "out of memory", "alloc_cpu", "start new thread")
@@ -59,11 +57,7 @@ def named(error: BaseException, place: Path) -> MwandaError | None:
 
 @contextmanager
 def named_errors(place: Path) -> Iterator[None]:
-    """Errors of :func:`named` become ours inside.
-
-    Raises:
-        MwandaError: instead of one of them.
-    """
+    """Errors of :func:`named` become ours inside."""
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:

@@ -8,8 +8,6 @@ from mwanda.errors import InputError
 from mwanda.system.arguments import whole_given
 from mwanda.system.progress import Progress, Silent
 
-__all__ = ["FLOATS", "RunOptions"]
-
 MIB = 1 << 20
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")

@@ -16,8 +16,6 @@ from itertools import count
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-__all__ = ["Task", "Worker", "in_order", "run_all"]
-
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
@@ -84,11 +82,7 @@ class Worker:
 
 
 def run_all(work: Callable[[Item], object], items: Sequence[Item], threads: int) -> None:
-    """Call ``work(item)`` for every item, in this thread and ``threads - 1`` more.
-
-    Raises:
-        BaseException: the first that a call raised; no new call begins after it.
-    """
+    """Call ``work(item)`` for every item, in this thread and ``threads - 1`` more."""
     numbers, ended = count(), SimpleQueue[None]()
     errors: list[BaseException] = []
     started = 0
@@ -126,9 +120,6 @@ def in_order(
 
     At most two items a thread are taken ahead of what has been given out, so the memory they hold
     is bounded. When this is closed early, what has not begun never will.
-
-    Raises:
-        BaseException: what a call raised, in its turn.
     """
     workers = [Worker() for _ in range(threads)]
     coming: deque[Task[Value]] = deque()

@@ -22,8 +22,6 @@ from mwanda.errors import InputError
 from mwanda.system.durable import rename, sync
 from mwanda.system.refusals import named, named_errors
 
-__all__ = ["JOURNAL", "Partial", "scratch_folder"]
-
 log = logging.getLogger("mwanda")
 
 JOURNAL = "journal.json"
@@ -51,11 +49,7 @@ class Partial:
         self._lock: int | None = None
 
     def check(self) -> None:
-        """Refuse a folder that another run is at work in, or that is not mwanda's.
-
-        Raises:
-            InputError: naming process and machine, or what else is there.
-        """
+        """Refuse a folder that another run is at work in, or that is not mwanda's."""
         self._check_ours()
         try:
             descriptor = os.open(self.path / _LOCK, os.O_RDONLY | os.O_NOFOLLOW)
@@ -74,11 +68,6 @@ class Partial:
         Args:
             resume: go on where that run stopped.
             restart: discard it.
-
-        Raises:
-            InputError: another process is at work in it; or there is an unfinished run that this
-                one neither goes on with nor discards.
-            MwandaError: the disk is full or fails.
         """
         with named_errors(self.path):
             self._take()
@@ -146,9 +135,6 @@ class Partial:
 
         Args:
             error: what the run ended with before that; None when it ended well.
-
-        Raises:
-            MwandaError: instead of an error that means a full or failing disk, or no memory.
         """
         ended = error
         try:

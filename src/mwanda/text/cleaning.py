@@ -20,8 +20,6 @@ from mwanda.text.languages import canonical, script_of
 from mwanda.text.rows import Document
 from mwanda.text.shared_sentences import digest, normalised
 
-__all__ = ["Cleaner", "CleaningCounts", "clean", "english_lines", "speaks_english_words"]
-
 # Words that carry no topic and that hardly any other language writes. Left out on purpose: words
 # that other languages in Latin script write often (to, for, have, is, in, we, was, over, on, as).
 _FUNCTION_WORDS = """

@@ -53,11 +53,7 @@ def kind_of(path: Path) -> str:
 
 
 def language_files(name: str, folder: Path) -> LanguageFiles:
-    """Each language's file, directly in the folder.
-
-    Raises:
-        InputError: no folder, two files for a language, or one that is a link out of the folder.
-    """
+    """Each language's file, directly in the folder."""
     if not folder.is_dir():
         raise InputError(
             f"text folder {name}",

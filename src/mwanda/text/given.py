@@ -11,19 +11,14 @@ from typing import Any
 from mwanda.errors import InputError, shown
 from mwanda.text.languages import canonical
 from mwanda.text.rows import TEXT_FIELD, Document, RowCount, documents_of
-from mwanda.text.sources import TextSource, check_languages, open_source
-
-__all__ = ["GivenText", "open_text"]
+from mwanda.text.sources import open_source
+from mwanda.text.text_source import TextSource, check_languages
 
 EXPECTED = 'a folder, bundled:udhr/first, hub:<data set>, or texts such as {"de": ["…", "…"]}'
 
 
 def open_text(given: Any) -> TextSource:
-    """The source that an argument is, or names.
-
-    Raises:
-        InputError: there is no such source, or it is something else.
-    """
+    """The source that an argument is, or names."""
     if isinstance(given, str | Path):
         return open_source(given)
     if isinstance(given, Mapping):
@@ -40,11 +35,7 @@ def open_text(given: Any) -> TextSource:
 
 
 class GivenText:
-    """Texts by language, given by a caller: each a string, or a mapping with ``text`` and ``id``.
-
-    Raises:
-        InputError: no language, texts that are none, or a language twice.
-    """
+    """Texts by language from a caller: each a string, or a mapping with ``text`` and ``id``."""
 
     name = "given texts"
     streamed = False

@@ -17,9 +17,7 @@ from mwanda.errors import InputError, nearest
 from mwanda.text.files import MOST_NAMED
 from mwanda.text.languages import canonical, is_file_word
 from mwanda.text.rows import Document, RowCount, documents_of
-from mwanda.text.sources import check_languages
-
-__all__ = ["HubSource", "open_hub"]
+from mwanda.text.text_source import check_languages
 
 log = logging.getLogger("mwanda")
 
@@ -110,10 +108,6 @@ def open_hub(name: str, rest: str) -> HubSource:
     Args:
         name: what the user wrote.
         rest: the same without ``hub:``.
-
-    Raises:
-        InputError: an unknown option, a data set that cannot be reached or read, or one none of
-            whose configurations is named after a language.
     """
     dataset, _, query = rest.partition("?")
     if not dataset:

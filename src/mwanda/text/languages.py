@@ -25,17 +25,6 @@ from langcodes.tag_parser import LanguageTagError
 from mwanda.errors import InputError
 from mwanda.system.arguments import several_given
 
-__all__ = [
-    "canonical",
-    "display_name",
-    "is_file_word",
-    "named_language",
-    "parse_languages",
-    "script_of",
-    "seen_among",
-    "tags_of",
-]
-
 _EXPECTED = "a language tag such as de, sw or zh-Hant"
 _NO_ONE_LANGUAGE = frozenset({"und", "mul", "mis", "zxx", "art"})
 _NO_REGION = frozenset({"XX", "ZZ"})
@@ -57,9 +46,6 @@ def canonical(code: str) -> str:
     """The canonical BCP-47 tag of a language code in any common style.
 
     ``swh_Latn``, ``SWA`` and ``sw`` all give ``sw``; see the module for the rules.
-
-    Raises:
-        InputError: the code is malformed, or no language that is known.
     """
     written = code.strip().replace("_", "-")
     if not written or not written.isascii() or not tag_is_valid(written):
@@ -160,11 +146,7 @@ def _one_script(tag: Language, other: Language) -> bool:
 
 
 def parse_languages(text: str) -> list[str]:
-    """``"de, fr,swh_Latn"`` to ``["de", "fr", "sw"]``, in the order written.
-
-    Raises:
-        InputError: nothing in the list, unknown tags or the same language twice; all at once.
-    """
+    """``"de, fr,swh_Latn"`` to ``["de", "fr", "sw"]``, in the order written."""
     if not text.strip():
         raise InputError("languages", expected="tags with commas between", found="nothing")
     tags: dict[str, str] = {}
@@ -189,11 +171,7 @@ def parse_languages(text: str) -> list[str]:
 
 
 def tags_of(languages: Any) -> list[str]:
-    """The canonical tags that an argument of a public function names, in order.
-
-    Raises:
-        InputError: what is no list of tags, none, or the same language twice.
-    """
+    """The canonical tags that an argument of a public function names, in order."""
     several = several_given("languages", languages, '["de", "sw"]')
     strange = [tag for tag in several if not isinstance(tag, str)]
     if strange:

@@ -19,11 +19,7 @@ ZSTD_CHUNK = 1 << 20
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file with their ends, unpacked where its name says so.
-
-    Raises:
-        InputError: it is not packed as its name says, or its end is missing.
-    """
+    """The lines of a file with their ends, unpacked where its name says so."""
     opener = PACKED.get(path.suffix.lower())
     if opener is None:
         with path.open("rb") as file:

@@ -15,16 +15,6 @@ from collections.abc import Iterable, Iterator, Set
 
 from mwanda.errors import InputError
 
-__all__ = [
-    "HASH_BYTES",
-    "normalised",
-    "overlap",
-    "pack_hashes",
-    "sentence_hashes",
-    "text_hashes",
-    "unpack_hashes",
-]
-
 HASH_BYTES = 8
 PART = 1 << 16
 _SPACE = re.compile(r"\s")
@@ -89,11 +79,7 @@ def pack_hashes(hashes: Iterable[bytes]) -> str:
 
 
 def unpack_hashes(packed: str) -> frozenset[bytes]:
-    """The hashes that :func:`pack_hashes` packed.
-
-    Raises:
-        InputError: the string is not base64 of whole 8-byte hashes.
-    """
+    """The hashes that :func:`pack_hashes` packed."""
     try:
         data = base64.b64decode(packed.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:

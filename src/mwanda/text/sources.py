@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import quote
 
 from mwanda.errors import InputError, nearest
-from mwanda.text.files import LAYOUT, kind_of, language_files, linked_out
+from mwanda.text.files import LAYOUT, kind_of, language_files
 from mwanda.text.rows import (
     TEXT_FIELD,
     Document,
@@ -24,49 +23,10 @@ from mwanda.text.rows import (
     numbered_lines,
     parquet_rows,
 )
-
-__all__ = [
-    "Document",
-    "FolderSource",
-    "TextSource",
-    "available",
-    "check_languages",
-    "linked_out",
-    "numbered_lines",
-    "open_source",
-    "placed_source",
-    "with_text_field",
-]
+from mwanda.text.text_source import TextSource, check_languages
 
 _BUNDLED_PARTS = {"udhr": range(31), "udhr/first": range(16), "udhr/second": range(16, 31)}
 _COLUMN = "?column="
-
-
-class TextSource(Protocol):
-    """Text by language.
-
-    Attributes:
-        name: the source as the user wrote it.
-        streamed: whether the text comes over a network and may be without end.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def streamed(self) -> bool: ...
-
-    def languages(self) -> list[str]:
-        """The canonical tags there is text for, sorted."""
-        ...
-
-    def documents(self, language: str) -> Iterator[Document]:
-        """The documents of a language, read as they are asked for."""
-        ...
-
-    def fingerprint(self, language: str) -> str | None:
-        """SHA-256 of the language's file in hexadecimal; None for a data set of the Hub."""
-        ...
 
 
 def open_source(
@@ -80,9 +40,6 @@ def open_source(
             ``bundled:udhr/second``; or ``hub:<data set>[?split=train&column=text&revision=...]``.
         bundled_root: where the bundled text lies, if not in the package.
         tell: whether to say in the log which files were passed over.
-
-    Raises:
-        InputError: there is no such source, or it holds no text of any language.
     """
     name = str(spec)
     kind, colon, rest = name.partition(":")
@@ -115,11 +72,7 @@ def placed_source(spec: str) -> str:
 
 
 def with_text_field(spec: str | None, field: str | None) -> str | None:
-    """The source with the field that holds its text, as ``--text-field`` gives it.
-
-    Raises:
-        InputError: text without fields, or with its field named already.
-    """
+    """The source with the field that holds its text, as ``--text-field`` gives it."""
     if spec is None or field is None:
         return spec
     found = "none" if not field.strip() else None
@@ -131,24 +84,6 @@ def with_text_field(spec: str | None, field: str | None) -> str | None:
         raise InputError("--text-field", expected="a field of a text's rows", found=found)
     name = quote(field, safe="") if spec.startswith("hub:") else field
     return f"{spec}{'&' if '?' in spec and spec.startswith('hub:') else '?'}column={name}"
-
-
-def available(source: TextSource) -> list[str]:
-    """All tags there is text for, those included that are taken only where they are named."""
-    told: Callable[[], list[str]] = getattr(source, "available", source.languages)
-    return told()
-
-
-def check_languages(source: TextSource, wanted: Sequence[str]) -> None:
-    """Raises :class:`InputError`, naming each, if the source lacks a wanted language."""
-    there = available(source)
-    missing = [language for language in wanted if language not in there]
-    if missing:
-        raise InputError.several(
-            f"language {language!r} of {source.name}: expected one of {', '.join(there)}; "
-            f"drop it or add its text"
-            for language in missing
-        )
 
 
 class FolderSource:

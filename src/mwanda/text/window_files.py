@@ -22,8 +22,6 @@ from mwanda.errors import InputError
 from mwanda.text.languages import canonical
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
-__all__ = ["LanguageDraw", "Windows", "load", "save", "window_sha256"]
-
 _KEY = "mwanda"
 _FORMAT = 1
 
@@ -102,11 +100,7 @@ def window_sha256(tokens: torch.Tensor) -> str:
 
 
 def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
-    """Writes the windows to a safetensors file, whole or not at all.
-
-    Raises:
-        InputError: there is something at ``path`` already, or no folder for it.
-    """
+    """Writes the windows to a safetensors file, whole or not at all."""
     path = Path(path)
     if path.is_dir() or (path.exists() and not overwrite):
         found = "a folder" if path.is_dir() else "a file that is there already"
@@ -152,11 +146,6 @@ def load(
 
     Returns:
         The windows. Those of another tool have no seed, length or sentence hashes.
-
-    Raises:
-        InputError: the file is no safetensors file of int64 tensors ``[windows, length]`` by
-            language tag, lacks a wanted language, holds ids outside the vocabulary, or its
-            tokens are not those its provenance was written for; all mistakes at once.
     """
     path = Path(path)
     if not path.is_file():

@@ -47,11 +47,7 @@ class Sizes:
         return cls(**asked, loose=frozenset(given.keys() - asked), allow_short=allow_short)
 
     def within(self, context: int | None) -> Sizes:
-        """Not longer than the model's context.
-
-        Raises:
-            InputError: a length that was asked for is.
-        """
+        """Not longer than the model's context."""
         if context is None or self.length <= context:
             return self
         if "length" not in self.loose:

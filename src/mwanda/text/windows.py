@@ -17,21 +17,13 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
+from mwanda.text.rows import Document
 from mwanda.text.shared_sentences import pack_hashes, text_hashes
-from mwanda.text.sources import Document, TextSource, available, check_languages
 from mwanda.text.start import shown_start, start_of
+from mwanda.text.text_source import TextSource, available, check_languages
 from mwanda.text.tokens import Tokenizes, pieces_of_ids
-from mwanda.text.window_files import LanguageDraw, Windows, load, save, window_sha256
+from mwanda.text.window_files import LanguageDraw, Windows, window_sha256
 from mwanda.text.window_sizes import Sizes, say_shrunk
-
-__all__ = [
-    "LanguageDraw",
-    "Windows",
-    "draw",
-    "load",
-    "save",
-    "window_sha256",
-]
 
 log = logging.getLogger("mwanda")
 
@@ -72,10 +64,6 @@ def draw(
 
     Returns:
         int64 ``[windows, length]`` for each language, in the order given.
-
-    Raises:
-        InputError: sizes too small or beyond the context, a language the source lacks, or one with
-            too little text; all languages at once.
     """
     if not languages or len(set(languages)) < len(languages):
         found = ", ".join(languages) or "none"

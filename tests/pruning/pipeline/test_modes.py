@@ -18,7 +18,7 @@ import mwanda
 from mwanda.methods.allocation import alpha
 from mwanda.model.run import decoder
 from mwanda.model.stored.reader import Checkpoint
-from mwanda.pruning.prune import PruneResult
+from mwanda.pruning.manifest_parts import PruneResult
 from tests.pruning.pipeline.helpers import (
     WEIGHTS,
     Tiny,

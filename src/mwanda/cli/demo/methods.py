@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["compared_methods"]
-
 
 def compared_methods(languages: Sequence[str], windows: int) -> dict[str, dict[str, Any]]:
     """Name -> fields of a recipe: wanda on English alone, wanda and m-wanda on all languages.

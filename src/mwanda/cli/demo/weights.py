@@ -15,8 +15,6 @@ from pathlib import Path
 
 from mwanda.errors import DataError, InputError, nearest
 
-__all__ = ["GEMMA", "KNOWN", "SMOLLM2", "Weights", "assemble", "find_weights", "licences"]
-
 _BLOCK = 1 << 20
 
 
@@ -69,11 +67,7 @@ KNOWN: dict[str, Weights] = {"gemma3-270m": GEMMA, "smollm2-135m": SMOLLM2}
 
 
 def find_weights(name: str) -> Weights:
-    """The weights called ``name``.
-
-    Raises:
-        InputError: no such name.
-    """
+    """The weights called ``name``."""
     if name not in KNOWN:
         raise InputError("model", found=repr(name), fix=nearest(name, list(KNOWN)))
     return KNOWN[name]
@@ -85,10 +79,6 @@ def assemble(target: Path, weights: Weights = GEMMA) -> Path:
     Args:
         target: the file to make; its folder is made too.
         weights: which ones.
-
-    Raises:
-        InputError: the packages are not installed.
-        DataError: the parts do not make the expected file; nothing is left at ``target``.
     """
     if target.is_dir():
         raise InputError(str(target), expected="a file to make", found="a folder")
@@ -114,11 +104,7 @@ def assemble(target: Path, weights: Weights = GEMMA) -> Path:
 
 
 def licences(weights: Weights = GEMMA) -> list[Path]:
-    """The terms the weights are under and where they came from, as the packages carry them.
-
-    Raises:
-        InputError: the packages are not installed.
-    """
+    """The terms the weights are under and where they came from, as the packages carry them."""
     return [_locate(weights, *place) for place in weights.licences]
 
 

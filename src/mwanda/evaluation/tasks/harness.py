@@ -21,16 +21,6 @@ from mwanda.system.extras import need
 from mwanda.text.start import start_of
 from mwanda.text.tokens import token_ids
 
-__all__ = [
-    "drawn",
-    "harness_version",
-    "local_task",
-    "need_harness",
-    "run_task",
-    "silent",
-    "wrapped",
-]
-
 Document = dict[str, Any]
 
 _IN_LM_EVAL = RLock()
@@ -55,11 +45,7 @@ STANDARD_ERROR = 1
 
 
 def need_harness() -> None:
-    """Refuse to begin without lm-eval.
-
-    Raises:
-        InputError: the extra is not installed.
-    """
+    """Refuse to begin without lm-eval."""
     for name in ("lm_eval", "accelerate"):
         need(name, "tasks", "eval")
 
@@ -107,11 +93,7 @@ def wrapped(model: Any, tokenizer: Any, batch: int) -> Any:
 
 
 def local_task(task: str, tag: str, documents: Sequence[Document]) -> Any:
-    """An lm-eval task over documents in memory.
-
-    Raises:
-        InputError: a language that the task has no prompt for.
-    """
+    """An lm-eval task over documents in memory."""
     prompts = _xcopa_prompts(tag) if task == "xcopa" else XWINOGRAD
     with silent():
         from datasets import Dataset
@@ -138,9 +120,6 @@ def run_task(lm: Any, task: str, tag: str, made: Any, ids: Sequence[int]) -> Tas
         task, tag: what the result is called.
         made: the lm-eval task.
         ids: places of the items in it.
-
-    Raises:
-        InputError: an answer without tokens, or one that is longer than the model's context.
     """
     name = made.task_name
     with silent():

@@ -10,18 +10,12 @@ from mwanda.evaluation.tasks.sources import LOCAL, TaskText, read_task
 from mwanda.evaluation.tasks.stock import check_stock
 from mwanda.text.languages import tags_of
 
-__all__ = ["Given", "parse_tasks", "read_tasks"]
-
 Given = Mapping[str, "str | Path | TaskText | None"]
 """Name -> files, or None for the stock task of that name."""
 
 
 def parse_tasks(words: Sequence[str]) -> dict[str, str | None]:
-    """``xcopa=FOLDER``, or ``xnli`` without files.
-
-    Raises:
-        InputError: a name without files after ``=``, or one twice.
-    """
+    """``xcopa=FOLDER``, or ``xnli`` without files."""
     found: dict[str, str | None] = {}
     for word in words:
         name, sign, path = word.partition("=")
@@ -42,9 +36,6 @@ def read_tasks(
         tasks: name -> folder or file; None for lm-eval's stock task of that name.
         languages: those asked for, by any common code; all by default.
         hub: whether stock tasks may be fetched.
-
-    Raises:
-        InputError: unknown or malformed tasks, all at once.
     """
     if not tasks:
         raise InputError("--task", expected="at least one", found="none",

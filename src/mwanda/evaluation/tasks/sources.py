@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, nearest
+from mwanda.text.files import linked_out
 from mwanda.text.languages import canonical
-from mwanda.text.sources import linked_out, numbered_lines
-
-__all__ = ["LOCAL", "TaskText", "check_task", "read_task"]
+from mwanda.text.rows import numbered_lines
 
 Document = dict[str, Any]
 
@@ -46,11 +45,7 @@ class TaskText:
     sha256: str
 
     def only(self, languages: Sequence[str] | None) -> TaskText:
-        """The same with some of its languages; all where none are named.
-
-        Raises:
-            InputError: none of them is there.
-        """
+        """The same with some of its languages; all where none are named."""
         if languages is None:
             return self
         found = {tag: rows for tag, rows in self.documents.items() if tag in languages}
@@ -63,11 +58,7 @@ class TaskText:
 
 
 def check_task(task: str) -> str:
-    """The name of a task that can be read from files.
-
-    Raises:
-        InputError: it is another.
-    """
+    """The name of a task that can be read from files."""
     if task not in LOCAL:
         raise InputError(
             f"--task {task}", expected=f"one of {', '.join(LOCAL)}", found=repr(task),
@@ -83,9 +74,6 @@ def read_task(task: str, path: str | Path, languages: Sequence[str] | None = Non
         task: one of :data:`LOCAL`.
         path: XCOPA's folder, or XWinograd's file.
         languages: canonical tags; those the task does not have are left out.
-
-    Raises:
-        InputError: unknown task, missing or malformed files, or no language left.
     """
     found = LOCAL[check_task(task)](Path(path))
     return _text(task, str(path), found).only(languages)
@@ -210,11 +198,7 @@ def _tag(where: str, code: str) -> str:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Where each line stands, and the line; blank ones are left out.
-
-    Raises:
-        InputError: not a readable file of UTF-8.
-    """
+    """Where each line stands, and the line; blank ones are left out."""
     try:
         for number, line in numbered_lines(path):
             if line.strip():

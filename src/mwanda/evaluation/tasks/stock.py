@@ -10,8 +10,6 @@ from mwanda.errors import InputError, nearest
 from mwanda.evaluation.tasks.harness import silent
 from mwanda.text.languages import canonical
 
-__all__ = ["STOCK", "check_stock", "stock_tasks"]
-
 STOCK = {
     "xnli": ("xnli", "xnli_"),
     "xstorycloze": ("xstorycloze", "xstorycloze_"),
@@ -28,11 +26,7 @@ OWN_TAGS = {"jp": "ja", "vn": "vi"}
 
 
 def check_stock(name: str) -> str:
-    """A name that :data:`STOCK` has.
-
-    Raises:
-        InputError: another.
-    """
+    """A name that :data:`STOCK` has."""
     if name not in STOCK:
         raise InputError(f"--task {name}", expected=f"one of {', '.join(STOCK)}", found=repr(name),
                          fix=nearest(name, STOCK))  # fmt: skip
@@ -40,11 +34,7 @@ def check_stock(name: str) -> str:
 
 
 def stock_tasks(name: str, languages: Sequence[str] | None) -> dict[str, Any]:
-    """Language -> lm-eval task. Only the folder of that name is indexed: all take long.
-
-    Raises:
-        InputError: no such language, or data that cannot be fetched.
-    """
+    """Language -> lm-eval task. Only the folder of that name is indexed: all take long."""
     with silent():
         return _stock(name, languages)
 

@@ -15,8 +15,6 @@ import torch
 from mwanda.methods.allocation.budget import scale, spread
 from mwanda.methods.input_statistics import InputStatistics
 
-__all__ = ["Tail", "allocate", "exponent", "measure"]
-
 Tail = Literal["peak", "half"]
 
 BINS = 100

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-__all__ = ["CEILING", "fit", "scale", "spread"]
-
 CEILING = 0.95
 """No block is pruned beyond this, unless the target itself is higher."""
 

@@ -16,8 +16,6 @@ import torch
 from mwanda.methods.allocation.budget import fit, spread
 from mwanda.methods.input_statistics import InputStatistics
 
-__all__ = ["Direction", "allocate", "correlations", "measure"]
-
 Direction = Literal["shared-denser", "shared-sparser"]
 
 

@@ -16,8 +16,6 @@ from mwanda.methods.allocation.budget import fit, spread
 from mwanda.methods.criteria import wanda
 from mwanda.methods.input_statistics import InputStatistics
 
-__all__ = ["Centre", "allocate", "measure"]
-
 Centre = Literal["median", "mean"]
 
 

@@ -14,8 +14,6 @@ from mwanda.methods.allocation.budget import fit, spread
 from mwanda.methods.criteria import wanda
 from mwanda.methods.input_statistics import InputStatistics
 
-__all__ = ["allocate", "measure"]
-
 
 def measure(
     weights: Sequence[torch.Tensor],

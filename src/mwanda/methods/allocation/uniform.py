@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["allocate"]
-
 
 def allocate(signals: Sequence[float], sizes: Sequence[int], target: float) -> list[float]:
     """``target`` for every block; needs no signal."""

@@ -12,8 +12,6 @@ from mwanda.methods.criteria.m_wanda import Activity, Dispersion, feature_term
 from mwanda.methods.criteria.ria import relative_importance
 from mwanda.methods.input_statistics import InputStatistics, Norms
 
-__all__ = ["score"]
-
 
 def score(
     weight: torch.Tensor,

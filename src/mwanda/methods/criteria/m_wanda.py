@@ -14,8 +14,6 @@ import torch
 
 from mwanda.methods.input_statistics import InputStatistics, Need, Norms
 
-__all__ = ["Activity", "Dispersion", "feature_term", "needs", "score"]
-
 Activity = Literal["magnitude", "sign"]
 Dispersion = Literal["variance-ratio", "deviation", "variance"]
 

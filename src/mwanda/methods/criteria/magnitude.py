@@ -10,8 +10,6 @@ import torch
 
 from mwanda.methods.input_statistics import InputStatistics
 
-__all__ = ["score"]
-
 
 def score(weight: torch.Tensor, statistics: InputStatistics | None = None) -> torch.Tensor:
     """``|W_ij|``: needs no text.

@@ -12,8 +12,6 @@ import torch
 
 from mwanda.methods.input_statistics import InputStatistics, Norms
 
-__all__ = ["relative_importance", "score"]
-
 
 def score(
     weight: torch.Tensor,

@@ -11,8 +11,6 @@ import torch
 
 from mwanda.methods.input_statistics import InputStatistics, Norms
 
-__all__ = ["score"]
-
 
 def score(
     weight: torch.Tensor, statistics: InputStatistics, *, norms: Norms = "raw"

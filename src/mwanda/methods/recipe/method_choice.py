@@ -12,8 +12,6 @@ from mwanda.errors import InputError
 from mwanda.methods.kinds import Allocation, Criterion, Reconstruction, option_problems
 from mwanda.methods.registry import find_allocation, find_criterion, find_reconstruction
 
-__all__ = ["Method", "as_value_error", "checked"]
-
 FINDERS: Mapping[str, Callable[[str], Criterion | Allocation | Reconstruction]] = MappingProxyType(
     {
         "criterion": find_criterion,
@@ -43,11 +41,7 @@ class Method(BaseModel):
 
 
 def checked(kind: str, method: Method) -> Method:
-    """The method itself, known and with options that it has.
-
-    Raises:
-        ValueError: all that is wrong with it.
-    """
+    """The method itself, known and with options that it has."""
     row = as_value_error(lambda: FINDERS[kind](method.name))
     problems = option_problems(kind, row, method.options)
     if problems:

@@ -55,9 +55,6 @@ def resolve(recipe: Recipe, *, saved: bool = False) -> ResolvedRecipe:
     Args:
         saved: whether it goes with saved statistics, which are dense ones and of blocks that cannot
             be run: so are the defaults.
-
-    Raises:
-        InputError: fields that cannot be had together.
     """
     if isinstance(recipe, ResolvedRecipe):
         recipe = recipe.asked

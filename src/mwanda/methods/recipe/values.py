@@ -11,8 +11,6 @@ from pydantic_core import PydanticCustomError
 
 from mwanda.errors import shown
 
-__all__ = ["Listed", "Methods", "Number", "Patterns", "Whole", "in_words"]
-
 EXPECTED: Mapping[str, str] = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",

@@ -8,19 +8,12 @@ from typing import Any
 
 from mwanda.errors import InputError, shown
 
-__all__ = ["load_recipe"]
-
 LARGEST = 1 << 20
 """Bytes of a recipe."""
 
 
 def load_recipe(path: Path) -> dict[str, Any]:
-    """The fields written in a YAML recipe, not yet validated.
-
-    Raises:
-        InputError: no such file, too large, not UTF-8, not YAML, with an alias (a few bytes of
-            which can stand for gigabytes), or not a mapping.
-    """
+    """The fields written in a YAML recipe, not yet validated."""
     import yaml
 
     class Loader(yaml.SafeLoader):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Factor", "NotPositiveError", "Reconstructed", "damped_cholesky"]
-
 LARGEST = 10.0
 """Damping beyond this many mean diagonals would leave nothing of the matrix itself."""
 

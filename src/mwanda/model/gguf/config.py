@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
 from mwanda.model.gguf.header import ALIGNMENT, GgufHeader
 from mwanda.model.gguf.rope import SCALING, rotary_fields
-from mwanda.model.stored.layout import shown
 
 ORIGINAL = "give the original model's folder (safetensors) instead"
 
@@ -84,12 +83,7 @@ SHAPES = ("vocab_size", "embedding_length", "block_count", "feed_forward_length"
 
 
 def read_config(header: GgufHeader) -> tuple[Any, dict[str, Any], frozenset[str]]:
-    """The config; what transformers makes of the file, by its names; tensors that are in both.
-
-    Raises:
-        InputError: the file says what the config cannot hold.
-        Exception: of any kind where metadata is missing or makes no sense.
-    """
+    """The config; what transformers makes of the file, by its names; tensors that are in both."""
     _refuse_no_model(header)
     told, taken = _as_transformers(header)
     made = _config(told)

@@ -11,16 +11,13 @@ from typing import Any
 
 import torch
 
-from mwanda.errors import InputError, MwandaError
+from mwanda.errors import InputError, MwandaError, shown
 from mwanda.model.gguf.config import read_config
 from mwanda.model.gguf.header import GgufHeader, parse_header
 from mwanda.model.gguf.steps import choose_steps
 from mwanda.model.gguf.weights import ORIGINAL, WHOLE, write_weights
 from mwanda.model.run.skeleton import build_skeleton, refuse_encoder
-from mwanda.model.stored.layout import shown
 from mwanda.system.heap import trim
-
-__all__ = ["Gguf", "open_gguf", "read_gguf"]
 
 MAX_SHARD = 5 << 30
 
@@ -45,10 +42,6 @@ class Gguf:
         Args:
             folder: an existing folder to fill.
             dtype: of the weights written.
-
-        Raises:
-            InputError: the file lacks weights of its architecture, has them in another shape or
-                others besides, or no tokenizer that transformers can build.
         """
         from transformers import GenerationConfig
 
@@ -71,11 +64,7 @@ class Gguf:
         trim()
 
     def tokenizer(self) -> Any:
-        """The tokenizer in the file, as transformers builds it.
-
-        Raises:
-            InputError: none that it can build.
-        """
+        """The tokenizer in the file, as transformers builds it."""
         from transformers import AutoTokenizer
         from transformers.integrations.gguf import convert_gguf_tokenizer
 
@@ -112,12 +101,7 @@ class Gguf:
 
 
 def read_gguf(path: Path) -> Gguf:
-    """Read what a GGUF file says of its model.
-
-    Raises:
-        InputError: as :func:`open_gguf`; or one part of several, no model, an architecture that
-            transformers cannot read, no decoder, or something that a config cannot hold.
-    """
+    """Read what a GGUF file says of its model."""
     header = open_gguf(path)
     fields = header.fields
     parts = fields.get("split.count", 1)
@@ -144,11 +128,7 @@ def read_gguf(path: Path) -> Gguf:
 
 
 def open_gguf(path: Path) -> GgufHeader:
-    """The header of a GGUF file, whatever it is of.
-
-    Raises:
-        InputError: damaged or truncated, or the extra is not installed.
-    """
+    """The header of a GGUF file, whatever it is of."""
     try:
         import gguf  # noqa: F401
     except ImportError as error:

@@ -105,13 +105,7 @@ class GgufHeader:
 
 
 def parse_header(path: Path) -> GgufHeader:
-    """Read all that stands before the weights, and see that they are all there.
-
-    Raises:
-        ValueError: a count or a length beyond the end of the file, or what the format does not
-            have.
-        OSError: a file that cannot be read.
-    """
+    """Read all that stands before the weights, and see that they are all there."""
     with path.open("rb") as file:
         if not file.read(1):
             raise ValueError("an empty file")

@@ -41,9 +41,6 @@ def rotary_fields(header: GgufHeader, made: Any) -> tuple[dict[str, Any], frozen
 
     Args:
         made: the config without it.
-
-    Raises:
-        InputError: positions that the config cannot hold.
     """
     there = {name for name in (FREQUENCIES, LONG, SHORT) if name in header.names}
     there |= {name for name in header.names if name.endswith(f".{FREQUENCIES}")}

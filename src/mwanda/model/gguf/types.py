@@ -5,18 +5,12 @@ from __future__ import annotations
 from mwanda.errors import InputError, nearest
 from mwanda.system.extras import need
 
-__all__ = ["TYPES", "check_type"]
-
 TYPES = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
 """Types that the library gguf can write itself; all have groups of 32 weights along a row."""
 
 
 def check_type(name: str, thing: str = "--type") -> str:
-    """The name of a type, in any case of letters, as GGUF writes it.
-
-    Raises:
-        InputError: one that the library cannot write, or the extra is not installed.
-    """
+    """The name of a type, in any case of letters, as GGUF writes it."""
     kind = name.strip().upper()
     if kind not in TYPES:
         raise InputError(

@@ -56,10 +56,6 @@ def write_weights(
 
     Args:
         spare: tensors of the file whose numbers are in the config.
-
-    Raises:
-        InputError: the file lacks a parameter, has one in another shape, or holds one of no use.
-        DataError: numbers in a type that the library gguf cannot read back.
     """
     parameters = _parameters(header, steps, model, spare)
     empty = {one.name: torch.empty(one.shape, dtype=dtype, device=NOWHERE) for one in parameters}
@@ -219,11 +215,7 @@ class _Made:
 
 
 def dequantised(tensor: GgufTensor, data: npt.NDArray[np.uint8]) -> Iterable[Numbers]:
-    """A tensor's numbers from its bytes, some rows at a time.
-
-    Raises:
-        DataError: a type that the library gguf cannot read back.
-    """
+    """A tensor's numbers from its bytes, some rows at a time."""
     from gguf.quants import dequantize
 
     rows = data.reshape(-1, data.shape[-1])

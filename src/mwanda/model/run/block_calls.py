@@ -20,9 +20,6 @@ from torch import nn
 from mwanda.errors import InputError
 from mwanda.model.run.call_tensors import CallTensors, tensors_of
 
-__all__ = ["BlockCall", "CallBook", "apply_head", "finish", "first_tensor"]
-
-
 SHARED = (
     "this family passes more than hidden states from block to block, so it cannot be pruned block "
     "by block; leave it whole"
@@ -91,10 +88,6 @@ class CallBook:
 
         Returns:
             The first block's input ``[batch, tokens, width]``.
-
-        Raises:
-            InputError: something passes between blocks beside the hidden states, or a block's
-                arguments depend on the text and not only on its shape.
         """
         try:
             hidden, calls = self._record(input_ids)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["layer_values"]
-
 
 def layer_values(config: Any, name: str, layers: int) -> list[Any]:
     """A field's value in every layer, None where a layer has no such field.

@@ -24,8 +24,6 @@ from mwanda.model.run.skeleton import refuse_encoder_in_memory
 from mwanda.model.run.structure import Linear, Structure, matrix_in
 from mwanda.system.surroundings import alone_with
 
-__all__ = ["Decoder", "MemoryDecoder", "evaluation_mode"]
-
 SCATTERED = 1 << 24
 """Weights of an embedding from which on only the rows that the text needs are read."""
 

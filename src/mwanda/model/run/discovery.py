@@ -12,19 +12,12 @@ from mwanda.errors import InputError
 from mwanda.model.run.experts import is_experts, is_router, matrices
 from mwanda.model.run.structure import Block, Fused, Linear, Structure
 
-__all__ = ["LAYER_FIELDS", "find_structure"]
-
 LAYER_FIELDS = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "num_layers")
 """Where a config says how many blocks there are."""
 
 
 def find_structure(model: nn.Module) -> Structure:
-    """Find the list of decoder blocks: the outermost ``ModuleList`` as long as the config says.
-
-    Raises:
-        InputError: no such list, more than one, blocks that share weights, or a stack of matrices
-            that is no known form of fused experts.
-    """
+    """Find the list of decoder blocks: the outermost ``ModuleList`` as long as the config says."""
     name = type(model).__name__
     expected = _numbers_of_blocks(model)
     lists = [

@@ -24,17 +24,6 @@ from mwanda.errors import InputError
 from mwanda.model.run.config_fields import layer_values
 from mwanda.model.stored.parts import Box
 
-__all__ = [
-    "ExpertMatrix",
-    "chosen_per_token",
-    "is_experts",
-    "is_router",
-    "matrices",
-    "product",
-    "routing",
-    "runnable_experts",
-]
-
 FLAGS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
 
 
@@ -115,9 +104,6 @@ def routing(
 
     Returns:
         ``[tokens, hidden]`` and ``int64 [tokens, k]``.
-
-    Raises:
-        InputError: its second argument is not the experts' numbers.
     """
     given = list(inspect.signature(module.forward).bind(*args, **kwargs).arguments.values())
     hidden, chosen = given[0], given[1]

@@ -75,11 +75,7 @@ class ActivationStore:
         return self._held[index].shape
 
     def append(self, tensor: torch.Tensor) -> None:
-        """Add one entry; it goes to disk when the limit is reached.
-
-        Raises:
-            DataError: the disk has no room for it.
-        """
+        """Add one entry; it goes to disk when the limit is reached."""
         taken = 0 if self._beside is None else self._beside._in_memory
         if taken + self._in_memory + tensor.nbytes <= self._limit:
             self._in_memory += tensor.nbytes
@@ -117,9 +113,6 @@ class ActivationStore:
 
         Returns:
             Dtype and shape of each, and the SHA-256 of the file.
-
-        Raises:
-            MwandaError: the disk is full or fails.
         """
         entries, digest = [], hashlib.sha256()
         try:
@@ -138,11 +131,7 @@ class ActivationStore:
         return entries, digest.hexdigest()
 
     def load(self, path: Path, entries: Sequence[tuple[str, Sequence[int]]]) -> None:
-        """Append what :meth:`save` wrote.
-
-        Raises:
-            DataError: the file is shorter than that, or cannot be read.
-        """
+        """Append what :meth:`save` wrote."""
         try:
             with path.open("rb", buffering=0) as file:
                 for dtype, shape in entries:

@@ -15,8 +15,6 @@ from torch import nn
 from mwanda.errors import InputError
 from mwanda.model.run.experts import is_experts
 
-__all__ = ["check_changeable", "model_given", "refuse_adapters"]
-
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PACKED = (torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.float8_e5m2)
 """What a matrix of weights may be kept in, and what only a quantised one is."""
@@ -26,11 +24,7 @@ IN_A_LIST = re.compile(r"\.\d+\.")
 
 
 def model_given(model: Any) -> Any:
-    """The transformers model itself; out of what ``torch.compile`` puts around one.
-
-    Raises:
-        InputError: something else, or a model inside of something that spreads its weights.
-    """
+    """The transformers model itself; out of what ``torch.compile`` puts around one."""
     inner = getattr(model, "_orig_mod", None)
     model = inner if isinstance(inner, nn.Module) else model
     kind = type(model)
@@ -54,11 +48,7 @@ def _no_model(given: Any, *, around: bool = False) -> InputError:
 
 
 def refuse_adapters(model: nn.Module) -> None:
-    """Refuse a model with adapters of peft in it: what they add is no part of the weights.
-
-    Raises:
-        InputError: naming the first.
-    """
+    """Refuse a model with adapters of peft in it: what they add is no part of the weights."""
     if not isinstance(model, nn.Module):
         raise _no_model(model)
     for path, module in model.named_modules():
@@ -76,12 +66,7 @@ def refuse_adapters(model: nn.Module) -> None:
 
 
 def check_changeable(model: nn.Module) -> None:
-    """Refuse a model whose linears are not plain matrices, all there on one device.
-
-    Raises:
-        InputError: adapters; weights that are elsewhere; ones that are computed from others,
-            quantised or shared out.
-    """
+    """Refuse a model whose linears are not plain matrices, all there on one device."""
     refuse_adapters(model)
     places = Counter(parameter.device for parameter in model.parameters())
     if len(places) != 1 or torch.device("meta") in places:

@@ -22,24 +22,12 @@ from mwanda.model.run.experts import is_experts
 from mwanda.system.device import NOWHERE
 from mwanda.system.surroundings import building
 
-__all__ = [
-    "auto_class",
-    "build_skeleton",
-    "load_config",
-    "refuse_encoder",
-    "refuse_encoder_in_memory",
-]
-
 _HERE = local()
 """``hollow`` is there and true in a thread that is making a skeleton."""
 
 
 def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The model's transformers config, refused unless it is an unquantised causal decoder.
-
-    Raises:
-        InputError: config.json unreadable, unknown architecture, encoder, or quantised weights.
-    """
+    """The model's transformers config, refused unless it is an unquantised causal decoder."""
     from transformers import AutoConfig
 
     path = folder / "config.json"
@@ -102,9 +90,6 @@ def auto_class(config: Any) -> Any:
 
     A wrapper with a vision tower is opened as what its own config names, so that what is written
     loads with the same class as the source.
-
-    Raises:
-        InputError: transformers has no class with a language-model head for it.
     """
     import transformers
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
@@ -191,9 +176,6 @@ def refuse_encoder(path: Path, config: Any) -> None:
 
     Args:
         path: the file it was read from.
-
-    Raises:
-        InputError: an encoder, an encoder-decoder, or class names that are none.
     """
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -229,11 +211,7 @@ def refuse_encoder(path: Path, config: Any) -> None:
 
 
 def refuse_encoder_in_memory(model: Any) -> None:
-    """Refuse a model that is no decoder by its config or class; an unknown class passes.
-
-    Raises:
-        InputError: an encoder-decoder, or a class that fills masks.
-    """
+    """Refuse a model that is no decoder by its config or class; an unknown class passes."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,

@@ -19,8 +19,6 @@ from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.stored_names import compute_dtypes, separate, shared_names
 from mwanda.system.device import HOST
 
-__all__ = ["StreamedDecoder"]
-
 
 class StreamedDecoder(Decoder):
     """A model whose weights stay in its checkpoint until they are used.
@@ -33,9 +31,6 @@ class StreamedDecoder(Decoder):
 
     Attributes:
         untied: pairs of names that the config ties, and that are stored with different values.
-
-    Raises:
-        InputError: a weight the model class needs is not stored, or has another shape.
     """
 
     def __init__(

@@ -17,17 +17,6 @@ import torch
 from mwanda.errors import InputError, shown
 from mwanda.model.stored.parts import Box
 
-__all__ = [
-    "Block",
-    "Fused",
-    "Linear",
-    "Structure",
-    "as_matrix",
-    "choose_linears",
-    "expert_of",
-    "matrix_in",
-]
-
 EXPERT = re.compile(r"^(.*\bexperts)\.(\d+)\.")
 
 
@@ -140,10 +129,6 @@ def choose_linears(
     Args:
         strict: refuse an expression that is found in no name; False for a recipe that was followed
             before that was asked.
-
-    Raises:
-        InputError: expressions in no name and block numbers that do not exist, all at once; or
-            nothing left to prune.
     """
     last = len(structure.blocks) - 1
     names = [linear.name for linear in structure.linears()]

@@ -17,8 +17,6 @@ from mwanda.model.stored.writer import ShardWriter
 from mwanda.system.device import to_host
 from mwanda.system.threads import Task, Worker
 
-__all__ = ["BEHIND", "ReadAhead", "WriteBehind"]
-
 BEHIND = 128 << 20
 """Bytes of finished tensors that may wait to be written."""
 
@@ -48,9 +46,6 @@ class ReadAhead:
 
         Args:
             dtype: of the result; None for the stored one.
-
-        Raises:
-            DataError: as :meth:`~mwanda.model.stored.reader.Checkpoint.read`.
         """
         coming = self._coming.pop(name, None)
         if coming is None:

@@ -6,12 +6,10 @@ import json
 import stat
 from pathlib import Path
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
 from mwanda.model.links import real_file
 from mwanda.model.stored.folder_kinds import folder_kind, other_weights
-from mwanda.model.stored.layout import INDEX, SINGLE, TensorInfo, shard_inside, shown
-
-__all__ = ["check_complete", "check_folder", "check_named", "single_shard"]
+from mwanda.model.stored.layout import INDEX, SINGLE, TensorInfo, shard_inside
 
 
 def check_folder(folder: Path) -> None:

@@ -16,22 +16,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from mwanda.errors import DataError, InputError, MwandaError, first_problem
-from mwanda.model.stored.layout import TensorInfo, byte_view, read_header, shown
+from mwanda.errors import DataError, InputError, MwandaError, first_problem, shown
+from mwanda.model.stored.layout import TensorInfo, byte_view, read_header
 from mwanda.model.stored.shards import Shard
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.system.output import OutputFile
-
-__all__ = [
-    "FORMAT",
-    "KEY",
-    "SavedRecord",
-    "Spill",
-    "check_tensors",
-    "read_record",
-    "read_tensor",
-    "saved_file",
-]
 
 KEY = "mwanda"
 FORMAT = 1
@@ -59,9 +48,6 @@ def read_record(
 
     Args:
         kind: what the file has to be of, such as ``statistics``.
-
-    Raises:
-        InputError: no such file, truncated, of another kind or version, or a damaged record.
     """
     thing = f"{kind} {path}"
     if not path.is_file():
@@ -113,11 +99,7 @@ def check_tensors(
     found: Mapping[str, TensorInfo],
     expected: Mapping[str, tuple[torch.dtype, tuple[int, ...]]],
 ) -> None:
-    """Refuse tensors that are not those a record names.
-
-    Raises:
-        InputError: one missing, one too many, or one of another dtype or shape.
-    """
+    """Refuse tensors that are not those a record names."""
     for name in sorted(expected.keys() | found.keys()):
         info, wanted = found.get(name), expected.get(name)
         if info is None or wanted is None or (info.dtype, info.shape) != wanted:
@@ -134,9 +116,6 @@ def read_tensor(thing: str, info: TensorInfo) -> torch.Tensor:
 
     Args:
         thing: what to call the file in messages.
-
-    Raises:
-        DataError: the file is shorter by now, or gone.
     """
     tensor = torch.empty(info.shape, dtype=info.dtype)
     wanted, done = byte_view(tensor), 0
@@ -174,11 +153,7 @@ class Spill:
         self._size = 0
 
     def add(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Put some tensors aside, small ones several at a time; no name may come twice.
-
-        Raises:
-            MwandaError: the disk is full or fails.
-        """
+        """Put some tensors aside, small ones several at a time; no name may come twice."""
         for name, tensor in tensors.items():
             self._waiting[name] = tensor.detach().cpu().contiguous()
             self._size += tensor.numel() * tensor.dtype.itemsize

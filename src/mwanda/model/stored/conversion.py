@@ -18,8 +18,6 @@ from mwanda.model.stored.names import NameMap
 from mwanda.model.stored.parts import Part, read_box
 from mwanda.model.stored.reader import Checkpoint
 
-__all__ = ["Sources"]
-
 
 class Sources:
     """From a parameter's name in the module to what it is made of in the checkpoint.
@@ -55,12 +53,7 @@ class Sources:
         return None if stored is None else self._stored(stored)
 
     def require(self, names: Iterable[str]) -> Part:
-        """What a parameter that goes by several names (tied weights) is made of.
-
-        Raises:
-            InputError: nothing is stored under any of the names, or a conversion that mwanda cannot
-                follow, or whose tensors do not fit together.
-        """
+        """What a parameter that goes by several names (tied weights) is made of."""
         aliases = list(names)
         for name in aliases:
             if name in self._converted:
@@ -159,12 +152,7 @@ class _UnknownConversionError(ValueError):
 def _apply(
     converter: Any, name: str, lists: Mapping[str, list[Part]], config: Any
 ) -> dict[str, Part]:
-    """Follow a converter's operations on the parts gathered under its patterns.
-
-    Raises:
-        _UnknownConversionError: an operation that is not followed here.
-        ValueError: parts that do not fit.
-    """
+    """Follow a converter's operations on the parts gathered under its patterns."""
     from transformers.core_model_loading import Chunk, Concatenate, MergeModulelist, Transpose
 
     targets = list(converter.target_patterns)

@@ -13,11 +13,6 @@ import torch
 from mwanda.errors import InputError, shown
 from mwanda.model.links import real_file
 
-__all__ = [
-    "DTYPES_BY_NAME", "DTYPE_NAMES", "INDEX", "MAX_HEADER", "SINGLE", "TensorInfo", "byte_view",
-    "read_header", "read_index", "shard_inside", "shown",
-]  # fmt: skip
-
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 MAX_HEADER = 100_000_000
@@ -70,10 +65,6 @@ def read_header(path: Path) -> tuple[list[TensorInfo], dict[str, str]]:
     """A file's tensors in the order of their bytes, and its metadata.
 
     As strict as the reference reader: the tensors cover the whole file, without holes.
-
-    Raises:
-        InputError: unreadable, truncated, not safetensors, or a header that contradicts itself or
-            the file.
     """
     try:
         with path.open("rb") as file:
@@ -135,11 +126,7 @@ def _parse(path: Path, raw: bytes) -> dict[str, Any]:
 
 
 def _parse_json(raw: bytes) -> Any:
-    """JSON as strict as its standard: UTF-8, no key twice, no NaN, no half of a surrogate pair.
-
-    Raises:
-        ValueError: anything else.
-    """
+    """JSON as strict as its standard: UTF-8, no key twice, no NaN, no half of a surrogate pair."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -213,11 +200,7 @@ def _bad(path: Path, what: str, expected: str, found: str) -> InputError:
 
 
 def read_index(folder: Path, index: Path) -> dict[str, Path]:
-    """Tensor -> shard, every shard there and inside the folder.
-
-    Raises:
-        InputError: not such an index, or a shard that is absent or elsewhere.
-    """
+    """Tensor -> shard, every shard there and inside the folder."""
     if index.is_symlink():
         real_file(folder, index.name)
     try:
@@ -246,11 +229,7 @@ def _bad_index(index: Path, expected: str, found: str) -> InputError:
 
 
 def shard_inside(folder: Path, name: str) -> Path:
-    """The shard, unless its name leads out of the folder or a link to what is no model's.
-
-    Raises:
-        InputError: it leads out, or there is no such file.
-    """
+    """The shard, unless its name leads out of the folder or a link to what is no model's."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise InputError(
             f"{folder}: shard {shown(name)}",

@@ -11,8 +11,6 @@ from collections.abc import Collection, Iterable
 
 from mwanda.errors import InputError
 
-__all__ = ["NameMap"]
-
 
 class NameMap:
     """From a parameter's name in the module to its name in the checkpoint.
@@ -38,11 +36,7 @@ class NameMap:
         return next((c for c in candidates if c in self._names), None)
 
     def require(self, names: Iterable[str]) -> str:
-        """The checkpoint's name for one weight that may go by several names (tied weights).
-
-        Raises:
-            InputError: none of the names is stored.
-        """
+        """The checkpoint's name for one weight that may go by several names (tied weights)."""
         aliases = list(names)
         for alias in aliases:
             found = self.find(alias)

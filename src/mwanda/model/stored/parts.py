@@ -15,18 +15,6 @@ import torch
 from mwanda.model.stored.layout import byte_view
 from mwanda.model.stored.reader import Checkpoint
 
-__all__ = [
-    "Box",
-    "Part",
-    "Piece",
-    "Place",
-    "find_place",
-    "first_element",
-    "read_box",
-    "span",
-    "whole",
-]
-
 Box = tuple[tuple[int, int], ...]
 """Start and stop along every dimension."""
 
@@ -72,11 +60,7 @@ class Part:
 
     @classmethod
     def stack(cls, parts: Sequence[Part], dim: int) -> Part:
-        """Parts of one shape along a new dimension.
-
-        Raises:
-            ValueError: none, or of different shapes.
-        """
+        """Parts of one shape along a new dimension."""
         shapes = {part.shape for part in parts}
         if len(shapes) != 1:
             raise ValueError(f"tensors of shapes {sorted(shapes)} cannot be stacked")
@@ -97,11 +81,7 @@ class Part:
 
     @classmethod
     def join(cls, parts: Sequence[Part], dim: int) -> Part:
-        """Parts one after the other along ``dim``.
-
-        Raises:
-            ValueError: none, or shapes that differ along another dimension.
-        """
+        """Parts one after the other along ``dim``."""
         rest = {(*part.shape[:dim], *part.shape[dim:][1:]) for part in parts}
         if len(rest) != 1:
             raise ValueError(f"tensors of shapes {[p.shape for p in parts]} cannot be joined")
@@ -217,11 +197,7 @@ def first_element(shape: Sequence[int], box: Box) -> int:
 
 
 def read_box(checkpoint: Checkpoint, name: str, box: Box) -> torch.Tensor:
-    """A part of a stored tensor, in its stored dtype and with all its dimensions.
-
-    Raises:
-        DataError: as :meth:`~mwanda.model.stored.reader.Checkpoint.read`.
-    """
+    """A part of a stored tensor, in its stored dtype and with all its dimensions."""
     info = checkpoint.tensors[name]
     stretch = span(info.shape, box)
     if stretch is None:

@@ -11,8 +11,6 @@ from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.system.device import dtype_name
 
-__all__ = ["refuse_quantised"]
-
 PACKED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\.g_idx$"), "GPTQ"),
     (re.compile(r"\.(qweight|qzeros)$"), "GPTQ or AWQ"),
@@ -24,11 +22,7 @@ PACKED: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def refuse_quantised(checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint whose matrices are not stored as plain numbers.
-
-    Raises:
-        InputError: packed, scaled or fp8 weights; names one tensor and the method.
-    """
+    """Refuse a checkpoint whose matrices are not stored as plain numbers."""
     for pattern, method in PACKED:
         for info in checkpoint.tensors.values():
             if pattern.search(info.name) and (method != "MXFP4" or _is_bytes(info)):

@@ -16,19 +16,9 @@ from typing import Self
 
 import torch
 
-from mwanda.errors import DataError, InputError
+from mwanda.errors import DataError, InputError, shown
 from mwanda.model.stored.completeness import check_complete, check_folder, check_named, single_shard
-from mwanda.model.stored.layout import (
-    INDEX,
-    SINGLE,
-    TensorInfo,
-    byte_view,
-    read_header,
-    read_index,
-    shown,
-)
-
-__all__ = ["Checkpoint"]
+from mwanda.model.stored.layout import INDEX, SINGLE, TensorInfo, byte_view, read_header, read_index
 
 PIECE = 32 << 20
 """Bytes of a tensor that are converted at a time."""
@@ -74,9 +64,6 @@ class Checkpoint:
 
         As transformers does: ``model.safetensors`` before the index, and a tensor that the index
         forgets is still one of the model's.
-
-        Raises:
-            InputError: anything missing, unsafe, truncated or contradictory.
         """
         check_folder(folder)
         check_named(folder)
@@ -132,9 +119,6 @@ class Checkpoint:
         Args:
             dtype: of the result; None for the stored one. A matrix that has to be converted is
                 read in pieces of rows, so that it is never held twice.
-
-        Raises:
-            DataError: no such tensor, or the shard is not what it was when it was opened.
         """
         info = self._info(name)
         wanted = info.dtype if dtype is None else dtype
@@ -151,11 +135,7 @@ class Checkpoint:
         return tensor
 
     def read_rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Rows ``start`` to ``stop`` of a matrix: [stop - start, columns], in its stored dtype.
-
-        Raises:
-            DataError: not a matrix, no such rows, or as :meth:`read`.
-        """
+        """Rows ``start`` to ``stop`` of a matrix: [stop - start, columns], in its stored dtype."""
         info = self._info(name)
         if len(info.shape) != 2 or not 0 <= start <= stop <= info.shape[0]:
             raise DataError(
@@ -178,9 +158,6 @@ class Checkpoint:
         Args:
             rows: int64, ascending, without repetition.
             dtype: of the result; None for the stored one.
-
-        Raises:
-            DataError: not a matrix, no such rows, or as :meth:`read`.
         """
         info = self._info(name)
         matrix = _untouched(info.shape, info.dtype if dtype is None else dtype)
@@ -193,11 +170,7 @@ class Checkpoint:
         return matrix
 
     def read_bytes(self, name: str, start: int, into: memoryview) -> None:
-        """Fill ``into`` with a tensor's stored bytes from byte ``start`` on.
-
-        Raises:
-            DataError: past the tensor's end, or as :meth:`read`.
-        """
+        """Fill ``into`` with a tensor's stored bytes from byte ``start`` on."""
         info = self._info(name)
         what = f"{info.file}: tensor {shown(name)}"
         if start < 0 or start + len(into) > info.nbytes:
@@ -221,11 +194,7 @@ class Checkpoint:
         self._check_unchanged(info.file, _state(info.file))
 
     def check_unchanged(self) -> None:
-        """Refuse a checkpoint that was written to since it was opened.
-
-        Raises:
-            DataError: naming the shard.
-        """
+        """Refuse a checkpoint that was written to since it was opened."""
         for file in self.files:
             self._check_unchanged(file, _state(file))
 

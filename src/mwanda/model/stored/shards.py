@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mwanda.errors import DataError, InputError
-from mwanda.model.stored.layout import SINGLE, byte_view, shown
+from mwanda.errors import DataError, InputError, shown
+from mwanda.model.stored.layout import SINGLE, byte_view
 from mwanda.system.device import HOST
-
-__all__ = ["Shard", "dense_bytes", "nbytes_of", "plan_shards"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,6 @@ def plan_shards(
 
     The bytes are those of the tensors; the header comes on top. A tensor larger than that gets a
     file of its own.
-
-    Raises:
-        InputError: ``max_shard_size`` is not positive.
     """
     if max_shard_size <= 0:
         raise InputError("max_shard_size", expected="1 byte or more", found=str(max_shard_size))
@@ -61,11 +56,7 @@ def nbytes_of(dtype: torch.dtype, shape: Sequence[int]) -> int:
 
 
 def dense_bytes(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> memoryview:
-    """A tensor's bytes as they are stored, from whatever device.
-
-    Raises:
-        DataError: no values in it, or of another dtype or layout.
-    """
+    """A tensor's bytes as they are stored, from whatever device."""
     if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype != dtype:
         found = "one without data" if tensor.is_meta else f"{tensor.dtype} {tensor.layout}"
         raise DataError(f"tensor {shown(name)}", expected="a dense tensor", found=found)

@@ -19,8 +19,6 @@ from mwanda.model.stored.parts import Part
 from mwanda.model.stored.reader import PIECE, Checkpoint
 from mwanda.system.device import NOWHERE
 
-__all__ = ["compute_dtypes", "separate", "shared_names"]
-
 
 def shared_names(
     model: Any, names: Sequence[str], sources: Sources, checkpoint: Checkpoint

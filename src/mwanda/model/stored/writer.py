@@ -17,15 +17,13 @@ from typing import Self
 
 import torch
 
-from mwanda.errors import DataError
-from mwanda.model.stored.layout import DTYPE_NAMES, INDEX, byte_view, shown
+from mwanda.errors import DataError, shown
+from mwanda.model.stored.layout import DTYPE_NAMES, INDEX, byte_view
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.shards import Shard, dense_bytes, nbytes_of
 from mwanda.system.device import HOST
 from mwanda.system.durable import sync_descriptor
 from mwanda.system.refusals import disk_error
-
-__all__ = ["ShardWriter"]
 
 PIECE = 16 << 20
 """Bytes copied at a time."""
@@ -96,12 +94,7 @@ class ShardWriter:
             self._close()
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Write one tensor, from whatever device; each is written exactly once.
-
-        Raises:
-            DataError: unknown, another dtype or shape than planned, or a second time.
-            MwandaError: the disk is full or fails.
-        """
+        """Write one tensor, from whatever device; each is written exactly once."""
         self.write_parts(name, tensor.dtype, tensor.shape, [tensor])
 
     def write_parts(
@@ -118,12 +111,7 @@ class ShardWriter:
                 raise DataError(f"tensor {shown(name)}", expected="all of it", found="other parts")
 
     def write_from(self, name: str, checkpoint: Checkpoint) -> None:
-        """Copy one tensor bit for bit from a checkpoint, in pieces of 16 MiB.
-
-        Raises:
-            DataError: as :meth:`write` and :meth:`~mwanda.model.stored.reader.Checkpoint.read`.
-            MwandaError: the disk is full or fails.
-        """
+        """Copy one tensor bit for bit from a checkpoint, in pieces of 16 MiB."""
         info = checkpoint.tensors.get(name)
         if info is None:
             found = f"none in {checkpoint.folder}"
@@ -141,10 +129,6 @@ class ShardWriter:
         Args:
             start: number of the stretch's first element.
             part: its values, row after row, in the tensor's dtype.
-
-        Raises:
-            DataError: not written yet, another dtype, or past the tensor's end.
-            MwandaError: the disk is full or fails.
         """
         place = self._places.get(name)
         size = 0 if place is None else math.prod(place.shape)
@@ -160,12 +144,7 @@ class ShardWriter:
         _write_all(place.file, place.descriptor, offset, byte_view(here))
 
     def stored_sha256(self, name: str, start: int, count: int) -> str:
-        """SHA-256 of ``count`` elements of a written tensor from number ``start`` on.
-
-        Raises:
-            DataError: not written, or past its end.
-            MwandaError: the disk fails.
-        """
+        """SHA-256 of ``count`` elements of a written tensor from number ``start`` on."""
         place = self._places.get(name)
         if place is None or not place.written or start + count > math.prod(place.shape):
             expected = "a stretch of a tensor that was written"
@@ -182,11 +161,7 @@ class ShardWriter:
         return digest.hexdigest()
 
     def sync(self) -> None:
-        """See all that was written on the disk.
-
-        Raises:
-            MwandaError: the disk is full or fails.
-        """
+        """See all that was written on the disk."""
         for descriptor, file in {p.descriptor: p.file for p in self._places.values()}.items():
             sync_descriptor(descriptor, file)
 

@@ -22,8 +22,6 @@ import zstandard
 
 from mwanda.errors import InputError
 
-__all__ = ["ELEMENTS", "MAX_CHUNK", "OVERHEAD", "PLAIN", "Element", "decode", "encode"]
-
 MAX_CHUNK = 16 << 20
 """Most bytes that one chunk decodes to."""
 
@@ -110,9 +108,6 @@ def decode(stored: bytes, into: memoryview, element: Element, columns: int, what
     Args:
         into: of the size that the archive's index says, at most :data:`MAX_CHUNK`.
         what: the chunk, for messages.
-
-    Raises:
-        InputError: not such a chunk, or not of that size.
     """
     try:
         _decode(stored, np.frombuffer(into, np.uint8), element, columns)

@@ -18,11 +18,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mwanda.errors import InputError, first_problem, shown
 from mwanda.pruned.archive.codec import ELEMENTS, MAX_CHUNK, OVERHEAD, PLAIN, Element
 
-__all__ = [
-    "FORMAT", "HEADER", "MAX_INDEX", "SUFFIX", "Chunk", "FileEntry", "Index", "Segment",
-    "check_name", "footer", "is_archive", "read_index",
-]  # fmt: skip
-
 SUFFIX = ".mwz"
 FORMAT = 1
 MAGIC, END = b"\x89MWZ\r\n\x1a\n", b"MWZ.END\n"
@@ -41,11 +36,7 @@ Chunk = tuple[Size, Size, Crc, Crc]
 
 
 def check_name(name: str) -> str:
-    """A path inside a folder, as an archive may hold it.
-
-    Raises:
-        ValueError: absolute, with ``..`` or a part that no file may have, or not printable.
-    """
+    """A path inside a folder, as an archive may hold it."""
     parts = name.split("/")
     bad = any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
     drive = parts[0][1:2] == ":"
@@ -168,11 +159,7 @@ def is_archive(path: Path) -> bool:
 
 
 def read_index(path: Path, descriptor: int) -> Index:
-    """The index of an open archive, checked against the file.
-
-    Raises:
-        InputError: not an archive, of another format, truncated, or not as it was written.
-    """
+    """The index of an open archive, checked against the file."""
     size = os.fstat(descriptor).st_size
     header = os.pread(descriptor, len(HEADER), 0)
     if header[: len(MAGIC)] != MAGIC:

@@ -12,12 +12,10 @@ from typing import Self
 
 import torch
 
-from mwanda.errors import DataError, InputError
-from mwanda.model.stored.layout import DTYPES_BY_NAME, MAX_HEADER, byte_view, shown
+from mwanda.errors import DataError, InputError, shown
+from mwanda.model.stored.layout import DTYPES_BY_NAME, MAX_HEADER, byte_view
 from mwanda.pruned.archive.codec import Element, decode
 from mwanda.pruned.archive.layout import HEADER, Chunk, FileEntry, Index, Segment, read_index
-
-__all__ = ["Archive", "Place"]
 
 
 @dataclass(frozen=True)
@@ -58,11 +56,7 @@ class Archive:
 
     @classmethod
     def open(cls, path: Path) -> Archive:
-        """Read and check the index; no chunk is touched.
-
-        Raises:
-            InputError: no such file, not an archive of this format, or damaged.
-        """
+        """Read and check the index; no chunk is touched."""
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except (OSError, ValueError) as error:
@@ -114,11 +108,7 @@ class Archive:
             yield from self.places(segment, segment.name or entry.path)
 
     def stored_bytes(self, place: Place) -> bytes:
-        """A chunk as it stands in the archive, its checksum tested.
-
-        Raises:
-            InputError: cut off or changed.
-        """
+        """A chunk as it stands in the archive, its checksum tested."""
         stored, _, checksum, _ = place.chunk
         if self._descriptor < 0:
             raise DataError(f"{self.path}: read after the archive was closed")
@@ -133,11 +123,7 @@ class Archive:
         return data
 
     def decode(self, place: Place, into: memoryview) -> None:
-        """Read one chunk into ``into``, which has ``place.raw`` bytes.
-
-        Raises:
-            InputError: cut off, changed, or not what it should be.
-        """
+        """Read one chunk into ``into``, which has ``place.raw`` bytes."""
         decode(self.stored_bytes(place), into, place.element, place.columns, place.what)
         if zlib.crc32(into) != place.chunk[3]:
             raise InputError(
@@ -148,12 +134,7 @@ class Archive:
             )
 
     def read(self, path: str, name: str) -> torch.Tensor:
-        """One tensor of a safetensors file in the archive; no other is touched.
-
-        Raises:
-            DataError: no such tensor, or one larger than memory.
-            InputError: damaged.
-        """
+        """One tensor of a safetensors file in the archive; no other is touched."""
         segment = self.tensors(path).get(name) if path in self.files else None
         if segment is None or segment.dtype is None or segment.shape is None:
             what = f"{self.path}: {shown(path)}: tensor {shown(name)}"
@@ -174,12 +155,7 @@ class Archive:
         return tensor
 
     def read_file(self, path: str) -> bytes:
-        """A whole file of at most 100 MB.
-
-        Raises:
-            DataError: no such file, or a larger one.
-            InputError: damaged.
-        """
+        """A whole file of at most 100 MB."""
         entry = self.files.get(path)
         if entry is None or entry.size > MAX_HEADER:
             found = "no such file" if entry is None else f"one of {entry.size} bytes"

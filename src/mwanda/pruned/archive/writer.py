@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from mwanda.errors import DataError, InputError
-from mwanda.model.stored.layout import DTYPE_NAMES, read_header, shown
+from mwanda.errors import DataError, InputError, shown
+from mwanda.model.stored.layout import DTYPE_NAMES, read_header
 from mwanda.pruned.archive.codec import ELEMENTS, MAX_CHUNK, encode
 from mwanda.pruned.archive.layout import (
     FORMAT,
@@ -28,8 +28,6 @@ from mwanda.pruned.archive.layout import (
 )
 from mwanda.system.progress import Progress
 from mwanda.system.threads import in_order
-
-__all__ = ["find_files", "write_archive"]
 
 CHUNK = 4 << 20
 """Bytes of a file that are coded at a time."""
@@ -87,12 +85,7 @@ class _Piece:
 
 
 def find_files(folder: Path) -> list[tuple[str, Path]]:
-    """Every file below a folder, by its path inside it, sorted.
-
-    Raises:
-        InputError: no folder, nothing in it, or what no archive can hold: a pipe, a link to
-            nothing or to a folder, a name that is not printable.
-    """
+    """Every file below a folder, by its path inside it, sorted."""
     if not folder.is_dir():
         raise InputError(
             shown(str(folder)), expected="a model folder", found="no folder",
@@ -138,10 +131,6 @@ def write_archive(
 
     Args:
         level: of zstd, tried beside Huffman codes for numbers; 0 tries none there.
-
-    Raises:
-        DataError: a file changed while it was read.
-        InputError: a file that cannot be read.
     """
     plans = [_plan(name, path) for name, path in files]
     progress.stage("pack", sum(1 for plan in plans for s in plan.stretches for _ in s.steps()))

@@ -15,8 +15,6 @@ from typing import Any
 
 from mwanda.errors import InputError, MwandaError
 
-__all__ = ["PATHS", "available_paths", "kernel"]
-
 SOURCE = Path(__file__).with_name("masked.cpp")
 PATHS = ("portable", "avx2", "avx512")
 """In the order of the numbers in ``masked.cpp``: slowest first."""
@@ -30,10 +28,6 @@ def kernel() -> Any:
 
     They are built by ``$CXX``, ``c++``, ``g++`` or ``clang++`` when they are first asked for, and
     kept in ``mwanda`` in the user's cache folder under the hash of source, compiler and machine.
-
-    Raises:
-        InputError: no compiler.
-        MwandaError: it failed.
     """
     compiler = _compiler()
     folder = _cache_folder()

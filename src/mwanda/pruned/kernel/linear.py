@@ -14,8 +14,6 @@ from mwanda.pruned.kernel.build import PATHS, available_paths, kernel
 from mwanda.system.device import HOST
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["MOST_TOKENS", "MaskedLinear", "mask_linears"]
-
 MOST_TOKENS = 4
 """Tokens from which on arithmetic counts, not reading, and torch's dense product is faster."""
 

@@ -17,8 +17,6 @@ from mwanda.pruning.folder.manifest import Manifest
 from mwanda.system.durable import put
 from mwanda.text.languages import display_name
 
-__all__ = ["CARD", "allotted_by", "chosen_by", "has_table", "update_card", "write_card"]
-
 CARD = "README.md"
 BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
 VERSIONS = ("mwanda", "torch", "transformers")

@@ -9,8 +9,6 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Loading", "front_matter", "loading_of", "metadata"]
-
 CARRIED = ("license_name", "license_link", "extra_gated_prompt")
 """Fields of the base model's card that are taken over as they are."""
 

@@ -11,8 +11,6 @@ from mwanda.pruning.folder.manifest import ExpertsRecord
 from mwanda.system.tables import markdown
 from mwanda.text.languages import display_name
 
-__all__ = ["block_table", "expert_summary", "experts_section", "language_table"]
-
 Table = tuple[list[str], list[list[str]]]
 """Header and rows."""
 

@@ -17,8 +17,6 @@ from mwanda.errors import InputError, first_problem
 from mwanda.pruning.folder.manifest import MANIFEST, CalibrationRecord, read_manifest
 from mwanda.system.output import QUANTISED
 
-__all__ = ["Calibrations", "KnownText", "known_in_folder", "known_in_memory", "records", "remember"]
-
 Calibrations = tuple[CalibrationRecord, ...]
 
 KnownText = CalibrationRecord | Sequence[CalibrationRecord] | None
@@ -46,11 +44,7 @@ def records(*given: KnownText) -> Calibrations:
 
 
 def known_in_folder(folder: Path) -> Calibrations:
-    """What a model folder says of itself; nothing for one that mwanda did not write.
-
-    Raises:
-        InputError: its record cannot be read.
-    """
+    """What a model folder says of itself; nothing for one that mwanda did not write."""
     if (folder / MANIFEST).is_file():
         return read_manifest(folder).calibrations
     path = folder / QUANTISED

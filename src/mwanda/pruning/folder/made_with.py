@@ -10,8 +10,6 @@ from mwanda.model.given import is_hub_id
 from mwanda.pruning.folder.manifest import CalibrationRecord, Manifest
 from mwanda.text.sources import folder_of
 
-__all__ = ["command_of", "short_name", "short_source"]
-
 PLAIN = ("sparsity", "pattern", "allocation_level", "mode", "windows", "window_length", "seed",
          "skip_first_tokens", "dtype", "expert_tokens")  # fmt: skip
 """Fields of a recipe that are options of their name, with one value."""

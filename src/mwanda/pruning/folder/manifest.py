@@ -16,24 +16,7 @@ from mwanda.errors import InputError, first_problem
 from mwanda.methods.kinds import Signal
 from mwanda.pruning.statistics.routed import Routing
 from mwanda.system.durable import put
-from mwanda.text.windows import Windows
-
-__all__ = [
-    "MANIFEST",
-    "CalibrationRecord",
-    "ExpertsRecord",
-    "LinearRecord",
-    "Manifest",
-    "MaskFileRecord",
-    "StatisticsFileRecord",
-    "Totals",
-    "manifest_sha256",
-    "manifest_text",
-    "read_manifest",
-    "seen_in",
-    "versions",
-    "write_manifest",
-]
+from mwanda.text.window_files import Windows
 
 MANIFEST = "mwanda.json"
 FORMAT = 1
@@ -327,11 +310,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read ``mwanda.json``.
-
-    Raises:
-        InputError: absent, not JSON, or not a manifest of this format.
-    """
+    """Read ``mwanda.json``."""
     path = folder / MANIFEST
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

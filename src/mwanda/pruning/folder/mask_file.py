@@ -31,8 +31,6 @@ from mwanda.pruning.journal import Journal
 from mwanda.pruning.masks import count_zeros, digest
 from mwanda.system.arguments import path_given
 
-__all__ = ["MASKS", "MaskFile", "MaskRecordFile", "MaskWriter", "pack_mask", "unpack_mask"]
-
 MASKS: Literal["masks"] = "masks"
 """The kind of the file."""
 
@@ -107,12 +105,7 @@ class MaskFile:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Read the manifest and check every tensor's place and shape.
-
-        Raises:
-            InputError: no such file, truncated, of another kind or version, or tensors that are
-                not those of its manifest.
-        """
+        """Read the manifest and check every tensor's place and shape."""
         path = path_given("masks", path)
         record, infos = read_record(path, MASKS, MaskRecordFile)
         if record.manifest.format != FORMAT:
@@ -128,12 +121,7 @@ class MaskFile:
         return cls(path, record, infos)
 
     def mask(self, name: str) -> torch.Tensor:
-        """One linear's keep mask, ``bool [out, in]``.
-
-        Raises:
-            InputError: no such linear.
-            DataError: not the mask that the manifest says.
-        """
+        """One linear's keep mask, ``bool [out, in]``."""
         entry = self.manifest.linears.get(name)
         if entry is None:
             raise InputError(

@@ -39,9 +39,7 @@ from mwanda.system.device import dtype_name
 from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
 from mwanda.system.run_options import RunOptions
-from mwanda.text.windows import Windows
-
-__all__ = ["check_room", "complete_folder", "hashed", "weight_sink", "write_config"]
+from mwanda.text.window_files import Windows
 
 
 def check_room(
@@ -60,9 +58,6 @@ def check_room(
 
     Args:
         held: bytes that an earlier run has taken of that.
-
-    Raises:
-        InputError: naming needed and free bytes, or the file.
     """
     find_companions(decoder.checkpoint.folder)
     output = sum(

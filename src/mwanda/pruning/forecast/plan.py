@@ -47,11 +47,8 @@ from mwanda.system.device import (
 )
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
+from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import Sizes
-from mwanda.text.windows import Windows
-
-__all__ = ["Plan", "plan"]
-
 
 WHOLE_BYTES = 16
 """Bytes a weight where a criterion or a pattern wants all rows at once: scores, and what they are

@@ -16,8 +16,6 @@ from mwanda.model.run.experts import product, routing
 from mwanda.model.run.structure import Linear, expert_of
 from mwanda.pruning.statistics.positions import counted_tokens
 
-__all__ = ["BlockSums", "Capture"]
-
 BlockSums = dict[str, dict[str, FeatureSums]]
 """Linear name -> language tag -> sums."""
 
@@ -155,13 +153,7 @@ class Capture:
             self._each_once = once and bool(self._modules) and not self._experts
 
     def check(self, block: int) -> None:
-        """Refuse statistics that no score can be built on.
-
-        Raises:
-            DataError: a NaN or infinity, named by block, linear and language.
-            InputError: a linear, other than an expert's, that the forward never called; or one
-                whose inputs are another linear's in some batches only.
-        """
+        """Refuse statistics that no score can be built on."""
         for name, languages in self.sums.items():
             if not languages and expert_of(name) is None:
                 raise InputError(
@@ -189,11 +181,7 @@ class Capture:
                 )
 
     def check_sharing(self) -> None:
-        """Refuse a linear that was fed another one's inputs in some batches only.
-
-        Raises:
-            InputError: naming it.
-        """
+        """Refuse a linear that was fed another one's inputs in some batches only."""
         for name, leader in self.leaders.items():
             if self._calls.get(name) != self._calls.get(leader):
                 raise _unsteady(name)

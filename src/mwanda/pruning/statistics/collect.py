@@ -47,8 +47,6 @@ from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import Partial, scratch_folder
 
-__all__ = ["FIELDS", "Collected", "collect_statistics", "merge_statistics"]
-
 log = logging.getLogger("mwanda")
 
 FIELDS = ("languages", "language_weights", "windows", "window_length", "seed", "keep_english",

@@ -45,11 +45,7 @@ class SavedStatistics:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Read and check the record and every tensor's place; no sum is read.
-
-        Raises:
-            InputError: no such file, of another kind or version, truncated, or not as it says.
-        """
+        """Read and check the record and every tensor's place; no sum is read."""
         path = path_given("statistics", path)
         record, infos = read_record(path, STATISTICS, StatisticsRecord)
         thing = f"{STATISTICS} {path}"
@@ -102,9 +98,6 @@ class SavedStatistics:
 
         Args:
             grams: look at the Gram matrices too.
-
-        Raises:
-            InputError: naming the first.
         """
         for key, entry in self.record.inputs.items():
             tokens, parts = self.tensors(key)

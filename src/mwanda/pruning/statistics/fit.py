@@ -15,8 +15,6 @@ from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.run_options import RunOptions
 
-__all__ = ["check_names", "check_weights", "misfits"]
-
 
 def misfits(
     saved: SavedStatistics,
@@ -123,11 +121,7 @@ def _gram_misfits(saved: SavedStatistics, recipe: ResolvedRecipe) -> list[InputE
 def check_names(
     saved: SavedStatistics, decoder: Decoder, chosen: Structure, recipe: ResolvedRecipe
 ) -> None:
-    """Refuse statistics of a model with other linears, or without one that is to be pruned.
-
-    Raises:
-        InputError: all of that at once.
-    """
+    """Refuse statistics of a model with other linears, or without one that is to be pruned."""
     thing, shapes = f"statistics {saved.path}", saved.record.shapes
     own = {linear.name: (linear.rows, linear.columns) for linear in decoder.structure.linears()}
     strange = [name for name, shape in shapes.items() if own.get(name) != shape]
@@ -162,11 +156,7 @@ def check_names(
 
 
 def check_weights(saved: SavedStatistics, decoder: Decoder) -> None:
-    """Refuse statistics of a model with other weights; one in memory is told by its linears.
-
-    Raises:
-        InputError: saying where they differ.
-    """
+    """Refuse statistics of a model with other weights; one in memory is told by its linears."""
     model = saved.record.model
     where = None
     if linears_sha256(decoder) != model.linears_sha256:

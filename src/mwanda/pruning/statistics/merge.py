@@ -18,8 +18,6 @@ from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.record import STATISTICS, InputRecord, StatisticsRecord
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
-__all__ = ["MergePlan", "plan_merge"]
-
 Value = TypeVar("Value")
 
 CLOSE = 1e-9
@@ -136,12 +134,7 @@ class MergePlan:
 
 
 def plan_merge(files: Sequence[SavedStatistics]) -> MergePlan:
-    """See whether files can be added up.
-
-    Raises:
-        InputError: other models, linears or settings, a window that two of them have counted, or
-            Gram matrices whose sum would be that of no language weights; all at once.
-    """
+    """See whether files can be added up."""
     problems = [p for file in files[1:] for p in _differences(files[0], file)]
     languages = tuple(dict.fromkeys(tag for file in files for tag in file.languages))
     shared: dict[str, int] = {}
@@ -204,9 +197,6 @@ def _repeated(files: Sequence[SavedStatistics], tag: str) -> tuple[int, int]:
 def _weights(files: Sequence[SavedStatistics], languages: Sequence[str]) -> dict[str, float]:
     """Weights of the whole that keep the relative ones of every file; between files without a
     language in common, each language weighs 1 on the average of its file.
-
-    Raises:
-        InputError: files that weigh their common languages differently.
     """
     found: dict[str, float] = {}
     waiting = list(files)
@@ -235,9 +225,6 @@ def _weights(files: Sequence[SavedStatistics], languages: Sequence[str]) -> dict
 def _factors(files: Sequence[SavedStatistics], weights: dict[str, float]) -> list[float]:
     """What each file's G = Σ (w_ℓ/T_ℓ) Σ x xᵀ is to be taken times, so that they add up to that of
     all tokens under ``weights``: one number a file, the same for all its languages.
-
-    Raises:
-        InputError: a file for which there is no such number.
     """
     factors = []
     for file in files:

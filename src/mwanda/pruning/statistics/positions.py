@@ -7,8 +7,6 @@ import torch
 from mwanda.errors import InputError
 from mwanda.model.run.structure import expert_of
 
-__all__ = ["counted_tokens"]
-
 
 def counted_tokens(
     name: str, inputs: torch.Tensor, windows: tuple[int, int], skip: int
@@ -24,10 +22,6 @@ def counted_tokens(
 
     Returns:
         ``inputs`` itself or ``[windows, tokens - skip, ..., in]``, flat again if it was flat.
-
-    Raises:
-        InputError: the inputs are not one for each token, or are those of one expert's own
-            linear, which sees tokens picked from all: their positions are not known.
     """
     if not skip:
         return inputs

@@ -14,8 +14,6 @@ from mwanda.pruning.folder.manifest import CalibrationRecord
 from mwanda.text.shared_sentences import pack_hashes
 from mwanda.text.window_files import window_sha256
 
-__all__ = ["STATISTICS", "InputRecord", "ModelRecord", "StatisticsRecord", "window_hashes"]
-
 STATISTICS: Literal["statistics"] = "statistics"
 """The kind of the file."""
 
@@ -133,11 +131,7 @@ class StatisticsRecord(SavedRecord):
         return found
 
     def check(self, thing: str) -> None:
-        """Refuse a record that contradicts itself.
-
-        Raises:
-            InputError: naming what.
-        """
+        """Refuse a record that contradicts itself."""
         tags = set(self.calibration.languages)
         named = [name for entry in self.inputs.values() for name in entry.linears]
         problems = {

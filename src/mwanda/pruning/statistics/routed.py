@@ -8,8 +8,6 @@ from mwanda.methods.input_statistics import FeatureSums, InputStatistics, summar
 from mwanda.model.run.structure import expert_of
 from mwanda.pruning.statistics.capture import BlockSums
 
-__all__ = ["Routing", "inputs_of", "routed_tokens", "tokens_seen"]
-
 Routing = dict[str, dict[str, list[int | None]]]
 """Path of the experts -> language -> tokens routed to expert 0, 1, …; None where not looked at."""
 

@@ -11,8 +11,6 @@ from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.routed import inputs_of
 from mwanda.system.surroundings import undisturbed
 
-__all__ = ["BlockView", "LanguageView", "StatisticsView", "show_statistics"]
-
 EXTREMES = 3
 """Blocks named as most shared, and as most language-specific."""
 

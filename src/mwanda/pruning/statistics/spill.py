@@ -106,11 +106,7 @@ class StatisticsSpill:
         return inputs, [] if self._spill is None else self._spill.settle()
 
     def join(self, record: StatisticsRecord) -> Path:
-        """Everything in one file, which is still to be given its name.
-
-        Raises:
-            DataError: nothing was put aside here.
-        """
+        """Everything in one file, which is still to be given its name."""
         if self._spill is None:
             raise DataError("statistics", expected="sums put aside", found="none in this process")
         return self._spill.join(record)

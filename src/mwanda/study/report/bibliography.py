@@ -8,8 +8,6 @@ from mwanda.errors import InputError, nearest
 from mwanda.methods.kinds import Allocation, Criterion, Pattern, Reconstruction, defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 
-__all__ = ["KINDS", "methods_page", "rows_of"]
-
 Row = Criterion | Allocation | Pattern | Reconstruction
 
 KINDS: Mapping[str, Mapping[str, Row]] = {
@@ -32,11 +30,7 @@ CRITERIONS = "what the criterion needs"
 
 
 def rows_of(kind: str) -> list[dict[str, str]]:
-    """One table of the registry, a mapping of plain text a method.
-
-    Raises:
-        InputError: no such table.
-    """
+    """One table of the registry, a mapping of plain text a method."""
     if kind not in KINDS:
         raise InputError("ls", expected="a table", found=repr(kind), fix=nearest(kind, KINDS))
     rows = [_row(row) for row in KINDS[kind].values()]

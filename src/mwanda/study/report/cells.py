@@ -9,11 +9,6 @@ from mwanda.study.report.charts import Interval
 from mwanda.study.report.data import Loss, ModelResults
 from mwanda.text.languages import display_name
 
-__all__ = [
-    "MARK", "bounds_of", "ends_of", "headline", "interval_of", "label_of", "mean_of", "numbers_of",
-    "rise_of", "worst_of",
-]  # fmt: skip
-
 HEADLINE = 0.5
 """Of the sparsities that were tried, tables are shown unfolded for the one nearest to this."""
 

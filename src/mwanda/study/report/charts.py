@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["STYLES", "Interval", "Line", "Panel", "Scale", "panel", "scale_of", "up_to"]
-
 WIDTH, HEIGHT = 200, 140
 LEFT, RIGHT, TOP, BOTTOM = 44, 17, 8, 22
 """Room around a picture's axes for the names of ticks."""

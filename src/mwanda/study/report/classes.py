@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from mwanda.model.classes import STATUSES, ClassTable
 
-__all__ = ["model_rows", "models_page"]
-
 
 def model_rows(table: ClassTable) -> list[dict[str, str]]:
     """One mapping of plain text a class."""

@@ -12,9 +12,8 @@ import numpy as np
 from mwanda.evaluation.paired import Difference, clusters_of, differences
 from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
-from mwanda.study.plan import DENSE, Plan, read_plan
-
-__all__ = ["Group", "Loss", "ModelResults", "StudyResults", "load_results", "without"]
+from mwanda.study.plan import Plan, read_plan
+from mwanda.study.records import DENSE
 
 Nats = Sequence[Sequence[float]]
 
@@ -132,11 +131,7 @@ class ModelResults:
         return [group for group in found if group is not None]
 
     def loss(self, group: Group) -> Loss:
-        """Relative rise over the dense model in NLL per sentence.
-
-        Raises:
-            ValueError: without the dense model's results.
-        """
+        """Relative rise over the dense model in NLL per sentence."""
         key = (group.method, group.sparsity)
         if key not in self._losses:
             self._losses[key] = self._compare(group.nats, self._dense_nats)
@@ -214,11 +209,7 @@ class StudyResults:
 
 
 def load_results(folder: StudyFolder) -> StudyResults:
-    """Read what a study has measured so far.
-
-    Raises:
-        InputError: no study, or a file of it that is damaged.
-    """
+    """Read what a study has measured so far."""
     plan = read_plan(folder)
     cells = {key: cell for key in plan.cells if (cell := folder.result(key)) is not None}
     clusters = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mwanda.study.plan import Entry
+from mwanda.study.records import Entry
 from mwanda.study.report.cells import (
     MARK,
     bounds_of,
@@ -18,11 +18,6 @@ from mwanda.study.report.cells import (
 from mwanda.study.report.data import Group, ModelResults, StudyResults
 from mwanda.study.report.parts import Cell, Part, Section, Table
 from mwanda.study.report.translation import CHECKED, HEADER, check_row, direction_row, percent
-
-__all__ = [
-    "GENERATED", "QUANTISED", "TRANSLATION", "generated", "generated_rows", "models_with",
-    "point_of", "points_with", "quantised", "quantised_rows", "translation", "translation_rows",
-]  # fmt: skip
 
 SHARES = (
     "Other language: share of texts that py3langid takes for another language than asked for; of "

@@ -16,8 +16,6 @@ from langcodes import Language
 
 from mwanda.text.languages import script_of
 
-__all__ = ["SOURCE", "families", "family_of", "script_name"]
-
 SOURCE = (
     "Families and the branches of Indo-European after Glottolog (Hammarström, Forkel, Haspelmath "
     "and Bank, CC BY 4.0), scripts after CLDR."

@@ -22,8 +22,6 @@ from mwanda.study.report.language_families import SOURCE, families, family_of, s
 from mwanda.study.report.parts import Cell, Figure, Part, Section, Table
 from mwanda.text.languages import display_name
 
-__all__ = ["by_kind", "losses", "overall", "seen_unseen", "side_by_side"]
-
 NO_DENSE = "The dense model has no result yet, so nothing can be compared with it."
 
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageRise, mean
 from mwanda.text.languages import display_name, script_of
 
-__all__ = ["method_rows"]
-
 
 def method_rows(
     dense: Evaluation, pruned: Mapping[str, Evaluation], seen: Sequence[str]
@@ -24,9 +22,6 @@ def method_rows(
     Returns:
         The dense nats per sentence, then each method's rise per language in per cent of them;
         means over all, seen and unseen languages, and the worst language of each method.
-
-    Raises:
-        InputError: evaluations of different texts.
     """
     compared = {name: Comparison.of(dense, result) for name, result in pruned.items()}
     header = ["language", "script", "dense", *compared]

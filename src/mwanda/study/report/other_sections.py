@@ -11,8 +11,6 @@ from mwanda.study.report.charts import panel, scale_of
 from mwanda.study.report.data import ModelResults, StudyResults, without
 from mwanda.study.report.parts import Cell, Figure, Part, Section, Table
 
-__all__ = ["blocks", "failed", "in_short", "provenance"]
-
 
 def in_short(results: StudyResults) -> Section:
     """What was measured, and the findings in a sentence for each method."""

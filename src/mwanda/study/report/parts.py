@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from mwanda.study.report.charts import Interval, Panel
 
-__all__ = ["Cell", "Figure", "Part", "Section", "Table"]
-
 Cell = str | Interval
 
 

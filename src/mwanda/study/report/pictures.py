@@ -9,8 +9,6 @@ from mwanda.study.report.charts import HEIGHT, STYLES, WIDTH
 from mwanda.study.report.parts import Figure, Section
 from mwanda.study.report.templating import render
 
-__all__ = ["picture_svg", "pictures_of"]
-
 COLUMNS = 4
 GAP, TITLE, LINE = 12, 18, 20
 LETTER, MARK = 7, 60

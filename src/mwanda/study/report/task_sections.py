@@ -11,8 +11,6 @@ from mwanda.study.report.generation_sections import models_with, point_of, point
 from mwanda.study.report.parts import Cell, Part, Section, Table
 from mwanda.study.report.tasks import accuracy, mean_accuracy
 
-__all__ = ["TASKS", "task_rows", "tasks"]
-
 TASKS = (
     "model", "method", "sparsity", "seed", "task", "language", "accuracy", "stderr", "items",
     "harness", "prompt_sha256", "key",

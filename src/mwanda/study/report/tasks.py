@@ -9,8 +9,6 @@ from mwanda.evaluation.tasks.results import TasksResult
 from mwanda.system.tables import plain as table
 from mwanda.text.languages import display_name
 
-__all__ = ["accuracy", "mean_accuracy", "tasks_text"]
-
 
 def accuracy(row: Mapping[str, Any] | None) -> str:
     """``54.0 ± 5.0``: percent and its standard error; a dash for what was not asked."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["render"]
-
 
 def render(template: str, **values: Any) -> str:
     """A template with these values; one that it asks for and that is not there is an error."""

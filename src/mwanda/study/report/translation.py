@@ -8,8 +8,6 @@ from typing import Any
 from mwanda.evaluation.translation import TranslationResult
 from mwanda.system.tables import plain as table
 
-__all__ = ["CHECKED", "HEADER", "check_row", "direction_row", "percent", "translation_text"]
-
 CHECKED = ["other language", "of references", "repeats itself", "empty"]
 HEADER = ["BLEU", "chrF++", *CHECKED]
 

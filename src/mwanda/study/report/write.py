@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.study.folder import StudyFolder
-from mwanda.study.plan import DENSE
+from mwanda.study.records import DENSE
 from mwanda.study.report.cells import numbers_of
 from mwanda.study.report.charts import STYLES
 from mwanda.study.report.data import StudyResults, load_results, result_of
@@ -39,8 +39,6 @@ from mwanda.study.report.task_sections import TASKS, task_rows, tasks
 from mwanda.study.report.templating import render
 from mwanda.system.output import OutputFolder
 from mwanda.system.tables import markdown
-
-__all__ = ["FILES", "MORE", "report_html", "report_markdown", "sections_of", "write_report"]
 
 FILES = ("index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv")
 
