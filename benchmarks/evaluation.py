@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from harness import Table, bar, save
-from mwanda.cli.demo.weights import assemble
+from mwanda.cli.demo.packages import assemble
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.head import TILE
 from mwanda.evaluation.results import Evaluation

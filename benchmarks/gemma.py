@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import mwanda, run
-from mwanda.cli.demo.weights import assemble
+from mwanda.cli.demo.packages import assemble
 
 __all__ = ["LANGUAGES", "dense_folder", "windows_file"]
 

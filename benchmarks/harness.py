@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from mwanda.system.tables import plain
+from mwanda.system.text_tables import plain
 
 __all__ = [
     "RESULTS",

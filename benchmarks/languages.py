@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from harness import placeless
-from mwanda.cli.demo.methods import compared_methods
-from mwanda.cli.demo.weights import find_weights
+from mwanda.cli.demo.compared import compared_methods
+from mwanda.cli.demo.packages import find_weights
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
 from mwanda.evaluation.texts import TextSet
 from mwanda.pruning.prune import prune
-from mwanda.study.report.methods import method_rows
+from mwanda.study.report.side_by_side import method_rows
 from mwanda.system.progress import progress_bar
 from mwanda.system.run_options import RunOptions
-from mwanda.system.tables import markdown, plain
+from mwanda.system.text_tables import markdown, plain
 from real_models import add_model_option, dense_model
 
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]

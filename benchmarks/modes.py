@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from mwanda.cli.demo.weights import KNOWN, find_weights
+from mwanda.cli.demo.packages import KNOWN, find_weights
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.paired import clusters_of, difference, verdict
 from mwanda.evaluation.results import Evaluation, mean
@@ -28,7 +28,7 @@ from mwanda.model.source import load_tokenizer
 from mwanda.pruning.draw_windows import draw_windows
 from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions
-from mwanda.system.tables import plain
+from mwanda.system.text_tables import plain
 from mwanda.text.sources import open_source
 from mwanda.text.window_files import Windows
 from real_models import dense_model

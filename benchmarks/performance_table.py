@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import RESULTS
-from mwanda.system.tables import markdown
+from mwanda.system.text_tables import markdown
 
 MARKED = re.compile(r"<!-- results: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mwanda.cli.demo.weights import KNOWN, assemble, find_weights, licences
+from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
 from mwanda.pruning.folder.manifest import MANIFEST
 from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions

@@ -24,7 +24,7 @@ from mwanda.study.report.cells import bounds_of, rise_of, worst_of
 from mwanda.study.report.data import Group, ModelResults, load_results
 from mwanda.study.report.write import write_report
 from mwanda.system.run_options import RunOptions
-from mwanda.system.tables import plain
+from mwanda.system.text_tables import plain
 from real_models import add_model_option, dense_model
 
 SPARSITIES = [0.2, 0.3, 0.4, 0.5, 0.6]

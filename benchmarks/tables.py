@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path
 
-from mwanda.system.tables import markdown
+from mwanda.system.text_tables import markdown
 
 PAGES = (Path("README.md"), Path("docs/results.md"))
 

@@ -25,11 +25,11 @@ from scipy.stats import binomtest
 from harness import RESULTS, Table, kept, save
 from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.tasks.harness import drawn
-from mwanda.evaluation.tasks.sources import TaskText, read_task
+from mwanda.evaluation.tasks.published import TaskText, read_task
 from mwanda.evaluation.whole_model import load_whole
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
-from mwanda.study.report.tasks import accuracy, mean_accuracy
+from mwanda.study.report.task_table import accuracy, mean_accuracy
 from mwanda.system.device import choose_device
 from mwanda.system.run_options import RunOptions
 from mwanda.text.languages import display_name, parse_languages

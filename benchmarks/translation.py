@@ -25,7 +25,7 @@ from mwanda.model.gguf.types import TYPES
 from mwanda.pruned.quantise import quantise
 from mwanda.pruning.folder.manifest import MANIFEST
 from mwanda.pruning.prune import prune
-from mwanda.study.report.translation import HEADER, direction_row
+from mwanda.study.report.translation_table import HEADER, direction_row
 from mwanda.system.output import QUANTISED
 from mwanda.system.progress import progress_bar
 from mwanda.system.run_options import RunOptions

@@ -23,7 +23,7 @@ import transformers  # noqa: E402
 from tests.support.walk import classes, tried  # noqa: E402
 
 from mwanda.model.classes import ClassTable, TriedClass  # noqa: E402
-from mwanda.study.report.classes import models_page  # noqa: E402
+from mwanda.study.report.class_table import models_page  # noqa: E402
 
 
 def main(names: list[str]) -> None:

@@ -16,7 +16,7 @@ from cells import SCORED_IN, TUNING, confirming, distinct
 from comparisons import HEADER, Grid, rises
 from grids import FINALISTS, QUESTIONS, REFERENCE, SEEN, Fields
 from minimax import ROUNDS, moved
-from mwanda.system.tables import markdown
+from mwanda.system.text_tables import markdown
 
 SEEDS = (0, 1, 2)
 CONFIRMED = 48

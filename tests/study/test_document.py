@@ -10,7 +10,7 @@ import pytest
 from mwanda import InputError
 from mwanda.study.document import load_study
 from mwanda.study.grid import points
-from mwanda.study.plan import make_plan
+from mwanda.study.study_plan import make_plan
 from tests.study.helpers import Lab
 
 LEAST = "models: [org/one]\nevaluation: {text: bundled:udhr/second}\n"

@@ -13,8 +13,8 @@ from mwanda import InputError
 from mwanda.study.document import load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
-from mwanda.study.plan import make_plan
 from mwanda.study.report.write import FILES, MORE, write_report
+from mwanda.study.study_plan import make_plan
 from tests.study.helpers import Lab, Tiny
 from tests.study.report.test_report import Page
 

@@ -13,7 +13,7 @@ import torch
 
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
-from mwanda.study.plan import make_plan
+from mwanda.study.study_plan import make_plan
 from mwanda.study.worker import Worker
 from mwanda.system import device
 from tests.study.helpers import Lab, Tiny, results

@@ -13,8 +13,8 @@ import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
-from mwanda.study.plan import read_plan
 from mwanda.study.status import Status
+from mwanda.study.study_plan import read_plan
 from mwanda.study.worker import Worker
 from tests.study.helpers import Lab, events, results
 
@@ -75,7 +75,7 @@ def test_a_grown_study_computes_what_is_new(lab: Lab) -> None:
 def test_keys_go_by_content(lab: Lab, tmp_path: Path) -> None:
     def keys(**fields: Any) -> set[str]:
         start = lab.document(**fields)
-        from mwanda.study.plan import make_plan
+        from mwanda.study.study_plan import make_plan
 
         return set(make_plan(start).cells)
 
@@ -125,7 +125,7 @@ def test_models_are_kept_where_asked(lab: Lab) -> None:
 
 
 def test_a_claimed_cell_is_left_to_who_claimed_it(lab: Lab) -> None:
-    from mwanda.study.plan import make_plan
+    from mwanda.study.study_plan import make_plan
 
     folder = StudyFolder(lab.out)
     folder.make()

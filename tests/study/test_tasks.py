@@ -14,8 +14,8 @@ from mwanda.evaluation.tasks.harness import harness_version
 from mwanda.study.document import load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
-from mwanda.study.plan import make_plan
 from mwanda.study.report.write import FILES, write_report
+from mwanda.study.study_plan import make_plan
 from tests.study.helpers import Lab
 from tests.study.report.test_report import Page
 from tests.support.tasks import write_xcopa, write_xwinograd

@@ -81,7 +81,7 @@ def _verify_json(found: Verification) -> dict[str, Any]:
 
 
 def _verify_text(found: Verification) -> str:
-    from mwanda.system.tables import plain
+    from mwanda.system.text_tables import plain
 
     rows = [
         [
@@ -105,7 +105,7 @@ def _verify_text(found: Verification) -> str:
 
 
 def _diff_text(found: Diff) -> str:
-    from mwanda.system.tables import plain
+    from mwanda.system.text_tables import plain
 
     header = ["weights", "differ", "overlap", "kept in A", "kept in B", "rows", "columns"]
     most = sorted(found.linears, key=lambda row: (-row.masks.share, row.block))[:SHOWN]

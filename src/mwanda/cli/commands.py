@@ -76,7 +76,7 @@ def prune(
             options=run_options_of(given, progress=progress),
         )
     if speaks():
-        from mwanda.cli import output
+        from mwanda.cli import views as output
 
         print_result(output.prune_json(result), output.prune_text(result), given["as_json"])
 
@@ -157,7 +157,7 @@ def evaluate(
     places = None if ids is None else parse_ids(ids)
     wanted = None if languages is None else parse_languages(languages)
     with progress_bar() as progress:
-        from mwanda.cli import output
+        from mwanda.cli import views as output
         from mwanda.evaluation.baseline import check_baseline
         from mwanda.evaluation.evaluate import evaluate as run
         from mwanda.evaluation.evaluate import read_texts
@@ -218,7 +218,7 @@ def windows(
     early.check_model(model)
     calibration = opt.with_field(calibration, text_field)
     early.check_text(calibration)
-    from mwanda.cli import output
+    from mwanda.cli import views as output
     from mwanda.pruning.draw_windows import draw_windows
 
     drawn = draw_windows(
@@ -253,7 +253,7 @@ def plan(
     if out is not None:
         early.check_folder_out(out, model, overwrite=run_options.overwrite)
     _check_evidence(recipe, given)
-    from mwanda.cli import output
+    from mwanda.cli import views as output
     from mwanda.pruning.forecast.plan import plan as run
 
     made = run(
@@ -277,7 +277,7 @@ def ls(
     as_json: opt.AsJson = False,
 ) -> None:
     """List what there is, with formulas and sources."""
-    from mwanda.cli import output
+    from mwanda.cli import views as output
 
     rows = output.listing(what)
     text = output.page(what) or output.listing_text(rows)

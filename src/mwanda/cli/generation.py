@@ -64,7 +64,7 @@ def translate(
         )
         options = run_options_of(given, progress=progress)
         result = run(model, parallel, chosen, batch=batch, options=options)
-    from mwanda.study.report.translation import translation_text
+    from mwanda.study.report.translation_table import translation_text
 
     print_result(result.as_dict(), translation_text(result), as_json)
 
@@ -111,6 +111,6 @@ def tasks(
             model, texts, languages=tags, items=None if every else items, seed=seed, hub=hub,
             batch=batch, options=options,
         )  # fmt: skip
-    from mwanda.study.report.tasks import tasks_text
+    from mwanda.study.report.task_table import tasks_text
 
     print_result(result.as_dict(), tasks_text(result), as_json)

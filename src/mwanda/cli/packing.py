@@ -163,7 +163,7 @@ def _quantised(made: QuantiseResult) -> str:
 
 
 def _kept(found: GgufCheck) -> str:
-    from mwanda.system.tables import plain
+    from mwanda.system.text_tables import plain
 
     rows: dict[str, list[int]] = {}
     for row in found.tensors.values():

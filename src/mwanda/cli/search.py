@@ -96,7 +96,7 @@ def search(
 
 def _text(found: SearchResult) -> str:
     from mwanda.evaluation.gate import percent
-    from mwanda.system.tables import plain
+    from mwanda.system.text_tables import plain
     from mwanda.text.languages import display_name
 
     rows = [

@@ -6,7 +6,7 @@ from typing import Any
 
 from mwanda.pruning.statistics.collect import Collected
 from mwanda.pruning.statistics.show import StatisticsView
-from mwanda.system.tables import plain as table
+from mwanda.system.text_tables import plain as table
 from mwanda.text.languages import display_name
 
 

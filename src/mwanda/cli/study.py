@@ -109,7 +109,7 @@ def report(
 def _status_text(found: Any) -> str:
     from mwanda.study.launch import duration
     from mwanda.study.status import STATES
-    from mwanda.system.tables import plain
+    from mwanda.system.text_tables import plain
 
     counts = ", ".join(f"{count} {state}" for state, count in found.counts.items())
     left = found.seconds_left

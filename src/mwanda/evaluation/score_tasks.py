@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from mwanda.evaluation.evaluate import refuse_overlap
+from mwanda.evaluation.tasks.accuracy import TaskScore, TasksResult
 from mwanda.evaluation.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
+from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.tasks.reading import Given, read_tasks
-from mwanda.evaluation.tasks.results import TaskScore, TasksResult
-from mwanda.evaluation.tasks.sources import TaskText
 from mwanda.evaluation.tasks.stock import stock_tasks
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.whole_model import opened_whole

@@ -14,7 +14,7 @@ import torch
 from mwanda.errors import InputError, shown
 from mwanda.model.run.skeleton import auto_class, load_config
 from mwanda.model.stored.layout import DTYPES_BY_NAME, INDEX, SINGLE
-from mwanda.pruned.archive.layout import Segment
+from mwanda.pruned.archive.contents import Segment
 from mwanda.pruned.archive.reader import Archive
 from mwanda.pruning.folder.known_text import known_in_folder, remember
 from mwanda.pruning.folder.manifest import MANIFEST

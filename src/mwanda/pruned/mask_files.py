@@ -31,7 +31,7 @@ from mwanda.pruning.folder.manifest import (
     versions,
 )
 from mwanda.pruning.folder.mask_file import MASKS, MaskFile, MaskWriter
-from mwanda.pruning.folder.weights import check_room, complete_folder, weight_sink
+from mwanda.pruning.folder.weight_sink import check_room, complete_folder, weight_sink
 from mwanda.pruning.given_arguments import options_given
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.manifest_parts import (

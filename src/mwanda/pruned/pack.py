@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, MwandaError, shown
-from mwanda.pruned.archive.layout import SUFFIX, FileEntry, Index, is_archive
+from mwanda.pruned.archive.contents import SUFFIX, FileEntry, Index, is_archive
 from mwanda.pruned.archive.reader import Archive, Place
 from mwanda.pruned.archive.writer import find_files, write_archive
 from mwanda.system.arguments import path_given

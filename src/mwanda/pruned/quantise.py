@@ -25,7 +25,7 @@ from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruning.folder.known_text import Calibrations, known_in_folder, records
 from mwanda.pruning.folder.manifest import versions
-from mwanda.pruning.folder.weights import write_config
+from mwanda.pruning.folder.weight_sink import write_config
 from mwanda.pruning.given_arguments import options_given
 from mwanda.system.arguments import path_given
 from mwanda.system.files import check_disk_space, hash_files

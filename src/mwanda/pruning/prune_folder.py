@@ -21,7 +21,7 @@ from mwanda.pruning.fingerprint import keeps_journal, open_journal
 from mwanda.pruning.folder.known_text import known_in_folder, records
 from mwanda.pruning.folder.manifest import Manifest
 from mwanda.pruning.folder.mask_file import MASKS, MaskWriter
-from mwanda.pruning.folder.weights import check_room, complete_folder, hashed, weight_sink
+from mwanda.pruning.folder.weight_sink import check_room, complete_folder, hashed, weight_sink
 from mwanda.pruning.forecast.operations import Limit, count_work, disk_rates, matmul_rate
 from mwanda.pruning.manifest_parts import (
     PruneResult,

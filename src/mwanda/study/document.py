@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mwanda.errors import InputError, nearest
-from mwanda.evaluation.tasks.sources import LOCAL
+from mwanda.evaluation.tasks.published import LOCAL
 from mwanda.evaluation.translation import parse_direction
 from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.values import Listed, Methods, Number, Whole, in_words

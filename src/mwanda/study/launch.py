@@ -15,8 +15,8 @@ from pathlib import Path
 from mwanda.errors import InputError, MwandaError
 from mwanda.study.cluster import run_on_cluster
 from mwanda.study.folder import StudyFolder
-from mwanda.study.plan import Plan, make_plan, read_plan
 from mwanda.study.status import Status, cell_counts, seconds_left
+from mwanda.study.study_plan import Plan, make_plan, read_plan
 from mwanda.study.worker import PARENT, PAUSE, Worker
 from mwanda.system.arguments import path_given
 from mwanda.system.progress import Progress

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mwanda.study.folder import StudyFolder
-from mwanda.study.plan import Plan, read_plan
+from mwanda.study.study_plan import Plan, read_plan
 
 STATES = ("done", "failed", "running", "waiting")
 

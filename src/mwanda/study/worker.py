@@ -25,8 +25,8 @@ from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.pruning.statistics.show import show_statistics
 from mwanda.study.folder import StudyFolder
 from mwanda.study.inputs import InputCheck, dtype_for
-from mwanda.study.plan import Plan, read_plan
 from mwanda.study.records import Cell
+from mwanda.study.study_plan import Plan, read_plan
 from mwanda.system.progress import Progress
 from mwanda.system.run_options import RunOptions
 

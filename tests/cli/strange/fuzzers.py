@@ -24,7 +24,7 @@ from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.model.gguf.file import read_gguf
 from mwanda.model.stored.layout import INDEX, read_header, read_index
 from mwanda.model.stored.reader import Checkpoint
-from mwanda.pruned.archive.layout import FOOTER, HEADER, footer
+from mwanda.pruned.archive.contents import FOOTER, HEADER, footer
 from mwanda.pruned.archive.reader import Archive
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.folder.mask_file import MaskFile

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import mwanda
 from mwanda.pruned.archive.codec import PLAIN, encode
-from mwanda.pruned.archive.layout import HEADER, footer
+from mwanda.pruned.archive.contents import HEADER, footer
 from tests.model.helpers import INDEX, raw_file
 from tests.support.gguf_files import gguf_model, write_gguf
 from tests.support.models import tiny_model

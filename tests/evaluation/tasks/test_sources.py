@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mwanda.errors import InputError
+from mwanda.evaluation.tasks.published import read_task
 from mwanda.evaluation.tasks.reading import parse_tasks, read_tasks
-from mwanda.evaluation.tasks.sources import read_task
 from tests.support.tasks import XCOPA_ROW, winograd_line, write_xcopa, write_xwinograd
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.pruned.archive.codec import PLAIN, encode
-from mwanda.pruned.archive.layout import FOOTER, HEADER, footer
+from mwanda.pruned.archive.contents import FOOTER, HEADER, footer
 from mwanda.pruned.archive.reader import Archive
 from mwanda.pruned.pack import pack, unpack
 from tests.cli.helpers import tree

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from mwanda.study.report.charts import panel, scale_of
 from mwanda.study.report.data import load_results
-from mwanda.study.report.parts import Figure, Section
+from mwanda.study.report.elements import Figure, Section
 from mwanda.study.report.pictures import picture_svg, pictures_of
 from mwanda.study.report.write import sections_of
 from tests.study.report.test_report import GRID, LANGUAGES, NASTY, study

@@ -16,12 +16,12 @@ import pytest
 from mwanda import InputError
 from mwanda.study.document import EvaluationPart, RunPart
 from mwanda.study.folder import StudyFolder
-from mwanda.study.plan import Plan
 from mwanda.study.records import DENSE, Cell, Entry, ModelRecord
 from mwanda.study.report.charts import panel, scale_of, up_to
 from mwanda.study.report.data import load_results
 from mwanda.study.report.language_families import families, family_of, script_name
 from mwanda.study.report.write import FILES, write_report
+from mwanda.study.study_plan import Plan
 from mwanda.text.languages import canonical
 
 NASTY = "<img src=x onerror=alert(1)>|`a`\"'&amp;"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mwanda.errors import InputError
+from mwanda.evaluation.loss_tables import comparison_rows, comparison_table, evaluation_table
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
-from mwanda.evaluation.tables import comparison_rows, comparison_table, evaluation_table
-from mwanda.study.report.methods import method_rows
-from mwanda.system.tables import markdown, plain
+from mwanda.study.report.side_by_side import method_rows
+from mwanda.system.text_tables import markdown, plain
 
 
 def evaluation(nll: dict[str, float], seen: tuple[str, ...] = (), text: str = "same") -> Evaluation:

@@ -1,6 +1,6 @@
 """``make demo``: prune Gemma 3 270M three ways and show what each language lost.
 
-Real weights (see :mod:`mwanda.cli.demo.weights`), real text: the bundled Universal Declaration of
+Real weights (see :mod:`mwanda.cli.demo.packages`), real text: the bundled Universal Declaration of
 Human Rights, whose first half of the articles calibrates and whose second half is reported.
 """
 
@@ -64,16 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(work: Path) -> None:
     """Assemble, prune, evaluate, print; keeps models and ``results.json`` in ``work``."""
-    from mwanda.cli.demo.methods import compared_methods
-    from mwanda.cli.demo.weights import GEMMA, assemble, licences
+    from mwanda.cli.demo.compared import compared_methods
+    from mwanda.cli.demo.packages import GEMMA, assemble, licences
     from mwanda.evaluation.evaluate import evaluate
     from mwanda.evaluation.generation import continue_texts
     from mwanda.model.source import load_tokenizer
     from mwanda.pruning.prune import prune
-    from mwanda.study.report.methods import method_rows
+    from mwanda.study.report.side_by_side import method_rows
     from mwanda.system.progress import progress_bar
     from mwanda.system.run_options import RunOptions
-    from mwanda.system.tables import plain
+    from mwanda.system.text_tables import plain
     from mwanda.text.start import start_of
 
     start = time.perf_counter()

@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.evaluation.tasks.results import TaskScore
+from mwanda.evaluation.tasks.accuracy import TaskScore
 from mwanda.model.run.context import context_of
 from mwanda.system.extras import need
 from mwanda.text.start import start_of

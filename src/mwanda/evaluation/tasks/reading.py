@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.evaluation.tasks.sources import LOCAL, TaskText, read_task
+from mwanda.evaluation.tasks.published import LOCAL, TaskText, read_task
 from mwanda.evaluation.tasks.stock import check_stock
 from mwanda.text.languages import tags_of
 

@@ -15,7 +15,7 @@ import torch
 from mwanda.errors import DataError, InputError, shown
 from mwanda.model.stored.layout import DTYPES_BY_NAME, MAX_HEADER, byte_view
 from mwanda.pruned.archive.codec import Element, decode
-from mwanda.pruned.archive.layout import HEADER, Chunk, FileEntry, Index, Segment, read_index
+from mwanda.pruned.archive.contents import HEADER, Chunk, FileEntry, Index, Segment, read_index
 
 
 @dataclass(frozen=True)

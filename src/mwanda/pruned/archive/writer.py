@@ -15,7 +15,7 @@ from typing import BinaryIO
 from mwanda.errors import DataError, InputError, shown
 from mwanda.model.stored.layout import DTYPE_NAMES, read_header
 from mwanda.pruned.archive.codec import ELEMENTS, MAX_CHUNK, encode
-from mwanda.pruned.archive.layout import (
+from mwanda.pruned.archive.contents import (
     FORMAT,
     HEADER,
     MAX_INDEX,

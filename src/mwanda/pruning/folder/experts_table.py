@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mwanda.model.run.structure import expert_of
 from mwanda.pruning.folder.manifest import ExpertsRecord
-from mwanda.system.tables import markdown
+from mwanda.system.text_tables import markdown
 from mwanda.text.languages import display_name
 
 Table = tuple[list[str], list[list[str]]]

@@ -12,8 +12,8 @@ import numpy as np
 from mwanda.evaluation.paired import Difference, clusters_of, differences
 from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
-from mwanda.study.plan import Plan, read_plan
 from mwanda.study.records import DENSE
+from mwanda.study.study_plan import Plan, read_plan
 
 Nats = Sequence[Sequence[float]]
 

@@ -16,8 +16,8 @@ from mwanda.study.report.cells import (
     worst_of,
 )
 from mwanda.study.report.data import Group, ModelResults, StudyResults
-from mwanda.study.report.parts import Cell, Part, Section, Table
-from mwanda.study.report.translation import CHECKED, HEADER, check_row, direction_row, percent
+from mwanda.study.report.elements import Cell, Part, Section, Table
+from mwanda.study.report.translation_table import CHECKED, HEADER, check_row, direction_row, percent
 
 SHARES = (
     "Other language: share of texts that py3langid takes for another language than asked for; of "

@@ -18,8 +18,8 @@ from mwanda.study.report.cells import (
 )
 from mwanda.study.report.charts import panel, scale_of, up_to
 from mwanda.study.report.data import ModelResults, StudyResults
+from mwanda.study.report.elements import Cell, Figure, Part, Section, Table
 from mwanda.study.report.language_families import SOURCE, families, family_of, script_name
-from mwanda.study.report.parts import Cell, Figure, Part, Section, Table
 from mwanda.text.languages import display_name
 
 NO_DENSE = "The dense model has no result yet, so nothing can be compared with it."

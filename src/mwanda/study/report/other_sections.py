@@ -9,7 +9,7 @@ from typing import Any
 from mwanda.study.report.cells import headline, worst_of
 from mwanda.study.report.charts import panel, scale_of
 from mwanda.study.report.data import ModelResults, StudyResults, without
-from mwanda.study.report.parts import Cell, Figure, Part, Section, Table
+from mwanda.study.report.elements import Cell, Figure, Part, Section, Table
 
 
 def in_short(results: StudyResults) -> Section:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from mwanda.study.report.charts import HEIGHT, STYLES, WIDTH
-from mwanda.study.report.parts import Figure, Section
+from mwanda.study.report.elements import Figure, Section
 from mwanda.study.report.templating import render
 
 COLUMNS = 4

@@ -7,9 +7,9 @@ from typing import Any
 
 from mwanda.study.report.cells import label_of
 from mwanda.study.report.data import StudyResults
+from mwanda.study.report.elements import Cell, Part, Section, Table
 from mwanda.study.report.generation_sections import models_with, point_of, points_with
-from mwanda.study.report.parts import Cell, Part, Section, Table
-from mwanda.study.report.tasks import accuracy, mean_accuracy
+from mwanda.study.report.task_table import accuracy, mean_accuracy
 
 TASKS = (
     "model", "method", "sparsity", "seed", "task", "language", "accuracy", "stderr", "items",

@@ -13,6 +13,7 @@ from mwanda.study.records import DENSE
 from mwanda.study.report.cells import numbers_of
 from mwanda.study.report.charts import STYLES
 from mwanda.study.report.data import StudyResults, load_results, result_of
+from mwanda.study.report.elements import Section, Table
 from mwanda.study.report.generation_sections import (
     GENERATED,
     QUANTISED,
@@ -33,12 +34,11 @@ from mwanda.study.report.language_sections import (
     side_by_side,
 )
 from mwanda.study.report.other_sections import blocks, failed, in_short, provenance
-from mwanda.study.report.parts import Section, Table
 from mwanda.study.report.pictures import pictures_of
 from mwanda.study.report.task_sections import TASKS, task_rows, tasks
 from mwanda.study.report.templating import render
 from mwanda.system.output import OutputFolder
-from mwanda.system.tables import markdown
+from mwanda.system.text_tables import markdown
 
 FILES = ("index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv")
 

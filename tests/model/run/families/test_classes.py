@@ -9,7 +9,7 @@ import pytest
 import transformers
 
 from mwanda.model.classes import STATUSES, tried_classes
-from mwanda.study.report.classes import model_rows, models_page
+from mwanda.study.report.class_table import model_rows, models_page
 from tests.support import REPOSITORY
 from tests.support.walk import UNTRIED, classes, proven_types, tried
 

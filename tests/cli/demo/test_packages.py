@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mwanda.cli.demo import weights
+from mwanda.cli.demo import packages as weights
 from mwanda.errors import DataError, InputError
 
 CHUNKS = (b"GGUF" + bytes(range(256)), b"second" * 1000, b"third", b"\x00last")

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from mwanda.errors import InputError, nearest
+from mwanda.evaluation.loss_tables import comparison_rows, comparison_table, evaluation_table
 from mwanda.evaluation.results import Comparison, Evaluation
-from mwanda.evaluation.tables import comparison_rows, comparison_table, evaluation_table
 from mwanda.model.classes import tried_classes
 from mwanda.pruning.folder.card import allotted_by, chosen_by
 from mwanda.pruning.folder.experts_table import expert_summary, language_table
@@ -16,10 +16,10 @@ from mwanda.pruning.forecast.operations import Limit
 from mwanda.pruning.forecast.plan import Plan
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.study.report.bibliography import KINDS, methods_page, rows_of
-from mwanda.study.report.classes import model_rows, models_page
-from mwanda.study.report.translation import CHECKED, check_row
-from mwanda.system.tables import markdown
-from mwanda.system.tables import plain as table
+from mwanda.study.report.class_table import model_rows, models_page
+from mwanda.study.report.translation_table import CHECKED, check_row
+from mwanda.system.text_tables import markdown
+from mwanda.system.text_tables import plain as table
 from mwanda.text.languages import display_name
 from mwanda.text.window_files import Windows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageRise, mean
-from mwanda.system.tables import plain
+from mwanda.system.text_tables import plain
 from mwanda.text.languages import display_name
 
 Rows = list[list[str]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mwanda.evaluation.tasks.results import TasksResult
-from mwanda.system.tables import plain as table
+from mwanda.evaluation.tasks.accuracy import TasksResult
+from mwanda.system.text_tables import plain as table
 from mwanda.text.languages import display_name
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mwanda.evaluation.translation import TranslationResult
-from mwanda.system.tables import plain as table
+from mwanda.system.text_tables import plain as table
 
 CHECKED = ["other language", "of references", "repeats itself", "empty"]
 HEADER = ["BLEU", "chrF++", *CHECKED]

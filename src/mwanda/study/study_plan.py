@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from mwanda.errors import InputError, first_problem
 from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.parallel import ParallelText
-from mwanda.evaluation.tasks.sources import TaskText
+from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
 from mwanda.methods.recipe.resolved import ResolvedRecipe
@@ -31,8 +31,7 @@ from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
 from mwanda.study.inputs import dtype_for, resolved_dtypes
 from mwanda.study.records import DENSE, Cell, Entry, ModelRecord, Record
-from mwanda.study.sharing import SharedStatistics, key_of
-from mwanda.study.texts import (
+from mwanda.study.scored_texts import (
     generation_settings,
     placed,
     study_parallel,
@@ -40,6 +39,7 @@ from mwanda.study.texts import (
     study_texts,
     task_settings,
 )
+from mwanda.study.sharing import SharedStatistics, key_of
 from mwanda.system.device import choose_device, parse_dtype
 from mwanda.system.files import parse_size, sha256_of
 from mwanda.system.progress import Progress, Silent
