@@ -116,7 +116,9 @@ def test_the_models_context_is_the_longest_input(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("length", [-1, 0, 1])
 def test_an_input_without_context_is_refused(tiny: Tiny, length: int) -> None:
-    with pytest.raises(InputError, match=f"max_length: expected at least 2, found {length}"):
+    with pytest.raises(
+        InputError, match=f"max_length: expected a whole number from 2, found {length}"
+    ):
         mwanda.evaluate(tiny("llama"), text_set(TEXTS), max_length=length)
 
 

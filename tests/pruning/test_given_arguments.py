@@ -98,7 +98,7 @@ def test_given_texts_are_known_again(tiny: Tiny, corpus: Path, tmp_path: Path) -
         ({"de": []}, "given texts, de: expected text, found none"),
         ({"de": ["", " "]}, "given texts, de: expected text, found none"),
         ({"de": ["a", 7]}, "given texts, de, 2: expected a string in field 'text', found int"),
-        ({"de": [None]}, "given texts, de, 1: expected a string"),
+        ({"de": [None]}, "given texts, de: expected text, found none"),
         ({"de": ["a"], "deu": ["b"]}, "expected each language once, found de twice"),
         ({"klingonisch": ["a"]}, "language 'klingonisch'"),
         ({7: ["a"]}, "expected tags as keys, found 7"),

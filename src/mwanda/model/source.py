@@ -85,6 +85,8 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Any:
     """The folder's tokenizer."""
     from transformers import AutoTokenizer
 
+    if not folder.is_dir():
+        raise _no_tokenizer(folder, "no such folder")
     find_companions(folder)  # a link that leads nowhere would be taken for no file
     try:
         tokenizer = AutoTokenizer.from_pretrained(

@@ -66,6 +66,8 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
         if path.name.startswith(".") or path.name.lower().startswith(_BESIDE):
             continue
         stem = path.name[: -len("".join(_endings(path)))] if _endings(path) else path.name
+        if path.is_dir() and _nameless(stem, path) == _NO_LANGUAGE:
+            continue  # no text
         if reason := _unreadable(path) or _nameless(stem, path):
             found.passed_over.append(f"{path.name} ({reason})")
             continue
@@ -95,6 +97,9 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
             fix="name each file after its language",
         )
     return found
+
+
+_NO_LANGUAGE = "named after no language"
 
 
 def _endings(path: Path) -> list[str]:
@@ -127,9 +132,9 @@ def _nameless(stem: str, path: Path) -> str | None:
     except InputError:
         meant = named_language(stem)
         if meant is None:
-            return "named after no language"
+            return _NO_LANGUAGE
         ending = "".join(_endings(path))
-        return f"named after no language; {meant}{ending} if it is {display_name(meant)}"
+        return f"{_NO_LANGUAGE}; {meant}{ending} if it is {display_name(meant)}"
     return None
 
 

@@ -18,7 +18,8 @@ from tests.support.text import write_corpus
 
 def command_in(folder: Path) -> list[str]:
     """The one command of a card."""
-    lines = (folder / CARD).read_text(encoding="utf-8").splitlines()
+    body = (folder / CARD).read_text(encoding="utf-8").partition("\nMade with ")[2]
+    lines = body.splitlines()
     place = lines.index("```")
     assert lines[place + 2] == "```"
     return shlex.split(lines[place + 1])
