@@ -194,7 +194,7 @@ def test_a_model_without_weights_is_refused(tiny: Tiny) -> None:
         model = LlamaForCausalLM(config)
     with pytest.raises(
         InputError,
-        match="expected all weights in memory, on one device, found parameters: .* on meta",
+        match=r"expected all weights in memory, on one device, found parameters: .* on meta",
     ):
         mwanda.prune(model, criterion="magnitude")
 
