@@ -231,7 +231,7 @@ def test_what_goes_of_a_linears_outputs(monkeypatch: pytest.MonkeyPatch) -> None
         energy = float(weight[i, j]) ** 2 * float(0.25 * squares[0, j] + 0.75 * squares[1, j])
         whole, gone = whole + energy, gone + energy * bool(removed[i, j])
     for piece in (1 << 20, 15):
-        monkeypatch.setattr("mwanda.methods.allocation.measured.PIECE", piece)
+        monkeypatch.setattr("mwanda.methods.allocation.comparison.PIECE", piece)
         assert removed_share(weight, removed, inputs) == pytest.approx(gone / whole, rel=1e-6)
     assert removed_share(weight, torch.ones_like(removed), inputs) == 1
     assert removed_share(torch.zeros_like(weight), removed, inputs) == 0
