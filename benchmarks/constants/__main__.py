@@ -24,7 +24,7 @@ from pages import write_page
 from real_models import add_model_option
 from runner import Runner
 
-PAGES = [Path("docs/constants.md"), Path("docs/constants-at-other-sparsities.md")]
+PAGES = [Path("docs/constants-tables.md"), Path("docs/constants-at-other-sparsities.md")]
 STOPPED = "stopped by --minutes; run again to go on"
 
 

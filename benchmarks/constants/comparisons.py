@@ -48,6 +48,32 @@ class Grid:
                 rows.append(self._row(name, dense, pairs))
         return rows
 
+    def by_language(self, variants: Mapping[str, Fields], seed: int) -> list[list[str]]:
+        """A row of names, then one a language: its rise under each variant that was run, and that
+        over its rise under the first of them."""
+        dense = self.dense()
+        found = {
+            name: cell for name, variant in variants.items() if (cell := self.read(variant, seed))
+        }
+        if dense is None or not found:
+            return []
+        tags = list(dense["languages"])
+        each = {name: rises(dense, cell, tags) for name, cell in found.items()}
+        first, *others = each
+        header = [
+            "language",
+            first,
+            *(column for name in others for column in (name, "× " + first)),
+        ]
+        rows = [header]
+        for tag in sorted(tags, key=[*SEEN, *UNSEEN, *FRESH].index):
+            base = each[first][tag]
+            row = [tag if tag in SEEN else f"{tag} (unseen)", f"{base:+.2%}"]
+            for name in others:
+                row += [f"{each[name][tag]:+.2%}", f"{each[name][tag] / base:.3f}"]
+            rows.append(row)
+        return rows
+
     def dense(self) -> dict[str, Any] | None:
         """What was measured of the dense model."""
         return Cell.dense(self.model, self.text, scored_in=self.scored_in).read(self.results)

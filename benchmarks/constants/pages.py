@@ -2,8 +2,8 @@
 
 ``<!-- constants: QUESTION [sparsity=0.5] [model=gemma3-270m] [scored=bfloat16] -->`` and
 ``<!-- end of constants -->``, each on a line of its own; QUESTION is a list of ``grids.py``,
-``minimax``, or ``finalists`` with ``text=flores`` or ``text=udhr`` and, where they are not 48 a
-language, ``sentences=491``.
+``minimax``, or ``finalists`` or ``by-language`` (the same, a row for each language) with
+``text=flores`` or ``text=udhr`` and, where they are not 48 a language, ``sentences=491``.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ def write_page(page: Path, results: Path) -> None:
 
     def table(match: re.Match[str]) -> str:
         given = dict(item.split("=", 1) for item in match[3].split())
-        rows, missing = _rows(match[2], given, results)
-        parts = [markdown(HEADER, rows)] if rows else []
+        header, rows, missing = _rows(match[2], given, results)
+        parts = [markdown(header, rows)] if rows else []
         parts += [f"Not measured: {'; '.join(missing)}."] if missing else []
         return "\n".join([match[1], "\n\n".join(parts), "", match[4]])
 
     page.write_text(_PLACE.sub(table, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _rows(question: str, given: dict[str, str], results: Path) -> tuple[list[list[str]], list[str]]:
-    """A question's rows, and the names of the variants that were not run."""
+def _rows(
+    question: str, given: dict[str, str], results: Path
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """A question's header and rows, and the names of the variants that were not run."""
     kind = given.get("sparsity", "0.5")
     fields: dict[str, Any] = {"pattern": kind} if ":" in kind else {"sparsity": float(kind)}
     text = TUNING
@@ -50,6 +52,9 @@ def _rows(question: str, given: dict[str, str], results: Path) -> tuple[list[lis
         text = next(one for one in confirming(sentences) if one.source == given["text"])
     scored_in = given.get("scored", SCORED_IN)
     grid = Grid(results, given.get("model", "gemma3-270m"), text, scored_in, fields)
+    if question == "by-language":
+        header, *rows = grid.by_language(FINALISTS, SEEDS[0]) or [[]]
+        return header, rows, []
     if question == "minimax":
         rows = [row for seed in SEEDS for row in grid.table(_rounds(grid, seed), [seed])]
         names = [f"round {number}" for number in range(ROUNDS + 1)]
@@ -58,7 +63,7 @@ def _rows(question: str, given: dict[str, str], results: Path) -> tuple[list[lis
         rows = grid.table(variants, SEEDS)
         names = list(variants)
     there = {row[0] for row in rows}
-    return rows, [name for name in names if name not in there]
+    return HEADER, rows, [name for name in names if name not in there]
 
 
 def _rounds(grid: Grid, seed: int) -> dict[str, Fields]:

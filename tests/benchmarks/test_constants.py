@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -217,12 +218,23 @@ def test_under_a_pattern_allocations_are_alike(search: Any) -> None:
     assert list(distinct(grids.QUESTIONS["cwl"], {"pattern": "2:4"})) == ["uniform"]
 
 
-@pytest.mark.parametrize("name", ["constants.md", "constants-at-other-sparsities.md"])
+TABLES = ("constants-tables.md", "constants-at-other-sparsities.md")
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_the_page_says_what_the_results_say(search: Any, tmp_path: Path, name: str) -> None:
     page = ROOT.parent / "docs" / name
     copy = Path(shutil.copy(page, tmp_path / "page.md"))
     search.pages.write_page(copy, ROOT / "constants" / "results")
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+
+
+def test_every_number_of_the_findings_stands_in_a_table() -> None:
+    docs = ROOT.parent / "docs"
+    tables = "".join((docs / name).read_text(encoding="utf-8") for name in TABLES)
+    told = re.findall(r"\d\.\d{3}", (docs / "constants.md").read_text(encoding="utf-8"))
+    assert told
+    assert [number for number in told if number not in tables] == []
 
 
 def test_the_best_recipe_is_what_was_confirmed(search: Any) -> None:
