@@ -146,7 +146,9 @@ def test_languages_that_are_none(tiny: Tiny, corpus: Path, tmp_path: Path, given
 @pytest.mark.parametrize(
     ("given", "says"),
     [(None, "found none"), (7, "found a int"), (torch.nn.Linear(1, 1), "found a Linear"),
-     (lambda text: text, "found a function"), ("/no/where", "tokenizer files")],
+     (lambda text: text, "found a function"), ("/no/where", "tokenizer files"),
+     ("org/model", "no such folder"), (__file__, "the folder that its files are in"),
+     (dict, "found a type")],
 )  # fmt: skip
 def test_tokenizers_that_are_none(tiny: Tiny, corpus: Path, given: Any, says: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny("llama"))

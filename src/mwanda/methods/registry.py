@@ -264,7 +264,7 @@ def find_allocation(name: str) -> Allocation:
 
 def find_reconstruction(name: str) -> Reconstruction:
     """A reconstruction by name; raises InputError as :func:`find_criterion`."""
-    return _find(name, RECONSTRUCTIONS, "reconstruction")
+    return _find(name, RECONSTRUCTIONS, "reconstruction", others=", or none")
 
 
 def find_pattern(name: str) -> Pattern:

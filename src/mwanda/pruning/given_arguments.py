@@ -47,10 +47,15 @@ def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:
         path, trusted = Path(tokenizer), options.trust_remote_code
         if is_gguf(path):
             return read_gguf(path).tokenizer()
+        if path.is_file():
+            raise InputError(
+                "tokenizer", expected="the folder that its files are in", found=str(path)
+            )
         return load_tokenizer(path, trust_remote_code=trusted)
     if not hasattr(tokenizer, "convert_tokens_to_ids"):
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    if not callable(tokenizer) or not hasattr(tokenizer, "convert_tokens_to_ids"):
+    made = callable(tokenizer) and not isinstance(tokenizer, type)
+    if not made or not hasattr(tokenizer, "convert_tokens_to_ids"):
         raise InputError(
             "tokenizer",
             expected="the model's tokenizer, as AutoTokenizer gives it, or its folder",

@@ -144,6 +144,8 @@ def build_manifest(
                 "windows": max(draw.windows for draw in draws),
                 "window_length": max(draw.tokens // draw.windows for draw in draws),
                 "seed": recipe.seed if calibration.seed is None else calibration.seed,
+                "keep_english": "english" in calibration.kept,
+                "keep_repeated": "repeated" in calibration.kept,
             }
         )
     return Manifest(

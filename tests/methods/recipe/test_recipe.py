@@ -334,3 +334,21 @@ def test_a_wrong_value_is_told_in_the_words_of_the_docs(
 def test_fields_as_people_write_them(fields: dict[str, Any], made: dict[str, Any]) -> None:
     recipe = build(**fields)
     assert {name: getattr(recipe, name) for name in made} == made
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("languages: 'de,'", "expected a value between commas, found none in 'de,'"),
+        ("skip_blocks: 0-1", "skip_blocks.0: expected a whole number, found 0-1"),
+        ("skip_blocks: 0_1", "skip_blocks.0: expected a whole number, found 0_1"),
+        ("keep_english: yes", "keep_english: expected true or false, found yes"),
+        ("keep_english: 1", "keep_english: expected true or false, found 1"),
+        ("reconstruction: no", ", or none"),
+    ],
+)
+def test_words_that_only_look_like_a_value(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        written(tmp_path, text)
+    [problem] = error.value.problems
+    assert says in problem

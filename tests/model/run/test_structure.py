@@ -249,3 +249,20 @@ def test_all_that_names_nothing_is_told_at_once() -> None:
         choose_linears(found, include=["a1"], exclude=["b2", "out", "c3"], skip_blocks=[9])
     assert len(error.value.problems) == 4
     assert len(names(choose_linears(found, exclude=["b2", "out"], strict=False))) == 3
+
+
+def test_an_exclude_that_changes_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    found = find_structure(Odd())
+    with caplog.at_level("INFO", logger="mwanda"):
+        chosen = choose_linears(found, include=["mixer.out"], exclude=["mixer.in"])
+    assert names(chosen) == names(choose_linears(found, include=["mixer.out"]))
+    assert "--exclude mixer.in changes nothing" in caplog.text
+
+
+def test_the_nearest_name_minds_no_capitals_and_no_ending() -> None:
+    for expression in ("MIXER.OUT", "mixer.out.weight"):
+        with pytest.raises(InputError) as error:
+            choose_linears(find_structure(Odd()), exclude=[expression])
+        nearest = str(error.value).partition("nearest: ")[2].partition(",")[0]
+        assert nearest.endswith("mixer.out")
+    assert "a name ends before .weight" in str(error.value)

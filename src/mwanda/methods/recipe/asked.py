@@ -18,7 +18,7 @@ from mwanda.errors import InputError, nearest
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
 from mwanda.methods.recipe.method_choice import Method, as_value_error, checked
-from mwanda.methods.recipe.values import Listed, Number, Patterns, Whole, in_words
+from mwanda.methods.recipe.values import Listed, Number, Patterns, Switch, Whole, in_words
 from mwanda.methods.registry import (
     find_criterion,
     find_pattern,
@@ -80,8 +80,8 @@ class Recipe(BaseModel):
     windows: Whole = Field(default=WINDOWS, ge=1)
     window_length: Whole = Field(default=LENGTH, ge=2)
     seed: Whole = Field(default=0, ge=0)
-    keep_english: bool = False
-    keep_repeated: bool = False
+    keep_english: Switch = False
+    keep_repeated: Switch = False
     skip_first_tokens: Whole = Field(default=0, ge=0)
     include: Annotated[tuple[str, ...], Patterns] = ()
     exclude: Annotated[tuple[str, ...], Patterns] = ()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError
 
 from mwanda.errors import shown
@@ -90,6 +90,8 @@ def _no_truth(value: Any) -> Any:
 def _no_whole_truth(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "expected a whole number")
+    if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?\d+\s*", value):
+        raise PydanticCustomError("int_parsing", "expected a whole number")  # 0-1 would be -1
     return value
 
 
@@ -97,7 +99,10 @@ def _listed(value: Any) -> Any:
     """A value alone is a list of one, text with commas is one of several; a set is sorted, so that
     the same words always give the same result."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",")]
+        parts = [part.strip() for part in value.split(",")]
+        if "" in parts:
+            raise ValueError(f"expected a value between commas, found none in {value!r}")
+        return parts
     if isinstance(value, int | float) and not isinstance(value, bool):
         return [value]
     return sorted(value, key=str) if isinstance(value, set | frozenset) else value
@@ -134,6 +139,9 @@ _COMMA = re.compile(r",(?![^\[({]*[\])}])")
 
 Whole = Annotated[int, BeforeValidator(_no_whole_truth)]
 """A whole number, and not true or false."""
+
+Switch = Annotated[bool, Strict()]
+"""True or false, and no word or number for it."""
 
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth)]
 """A finite number, and not true or false."""

@@ -7,6 +7,7 @@ expert's slice of a fused parameter (:mod:`mwanda.model.run.experts`).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from mwanda.errors import InputError, shown
 from mwanda.model.stored.parts import Box
 
 EXPERT = re.compile(r"^(.*\bexperts)\.(\d+)\.")
+
+log = logging.getLogger("mwanda")
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,15 @@ def choose_linears(
         )
     if problems:
         raise InputError.several(problems)
+    wanted = {
+        linear.name
+        for block in structure.blocks
+        for linear in block.linears
+        if block.index not in skip_blocks and (not include or _in_any(include, linear.name))
+    }
+    for expression in exclude:
+        if not any(re.search(expression, name) for name in wanted):
+            log.info("--exclude %s changes nothing: what it names is left out anyway", expression)
     kept = tuple(
         Block(
             block.index,
@@ -152,9 +164,7 @@ def choose_linears(
             tuple(
                 linear
                 for linear in block.linears
-                if block.index not in skip_blocks
-                and (not include or any(re.search(e, linear.name) for e in include))
-                and not any(re.search(e, linear.name) for e in exclude)
+                if linear.name in wanted and not _in_any(exclude, linear.name)
             ),
         )
         for block in structure.blocks
@@ -169,13 +179,18 @@ def choose_linears(
     return replace(structure, blocks=kept)
 
 
+def _in_any(expressions: Sequence[str], name: str) -> bool:
+    return any(re.search(expression, name) for expression in expressions)
+
+
 def _in_no_name(option: str, expression: str, names: Sequence[str]) -> InputError:
     return InputError(
         option,
         expected="a regular expression that is in the name of a linear",
         found=f"{shown(expression)}, which is in none",
         fix=f"nearest: {', '.join(_nearest(expression, names))}; embeddings, head and routers have "
-        "no name here: they are never pruned",
+        "no name here: they are never pruned"
+        + ("; a name ends before .weight" if "weight" in expression else ""),
     )
 
 
@@ -183,7 +198,8 @@ def _nearest(expression: str, names: Sequence[str]) -> list[str]:
     """The three names most like an expression, each of another kind: blocks and experts differ by
     number only."""
     written = re.sub(r"[^\w.]+", "", re.sub(r"[\[\]]+", ".", expression)).replace("..", ".")
-    last = written.strip(".").rpartition(".")[2]
+    written = written.casefold().strip(".").removesuffix(".weight")
+    last = written.rpartition(".")[2]
 
     def likeness(name: str) -> float:
         whole = SequenceMatcher(None, written, name).ratio()
