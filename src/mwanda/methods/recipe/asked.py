@@ -39,7 +39,8 @@ class Recipe(BaseModel):
             chooses its own mask leaves the criterion unused.
         mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
             sees the pruned blocks before it, two). None takes dense at the sparsities where it was
-            measured no worse.
+            measured no worse, and sequential elsewhere.
+        languages: BCP-47 tags; None takes all that the calibration text has.
         windows, window_length: where they are not given they shrink to the model's context and to
             each language's text.
         skip_first_tokens: left out of all statistics; the forward sees them.
@@ -49,77 +50,68 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sparsity: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
-        default=None, description="Share of weights to remove. Default: 0.5."
+        None, description="Share of weights to remove. Default: 0.5."
     )
     pattern: str = Field(
-        default="unstructured",
+        "unstructured",
         description="unstructured, unstructured-matrix or N:M, N kept. Default: unstructured.",
     )
     criterion: Method = Field(
-        default=Method(name="m-wanda"),
-        description="See mwanda ls criteria. Default: m-wanda.",
+        Method(name="m-wanda"), description="See mwanda ls criteria. Default: m-wanda."
     )
     allocation: Method | None = Field(
-        default=None,
+        None,
         description="See mwanda ls allocations. Default: measured; cwl with --statistics and in a "
         "search; uniform with N:M, sparsity 0 or a criterion that needs no text.",
     )
     allocation_level: Level | None = Field(
-        default=None,
+        None,
         description="A sparsity for each block, role or linear. Default: role for measured, else "
         "block.",
     )
     reconstruction: Method | None = Field(
-        default=None,
-        description="Of the weights kept; see mwanda ls reconstructions. Default: none.",
+        None, description="Of the weights kept; see mwanda ls reconstructions. Default: none."
     )
     mode: Mode | None = Field(
-        default=None,
+        None,
         description="dense or sequential statistics. Default: dense at sparsities from 0.35 to "
         "0.55 (0.45 with a reconstruction), sequential elsewhere.",
     )
     languages: Annotated[tuple[str, ...] | None, Listed] = Field(
-        default=None, description="Tags with commas: de,fr,sw. Default: all."
+        None, description="Tags with commas: de,fr,sw. Default: all."
     )
     language_weights: Annotated[
         dict[str, Annotated[Number, Field(ge=0)]], Written(read=weights_by_language)
     ] = Field(default_factory=dict, description="Like de=2,sw=1; 1 where not named.")
     windows: Whole = Field(
-        default=WINDOWS,
-        ge=1,
-        description="Windows per language. Default: 128, or all of the text.",
+        WINDOWS, ge=1, description="Windows per language. Default: 128, or all of the text."
     )
     window_length: Whole = Field(
-        default=LENGTH,
-        ge=2,
-        description="Tokens per window. Default: 2048, or the model's context.",
+        LENGTH, ge=2, description="Tokens per window. Default: 2048, or the model's context."
     )
-    seed: Whole = Field(default=0, ge=0, description="Of the draw of text. Default: 0.")
+    seed: Whole = Field(0, ge=0, description="Of the draw of text. Default: 0.")
     keep_english: Annotated[bool, Written(flags="--keep-english/--drop-english")] = Field(
-        default=False,
+        False,
         description="Lines of English in other languages' calibration text. Default: dropped.",
     )
     keep_repeated: Annotated[bool, Written(flags="--keep-repeated/--drop-repeated")] = Field(
-        default=False,
-        description="Pages of calibration text that come again. Default: dropped.",
+        False, description="Pages of calibration text that come again. Default: dropped."
     )
     skip_first_tokens: Whole = Field(
-        default=0,
-        ge=0,
-        description="First tokens of every window that do not count. Default: 0.",
+        0, ge=0, description="First tokens of every window that do not count. Default: 0."
     )
     include: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
-        default=(), description="Regular expression over linear names."
+        (), description="Regular expression over linear names."
     )
     exclude: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
-        default=(), description="Regular expression over linear names."
+        (), description="Regular expression over linear names."
     )
     skip_blocks: Annotated[tuple[Whole, ...], Listed, Written(read=block_numbers)] = Field(
-        default=(), description="Block numbers to leave alone: 0,1,17."
+        (), description="Block numbers to leave alone: 0,1,17."
     )
-    dtype: str = Field(default="auto", description="What is written. Default: auto, the source's.")
+    dtype: str = Field("auto", description="What is written. Default: auto, the source's.")
     expert_tokens: Whole = Field(
-        default=32, ge=1, description="Experts with fewer: by magnitude. Default: 32."
+        32, ge=1, description="Experts with fewer: by magnitude. Default: 32."
     )
 
     @classmethod
