@@ -198,14 +198,7 @@ def test_a_card_is_updated_only_in_a_folder(bench: Bench) -> None:
     ],
 )
 def test_a_bad_option_of_windows(bench: Bench, words: list[str], says: tuple[str, ...]) -> None:
-    given = [
-        "windows",
-        bench.source,
-        "--out",
-        bench.root / "w.safetensors",
-        "--calibration",
-        bench.corpus,
-        *SMALL,
-    ]
+    given = ["windows", bench.source, "--out", bench.root / "w.safetensors"]
+    given += ["--calibration", bench.corpus, *SMALL]
     bench.refuse([*given, *words], *says)
     bench.refuse([*given[:4]], "--calibration", "found none")

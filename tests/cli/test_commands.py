@@ -24,6 +24,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
+def failing(error: BaseException) -> Callable[..., None]:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    return fail
+
+
 def manifest(folder: Path) -> Any:
     return json.loads((folder / "mwanda.json").read_text())
 
@@ -294,10 +301,7 @@ def test_debug_shows_the_traceback(bench: Bench) -> None:
 def test_what_was_not_foreseen_is_one_line_too(
     bench: Bench, pruned: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr("mwanda.pruned.verify.verify", fail)
+    monkeypatch.setattr("mwanda.pruned.verify.verify", failing(error))
     bench.refuse(["verify", pruned], type(error).__name__, "--debug", code=1)
 
 
@@ -312,18 +316,14 @@ def test_what_was_not_foreseen_is_one_line_too(
 def test_no_memory_and_no_disk_are_said_by_every_command(
     bench: Bench, pruned: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
 ) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr("mwanda.pruned.verify.verify", fail)
+    monkeypatch.setattr("mwanda.pruned.verify.verify", failing(error))
     bench.refuse(["verify", pruned], says, code=1)
 
 
 def test_an_interruption_is_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("mwanda.model.stored.writer.ShardWriter.write", fail)
+    monkeypatch.setattr(
+        "mwanda.model.stored.writer.ShardWriter.write", failing(KeyboardInterrupt())
+    )
     ran = bench.run(*bench.prune("--criterion", "magnitude", calibrated=False))
     assert ran.code == 130
     assert "nothing was written" in ran.err

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
@@ -34,25 +34,20 @@ def _run(arguments: list[str], debug: bool) -> int:
     _quiet(debug)
     exit_on_sigterm()
     try:
-        from mwanda.cli.commands import app
+        from mwanda.cli.program import program
 
-        command = typer.main.get_command(app)
+        command = typer.main.get_command(program())
         code = command.main(args=arguments, prog_name="mwanda", standalone_mode=False)
         if code == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except MwandaError as error:
-        if debug:
-            raise
-        for problem in error.problems:
-            print(f"error: {place_among()}{problem}", file=sys.stderr)
-        return error.exit_code
     except typer.TyperException as error:
         # Usage errors, one line like every other.
         say = getattr(error, "format_message", error.__str__)
-        text = " ".join(str(say()).split())
-        subcommand = _subcommand(arguments, getattr(command, "commands", ()))
-        print(f"error: {text}; see mwanda {subcommand}--help", file=sys.stderr)
+        first = next((word for word in arguments if not word.startswith("-")), None)
+        subcommand = f"{first} " if first in getattr(command, "commands", ()) else ""
+        text = f"{' '.join(str(say()).split())}; see mwanda {subcommand}--help"
+        print(f"error: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: nothing was written under the final name", file=sys.stderr)
@@ -60,24 +55,17 @@ def _run(arguments: list[str], debug: bool) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError) as error:
+    except (
+        MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError
+    ) as error:  # fmt: skip
         if debug:
             raise
-        ours = named(error, Path())
-        if ours is not None:
-            print(f"error: {place_among()}{ours}", file=sys.stderr)
-            return ours.exit_code
+        ours = error if isinstance(error, MwandaError) else named(error, Path())
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        print(
-            f"error: {place_among()}{text}; run again with --debug for the details",
-            file=sys.stderr,
-        )
-        return 1
-
-
-def _subcommand(arguments: list[str], known: Collection[str]) -> str:
-    first = next((word for word in arguments if not word.startswith("-")), None)
-    return f"{first} " if first in known else ""
+        unknown = (f"{text}; run again with --debug for the details",)
+        for problem in unknown if ours is None else ours.problems:
+            print(f"error: {place_among()}{problem}", file=sys.stderr)
+        return 1 if ours is None else ours.exit_code
 
 
 def _quiet(debug: bool) -> None:

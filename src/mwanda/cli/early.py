@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mwanda.errors import InputError, shown
+from mwanda.model import given
+from mwanda.system.output import MARK, OutputFile, OutputFolder
+from mwanda.text.sources import open_source
 
 
 def check_model(*names: str | None) -> None:
-    """A model that is not there, or a file that is none."""
-    from mwanda.model.given import check_model as check
-
+    """A model that is not there, or a file that is none; None passes."""
     for name in names:
         if name is not None:
-            check(name)
+            given.check_model(name)
 
 
 def check_text(spec: str | None) -> None:
@@ -22,45 +25,45 @@ def check_text(spec: str | None) -> None:
         return
     if spec.endswith(".safetensors"):
         check_file(Path(spec), kind="windows")
-        return
-    from mwanda.text.sources import open_source
+    else:
+        open_source(spec, tell=False)
 
-    open_source(spec, tell=False)
+
+def check_evidence(options: Mapping[str, Any], *, needed: bool = True) -> None:
+    """Saved statistics among a command's options, or else its calibration text where needed."""
+    if options["statistics"] is not None:
+        check_file(options["statistics"], kind="statistics")
+    elif needed:
+        check_text(options["calibration"])
 
 
 def check_file(path: Path | None, expected: str = "a safetensors file", kind: str = "") -> None:
-    """A file that is not there; None passes.
-
-    Args:
-        kind: put before its name in the message.
-    """
-    if path is not None and not _there(path, folder=False):
+    """A file that is not there, ``kind`` put before its name; None passes."""
+    if path is not None and not _is(Path.is_file, path):
         raise _absent(f"{kind} {path}".strip(), expected, "no such file")
 
 
 def check_folder(path: Path, expected: str) -> None:
     """A folder that is not there."""
-    if not _there(path, folder=True):
+    if not _is(Path.is_dir, path):
         raise _absent(str(path), expected, "no folder")
 
 
 def check_masks(path: Path) -> None:
     """What is neither a folder nor a file."""
-    if not (_there(path, folder=True) or _there(path, folder=False)):
+    if not (_is(Path.is_dir, path) or _is(Path.is_file, path)):
         raise _absent(str(path), "a model folder or a file of masks", "nothing there")
 
 
 def check_pruned(folder: Path) -> None:
     """A folder without the manifest of a prune."""
-    from mwanda.system.output import MARK
-
     check_folder(folder, "a folder that mwanda wrote")
     check_file(folder / MARK, "the manifest of a folder that mwanda wrote")
 
 
-def _there(path: Path, *, folder: bool) -> bool:
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
     try:
-        return path.is_dir() if folder else path.is_file()
+        return kind(path)
     except (OSError, ValueError):  # too long, or with a NUL
         return False
 
@@ -71,16 +74,12 @@ def _absent(thing: str, expected: str, found: str) -> InputError:
 
 def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
     """A folder that must not be written, or cannot."""
-    from mwanda.system.output import OutputFolder
-
     source = None if model is None or not Path(model).exists() else Path(model)
     OutputFolder(out, overwrite=overwrite).check(source, write=False)
 
 
 def check_output(out: Path, suffix: str, *, overwrite: bool) -> None:
     """A file that must not be written, or cannot; what kind it is of is for the job."""
-    from mwanda.system.output import OutputFile
-
     OutputFile(
         out, suffix=suffix, what="a file", is_ours=lambda _path: True, overwrite=overwrite
     ).check()

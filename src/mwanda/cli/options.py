@@ -1,266 +1,148 @@
-"""The options of the commands, each written once."""
+"""The options that commands share, each written once, and how a command comes by them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, isgeneratorfunction, signature
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
+from mwanda.cli.recipe_fields import field_options
+from mwanda.cli.views import View, show
+from mwanda.system.files import parse_size
+from mwanda.system.run_options import RunOptions
+from mwanda.text.sources import with_text_field
+
 Model = Annotated[str, typer.Argument(help="Model folder, GGUF file or hub id.")]
-Calibration = Annotated[
-    str | None,
-    typer.Option(
-        "--calibration",
-        help="Folder of <tag>.txt, .jsonl or .parquet, also .gz or .zst; bundled:udhr/first; "
+PrunedFolder = Annotated[Path, typer.Argument(help="A folder that mwanda wrote.")]
+OutFolder = Annotated[Path, "Folder to write; must not exist."]
+OutFile = Annotated[Path, "File to write, .safetensors."]
+
+Command = Callable[..., Iterable[View] | None]
+"""Takes options, and yields what it wants shown, if anything."""
+
+
+class Option(NamedTuple):
+    """An option by its name.
+
+    Attributes:
+        kind: its type; where the default is None, None is one too.
+        flags: how it is written, where that is not its name (and ``--no-`` it, where that is on).
+        least: of a number.
+    """
+
+    kind: Any
+    help: str
+    default: Any = None
+    flags: str = ""
+    least: int | None = None
+
+    def parameter(self, name: str) -> Parameter:
+        """As typer finds it in a function's signature."""
+        plain = f"--{name.replace('_', '-')}"
+        flags = self.flags or (f"{plain}/--no-{plain[2:]}" if self.default is True else plain)
+        told = typer.Option(flags, help=self.help, min=self.least)
+        kind = self.kind | None if self.default is None else self.kind
+        return Parameter(
+            name, Parameter.KEYWORD_ONLY, default=self.default, annotation=Annotated[kind, told]
+        )
+
+
+OPTIONS: Mapping[str, Option] = {
+    "calibration": Option(
+        str,
+        "Folder of <tag>.txt, .jsonl or .parquet, also .gz or .zst; bundled:udhr/first; "
         "hub:<data set>; or a windows file (.safetensors).",
     ),
-]
-TextField = Annotated[
-    str | None,
-    typer.Option("--text-field", help="Field of a row that holds the text. Default: text."),
-]
-KeepEnglish = Annotated[
-    bool | None,
-    typer.Option(
-        "--keep-english/--drop-english",
-        help="Lines of English in other languages' calibration text. Default: dropped.",
+    "text_field": Option(str, "Field of a row that holds the text. Default: text."),
+    "statistics": Option(Path, "A file of mwanda stats, instead of --calibration."),
+    "recipe": Option(Path, "YAML recipe; options given here win over it."),
+    "text": Option(str, "Text source to score, as --calibration.", Parameter.empty),
+    "sentences": Option(int, "Seeded subset of so many a language.", least=1),
+    "ids": Option(str, "Only records with id in LOWEST:HIGHEST."),
+    "max_length": Option(int, "Tokens of one forward; longer: strides.", 2048, least=2),
+    "language": Option(list[str], "A language's own limit, sw=2%; may be repeated."),
+    "gate_on": Option(
+        str, "point: the rise itself decides; upper: the end of its 95 % interval.", "point"
     ),
-]
-KeepRepeated = Annotated[
-    bool | None,
-    typer.Option(
-        "--keep-repeated/--drop-repeated",
-        help="Pages of calibration text that come again. Default: dropped.",
-    ),
-]
-Statistics = Annotated[
-    Path | None,
-    typer.Option("--statistics", help="A file of mwanda stats, instead of --calibration."),
-]
-Languages = Annotated[
-    str | None, typer.Option("--languages", help="Tags with commas: de,fr,sw. Default: all.")
-]
-LanguageWeights = Annotated[
-    str | None, typer.Option("--language-weights", help="Like de=2,sw=1; 1 where not named.")
-]
-Sparsity = Annotated[
-    float | None, typer.Option("--sparsity", help="Share of weights to remove. Default: 0.5.")
-]
-Criterion = Annotated[
-    str | None, typer.Option("--criterion", help="See mwanda ls criteria. Default: m-wanda.")
-]
-CriterionOption = Annotated[
-    list[str] | None,
-    typer.Option("--criterion-option", help="NAME=VALUE of the criterion; may be repeated."),
-]
-Allocation = Annotated[
-    str | None,
-    typer.Option(
-        "--allocation",
-        help="See mwanda ls allocations. Default: measured; cwl with --statistics and in a search; "
-        "uniform with N:M, sparsity 0 or a criterion that needs no text.",
-    ),
-]
-AllocationOption = Annotated[
-    list[str] | None,
-    typer.Option("--allocation-option", help="NAME=VALUE of the allocation; may be repeated."),
-]
-AllocationLevel = Annotated[
-    str | None,
-    typer.Option(
-        "--allocation-level",
-        help="A sparsity for each block, role or linear. Default: role for measured, else block.",
-    ),
-]
-Reconstruction = Annotated[
-    str | None,
-    typer.Option(
-        "--reconstruction",
-        help="Of the weights kept; see mwanda ls reconstructions. Default: none.",
-    ),
-]
-ReconstructionOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--reconstruction-option", help="NAME=VALUE of the reconstruction; may be repeated."
-    ),
-]
-Pattern = Annotated[
-    str | None,
-    typer.Option(
-        "--pattern",
-        help="unstructured, unstructured-matrix or N:M, N kept. Default: unstructured.",
-    ),
-]
-Mode = Annotated[
-    str | None,
-    typer.Option(
-        "--mode",
-        help="dense or sequential statistics. Default: dense at sparsities from 0.35 to 0.55 "
-        "(0.45 with a reconstruction), sequential elsewhere.",
-    ),
-]
-Windows = Annotated[
-    int | None,
-    typer.Option("--windows", help="Windows per language. Default: 128, or all of the text."),
-]
-WindowLength = Annotated[
-    int | None,
-    typer.Option(
-        "--window-length", help="Tokens per window. Default: 2048, or the model's context."
-    ),
-]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of the draw of text. Default: 0.")]
-SkipFirstTokens = Annotated[
-    int | None,
-    typer.Option(
-        "--skip-first-tokens", help="First tokens of every window that do not count. Default: 0."
-    ),
-]
-Include = Annotated[
-    list[str] | None, typer.Option("--include", help="Regular expression over linear names.")
-]
-Exclude = Annotated[
-    list[str] | None, typer.Option("--exclude", help="Regular expression over linear names.")
-]
-SkipBlocks = Annotated[
-    str | None, typer.Option("--skip-blocks", help="Block numbers to leave alone: 0,1,17.")
-]
-Dtype = Annotated[
-    str | None, typer.Option("--dtype", help="What is written. Default: auto, the source's.")
-]
-ExpertTokens = Annotated[
-    int | None,
-    typer.Option("--expert-tokens", help="Experts with fewer: by magnitude. Default: 32."),
-]
-RecipeFile = Annotated[
-    Path | None, typer.Option("--recipe", help="YAML recipe; options given here win over it.")
-]
-LanguageLimit = Annotated[
-    list[str] | None,
-    typer.Option("--language", help="A language's own limit, sw=2%; may be repeated."),
-]
-GateOn = Annotated[
-    str,
-    typer.Option(
-        "--gate-on", help="point: the rise itself decides; upper: the end of its 95 % interval."
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-ComputeDtype = Annotated[
-    str, typer.Option("--compute-dtype", help="What the forward runs in; auto picks a fast one.")
-]
-ActivationMemory = Annotated[
-    str,
-    typer.Option("--activation-memory", help="Hidden states kept in memory; the rest on disk."),
-]
-BatchTokens = Annotated[
-    int, typer.Option("--batch-tokens", min=1, help="Tokens in one forward of one block.")
-]
-AllowShort = Annotated[
-    bool, typer.Option("--allow-short", help="Go on with less calibration text than asked for.")
-]
-AllowOverlap = Annotated[
-    bool, typer.Option("--allow-overlap", help="Evaluate on text drawn for calibration.")
-]
-TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code that the model brings along.")
-]
-MaxShardSize = Annotated[str, typer.Option("--max-shard-size", help="Bytes of one written shard.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output of mwanda's.")]
-Journal = Annotated[
-    bool,
-    typer.Option(
-        "--journal/--no-journal", help="Keep what is finished, to go on after an interruption."
-    ),
-]
-Restart = Annotated[
-    bool, typer.Option("--restart", help="Discard what an unfinished run has kept.")
-]
-Text = Annotated[str, typer.Option("--text", help="Text source to score, as --calibration.")]
-Sentences = Annotated[
-    int | None, typer.Option("--sentences", min=1, help="Seeded subset of so many a language.")
-]
-Ids = Annotated[str | None, typer.Option("--ids", help="Only records with id in LOWEST:HIGHEST.")]
-MaxLength = Annotated[
-    int, typer.Option("--max-length", min=2, help="Tokens of one forward; longer: strides.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+    "threads": Option(int, "Chunks coded at a time. Default: cores.", least=1),
+    "device": Option(str, "auto, cpu, cuda or cuda:N.", "auto"),
+    "compute_dtype": Option(str, "What the forward runs in; auto picks a fast one.", "auto"),
+    "activation_memory": Option(str, "Hidden states kept in memory; the rest on disk.", "512MiB"),
+    "batch_tokens": Option(int, "Tokens in one forward of one block.", 2048, least=1),
+    "max_shard_size": Option(str, "Bytes of one written shard.", "5GB"),
+    "allow_short": Option(bool, "Go on with less calibration text than asked for.", False),
+    "allow_overlap": Option(bool, "Evaluate on text drawn for calibration.", False),
+    "trust_remote_code": Option(bool, "Run code that the model brings along.", False),
+    "overwrite": Option(bool, "Replace an output of mwanda's.", False),
+    "journal": Option(bool, "Keep what is finished, to go on after an interruption.", True),
+    "restart": Option(bool, "Discard what an unfinished run has kept.", False),
+    "as_json": Option(bool, "Print the result as JSON.", False, "--json"),
+    **{name: Option(kind, told, None, flags) for name, kind, told, flags in field_options()},
+}
+
+FORWARD = ("device", "compute_dtype", "activation_memory", "batch_tokens")
+TEXT = ("calibration", "text_field")
+
+_FIRST = (
+    "languages", "sparsity", "criterion", "criterion_option", "allocation", "allocation_option",
+    "allocation_level", "reconstruction", "reconstruction_option", "pattern", "mode", "windows",
+    "window_length", "language_weights", "include", "exclude", "skip_blocks",
+)  # fmt: skip
+RECIPE = tuple(dict.fromkeys((*_FIRST, *(name for name, *_ in field_options()))))
+"""All fields of a recipe, in the order of the help."""
+
+PRUNE = (
+    *TEXT, "statistics", *RECIPE, "recipe", *FORWARD, "max_shard_size", "allow_short",
+    "trust_remote_code", "overwrite", "journal", "restart",
+)  # fmt: skip
 
 
-def recipe_options(
-    calibration: Calibration = None,
-    text_field: TextField = None,
-    statistics: Statistics = None,
-    languages: Languages = None,
-    sparsity: Sparsity = None,
-    criterion: Criterion = None,
-    criterion_option: CriterionOption = None,
-    allocation: Allocation = None,
-    allocation_option: AllocationOption = None,
-    allocation_level: AllocationLevel = None,
-    reconstruction: Reconstruction = None,
-    reconstruction_option: ReconstructionOption = None,
-    pattern: Pattern = None,
-    mode: Mode = None,
-    windows: Windows = None,
-    window_length: WindowLength = None,
-    language_weights: LanguageWeights = None,
-    include: Include = None,
-    exclude: Exclude = None,
-    skip_blocks: SkipBlocks = None,
-    seed: Seed = None,
-    keep_english: KeepEnglish = None,
-    keep_repeated: KeepRepeated = None,
-    skip_first_tokens: SkipFirstTokens = None,
-    dtype: Dtype = None,
-    expert_tokens: ExpertTokens = None,
-    recipe: RecipeFile = None,
-    device: Device = "auto",
-    compute_dtype: ComputeDtype = "auto",
-    activation_memory: ActivationMemory = "512MiB",
-    batch_tokens: BatchTokens = 2048,
-    max_shard_size: MaxShardSize = "5GB",
-    allow_short: AllowShort = False,
-    trust_remote_code: TrustRemoteCode = False,
-    overwrite: Overwrite = False,
-    journal: Journal = True,
-    restart: Restart = False,
-    as_json: AsJson = False,
-) -> None:
-    """Never called: the options that prune and plan have in common."""
+def with_options(command: Command) -> Callable[..., None]:
+    """The command with its whole signature, as typer wants it; what it yields is shown.
 
-
-def with_field(source: str | None, field: str | None) -> str | None:
-    """A text source with the field that ``--text-field`` names."""
-    if field is None:
-        return source
-    from mwanda.text.sources import with_text_field
-
-    return with_text_field(source, field)
-
-
-def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command with ``**given`` the options of :func:`recipe_options`; its calibration comes
-    with the field of its text."""
+    ``Annotated[kind, HELP, FLAGS]`` is an option of its own, whose flags may be left out where they
+    are its name; a parameter that says nothing but its type is the option of that name.
+    ``**given: Annotated[Any, NAMES]`` stands for the options of these names, among which some of
+    the command's own may have their place. Sources of text come with the field of ``--text-field``.
+    """
 
     @wraps(command)
-    def run(**given: Any) -> None:
-        given["calibration"] = with_field(given["calibration"], given["text_field"])
-        command(**given)
+    def run(as_json: bool = False, **given: Any) -> None:
+        field = given.pop("text_field", None)
+        for name in ("calibration", "text"):
+            if name in given:
+                given[name] = with_text_field(given[name], field)
+        for view in command(**given) or ():
+            show(view, as_json)
 
-    parameters = []
-    for function in (command, recipe_options):
-        hints = get_type_hints(function, include_extras=True)
-        parameters += [
-            parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name])
-            for name, parameter in signature(function).parameters.items()
-            if parameter.kind is not Parameter.VAR_KEYWORD
-        ]
+    own, listed = {}, ()
+    for name, parameter in signature(command, eval_str=True).parameters.items():
+        if parameter.kind is Parameter.VAR_KEYWORD:
+            listed = get_args(parameter.annotation)[1]
+        elif get_origin(parameter.annotation) is not Annotated:
+            own[name] = OPTIONS[name].parameter(name)
+        else:
+            kind, told, *flags = get_args(parameter.annotation)
+            own[name] = parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            if isinstance(told, str):
+                own[name] = Option(kind, told, parameter.default, *flags).parameter(name)
+    order = [*(name for name in own if name not in listed), *listed]
+    if isgeneratorfunction(command):
+        order.append("as_json")
+    parameters = [own.get(name) or OPTIONS[name].parameter(name) for name in order]
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def run_options_of(given: Mapping[str, Any], **more: Any) -> RunOptions:
+    """How to run, among a command's options."""
+    values = {each.name: given[each.name] for each in fields(RunOptions) if each.name in given}
+    for name in ("activation_memory", "max_shard_size"):
+        if name in values:
+            values[name] = parse_size(values[name], f"--{name.replace('_', '-')}")
+    return RunOptions(**values, **more)

@@ -6,19 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mwanda.errors import InputError, nearest
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
 from mwanda.methods.recipe.method_choice import Method, as_value_error, checked
 from mwanda.methods.recipe.values import Listed, Number, Patterns, Switch, Whole, in_words
+from mwanda.methods.recipe.written import Written, block_numbers, weights_by_language
 from mwanda.methods.registry import (
     find_criterion,
     find_pattern,
@@ -34,60 +29,94 @@ Mode = Literal["sequential", "dense"]
 
 class Recipe(BaseModel):
     """A prune, described but for the model and the text; what is None is left to
-    :func:`mwanda.methods.recipe.resolved.resolve`.
+    :func:`mwanda.methods.recipe.resolved.resolve`. A field's description is the help of its option
+    (see :mod:`mwanda.cli.recipe_fields`); what it does not say:
 
     Attributes:
-        sparsity: share of weights removed, over all pruned linears; 0 is a plain conversion. None
-            takes 0.5, or what the pattern fixes.
-        pattern: ``unstructured`` or ``N:M`` (N kept).
-        criterion, allocation: see the registry. None for the allocation takes measured, with saved
-            statistics cwl, and uniform where the pattern fixes the sparsity, nothing goes, or the
-            criterion needs no text.
+        sparsity: over all pruned linears; 0 is a plain conversion. None takes 0.5, or what the
+            pattern fixes.
+        allocation: None takes measured, with saved statistics cwl, and uniform where the pattern
+            fixes the sparsity, nothing goes, or the criterion needs no text.
         allocation_level: what has a sparsity of its own: each ``block``, each ``linear``, or each
-            ``role``, which is a linear but that those of a block's experts go together. None takes
-            role for measured, and block for others.
-        reconstruction: of the weights that stay, see the registry; None (or ``none``) leaves them
-            as they are. One that chooses its own mask leaves the criterion unused.
+            ``role``, which is a linear but that those of a block's experts go together.
+        reconstruction: None (or ``none``) leaves the weights that stay as they are. One that
+            chooses its own mask leaves the criterion unused.
         mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
             sees the pruned blocks before it, two). None takes dense at the sparsities where it was
             measured no worse, and sequential elsewhere.
         languages: BCP-47 tags; None takes all that the calibration text has.
-        language_weights: relative weight a language, 1 where not named.
-        windows: calibration windows per language.
-        window_length: tokens per window. Where these two are not given they shrink to the model's
-            context and to each language's text.
-        seed: of the draw of windows.
-        keep_english: leave lines of English in other languages' calibration text.
-        keep_repeated: leave pages of it that come again.
-        skip_first_tokens: of every window, left out of all statistics; the forward sees them.
-        include, exclude: regular expressions over linear names; each has to be in one.
-        skip_blocks: block numbers left alone.
-        dtype: what is written; ``auto`` keeps the source's.
-        expert_tokens: an expert that saw fewer calibration tokens is pruned by magnitude.
+        windows, window_length: where they are not given they shrink to the model's context and to
+            each language's text.
+        skip_first_tokens: left out of all statistics; the forward sees them.
+        include, exclude: each expression has to be in a linear's name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sparsity: Annotated[Number, Field(ge=0, lt=1)] | None = None
-    pattern: str = "unstructured"
-    criterion: Method = Method(name="m-wanda")
-    allocation: Method | None = None
-    allocation_level: Level | None = None
-    reconstruction: Method | None = None
-    mode: Mode | None = None
-    languages: Annotated[tuple[str, ...] | None, Listed] = None
-    language_weights: dict[str, Annotated[Number, Field(ge=0)]] = Field(default_factory=dict)
-    windows: Whole = Field(default=WINDOWS, ge=1)
-    window_length: Whole = Field(default=LENGTH, ge=2)
-    seed: Whole = Field(default=0, ge=0)
-    keep_english: Switch = False
-    keep_repeated: Switch = False
-    skip_first_tokens: Whole = Field(default=0, ge=0)
-    include: Annotated[tuple[str, ...], Patterns] = ()
-    exclude: Annotated[tuple[str, ...], Patterns] = ()
-    skip_blocks: Annotated[tuple[Whole, ...], Listed] = ()
-    dtype: str = "auto"
-    expert_tokens: Whole = Field(default=32, ge=1)
+    sparsity: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
+        None, description="Share of weights to remove. Default: 0.5."
+    )
+    pattern: str = Field(
+        "unstructured",
+        description="unstructured, unstructured-matrix or N:M, N kept. Default: unstructured.",
+    )
+    criterion: Method = Field(
+        Method(name="m-wanda"), description="See mwanda ls criteria. Default: m-wanda."
+    )
+    allocation: Method | None = Field(
+        None,
+        description="See mwanda ls allocations. Default: measured; cwl with --statistics and in a "
+        "search; uniform with N:M, sparsity 0 or a criterion that needs no text.",
+    )
+    allocation_level: Level | None = Field(
+        None,
+        description="A sparsity for each block, role or linear. Default: role for measured, else "
+        "block.",
+    )
+    reconstruction: Method | None = Field(
+        None, description="Of the weights kept; see mwanda ls reconstructions. Default: none."
+    )
+    mode: Mode | None = Field(
+        None,
+        description="dense or sequential statistics. Default: dense at sparsities from 0.35 to "
+        "0.55 (0.45 with a reconstruction), sequential elsewhere.",
+    )
+    languages: Annotated[tuple[str, ...] | None, Listed] = Field(
+        None, description="Tags with commas: de,fr,sw. Default: all."
+    )
+    language_weights: Annotated[
+        dict[str, Annotated[Number, Field(ge=0)]], Written(read=weights_by_language)
+    ] = Field(default_factory=dict, description="Like de=2,sw=1; 1 where not named.")
+    windows: Whole = Field(
+        WINDOWS, ge=1, description="Windows per language. Default: 128, or all of the text."
+    )
+    window_length: Whole = Field(
+        LENGTH, ge=2, description="Tokens per window. Default: 2048, or the model's context."
+    )
+    seed: Whole = Field(0, ge=0, description="Of the draw of text. Default: 0.")
+    keep_english: Annotated[Switch, Written(flags="--keep-english/--drop-english")] = Field(
+        False,
+        description="Lines of English in other languages' calibration text. Default: dropped.",
+    )
+    keep_repeated: Annotated[Switch, Written(flags="--keep-repeated/--drop-repeated")] = Field(
+        False, description="Pages of calibration text that come again. Default: dropped."
+    )
+    skip_first_tokens: Whole = Field(
+        0, ge=0, description="First tokens of every window that do not count. Default: 0."
+    )
+    include: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
+        (), description="Regular expression over linear names."
+    )
+    exclude: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
+        (), description="Regular expression over linear names."
+    )
+    skip_blocks: Annotated[tuple[Whole, ...], Listed, Written(read=block_numbers)] = Field(
+        (), description="Block numbers to leave alone: 0,1,17."
+    )
+    dtype: str = Field("auto", description="What is written. Default: auto, the source's.")
+    expert_tokens: Whole = Field(
+        32, ge=1, description="Experts with fewer: by magnitude. Default: 32."
+    )
 
     @classmethod
     def build(cls, values: Mapping[str, Any], source: str = "recipe") -> Recipe:

@@ -1,0 +1,1 @@
+"""What the commands do: take options apart, call a job, show what it gives."""

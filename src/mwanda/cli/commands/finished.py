@@ -1,0 +1,166 @@
+"""Around a finished model: verify, diff, mask, pack, unpack, quantise, gguf-check, push."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mwanda.cli import early
+from mwanda.cli import options as opt
+from mwanda.cli.views import View
+from mwanda.cli.views import finished as views
+from mwanda.model.gguf.types import check_type
+from mwanda.system.progress import progress_bar
+
+WRITING = ("max_shard_size", "trust_remote_code", "overwrite")
+
+
+def verify(
+    folder: opt.PrunedFolder,
+    against: Annotated[str | None, "The source: all that is not pruned has to equal it."] = None,
+    mask: Annotated[Path | None, "The masks of the same prune, of --masks-only."] = None,
+) -> Iterator[View]:
+    """Check a pruned folder: files whole, zeros and sparsity as the manifest says, rest as in the
+    source."""
+    early.check_pruned(folder)
+    early.check_model(against)
+    early.check_file(mask, kind="masks")
+    from mwanda.pruned.verify import verify as run
+
+    found = run(folder, against=against, masks=mask)
+    yield views.verified(found)
+    found.raise_for_problems(folder)
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="A pruned folder, or a file of masks.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
+) -> Iterator[View]:
+    """Say where the masks of two pruned models differ, by block and by linear."""
+    early.check_masks(first)
+    early.check_masks(second)
+    from mwanda.pruned.diff import diff as run
+
+    yield views.compared(run(first, second))
+
+
+def extract(
+    folder: opt.PrunedFolder, out: opt.OutFile, trust_remote_code: bool, overwrite: bool
+) -> Iterator[View]:
+    """Write which weights of FOLDER are not zero, one bit each."""
+    early.check_pruned(folder)
+    early.check_output(out, ".safetensors", overwrite=overwrite)
+    from mwanda.pruned.mask_files import extract_masks
+
+    made = extract_masks(folder, out, overwrite=overwrite, trust_remote_code=trust_remote_code)
+    yield views.extracted(made)
+
+
+def apply(
+    masks: Annotated[Path, typer.Argument(help="A file of masks.")],
+    model: opt.Model,
+    out: opt.OutFolder,
+    dtype: str | None,
+    **given: Annotated[Any, WRITING],
+) -> Iterator[View]:
+    """Set to zero in MODEL what MASKS remove, and write the folder that a prune would write."""
+    early.check_file(masks, kind="masks")
+    early.check_model(model)
+    early.check_folder_out(out, model, overwrite=given["overwrite"])
+    with progress_bar() as progress:
+        run_options = opt.run_options_of(given, progress=progress)
+        from mwanda.pruned.mask_files import apply_masks
+
+        made = apply_masks(masks, model, out, dtype=dtype, options=run_options)
+    yield views.applied(made)
+
+
+def pack(
+    folder: Annotated[Path, typer.Argument(help="A model folder, usually a pruned one.")],
+    out: Annotated[Path, "Archive to write, ending in .mwz."],
+    level: Annotated[
+        int, typer.Option(min=0, max=22, help="Of zstd, tried beside Huffman; 0: not tried.")
+    ] = 0,
+    *,
+    threads: int | None,
+    overwrite: bool,
+) -> Iterator[View]:
+    """Pack FOLDER into one smaller file, lossless: masks and byte planes under zstd."""
+    early.check_folder(folder, "a model folder")
+    early.check_output(out, ".mwz", overwrite=overwrite)
+    from mwanda.pruned.pack import pack as run
+
+    with progress_bar() as progress:
+        made = run(folder, out, level=level, threads=threads, overwrite=overwrite,
+                   progress=progress)  # fmt: skip
+    yield views.packed(made)
+
+
+def unpack(
+    archive: Annotated[Path, typer.Argument(help="A file that mwanda pack wrote.")],
+    out: opt.OutFolder,
+    threads: int | None,
+    overwrite: bool,
+) -> Iterator[View]:
+    """Write the folder again that ARCHIVE was made of, every file checked by its SHA-256."""
+    early.check_file(archive, "an archive that mwanda pack wrote")
+    early.check_folder_out(out, None, overwrite=overwrite)
+    from mwanda.pruned.pack import unpack as run
+
+    with progress_bar() as progress:
+        made = run(archive, out, threads=threads, overwrite=overwrite, progress=progress)
+    yield views.packed(made)
+
+
+def quantise(
+    model: opt.Model,
+    kind: Annotated[str, "Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0.", "--type"],
+    out: opt.OutFolder,
+    **given: Annotated[Any, WRITING],
+) -> Iterator[View]:
+    """Write MODEL with the weights that a GGUF of this type holds, as a plain folder."""
+    check_type(kind)
+    early.check_model(model)
+    early.check_folder_out(out, model, overwrite=given["overwrite"])
+    with progress_bar() as progress:
+        from mwanda.pruned.quantise import quantise as run
+
+        made = run(model, out, kind, options=opt.run_options_of(given, progress=progress))
+    yield views.quantised(made)
+
+
+def gguf_check(
+    gguf: Annotated[Path, typer.Argument(help="A GGUF file made of a pruned folder.")],
+    folder: Annotated[Path, typer.Argument(help="The pruned folder.")],
+    fail_below: Annotated[str | None, "Exit 3 if a smaller share is kept, e.g. 99.9%."] = None,
+) -> Iterator[View]:
+    """Say which share of FOLDER's zeros is still zero in a GGUF file, by quantisation type."""
+    from mwanda.evaluation.gate import parse_share
+
+    least = None if fail_below is None else parse_share(fail_below, "--fail-below")
+    early.check_file(gguf, "a GGUF file")
+    early.check_folder(folder, "the pruned folder")
+    from mwanda.pruned.gguf_check import check_gguf as run
+
+    found = run(gguf, folder)
+    yield views.zeros_kept(found)
+    for line in found.warnings:
+        typer.echo(f"warning: {line}", err=True)
+    if least is not None:
+        found.check(least)
+
+
+def push(
+    folder: opt.PrunedFolder,
+    repo: Annotated[str, typer.Argument(metavar="REPO_ID", help="organisation/name on the hub.")],
+    public: Annotated[bool, "For everybody to see; otherwise private."] = False,
+    overwrite: Annotated[bool, "Into a repository that mwanda filled before."] = False,
+) -> Iterator[View]:
+    """Verify FOLDER and upload it to the hub, private unless told otherwise."""
+    early.check_pruned(folder)
+    from mwanda.pruned.push import push as run
+
+    yield views.pushed(run(folder, repo, public=public, overwrite=overwrite))

@@ -1,0 +1,171 @@
+"""Prunes and what goes before them: prune, plan, windows, stats, ls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mwanda.cli import early
+from mwanda.cli import options as opt
+from mwanda.cli.recipe_fields import recipe_fields
+from mwanda.cli.views import View
+from mwanda.methods.recipe.asked import Recipe
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
+from mwanda.system.progress import progress_bar, speaks
+from mwanda.text.languages import parse_languages
+
+TAKE = (
+    *opt.TEXT, "languages", "language_weights", "windows", "window_length", "seed", "keep_english",
+    "keep_repeated", "skip_first_tokens", "gram", "include", "exclude", "skip_blocks", *opt.FORWARD,
+    "allow_short", "trust_remote_code", "overwrite", "journal", "restart",
+)  # fmt: skip
+WINDOWS = (
+    *opt.TEXT, "languages", "windows", "window_length", "seed", "keep_english", "keep_repeated",
+    "allow_short", "trust_remote_code", "overwrite",
+)  # fmt: skip
+
+
+def prune(
+    model: opt.Model,
+    out: opt.OutFolder,
+    masks_only: Annotated[bool, "Write the masks alone, --out FILE.safetensors."] = False,
+    **given: Annotated[Any, opt.PRUNE],
+) -> Iterator[View]:
+    """Prune MODEL into a folder that plain transformers loads."""
+    recipe = _recipe(given)
+    early.check_model(model)
+    if speaks():  # a process that does not write must not mind what another has written
+        if masks_only and recipe.reconstruction is None:
+            early.check_output(out, ".safetensors", overwrite=given["overwrite"])
+        elif not masks_only:
+            early.check_folder_out(out, model, overwrite=given["overwrite"])
+    early.check_evidence(given, needed=recipe.needs_text)
+    with progress_bar(None if speaks() else False) as progress:
+        from mwanda.pruning.prune import prune as run
+
+        result = run(
+            model, out=out, calibration=given["calibration"], statistics=given["statistics"],
+            masks_only=masks_only, recipe=recipe,
+            options=opt.run_options_of(given, progress=progress),
+        )  # fmt: skip
+    if speaks():
+        from mwanda.cli.views.pruning import pruned
+
+        yield pruned(result)
+
+
+def plan(
+    model: opt.Model,
+    out: Annotated[Path | None, "Checked as prune would, never written."] = None,
+    **given: Annotated[Any, opt.PRUNE],
+) -> Iterator[View]:
+    """Say what a prune would do and need; touches nothing."""
+    recipe, run_options = _recipe(given), opt.run_options_of(given)
+    early.check_model(model)
+    if out is not None:
+        early.check_folder_out(out, model, overwrite=run_options.overwrite)
+    early.check_evidence(given, needed=recipe.needs_text)
+    from mwanda.cli.views.pruning import planned
+    from mwanda.pruning.forecast.plan import plan as run
+
+    evidence = {name: given[name] for name in ("calibration", "statistics")}
+    yield planned(run(model, recipe=recipe, options=run_options, **evidence))
+
+
+def windows(
+    model: opt.Model,
+    out: Annotated[Path, "File to write, windows.safetensors."],
+    **given: Annotated[Any, WINDOWS],
+) -> Iterator[View]:
+    """Draw calibration windows and keep their token ids, one int64 tensor a language."""
+    chosen = None if given["languages"] is None else parse_languages(given["languages"])
+    early.check_output(out, ".safetensors", overwrite=given["overwrite"])
+    early.check_model(model)
+    early.check_text(given["calibration"])
+    from mwanda.cli.views.pruning import drawn
+    from mwanda.pruning.draw_windows import draw_windows
+
+    made = draw_windows(
+        model, out, given["calibration"], languages=chosen, windows=given["windows"],
+        length=given["window_length"], seed=given["seed"] or 0,
+        keep_english=bool(given["keep_english"]), keep_repeated=bool(given["keep_repeated"]),
+        **{name: given[name] for name in ("allow_short", "trust_remote_code", "overwrite")},
+    )  # fmt: skip
+    yield drawn(made)
+
+
+def take(
+    model: opt.Model,
+    out: opt.OutFile,
+    gram: Annotated[bool, "Gram matrices too, for a reconstruction; large files."] = False,
+    **given: Annotated[Any, TAKE],
+) -> Iterator[View]:
+    """Take MODEL's statistics on text in one pass and save them for many prunes.
+
+    Also: mwanda stats merge FILE FILE --out FILE, and mwanda stats show FILE.
+    """
+    fields = recipe_fields(**given)
+    early.check_model(model)
+    if speaks():
+        early.check_output(out, ".safetensors", overwrite=given["overwrite"])
+    early.check_text(given["calibration"])
+    with progress_bar(None if speaks() else False) as progress:
+        from mwanda.pruning.statistics.collect import collect_statistics
+
+        made = collect_statistics(
+            model, out, calibration=given["calibration"], gram=gram,
+            options=opt.run_options_of(given, progress=progress), **fields,
+        )  # fmt: skip
+    if speaks():
+        from mwanda.cli.views.statistics import collected
+
+        yield collected(made)
+
+
+def merge(
+    files: Annotated[list[Path], typer.Argument(help="Two files of statistics or more.")],
+    out: opt.OutFile,
+    overwrite: bool,
+) -> Iterator[View]:
+    """Add files of one model up, as if all their text had been read in one pass."""
+    for file in files:
+        early.check_file(file, kind="statistics")
+    early.check_output(out, ".safetensors", overwrite=overwrite)
+    from mwanda.cli.views.statistics import collected
+    from mwanda.pruning.statistics.collect import merge_statistics
+
+    yield collected(merge_statistics(files, out, overwrite=overwrite))
+
+
+def show(
+    file: Annotated[Path, typer.Argument(help="A file of statistics.")],
+) -> Iterator[View]:
+    """Which blocks the languages share, and how active each language is."""
+    early.check_file(file, kind="statistics")
+    from mwanda.cli.views.statistics import looked_into
+    from mwanda.pruning.statistics.show import show_statistics
+
+    yield looked_into(show_statistics(file))
+
+
+def ls(
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="criteria, allocations, patterns, reconstructions, methods (all four) or models."
+        ),
+    ],
+) -> Iterator[View]:
+    """List what there is, with formulas and sources."""
+    from mwanda.cli.views.listing import listed
+
+    yield listed(what)
+
+
+def _recipe(given: dict[str, Any]) -> ResolvedRecipe:
+    source = "options" if given["recipe"] is None else str(given["recipe"])
+    saved = given["statistics"] is not None
+    return resolve(Recipe.build(recipe_fields(saved=saved, **given), source), saved=saved)

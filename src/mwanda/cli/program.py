@@ -1,0 +1,93 @@
+"""The table of commands, and the program made of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from mwanda.cli.commands import finished, pruning, scores, studies
+from mwanda.cli.options import Command, with_options
+
+COMMANDS: tuple[tuple[str, str, Command], ...] = (
+    ("", "report", studies.report),
+    ("", "search", studies.search),
+    ("", "prune", pruning.prune),
+    ("", "eval", scores.evaluate),
+    ("", "windows", pruning.windows),
+    ("", "plan", pruning.plan),
+    ("", "ls", pruning.ls),
+    ("", "verify", finished.verify),
+    ("", "diff", finished.diff),
+    ("", "pack", finished.pack),
+    ("", "unpack", finished.unpack),
+    ("", "quantise", finished.quantise),
+    ("", "gguf-check", finished.gguf_check),
+    ("", "push", finished.push),
+    ("", "translate", scores.translate),
+    ("", "tasks", scores.tasks),
+    ("stats", "take", pruning.take),
+    ("stats", "merge", pruning.merge),
+    ("stats", "show", pruning.show),
+    ("study", "run", studies.run),
+    ("study", "status", studies.status),
+    ("study", "work", studies.work),
+    ("mask", "extract", finished.extract),
+    ("mask", "apply", finished.apply),
+)
+"""Group, name and function, in the order of the help."""
+
+GROUPS: tuple[tuple[str, str, str | None], ...] = (
+    (
+        "stats",
+        "Save a model's statistics on text: stats MODEL, or merge and show files of them.",
+        "take",
+    ),
+    ("study", "Run a grid of prunes and evaluations: study FILE.yaml --out DIR.", "run"),
+    ("mask", "Masks alone: take them out of a pruned folder, apply them to a model.", None),
+)
+"""Name, help, and the command that is meant where none is named."""
+
+
+def program() -> typer.Typer:
+    """All commands under one name."""
+    plain: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None}
+    app = typer.Typer(
+        name="mwanda",
+        help="Prune a multilingual language model in one shot without losing its languages.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        **plain,
+    )
+    app.callback(invoke_without_command=True)(_root)
+    groups = {"": app}
+    for name, told, default in GROUPS:
+        kind = TyperGroup if default is None else _with_default(default)
+        groups[name] = typer.Typer(cls=kind, help=told, **plain)
+        app.add_typer(groups[name], name=name)
+    for group, name, function in COMMANDS:
+        groups[group].command(name)(with_options(function))
+    return app
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("mwanda"))
+
+
+def _with_default(command: str) -> type[TyperGroup]:
+    """A group whose command ``command`` is meant where none of its commands is named first; a
+    folder named as a command is ``./merge``."""
+
+    class _Defaulted(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            if not args or args[0] not in self.commands:
+                args = [command, *args]
+            return list(super().parse_args(ctx, args))
+
+    return _Defaulted

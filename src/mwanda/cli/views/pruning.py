@@ -1,0 +1,114 @@
+"""Prunes, plans and windows."""
+
+from __future__ import annotations
+
+import sys
+
+from mwanda.cli.views import DRAWN, View, drawn_row, named, removed, took
+from mwanda.pruning.folder.card import allotted_by, chosen_by
+from mwanda.pruning.folder.experts_table import expert_summary, language_table
+from mwanda.pruning.folder.manifest import seen_in
+from mwanda.pruning.forecast.operations import Limit
+from mwanda.pruning.forecast.plan import Plan
+from mwanda.pruning.manifest_parts import PruneResult
+from mwanda.system.text_tables import plain as table
+from mwanda.text.window_files import Windows
+
+
+def pruned(result: PruneResult) -> View:
+    """What a prune made."""
+    made, experts, peak = result.manifest, result.manifest.experts, _peak()
+    data = {
+        "folder": None if result.folder is None else str(result.folder),
+        "masks": None if result.masks is None else str(result.masks),
+        "recipe": made.recipe,
+        "totals": made.totals.model_dump(),
+        "compute_dtype": made.compute_dtype,
+        "signals": made.model_dump(include={"signals"})["signals"],
+        "experts": None
+        if experts is None
+        else experts.model_dump() | {"routing": experts.counts()},
+        "seconds": made.seconds,
+        "limit": None if result.limit is None else result.limit.as_dict(),
+        "spilled_bytes": result.spilled,
+        "peak_resident_bytes": peak,
+    }
+    recipe, saved = made.recipe, made.statistics_file
+    written = made.dtype if result.masks is None else "bits, the masks alone"
+    lines = [
+        f"{result.folder or result.masks}: {removed(made.totals)}",
+        f"{chosen_by(recipe)}, {allotted_by(recipe)}, "
+        f"pattern {recipe['pattern']}, statistics {made.statistics}"
+        + ("" if saved is None else f" from {saved.name}")
+        + f", forward in {made.compute_dtype}, written in {written}",
+    ]
+    if made.calibration is not None:
+        weights, languages = made.calibration.weights, made.calibration.languages
+        rows = [[*drawn_row(tag, draw), f"{weights[tag]:.3f}"] for tag, draw in languages.items()]
+        lines += ["", table(["calibration", *DRAWN, "weight"], rows)]
+    if made.earlier:
+        lines += ["", f"calibrated by earlier prunes, and seen: {', '.join(seen_in(made.earlier))}"]
+    if experts is not None:
+        lines += ["", expert_summary(experts), table(*language_table(experts))]
+    lines += ["", f"{took(made.seconds)}; peak resident memory {peak / 1e9:.2f} GB"]
+    if result.limit is not None:
+        lines.append(_limit(result.limit))
+    return data, "\n".join(lines)
+
+
+def _limit(limit: Limit) -> str:
+    return (
+        f"of {limit.wall:.1f} s the work alone takes {limit.share:.0%} at this machine's rates: "
+        f"{limit.flops / 1e12:.3f} TFLOP at {limit.matmul_rate / 1e9:,.0f} GFLOP/s "
+        f"{limit.compute_seconds:.1f} s; {limit.bytes_read / 1e9:.2f} GB read at "
+        f"{limit.read_rate / 1e9:.2f} GB/s and {limit.bytes_written / 1e9:.2f} GB written at "
+        f"{limit.write_rate / 1e9:.2f} GB/s {limit.disk_seconds:.1f} s"
+    )
+
+
+def drawn(made: Windows) -> View:
+    """Windows that were drawn."""
+    data, rows = {}, []
+    for tag, ids in made.tokens.items():
+        draw = made.draws[tag]
+        data[tag] = {"shape": list(ids.shape), "sha256": draw.window_sha256}
+        told = (*ids.shape, draw.documents, draw.duplicates_dropped, draw.english_lines_dropped)
+        rows.append([named(tag), *map(str, told)])
+    header = ["language", "windows", "length", "documents", "duplicates", "English"]
+    return data, table(header, rows)
+
+
+def planned(made: Plan) -> View:
+    """What a prune would do and need."""
+    languages = ", ".join(made.languages) or "no text needed"
+    least = "none"
+    if made.matmul_rate is not None:
+        least = f"{made.compute_seconds:,.1f} s at {made.matmul_rate / 1e9:,.0f} GFLOP/s"
+    rows = [
+        ["blocks", f"{made.blocks:,}"],
+        ["linears to prune", f"{made.linears:,}"],
+        ["weights in them", f"{made.weights:,}"],
+        ["weights to remove", f"{made.removed:,}"],
+        ["weights of the model", f"{made.model_weights:,}"],
+        ["calibration tokens", f"{made.tokens:,}"],
+        ["block passes", f"{made.passes:,}"],
+        *([["tokens through masked blocks", f"{made.compared:,}"]] if made.compared else []),
+        ["matrix work", f"{made.flops / 1e12:.3f} TFLOP in {made.compute_dtype}"],
+        ["matrix time, at least", least],
+        ["read", f"{made.bytes_read / 1e9:.2f} GB"],
+        ["written", f"{made.bytes_written / 1e9:.2f} GB in {made.dtype}"],
+        ["free disk needed", f"{made.disk / 1e9:.2f} GB"],
+        ["peak memory, anonymous", f"{made.anonymous / 1e9:.2f} GB"],
+        ["peak memory, resident", f"{made.high_water / 1e9:.2f} GB"],
+    ]
+    return made.as_dict(), f"{made.model}: {languages}\n" + table(["plan", ""], rows)
+
+
+def _peak() -> int:
+    """High-water mark of resident memory, bytes."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
