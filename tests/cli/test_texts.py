@@ -143,3 +143,17 @@ def test_a_word_is_taken_where_it_is_asked_for(bench: Bench) -> None:
     plan = ["plan", bench.source, *words[4:]]
     bench.refuse(plan, "found only dev.txt (a word, though also Domung's code", lines=1)
     assert bench.run(*plan, "--languages", "dev", "--json").json()["languages"] == ["dev"]
+
+
+def test_what_windows_have_settled_is_not_asked_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The manifest says what was done, and not what was asked of windows drawn before."""
+    file = bench.root / "w.safetensors"
+    text = ["--calibration", bench.corpus, "--windows", "1", "--window-length", "32"]
+    assert bench.run("windows", bench.source, "--out", file, *text).code == 0
+    given = ["--calibration", file, "--keep-english", "--seed", "9", "--criterion", "wanda"]
+    assert bench.run(*bench.prune(*given, calibrated=False)).code == 0
+    assert "its text was drawn before; not used: --seed, --keep-english" in caplog.text
+    recipe = read_manifest(bench.out).recipe
+    assert (recipe["keep_english"], recipe["seed"]) == (False, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,11 @@ from mwanda.errors import InputError, shown
 from mwanda.model import given
 from mwanda.system.output import MARK, OutputFile, OutputFolder
 from mwanda.text.sources import open_source
+
+log = logging.getLogger("mwanda")
+
+DRAW = ("windows", "window_length", "seed", "keep_english", "keep_repeated")
+"""Fields that say how text is drawn."""
 
 
 def check_model(*names: str | None) -> None:
@@ -31,10 +37,15 @@ def check_text(spec: str | None) -> None:
 
 def check_evidence(options: Mapping[str, Any], *, needed: bool = True) -> None:
     """Saved statistics among a command's options, or else its calibration text where needed."""
+    text = options["calibration"]
     if options["statistics"] is not None:
         check_file(options["statistics"], kind="statistics")
     elif needed:
-        check_text(options["calibration"])
+        check_text(text)
+    drawn = options["statistics"] or (text if str(text).endswith(".safetensors") else None)
+    unused = [f"--{name.replace('_', '-')}" for name in DRAW if options.get(name) is not None]
+    if drawn and unused:
+        log.info("%s: its text was drawn before; not used: %s", drawn, ", ".join(unused))
 
 
 def check_file(path: Path | None, expected: str = "a safetensors file", kind: str = "") -> None:
