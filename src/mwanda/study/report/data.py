@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from mwanda.evaluation.paired import Difference, clusters_of, differences
 from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
-from mwanda.study.records import DENSE
+from mwanda.study.records import DENSE, Entry
 from mwanda.study.study_plan import Plan, read_plan
 
 Nats = Sequence[Sequence[float]]
@@ -36,8 +36,7 @@ class Group:
     @cached_property
     def seen(self) -> tuple[str, ...]:
         """Languages scored that calibrated it."""
-        first = next(iter(self.cells.values()))
-        return tuple(tag for tag in self.languages if tag in first["seen"])
+        return tuple(tag for tag in self.languages if tag in self.first["seen"])
 
     @property
     def first(self) -> Mapping[str, Any]:
@@ -82,8 +81,12 @@ class Loss:
 
     def over(self, tags: Sequence[str]) -> float | None:
         """Mean over some languages; None of none."""
-        values = [self.languages[tag].mean for tag in tags]
-        return float(np.mean(values)) if values else None
+        return float(np.mean([self.languages[tag].mean for tag in tags])) if tags else None
+
+    @property
+    def with_mean(self) -> dict[str, Difference]:
+        """Those of :attr:`languages` after the mean, which has no language."""
+        return {"": self.mean, **self.languages}
 
     @property
     def worst(self) -> str:
@@ -130,6 +133,11 @@ class ModelResults:
         found = (self.group(method, sparsity) for sparsity in self.sparsities)
         return [group for group in found if group is not None]
 
+    @property
+    def in_order(self) -> list[Group]:
+        """All groups, by sparsity and then by method."""
+        return [group for sparsity in self.sparsities for group in self.at(sparsity)]
+
     def loss(self, group: Group) -> Loss:
         """Relative rise over the dense model in NLL per sentence."""
         key = (group.method, group.sparsity)
@@ -174,10 +182,20 @@ class ModelResults:
         return tuple(tag for tag in self.languages if tag not in self.seen_by_any)
 
     @property
-    def _dense_nats(self) -> Nats:
+    def order(self) -> tuple[str, ...]:
+        """All languages, those that calibrated first."""
+        return self.seen_by_any + self.unseen_by_all
+
+    @property
+    def baseline(self) -> dict[str, LanguageResult]:
+        """The dense model's results, which must be there."""
         if self.dense is None:
             raise ValueError("expected the dense model's results")
-        return [self.dense[tag].sentence_nll for tag in self.languages]
+        return self.dense
+
+    @property
+    def _dense_nats(self) -> Nats:
+        return [self.baseline[tag].sentence_nll for tag in self.languages]
 
     def _compare(self, first: Nats, second: Nats) -> Loss:
         mean, each = differences(self._dense_nats, first, second, clusters=self.clusters)
@@ -206,6 +224,23 @@ class StudyResults:
         """Cells that are neither done nor failed."""
         failed = {e.key for e in self.plan.entries if e.label in self.failures}
         return len(self.plan.cells) - len(self.cells) - len(failed)
+
+
+def points_with(results: StudyResults, name: str) -> Iterator[tuple[Entry, dict[str, Any]]]:
+    """Points of the grid whose cell holds something of that name, and what it holds."""
+    for entry in results.plan.entries:
+        if made := results.cells.get(entry.key, {}).get(name):
+            yield entry, made
+
+
+def models_with(
+    results: StudyResults, name: str
+) -> Iterator[tuple[ModelResults, list[tuple[Entry, dict[str, Any]]]]]:
+    """Models of which some point holds something of that name, with those points."""
+    found = list(points_with(results, name))
+    for model in results.models:
+        if own := [(entry, made) for entry, made in found if entry.model == model.name]:
+            yield model, own
 
 
 def load_results(folder: StudyFolder) -> StudyResults:
