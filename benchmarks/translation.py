@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from harness import RESULTS, Table, kept, save
-from languages import METHODS, recipe_of
 from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.texts import parse_ids
 from mwanda.evaluation.translate import translate
@@ -31,6 +30,7 @@ from mwanda.system.progress import progress_bar
 from mwanda.system.run_options import RunOptions
 from performance_table import fill_page
 from real_models import add_model_option, dense_model, folders_given, piece_of
+from studies import LENGTH, METHODS
 
 DIRECTIONS = ["en-de", "de-en", "en-hi", "hi-en"]
 PAGE = Path("docs/translation.md")
@@ -123,8 +123,11 @@ def _pruned(
 ) -> Path:
     folder: Path = given.work / f"{given.model}-{name.replace(', ', '-')}-{given.sparsity:g}"
     if not (folder / MANIFEST).is_file():  # written last, so the folder is whole
-        recipe = recipe_of(METHODS[name], given.data, given.sparsity, given.mode, given.seed)
-        prune(dense(), out=folder, options=options, **recipe)
+        prune(
+            dense(), out=folder, calibration=given.data / "gnome", sparsity=given.sparsity,
+            mode=given.mode, window_length=LENGTH, seed=given.seed, options=options,
+            **METHODS[name],
+        )  # fmt: skip
     return folder
 
 
