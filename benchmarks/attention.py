@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from harness import Bar, Table, add_options, bar, environment, mwanda, run, save
+from harness import Bar, Table, add_options, bar, save
+from processes import call
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -51,9 +52,8 @@ def measure(name: str, model_type: str, given: argparse.Namespace) -> dict[str, 
     options = ["--calibration", given.work / "windows.safetensors", "--criterion", "wanda",
                "--allocation", "uniform", "--compute-dtype", given.compute_dtype,
                "--batch-tokens", str(given.length), "--json"]  # fmt: skip
-    program, env = mwanda(given.python), environment(given.threads)
-    planned = run([*program, "plan", folder, *options], env=env).output
-    process = run([*program, "prune", folder, "--out", out, *options], env=env)
+    planned = call(given, "plan", folder, *options).output
+    process = call(given, "prune", folder, "--out", out, *options)
     return {
         "class": name,
         "attention": implementation,

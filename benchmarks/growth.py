@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import Table, add_options, bar, environment, mwanda, mwanda_split, run, save, spread
+from harness import Table, add_options, bar, save, spread
 from made_up import TAGS, llama, make_model, write_text
+from processes import call, mwanda_split
 
 MODES = ("dense", "sequential")
 
@@ -61,14 +62,13 @@ def measure(point: Point, mode: str, model: Path, given: argparse.Namespace) -> 
     out = given.work / "pruned"
     shutil.rmtree(out, ignore_errors=True)
     tags = ",".join(TAGS[: point.languages])
-    process = run(
-        [*mwanda(given.python), "prune", model, "--out", out,
-         "--calibration", given.work / "text", "--languages", tags,
-         "--windows", str(point.windows), "--window-length", str(given.length),
-         "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
-         "--compute-dtype", "float32", "--batch-tokens", str(given.length),
-         "--activation-memory", given.activation_memory, "--json"],
-        env=environment(given.threads),
+    process = call(
+        given, "prune", model, "--out", out,
+        "--calibration", given.work / "text", "--languages", tags,
+        "--windows", point.windows, "--window-length", given.length,
+        "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
+        "--compute-dtype", "float32", "--batch-tokens", given.length,
+        "--activation-memory", given.activation_memory, "--json",
     )  # fmt: skip
     shutil.rmtree(out)
     split = mwanda_split(process)

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from harness import Table, add_options, bar, environment, mwanda, run, save
+from harness import Table, add_options, bar, save
 from made_up import llama, make_model, write_text
 from mwanda.model.stored.reader import Checkpoint
+from processes import call
 
 PRUNES = {
     "magnitude": ["--criterion", "magnitude", "--allocation", "uniform"],
@@ -102,16 +103,13 @@ def prune(name: str, model: Path, given: argparse.Namespace) -> dict[str, Any]:
     """One prune under the limit, its verification, and the folder opened."""
     out = given.work / f"pruned-{name}"
     shutil.rmtree(out, ignore_errors=True)
-    line = [*mwanda(given.python), "prune", model, "--out", out, "--sparsity", "0.5",
-            "--mode", given.mode, *PRUNES[name], "--json"]  # fmt: skip
+    line = ["prune", model, "--out", out, "--sparsity", "0.5", "--mode", given.mode,
+            *PRUNES[name], "--json"]  # fmt: skip
     if name != "magnitude":
         line += ["--calibration", given.work / "text", "--windows", str(given.windows),
                  "--window-length", str(given.length)]  # fmt: skip
-    env = environment(given.threads)
-    process = run(line, env=env, data_limit=given.limit)
-    verified = run(
-        [*mwanda(given.python), "verify", out, "--json"], env=env, data_limit=given.limit
-    )
+    process = call(given, *line, data_limit=given.limit)
+    verified = call(given, "verify", out, "--json", data_limit=given.limit)
     start = time.perf_counter()
     opened = check(model, out)
     found = {

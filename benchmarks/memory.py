@@ -13,8 +13,9 @@ import argparse
 import shutil
 from typing import Any
 
-from harness import Bar, Table, add_options, bar, environment, mwanda, run, save
+from harness import Bar, Table, add_options, bar, save
 from made_up import llama, make_model, mixture, write_text
+from processes import call
 
 KINDS = {"anonymous": "anonymous", "resident": "high_water"}
 """What a process is seen to take -> what ``plan`` calls it."""
@@ -33,9 +34,8 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
                "--allocation", given.allocation,
                "--windows", str(given.windows), "--window-length", str(given.length),
                "--compute-dtype", given.compute_dtype, "--json"]  # fmt: skip
-    program, env = mwanda(given.python), environment(given.threads)
-    planned = run([*program, "plan", folder, *options], env=env).output
-    process = run([*program, "prune", folder, "--out", out, *options], env=env)
+    planned = call(given, "plan", folder, *options).output
+    process = call(given, "prune", folder, "--out", out, *options)
     for old in (folder, out):
         shutil.rmtree(old)
     return {

@@ -12,19 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import (
-    Table,
-    add_options,
-    bar,
-    environment,
-    mask_difference,
-    mwanda,
-    pairwise,
-    run,
-    save,
-    spread,
-)
+from harness import Table, add_options, bar, mask_difference, pairwise, save, spread
 from made_up import llama, make_model, write_text
+from processes import environment, mwanda, run
 
 SINGLE = "one process"
 MODES = ("dense", "sequential")
@@ -94,9 +84,7 @@ def main() -> None:
         "tiny": (tiny, ["--calibration", text, "--windows", "8", "--window-length", "64"], 0.0)
     }
     if given.data is not None:
-        windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
-        dense = dense_folder(given.work, given.python)
-        models["Gemma 3 270M"] = (dense, ["--calibration", windows], 1e-5)
+        models["Gemma 3 270M"] = (dense_folder(given), ["--calibration", windows_file(given)], 1e-5)
     found: dict[str, Any] = {}
     bars, rows = [], []
     for model, (folder, calibration, most) in models.items():

@@ -14,21 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import (
-    Bar,
-    Process,
-    Table,
-    add_options,
-    bar,
-    environment,
-    mask_difference,
-    mwanda,
-    mwanda_split,
-    pairwise,
-    run,
-    save,
-    spread,
-)
+from harness import Bar, Table, add_options, bar, mask_difference, pairwise, save, spread
+from processes import Process, environment, mwanda, mwanda_split, run
 
 RUNNERS = Path(__file__).parent / "runners"
 PLAIN, PEER, AUTHORS = "plain forward", "llm-compressor", "authors' algorithm"
@@ -181,8 +168,7 @@ def main() -> None:
     if PEER in given.tools and given.peer_python is None:
         parser.error("--peer-python is needed for llm-compressor; benchmarks/README.md says how")
     given.work.mkdir(parents=True, exist_ok=True)
-    model = dense_folder(given.work, given.python)
-    windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
+    model, windows = dense_folder(given), windows_file(given)
     tools = tuple(tool for tool in TOOLS if tool in given.tools)
     rounds: list[dict[str, Any]] = []
     for number in range(given.rounds):

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import Process, Table, add_options, environment, mwanda, run, save, spread
+from harness import Table, add_options, save, spread
 from mwanda.pruning.folder.mask_file import MaskFile
+from processes import Process, call
 
 CRITERIA = ("magnitude", "wanda", "m-wanda", "ria", "m-ria")
 ALLOCATIONS = ("uniform", "owl", "cwl", "dlp")
@@ -42,10 +43,9 @@ def prune(given: argparse.Namespace, model: Path, cell: Cell, *evidence: str | P
     """One prune of a cell into ``masks.safetensors`` of the work folder."""
     criterion, allocation, sparsity = cell
     out = given.work / "masks.safetensors"
-    line = [*mwanda(given.python), "prune", model, *evidence, "--criterion", criterion,
-            "--allocation", allocation, "--sparsity", str(sparsity), "--masks-only",
-            "--out", out, "--overwrite", "--json"]  # fmt: skip
-    return run(line, env=environment(given.threads))
+    return call(given, "prune", model, *evidence, "--criterion", criterion,
+                "--allocation", allocation, "--sparsity", sparsity, "--masks-only",
+                "--out", out, "--overwrite", "--json")  # fmt: skip
 
 
 def hashes(given: argparse.Namespace) -> dict[str, str]:
@@ -68,12 +68,10 @@ def main() -> None:
     parser.add_argument("--text-runs", type=int, default=len(FROM_TEXT), help="fewer: to try it")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    model = dense_folder(given.work, given.python)
-    windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
+    model, windows = dense_folder(given), windows_file(given)
     file = given.work / "statistics.safetensors"
-    line = [*mwanda(given.python), "stats", model, "--calibration", windows, "--out", file,
-            "--overwrite", "--compute-dtype", "float32", "--json"]  # fmt: skip
-    taken = run(line, env=environment(given.threads))
+    taken = call(given, "stats", model, "--calibration", windows, "--out", file,
+                 "--overwrite", "--compute-dtype", "float32", "--json")  # fmt: skip
     print(f"statistics: {taken.seconds:.1f} s, {taken.output['bytes'] / 1e6:.1f} MB", flush=True)
 
     reused: list[dict[str, Any]] = []

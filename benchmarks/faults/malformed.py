@@ -25,7 +25,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modules, and the corpus
 
-from harness import Table, add_options, bar, environment, save  # noqa: E402
+from harness import Table, add_options, bar, save  # noqa: E402
+from processes import environment  # noqa: E402
 
 # By name: tests are not checked for types.
 CASES: Any = import_module("tests.cli.strange.corpus").CASES

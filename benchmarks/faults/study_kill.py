@@ -24,9 +24,10 @@ from typing import Any
 
 from forks import add_fault_options, cut_model, fresh
 
-from harness import Table, bar, environment, mwanda, save
+from harness import Table, bar, save
 from mwanda.study.folder import StudyFolder
 from mwanda.system.files import sha256_of
+from processes import environment, mwanda
 
 COMPARED = ("cells", "statistics", "failed")
 
