@@ -115,11 +115,10 @@ def test_the_performance_page_says_what_the_results_say(tmp_path: Path) -> None:
 def test_the_tables_of_the_pages_are_those_of_the_results(tmp_path: Path) -> None:
     pages = [ROOT / "README.md", ROOT / "docs" / "results.md"]
     copies = [Path(shutil.copy(page, tmp_path)) for page in pages]
-    script = ROOT / "benchmarks" / "tables.py"
-    line = [sys.executable, script, "--results", ROOT / "benchmarks" / "results", *copies]
-    subprocess.run(line, check=True)
     for page, copy in zip(pages, copies, strict=True):
-        assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
+        assert "<!-- table: " in text
+        assert write_page(copy, ROOT / "benchmarks" / "results") == text
 
 
 def test_a_missed_bar_is_shown_as_missed(harness: ModuleType, tmp_path: Path) -> None:

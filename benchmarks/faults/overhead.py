@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from forks import add_fault_options, cut_model, fields, fresh, hashes, windows_of
+from forks import add_fault_options, fields, fresh, hashes, prune_words
 
 from harness import Table, bar, pairwise, save, spread
 from processes import call
@@ -16,12 +16,8 @@ from processes import call
 
 def main() -> None:
     given = _arguments()
-    given.work.mkdir(parents=True, exist_ok=True)
-    model = cut_model(given.model, given.models or given.work, None)
     shape = (given.windows, given.window_length)
-    windows = windows_of(model, given.work, given.data, given.languages, shape)
-    words = ["prune", model, "--calibration", windows, "--device", "cpu", "--mode", given.mode,
-             "--json"]  # fmt: skip
+    words = [*prune_words(given, None, shape), "--mode", given.mode, "--json"]
     times: dict[str, list[float]] = {"journal": [], "no journal": []}
     rounds: list[dict[str, Any]] = []
     made = []

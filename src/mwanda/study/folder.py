@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,12 @@ class StudyFolder:
     def failure(self, key: str) -> dict[str, Any] | None:
         """Why a cell failed; None where it did not."""
         return self._read(self.path / "failed" / f"{key}.json")
+
+    def state(self, key: str) -> str | None:
+        """``done`` or ``failed``; None where a cell is neither."""
+        if self.has_result(key):
+            return "done"
+        return None if self.failure(key) is None else "failed"
 
     def write_failure(self, key: str, problems: list[str]) -> None:
         self._write(self.path / "failed" / f"{key}.json", {"problems": problems})
@@ -166,10 +172,8 @@ class StudyFolder:
             return []
         found = []
         for line in lines:
-            try:
+            with suppress(json.JSONDecodeError):
                 found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
         return found
 
     def _write(self, path: Path, data: Mapping[str, Any]) -> None:

@@ -80,6 +80,12 @@ class Plan(Record):
     entries: tuple[Entry, ...]
     cells: dict[str, Cell]
 
+    @property
+    def unpruned(self) -> set[str]:
+        """Methods that prune nothing: the dense model, as it is and quantised."""
+        cells = self.cells
+        return {DENSE} | {e.method for e in self.entries if "quantised" in cells[e.key].settings}
+
     def options(self, dtype: str, progress: Progress | None = None) -> RunOptions:
         """How a cell is run, in the dtype it was planned in."""
         given = self.run.model_dump() | {"compute_dtype": dtype}

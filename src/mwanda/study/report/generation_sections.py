@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mwanda.study.records import Entry
 from mwanda.study.report.cells import label_of
-from mwanda.study.report.data import StudyResults, models_with
+from mwanda.study.report.data import ModelResults, StudyResults, points_with
 from mwanda.study.report.elements import Cell, Part, Section, Table
 from mwanda.study.report.task_table import accuracy, mean_accuracy
 from mwanda.study.report.translation_table import CHECKED, HEADER, check_row, direction_row, percent
@@ -103,6 +103,16 @@ def tasks(results: StudyResults) -> Section | None:
             )
         groups.append((model.name, parts))
     return Section("tasks", "Tasks", groups) if groups else None
+
+
+def models_with(
+    results: StudyResults, name: str
+) -> Iterator[tuple[ModelResults, list[tuple[Entry, dict[str, Any]]]]]:
+    """Models of which some point holds something of that name, with those points."""
+    found = list(points_with(results, name))
+    for model in results.models:
+        if own := [(entry, made) for entry, made in found if entry.model == model.name]:
+            yield model, own
 
 
 def _point(entry: Entry) -> list[str]:

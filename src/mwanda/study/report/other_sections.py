@@ -8,14 +8,14 @@ from typing import Any
 
 from mwanda.study.report.cells import headline, worst_of
 from mwanda.study.report.charts import panel, scale_of
-from mwanda.study.report.data import ModelResults, StudyResults, without
+from mwanda.study.report.data import ModelResults, StudyResults
 from mwanda.study.report.elements import Cell, Figure, Part, Section, Table
 
 
 def in_short(results: StudyResults) -> Section:
     """What was measured, and the findings in a sentence for each method."""
     plan = results.plan
-    pruned = [e for e in plan.entries if e.method not in without(plan)]
+    pruned = [e for e in plan.entries if e.method not in plan.unpruned]
     sparsities = sorted({e.sparsity for e in pruned})
     methods = dict.fromkeys(e.method for e in pruned)
     counts = f"{len(results.cells)} of {len(plan.cells)} cells are done"
