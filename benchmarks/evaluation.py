@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from harness import Table, bar, save
+from harness import Table, add_options, bar, save
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.head import TILE
 from mwanda.evaluation.results import Evaluation
@@ -139,12 +139,10 @@ def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with flores/")
-    parser.add_argument("--work", type=Path, default=Path("out/evaluation"))
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/evaluation.json"))
+    add_options(parser, "evaluation")
     parser.add_argument("--languages", nargs="+", default=SEEN + UNSEEN)
     parser.add_argument("--sentences", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-tokens", type=int, default=RunOptions().batch_tokens)
     parser.add_argument("--head-positions", type=int, default=4096)
     parser.add_argument("--plain", type=int, help="texts a language in the plain loop; default all")

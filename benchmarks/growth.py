@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import Table, add_options, bar, save, spread
+from harness import Table, add_options, bar, pyplot, save, save_figure, spread
 from made_up import TAGS, llama, make_model, write_text
 from processes import call, mwanda_split
 
@@ -83,14 +83,8 @@ def measure(point: Point, mode: str, model: Path, given: argparse.Namespace) -> 
 
 def draw(data: dict[str, Any], target: Path) -> None:
     """The figure: time above, memory below, one column an axis."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
-    from matplotlib import pyplot
-
     axes_of = data["axes"]
-    figure, axes = pyplot.subplots(
+    figure, axes = pyplot().subplots(
         2, len(axes_of), figsize=(3 * len(axes_of), 5), layout="constrained", squeeze=False
     )
     for column, (name, modes) in enumerate(axes_of.items()):
@@ -106,12 +100,10 @@ def draw(data: dict[str, Any], target: Path) -> None:
             axes[row, column].set_ylim(bottom=0)
             axes[row, column].set_xticks(found["sizes"])
             axes[row, column].tick_params(labelsize=8)
-            axes[row, column].spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("prune, seconds")
     axes[1, 0].set_ylabel("peak anonymous memory, GB")
     axes[0, 0].legend(frameon=False, fontsize=8)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, metadata={"Date": None})
+    save_figure(figure, axes.flat, target)
 
 
 def main() -> None:

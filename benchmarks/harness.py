@@ -10,7 +10,7 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,25 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         partial.replace(path)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def pyplot() -> Any:
+    """matplotlib's, for figures that come out the same every time."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
+    from matplotlib import pyplot as plots
+
+    return plots
+
+
+def save_figure(figure: Any, axes: Iterable[Any], target: Path) -> None:
+    """Write an SVG, its axes open at top and right."""
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, metadata={"Date": None})
 
 
 def mask_difference(first: Path, second: Path, *, suffix: str = "_proj.weight") -> dict[str, Any]:
