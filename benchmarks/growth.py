@@ -113,14 +113,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--length", type=int, default=128)
-    parser.add_argument(
-        "--base",
-        type=int,
-        nargs=3,
-        default=[4, 4, 4],
-        metavar=("WINDOWS", "BLOCKS", "LANGUAGES"),
-        help="where they stay",
-    )
+    parser.add_argument("--base", type=int, nargs=3, default=[4, 4, 4], help="where they stay",
+                        metavar=("WINDOWS", "BLOCKS", "LANGUAGES"))  # fmt: skip
     parser.add_argument("--activation-memory", default="8MiB", help="past it, states are on disk")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--draw", action="store_true", help="only the figure, from the results")

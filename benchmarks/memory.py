@@ -83,21 +83,13 @@ def main() -> None:
               "seconds"]  # fmt: skip
     keys = ["anonymous", "planned_anonymous", "resident", "planned_resident"]
     rows = [
-        [
-            str(one["blocks"]),
-            f"{one['checkpoint'] / 1e9:.2f}",
-            *(f"{one[key] / 1e9:.3f}" for key in keys),
-            f"{one['seconds']:.0f}",
-        ]
+        [str(one["blocks"]), f"{one['checkpoint'] / 1e9:.2f}",
+         *(f"{one[key] / 1e9:.3f}" for key in keys), f"{one['seconds']:.0f}"]
         for one in found
-    ]
+    ]  # fmt: skip
     settings = {key: getattr(given, key) for key in ("width", "experts", "dtype", "threads")}
-    save(
-        given.results,
-        {**settings, "runs": found},
-        tables=[Table(header, rows)],
-        bars=bars_of(found),
-    )
+    save(given.results, {**settings, "runs": found}, tables=[Table(header, rows)],
+         bars=bars_of(found))  # fmt: skip
 
 
 if __name__ == "__main__":

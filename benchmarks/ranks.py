@@ -66,9 +66,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser, "ranks")
-    parser.add_argument(
-        "--data", type=Path, help="folder with gnome/; without it only the tiny model"
-    )
+    parser.add_argument("--data", type=Path, help="folder with gnome/; else only the tiny model")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--rounds", type=int, default=3)
@@ -93,15 +91,12 @@ def main() -> None:
             found[model][mode] = measure(folder, calibration, mode, given)
             for name, data in found[model][mode].items():
                 label, masks = f"{model}, {mode}, {name}", data["masks"]
-                rows.append(
-                    [
-                        label,
-                        f"{data['seconds']['median']:.1f}",
-                        f"{data['over_one_process']['median']:.2f}",
-                        f"{data['anonymous']['median'] / 1e9:.2f}",
-                        f"{masks['differing']:,} of {masks['weights']:,}",
-                    ]
-                )
+                rows.append([
+                    label, f"{data['seconds']['median']:.1f}",
+                    f"{data['over_one_process']['median']:.2f}",
+                    f"{data['anonymous']['median'] / 1e9:.2f}",
+                    f"{masks['differing']:,} of {masks['weights']:,}",
+                ])  # fmt: skip
                 if name != SINGLE:
                     claim = f"share of mask positions unlike one process, {label}"
                     bars.append(bar(claim, masks["share"], most=most))

@@ -50,11 +50,8 @@ def by_mwanda(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
 
 
 METHODS: dict[str, Select] = {
-    OURS: by_mwanda,
-    ALONE: by_pattern,
-    SORT: by_sort,
-    KTH: by_kthvalue,
-}
+    OURS: by_mwanda, ALONE: by_pattern, SORT: by_sort, KTH: by_kthvalue
+}  # fmt: skip
 
 
 def compare(scores: torch.Tensor, sparsity: float, rounds: int) -> dict[str, Any]:
@@ -99,15 +96,12 @@ def main() -> None:
     with torch.no_grad():
         found = {name: compare(s, given.sparsity, given.rounds) for name, s in cases.items()}
     rows = [
-        [
-            f"{case}, {name}",
-            f"{data['seconds'][name]['median']:.2f} s",
-            f"{data['speedup'][name]['median']:.1f} x" if name != OURS else "",
-            str(data["positions_unlike_sort"][name]),
-        ]
+        [f"{case}, {name}", f"{data['seconds'][name]['median']:.2f} s",
+         f"{data['speedup'][name]['median']:.1f} x" if name != OURS else "",
+         str(data["positions_unlike_sort"][name])]
         for case, data in found.items()
         for name in METHODS
-    ]
+    ]  # fmt: skip
     header = ["scores, method", "median", "mwanda is faster by", "positions unlike sort"]
     speedup = found["random"]["speedup"][SORT]
     bars = [bar("stable sort's time over mwanda's, random scores", speedup, least=4)]
@@ -115,13 +109,9 @@ def main() -> None:
         for name in (OURS, ALONE):
             claim = f"positions of {name} unlike the stable sort's mask, {case}"
             bars.append(bar(claim, data["positions_unlike_sort"][name], most=0))
-    whole = {"shape": [given.rows, given.columns], "threads": given.threads}
-    save(
-        given.results,
-        whole | {"sparsity": given.sparsity, "cases": found},
-        tables=[Table(header, rows)],
-        bars=bars,
-    )
+    whole = {"shape": [given.rows, given.columns], "threads": given.threads,
+             "sparsity": given.sparsity, "cases": found}  # fmt: skip
+    save(given.results, whole, tables=[Table(header, rows)], bars=bars)
 
 
 if __name__ == "__main__":

@@ -48,14 +48,8 @@ def main() -> None:
     parser.add_argument("--dense", type=Path, help="the dense model's folder; made if absent")
     parser.add_argument("--methods", nargs="*", default=["wanda, English", "m-wanda"],
                         choices=list(METHODS), help="what is pruned without --made")  # fmt: skip
-    parser.add_argument(
-        "--quantised",
-        nargs="*",
-        default=[],
-        choices=TYPES,
-        metavar="TYPE",
-        help="also the dense model in these GGUF types, e.g. Q8_0 Q4_0",
-    )
+    parser.add_argument("--quantised", nargs="*", default=[], choices=TYPES, metavar="TYPE",
+                        help="also the dense model in these GGUF types")  # fmt: skip
     add_model_option(parser)
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--mode", choices=["sequential", "dense"], default="dense")

@@ -118,17 +118,13 @@ def report(told: list[Told], sources: bool, path: Path) -> None:
     for one in told:
         kinds.setdefault(one.name.partition(":")[0], []).append(one)
     rows = [
-        [
-            kind,
-            str(len(ones)),
-            str(sum(one.as_expected for one in ones)),
-            str(sum(not one.torch for one in ones)),
-            f"{statistics.median(one.seconds for one in ones):.2f}",
-            f"{max(one.again for one in ones):.2f}",
-            f"{max(one.resident for one in ones) / 1e6:,.0f}",
-        ]
+        [kind, str(len(ones)), str(sum(one.as_expected for one in ones)),
+         str(sum(not one.torch for one in ones)),
+         f"{statistics.median(one.seconds for one in ones):.2f}",
+         f"{max(one.again for one in ones):.2f}",
+         f"{max(one.resident for one in ones) / 1e6:,.0f}"]
         for kind, ones in kinds.items()
-    ]
+    ]  # fmt: skip
     header = ["kind", "inputs", "refused as expected", "without torch", "median s, imports and all",
               "most without importing, s", "most memory, MB"]  # fmt: skip
     spoilt = sum(not one.clean for one in told) + (not sources)

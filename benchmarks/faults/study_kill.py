@@ -52,14 +52,10 @@ def main() -> None:
     )
     cells = len(list((whole / "cells").iterdir()))
     rows = [
-        [
-            str(one["number"]),
-            f"{one['after']:.1f}",
-            str(one["done"]),
-            ", ".join(one["held"]) or "none",
-        ]
+        [str(one["number"]), f"{one['after']:.1f}", str(one["done"]),
+         ", ".join(one["held"]) or "none"]
         for one in kills
-    ]
+    ]  # fmt: skip
     save(
         given.results,
         {
