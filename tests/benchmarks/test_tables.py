@@ -23,3 +23,12 @@ def test_a_marked_table_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert made.startswith("before\n")
     assert made.endswith("\nafter\n")
     assert fill(made, tmp_path) == made
+
+
+def test_the_table_of_modes_follows_from_its_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import modes
+
+    text = (REPOSITORY / "benchmarks" / "results" / "modes.json").read_text(encoding="utf-8")
+    data = json.loads(text)
+    assert modes.table(data["comparisons"]) == data["table"]

@@ -142,6 +142,7 @@ def make_plan(path: Path) -> Plan:
     grid, problems = points(document, str(path))
 
     def tried(call: Callable[[], Any], place: str) -> Any:
+        """What a call gives; None, and its problems kept, where it refuses."""
         try:
             return call()
         except InputError as error:
@@ -162,21 +163,11 @@ def make_plan(path: Path) -> Plan:
         lambda: task_settings(part, study_tasks(part)),
     ):
         generated |= tried(look_up, "evaluation") or {}
-    drawn: dict[str, tuple[str, ...]] = {}
-    opened: dict[str, Any] = {}
-    for point in grid:
-        if point.recipe.needs_text:
-            fields = {"languages", "language_weights", "skip_first_tokens"}
-            asked = point.recipe.model_dump_json(include=fields)
-            if asked not in opened:
-                look = partial(open_calibration, document.calibration, point.recipe)
-                opened[asked] = tried(look, "calibration")
-            if opened[asked] is not None:
-                drawn[point.method] = tuple(calibration_languages(opened[asked], point.recipe))
+    drawn, opened = _calibrations(document.calibration, grid, tried)
     if problems or texts is None:
         raise InputError.several(dict.fromkeys(problems))
     prints: dict[str, str | None] = {}
-    for source in opened.values():
+    for source in opened:
         tags = {*chain(*drawn.values())} - prints.keys()
         prints |= calibration_hashes(document.calibration, source, tags)
     models, dtypes = _look_up_models(document, grid)
@@ -218,6 +209,24 @@ def make_plan(path: Path) -> Plan:
         entries=tuple(table.entries),
         cells=table.cells,
     )
+
+
+def _calibrations(
+    calibration: str | None, grid: list[Point], tried: Callable[[Callable[[], Any], str], Any]
+) -> tuple[dict[str, tuple[str, ...]], list[Any]]:
+    """Method -> languages that calibrate it, and the text, opened once for all who ask alike."""
+    drawn: dict[str, tuple[str, ...]] = {}
+    opened: dict[str, Any] = {}
+    for point in grid:
+        if point.recipe.needs_text:
+            fields = {"languages", "language_weights", "skip_first_tokens"}
+            asked = point.recipe.model_dump_json(include=fields)
+            if asked not in opened:
+                look = partial(open_calibration, calibration, point.recipe)
+                opened[asked] = tried(look, "calibration")
+            if opened[asked] is not None:
+                drawn[point.method] = tuple(calibration_languages(opened[asked], point.recipe))
+    return drawn, list(opened.values())
 
 
 @dataclass(frozen=True)
