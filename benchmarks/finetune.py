@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import mwanda as library
 from gemma import LANGUAGES, dense_folder
-from harness import Table, add_options, bar, kept, save
+from harness import Table, bar, kept, options_of, parsed, save
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.run.structure import matrix_in
 from mwanda.pruned.zeros import find_masks as masks
@@ -225,14 +225,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "finetune")
+    parser = options_of(__doc__, "finetune")
     add_training_options(parser)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--steps", type=int, default=200)
-    given = parser.parse_args()
+    given = parsed(parser)
     torch.set_num_threads(given.threads)
-    given.work.mkdir(parents=True, exist_ok=True)
     dense = dense_folder(given)
     text = windows(given, dense)
     folder = pruned_folder(given, dense, text["calibration"])

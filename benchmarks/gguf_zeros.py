@@ -7,7 +7,6 @@ by ``mwanda gguf-check``. Q4_1 is there as a type that gives every group an offs
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import gguf
 from gguf.quants import quantize
 
 from gemma import pruned_folder
-from harness import Table, add_options, bar, save
+from harness import Table, bar, options_of, parsed, save
 from mwanda.model.stored.reader import Checkpoint
 from processes import call
 
@@ -48,12 +47,10 @@ def write(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "gguf_zeros")
+    parser = options_of(__doc__, "gguf_zeros")
     parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
     parser.add_argument("--types", nargs="+", default=TYPES)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     folder = given.folder or pruned_folder(given)
     found, rows, bars = {}, [], []
     for name in given.types:

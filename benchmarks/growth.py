@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import Table, add_options, bar, pyplot, save, save_figure, spread
+from harness import Table, bar, options_of, pyplot, save, save_figure, spread
 from made_up import TAGS, llama, make_model, write_text
 from processes import call, mwanda_split
 
@@ -107,8 +107,7 @@ def draw(data: dict[str, Any], target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "growth")
+    parser = options_of(__doc__, "growth")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/growth.svg"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--width", type=int, default=512)

@@ -192,6 +192,20 @@ def save(
         print(f"{verdict} {one.claim}: {one.value:.3g}, {one.sense} {one.limit:g}")
 
 
+def options_of(description: str | None, name: str) -> argparse.ArgumentParser:
+    """A parser with the options every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    add_options(parser, name)
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was given, the folder ``--work`` made."""
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    return given
+
+
 def add_options(parser: argparse.ArgumentParser, name: str) -> None:
     """The options every benchmark has."""
     parser.add_argument("--work", type=Path, default=Path("out") / name, help="where models go")

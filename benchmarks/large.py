@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from harness import Table, add_options, bar, save
+from harness import Table, bar, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.model.stored.reader import Checkpoint
 from processes import call
@@ -126,8 +126,7 @@ def prune(name: str, model: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "large")
+    parser = options_of(__doc__, "large")
     parser.add_argument("--prunes", nargs="+", choices=list(PRUNES), default=list(PRUNES))
     parser.add_argument("--mode", default="dense")
     parser.add_argument("--blocks", type=int, default=32)
@@ -139,8 +138,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=4_000_000_000, help="bytes, of each process")
     parser.add_argument("--keep", action="store_true", help="leave the folders where they are")
     parser.add_argument("--reuse", action="store_true", help="the model that --keep left")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     model = given.work / "model"
     start = time.perf_counter()
     if given.reuse:

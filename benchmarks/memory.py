@@ -13,7 +13,7 @@ import argparse
 import shutil
 from typing import Any
 
-from harness import Bar, Table, add_options, bar, save
+from harness import Bar, Table, bar, options_of, parsed, save
 from made_up import llama, make_model, mixture, write_text
 from processes import call
 
@@ -64,8 +64,7 @@ def bars_of(found: list[dict[str, Any]]) -> list[Bar]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "memory")
+    parser = options_of(__doc__, "memory")
     parser.add_argument("--blocks", type=int, nargs="+", default=[24, 96])
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--experts", type=int, default=0, help="in every block; 0: a dense model")
@@ -75,8 +74,7 @@ def main() -> None:
     parser.add_argument("--allocation", default="cwl")
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--length", type=int, default=128)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     write_text(given.work / "text", ("de", "sw"), given.windows * given.length)
     found = [measure(blocks, given) for blocks in given.blocks]
     header = ["blocks", "checkpoint GB", "anonymous GB", "planned", "resident GB", "planned",

@@ -25,7 +25,7 @@ import numpy as np
 import zstandard
 
 from gemma import pruned_folder
-from harness import Bar, Table, add_options, bar, kept, save, spread
+from harness import Bar, Table, bar, kept, options_of, parsed, save, spread
 from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.archive.reader import Archive
@@ -219,8 +219,7 @@ def tables(found: Mapping[str, Any], zstd: int) -> list[Table]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "packing")
+    parser = options_of(__doc__, "packing")
     parser.add_argument("--dense", type=Path, help="a dense folder; made from the GGUF if absent")
     parser.add_argument("--prunings", nargs="+", default=PRUNINGS, help="sparsities or N:M")
     parser.add_argument("--level", type=int, default=0, help="of mwanda pack")
@@ -230,8 +229,7 @@ def main() -> None:
     parser.add_argument("--zipnn-python", type=Path, help="an interpreter that has ZipNN")
     parser.add_argument("--others-only", action="store_true", help="prune, zstd, ZipNN; no timing")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     found: dict[str, Any] = {}
     for pruning in given.prunings:
         folder = pruned_folder(given, pruning)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import Table, add_options, bar, mask_difference, pairwise, save, spread
+from harness import Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
 from made_up import llama, make_model, write_text
 from processes import environment, mwanda, run
 
@@ -64,16 +64,14 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "ranks")
+    parser = options_of(__doc__, "ranks")
     parser.add_argument("--data", type=Path, help="folder with gnome/; else only the tiny model")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--windows", type=int, default=8, help="a language, of real text")
     parser.add_argument("--length", type=int, default=256)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     tiny, text = given.work / "tiny", given.work / "text"
     shutil.rmtree(tiny, ignore_errors=True)
     make_model(tiny, llama(4, 256, "float32"), "float32")

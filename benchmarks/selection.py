@@ -7,14 +7,13 @@ position, on random scores, on the same rounded to bfloat16 (some ties) and roun
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from harness import Table, add_options, bar, pairwise, save, spread
+from harness import Table, bar, options_of, pairwise, save, spread
 from mwanda.methods.registry import CRITERIA, PATTERNS
 from mwanda.pruning.masks import choose_mask
 
@@ -77,8 +76,7 @@ def compare(scores: torch.Tensor, sparsity: float, rounds: int) -> dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "selection")
+    parser = options_of(__doc__, "selection")
     parser.add_argument("--rows", type=int, default=14336)
     parser.add_argument("--columns", type=int, default=4096)
     parser.add_argument("--sparsity", type=float, default=0.5)

@@ -26,7 +26,7 @@ from finetune import (
     windows,
 )
 from gemma import dense_folder
-from harness import Table, add_options, bar, kept, mask_difference, save
+from harness import Table, bar, kept, mask_difference, options_of, parsed, save
 from processes import call
 
 
@@ -67,13 +67,11 @@ def losses_of(folder: Path, ids: dict[str, torch.Tensor]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "siblings")
+    parser = options_of(__doc__, "siblings")
     add_training_options(parser)
     parser.add_argument("--steps", type=int, default=40)
-    given = parser.parse_args()
+    given = parsed(parser)
     torch.set_num_threads(given.threads)
-    given.work.mkdir(parents=True, exist_ok=True)
     dense = dense_folder(given)
     text = windows(given, dense)
     pruned = pruned_folder(given, dense, text["calibration"])

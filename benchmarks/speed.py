@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import Bar, Table, add_options, bar, mask_difference, pairwise, save, spread
+from harness import Bar, Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
 from processes import Process, environment, mwanda, mwanda_split, run
 
 RUNNERS = Path(__file__).parent / "runners"
@@ -144,8 +144,7 @@ def agreement(ran: tuple[str, ...], work: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "speed")
+    parser = options_of(__doc__, "speed")
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
@@ -156,10 +155,9 @@ def main() -> None:
         "--memory-only", action="store_true", help="no ratios of times: for a machine in use"
     )
     parser.add_argument("--peer-python", help="interpreter that has llmcompressor")
-    given = parser.parse_args()
+    given = parsed(parser)
     if PEER in given.tools and given.peer_python is None:
         parser.error("--peer-python is needed for llm-compressor; benchmarks/README.md says how")
-    given.work.mkdir(parents=True, exist_ok=True)
     model, windows = dense_folder(given), windows_file(given)
     tools = tuple(tool for tool in TOOLS if tool in given.tools)
     rounds: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import Table, add_options, save, spread
+from harness import Table, options_of, parsed, save, spread
 from mwanda.pruning.folder.mask_file import MaskFile
 from processes import Process, call
 
@@ -59,15 +59,13 @@ def total(runs: Sequence[Mapping[str, Any]]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "statistics_reuse")
+    parser = options_of(__doc__, "statistics_reuse")
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
     parser.add_argument("--windows", type=int, default=8, help="a language; there are fifteen")
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--cells", type=int, default=len(CELLS), help="fewer: to try it out")
     parser.add_argument("--text-runs", type=int, default=len(FROM_TEXT), help="fewer: to try it")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     model, windows = dense_folder(given), windows_file(given)
     file = given.work / "statistics.safetensors"
     taken = call(given, "stats", model, "--calibration", windows, "--out", file,

@@ -22,7 +22,7 @@ import torch
 import yaml
 from scipy.stats import binomtest
 
-from harness import RESULTS, Table, kept, save
+from harness import RESULTS, Table, kept, parsed, save
 from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.tasks.harness import drawn
 from mwanda.evaluation.tasks.published import TaskText, read_task
@@ -51,8 +51,7 @@ def main() -> None:
     parser.add_argument("--direct", type=int, default=0, metavar="N",
                         help="items a language of XCOPA by lm-eval called directly")  # fmt: skip
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     tags = parse_languages(given.languages) if given.languages else None
     texts = {task: read_task(task, given.data / FILES[task]) for task in given.tasks}
     pieces = Pieces(given)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import Table, kept, save
+from harness import Table, kept, parsed, save
 from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.texts import parse_ids
 from mwanda.evaluation.translate import translate
@@ -60,8 +60,7 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--ids", default="1000:")
     parser.add_argument("--device", default="auto")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     end = time.monotonic() + 60 * given.minutes
     directions = [parse_direction(one) for one in given.directions]
     parallel, _ = read_parallel(

@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modules, and the corpus
 
-from harness import Table, add_options, bar, save  # noqa: E402
+from harness import Table, bar, options_of, parsed, save  # noqa: E402
 from processes import environment  # noqa: E402
 
 # By name: tests are not checked for types.
@@ -91,12 +91,10 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "malformed")
+    parser = options_of(__doc__, "malformed")
     parser.add_argument("--only", default="", help="cases whose name holds this")
-    given = parser.parse_args()
+    given = parsed(parser)
     given.python = os.path.abspath(given.python)
-    given.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.work) as work:
         good = Place.make(Path(work).absolute() / "good")
         before = tree(good.good)
