@@ -16,7 +16,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
-from harness import Bar, Table, add_options, bar, environment, mwanda, run, save
+from harness import Bar, Table, bar, options_of, parsed, save
+from processes import call
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -51,9 +52,8 @@ def measure(name: str, model_type: str, given: argparse.Namespace) -> dict[str, 
     options = ["--calibration", given.work / "windows.safetensors", "--criterion", "wanda",
                "--allocation", "uniform", "--compute-dtype", given.compute_dtype,
                "--batch-tokens", str(given.length), "--json"]  # fmt: skip
-    program, env = mwanda(given.python), environment(given.threads)
-    planned = run([*program, "plan", folder, *options], env=env).output
-    process = run([*program, "prune", folder, "--out", out, *options], env=env)
+    planned = call(given, "plan", folder, *options).output
+    process = call(given, "prune", folder, "--out", out, *options)
     return {
         "class": name,
         "attention": implementation,
@@ -71,13 +71,11 @@ def bars_of(found: list[dict[str, Any]]) -> list[Bar]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "attention")
+    parser = options_of(__doc__, "attention")
     parser.add_argument("--classes", nargs="+", help="by name; all of them without")
     parser.add_argument("--length", type=int, default=2048)
     parser.add_argument("--compute-dtype", default="float32")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     tokens = torch.randint(3, 300, (2, given.length), generator=torch.Generator().manual_seed(0))
     save_file({"de": tokens}, given.work / "windows.safetensors")
     found: list[dict[str, Any]] = []

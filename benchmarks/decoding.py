@@ -21,8 +21,8 @@ import torch
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
-from gemma import dense_folder
-from harness import Bar, Table, add_options, bar, environment, mwanda, run, save, spread
+from gemma import pruned_folder
+from harness import Bar, Table, bar, options_of, parsed, save, spread
 from mwanda import MaskedLinear, mask_linears
 from mwanda.model.run.discovery import find_structure
 from mwanda.pruned.kernel.build import available_paths
@@ -204,19 +204,17 @@ def bars(found: Mapping[str, Any]) -> list[Bar]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "decoding")
+    parser = options_of(__doc__, "decoding")
     parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--decodings", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=32)
-    given = parser.parse_args()
+    given = parsed(parser)
     paths = available_paths()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    given.work.mkdir(parents=True, exist_ok=True)
-    folder = given.folder or pruned(given)
+    folder = given.folder or pruned_folder(given, str(given.sparsity))
     with torch.inference_mode():
         found: dict[str, Any] = {
             "threads": given.threads,
@@ -227,16 +225,6 @@ def main() -> None:
             "gemma": decoding(given, folder),
         }
     save(given.results, found, tables=tables(found), bars=bars(found))
-
-
-def pruned(given: argparse.Namespace) -> Path:
-    """By magnitude: which weights stay does not matter here."""
-    folder: Path = given.work / "pruned"
-    if not (folder / "mwanda.json").is_file():
-        dense = dense_folder(given.work, given.python)
-        run([*mwanda(given.python), "prune", dense, "--out", folder, "--criterion", "magnitude",
-             "--sparsity", str(given.sparsity)], env=environment(given.threads))  # fmt: skip
-    return folder
 
 
 if __name__ == "__main__":

@@ -21,20 +21,17 @@ from typing import Any
 
 import torch
 
-from harness import Table, bar, save
-from mwanda.cli.demo.packages import assemble
+from harness import Table, add_options, bar, save
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.head import TILE
 from mwanda.evaluation.results import Evaluation
-from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.token_batches import Piece, batches_of, cut
 from mwanda.model.source import load_tokenizer
-from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions
 from mwanda.text.start import start_of
+from real_models import dense_model
+from studies import SEEN, UNSEEN
 
-LANGUAGES = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu",
-             "fa", "ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]  # fmt: skip
 BAR = 1.3
 
 
@@ -142,12 +139,10 @@ def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with flores/")
-    parser.add_argument("--work", type=Path, default=Path("out/evaluation"))
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/evaluation.json"))
-    parser.add_argument("--languages", nargs="+", default=LANGUAGES)
+    add_options(parser, "evaluation")
+    parser.add_argument("--languages", nargs="+", default=SEEN + UNSEEN)
     parser.add_argument("--sentences", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-tokens", type=int, default=RunOptions().batch_tokens)
     parser.add_argument("--head-positions", type=int, default=4096)
     parser.add_argument("--plain", type=int, help="texts a language in the plain loop; default all")
@@ -155,17 +150,9 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     from transformers import AutoModelForCausalLM
 
-    folder = given.work / "dense"
-    if not (folder / "mwanda.json").is_file():
-        gguf = assemble(given.work / "gemma-3-270m-q4_k_m.gguf")
-        prune(gguf, out=folder, sparsity=0.0, criterion="magnitude")
-    texts: TextSet = read_texts(
-        given.data / "flores",
-        given.languages,
-        sentences=given.sentences,
-        seed=given.seed,
-        ids=(1000, None),
-    )
+    folder = dense_model("gemma3-270m", given.work, RunOptions())
+    texts = read_texts(given.data / "flores", given.languages, sentences=given.sentences,
+                       seed=given.seed, ids=(1000, None))  # fmt: skip
     tokenizer = load_tokenizer(folder)
     first = start_of(tokenizer)
     pieces: dict[tuple[str, int], Piece] = {}

@@ -6,27 +6,22 @@ import argparse
 import json
 from pathlib import Path
 
+from harness import RESULTS, pyplot, save_figure
 from mwanda.text.languages import display_name
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/languages.json"))
+    parser.add_argument("--results", type=Path, default=RESULTS / "languages.json")
     parser.add_argument("--out", type=Path, default=Path("docs/images/languages.svg"))
     given = parser.parse_args()
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
-    from matplotlib import pyplot
-
     comparisons = json.loads(given.results.read_text())["comparisons"]
     methods = list(comparisons)
     rises = {name: data["rise"] for name, data in comparisons.items()}
     seen = [tag for tag, row in rises["m-wanda"].items() if row["seen"]]
     unseen = [tag for tag, row in rises["m-wanda"].items() if not row["seen"]]
     tags = seen + unseen
-    figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
+    figure, axes = pyplot().subplots(figsize=(9, 3.6), layout="constrained")
     width = 0.8 / len(methods)
     for number, (name, colour) in enumerate(
         zip(methods, ("#b0533c", "#6f8fb8", "#1f4e79"), strict=True)
@@ -40,9 +35,7 @@ def main() -> None:
     axes.set_xticks(range(len(tags)), labels, rotation=50, ha="right", fontsize=8)
     axes.set_ylabel("rise in NLL per sentence, %")
     axes.legend(frameon=False, fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(given.out, metadata={"Date": None})
+    save_figure(figure, [axes], given.out)
 
 
 if __name__ == "__main__":

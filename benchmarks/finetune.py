@@ -25,11 +25,12 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import mwanda as library
 from gemma import LANGUAGES, dense_folder
-from harness import Table, add_options, bar, environment, kept, mwanda, run, save
+from harness import Table, bar, kept, options_of, parsed, save
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.run.structure import matrix_in
 from mwanda.pruned.zeros import find_masks as masks
 from mwanda.text.window_files import load
+from processes import call
 
 WAYS = ("callback", "hook")
 
@@ -68,10 +69,9 @@ def _drawn(
     """``int64 [windows, length]`` of each language."""
     path: Path = given.work / f"{name}-{given.seed}-{windows}x{given.length}.safetensors"
     if not path.is_file():
-        run([*mwanda(given.python), "windows", dense, "--out", path,
-             "--calibration", text, "--languages", given.languages,
-             "--windows", str(windows), "--window-length", str(given.length),
-             "--seed", str(given.seed), "--json"], env=environment(given.threads))  # fmt: skip
+        call(given, "windows", dense, "--out", path, "--calibration", text,
+             "--languages", given.languages, "--windows", windows,
+             "--window-length", given.length, "--seed", given.seed, "--json")  # fmt: skip
     return dict(load(path).tokens)
 
 
@@ -94,9 +94,8 @@ def pruned_folder(given: argparse.Namespace, dense: Path, ids: dict[str, torch.T
     if not (folder / "mwanda.json").is_file():
         path = given.work / "calibration.safetensors"
         save_file({tag: rows.contiguous() for tag, rows in ids.items()}, path)
-        words = ["prune", dense, "--out", folder, "--calibration", path, "--allocation", "cwl"]
-        run([*mwanda(given.python), *words, "--sparsity", str(given.sparsity), "--json"],
-            env=environment(given.threads))  # fmt: skip
+        call(given, "prune", dense, "--out", folder, "--calibration", path, "--allocation", "cwl",
+             "--sparsity", given.sparsity, "--json")  # fmt: skip
     return folder
 
 
@@ -226,15 +225,13 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "finetune")
+    parser = options_of(__doc__, "finetune")
     add_training_options(parser)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--steps", type=int, default=200)
-    given = parser.parse_args()
+    given = parsed(parser)
     torch.set_num_threads(given.threads)
-    given.work.mkdir(parents=True, exist_ok=True)
-    dense = given.dense or dense_folder(given.work, given.python)
+    dense = dense_folder(given)
     text = windows(given, dense)
     folder = pruned_folder(given, dense, text["calibration"])
     dense_losses = kept(

@@ -7,29 +7,19 @@ by ``mwanda gguf-check``. Q4_1 is there as a type that gives every group an offs
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import gguf
 from gguf.quants import quantize
 
-from gemma import dense_folder
-from harness import Table, add_options, bar, environment, mwanda, run, save
+from gemma import pruned_folder
+from harness import Table, bar, options_of, parsed, save
 from mwanda.model.stored.reader import Checkpoint
+from processes import call
 
 TYPES = ["Q8_0", "Q5_0", "Q4_0", "Q4_1"]
 KEEP = ("Q8_0", "Q5_0", "Q4_0")
-
-
-def pruned_folder(given: argparse.Namespace) -> Path:
-    """By magnitude: which zeros there are does not matter here."""
-    folder: Path = given.work / "pruned"
-    if not (folder / "mwanda.json").is_file():
-        dense = dense_folder(given.work, given.python)
-        run([*mwanda(given.python), "prune", dense, "--out", folder, "--criterion", "magnitude",
-             "--sparsity", "0.5"], env=environment(given.threads))  # fmt: skip
-    return folder
 
 
 def write(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
@@ -57,21 +47,17 @@ def write(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "gguf_zeros")
+    parser = options_of(__doc__, "gguf_zeros")
     parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
     parser.add_argument("--types", nargs="+", default=TYPES)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     folder = given.folder or pruned_folder(given)
     found, rows, bars = {}, [], []
     for name in given.types:
         path = given.work / f"{name}.gguf"
         write(folder, path, gguf.GGMLQuantizationType[name])
         start = time.perf_counter()
-        made = run([*mwanda(given.python), "gguf-check", path, folder, "--json"],
-                   env=environment(given.threads))  # fmt: skip
-        checked = made.output
+        checked = call(given, "gguf-check", path, folder, "--json").output
         tensors = checked["tensors"].values()
         zeros, kept = (sum(row[key] for row in tensors) for key in ("zeros", "kept"))
         found[name] = {

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness import Table, add_options, bar, environment, mwanda, mwanda_split, run, save, spread
+from harness import Table, bar, options_of, pyplot, save, save_figure, spread
 from made_up import TAGS, llama, make_model, write_text
+from processes import call, mwanda_split
 
 MODES = ("dense", "sequential")
 
@@ -61,14 +62,13 @@ def measure(point: Point, mode: str, model: Path, given: argparse.Namespace) -> 
     out = given.work / "pruned"
     shutil.rmtree(out, ignore_errors=True)
     tags = ",".join(TAGS[: point.languages])
-    process = run(
-        [*mwanda(given.python), "prune", model, "--out", out,
-         "--calibration", given.work / "text", "--languages", tags,
-         "--windows", str(point.windows), "--window-length", str(given.length),
-         "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
-         "--compute-dtype", "float32", "--batch-tokens", str(given.length),
-         "--activation-memory", given.activation_memory, "--json"],
-        env=environment(given.threads),
+    process = call(
+        given, "prune", model, "--out", out,
+        "--calibration", given.work / "text", "--languages", tags,
+        "--windows", point.windows, "--window-length", given.length,
+        "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
+        "--compute-dtype", "float32", "--batch-tokens", given.length,
+        "--activation-memory", given.activation_memory, "--json",
     )  # fmt: skip
     shutil.rmtree(out)
     split = mwanda_split(process)
@@ -83,14 +83,8 @@ def measure(point: Point, mode: str, model: Path, given: argparse.Namespace) -> 
 
 def draw(data: dict[str, Any], target: Path) -> None:
     """The figure: time above, memory below, one column an axis."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
-    from matplotlib import pyplot
-
     axes_of = data["axes"]
-    figure, axes = pyplot.subplots(
+    figure, axes = pyplot().subplots(
         2, len(axes_of), figsize=(3 * len(axes_of), 5), layout="constrained", squeeze=False
     )
     for column, (name, modes) in enumerate(axes_of.items()):
@@ -106,29 +100,20 @@ def draw(data: dict[str, Any], target: Path) -> None:
             axes[row, column].set_ylim(bottom=0)
             axes[row, column].set_xticks(found["sizes"])
             axes[row, column].tick_params(labelsize=8)
-            axes[row, column].spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("prune, seconds")
     axes[1, 0].set_ylabel("peak anonymous memory, GB")
     axes[0, 0].legend(frameon=False, fontsize=8)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, metadata={"Date": None})
+    save_figure(figure, axes.flat, target)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "growth")
+    parser = options_of(__doc__, "growth")
     parser.add_argument("--figure", type=Path, default=Path("docs/images/growth.svg"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--length", type=int, default=128)
-    parser.add_argument(
-        "--base",
-        type=int,
-        nargs=3,
-        default=[4, 4, 4],
-        metavar=("WINDOWS", "BLOCKS", "LANGUAGES"),
-        help="where they stay",
-    )
+    parser.add_argument("--base", type=int, nargs=3, default=[4, 4, 4], help="where they stay",
+                        metavar=("WINDOWS", "BLOCKS", "LANGUAGES"))  # fmt: skip
     parser.add_argument("--activation-memory", default="8MiB", help="past it, states are on disk")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--draw", action="store_true", help="only the figure, from the results")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timed child processes, medians and ratios, the machine, results."""
+"""What the benchmarks share: medians and ratios, masks compared, the machine, results."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ import itertools
 import json
 import os
 import platform
-import resource
 import shlex
 import statistics
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,132 +20,7 @@ from safetensors import safe_open
 
 from mwanda.system.text_tables import plain
 
-__all__ = [
-    "RESULTS",
-    "Bar",
-    "Process",
-    "Table",
-    "add_options",
-    "bar",
-    "environment",
-    "kept",
-    "machine",
-    "mask_difference",
-    "mwanda",
-    "mwanda_split",
-    "pairwise",
-    "run",
-    "save",
-    "spread",
-]
-
 RESULTS = Path("benchmarks/results")
-SAMPLING = 0.02
-"""Seconds between two looks at a child's memory."""
-
-LOADING, SAVING = ("open",), ("finish writing", "hashes and companions")
-"""mwanda's stages that load and save; every other one is the prune itself."""
-
-
-@dataclass(frozen=True)
-class Process:
-    """One child process, seen from outside.
-
-    Attributes:
-        seconds: from before its start to after its end.
-        resident: high-water mark of resident memory in bytes, as the kernel counted it; of the
-            largest process where it had children of its own.
-        anonymous: most anonymous resident memory seen, bytes, sampled, children included.
-        mapped: most resident file pages seen, bytes, sampled, children included.
-        output: the JSON it printed, or None.
-    """
-
-    seconds: float
-    resident: int
-    anonymous: int
-    mapped: int
-    output: Any
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def run(
-    command: Sequence[str | Path],
-    *,
-    env: Mapping[str, str] | None = None,
-    data_limit: int | None = None,
-) -> Process:
-    """Run a command to its end.
-
-    Args:
-        command: whose standard output is JSON, or empty.
-        env: the whole environment of the child; this process's own by default.
-        data_limit: most bytes of private writable memory (``RLIMIT_DATA``), set in the child
-            before it starts the command.
-
-    Raises:
-        RuntimeError: the command failed.
-    """
-
-    def limit() -> None:
-        if data_limit is not None:
-            resource.setrlimit(resource.RLIMIT_DATA, (data_limit, data_limit))
-
-    # Files instead of pipes: a full pipe would stop the child while nobody reads.
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        start = time.perf_counter()
-        child = subprocess.Popen(
-            [str(part) for part in command],
-            stdout=out,
-            stderr=errors,
-            env=None if env is None else dict(env),
-            preexec_fn=limit if data_limit is not None else None,
-        )
-        anonymous = mapped = 0
-        while True:
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
-                break
-            memory = _memory(child.pid)
-            anonymous = max(anonymous, memory.get("RssAnon", 0))
-            mapped = max(mapped, memory.get("RssFile", 0))
-            time.sleep(SAMPLING)
-        seconds = time.perf_counter() - start
-        child.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        errors.seek(0)
-        text = out.read().decode(errors="replace").strip()
-        if child.returncode:
-            tail = "\n".join(errors.read().decode(errors="replace").splitlines()[-30:])
-            shown = " ".join(map(str, command))
-            raise RuntimeError(f"{shown} ended with {child.returncode}:\n{text[-2000:]}\n{tail}")
-    return Process(seconds, usage.ru_maxrss * 1024, anonymous, mapped, _last_json(text))
-
-
-def environment(threads: int) -> dict[str, str]:
-    """This process's environment with so many threads in every library, and no hub."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads)), "HF_HUB_OFFLINE": "1"}
-
-
-def mwanda(python: str | Path) -> list[str]:
-    """The command line of mwanda under an interpreter."""
-    return [str(python), "-m", "mwanda"]
-
-
-def mwanda_split(process: Process) -> dict[str, float]:
-    """A prune's wall time as load, prune, save, and what is left: start, imports and exit."""
-    stages: dict[str, float] = process.output["seconds"]
-    load = sum(stages.get(name, 0.0) for name in LOADING)
-    kept = sum(stages.get(name, 0.0) for name in SAVING)
-    whole = sum(stages.values())
-    return {
-        "import": process.seconds - whole,
-        "load": load,
-        "prune": whole - load - kept,
-        "save": kept,
-    }
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
@@ -219,6 +90,25 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         partial.replace(path)
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def pyplot() -> Any:
+    """matplotlib's, for figures that come out the same every time."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
+    from matplotlib import pyplot as plots
+
+    return plots
+
+
+def save_figure(figure: Any, axes: Iterable[Any], target: Path) -> None:
+    """Write an SVG, its axes open at top and right."""
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, metadata={"Date": None})
 
 
 def mask_difference(first: Path, second: Path, *, suffix: str = "_proj.weight") -> dict[str, Any]:
@@ -302,6 +192,20 @@ def save(
         print(f"{verdict} {one.claim}: {one.value:.3g}, {one.sense} {one.limit:g}")
 
 
+def options_of(description: str | None, name: str) -> argparse.ArgumentParser:
+    """A parser with the options every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    add_options(parser, name)
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was given, the folder ``--work`` made."""
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    return given
+
+
 def add_options(parser: argparse.ArgumentParser, name: str) -> None:
     """The options every benchmark has."""
     parser.add_argument("--work", type=Path, default=Path("out") / name, help="where models go")
@@ -344,32 +248,6 @@ def _whole(before: str, part: str) -> bool:
 
 def _name(option: str) -> str:
     return option.removeprefix("--").replace("-", "_").upper()
-
-
-def _memory(pid: int) -> dict[str, int]:
-    """Resident bytes by kind, of a process and all it started."""
-    found: dict[str, int] = {}
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it ended between two looks
-        return found
-    for line in lines:
-        if line.startswith(("RssAnon:", "RssFile:")):
-            found[line.split(":")[0]] = int(line.split()[1]) * 1024
-    for child in children:
-        for kind, size in _memory(int(child)).items():
-            found[kind] = found.get(kind, 0) + size
-    return found
-
-
-def _last_json(text: str) -> Any:
-    """The JSON object that ends the output; other tools print lines of their own before it."""
-    at = 0 if text.startswith("{") else text.rfind("\n{") + 1
-    try:
-        return json.loads(text[at:]) if text else None
-    except ValueError:
-        return None
 
 
 def _tensors(folder: Path, suffix: str) -> dict[str, Path]:

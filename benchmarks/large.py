@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from harness import Table, add_options, bar, environment, mwanda, run, save
+from harness import Table, bar, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.model.stored.reader import Checkpoint
+from processes import call
 
 PRUNES = {
     "magnitude": ["--criterion", "magnitude", "--allocation", "uniform"],
@@ -35,16 +36,11 @@ def make(given: argparse.Namespace, folder: Path) -> int:
         SystemExit: too little disk for it and one pruned copy.
     """
     config = llama(
-        given.blocks,
-        given.width,
-        "bfloat16",
-        intermediate_size=given.width * 7 // 2,
-        num_attention_heads=max(1, given.width // 128),
-        num_key_value_heads=max(1, given.width // 512),
-        vocab_size=given.vocabulary,
+        given.blocks, given.width, "bfloat16", intermediate_size=given.width * 7 // 2,
+        num_key_value_heads=max(1, given.width // 512), vocab_size=given.vocabulary,
         max_position_embeddings=8192,
         rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
-    )
+    )  # fmt: skip
     block = given.width * given.width * 13  # attention 2.5, feed-forward 10.5
     expected = 2 * (given.blocks * block + 2 * given.vocabulary * given.width)
     free = shutil.disk_usage(given.work).free
@@ -102,25 +98,21 @@ def prune(name: str, model: Path, given: argparse.Namespace) -> dict[str, Any]:
     """One prune under the limit, its verification, and the folder opened."""
     out = given.work / f"pruned-{name}"
     shutil.rmtree(out, ignore_errors=True)
-    line = [*mwanda(given.python), "prune", model, "--out", out, "--sparsity", "0.5",
-            "--mode", given.mode, *PRUNES[name], "--json"]  # fmt: skip
+    line = ["prune", model, "--out", out, "--sparsity", "0.5", "--mode", given.mode,
+            *PRUNES[name], "--json"]  # fmt: skip
     if name != "magnitude":
         line += ["--calibration", given.work / "text", "--windows", str(given.windows),
                  "--window-length", str(given.length)]  # fmt: skip
-    env = environment(given.threads)
-    process = run(line, env=env, data_limit=given.limit)
-    verified = run(
-        [*mwanda(given.python), "verify", out, "--json"], env=env, data_limit=given.limit
-    )
+    process = call(given, *line, data_limit=given.limit)
+    verified = call(given, "verify", out, "--json", data_limit=given.limit)
     start = time.perf_counter()
     opened = check(model, out)
+    output = process.output
     found = {
         **process.as_dict(),
         "output": None,
-        "stages": process.output["seconds"],
-        "totals": process.output["totals"],
-        "limit": process.output["limit"],
-        "compute_dtype": process.output["compute_dtype"],
+        "stages": output["seconds"],
+        **{key: output[key] for key in ("totals", "limit", "compute_dtype")},
         "verify": {
             "seconds": verified.seconds,
             "anonymous": verified.anonymous,
@@ -134,8 +126,7 @@ def prune(name: str, model: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "large")
+    parser = options_of(__doc__, "large")
     parser.add_argument("--prunes", nargs="+", choices=list(PRUNES), default=list(PRUNES))
     parser.add_argument("--mode", default="dense")
     parser.add_argument("--blocks", type=int, default=32)
@@ -147,8 +138,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=4_000_000_000, help="bytes, of each process")
     parser.add_argument("--keep", action="store_true", help="leave the folders where they are")
     parser.add_argument("--reuse", action="store_true", help="the model that --keep left")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     model = given.work / "model"
     start = time.perf_counter()
     if given.reuse:
@@ -165,16 +155,12 @@ def main() -> None:
         shutil.rmtree(model)
         shutil.rmtree(given.work / "text")
     rows = [
-        [
-            name,
-            f"{data['seconds']:.0f}",
-            *(f"{data[kind] / 1e9:.2f}" for kind in ("anonymous", "mapped", "resident")),
-            ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in data["stages"].items()),
-            f"{data['limit']['share']:.0%}",
-            f"{data['verify']['seconds']:.0f}",
-        ]
+        [name, f"{data['seconds']:.0f}",
+         *(f"{data[kind] / 1e9:.2f}" for kind in ("anonymous", "mapped", "resident")),
+         ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in data["stages"].items()),
+         f"{data['limit']['share']:.0%}", f"{data['verify']['seconds']:.0f}"]
         for name, data in found.items()
-    ]
+    ]  # fmt: skip
     header = ["prune", "seconds", "anonymous GB", "mapped GB", "resident GB", "stages, seconds",
               "work's share", "verify, seconds"]  # fmt: skip
     bars = []
@@ -182,22 +168,12 @@ def main() -> None:
         claim = f"peak anonymous memory in GB, {name}"
         bars.append(bar(claim, data["anonymous"] / 1e9, most=given.limit / 1e9))
         bars.append(bar(f"problems verify finds, {name}", len(data["verify"]["problems"]), most=0))
-    save(
-        given.results,
-        {
-            "checkpoint": size,
-            "source_shards": shards,
-            "making_seconds": making,
-            "limit": given.limit,
-            "mode": given.mode,
-            "windows": given.windows * len(TAGS),
-            "window_length": given.length,
-            "threads": given.threads,
-            "prunes": found,
-        },
-        tables=[Table(header, rows)],
-        bars=bars,
-    )
+    data = {
+        "checkpoint": size, "source_shards": shards, "making_seconds": making,
+        "limit": given.limit, "mode": given.mode, "windows": given.windows * len(TAGS),
+        "window_length": given.length, "threads": given.threads, "prunes": found,
+    }  # fmt: skip
+    save(given.results, data, tables=[Table(header, rows)], bars=bars)
 
 
 if __name__ == "__main__":

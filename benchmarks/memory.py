@@ -13,8 +13,9 @@ import argparse
 import shutil
 from typing import Any
 
-from harness import Bar, Table, add_options, bar, environment, mwanda, run, save
+from harness import Bar, Table, bar, options_of, parsed, save
 from made_up import llama, make_model, mixture, write_text
+from processes import call
 
 KINDS = {"anonymous": "anonymous", "resident": "high_water"}
 """What a process is seen to take -> what ``plan`` calls it."""
@@ -33,9 +34,8 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
                "--allocation", given.allocation,
                "--windows", str(given.windows), "--window-length", str(given.length),
                "--compute-dtype", given.compute_dtype, "--json"]  # fmt: skip
-    program, env = mwanda(given.python), environment(given.threads)
-    planned = run([*program, "plan", folder, *options], env=env).output
-    process = run([*program, "prune", folder, "--out", out, *options], env=env)
+    planned = call(given, "plan", folder, *options).output
+    process = call(given, "prune", folder, "--out", out, *options)
     for old in (folder, out):
         shutil.rmtree(old)
     return {
@@ -64,8 +64,7 @@ def bars_of(found: list[dict[str, Any]]) -> list[Bar]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "memory")
+    parser = options_of(__doc__, "memory")
     parser.add_argument("--blocks", type=int, nargs="+", default=[24, 96])
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--experts", type=int, default=0, help="in every block; 0: a dense model")
@@ -75,29 +74,20 @@ def main() -> None:
     parser.add_argument("--allocation", default="cwl")
     parser.add_argument("--windows", type=int, default=2)
     parser.add_argument("--length", type=int, default=128)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     write_text(given.work / "text", ("de", "sw"), given.windows * given.length)
     found = [measure(blocks, given) for blocks in given.blocks]
     header = ["blocks", "checkpoint GB", "anonymous GB", "planned", "resident GB", "planned",
               "seconds"]  # fmt: skip
     keys = ["anonymous", "planned_anonymous", "resident", "planned_resident"]
     rows = [
-        [
-            str(one["blocks"]),
-            f"{one['checkpoint'] / 1e9:.2f}",
-            *(f"{one[key] / 1e9:.3f}" for key in keys),
-            f"{one['seconds']:.0f}",
-        ]
+        [str(one["blocks"]), f"{one['checkpoint'] / 1e9:.2f}",
+         *(f"{one[key] / 1e9:.3f}" for key in keys), f"{one['seconds']:.0f}"]
         for one in found
-    ]
+    ]  # fmt: skip
     settings = {key: getattr(given, key) for key in ("width", "experts", "dtype", "threads")}
-    save(
-        given.results,
-        {**settings, "runs": found},
-        tables=[Table(header, rows)],
-        bars=bars_of(found),
-    )
+    save(given.results, {**settings, "runs": found}, tables=[Table(header, rows)],
+         bars=bars_of(found))  # fmt: skip
 
 
 if __name__ == "__main__":

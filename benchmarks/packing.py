@@ -24,28 +24,19 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from gemma import dense_folder
-from harness import Bar, Table, add_options, bar, environment, kept, mwanda, run, save, spread
+from gemma import pruned_folder
+from harness import Bar, Table, bar, kept, options_of, parsed, save, spread
 from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.archive.reader import Archive
 from mwanda.system.files import sha256_of
+from processes import call, environment, run
 
 PRUNINGS = ["0", "0.5", "2:4", "0.99"]
 BARS = {"0.5": 0.38, "2:4": 0.37}
 """Bytes of the packed linears over their bf16 bytes, asked for before measuring."""
 
 PIECE = 1 << 22
-
-
-def pruned_folder(given: argparse.Namespace, dense: Path, pruning: str) -> Path:
-    """The dense model pruned by magnitude: masks of another criterion pack to the same size."""
-    folder: Path = given.work / f"pruned-{pruning.replace(':', 'of')}"
-    if not (folder / "mwanda.json").is_file():
-        how = ["--pattern", pruning] if ":" in pruning else ["--sparsity", pruning]
-        run([*mwanda(given.python), "prune", dense, "--out", folder, "--criterion", "magnitude",
-             *how, "--json"], env=environment(given.threads))  # fmt: skip
-    return folder
 
 
 def linears(folder: Path) -> list[TensorInfo]:
@@ -119,8 +110,7 @@ def packed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
             ("pack", ["pack", folder, "--out", archive, "--level", str(given.level)]),
             ("unpack", ["unpack", archive, "--out", back]),
         ):
-            runs[name].append(run([*mwanda(given.python), *words, *threads],
-                                  env=environment(given.threads)))  # fmt: skip
+            runs[name].append(call(given, *words, *threads))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     equal = [sha256_of(path) == sha256_of(back / path.relative_to(folder)) for path in files]
     extra = len(files) != sum(1 for path in back.rglob("*") if path.is_file())
@@ -229,8 +219,7 @@ def tables(found: Mapping[str, Any], zstd: int) -> list[Table]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "packing")
+    parser = options_of(__doc__, "packing")
     parser.add_argument("--dense", type=Path, help="a dense folder; made from the GGUF if absent")
     parser.add_argument("--prunings", nargs="+", default=PRUNINGS, help="sparsities or N:M")
     parser.add_argument("--level", type=int, default=0, help="of mwanda pack")
@@ -240,12 +229,10 @@ def main() -> None:
     parser.add_argument("--zipnn-python", type=Path, help="an interpreter that has ZipNN")
     parser.add_argument("--others-only", action="store_true", help="prune, zstd, ZipNN; no timing")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    dense = given.dense or dense_folder(given.work, given.python)
+    given = parsed(parser)
     found: dict[str, Any] = {}
     for pruning in given.prunings:
-        folder = pruned_folder(given, dense, pruning)
+        folder = pruned_folder(given, pruning)
         if given.others_only:
             others(folder, given)
             continue

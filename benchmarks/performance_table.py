@@ -1,7 +1,8 @@
-"""Write the results of the benchmarks into docs/performance.md, between its markers.
+"""Write the results of the benchmarks into pages, between their markers.
 
 ``<!-- results: NAME -->`` … ``<!-- end -->`` is filled from ``benchmarks/results/NAME.json``: the
-command, the machine, the tables, and every bar with the figure that met or missed it.
+command, the machine, the tables, and every bar with the figure that met or missed it;
+``<!-- table: NAME -->`` … ``<!-- end of table -->`` with the one table of that file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 from harness import RESULTS
 from mwanda.system.text_tables import markdown
 
-MARKED = re.compile(r"<!-- results: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+_RESULTS = re.compile(r"<!-- results: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+_TABLE = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end of table -->\n)", re.DOTALL)
 
 
 def section(name: str, path: Path) -> str:
@@ -57,23 +59,31 @@ def bar_rows(bars: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def fill_page(page: Path, results: Path) -> None:
-    """Write the results into the page, between its markers."""
+def fill(text: str, results: Path) -> str:
+    """A page with everything between its markers made anew."""
 
-    def fill(found: re.Match[str]) -> str:
+    def whole(found: re.Match[str]) -> str:
         name = found["name"]
-        made = section(name, results / f"{name}.json")
-        return f"<!-- results: {name} -->\n{made}\n<!-- end -->"
+        return f"<!-- results: {name} -->\n{section(name, results / f'{name}.json')}\n<!-- end -->"
 
-    page.write_text(MARKED.sub(fill, page.read_text(encoding="utf-8")), encoding="utf-8")
+    def table(found: re.Match[str]) -> str:
+        data = json.loads((results / f"{found[2]}.json").read_text(encoding="utf-8"))["table"]
+        return f"{found[1]}\n{markdown(data['header'], data['rows'])}\n\n{found[3]}"
+
+    return _TABLE.sub(table, _RESULTS.sub(whole, text))
+
+
+def fill_page(page: Path, results: Path) -> None:
+    page.write_text(fill(page.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--page", type=Path, default=Path("docs/performance.md"))
+    parser.add_argument("--page", type=Path, nargs="+", default=[Path("docs/performance.md")])
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     given = parser.parse_args()
-    fill_page(given.page, given.results)
+    for page in given.page:
+        fill_page(page, given.results)
 
 
 if __name__ == "__main__":

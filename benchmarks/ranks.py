@@ -12,19 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import (
-    Table,
-    add_options,
-    bar,
-    environment,
-    mask_difference,
-    mwanda,
-    pairwise,
-    run,
-    save,
-    spread,
-)
+from harness import Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
 from made_up import llama, make_model, write_text
+from processes import environment, mwanda, run
 
 SINGLE = "one process"
 MODES = ("dense", "sequential")
@@ -74,18 +64,14 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "ranks")
-    parser.add_argument(
-        "--data", type=Path, help="folder with gnome/; without it only the tiny model"
-    )
+    parser = options_of(__doc__, "ranks")
+    parser.add_argument("--data", type=Path, help="folder with gnome/; else only the tiny model")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--windows", type=int, default=8, help="a language, of real text")
     parser.add_argument("--length", type=int, default=256)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     tiny, text = given.work / "tiny", given.work / "text"
     shutil.rmtree(tiny, ignore_errors=True)
     make_model(tiny, llama(4, 256, "float32"), "float32")
@@ -94,9 +80,7 @@ def main() -> None:
         "tiny": (tiny, ["--calibration", text, "--windows", "8", "--window-length", "64"], 0.0)
     }
     if given.data is not None:
-        windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
-        dense = dense_folder(given.work, given.python)
-        models["Gemma 3 270M"] = (dense, ["--calibration", windows], 1e-5)
+        models["Gemma 3 270M"] = (dense_folder(given), ["--calibration", windows_file(given)], 1e-5)
     found: dict[str, Any] = {}
     bars, rows = [], []
     for model, (folder, calibration, most) in models.items():
@@ -105,15 +89,12 @@ def main() -> None:
             found[model][mode] = measure(folder, calibration, mode, given)
             for name, data in found[model][mode].items():
                 label, masks = f"{model}, {mode}, {name}", data["masks"]
-                rows.append(
-                    [
-                        label,
-                        f"{data['seconds']['median']:.1f}",
-                        f"{data['over_one_process']['median']:.2f}",
-                        f"{data['anonymous']['median'] / 1e9:.2f}",
-                        f"{masks['differing']:,} of {masks['weights']:,}",
-                    ]
-                )
+                rows.append([
+                    label, f"{data['seconds']['median']:.1f}",
+                    f"{data['over_one_process']['median']:.2f}",
+                    f"{data['anonymous']['median'] / 1e9:.2f}",
+                    f"{masks['differing']:,} of {masks['weights']:,}",
+                ])  # fmt: skip
                 if name != SINGLE:
                     claim = f"share of mask positions unlike one process, {label}"
                     bars.append(bar(claim, masks["share"], most=most))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness import RESULTS
 from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
 from mwanda.pruning.folder.manifest import MANIFEST
 from mwanda.pruning.prune import prune
@@ -20,6 +21,18 @@ from mwanda.system.run_options import RunOptions
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """``--model``, one of the known weights."""
     parser.add_argument("--model", choices=list(KNOWN), default="gemma3-270m")
+
+
+def add_comparing_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Of scripts that compare folders piece by piece, every finished piece kept in ``--work``."""
+    parser.add_argument("--work", type=Path, default=Path("out") / name)
+    parser.add_argument("--dense", type=Path, help="the dense model's folder")
+    parser.add_argument("--made", nargs="+", default=[], metavar="NAME=FOLDER",
+                        help="models to compare, beside the dense one")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=1e6, help="start no piece after these")
+    parser.add_argument("--results", type=Path, default=RESULTS / f"{name}.json")
+    parser.add_argument("--page", type=Path, default=Path("docs") / f"{name}.md")
 
 
 def dense_model(name: str, work: Path, options: RunOptions) -> Path:

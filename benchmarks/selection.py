@@ -7,14 +7,13 @@ position, on random scores, on the same rounded to bfloat16 (some ties) and roun
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from harness import Table, add_options, bar, pairwise, save, spread
+from harness import Table, bar, options_of, pairwise, save, spread
 from mwanda.methods.registry import CRITERIA, PATTERNS
 from mwanda.pruning.masks import choose_mask
 
@@ -50,11 +49,8 @@ def by_mwanda(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
 
 
 METHODS: dict[str, Select] = {
-    OURS: by_mwanda,
-    ALONE: by_pattern,
-    SORT: by_sort,
-    KTH: by_kthvalue,
-}
+    OURS: by_mwanda, ALONE: by_pattern, SORT: by_sort, KTH: by_kthvalue
+}  # fmt: skip
 
 
 def compare(scores: torch.Tensor, sparsity: float, rounds: int) -> dict[str, Any]:
@@ -80,8 +76,7 @@ def compare(scores: torch.Tensor, sparsity: float, rounds: int) -> dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "selection")
+    parser = options_of(__doc__, "selection")
     parser.add_argument("--rows", type=int, default=14336)
     parser.add_argument("--columns", type=int, default=4096)
     parser.add_argument("--sparsity", type=float, default=0.5)
@@ -99,15 +94,12 @@ def main() -> None:
     with torch.no_grad():
         found = {name: compare(s, given.sparsity, given.rounds) for name, s in cases.items()}
     rows = [
-        [
-            f"{case}, {name}",
-            f"{data['seconds'][name]['median']:.2f} s",
-            f"{data['speedup'][name]['median']:.1f} x" if name != OURS else "",
-            str(data["positions_unlike_sort"][name]),
-        ]
+        [f"{case}, {name}", f"{data['seconds'][name]['median']:.2f} s",
+         f"{data['speedup'][name]['median']:.1f} x" if name != OURS else "",
+         str(data["positions_unlike_sort"][name])]
         for case, data in found.items()
         for name in METHODS
-    ]
+    ]  # fmt: skip
     header = ["scores, method", "median", "mwanda is faster by", "positions unlike sort"]
     speedup = found["random"]["speedup"][SORT]
     bars = [bar("stable sort's time over mwanda's, random scores", speedup, least=4)]
@@ -115,13 +107,9 @@ def main() -> None:
         for name in (OURS, ALONE):
             claim = f"positions of {name} unlike the stable sort's mask, {case}"
             bars.append(bar(claim, data["positions_unlike_sort"][name], most=0))
-    whole = {"shape": [given.rows, given.columns], "threads": given.threads}
-    save(
-        given.results,
-        whole | {"sparsity": given.sparsity, "cases": found},
-        tables=[Table(header, rows)],
-        bars=bars,
-    )
+    whole = {"shape": [given.rows, given.columns], "threads": given.threads,
+             "sparsity": given.sparsity, "cases": found}  # fmt: skip
+    save(given.results, whole, tables=[Table(header, rows)], bars=bars)
 
 
 if __name__ == "__main__":

@@ -26,17 +26,8 @@ from finetune import (
     windows,
 )
 from gemma import dense_folder
-from harness import (
-    Table,
-    add_options,
-    bar,
-    environment,
-    kept,
-    mask_difference,
-    mwanda,
-    run,
-    save,
-)
+from harness import Table, bar, kept, mask_difference, options_of, parsed, save
+from processes import call
 
 
 def sibling_folder(given: argparse.Namespace, dense: Path, rows: torch.Tensor) -> Path:
@@ -56,12 +47,10 @@ def sibling_folder(given: argparse.Namespace, dense: Path, rows: torch.Tensor) -
 def moved(given: argparse.Namespace, pruned: Path, sibling: Path) -> dict[str, Any]:
     """The masks out of one folder and onto the other, verified."""
     file, out = given.work / "masks.safetensors", given.work / "sibling-masked"
-    env = environment(given.threads)
-    extract = run([*mwanda(given.python), "mask", "extract", pruned, "--out", file,
-                   "--overwrite", "--json"], env=env)  # fmt: skip
-    apply = run([*mwanda(given.python), "mask", "apply", file, sibling, "--out", out,
-                 "--overwrite", "--json"], env=env)  # fmt: skip
-    checked = run([*mwanda(given.python), "verify", out, "--json"], env=env)
+    over = ("--overwrite", "--json")
+    extract = call(given, "mask", "extract", pruned, "--out", file, *over)
+    apply = call(given, "mask", "apply", file, sibling, "--out", out, *over)
+    checked = call(given, "verify", out, "--json")
     raw = file.read_bytes()
     return {
         "bytes": len(raw),
@@ -78,14 +67,12 @@ def losses_of(folder: Path, ids: dict[str, torch.Tensor]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "siblings")
+    parser = options_of(__doc__, "siblings")
     add_training_options(parser)
     parser.add_argument("--steps", type=int, default=40)
-    given = parser.parse_args()
+    given = parsed(parser)
     torch.set_num_threads(given.threads)
-    given.work.mkdir(parents=True, exist_ok=True)
-    dense = given.dense or dense_folder(given.work, given.python)
+    dense = dense_folder(given)
     text = windows(given, dense)
     pruned = pruned_folder(given, dense, text["calibration"])
     sibling = sibling_folder(given, dense, torch.cat(list(text["training"].values())))

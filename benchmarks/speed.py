@@ -14,21 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import (
-    Bar,
-    Process,
-    Table,
-    add_options,
-    bar,
-    environment,
-    mask_difference,
-    mwanda,
-    mwanda_split,
-    pairwise,
-    run,
-    save,
-    spread,
-)
+from harness import Bar, Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
+from processes import Process, environment, mwanda, mwanda_split, run
 
 RUNNERS = Path(__file__).parent / "runners"
 PLAIN, PEER, AUTHORS = "plain forward", "llm-compressor", "authors' algorithm"
@@ -51,13 +38,11 @@ def command(tool: str, given: argparse.Namespace, model: Path, windows: Path) ->
                 "--sparsity", str(given.sparsity), "--criterion", criterion,
                 "--allocation", allocation, "--mode", mode,
                 "--compute-dtype", "float32", "--json"]  # fmt: skip
-    script = {
-        PLAIN: "plain_forward.py",
-        PEER: "llmcompressor_wanda.py",
-        AUTHORS: "wanda_reference.py",
-    }[tool]
+    script = RUNNERS / {
+        PLAIN: "plain_forward.py", PEER: "llmcompressor_wanda.py", AUTHORS: "wanda_reference.py"
+    }[tool]  # fmt: skip
     python = given.peer_python if tool == PEER else given.python
-    line: list[str | Path] = [python, RUNNERS / script, "--model", model, "--windows", windows,
+    line: list[str | Path] = [python, script, "--model", model, "--windows", windows,
                               "--threads", str(given.threads)]  # fmt: skip
     return line if tool == PLAIN else [*line, "--sparsity", str(given.sparsity)]
 
@@ -137,17 +122,11 @@ def limits(
         share, rate = (spread([one[key] for one in every]) for key in ("share", "matmul_rate"))
         work = {key: every[0][key] for key in ("flops", "bytes_read", "bytes_written")}
         found[tool] = {"passes": passes, **work, "share": share, "matmul_rate": rate}
-        rows.append(
-            [
-                tool,
-                f"{passes}",
-                f"{work['flops'] / 1e12:.2f}",
-                f"{rate['median'] / 1e9:.0f}",
-                f"{work['bytes_read'] / 1e9:.2f}",
-                f"{work['bytes_written'] / 1e9:.2f}",
-                f"{share['median']:.0%}",
-            ]
-        )
+        rows.append([
+            tool, f"{passes}", f"{work['flops'] / 1e12:.2f}", f"{rate['median'] / 1e9:.0f}",
+            f"{work['bytes_read'] / 1e9:.2f}", f"{work['bytes_written'] / 1e9:.2f}",
+            f"{share['median']:.0%}",
+        ])  # fmt: skip
     header = ["what must be done", "block passes", "TFLOP", "at GFLOP/s", "GB read",
               "GB written", "share of own time"]  # fmt: skip
     return found, Table(header, rows)
@@ -165,8 +144,7 @@ def agreement(ran: tuple[str, ...], work: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "speed")
+    parser = options_of(__doc__, "speed")
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
@@ -177,12 +155,10 @@ def main() -> None:
         "--memory-only", action="store_true", help="no ratios of times: for a machine in use"
     )
     parser.add_argument("--peer-python", help="interpreter that has llmcompressor")
-    given = parser.parse_args()
+    given = parsed(parser)
     if PEER in given.tools and given.peer_python is None:
         parser.error("--peer-python is needed for llm-compressor; benchmarks/README.md says how")
-    given.work.mkdir(parents=True, exist_ok=True)
-    model = dense_folder(given.work, given.python)
-    windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
+    model, windows = dense_folder(given), windows_file(given)
     tools = tuple(tool for tool in TOOLS if tool in given.tools)
     rounds: list[dict[str, Any]] = []
     for number in range(given.rounds):
@@ -201,9 +177,10 @@ def main() -> None:
     found, bars = ratios(rounds, memory_only=given.memory_only)
     summary = {
         tool: {
-            "seconds": spread(whole(rounds, tool)),
-            "resident": spread([one[tool]["resident"] for one in rounds]),
-            "anonymous": spread([one[tool]["anonymous"] for one in rounds]),
+            **{
+                kind: spread([one[tool][kind] for one in rounds])
+                for kind in ("seconds", "resident", "anonymous")
+            },
             "split": {
                 stage: spread([one[tool]["split"][stage] for one in rounds])
                 for stage in rounds[0][tool]["split"]
@@ -213,15 +190,11 @@ def main() -> None:
     }
     stages = ("import", "load", "prune", "forward", "save")
     rows = [
-        [
-            tool,
-            f"{data['seconds']['median']:.1f}",
-            *(f"{data['split'][s]['median']:.1f}" if s in data["split"] else "" for s in stages),
-            f"{data['resident']['median'] / 1e9:.2f}",
-            f"{data['anonymous']['median'] / 1e9:.2f}",
-        ]
+        [tool, f"{data['seconds']['median']:.1f}",
+         *(f"{data['split'][s]['median']:.1f}" if s in data["split"] else "" for s in stages),
+         *(f"{data[kind]['median'] / 1e9:.2f}" for kind in ("resident", "anonymous"))]
         for tool, data in summary.items()
-    ]
+    ]  # fmt: skip
     header = ["whole process", "seconds", *stages, "resident GB", "anonymous GB"]
     masks = agreement(tools, given.work)
     work, work_table = limits(rounds, given, model, windows)
@@ -237,15 +210,9 @@ def main() -> None:
     save(
         given.results,
         {
-            "windows_per_language": given.windows,
-            "window_length": given.length,
-            "sparsity": given.sparsity,
-            "threads": given.threads,
-            "tools": summary,
-            "ratios": found,
-            "masks": masks,
-            "work": work,
-            "rounds": rounds,
+            "windows_per_language": given.windows, "window_length": given.length,
+            "sparsity": given.sparsity, "threads": given.threads, "tools": summary,
+            "ratios": found, "masks": masks, "work": work, "rounds": rounds,
         },
         tables=[
             Table(header, rows),
@@ -254,7 +221,7 @@ def main() -> None:
             Table(["masks of", "linears", "weights", "differing", "share", "sparsity"], differing),
         ],
         bars=bars,
-    )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

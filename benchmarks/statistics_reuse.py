@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gemma import dense_folder, windows_file
-from harness import Process, Table, add_options, environment, mwanda, run, save, spread
+from harness import Table, options_of, parsed, save, spread
 from mwanda.pruning.folder.mask_file import MaskFile
+from processes import Process, call
 
 CRITERIA = ("magnitude", "wanda", "m-wanda", "ria", "m-ria")
 ALLOCATIONS = ("uniform", "owl", "cwl", "dlp")
@@ -42,10 +43,9 @@ def prune(given: argparse.Namespace, model: Path, cell: Cell, *evidence: str | P
     """One prune of a cell into ``masks.safetensors`` of the work folder."""
     criterion, allocation, sparsity = cell
     out = given.work / "masks.safetensors"
-    line = [*mwanda(given.python), "prune", model, *evidence, "--criterion", criterion,
-            "--allocation", allocation, "--sparsity", str(sparsity), "--masks-only",
-            "--out", out, "--overwrite", "--json"]  # fmt: skip
-    return run(line, env=environment(given.threads))
+    return call(given, "prune", model, *evidence, "--criterion", criterion,
+                "--allocation", allocation, "--sparsity", sparsity, "--masks-only",
+                "--out", out, "--overwrite", "--json")  # fmt: skip
 
 
 def hashes(given: argparse.Namespace) -> dict[str, str]:
@@ -59,21 +59,17 @@ def total(runs: Sequence[Mapping[str, Any]]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "statistics_reuse")
+    parser = options_of(__doc__, "statistics_reuse")
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
     parser.add_argument("--windows", type=int, default=8, help="a language; there are fifteen")
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--cells", type=int, default=len(CELLS), help="fewer: to try it out")
     parser.add_argument("--text-runs", type=int, default=len(FROM_TEXT), help="fewer: to try it")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    model = dense_folder(given.work, given.python)
-    windows = windows_file(given.work, given.python, given.data, given.windows, given.length)
+    given = parsed(parser)
+    model, windows = dense_folder(given), windows_file(given)
     file = given.work / "statistics.safetensors"
-    line = [*mwanda(given.python), "stats", model, "--calibration", windows, "--out", file,
-            "--overwrite", "--compute-dtype", "float32", "--json"]  # fmt: skip
-    taken = run(line, env=environment(given.threads))
+    taken = call(given, "stats", model, "--calibration", windows, "--out", file,
+                 "--overwrite", "--compute-dtype", "float32", "--json")  # fmt: skip
     print(f"statistics: {taken.seconds:.1f} s, {taken.output['bytes'] / 1e6:.1f} MB", flush=True)
 
     reused: list[dict[str, Any]] = []

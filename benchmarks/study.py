@@ -10,22 +10,19 @@ Calibrates on ``DATA/gnome``, with as many tokens for one language as for fiftee
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness import RESULTS, Table, save
-from languages import LENGTH, SEEN, UNSEEN, WINDOWS
-from mwanda.study.folder import StudyFolder
-from mwanda.study.launch import start_study
 from mwanda.study.report.cells import bounds_of, rise_of, worst_of
-from mwanda.study.report.data import Group, ModelResults, load_results
+from mwanda.study.report.data import Group, ModelResults
 from mwanda.study.report.write import write_report
 from mwanda.system.run_options import RunOptions
 from mwanda.system.text_tables import plain
 from real_models import add_model_option, dense_model
+from studies import LENGTH, SEEN, UNSEEN, WINDOWS, run_study
 
 SPARSITIES = [0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -42,20 +39,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "study.json")
     parser.add_argument("--report", type=Path, help="also put the report there, as docs/study")
     given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
     dense = dense_model(given.model, given.work, RunOptions())
-    document = given.work / "study.yaml"
     fields = study(given.model, dense, given.data, given.sentences, given.seeds)
     fields["run"] = {"compute_dtype": given.compute_dtype}
-    document.write_text(json.dumps(fields, indent=1), encoding="utf-8")  # JSON is YAML
-    out = given.work / "study"
-    print(start_study(document, out, processes=given.processes).counts)
+    (model,) = run_study(fields, given.work, processes=given.processes).models
     if given.report is not None:
         made = given.work / "report"
-        write_report(out, made, overwrite=True)
+        write_report(given.work / "study", made, overwrite=True)
         shutil.rmtree(given.report, ignore_errors=True)
         shutil.copytree(made, given.report)
-    (model,) = load_results(StudyFolder.open(out)).models
     table = costs(model)
     save(given.results, {"table": asdict(table)})
     print(plain(table.header, table.rows))
@@ -63,9 +55,7 @@ def main() -> None:
 
 def costs(model: ModelResults) -> Table:
     """Every method at every sparsity in a row, and the quantised models beside them."""
-    groups: list[tuple[str, Group]] = [
-        (f"{sparsity:.0%}", group) for sparsity in model.sparsities for group in model.at(sparsity)
-    ]
+    groups: list[tuple[str, Group]] = [(f"{g.sparsity:.0%}", g) for g in model.in_order]
     groups += [("0% (quantised)", group) for group in model.quantised.values()]
     rows = []
     for sparsity, group in groups:

@@ -22,7 +22,7 @@ import torch
 import yaml
 from scipy.stats import binomtest
 
-from harness import RESULTS, Table, kept, save
+from harness import RESULTS, Table, kept, parsed, save
 from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.tasks.harness import drawn
 from mwanda.evaluation.tasks.published import TaskText, read_task
@@ -34,10 +34,9 @@ from mwanda.system.device import choose_device
 from mwanda.system.run_options import RunOptions
 from mwanda.text.languages import display_name, parse_languages
 from performance_table import fill_page
-from real_models import folders_given, piece_of
+from real_models import add_comparing_options, folders_given, piece_of
 
 FILES = {"xcopa": "xcopa", "xwinograd": "xwinograd/dataset.tsv"}
-PAGE = Path("docs/tasks.md")
 BATCH = 8
 CERTAIN = 0.05
 
@@ -45,21 +44,14 @@ CERTAIN = 0.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="has xcopa/ and xwinograd/")
-    parser.add_argument("--work", type=Path, default=Path("out/tasks"))
-    parser.add_argument("--dense", type=Path, help="the dense model's folder")
-    parser.add_argument("--made", nargs="+", default=[], metavar="NAME=FOLDER")
+    add_comparing_options(parser, "tasks")
     parser.add_argument("--tasks", nargs="+", default=list(FILES), choices=list(FILES))
     parser.add_argument("--languages", help="tags with commas between; all by default")
     parser.add_argument("--items", type=int, default=100, help="most items a language")
     parser.add_argument("--direct", type=int, default=0, metavar="N",
                         help="items a language of XCOPA by lm-eval called directly")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--minutes", type=float, default=1e6, help="start no piece after these")
-    parser.add_argument("--results", type=Path, default=RESULTS / "tasks.json")
-    parser.add_argument("--page", type=Path, default=PAGE)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     tags = parse_languages(given.languages) if given.languages else None
     texts = {task: read_task(task, given.data / FILES[task]) for task in given.tasks}
     pieces = Pieces(given)

@@ -15,8 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import RESULTS, Table, kept, save
-from languages import METHODS, recipe_of
+from harness import Table, kept, parsed, save
 from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.texts import parse_ids
 from mwanda.evaluation.translate import translate
@@ -30,10 +29,16 @@ from mwanda.system.output import QUANTISED
 from mwanda.system.progress import progress_bar
 from mwanda.system.run_options import RunOptions
 from performance_table import fill_page
-from real_models import add_model_option, dense_model, folders_given, piece_of
+from real_models import (
+    add_comparing_options,
+    add_model_option,
+    dense_model,
+    folders_given,
+    piece_of,
+)
+from studies import LENGTH, METHODS
 
 DIRECTIONS = ["en-de", "de-en", "en-hi", "hi-en"]
-PAGE = Path("docs/translation.md")
 SAMPLES = 1000
 """Bootstrap samples of sentences."""
 CERTAIN = 0.05
@@ -42,20 +47,11 @@ CERTAIN = 0.05
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/ and flores/")
-    parser.add_argument("--work", type=Path, default=Path("out/translation"))
-    parser.add_argument("--made", nargs="+", default=[], metavar="NAME=FOLDER",
-                        help="models to compare, beside the dense one")  # fmt: skip
-    parser.add_argument("--dense", type=Path, help="the dense model's folder; made if absent")
+    add_comparing_options(parser, "translation")
     parser.add_argument("--methods", nargs="*", default=["wanda, English", "m-wanda"],
                         choices=list(METHODS), help="what is pruned without --made")  # fmt: skip
-    parser.add_argument(
-        "--quantised",
-        nargs="*",
-        default=[],
-        choices=TYPES,
-        metavar="TYPE",
-        help="also the dense model in these GGUF types, e.g. Q8_0 Q4_0",
-    )
+    parser.add_argument("--quantised", nargs="*", default=[], choices=TYPES, metavar="TYPE",
+                        help="also the dense model in these GGUF types")  # fmt: skip
     add_model_option(parser)
     parser.add_argument("--sparsity", type=float, default=0.5)
     parser.add_argument("--mode", choices=["sequential", "dense"], default="dense")
@@ -63,13 +59,8 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=60)
     parser.add_argument("--shots", type=int, default=5)
     parser.add_argument("--ids", default="1000:")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--minutes", type=float, default=1e6, help="start no piece after these")
-    parser.add_argument("--results", type=Path, default=RESULTS / "translation.json")
-    parser.add_argument("--page", type=Path, default=PAGE)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     end = time.monotonic() + 60 * given.minutes
     directions = [parse_direction(one) for one in given.directions]
     parallel, _ = read_parallel(
@@ -123,8 +114,11 @@ def _pruned(
 ) -> Path:
     folder: Path = given.work / f"{given.model}-{name.replace(', ', '-')}-{given.sparsity:g}"
     if not (folder / MANIFEST).is_file():  # written last, so the folder is whole
-        recipe = recipe_of(METHODS[name], given.data, given.sparsity, given.mode, given.seed)
-        prune(dense(), out=folder, options=options, **recipe)
+        prune(
+            dense(), out=folder, calibration=given.data / "gnome", sparsity=given.sparsity,
+            mode=given.mode, window_length=LENGTH, seed=given.seed, options=options,
+            **METHODS[name],
+        )  # fmt: skip
     return folder
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grids import BASE, CALIBRATION, FRESH, SEEN, UNIFORM, UNSEEN, Fields
+from grids import BASE, CALIBRATION, FRESH, UNIFORM, Fields
+from studies import SEEN, UNSEEN
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cells import Cell, Text
-from grids import FRESH, REFERENCE, SEEN, UNSEEN, Fields
+from grids import FRESH, REFERENCE, Fields
 from mwanda.evaluation.paired import Ratio, clusters_of, ratio
+from studies import SEEN, UNSEEN
 
 HEADER = ["variant", "seeds", "seen", "× wanda", "unseen", "× wanda", "worst", "× wanda"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from studies import SEEN
+
 Fields = dict[str, Any]
 
-SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
-UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
 FRESH = ["cs", "el", "et", "it", "nl", "pt", "uk", "yo"]
 """Neither calibrated on nor looked at in tuning."""
 
@@ -23,13 +23,9 @@ UNIFORM: Fields = {"name": "uniform"}
 WANDA: Fields = {"name": "wanda", "norms": "raw"}
 RIA: Fields = {"name": "ria", "power": 1.0, "norms": "raw"}
 M_WANDA: Fields = {
-    "name": "m-wanda",
-    "dispersion": "variance-ratio",
-    "dispersion_weight": 0.0,
-    "activity_weight": 0.5,
-    "activity": "magnitude",
-    "norms": "raw",
-}
+    "name": "m-wanda", "dispersion": "variance-ratio", "dispersion_weight": 0.0,
+    "activity_weight": 0.5, "activity": "magnitude", "norms": "raw",
+}  # fmt: skip
 CWL: Fields = {"name": "cwl", "width": 0.04, "direction": "shared-sparser"}
 OWL: Fields = {"name": "owl", "width": 0.08, "outlier": 5.0}
 NARROW_OWL: Fields = OWL | {"width": 0.04}
@@ -38,13 +34,9 @@ DLP: Fields = {"name": "dlp", "width": 0.15, "centre": "median"}
 ADMM: Fields = {"name": "admm", "iterations": 30, "rho": 1.0, "shrinkage": 0.0, "penalty": 0.0}
 
 MEASURED: Fields = {
-    "name": "measured",
-    "reach": 0.1,
-    "steps": 2,
-    "windows": 2,
-    "objective": "mean",
+    "name": "measured", "reach": 0.1, "steps": 2, "windows": 2, "objective": "mean",
     "compare": "every",
-}
+}  # fmt: skip
 BY_BLOCK: Fields = {"allocation": MEASURED, "allocation_level": "block"}
 
 BY_LINEAR: Fields = {"allocation": MEASURED, "allocation_level": "linear"}
@@ -59,8 +51,11 @@ def by_role(**options: Any) -> Fields:
     return {"allocation": MEASURED | once | options, "allocation_level": "role"}
 
 
+LINEAR: Fields = {"allocation_level": "linear"}
 REFERENCE: Fields = {"criterion": WANDA, "allocation": UNIFORM}
 RIA_UNIFORM: Fields = {"criterion": RIA, "allocation": UNIFORM}
+MAGNITUDE: Fields = {"criterion": {"name": "magnitude"}, "allocation": UNIFORM}
+NORMALISED: Fields = {"criterion": WANDA | {"norms": "normalised"}, "allocation": UNIFORM}
 BASE: Fields = {"criterion": M_WANDA, "allocation": CWL}
 DEFAULTS: Fields = BASE | by_role()
 """What the library does where nothing is asked for, where it is dense."""
@@ -74,6 +69,11 @@ def criterion(**options: Any) -> Fields:
     return {"criterion": M_WANDA | options}
 
 
+def m_ria(power: float, **options: Any) -> Fields:
+    """The same with relative importance."""
+    return criterion(name="m-ria", power=power, **options)
+
+
 def cwl(width: float, direction: str) -> Fields:
     return {"allocation": CWL | {"width": width, "direction": direction}}
 
@@ -81,6 +81,10 @@ def cwl(width: float, direction: str) -> Fields:
 def admm(**options: Any) -> Fields:
     """ADMM on the reference's mask."""
     return REFERENCE | {"reconstruction": ADMM | options}
+
+
+def sparsegpt(name: str) -> Fields:
+    return REFERENCE | {"reconstruction": {"name": name, "damping": 0.01}}
 
 
 def gradual(**options: Any) -> Fields:
@@ -132,27 +136,21 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     },
     "activity": {
         f"α = {weight:g} by {rule}": criterion(activity_weight=weight, activity=rule)
-        for rule, weights in {
-            "magnitude": (0.0, 0.25, 0.5, 1.0, 2.0),
-            "sign": (0.5, 1.0),
-        }.items()
+        for rule, weights in (("magnitude", (0.0, 0.25, 0.5, 1.0, 2.0)), ("sign", (0.5, 1.0)))
         for weight in weights
     },
     "dispersion": {
         "λ = 0": {},
         **{
             f"λ = {weight:g}, {kind}": criterion(dispersion=kind, dispersion_weight=weight)
-            for kind, weights in {
-                "variance-ratio": (0.25, 1.0),
-                "deviation": (0.25, 1.0),
-                "variance": (0.25,),
-            }.items()
-            for weight in weights
+            for kind in ("variance-ratio", "deviation", "variance")
+            for weight in (0.25, 1.0)
+            if (kind, weight) != ("variance", 1.0)
         },
     },
     "norms": {
         "wanda, raw": REFERENCE,
-        "wanda, normalised": {"criterion": WANDA | {"norms": "normalised"}, "allocation": UNIFORM},
+        "wanda, normalised": NORMALISED,
         "m-wanda, raw": {},
         "m-wanda, normalised": criterion(norms="normalised"),
         "m-wanda, normalised, λ = 1": criterion(norms="normalised", dispersion_weight=1.0),
@@ -160,26 +158,15 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     "together": {
         "wanda": REFERENCE,
         "m-wanda, normalised": criterion(norms="normalised"),
-        "m-wanda, normalised, by linear": criterion(norms="normalised")
-        | {"allocation_level": "linear"},
+        "m-wanda, normalised, by linear": criterion(norms="normalised") | LINEAR,
         "m-wanda, normalised, owl": criterion(norms="normalised") | {"allocation": NARROW_OWL},
-        "wanda, normalised, owl": {
-            "criterion": WANDA | {"norms": "normalised"},
-            "allocation": NARROW_OWL,
-        },
+        "wanda, normalised, owl": NORMALISED | {"allocation": NARROW_OWL},
         "ria, a = 1, owl": {"criterion": RIA, "allocation": NARROW_OWL},
         "ria, a = 1, cwl": {"criterion": RIA},
-        "ria, a = 1, normalised, owl": {
-            "criterion": RIA | {"norms": "normalised"},
-            "allocation": NARROW_OWL,
-        },
-        "m-ria, a = 1, owl": {
-            "criterion": M_WANDA | {"name": "m-ria", "power": 1.0},
-            "allocation": NARROW_OWL,
-        },
-        "m-ria, a = 1, normalised, cwl": {
-            "criterion": M_WANDA | {"name": "m-ria", "power": 1.0, "norms": "normalised"},
-        },
+        "ria, a = 1, normalised, owl": {"criterion": RIA | {"norms": "normalised"}}
+        | {"allocation": NARROW_OWL},
+        "m-ria, a = 1, owl": m_ria(1.0) | {"allocation": NARROW_OWL},
+        "m-ria, a = 1, normalised, cwl": m_ria(1.0, norms="normalised"),
     },
     "first-token": {
         "wanda, counted": REFERENCE,
@@ -208,24 +195,18 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
     "level": {
         "uniform": {"allocation": UNIFORM},
         "cwl, by block": {},
-        "cwl, by linear": {"allocation_level": "linear"},
+        "cwl, by linear": LINEAR,
         "wanda, cwl, by block": {"criterion": WANDA},
-        "wanda, cwl, by linear": {"criterion": WANDA, "allocation_level": "linear"},
+        "wanda, cwl, by linear": {"criterion": WANDA} | LINEAR,
     },
     "criterion": {
-        "magnitude": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
+        "magnitude": MAGNITUDE,
         "wanda": REFERENCE,
         "ria": {"criterion": {"name": "ria", "power": 0.5, "norms": "raw"}, "allocation": UNIFORM},
         "ria, a = 1": RIA_UNIFORM,
         "m-wanda": {"allocation": UNIFORM},
-        "m-ria": {
-            "criterion": M_WANDA | {"name": "m-ria", "power": 0.5},
-            "allocation": UNIFORM,
-        },
-        "m-ria, a = 1": {
-            "criterion": M_WANDA | {"name": "m-ria", "power": 1.0},
-            "allocation": UNIFORM,
-        },
+        "m-ria": m_ria(0.5) | {"allocation": UNIFORM},
+        "m-ria, a = 1": m_ria(1.0) | {"allocation": UNIFORM},
     },
     "mode": {
         "wanda, uniform, dense": REFERENCE,
@@ -237,19 +218,8 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "wanda": REFERENCE,
         "admm-gradual": gradual() | LONGER,
         **{
-            f"shrinkage {shrinkage:g}, penalty {penalty:g}": gradual(
-                shrinkage=shrinkage, penalty=penalty
-            )
-            | LONGER
-            for shrinkage, penalty in (
-                (0.0, 0.01),
-                (0.05, 0.0),
-                (0.1, 0.0),
-                (0.2, 0.0),
-                (0.4, 0.0),
-                (0.6, 0.0),
-                (0.1, 0.01),
-            )
+            f"shrinkage {s:g}, penalty {p:g}": gradual(shrinkage=s, penalty=p) | LONGER
+            for s, p in ((0.0, 0.01), *((s, 0.0) for s in (0.05, 0.1, 0.2, 0.4, 0.6)), (0.1, 0.01))
         },
         **{
             f"shrinkage 0.1, {name}": gradual(shrinkage=0.1, **options) | LONGER
@@ -260,9 +230,8 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "wanda": REFERENCE,
         "admm": admm(),
         "admm-gradual": gradual(),
-        "sparsegpt's update": REFERENCE
-        | {"reconstruction": {"name": "sparsegpt-update", "damping": 0.01}},
-        "sparsegpt": REFERENCE | {"reconstruction": {"name": "sparsegpt", "damping": 0.01}},
+        "sparsegpt's update": sparsegpt("sparsegpt-update"),
+        "sparsegpt": sparsegpt("sparsegpt"),
     },
     "languages": {
         "15 languages, 4 windows each": REFERENCE,
@@ -298,11 +267,11 @@ QUESTIONS: Mapping[str, Mapping[str, Fields]] = {
         "m-wanda, dlp": {"allocation": DLP},
         "m-wanda, cwl shared-denser": cwl(0.04, "shared-denser"),
         "wanda, cwl": {"criterion": WANDA},
-        "wanda, normalised": {"criterion": WANDA | {"norms": "normalised"}, "allocation": UNIFORM},
+        "wanda, normalised": NORMALISED,
         "wanda, first token left out": REFERENCE | {"skip_first_tokens": 1},
         "wanda, English, 60 windows": calibrated(["en"], 60),
         "ria, a = 1, uniform": RIA_UNIFORM,
-        "magnitude, uniform": {"criterion": {"name": "magnitude"}, "allocation": UNIFORM},
+        "magnitude, uniform": MAGNITUDE,
         "best quality": BEST,
     },
     "combinations": {

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from cells import SCORED_IN, Cell, Text
 from comparisons import rises
-from grids import SEEN, Fields
+from grids import Fields
+from studies import SEEN
 
 if TYPE_CHECKING:
     from runner import Runner

@@ -14,9 +14,10 @@ from typing import Any
 
 from cells import SCORED_IN, TUNING, confirming, distinct
 from comparisons import HEADER, Grid, rises
-from grids import FINALISTS, QUESTIONS, REFERENCE, SEEN, Fields
+from grids import FINALISTS, QUESTIONS, REFERENCE, Fields
 from minimax import ROUNDS, moved
 from mwanda.system.text_tables import markdown
+from studies import SEEN
 
 SEEDS = (0, 1, 2)
 CONFIRMED = 48

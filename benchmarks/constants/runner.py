@@ -13,16 +13,17 @@ from typing import Any
 
 import torch
 
-from bench import Bench, Measured
 from cells import Cell
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.texts import TextSet
 from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import resolve
+from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
+from mwanda.model.run.discovery import find_structure
 from mwanda.model.source import load_tokenizer
-from mwanda.pruning.calibration_text import weights_of
 from mwanda.pruning.folder.manifest import CalibrationRecord
+from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune
+from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
 from mwanda.text.window_files import Windows
@@ -32,11 +33,50 @@ from real_models import dense_model
 SCORING = RunOptions(device="cpu")
 
 
+class Bench:
+    """A model in memory, in float32, that is pruned in place again and again.
+
+    Args:
+        folder: of the dense model.
+    """
+
+    def __init__(self, folder: Path, options: RunOptions) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self._folder, self._options = folder, options
+        self.model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        ).eval()
+        self.tokenizer = load_tokenizer(folder)
+        names = {linear.parameter for linear in find_structure(self.model).linears()}
+        self._dense = {name: self.model.get_parameter(name).detach().clone() for name in names}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """The dense model again."""
+        for name, weight in self._dense.items():
+            self.model.get_parameter(name).copy_(weight)
+
+    def measure(self, windows: Windows, path: Path, *, skip: int = 0, gram: bool = False) -> Path:
+        """The statistics of the dense model in a file, taken where it is not there."""
+        if not path.is_file():
+            collect_statistics(
+                self._folder, path, calibration=windows, gram=gram, skip_first_tokens=skip,
+                options=self._options,
+            )  # fmt: skip
+        return path
+
+    def prune(self, recipe: ResolvedRecipe, **evidence: Any) -> PruneResult:
+        """Prune the dense model, from ``calibration`` or ``statistics``."""
+        self.restore()
+        return prune(self.model, recipe=recipe, options=self._options, **evidence)
+
+
 @dataclass(frozen=True)
 class _Made:
     """Attributes:
     of: what decides the model that the bench holds, see :func:`_recipe`.
-    record: of its calibration, None for the dense model.
+    record: of its calibration, None where there was none.
     """
 
     of: str
@@ -62,7 +102,7 @@ class Runner:
         default_factory=lambda: RunOptions(compute_dtype="float32", device="cpu")
     )
     _texts: dict[str, TextSet] = field(default_factory=dict)
-    _model: tuple[str, Bench, Any] | None = None
+    _bench: tuple[str, Bench] | None = None
     _windows: dict[str, Windows] = field(default_factory=dict)
     _made: _Made | None = None
 
@@ -73,7 +113,9 @@ class Runner:
             if time.monotonic() > self.until:
                 return False
             grams = any(
-                _gram(other) and _group(other) == _group(cell) for other in waiting.values()
+                _group(other) == _group(cell) and "gram" in recipe.linear_needs
+                for other in waiting.values()
+                if (recipe := _shared(other)) is not None
             )
             found = self._run(cell, grams=grams)
             cell.write(self.results, found)
@@ -82,15 +124,17 @@ class Runner:
         return True
 
     def _run(self, cell: Cell, *, grams: bool) -> dict[str, Any]:
+        bench = self._load(cell.settings["model"])
         if self._made is None or self._made.of != _recipe(cell):
             self._made = None  # until it is whole
-            self._made = self._prune(cell, grams=grams)
+            self._made = self._prune(cell, bench, grams=grams)
         made = self._made
         start = time.perf_counter()
-        bench, tokenizer = self._load(cell.settings["model"])
         texts = self._read(cell.settings["text"])
-        scored = evaluate(_as(bench.model, cell.settings["scored_in"]), texts, tokenizer=tokenizer,
-                          calibration=made.record, options=SCORING)  # fmt: skip
+        scored = evaluate(
+            _as(bench.model, cell.settings["scored_in"]), texts, tokenizer=bench.tokenizer,
+            calibration=made.record, options=SCORING,
+        )  # fmt: skip
         return {
             "text_sha256": texts.sha256,
             "ids": _ids(self.data / cell.settings["text"]["source"], texts),
@@ -103,67 +147,41 @@ class Runner:
             },
         }
 
-    def _prune(self, cell: Cell, *, grams: bool) -> _Made:
-        bench, tokenizer = self._load(cell.settings["model"])
-        start = time.perf_counter()
-        record, sparsity, measured = None, 0.0, start
+    def _prune(self, cell: Cell, bench: Bench, *, grams: bool) -> _Made:
         if cell.settings["recipe"] is None:
             bench.restore()
-        else:
-            recipe = resolve(Recipe.build({"mode": "dense"} | cell.settings["recipe"]))
-            windows = self._draw(cell, tokenizer)
-            if _alone(cell):
-                bench.restore()
-                result = prune(
-                    bench.model, calibration=windows, recipe=recipe, options=self.options
-                )
-                sparsity = result.manifest.totals.sparsity
-            else:
-                statistics = self._measure(cell, bench, windows, recipe.skip_first_tokens, grams)
-                measured = time.perf_counter()
-                outcome = bench.prune(recipe, statistics)
-                made = outcome.records.values()
-                weights = sum(r.shape[0] * r.shape[1] for r in made)
-                sparsity = sum(r.pruned for r in made) / weights
-            record = CalibrationRecord.of(windows, weights_of(recipe, windows.languages))
+            return _Made(_recipe(cell), None, 0.0, {"measure": 0.0, "prune": 0.0})
+        start = time.perf_counter()
+        evidence: dict[str, Any] = {"calibration": self._draw(cell, bench.tokenizer)}
+        if (recipe := _shared(cell)) is not None:
+            # Taken once for all cells that share them, Gram matrices only where one needs them.
+            key = hashlib.sha256(_group(cell).encode()).hexdigest()[:16]
+            with_grams = self.work / f"statistics-{key}-gram.safetensors"
+            gram = grams or with_grams.is_file()
+            path = with_grams if gram else self.work / f"statistics-{key}.safetensors"
+            skip, windows = recipe.skip_first_tokens, evidence.pop("calibration")
+            evidence["statistics"] = bench.measure(windows, path, skip=skip, gram=gram)
+        measured = time.perf_counter()
+        made = bench.prune(_resolved(cell), **evidence).manifest
         seconds = {"measure": measured - start, "prune": time.perf_counter() - measured}
-        return _Made(_recipe(cell), record, sparsity, seconds)
+        return _Made(_recipe(cell), made.calibration, made.totals.sparsity, seconds)
 
-    def _load(self, name: str) -> tuple[Bench, Any]:
-        if self._model is None or self._model[0] != name:
-            from transformers import AutoModelForCausalLM
-
-            self._model, self._windows = None, {}
+    def _load(self, name: str) -> Bench:
+        if self._bench is None or self._bench[0] != name:
+            self._bench, self._windows = None, {}
             folder = dense_model(name, self.work, self.options)
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True
-            )
-            self._model = (name, Bench(model.eval(), self.options), load_tokenizer(folder))
-        return self._model[1], self._model[2]
+            self._bench = (name, Bench(folder, self.options))
+        return self._bench[1]
 
     def _draw(self, cell: Cell, tokenizer: Any) -> Windows:
         wanted = cell.settings["calibration"]
         key = json.dumps(wanted, sort_keys=True)
         if key not in self._windows:
-            source = open_source(self.data / "gnome")
             self._windows[key] = draw(
-                source,
-                tokenizer,
-                wanted["languages"],
-                windows=wanted["windows"],
-                length=wanted["length"],
-                seed=wanted["seed"],
-            )
+                open_source(self.data / "gnome"), tokenizer, wanted["languages"],
+                windows=wanted["windows"], length=wanted["length"], seed=wanted["seed"],
+            )  # fmt: skip
         return self._windows[key]
-
-    def _measure(
-        self, cell: Cell, bench: Bench, windows: Windows, skip: int, grams: bool
-    ) -> Measured:
-        """Taken once for all cells that share them, Gram matrices only where one needs them."""
-        key = hashlib.sha256(_group(cell).encode()).hexdigest()[:16]
-        folders = [self.work / f"statistics-{key}{suffix}" for suffix in ("-gram", "")]
-        gram = grams or folders[0].is_dir()
-        return bench.measure(windows.tokens, folders[not gram], skip=skip, gram=gram)
 
     def _read(self, text: Mapping[str, Any]) -> TextSet:
         key = json.dumps(text, sort_keys=True)
@@ -184,13 +202,16 @@ def _as(model: Any, dtype: str) -> Any:
     return copy.deepcopy(model).to(getattr(torch, dtype))
 
 
-def _gram(cell: Cell) -> bool:
-    return not _alone(cell) and bool((cell.settings["recipe"] or {}).get("reconstruction"))
+def _resolved(cell: Cell) -> ResolvedRecipe:
+    return resolve(Recipe.build({"mode": "dense"} | cell.settings["recipe"]))
 
 
-def _alone(cell: Cell) -> bool:
-    """Whether it has to run text through the model by itself."""
-    return (cell.settings["recipe"] or {}).get("mode") == "sequential"
+def _shared(cell: Cell) -> ResolvedRecipe | None:
+    """Its recipe, where it needs no more of the text than statistics of the dense model."""
+    if cell.settings["recipe"] is None:
+        return None
+    recipe = _resolved(cell)
+    return recipe if recipe.mode == "dense" and recipe.probe is None else None
 
 
 def _group(cell: Cell) -> str:

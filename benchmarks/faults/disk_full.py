@@ -18,13 +18,12 @@ from typing import Any
 from forks import (
     Child,
     add_fault_options,
-    cut_model,
     entries_of,
     fields,
     hashes,
     pace,
+    prune_words,
     undisturbed,
-    windows_of,
 )
 
 from harness import Table, bar, save
@@ -34,11 +33,9 @@ ROOMY = 4 << 30
 
 def main() -> None:
     given = _arguments()
-    given.work.mkdir(parents=True, exist_ok=True)
-    model = cut_model(given.model, given.models or given.work, given.blocks)
-    windows = windows_of(model, given.work, given.data, given.languages, (2, 64))
+    words = [*prune_words(given, given.blocks, (2, 64)), "--mode", "sequential"]
+    models = (given.models or given.work).as_posix()
     pace(0.0, 0.0)
-    words = ["prune", model, "--calibration", windows, "--device", "cpu", "--mode", "sequential"]
     log = given.work / "disk-full.log"
     whole = undisturbed(words, given.work / "disk-full", log)
     wanted = hashes(whole)
@@ -62,7 +59,7 @@ def main() -> None:
                     child.until(partial(entries_of, out))
                     _resize(place, _used(place) + room)
                 code = child.wait()
-                text = log.read_text().strip().replace(str(model.parent), "MODELS")
+                text = log.read_text().strip().replace(models, "MODELS")
                 there = out.exists()
                 finished = entries_of(out)
                 _resize(place, ROOMY)

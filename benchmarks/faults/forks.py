@@ -28,11 +28,6 @@ from mwanda.system import durable
 from mwanda.system.run_options import RunOptions
 from real_models import add_model_option, dense_model
 
-__all__ = [
-    "Child", "add_fault_options", "counted", "cut_model", "entries_of", "fields", "fresh", "hashes",
-    "pace", "partial_of", "undisturbed", "windows_of",
-]  # fmt: skip
-
 LANGUAGES = "en,de,fr,es,ru,zh,ja,ko,id,vi,fi,ta,te,gu,fa"
 
 
@@ -93,6 +88,22 @@ def add_fault_options(
     parser.add_argument("--models", type=Path, help="where the models are; --work by default")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--languages", default=languages)
+
+
+def prune_words(
+    given: argparse.Namespace, blocks: int | None, shape: tuple[int, int]
+) -> list[object]:
+    """A prune of a known model, or of its first blocks, on so many windows of such a length of
+    ``DATA/gnome`` in each of ``--languages``; without ``--out``."""
+    given.work.mkdir(parents=True, exist_ok=True)
+    model = cut_model(given.model, given.models or given.work, blocks)
+    count, length = shape
+    languages = given.languages.split(",")
+    path = given.work / f"{model.name}-{len(languages)}x{count}x{length}.safetensors"
+    if not path.is_file():
+        draw_windows(str(model), path, str(given.data / "gnome"), languages=languages,
+                     windows=count, length=length, seed=0)  # fmt: skip
+    return ["prune", model, "--calibration", path, "--device", "cpu"]
 
 
 def undisturbed(words: Sequence[object], folder: Path, log: Path) -> Path:
@@ -179,18 +190,6 @@ def cut_model(name: str, work: Path, blocks: int | None) -> Path:
         config["layer_types"] = config["layer_types"][:blocks]
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     return folder
-
-
-def windows_of(model: Path, work: Path, data: Path, languages: str, shape: tuple[int, int]) -> Path:
-    """So many windows of such a length, a language, of ``DATA/gnome``."""
-    count, length = shape
-    path = work / f"{model.name}-{languages.count(',') + 1}x{count}x{length}.safetensors"
-    if not path.is_file():
-        draw_windows(
-            str(model), path, str(data / "gnome"), languages=languages.split(","), windows=count,
-            length=length, seed=0,
-        )  # fmt: skip
-    return path
 
 
 def fresh(folder: Path) -> Path:

@@ -7,7 +7,6 @@ time is used up; the log names every round, and ``--first ROUND --minutes 0`` dr
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ FUZZERS: Any = import_module("tests.cli.strange.fuzzers")
 TARGETS, meet = FUZZERS.TARGETS, FUZZERS.meet
 Place: Any = import_module("tests.cli.strange.place").Place
 
-from harness import Table, add_options, bar, save  # noqa: E402
+from harness import Table, bar, options_of, parsed, save  # noqa: E402
 
 
 class Count:
@@ -62,16 +61,14 @@ def fuzz(name: str, good: Any, folder: Path, number: int, examples: int, count: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "fuzz")
+    parser = options_of(__doc__, "fuzz")
     parser.add_argument("--minutes", type=float, default=10, help="of CPU time")
     parser.add_argument("--first", type=int, default=1, help="number of the first round")
     parser.add_argument("--examples", type=int, default=200, help="inputs a parser and round")
     parser.add_argument("--only", default="", help="parsers whose name holds this")
-    given_ = parser.parse_args()
+    given_ = parsed(parser)
     names = [name for name in TARGETS if given_.only in name]
     counts = {name: Count() for name in names}
-    given_.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given_.work) as work:
         good = Place.make(Path(work).absolute() / "good")
         start, number = time.process_time(), given_.first

@@ -20,13 +20,12 @@ from forks import (
     Child,
     add_fault_options,
     counted,
-    cut_model,
     entries_of,
     fields,
     fresh,
     hashes,
     pace,
-    windows_of,
+    prune_words,
 )
 
 from harness import Table, bar, save
@@ -95,12 +94,9 @@ class Bench:
 
 def main() -> None:
     given = _arguments()
-    given.work.mkdir(parents=True, exist_ok=True)
-    model = cut_model(given.model, given.models or given.work, given.blocks)
     shape = (given.windows, given.window_length)
-    windows = windows_of(model, given.work, given.data, given.languages, shape)
+    words = prune_words(given, given.blocks, shape)
     pace(given.share, given.patience)
-    words = ["prune", model, "--calibration", windows, "--device", "cpu"]
     benches = {
         mode: Bench([*words, "--mode", mode], given.work / f"kills-{mode}") for mode in given.modes
     }

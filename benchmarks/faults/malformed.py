@@ -25,7 +25,8 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modules, and the corpus
 
-from harness import Table, add_options, bar, environment, save  # noqa: E402
+from harness import Table, bar, options_of, parsed, save  # noqa: E402
+from processes import environment  # noqa: E402
 
 # By name: tests are not checked for types.
 CASES: Any = import_module("tests.cli.strange.corpus").CASES
@@ -90,12 +91,10 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_options(parser, "malformed")
+    parser = options_of(__doc__, "malformed")
     parser.add_argument("--only", default="", help="cases whose name holds this")
-    given = parser.parse_args()
+    given = parsed(parser)
     given.python = os.path.abspath(given.python)
-    given.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=given.work) as work:
         good = Place.make(Path(work).absolute() / "good")
         before = tree(good.good)
@@ -117,17 +116,13 @@ def report(told: list[Told], sources: bool, path: Path) -> None:
     for one in told:
         kinds.setdefault(one.name.partition(":")[0], []).append(one)
     rows = [
-        [
-            kind,
-            str(len(ones)),
-            str(sum(one.as_expected for one in ones)),
-            str(sum(not one.torch for one in ones)),
-            f"{statistics.median(one.seconds for one in ones):.2f}",
-            f"{max(one.again for one in ones):.2f}",
-            f"{max(one.resident for one in ones) / 1e6:,.0f}",
-        ]
+        [kind, str(len(ones)), str(sum(one.as_expected for one in ones)),
+         str(sum(not one.torch for one in ones)),
+         f"{statistics.median(one.seconds for one in ones):.2f}",
+         f"{max(one.again for one in ones):.2f}",
+         f"{max(one.resident for one in ones) / 1e6:,.0f}"]
         for kind, ones in kinds.items()
-    ]
+    ]  # fmt: skip
     header = ["kind", "inputs", "refused as expected", "without torch", "median s, imports and all",
               "most without importing, s", "most memory, MB"]  # fmt: skip
     spoilt = sum(not one.clean for one in told) + (not sources)

@@ -8,19 +8,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from forks import add_fault_options, cut_model, fields, fresh, hashes, windows_of
+from forks import add_fault_options, fields, fresh, hashes, prune_words
 
-from harness import Table, bar, environment, mwanda, pairwise, run, save, spread
+from harness import Table, bar, pairwise, save, spread
+from processes import call
 
 
 def main() -> None:
     given = _arguments()
-    given.work.mkdir(parents=True, exist_ok=True)
-    model = cut_model(given.model, given.models or given.work, None)
     shape = (given.windows, given.window_length)
-    windows = windows_of(model, given.work, given.data, given.languages, shape)
-    words = [*mwanda(given.python), "prune", model, "--calibration", windows, "--device", "cpu",
-             "--mode", given.mode, "--json"]  # fmt: skip
+    words = [*prune_words(given, None, shape), "--mode", given.mode, "--json"]
     times: dict[str, list[float]] = {"journal": [], "no journal": []}
     rounds: list[dict[str, Any]] = []
     made = []
@@ -29,7 +26,7 @@ def main() -> None:
         for name in order:
             out = fresh(given.work / "overhead") / "out"
             more = ["--no-journal"] if name == "no journal" else []
-            ran = run([*map(str, words), "--out", str(out), *more], env=environment(given.threads))
+            ran = call(given, *words, "--out", out, *more)
             times[name].append(ran.seconds)
             made.append(hashes(out))
             rounds.append(fields(run=name, seconds=ran.seconds, stages=ran.output["seconds"]))

@@ -16,14 +16,13 @@ from typing import Any
 from forks import (
     Child,
     add_fault_options,
-    cut_model,
     entries_of,
     fields,
     fresh,
     hashes,
     pace,
+    prune_words,
     undisturbed,
-    windows_of,
 )
 
 from harness import Table, bar, save
@@ -33,11 +32,8 @@ SIGNALS = {"SIGTERM": (signal.SIGTERM, 143), "SIGINT": (signal.SIGINT, 130)}
 
 def main() -> None:
     given = _arguments()
-    given.work.mkdir(parents=True, exist_ok=True)
-    model = cut_model(given.model, given.models or given.work, given.blocks)
-    windows = windows_of(model, given.work, given.data, given.languages, (2, 64))
+    words = prune_words(given, given.blocks, (2, 64))
     pace(0.0, 0.0)
-    words = ["prune", model, "--calibration", windows, "--device", "cpu"]
     log, second_log = given.work / "signals.log", given.work / "second.log"
     whole = undisturbed(words, given.work / "signals", log)
     wanted = hashes(whole)

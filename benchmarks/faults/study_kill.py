@@ -24,9 +24,10 @@ from typing import Any
 
 from forks import add_fault_options, cut_model, fresh
 
-from harness import Table, bar, environment, mwanda, save
+from harness import Table, bar, save
 from mwanda.study.folder import StudyFolder
 from mwanda.system.files import sha256_of
+from processes import environment, mwanda
 
 COMPARED = ("cells", "statistics", "failed")
 
@@ -51,14 +52,10 @@ def main() -> None:
     )
     cells = len(list((whole / "cells").iterdir()))
     rows = [
-        [
-            str(one["number"]),
-            f"{one['after']:.1f}",
-            str(one["done"]),
-            ", ".join(one["held"]) or "none",
-        ]
+        [str(one["number"]), f"{one['after']:.1f}", str(one["done"]),
+         ", ".join(one["held"]) or "none"]
         for one in kills
-    ]
+    ]  # fmt: skip
     save(
         given.results,
         {

@@ -19,16 +19,9 @@ def main() -> None:
     middle = time.perf_counter()
     back = coder.decompress(packed)
     end = time.perf_counter()
-    print(
-        json.dumps(
-            {
-                "size": len(packed),
-                "equal": bytes(back) == raw,
-                "pack_seconds": middle - start,
-                "unpack_seconds": end - middle,
-            }
-        )
-    )
+    found = {"size": len(packed), "equal": bytes(back) == raw, "pack_seconds": middle - start,
+             "unpack_seconds": end - middle}  # fmt: skip
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

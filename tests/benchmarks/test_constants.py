@@ -14,16 +14,16 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import mwanda
-from mwanda import Recipe, RunOptions
+from mwanda import InputError, Recipe, RunOptions
 from mwanda.methods.kinds import defaults_of
 from mwanda.methods.recipe.resolved import resolve
 from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
-from tests.pruning.pipeline.helpers import Tiny, token_windows, windows_object
+from tests.pruning.pipeline.helpers import Tiny, windows_object
 from tests.support import REPOSITORY
 
 ROOT = REPOSITORY / "benchmarks"
-NAMES = ("bench", "cells", "comparisons", "grids", "minimax", "pages", "runner")
+NAMES = ("cells", "comparisons", "grids", "minimax", "pages", "runner")
 
 
 @pytest.fixture
@@ -75,55 +75,56 @@ RECIPES: list[dict[str, Any]] = [
 def test_a_prune_from_kept_statistics_is_the_librarys(
     search: Any, tiny: Tiny, tmp_path: Path
 ) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
-    dense = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    options = RunOptions(device="cpu")
-    bench = search.bench.Bench(model, options)
+    dense = AutoModelForCausalLM.from_pretrained(tiny("llama")).state_dict()
+    options, windows = RunOptions(device="cpu"), windows_object()
+    bench = search.runner.Bench(tiny("llama"), options)
     for fields in RECIPES:
         recipe = resolve(Recipe.build(fields))
         skip, gram = recipe.skip_first_tokens, recipe.reconstruction is not None
-        folder = tmp_path / f"statistics-{skip}-{gram}"
-        measured = bench.measure(token_windows(), folder, skip=skip, gram=gram)
-        bench.prune(recipe, measured)
+        evidence: dict[str, Any] = {"calibration": windows}
+        if recipe.probe is None:
+            path = tmp_path / f"statistics-{skip}-{gram}.safetensors"
+            evidence = {"statistics": bench.measure(windows, path, skip=skip, gram=gram)}
+        bench.prune(recipe, **evidence)
         plain = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
         mwanda.prune(plain, calibration=windows_object(), recipe=recipe, options=options)
         for name, tensor in plain.state_dict().items():
-            torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
-            assert torch.equal(model.state_dict()[name] == 0, tensor == 0), (fields, name)
+            torch.testing.assert_close(bench.model.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+            assert torch.equal(bench.model.state_dict()[name] == 0, tensor == 0), (fields, name)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "statistics-0-False", "statistics-0-True", "statistics-1-False",
-    ]  # fmt: skip
+        f"statistics-{name}.safetensors" for name in ("0-False", "0-True", "1-False")
+    ]
     bench.restore()
-    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in dense.items())
+    found = bench.model.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in dense.items())
 
 
 def test_statistics_of_another_kind_are_refused(search: Any, tiny: Tiny, tmp_path: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
-    bench = search.bench.Bench(model, RunOptions(device="cpu"))
-    measured = bench.measure(token_windows(), tmp_path / "statistics")
+    bench = search.runner.Bench(tiny("llama"), RunOptions(device="cpu"))
+    file = bench.measure(windows_object(), tmp_path / "statistics.safetensors")
     for fields in (
         {"skip_first_tokens": 1},
         {"reconstruction": "admm"},
         {"mode": "sequential"},
+        {"allocation": "measured"},
     ):
-        with pytest.raises(ValueError, match=r"not measured|dense mode"):
-            bench.prune(resolve(Recipe.build(fields)), measured)
+        recipe = resolve(Recipe.build({"allocation": "uniform", "mode": "dense"} | fields))
+        with pytest.raises(InputError, match=r"statistics|looks at sums"):
+            bench.prune(recipe, statistics=file)
 
 
 def test_what_was_measured_is_not_measured_again(
     search: Any, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny("llama")).eval()
-    bench = search.bench.Bench(model, RunOptions(device="cpu"))
-    first = bench.measure(token_windows(), tmp_path / "statistics")
-    monkeypatch.setattr(search.bench, "Passes", None)
-    assert bench.measure(token_windows(), tmp_path / "statistics").store.load(2).keys() == (
-        first.store.load(2).keys()
-    )
-    shutil.rmtree(tmp_path / "statistics")
+    bench = search.runner.Bench(tiny("llama"), RunOptions(device="cpu"))
+    path = tmp_path / "statistics.safetensors"
+    first = bench.measure(windows_object(), path).read_bytes()
+    monkeypatch.setattr(search.runner, "collect_statistics", None)
+    assert bench.measure(windows_object(), path).read_bytes() == first
+    path.unlink()
     with pytest.raises(TypeError):
-        bench.measure(token_windows(), tmp_path / "statistics")
-    assert not (tmp_path / "statistics").exists()  # an unfinished pass is none
+        bench.measure(windows_object(), path)
+    assert not path.exists()
 
 
 def test_a_cell_is_named_by_all_that_decides_it(search: Any) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.tables import fill
+import pytest
+
+from tests.support import REPOSITORY
 
 
-def test_a_marked_table_is_made_anew(tmp_path: Path) -> None:
+def test_a_marked_table_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    from performance_table import fill
+
     table = {"header": ["language", "rise"], "rows": [["de", "+1.0%"]]}
     (tmp_path / "modes.json").write_text(json.dumps({"table": table}))
     text = "before\n<!-- table: modes -->\nold\n<!-- end of table -->\nafter\n"
@@ -18,3 +23,12 @@ def test_a_marked_table_is_made_anew(tmp_path: Path) -> None:
     assert made.startswith("before\n")
     assert made.endswith("\nafter\n")
     assert fill(made, tmp_path) == made
+
+
+def test_the_table_of_modes_follows_from_its_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import modes
+
+    text = (REPOSITORY / "benchmarks" / "results" / "modes.json").read_text(encoding="utf-8")
+    data = json.loads(text)
+    assert modes.table(data["comparisons"]) == data["table"]

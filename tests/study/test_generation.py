@@ -16,7 +16,7 @@ from mwanda.study.launch import start_study
 from mwanda.study.report.write import FILES, MORE, write_report
 from mwanda.study.study_plan import make_plan
 from tests.study.helpers import Lab, Tiny
-from tests.study.report.test_report import Page
+from tests.study.report.helpers import Page
 
 TRANSLATION = {"directions": ["de-sw"], "sentences": 2, "shots": 1}
 

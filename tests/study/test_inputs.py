@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from mwanda.study.folder import StudyFolder
-from mwanda.study.launch import start_study
 from mwanda.study.study_plan import make_plan
 from mwanda.study.worker import Worker
 from mwanda.system import device
@@ -83,10 +82,11 @@ def test_a_model_that_changes_while_a_cell_runs_gives_no_result(
 def test_what_was_not_touched_is_hashed_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     from mwanda.study import inputs
 
-    count = []
+    folder, count = planned(lab, sparsities=[0.5]), []
     hashed = inputs.model_sha256
     monkeypatch.setattr(inputs, "model_sha256", lambda path: count.append(path) or hashed(path))
-    start_study(lab.document(sparsities=[0.5]), lab.out)
+    Worker(folder).run()
+    assert len(results(lab.out)) == 3
     assert len(count) == 1
 
 

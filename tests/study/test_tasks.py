@@ -17,7 +17,7 @@ from mwanda.study.launch import start_study
 from mwanda.study.report.write import FILES, write_report
 from mwanda.study.study_plan import make_plan
 from tests.study.helpers import Lab
-from tests.study.report.test_report import Page
+from tests.study.report.helpers import Page
 from tests.support.tasks import write_xcopa, write_xwinograd
 
 

@@ -21,8 +21,15 @@ Fields = dict[str, Any]
 Tags = Annotated[tuple[str, ...], Listed]
 Seed = Annotated[Whole, Field(ge=0)]
 
-AXES = ("criterion", "allocation", "pattern", "reconstruction")
-"""Fields of a recipe that the lists ``criteria``, ``allocations``, … are made of."""
+AXES = {
+    "sparsities": "sparsity",
+    "seeds": "seed",
+    "criteria": "criterion",
+    "allocations": "allocation",
+    "patterns": "pattern",
+    "reconstructions": "reconstruction",
+}
+"""What is given as a list -> the field of a recipe that it is made of."""
 
 EVERY = "all"
 """Name of the set of languages where only one is given."""
@@ -164,12 +171,13 @@ class StudyDocument(_Part):
     @model_validator(mode="after")
     def _fields_of_recipes(self) -> StudyDocument:
         problems = []
-        for place, fields in (("recipe", self.recipe), *_methods(self.methods)):
+        named = ((f"methods.{name}", fields) for name, fields in self.methods.items())
+        for place, fields in (("recipe", self.recipe), *named):
             for name in fields:
                 if name not in Recipe.model_fields:
                     hint = nearest(name, Recipe.model_fields)
                     problems.append(f"{place}.{name}: unknown field; {hint}")
-        for axis, field in (("sparsities", "sparsity"), ("seeds", "seed"), *_lists()):
+        for axis, field in AXES.items():
             if field in self.recipe:
                 problems.append(
                     f"recipe.{field}: expected what all cells have in common; use {axis}"
@@ -213,12 +221,3 @@ def _problems(item: Mapping[str, Any]) -> list[str]:
         return [f"{place}: unknown field; {nearest(str(item['loc'][-1]), known)}"]
     lines = in_words(item).split("\n")
     return [f"{place}: {line}" if place else line for line in lines]
-
-
-def _methods(methods: Mapping[str, Fields]) -> list[tuple[str, Fields]]:
-    return [(f"methods.{name}", fields) for name, fields in methods.items()]
-
-
-def _lists() -> list[tuple[str, str]]:
-    names = ("criteria", "allocations", "patterns", "reconstructions")
-    return list(zip(names, AXES, strict=True))

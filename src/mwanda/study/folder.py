@@ -12,7 +12,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,23 +77,29 @@ class StudyFolder:
 
     def result(self, key: str) -> dict[str, Any] | None:
         """What a cell measured; None where it did not, or not yet."""
-        return self._read(self.path / "cells" / f"{key}.json")
+        return self._read(self._file("cells", key))
 
     def has_result(self, key: str) -> bool:
-        return (self.path / "cells" / f"{key}.json").is_file()
+        return self._file("cells", key).is_file()
 
     def write_result(self, key: str, found: Mapping[str, Any]) -> None:
-        self._write(self.path / "cells" / f"{key}.json", found)
+        self._write(self._file("cells", key), found)
 
     def failure(self, key: str) -> dict[str, Any] | None:
         """Why a cell failed; None where it did not."""
-        return self._read(self.path / "failed" / f"{key}.json")
+        return self._read(self._file("failed", key))
+
+    def state(self, key: str) -> str | None:
+        """``done`` or ``failed``; None where a cell is neither."""
+        if self.has_result(key):
+            return "done"
+        return None if self.failure(key) is None else "failed"
 
     def write_failure(self, key: str, problems: list[str]) -> None:
-        self._write(self.path / "failed" / f"{key}.json", {"problems": problems})
+        self._write(self._file("failed", key), {"problems": problems})
 
     def forget_failure(self, key: str) -> None:
-        (self.path / "failed" / f"{key}.json").unlink(missing_ok=True)
+        self._file("failed", key).unlink(missing_ok=True)
 
     def statistics(self, key: str) -> Path:
         """Where the statistics of a model on a set of languages are kept."""
@@ -101,10 +107,10 @@ class StudyFolder:
 
     def view(self, key: str) -> dict[str, Any] | None:
         """What those statistics say, see :mod:`mwanda.pruning.statistics.show`."""
-        return self._read(self.path / "statistics" / f"{key}.json")
+        return self._read(self._file("statistics", key))
 
     def write_view(self, key: str, view: Mapping[str, Any]) -> None:
-        self._write(self.path / "statistics" / f"{key}.json", view)
+        self._write(self._file("statistics", key), view)
 
     @contextmanager
     def work(self, key: str) -> Iterator[Path]:
@@ -166,11 +172,12 @@ class StudyFolder:
             return []
         found = []
         for line in lines:
-            try:
+            with suppress(json.JSONDecodeError):
                 found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
         return found
+
+    def _file(self, kind: str, key: str) -> Path:
+        return self.path / kind / f"{key}.json"
 
     def _write(self, path: Path, data: Mapping[str, Any]) -> None:
         text = json.dumps(data, ensure_ascii=False, allow_nan=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from mwanda.errors import InputError, MwandaError
@@ -15,6 +16,8 @@ from mwanda.system.device import choose_device, dtype_name
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
+from mwanda.text.text_source import TextSource, available
+from mwanda.text.window_files import Windows
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
 
@@ -42,6 +45,32 @@ def dtype_for(planned: str | Mapping[str, str], what: str) -> str:
     return planned if isinstance(planned, str) else planned[what]
 
 
+def model_hash(model: str, folder: Path | None = None) -> str:
+    """SHA-256 of a model's content.
+
+    Args:
+        folder: where one of the hub lies; found where it is not given.
+    """
+    if Path(model).exists():
+        return model_sha256(Path(model))
+    if folder is not None:
+        return model_sha256(folder)
+    with open_model(model) as source:
+        return model_sha256(source.folder)
+
+
+def calibration_hashes(
+    calibration: str | None, opened: TextSource | Windows | None, tags: Iterable[str]
+) -> dict[str, str | None]:
+    """Language -> SHA-256 of its calibration text; streams have none."""
+    if isinstance(opened, Windows) and calibration is not None:
+        return dict.fromkeys(opened.languages, sha256_of(Path(calibration)))
+    if opened is None or isinstance(opened, Windows):
+        return {}
+    there = available(opened)
+    return {tag: opened.fingerprint(tag) for tag in tags if tag in there}
+
+
 class InputCheck:
     """Sees that models and texts are those of the plan. What has not been touched since it was
     hashed is not hashed again."""
@@ -51,27 +80,28 @@ class InputCheck:
 
     def model(self, path: str, sha256: str) -> None:
         """Refuse a model that is not the planned one."""
-        self._same(path, Path(path), _model_hash, sha256, "model")
+        self._same(path, Path(path), lambda: model_hash(path), sha256, "model")
 
     def text(self, source: str, prints: Mapping[str, str | None]) -> None:
         """Refuse calibration text that is not the planned one; streams have no hash."""
+
+        def find(tag: str) -> str | None:
+            if is_window_file(source):
+                return sha256_of(Path(source))
+            return open_source(source).fingerprint(tag)
+
         for tag, sha256 in prints.items():
             if sha256 is not None:
-                find = _text_hash(source, tag)
-                self._same(f"{source}, {tag}", Path(source), find, sha256, "calibration text")
+                thing = f"{source}, {tag}"
+                self._same(thing, Path(source), partial(find, tag), sha256, "calibration text")
 
     def _same(
-        self,
-        thing: str,
-        place: Path,
-        find: Callable[[Path], str | None],
-        wanted: str,
-        what: str,
+        self, thing: str, place: Path, find: Callable[[], str | None], wanted: str, what: str
     ) -> None:
         now = _signature(place)
         known = self._known.get(thing)
         if known is None or known[0] != now or not now:
-            known = now, find(place)
+            known = now, find()
             self._known[thing] = known
         if known[1] != wanted:
             raise InputError(
@@ -80,20 +110,6 @@ class InputCheck:
                 found="another one: its files have changed since",
                 fix="start mwanda study again, or put it back and add --retry-failed",
             )
-
-
-def _model_hash(path: Path) -> str:
-    if path.exists():
-        return model_sha256(path)
-    with open_model(str(path)) as source:
-        return model_sha256(source.folder)
-
-
-def _text_hash(source: str, tag: str) -> Callable[[Path], str | None]:
-    def find(path: Path) -> str | None:
-        return sha256_of(path) if is_window_file(source) else open_source(source).fingerprint(tag)
-
-    return find
 
 
 def _signature(place: Path) -> Signature:

@@ -7,15 +7,15 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from mwanda.errors import InputError, MwandaError
 from mwanda.study.cluster import run_on_cluster
 from mwanda.study.folder import StudyFolder
-from mwanda.study.status import Status, cell_counts, seconds_left
+from mwanda.study.status import Status, cell_states, seconds_left
 from mwanda.study.study_plan import Plan, make_plan, read_plan
 from mwanda.study.worker import PARENT, PAUSE, Worker
 from mwanda.system.arguments import path_given
@@ -60,54 +60,39 @@ def start_study(
         for key in plan.cells:
             folder.forget_failure(key)
     watch = _Watch(folder, plan, processes if cluster is None else cluster)
-    watch.begin()
     if not watch.waiting:
         return Status.of(folder)
     if cluster is not None:
         run_on_cluster(folder, cluster, cluster_options or {}, watch.look)
     elif processes == 1:
-        Worker(folder, progress=progress, done=watch.finished).run()
+        Worker(folder, progress=progress, done=lambda _key: watch.look()).run()
     else:
         _run_processes(folder, processes, watch.look)
     watch.look()
     return Status.of(folder)
 
 
-@dataclass
 class _Watch:
     """Tells of every cell that comes to an end, whoever worked on it."""
 
-    folder: StudyFolder
-    plan: Plan
-    workers: int
-    waiting: list[str] = field(default_factory=list)
-
-    def begin(self) -> None:
-        counts = cell_counts(self.folder, self.plan)
-        self.waiting = [key for key, state in counts.items() if state == "waiting"]
-        done, failed = (list(counts.values()).count(state) for state in ("done", "failed"))
+    def __init__(self, folder: StudyFolder, plan: Plan, workers: int) -> None:
+        self.folder, self.plan, self.workers = folder, plan, workers
+        states = cell_states(folder, plan)
+        self.waiting = [key for key, state in states.items() if state == "waiting"]
+        counts = Counter(states.values())
         log.info(
             "%s: %d cells, %d done before, %d failed before, %d to compute",
-            self.folder.path, len(counts), done, failed, len(self.waiting),
+            folder.path, len(states), counts["done"], counts["failed"], len(self.waiting),
         )  # fmt: skip
-
-    def finished(self, _key: str) -> None:
-        """A worker in this process has finished a cell."""
-        self.look()
 
     def look(self) -> bool:
         """Say what has finished since; whether anything is left."""
         labels = {entry.key: entry.label for entry in reversed(self.plan.entries)}
-        for key in list(self.waiting):
-            failure = self.folder.failure(key)
-            if failure is None and not self.folder.has_result(key):
-                continue
+        for key in [key for key in self.waiting if self.folder.state(key) is not None]:
             self.waiting.remove(key)
-            took = next(
-                (e["seconds"] for e in reversed(self.folder.events())
-                 if e["event"] == "done" and e["key"] == key), None,
-            )  # fmt: skip
-            end = "failed: " + failure["problems"][0] if failure else f"{took or 0:.1f} s"
+            took = {e["key"]: e["seconds"] for e in self.folder.events() if e["event"] == "done"}
+            failure = self.folder.failure(key)
+            end = f"failed: {failure['problems'][0]}" if failure else f"{took.get(key, 0):.1f} s"
             count = len(self.plan.cells) - len(self.waiting)
             left = seconds_left(self.folder, self.plan, len(self.waiting), self.workers)
             rest = f"; about {duration(left)} left" if self.waiting and left is not None else ""

@@ -1,7 +1,10 @@
-"""What a plan is made of: models, points of the report, and cells."""
+"""What a plan is made of: models, points of the report, and cells; and how their keys are made."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +13,12 @@ from mwanda.model.gguf.types import TYPES
 
 DENSE = "dense"
 """Name of the method that does nothing: every model's baseline."""
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """The key of what is decided by these settings."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Record(BaseModel):
@@ -54,8 +63,8 @@ class Cell(Record):
     """One prune and its evaluation.
 
     Attributes:
-        settings: all that the result depends on, and the key with it.
-        model: name of the model.
+        settings: all that the result depends on.
+        model: its name.
         statistics: key of the saved statistics it uses; None where it uses none.
         loose: sizes of the windows that nobody gave, so that they may shrink to context and text.
     """
@@ -64,3 +73,7 @@ class Cell(Record):
     model: str
     statistics: str | None = None
     loose: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        return key_of(self.settings)

@@ -7,14 +7,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import GateError, InputError
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.gate import Gate, percent
-from mwanda.evaluation.results import Comparison, Evaluation
+from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.texts import TextSet
 from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
@@ -165,52 +165,60 @@ def search_sparsity(
             problems = naming_problems(opened, [recipe], options)
         if problems:
             raise InputError.several(problems)
-    how: dict[str, Any] = {"max_length": max_length, "options": options}
-    with tempfile.TemporaryDirectory(prefix="mwanda-", dir=work) as made:
-        scratch = Path(made)
+    with tempfile.TemporaryDirectory(prefix="mwanda-", dir=work) as place:
+        scratch = Path(place)
         if statistics is None and recipe.needs_text:
             statistics = scratch / "statistics.safetensors"
-            _take(model, statistics, calibration, recipe, options)
+            gram = "gram" in recipe.linear_needs
+            taken = {*FIELDS} - ({"language_weights"} if not gram else set())
+            collect_statistics(
+                model, statistics, calibration=calibration, gram=gram, options=options,
+                **recipe.model_dump(include=taken, exclude_unset=True),
+            )  # fmt: skip
         elif statistics is not None and calibration is not None:
             raise InputError(
                 "--calibration", expected="none beside --statistics", found=name_of(calibration)
             )
-        dense = evaluate(str(model), texts, cache=cache, **how)
+        given: dict[str, Any] = {"statistics": statistics, "options": options}
+        dense = evaluate(model, texts, cache=cache, max_length=max_length, options=options)
         trials: list[Trial] = []
         passed, failed = 0, steps + 1  # the dense model passes; what is past the end was not tried
         while failed - passed > 1:
             middle = (passed + failed) // 2
+            start = time.perf_counter()
             tried = recipe.model_copy(update={"sparsity": round(middle * step, 10)})
-            trial = _try(model, tried, statistics, dense, texts, gate, scratch / "model", how)
+            made = prune(model, out=scratch / "model", recipe=tried, **given)
+            loss = evaluate(scratch / "model", texts, max_length=max_length, options=options)
+            shutil.rmtree(scratch / "model")
+            reached = made.manifest.totals.sparsity
+            compared = Comparison.of(dense, loss)
+            trial = _trial(tried.sparsity, reached, compared, gate, start)
             trials.append(trial)
             log.info(
                 "%g: %s, worst %s %s", trial.sparsity,
                 "passed" if trial.passed else "failed", trial.worst, percent(trial.worst_rise, "+"),
             )  # fmt: skip
             passed, failed = (middle, failed) if trial.passed else (passed, middle)
-        found = SearchResult(str(model), gate, step, highest, tuple(trials))
+        found = SearchResult(model, gate, step, highest, tuple(trials))
         if out is None or found.sparsity is None:
             return found
         best = recipe.model_copy(update={"sparsity": found.sparsity})
-        prune(str(model), out=out, statistics=statistics, recipe=best, options=options)
-        return SearchResult(str(model), gate, step, highest, tuple(trials), Path(out))
+        prune(model, out=out, recipe=best, **given)
+        return replace(found, folder=Path(out))
 
 
 def _steps(step: float, highest: float) -> int:
-    problems = []
-    if not 0 < step < 1:
-        problems.append(InputError("--step", expected="a share such as 0.01", found=f"{step:g}"))
-    if not 0 < highest < 1:
-        problems.append(
-            InputError("--highest", expected="a share such as 0.9", found=f"{highest:g}")
-        )
-    if not problems and int(highest / step + 1e-9) < 1:
-        problems.append(
-            InputError("--step", expected=f"at most --highest {highest:g}", found=f"{step:g}")
-        )
+    problems = [
+        InputError(option, expected=f"a share such as {usual}", found=f"{given:g}")
+        for option, given, usual in (("--step", step, "0.01"), ("--highest", highest, "0.9"))
+        if not 0 < given < 1
+    ]
     if problems:
-        raise InputError.several(str(problem) for problem in problems)
-    return int(highest / step + 1e-9)
+        raise InputError.several(map(str, problems))
+    count = int(highest / step + 1e-9)
+    if not count:
+        raise InputError("--step", expected=f"at most --highest {highest:g}", found=f"{step:g}")
+    return count
 
 
 def _recipe(fields: dict[str, Any]) -> ResolvedRecipe:
@@ -236,39 +244,14 @@ def _recipe(fields: dict[str, Any]) -> ResolvedRecipe:
     return recipe
 
 
-def _take(
-    model: str | Path,
-    target: Path,
-    calibration: CalibrationInput | None,
-    recipe: ResolvedRecipe,
-    options: RunOptions,
-) -> None:
-    gram = "gram" in recipe.linear_needs
-    kept = {*FIELDS} - ({"language_weights"} if not gram else set())
-    fields = recipe.model_dump(include=kept, exclude_unset=True)
-    collect_statistics(model, target, calibration=calibration, gram=gram, options=options, **fields)
-
-
-def _try(
-    model: str | Path,
-    recipe: ResolvedRecipe,
-    statistics: str | Path | None,
-    dense: Evaluation,
-    texts: TextSet,
-    gate: Gate,
-    folder: Path,
-    how: dict[str, Any],
+def _trial(
+    sparsity: float, reached: float, compared: Comparison, gate: Gate, start: float
 ) -> Trial:
-    start = time.perf_counter()
-    made = prune(str(model), out=folder, statistics=statistics, recipe=recipe,
-                 options=how["options"])  # fmt: skip
-    compared = Comparison.of(dense, evaluate(folder, texts, **how))
-    shutil.rmtree(folder)
     failed = gate.failed(compared)
     worst = compared.worst
     return Trial(
-        sparsity=recipe.sparsity,
-        reached=made.manifest.totals.sparsity,
+        sparsity=sparsity,
+        reached=reached,
         passed=not failed,
         mean=sum(rise.relative for rise in compared.rises) / len(compared.rises),
         worst=worst.language,

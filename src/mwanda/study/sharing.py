@@ -1,16 +1,15 @@
-"""Which recipes of a study share which saved statistics, and how keys are made."""
+"""Which recipes of a study share which saved statistics."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.calibration_text import loose_sizes, weights_of
+from mwanda.study.records import ModelRecord, key_of
 
-FIELDS = ("languages", "windows", "window_length", "seed", "skip_first_tokens")
+FIELDS = {"languages", "windows", "window_length", "seed", "skip_first_tokens"}
 """Of a recipe: what a pass over text depends on."""
 
 
@@ -19,52 +18,49 @@ class SharedStatistics:
 
     A recipe with a reconstruction needs Gram matrices, which fix the languages' weights; where
     there is such a file of the same text, recipes without one use it too.
+
+    Args:
+        recipes: all that are going to ask, their languages by name.
+        prints: language -> hash of its calibration text.
     """
 
-    def __init__(self, model: str, sha256: str, dtype: str, prints: Mapping[str, Any]) -> None:
-        self._model = model
-        self._sha256 = sha256
-        self._dtype = dtype
+    def __init__(
+        self,
+        name: str,
+        model: ModelRecord,
+        dtype: str,
+        prints: Mapping[str, Any],
+        recipes: Iterable[ResolvedRecipe],
+    ) -> None:
+        self._name = name
+        self._decided = {"model": model.sha256, "compute_dtype": dtype}
         self._prints = prints
         self._grams: dict[str, dict[str, float]] = {}
+        for recipe in recipes:
+            if _saved(recipe) and "gram" in recipe.linear_needs:
+                self._grams.setdefault(key_of(self._text(recipe)), _weights(recipe))
 
-    def note(self, recipe: ResolvedRecipe) -> None:
-        """A recipe that will ask."""
-        if self._saved(recipe) and "gram" in recipe.linear_needs:
-            self._grams.setdefault(key_of(self._text(recipe)), self._weights(recipe))
-
-    def key(self, recipe: ResolvedRecipe) -> str | None:
-        if not self._saved(recipe):
+    def of(self, recipe: ResolvedRecipe) -> tuple[str, dict[str, Any]] | None:
+        """Key of the statistics and what to take: the model's name, and arguments of
+        ``collect_statistics``; None where the recipe uses no saved ones."""
+        if not _saved(recipe):
             return None
-        return key_of(self._text(recipe) | {"gram": self._gram(recipe)})
-
-    def fields(self, recipe: ResolvedRecipe) -> dict[str, Any]:
-        """What to take: the model's name, and arguments of ``collect_statistics``."""
-        fields = set(FIELDS).difference(loose_sizes(recipe))
-        given = recipe.model_dump(mode="json", include=fields)
-        gram = self._gram(recipe)
+        text = self._text(recipe)
+        gram = _weights(recipe) if "gram" in recipe.linear_needs else self._grams.get(key_of(text))
+        given = recipe.model_dump(mode="json", include=FIELDS.difference(loose_sizes(recipe)))
         weights = {} if gram is None else {"language_weights": gram}
-        return {"model": self._model, "gram": gram is not None, **given, **weights}
-
-    def _saved(self, recipe: ResolvedRecipe) -> bool:
-        return recipe.needs_text and recipe.mode == "dense" and recipe.probe is None
+        taken = {"model": self._name, "gram": gram is not None, **given, **weights}
+        return key_of(text | {"gram": gram}), taken
 
     def _text(self, recipe: ResolvedRecipe) -> dict[str, Any]:
-        given = recipe.model_dump(mode="json", include=set(FIELDS))
-        tags = recipe.languages or ()
-        texts = {tag: self._prints.get(tag) for tag in tags}
-        return {"model": self._sha256, "compute_dtype": self._dtype, "texts": texts, **given}
-
-    def _gram(self, recipe: ResolvedRecipe) -> dict[str, float] | None:
-        if "gram" in recipe.linear_needs:
-            return self._weights(recipe)
-        return self._grams.get(key_of(self._text(recipe)))
-
-    def _weights(self, recipe: ResolvedRecipe) -> dict[str, float]:
-        return weights_of(recipe, list(recipe.languages or ()))
+        given = recipe.model_dump(mode="json", include=FIELDS)
+        texts = {tag: self._prints.get(tag) for tag in recipe.languages or ()}
+        return {**self._decided, "texts": texts, **given}
 
 
-def key_of(settings: Mapping[str, Any]) -> str:
-    """The key of what is decided by these settings."""
-    text = json.dumps(settings, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _saved(recipe: ResolvedRecipe) -> bool:
+    return recipe.needs_text and recipe.mode == "dense" and recipe.probe is None
+
+
+def _weights(recipe: ResolvedRecipe) -> dict[str, float]:
+    return weights_of(recipe, list(recipe.languages or ()))

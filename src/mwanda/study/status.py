@@ -32,19 +32,15 @@ class Status:
     def of(cls, folder: StudyFolder) -> Status:
         """Look at a study's folder; changes nothing."""
         plan = read_plan(folder)
-        states = cell_counts(folder, plan, claims=True)
-        problems = {}
-        for key, state in states.items():
-            failure = folder.failure(key) if state == "failed" else None
-            if failure is not None:
-                problems[key] = list(failure["problems"])
+        states = cell_states(folder, plan, claims=True)
+        failures = {key: folder.failure(key) for key, state in states.items() if state == "failed"}
         counts = Counter(states.values())
         left = counts["waiting"] + counts["running"]
         return cls(
             str(folder.path),
             states,
             tuple(e.model_dump() | {"state": states[e.key]} for e in plan.entries),
-            problems,
+            {key: list(one["problems"]) for key, one in failures.items() if one is not None},
             seconds_left(folder, plan, left, max(1, counts["running"])),
         )
 
@@ -74,17 +70,13 @@ class Status:
         }
 
 
-def cell_counts(folder: StudyFolder, plan: Plan, *, claims: bool = False) -> dict[str, str]:
+def cell_states(folder: StudyFolder, plan: Plan, *, claims: bool = False) -> dict[str, str]:
     """Key -> state; ``running`` only where ``claims`` are looked at."""
-    states = {}
-    for key in plan.cells:
-        if folder.has_result(key):
-            states[key] = "done"
-        elif folder.failure(key) is not None:
-            states[key] = "failed"
-        else:
-            states[key] = "running" if claims and folder.is_claimed(key) else "waiting"
-    return states
+
+    def open_state(key: str) -> str:
+        return "running" if claims and folder.is_claimed(key) else "waiting"
+
+    return {key: folder.state(key) or open_state(key) for key in plan.cells}
 
 
 def seconds_left(folder: StudyFolder, plan: Plan, cells: int, workers: int) -> float | None:

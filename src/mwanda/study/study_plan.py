@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from mwanda.errors import InputError, first_problem
-from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.parallel import ParallelText
 from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.texts import TextSet
@@ -29,7 +30,7 @@ from mwanda.pruning.manifest_parts import naming_problems
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points
-from mwanda.study.inputs import dtype_for, resolved_dtypes
+from mwanda.study.inputs import calibration_hashes, dtype_for, model_hash, resolved_dtypes
 from mwanda.study.records import DENSE, Cell, Entry, ModelRecord, Record
 from mwanda.study.scored_texts import (
     generation_settings,
@@ -39,14 +40,12 @@ from mwanda.study.scored_texts import (
     study_texts,
     task_settings,
 )
-from mwanda.study.sharing import SharedStatistics, key_of
+from mwanda.study.sharing import SharedStatistics
 from mwanda.system.device import choose_device, parse_dtype
-from mwanda.system.files import parse_size, sha256_of
+from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import placed_source
-from mwanda.text.text_source import available
-from mwanda.text.window_files import Windows
 
 FORMAT = 1
 
@@ -81,6 +80,12 @@ class Plan(Record):
     entries: tuple[Entry, ...]
     cells: dict[str, Cell]
 
+    @property
+    def unpruned(self) -> set[str]:
+        """Methods that prune nothing: the dense model, as it is and quantised."""
+        cells = self.cells
+        return {DENSE} | {e.method for e in self.entries if "quantised" in cells[e.key].settings}
+
     def options(self, dtype: str, progress: Progress | None = None) -> RunOptions:
         """How a cell is run, in the dtype it was planned in."""
         given = self.run.model_dump() | {"compute_dtype": dtype}
@@ -90,34 +95,45 @@ class Plan(Record):
     def read_texts(self) -> TextSet:
         """The texts to score."""
         texts = study_texts(self.evaluation)
-        if texts.sha256 != self.text_sha256:
-            raise InputError(
-                self.evaluation.text,
-                expected="the texts that the study was planned on",
-                found="others",
-                fix="put them back, or start mwanda study again",
-            )
+        self._check({"text_sha256": texts.sha256}, self.evaluation.text, "texts")
         return texts
 
     def read_parallel(self) -> tuple[ParallelText, list[Direction]] | None:
         """The sentences to translate; None where nothing is."""
         found = study_parallel(self.evaluation)
-        self._check(generation_settings(self.evaluation, found), "sentences")
+        known = generation_settings(self.evaluation, found)
+        self._check(known, self.evaluation.text, "sentences")
         return found
 
     def read_tasks(self) -> dict[str, TaskText]:
         """The tasks' files; empty where none is asked."""
         found = study_tasks(self.evaluation)
-        self._check(task_settings(self.evaluation, found), "tasks")
+        self._check(task_settings(self.evaluation, found), "evaluation.tasks", "tasks")
         return found
 
-    def _check(self, known: Mapping[str, Any], what: str) -> None:
+    def _check(self, known: Mapping[str, Any], where: str, what: str) -> None:
         if any(one.settings.get(k) != v for one in self.cells.values() for k, v in known.items()):
             raise InputError(
-                self.evaluation.text if what != "tasks" else "evaluation.tasks",
-                expected=f"the {what} that the study was planned on",
+                where, expected=f"the {what} that the study was planned on",
                 found="others", fix="put them back, or start mwanda study again",
             )  # fmt: skip
+
+
+def read_plan(folder: StudyFolder) -> Plan:
+    """The plan that a folder holds."""
+    data = folder.read_plan()
+    again = "start mwanda study again"
+    if data.get("format") != FORMAT:
+        found = repr(data.get("format"))[:40]
+        raise InputError(str(folder.path), expected=f"format {FORMAT}", found=found, fix=again)
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        place, found = first_problem(error)
+        raise InputError(
+            f"{folder.path}/plan.json: {place}", expected="a plan that mwanda wrote",
+            found=found, fix=again,
+        ) from error  # fmt: skip
 
 
 def make_plan(path: Path) -> Plan:
@@ -125,162 +141,131 @@ def make_plan(path: Path) -> Plan:
     document, text = load_study(path)
     grid, problems = points(document, str(path))
 
-    def tried(call: Callable[[], Any], place: str = "") -> Any:
+    def tried(call: Callable[[], Any], place: str) -> Any:
+        """What a call gives; None, and its problems kept, where it refuses."""
         try:
             return call()
         except InputError as error:
-            start = f"{path}: {place}" if place else ""
+            start = f"{path}: {place}: "
             problems.extend(p if p.startswith(str(path)) else start + p for p in error.problems)
             return None
 
+    part, run = document.evaluation, document.run
     for name, model in document.models.items():
-        tried(partial(check_model, model), f"models.{name}: ")
-    tried(lambda: choose_device(document.run.device), "run: ")
-    tried(lambda: parse_dtype(document.run.compute_dtype, "compute_dtype"), "run: ")
-    tried(lambda: parse_size(document.run.activation_memory, "activation_memory"), "run: ")
-    texts: TextSet | None = tried(lambda: study_texts(document.evaluation), "evaluation: ")
+        tried(partial(check_model, model), f"models.{name}")
+    tried(lambda: choose_device(run.device), "run")
+    tried(lambda: parse_dtype(run.compute_dtype, "compute_dtype"), "run")
+    tried(lambda: parse_size(run.activation_memory, "activation_memory"), "run")
+    texts: TextSet | None = tried(lambda: study_texts(part), "evaluation")
     generated: dict[str, Any] = {}
-
-    def look_up() -> None:
-        part = document.evaluation
-        generated.update(generation_settings(part, study_parallel(part)))
-
-    def look_up_tasks() -> None:
-        part = document.evaluation
-        generated.update(task_settings(part, study_tasks(part)))
-
-    tried(look_up, "evaluation: ")
-    tried(look_up_tasks, "evaluation: ")
-    drawn: dict[str, tuple[str, ...]] = {}
-    prints: dict[str, str | None] = {}
-    opened: dict[str, Any] = {}
-    for point in grid:
-        recipe = point.recipe
-        asked = recipe.model_dump_json(
-            include={"languages", "language_weights", "skip_first_tokens"}
-        )
-        if recipe.needs_text:
-            if asked not in opened:
-                look = partial(open_calibration, document.calibration, recipe)
-                opened[asked] = tried(look, "calibration: ")
-            if opened[asked] is not None:
-                drawn[point.method] = tuple(calibration_languages(opened[asked], recipe))
+    for look_up in (
+        lambda: generation_settings(part, study_parallel(part)),
+        lambda: task_settings(part, study_tasks(part)),
+    ):
+        generated |= tried(look_up, "evaluation") or {}
+    drawn, opened = _calibrations(document.calibration, grid, tried)
     if problems or texts is None:
         raise InputError.several(dict.fromkeys(problems))
-    for source in opened.values():
-        if isinstance(source, Windows) and document.calibration is not None:
-            known = sha256_of(Path(document.calibration))
-            prints |= dict.fromkeys(source.languages, known)
-        else:
-            for tag in {tag for tags in drawn.values() for tag in tags}:
-                if tag not in prints and tag in available(source):
-                    prints[tag] = source.fingerprint(tag)
-    return _plan(document, text, grid, texts, drawn, prints, generated)
+    prints: dict[str, str | None] = {}
+    for source in opened:
+        tags = {*chain(*drawn.values())} - prints.keys()
+        prints |= calibration_hashes(document.calibration, source, tags)
+    models, dtypes = _look_up_models(document, grid)
+    table = _Table()
+    for name, record in models.items():
+        base = {"text_sha256": texts.sha256, "max_length": part.max_length, **generated,
+                "model_sha256": record.sha256, "compute_dtype": dtypes[name],
+                "recipe": None, "calibration": None}  # fmt: skip
+        table.add(DENSE, Cell(settings=base, model=name))
+        for kind in document.quantised:
+            table.add(kind, Cell(settings={**base, "quantised": kind}, model=name))
+        recipes = [_drawn(point, drawn) for point in grid]
+        dtype = dtype_for(dtypes[name], "prune")
+        shared = SharedStatistics(name, record, dtype, prints, recipes)
+        for point, recipe in zip(grid, recipes, strict=True):
+            known = None
+            if recipe.needs_text and recipe.languages is not None:
+                known = {tag: prints.get(tag) for tag in recipe.languages}
+            settings = {**base, "recipe": recipe.model_dump(mode="json"), "calibration": known}
+            used = shared.of(recipe)
+            if used is not None:
+                table.statistics[used[0]] = used[1]
+            cell = Cell(settings=settings, model=name, statistics=used and used[0],
+                        loose=loose_sizes(recipe))  # fmt: skip
+            table.add(point.method, cell, point.sparsity, point.seed)
+    calibration = document.calibration
+    return Plan(
+        document=text,
+        models=models,
+        calibration=placed_source(calibration) if drawn and calibration is not None else None,
+        sets=drawn,
+        evaluation=placed(part),
+        run=run,
+        keep=document.keep,
+        text_sha256=texts.sha256,
+        languages=tuple(texts.texts),
+        ids=texts.ids,
+        statistics=table.statistics,
+        entries=tuple(table.entries),
+        cells=table.cells,
+    )
 
 
-def read_plan(folder: StudyFolder) -> Plan:
-    """The plan that a folder holds."""
-    data = folder.read_plan()
-    try:
-        if data.get("format") != FORMAT:
-            raise InputError(str(folder.path), expected=f"format {FORMAT}",
-                             found=repr(data.get("format"))[:40],
-                             fix="start mwanda study again")  # fmt: skip
-        return Plan.model_validate(data)
-    except ValidationError as error:
-        place, found = first_problem(error)
-        raise InputError(
-            f"{folder.path}/plan.json: {place}",
-            expected="a plan that mwanda wrote",
-            found=found,
-            fix="start mwanda study again",
-        ) from error
+def _calibrations(
+    calibration: str | None, grid: list[Point], tried: Callable[[Callable[[], Any], str], Any]
+) -> tuple[dict[str, tuple[str, ...]], list[Any]]:
+    """Method -> languages that calibrate it, and the text, opened once for all who ask alike."""
+    drawn: dict[str, tuple[str, ...]] = {}
+    opened: dict[str, Any] = {}
+    for point in grid:
+        if point.recipe.needs_text:
+            fields = {"languages", "language_weights", "skip_first_tokens"}
+            asked = point.recipe.model_dump_json(include=fields)
+            if asked not in opened:
+                look = partial(open_calibration, calibration, point.recipe)
+                opened[asked] = tried(look, "calibration")
+            if opened[asked] is not None:
+                drawn[point.method] = tuple(calibration_languages(opened[asked], point.recipe))
+    return drawn, list(opened.values())
 
 
-def _plan(
-    document: StudyDocument,
-    text: str,
-    grid: list[Point],
-    texts: TextSet,
-    drawn: Mapping[str, tuple[str, ...]],
-    prints: Mapping[str, str | None],
-    generated: Mapping[str, Any],
-) -> Plan:
-    models, dtypes, named = {}, {}, list[str]()
+@dataclass(frozen=True)
+class _Table:
+    """Points of the report, and the cells and statistics they need, each once."""
+
+    entries: list[Entry] = field(default_factory=list)
+    cells: dict[str, Cell] = field(default_factory=dict)
+    statistics: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, method: str, cell: Cell, sparsity: float = 0.0, seed: int | None = None) -> None:
+        key = cell.key
+        self.cells.setdefault(key, cell)
+        point = Entry(model=cell.model, method=method, sparsity=sparsity, seed=seed, key=key)
+        self.entries.append(point)
+
+
+def _look_up_models(
+    document: StudyDocument, grid: list[Point]
+) -> tuple[dict[str, ModelRecord], dict[str, str | dict[str, str]]]:
+    """Every model with its hash, and the dtypes it is pruned and evaluated in."""
     run = document.run
     options = RunOptions(
         device=run.device,
         compute_dtype=run.compute_dtype,
         trust_remote_code=run.trust_remote_code,
     )
+    models, dtypes, problems = {}, {}, list[str]()
     for name, model in document.models.items():
-        with open_model(model, trust_remote_code=document.run.trust_remote_code) as source:
-            named += naming_problems(source, (p.recipe for p in grid), options, f"models.{name}: ")
-            whole = source.original if source.kind == "gguf" else source.folder
-            sha256 = model_sha256(source.folder if whole is None else whole)
+        with open_model(model, trust_remote_code=run.trust_remote_code) as source:
+            recipes = (point.recipe for point in grid)
+            problems += naming_problems(source, recipes, options, f"models.{name}: ")
+            sha256 = model_hash(model, source.folder)
             dtypes[name] = resolved_dtypes(source.folder, options)
-        local = Path(model).exists()
-        models[name] = ModelRecord(path=os.path.abspath(model) if local else model, sha256=sha256)
-    if named:
-        raise InputError.several(named)
-    common = {
-        "text_sha256": texts.sha256,
-        "max_length": document.evaluation.max_length,
-        **generated,
-    }
-    entries: list[Entry] = []
-    cells: dict[str, Cell] = {}
-    statistics: dict[str, dict[str, Any]] = {}
-    for name, record in models.items():
-        base = {**common, "model_sha256": record.sha256, "compute_dtype": dtypes[name],
-                "recipe": None, "calibration": None}  # fmt: skip
-        key = key_of(base)
-        cells[key] = Cell(settings=base, model=name)
-        entries.append(Entry(model=name, method=DENSE, sparsity=0.0, seed=None, key=key))
-        for kind in document.quantised:
-            made = {**base, "quantised": kind}
-            key = key_of(made)
-            cells[key] = Cell(settings=made, model=name)
-            entries.append(Entry(model=name, method=kind, sparsity=0.0, seed=None, key=key))
-        shared = SharedStatistics(name, record.sha256, dtype_for(dtypes[name], "prune"), prints)
-        recipes = [_drawn(point, drawn) for point in grid]
-        for recipe in recipes:
-            shared.note(recipe)
-        for point, recipe in zip(grid, recipes, strict=True):
-            made = recipe.model_dump(mode="json")
-            tags = recipe.languages if recipe.needs_text else None
-            known = None if tags is None else {tag: prints.get(tag) for tag in tags}
-            settings = {**base, "recipe": made, "calibration": known}
-            key = key_of(settings)
-            used = shared.key(recipe)
-            if used is not None:
-                statistics[used] = shared.fields(recipe)
-            if key not in cells:
-                cells[key] = Cell(
-                    settings=settings, model=name, statistics=used, loose=loose_sizes(recipe)
-                )
-            entries.append(
-                Entry(model=name, method=point.method, sparsity=point.sparsity, seed=point.seed,
-                      key=key)
-            )  # fmt: skip
-    calibration = document.calibration
-    if calibration is not None:
-        calibration = placed_source(calibration)
-    return Plan(
-        document=text,
-        models=models,
-        calibration=calibration if drawn else None,
-        sets=dict(drawn),
-        evaluation=placed(document.evaluation),
-        run=document.run,
-        keep=document.keep,
-        text_sha256=texts.sha256,
-        languages=tuple(texts.texts),
-        ids=texts.ids,
-        statistics=statistics,
-        entries=tuple(entries),
-        cells=cells,
-    )
+        place = os.path.abspath(model) if Path(model).exists() else model
+        models[name] = ModelRecord(path=place, sha256=sha256)
+    if problems:
+        raise InputError.several(problems)
+    return models, dtypes
 
 
 def _drawn(point: Point, drawn: Mapping[str, tuple[str, ...]]) -> ResolvedRecipe:

@@ -15,10 +15,9 @@ from typing import Any
 from mwanda.errors import InputError, MwandaError
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.score_tasks import evaluate_tasks
-from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translate import translate
 from mwanda.methods.recipe.asked import Recipe
-from mwanda.pruned.quantise import QuantiseResult, quantise
+from mwanda.pruned.quantise import quantise
 from mwanda.pruning.folder.manifest import Manifest, versions
 from mwanda.pruning.prune import prune
 from mwanda.pruning.statistics.collect import collect_statistics
@@ -26,7 +25,7 @@ from mwanda.pruning.statistics.show import show_statistics
 from mwanda.study.folder import StudyFolder
 from mwanda.study.inputs import InputCheck, dtype_for
 from mwanda.study.records import Cell
-from mwanda.study.study_plan import Plan, read_plan
+from mwanda.study.study_plan import read_plan
 from mwanda.system.progress import Progress
 from mwanda.system.run_options import RunOptions
 
@@ -37,6 +36,9 @@ PARENT = "MWANDA_STUDY_PARENT"
 
 PAUSE = 0.5
 """Seconds between two looks at cells that other workers hold."""
+
+SIZES = ("type", "tensors", "kept", "bytes", "source_bytes", "weights")
+"""What a report says of a quantised model."""
 
 FAILURES = (MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError)
 
@@ -56,28 +58,21 @@ class Worker:
         folder: StudyFolder,
         *,
         progress: Progress | None = None,
-        done: Callable[[str], None] = lambda _key: None,
+        done: Callable[[str], object] = lambda _key: None,
         go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self._folder = folder
-        self._plan: Plan = read_plan(folder)
-        self._progress = progress
+        self._plan = plan = read_plan(folder)
+        self._texts, self._parallel = plan.read_texts(), plan.read_parallel()
+        self._tasks = plan.read_tasks()
         self._inputs = InputCheck()
-        self._texts: TextSet = self._plan.read_texts()
-        self._parallel = self._plan.read_parallel()
-        self._tasks = self._plan.read_tasks()
-        self._done = done
-        self._go_on = go_on
+        self._progress, self._done, self._go_on = progress, done, go_on
         self._broken: dict[str, list[str]] = {}
 
     def run(self) -> None:
         """Until every cell has a result or a failure, whoever made it."""
         waiting = list(self._plan.cells)
-        while True:
-            waiting = [key for key in waiting if not self._finished(key)]
-            if not waiting:
-                self._folder.tidy()
-                return
+        while waiting := [key for key in waiting if self._folder.state(key) is None]:
             worked = False
             for key in waiting:
                 if not self._go_on():
@@ -85,14 +80,12 @@ class Worker:
                 worked |= self._try(key)
             if not worked:
                 time.sleep(PAUSE)
-
-    def _finished(self, key: str) -> bool:
-        return self._folder.has_result(key) or self._folder.failure(key) is not None
+        self._folder.tidy()
 
     def _try(self, key: str) -> bool:
         """Work on a cell if nobody else does; whether it was worked on."""
         with self._folder.claim(key) as mine:
-            if not mine or self._finished(key):
+            if not mine or self._folder.state(key) is not None:
                 return False
             cell = self._plan.cells[key]
             start = time.perf_counter()
@@ -100,12 +93,10 @@ class Worker:
                 self._check(cell)
                 if cell.statistics is not None and not self._have(cell.statistics, cell):
                     return False
-                self._folder.log("begin", key)
-                with self._folder.work(key) as scratch, _quiet():
+                with self._at_work(key, "", start) as scratch:
                     found = self._measure(key, cell, scratch)
                     self._check(cell)  # what changed meanwhile may have been read half
                     self._folder.write_result(key, found)
-                self._folder.log("done", key, seconds=round(time.perf_counter() - start, 2))
             except FAILURES as error:
                 problems = _told(error)
                 log.debug("%s failed", key, exc_info=error)
@@ -113,6 +104,15 @@ class Worker:
                 self._folder.log("failed", key, problems=problems)
         self._done(key)
         return True
+
+    @contextmanager
+    def _at_work(self, key: str, what: str, start: float) -> Iterator[Path]:
+        """A place to work in; the log says when it was begun and done. What is written on the way
+        is soon removed, and not worth a line each."""
+        self._folder.log(f"begin{what}", key)
+        with self._folder.work(key) as scratch, _quiet():
+            yield scratch
+        self._folder.log(f"done{what}", key, seconds=round(time.perf_counter() - start, 2))
 
     def _check(self, cell: Cell, *, text: bool = False) -> None:
         """Refuse inputs that are not those of the plan; text is read where no statistics are."""
@@ -139,10 +139,8 @@ class Worker:
             self._check(cell, text=True)
             fields = dict(self._plan.statistics[key])
             model = self._plan.models[fields.pop("model")].path
-            self._folder.log("begin statistics", key)
-            start = time.perf_counter()
             try:
-                with self._folder.work(key) as scratch, _quiet():
+                with self._at_work(key, " statistics", time.perf_counter()) as scratch:
                     made = scratch / target.name
                     collect_statistics(
                         model, made, calibration=self._plan.calibration,
@@ -155,8 +153,6 @@ class Worker:
             except FAILURES as error:
                 self._broken[key] = _told(error)
                 raise
-            seconds = round(time.perf_counter() - start, 2)
-            self._folder.log("done statistics", key, seconds=seconds)
         return True
 
     def _measure(self, key: str, cell: Cell, scratch: Path) -> dict[str, Any]:
@@ -166,9 +162,9 @@ class Worker:
         if cell.settings["recipe"] is not None:
             model, manifest = self._prune(key, cell, model, scratch)
         elif "quantised" in cell.settings:
-            kind, out = cell.settings["quantised"], scratch / "quantised"
-            done = quantise(model, out, kind, options=options)
-            model, more["quantised"] = str(out), _sizes(done)
+            out = scratch / "quantised"
+            made = quantise(model, out, cell.settings["quantised"], options=options).as_dict()
+            model, more["quantised"] = str(out), {name: made[name] for name in SIZES}
         result = evaluate(
             model,
             self._texts,
@@ -182,10 +178,11 @@ class Worker:
             translated = translate(model, *self._parallel, options=options).as_dict()
             more["translation"] = translated["directions"]
         if self._tasks:
-            part = self._plan.evaluation
-            asked = evaluate_tasks(
-                model, self._tasks, items=part.task_items, seed=part.seed, options=options
-            )
+            how: dict[str, Any] = {
+                "items": self._plan.evaluation.task_items,
+                "seed": self._plan.evaluation.seed,
+            }
+            asked = evaluate_tasks(model, self._tasks, options=options, **how)
             more["tasks"] = asked.as_dict()["tasks"]
         return {
             "format": 1,
@@ -224,13 +221,6 @@ class Worker:
         return str(out), done.manifest
 
 
-def _sizes(made: QuantiseResult) -> dict[str, Any]:
-    """What a report says of a quantised model."""
-    told = made.as_dict()
-    names = ("type", "tensors", "kept", "bytes", "source_bytes", "weights")
-    return {name: told[name] for name in names}
-
-
 def _pruned(manifest: Manifest) -> dict[str, Any]:
     """What a report says of a prune: sparsity in all, and block by block."""
     blocks: dict[int, list[int]] = {}
@@ -254,7 +244,7 @@ def _pruned(manifest: Manifest) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What is written on the way is soon removed, and not worth a line each."""
+    """Only warnings of this thread are told."""
     thread, debug = get_ident(), log.isEnabledFor(logging.DEBUG)
 
     def told(line: logging.LogRecord) -> bool:

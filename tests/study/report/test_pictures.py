@@ -11,7 +11,7 @@ from mwanda.study.report.data import load_results
 from mwanda.study.report.elements import Figure, Section
 from mwanda.study.report.pictures import picture_svg, pictures_of
 from mwanda.study.report.write import sections_of
-from tests.study.report.test_report import GRID, LANGUAGES, NASTY, study
+from tests.study.report.helpers import GRID, LANGUAGES, NASTY, study
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -35,6 +35,16 @@ def rise_of(found: Difference, digits: int = 1) -> str:
     return f"{found.mean:+.{digits}%}" + ("" if found.significant else UNSURE)
 
 
+def rises_by_language(
+    model: ModelResults, losses: Sequence[Loss], digits: int = 1
+) -> list[list[str]]:
+    """A row for every language with its differences."""
+    return [
+        [label_of(model, tag), *(rise_of(loss.languages[tag], digits) for loss in losses)]
+        for tag in model.order
+    ]
+
+
 def bounds_of(found: Difference) -> str:
     """Its interval."""
     if found.reason:

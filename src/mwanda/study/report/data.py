@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from mwanda.evaluation.paired import Difference, clusters_of, differences
 from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
-from mwanda.study.records import DENSE
+from mwanda.study.records import DENSE, Entry
 from mwanda.study.study_plan import Plan, read_plan
 
 Nats = Sequence[Sequence[float]]
@@ -36,8 +36,7 @@ class Group:
     @cached_property
     def seen(self) -> tuple[str, ...]:
         """Languages scored that calibrated it."""
-        first = next(iter(self.cells.values()))
-        return tuple(tag for tag in self.languages if tag in first["seen"])
+        return tuple(tag for tag in self.languages if tag in self.first["seen"])
 
     @property
     def first(self) -> Mapping[str, Any]:
@@ -82,8 +81,12 @@ class Loss:
 
     def over(self, tags: Sequence[str]) -> float | None:
         """Mean over some languages; None of none."""
-        values = [self.languages[tag].mean for tag in tags]
-        return float(np.mean(values)) if values else None
+        return float(np.mean([self.languages[tag].mean for tag in tags])) if tags else None
+
+    @property
+    def with_mean(self) -> dict[str, Difference]:
+        """Those of :attr:`languages` after the mean, which has no language."""
+        return {"": self.mean, **self.languages}
 
     @property
     def worst(self) -> str:
@@ -122,13 +125,16 @@ class ModelResults:
 
     def at(self, sparsity: float) -> list[Group]:
         """The groups at a sparsity, in the order of the methods."""
-        found = (self.group(method, sparsity) for method in self.methods)
-        return [group for group in found if group is not None]
+        return [one for method in self.methods if (one := self.group(method, sparsity))]
 
     def of(self, method: str) -> list[Group]:
         """The groups of a method, by sparsity."""
-        found = (self.group(method, sparsity) for sparsity in self.sparsities)
-        return [group for group in found if group is not None]
+        return [one for sparsity in self.sparsities if (one := self.group(method, sparsity))]
+
+    @property
+    def in_order(self) -> list[Group]:
+        """All groups, by sparsity and then by method."""
+        return [group for sparsity in self.sparsities for group in self.at(sparsity)]
 
     def loss(self, group: Group) -> Loss:
         """Relative rise over the dense model in NLL per sentence."""
@@ -153,14 +159,12 @@ class ModelResults:
         """Least and most mean rise of a single seed; None with one seed."""
         if len(group.cells) < 2:
             return None
-        dense = self._dense_nats
-        means = []
-        for cell in group.cells.values():
-            shares = [
-                sum(cell["languages"][tag]["sentence_nll"]) / sum(row) - 1
-                for tag, row in zip(self.languages, dense, strict=True)
-            ]
-            means.append(float(np.mean(shares)))
+        dense = {tag: sum(row.sentence_nll) for tag, row in self.baseline.items()}
+        rises = [
+            [sum(cell["languages"][tag]["sentence_nll"]) / dense[tag] - 1 for tag in self.languages]
+            for cell in group.cells.values()
+        ]
+        means = [float(np.mean(one)) for one in rises]
         return min(means), max(means)
 
     @property
@@ -174,10 +178,20 @@ class ModelResults:
         return tuple(tag for tag in self.languages if tag not in self.seen_by_any)
 
     @property
-    def _dense_nats(self) -> Nats:
+    def order(self) -> tuple[str, ...]:
+        """All languages, those that calibrated first."""
+        return self.seen_by_any + self.unseen_by_all
+
+    @property
+    def baseline(self) -> dict[str, LanguageResult]:
+        """The dense model's results, which must be there."""
         if self.dense is None:
             raise ValueError("expected the dense model's results")
-        return [self.dense[tag].sentence_nll for tag in self.languages]
+        return self.dense
+
+    @property
+    def _dense_nats(self) -> Nats:
+        return [self.baseline[tag].sentence_nll for tag in self.languages]
 
     def _compare(self, first: Nats, second: Nats) -> Loss:
         mean, each = differences(self._dense_nats, first, second, clusters=self.clusters)
@@ -208,18 +222,24 @@ class StudyResults:
         return len(self.plan.cells) - len(self.cells) - len(failed)
 
 
+def points_with(results: StudyResults, name: str) -> Iterator[tuple[Entry, dict[str, Any]]]:
+    """Points of the grid whose cell holds something of that name, and what it holds."""
+    for entry in results.plan.entries:
+        if made := results.cells.get(entry.key, {}).get(name):
+            yield entry, made
+
+
 def load_results(folder: StudyFolder) -> StudyResults:
     """Read what a study has measured so far."""
     plan = read_plan(folder)
     cells = {key: cell for key in plan.cells if (cell := folder.result(key)) is not None}
-    clusters = None
-    if plan.ids is not None:
-        clusters = clusters_of(plan.ids, plan.evaluation.neighbours)
-    failures = {}
-    for entry in plan.entries:
-        failure = folder.failure(entry.key) if entry.key not in cells else None
-        if failure is not None:
-            failures[entry.label] = [str(problem) for problem in failure["problems"]]
+    ids = plan.ids
+    clusters = None if ids is None else clusters_of(ids, plan.evaluation.neighbours)
+    failures = {
+        entry.label: [str(problem) for problem in failure["problems"]]
+        for entry in plan.entries
+        if entry.key not in cells and (failure := folder.failure(entry.key)) is not None
+    }
     models = tuple(_model(name, plan, cells, clusters) for name in plan.models)
     return StudyResults(plan, models, cells, failures, _views(folder, plan))
 
@@ -232,8 +252,7 @@ def _model(
     quantised: dict[str, Group] = {}
     entries = [entry for entry in plan.entries if entry.model == name]
     for entry in entries:
-        cell = cells.get(entry.key)
-        if cell is None:
+        if (cell := cells.get(entry.key)) is None:
             continue
         if entry.method == DENSE and cell["settings"]["recipe"] is None:
             dense = {tag: _mean(tag, [cell]) for tag in plan.languages}
@@ -247,17 +266,10 @@ def _model(
         clusters,
         dense,
         {key: Group(*key, seeds, plan.languages) for key, seeds in found.items()},
-        tuple(dict.fromkeys(e.method for e in entries if e.method not in without(plan))),
+        tuple(dict.fromkeys(e.method for e in entries if e.method not in plan.unpruned)),
         tuple(sorted({sparsity for _, sparsity in found})),
         quantised,
     )
-
-
-def without(plan: Plan) -> tuple[str, ...]:
-    """Methods that prune nothing: the dense model, as it is and quantised."""
-    cells = plan.cells
-    kinds = {e.method for e in plan.entries if "quantised" in cells[e.key].settings}
-    return (DENSE, *sorted(kinds))
 
 
 def _mean(tag: str, cells: Sequence[Mapping[str, Any]]) -> LanguageResult:
@@ -277,12 +289,10 @@ def _views(folder: StudyFolder, plan: Plan) -> dict[str, dict[str, dict[str, Any
     """One view for each set of languages, named after the methods it served; the first seed's."""
     methods: dict[tuple[str, str], dict[str, None]] = {}
     for entry in plan.entries:
-        used = plan.cells[entry.key].statistics
-        if used is not None:
+        if (used := plan.cells[entry.key].statistics) is not None:
             methods.setdefault((entry.model, used), {})[entry.method] = None
     views: dict[str, dict[str, dict[str, Any]]] = {}
     for (model, key), names in methods.items():
-        view = folder.view(key)
-        if view is not None and len(view["languages"]) > 1:
+        if (view := folder.view(key)) is not None and len(view["languages"]) > 1:
             views.setdefault(model, {}).setdefault(" / ".join(names), view)
     return views

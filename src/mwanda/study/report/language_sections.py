@@ -1,10 +1,9 @@
-"""The sections of a report that are about languages and methods."""
+"""The sections of a report that are about languages and methods, each made model by model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from mwanda.evaluation.paired import Difference
 from mwanda.study.report.cells import (
     MARK,
     bounds_of,
@@ -14,6 +13,7 @@ from mwanda.study.report.cells import (
     label_of,
     mean_of,
     rise_of,
+    rises_by_language,
     worst_of,
 )
 from mwanda.study.report.charts import panel, scale_of, up_to
@@ -25,83 +25,30 @@ from mwanda.text.languages import display_name
 NO_DENSE = "The dense model has no result yet, so nothing can be compared with it."
 
 
-def losses(results: StudyResults) -> Section:
-    """Each language against sparsity: the pictures, and their numbers."""
-    return _by_model(results, "languages", "What each language lost", _losses_of)
+def by_model(
+    name: str, title: str, make: Callable[[ModelResults], list[Part]]
+) -> Callable[[StudyResults], Section]:
+    """A section with a part for every model; one without results says so."""
 
-
-def overall(results: StudyResults) -> Section:
-    """Every method at every sparsity in a row."""
-    return _by_model(results, "methods", "What each method cost", _overall_of)
-
-
-def side_by_side(results: StudyResults) -> Section:
-    """Methods against each other on the same sentences."""
-    return _by_model(results, "side-by-side", "Methods side by side", _pairs_of)
-
-
-def seen_unseen(results: StudyResults) -> Section:
-    """Languages that calibrated against those that did not."""
-    return _by_model(results, "seen", "Seen against unseen languages", _seen_of)
-
-
-def by_kind(results: StudyResults) -> Section:
-    """Languages put together by script and by family."""
-    return _by_model(results, "kinds", "By script and family", _kinds_of)
-
-
-def _by_model(
-    results: StudyResults, name: str, title: str, make: Callable[[ModelResults], list[Part]]
-) -> Section:
-    groups = []
-    for model in results.models:
+    def parts(model: ModelResults) -> list[Part]:
         if model.dense is None:
-            parts: list[Part] = [NO_DENSE]
-        elif not model.groups:
-            parts = ["No pruned model has a result yet."]
-        else:
-            parts = make(model)
-        groups.append((model.name, parts))
-    return Section(name, title, groups)
+            return [NO_DENSE]
+        return make(model) if model.groups else ["No pruned model has a result yet."]
+
+    return lambda results: Section(name, title, [(m.name, parts(m)) for m in results.models])
 
 
-def _losses_of(model: ModelResults) -> list[Part]:
+def losses(model: ModelResults) -> list[Part]:
+    """Each language against sparsity: the pictures, and their numbers."""
     styles = {method: number for number, method in enumerate(model.methods)}
     shown = [method for method in model.methods if model.of(method)]
     legend = [(method, styles[method]) for method in shown]
     x = up_to(max(model.sparsities) or 1.0)
-    rises = {
-        tag: {
-            method: [(0.0, 0.0)]
-            + [(g.sparsity, 100 * model.loss(g).languages[tag].mean) for g in model.of(method)]
-            for method in shown
-        }
-        for tag in model.languages
-    }
-    dense = model.dense or {}
-    perplexities = {
-        tag: {
-            method: [(0.0, dense[tag].perplexity)]
-            + [(g.sparsity, g.results[tag].perplexity) for g in model.of(method)]
-            for method in shown
-        }
-        for tag in model.languages
-    }
-    figures = []
-    for name, caption, values, logarithmic, names, unit in (
-        (
-            "rise",
-            f"{model.name}: rise in negative log-likelihood per sentence over the dense model, by "
-            "language. All pictures have the same axes.",
-            rises, False, "{:.3g}%", "rise, %",
-        ),
-        (
-            "perplexity",
-            f"{model.name}: perplexity per token by language, on a logarithmic axis. All pictures "
-            "have the same axes. Perplexities of two languages do not compare.",
-            perplexities, True, "{:,.5g}", "perplexity",
-        ),
-    ):  # fmt: skip
+
+    def figure(
+        name: str, caption: str, unit: str, names: str, logarithmic: bool,
+        values: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    ) -> Figure:  # fmt: skip
         every = [y for lines in values.values() for points in lines.values() for _, y in points]
         y = scale_of(every, logarithmic=logarithmic)
         panels = [
@@ -113,9 +60,39 @@ def _losses_of(model: ModelResults) -> list[Part]:
             )
             for tag, lines in values.items()
         ]  # fmt: skip
-        figures.append(Figure(name, caption, panels, legend, "sparsity", unit))
-    tables = [_language_table(model, sparsity) for sparsity in model.sparsities]
-    return [figures[0], *tables, figures[1]]
+        return Figure(name, f"{model.name}: {caption}", panels, legend, "sparsity", unit)
+
+    rises = {
+        tag: {
+            method: [(0.0, 0.0)]
+            + [(g.sparsity, 100 * model.loss(g).languages[tag].mean) for g in model.of(method)]
+            for method in shown
+        }
+        for tag in model.languages
+    }
+    perplexities = {
+        tag: {
+            method: [(0.0, model.baseline[tag].perplexity)]
+            + [(g.sparsity, g.results[tag].perplexity) for g in model.of(method)]
+            for method in shown
+        }
+        for tag in model.languages
+    }
+    return [
+        figure(
+            "rise",
+            "rise in negative log-likelihood per sentence over the dense model, by language. All "
+            "pictures have the same axes.",
+            "rise, %", "{:.3g}%", False, rises,
+        ),
+        *(_language_table(model, sparsity) for sparsity in model.sparsities),
+        figure(
+            "perplexity",
+            "perplexity per token by language, on a logarithmic axis. All pictures have the same "
+            "axes. Perplexities of two languages do not compare.",
+            "perplexity", "{:,.5g}", True, perplexities,
+        ),
+    ]  # fmt: skip
 
 
 def _spoken(lines: Mapping[str, Sequence[tuple[float, float]]], names: str) -> str:
@@ -126,24 +103,24 @@ def _spoken(lines: Mapping[str, Sequence[tuple[float, float]]], names: str) -> s
 
 
 def _language_table(model: ModelResults, sparsity: float) -> Table:
-    groups, dense, table = model.at(sparsity), model.dense or {}, families()
-    order = [*model.seen_by_any, *model.unseen_by_all]
+    groups, dense, table = model.at(sparsity), model.baseline, families()
+    header = ["language", "script", "family", "dense: NLL", "dense: perplexity"]
+    sums: list[Cell] = [
+        "mean", "", "", mean_of([dense[tag].nll_per_sentence for tag in model.order]), ""
+    ]  # fmt: skip
+    for group in groups:
+        header += [f"{group.method}: rise", f"{group.method}: perplexity"]
+        sums += [rise_of(model.loss(group).mean), ""]
     rows: list[list[Cell]] = []
-    for tag in order:
+    for tag in model.order:
         row: list[Cell] = [
             label_of(model, tag), script_name(tag), family_of(tag, table),
             f"{dense[tag].nll_per_sentence:.2f}", f"{dense[tag].perplexity:.2f}",
         ]  # fmt: skip
         for group in groups:
-            row.append(rise_of(model.loss(group).languages[tag]))
-            row.append(f"{group.results[tag].perplexity:.4g}")
+            rise = rise_of(model.loss(group).languages[tag])
+            row += [rise, f"{group.results[tag].perplexity:.4g}"]
         rows.append(row)
-    sums: list[Cell] = ["mean", "", "", mean_of([dense[t].nll_per_sentence for t in order]), ""]
-    for group in groups:
-        sums += [rise_of(model.loss(group).mean), ""]
-    header = ["language", "script", "family", "dense: NLL", "dense: perplexity"]
-    for group in groups:
-        header += [f"{group.method}: rise", f"{group.method}: perplexity"]
     return Table(
         f"{model.name} at sparsity {sparsity:.0%}: NLL in nats per sentence, its rise, and "
         "perplexity per token",
@@ -156,98 +133,84 @@ def _language_table(model: ModelResults, sparsity: float) -> Table:
     )
 
 
-def _overall_of(model: ModelResults) -> list[Part]:
+def overall(model: ModelResults) -> list[Part]:
+    """Every method at every sparsity in a row."""
     rows: list[list[Cell]] = []
     low, high = ends_of(model.loss(group).mean for group in model.groups.values())
-    for sparsity in model.sparsities:
-        for group in model.at(sparsity):
-            loss = model.loss(group)
-            seeds = model.seeds_apart(group)
-            rows.append(
-                [
-                    group.method, f"{sparsity:.0%}", f"{group.reached:.2%}", rise_of(loss.mean),
-                    bounds_of(loss.mean), interval_of(loss.mean, low, high),
-                    worst_of(loss),
-                    f"{loss.certain} of {len(model.languages)}",
-                    "one" if seeds is None else f"{seeds[0]:+.2%} to {seeds[1]:+.2%}",
-                ]
-            )  # fmt: skip
-    header = ["method", "sparsity", "reached", "mean rise", "95 % interval", "picture",
-              "worst language", "languages worse", "seeds"]  # fmt: skip
+    for group in model.in_order:
+        loss, seeds = model.loss(group), model.seeds_apart(group)
+        rows.append([
+            group.method, f"{group.sparsity:.0%}", f"{group.reached:.2%}", rise_of(loss.mean),
+            bounds_of(loss.mean), interval_of(loss.mean, low, high), worst_of(loss),
+            f"{loss.certain} of {len(model.languages)}",
+            "one" if seeds is None else f"{seeds[0]:+.2%} to {seeds[1]:+.2%}",
+        ])  # fmt: skip
     return [
         Table(
             f"{model.name}: every method at every sparsity, rise in NLL per sentence over the "
             "dense model",
-            header,
+            ["method", "sparsity", "reached", "mean rise", "95 % interval", "picture",
+             "worst language", "languages worse", "seeds"],
             rows,
             words=(5, 6),
             note="Languages worse: those whose interval lies above 0. Seeds: the mean rises of "
             f"the best and the worst draw of calibration text. {MARK}",
         )
-    ]
+    ]  # fmt: skip
 
 
-def _pairs_of(model: ModelResults) -> list[Part]:
-    parts: list[Part] = []
-    rows: list[list[Cell]] = []
-    found: list[tuple[float, str, str, Difference]] = []
+def side_by_side(model: ModelResults) -> list[Part]:
+    """Methods against each other on the same sentences."""
     tables: list[Part] = []
+    found = []
     for sparsity in model.sparsities:
-        pairs = model.pairs(sparsity)
-        compared = [(first, second, model.against(first, second)) for first, second in pairs]
+        compared = [(*pair, model.against(*pair)) for pair in model.pairs(sparsity)]
         found += [(sparsity, a.method, b.method, loss.mean) for a, b, loss in compared]
         if compared:
-            header = ["language", *(f"{a.method} − {b.method}" for a, b, _ in compared)]
             tables.append(
                 Table(
                     f"{model.name} at sparsity {sparsity:.0%}: first method minus second, "
                     "language by language",
-                    header,
-                    [
-                        [label_of(model, tag), *(rise_of(loss.languages[tag], 2)
-                                               for _, _, loss in compared)]
-                        for tag in [*model.seen_by_any, *model.unseen_by_all]
-                    ],
+                    ["language", *(f"{a.method} − {b.method}" for a, b, _ in compared)],
+                    rises_by_language(model, [loss for *_, loss in compared], digits=2),
                     folded=True,
                     note=MARK,
                 )
-            )  # fmt: skip
+            )
     if not found:
         return ["One method only: there is nothing to compare."]
     low, high = ends_of(difference for *_, difference in found)
+    rows: list[list[Cell]] = []
     for sparsity, first, second, difference in found:
         verdict = "cannot tell" if difference.reason else "not significant"
         if difference.significant:
             verdict = f"{first if difference.mean < 0 else second} loses less"
-        rows.append(
-            [f"{first} − {second}", f"{sparsity:.0%}", rise_of(difference, 2),
-             bounds_of(difference), interval_of(difference, low, high), verdict]
-        )  # fmt: skip
-    parts.append(
-        Table(
-            f"{model.name}: what the first method loses more than the second, as a share of the "
-            "dense model's NLL, mean over languages",
-            ["methods", "sparsity", "difference", "95 % interval", "picture", "verdict"],
-            rows,
-            note=MARK,
-            words=(4, 5),
-        )
+        rows.append([
+            f"{first} − {second}", f"{sparsity:.0%}", rise_of(difference, 2),
+            bounds_of(difference), interval_of(difference, low, high), verdict,
+        ])  # fmt: skip
+    whole = Table(
+        f"{model.name}: what the first method loses more than the second, as a share of the "
+        "dense model's NLL, mean over languages",
+        ["methods", "sparsity", "difference", "95 % interval", "picture", "verdict"],
+        rows,
+        note=MARK,
+        words=(4, 5),
     )
-    return parts + tables
+    return [whole, *tables]
 
 
-def _seen_of(model: ModelResults) -> list[Part]:
+def seen_unseen(model: ModelResults) -> list[Part]:
+    """Languages that calibrated against those that did not."""
     rows: list[list[Cell]] = []
     apart = model.unseen_by_all
-    for sparsity in model.sparsities:
-        for group in model.at(sparsity):
-            loss = model.loss(group)
-            others = [tag for tag in model.languages if tag not in group.seen]
-            cells = []
-            for tags in (group.seen, others, apart):
-                share = loss.over(tags)
-                cells.append("none" if share is None else f"{share:+.1%} ({len(tags)})")
-            rows.append([group.method, f"{sparsity:.0%}", *cells])
+    for group in model.in_order:
+        others = [tag for tag in model.languages if tag not in group.seen]
+        cells = []
+        for tags in (group.seen, others, apart):
+            share = model.loss(group).over(tags)
+            cells.append("none" if share is None else f"{share:+.1%} ({len(tags)})")
+        rows.append([group.method, f"{group.sparsity:.0%}", *cells])
     return [
         Table(
             f"{model.name}: mean rise over the languages that calibrated a method, over its "
@@ -262,7 +225,8 @@ def _seen_of(model: ModelResults) -> list[Part]:
     ]
 
 
-def _kinds_of(model: ModelResults) -> list[Part]:
+def by_kind(model: ModelResults) -> list[Part]:
+    """Languages put together by script and by family."""
     table = families()
     parts: list[Part] = [SOURCE]
     kinds: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -273,23 +237,20 @@ def _kinds_of(model: ModelResults) -> list[Part]:
         members: dict[str, list[str]] = {}
         for tag in model.languages:
             members.setdefault(name_of(tag), []).append(tag)
-        order = sorted(members, key=lambda name: (-len(members[name]), name))
+        order = sorted(members.items(), key=lambda one: (-len(one[1]), one[0]))
         for sparsity in model.sparsities:
-            groups = model.at(sparsity)
+            found = {group.method: model.loss(group) for group in model.at(sparsity)}
             parts.append(
                 Table(
                     f"{model.name} at sparsity {sparsity:.0%}: mean rise by {kind}",
-                    [kind, "languages", *(group.method for group in groups)],
+                    [kind, "languages", *found],
                     [
-                        [
-                            name,
-                            ", ".join(members[name]),
-                            *(f"{model.loss(g).over(members[name]) or 0.0:+.1%}" for g in groups),
-                        ]
-                        for name in order
+                        [name, ", ".join(tags),
+                         *(f"{loss.over(tags) or 0.0:+.1%}" for loss in found.values())]
+                        for name, tags in order
                     ],
                     folded=sparsity != headline(model),
                     texts=2,
                 )
-            )
+            )  # fmt: skip
     return parts

@@ -8,14 +8,14 @@ from typing import Any
 
 from mwanda.study.report.cells import headline, worst_of
 from mwanda.study.report.charts import panel, scale_of
-from mwanda.study.report.data import ModelResults, StudyResults, without
+from mwanda.study.report.data import ModelResults, StudyResults
 from mwanda.study.report.elements import Cell, Figure, Part, Section, Table
 
 
 def in_short(results: StudyResults) -> Section:
     """What was measured, and the findings in a sentence for each method."""
     plan = results.plan
-    pruned = [e for e in plan.entries if e.method not in without(plan)]
+    pruned = [e for e in plan.entries if e.method not in plan.unpruned]
     sparsities = sorted({e.sparsity for e in pruned})
     methods = dict.fromkeys(e.method for e in pruned)
     counts = f"{len(results.cells)} of {len(plan.cells)} cells are done"
@@ -27,14 +27,13 @@ def in_short(results: StudyResults) -> Section:
         f"Models: {'; '.join(plan.models)}. Methods: {'; '.join(methods)}. Sparsities: "
         f"{', '.join(f'{s:.0%}' for s in sparsities)}. Languages: {len(plan.languages)}. {counts}."
     )
-    lines: list[str] = []
-    for model in results.models:
-        if model.dense is None or not model.groups:
-            continue
-        for method in model.methods:
-            groups = model.of(method)
-            if groups:
-                lines.append(_finding(model, method))
+    lines = [
+        _finding(model, method)
+        for model in results.models
+        if model.dense is not None
+        for method in model.methods
+        if model.of(method)
+    ]
     return Section("short", "In short", [("", [start, *([tuple(lines)] if lines else [])])])
 
 
@@ -99,15 +98,12 @@ def _sparsity_figure(model: ModelResults, methods: list[str]) -> Figure:
 
 
 def _agreement_figure(model: ModelResults, views: Mapping[str, Any]) -> Figure:
-    lines = {}
-    for style, (label, view) in enumerate(views.items()):
-        points = [
-            (float(b["block"]), float(b["agreement"]))
-            for b in view["blocks"]
-            if b["agreement"] is not None
-        ]
-        if points:
-            lines[label] = (style, points)
+    found = {
+        name: [(float(b["block"]), float(b["agreement"])) for b in view["blocks"]
+               if b["agreement"] is not None]
+        for name, view in views.items()
+    }  # fmt: skip
+    lines = {name: (style, points) for style, (name, points) in enumerate(found.items()) if points}
     every = [point for _, points in lines.values() for point in points] or [(0.0, 0.0)]
     x, y = scale_of([p for p, _ in every]), scale_of([v for _, v in every])
     label = "mean correlation between languages by block; the numbers are in the table below"
@@ -156,7 +152,9 @@ def provenance(results: StudyResults) -> Section:
     """Everything the numbers depend on."""
     plan = results.plan
     clusters = next((m.clusters for m in results.models), None)
-    sentences = {len(r.sentence_nll) for m in results.models for r in (m.dense or {}).values()}
+    dense = [one for m in results.models for one in (m.dense or {}).values()]
+    sentences = sorted({len(one.sentence_nll) for one in dense})
+    counts = dict.fromkeys(str(n) for n in (*sentences[:1], *sentences[-1:]))
     drawn = "not parallel: every language's texts count for themselves"
     if clusters is not None:
         count = max(clusters) + 1
@@ -164,7 +162,7 @@ def provenance(results: StudyResults) -> Section:
     facts: list[list[Cell]] = [
         ["text scored", _short(plan.evaluation.text)],
         ["its SHA-256", plan.text_sha256],
-        ["texts a language", " to ".join(str(n) for n in sorted({*_ends(sentences)})) or "none"],
+        ["texts a language", " to ".join(counts) or "none"],
         ["seed of the subset", str(plan.evaluation.seed)],
         ["ids", plan.evaluation.ids or "all"],
         ["texts are", drawn],
@@ -181,20 +179,12 @@ def provenance(results: StudyResults) -> Section:
         note = " (cells differ)" if len(numbers) > 1 else ""
         facts.append([f"{name} version", ", ".join(sorted(numbers)) + note])
     models = [[name, _short(m.path), m.sha256] for name, m in plan.models.items()]
-    return Section(
-        "provenance",
-        "Provenance",
-        [
-            (
-                "",
-                [
-                    Table("Models of the study", ["model", "from", "SHA-256"], models, texts=3),
-                    Table("What the numbers depend on", ["what", "value"], facts, texts=2),
-                    _recipes(results),
-                ],
-            )
-        ],
-    )
+    tables = [
+        Table("Models of the study", ["model", "from", "SHA-256"], models, texts=3),
+        Table("What the numbers depend on", ["what", "value"], facts, texts=2),
+        _recipes(results),
+    ]
+    return Section("provenance", "Provenance", [("", tables)])
 
 
 def _recipes(results: StudyResults) -> Table:
@@ -202,16 +192,15 @@ def _recipes(results: StudyResults) -> Table:
     for model in results.models:
         for method in model.methods:
             for group in model.of(method)[:1]:
-                recipe = group.first["settings"]["recipe"]
-                read = group.first["settings"]["calibration"]
+                recipe, read = (group.first["settings"][k] for k in ("recipe", "calibration"))
+                seeds = sorted({seed for seed in group.cells if seed is not None})
                 rows[method] = [
                     method, _method(recipe["criterion"]), _method(recipe["allocation"]),
                     _method(recipe["reconstruction"]), str(recipe["pattern"]),
                     str(recipe["mode"]) if read else "none",
                     f"{recipe['windows']} × {recipe['window_length']}" if read else "none",
                     ", ".join(recipe["languages"]) if read else "none",
-                    ", ".join(str(e) for e in sorted({e for e in group.cells if e is not None}))
-                    or "none",
+                    ", ".join(map(str, seeds)) or "none",
                 ]  # fmt: skip
     header = ["method", "criterion", "allocation", "reconstruction", "pattern", "statistics",
               "windows × tokens a language", "languages", "seeds"]  # fmt: skip
@@ -223,10 +212,6 @@ def _method(data: Mapping[str, Any] | None) -> str:
         return "none"
     options = ", ".join(f"{key}={value}" for key, value in data["options"].items())
     return str(data["name"]) + (f" ({options})" if options else "")
-
-
-def _ends(numbers: set[int]) -> tuple[int, ...]:
-    return (min(numbers), max(numbers)) if numbers else ()
 
 
 def _short(place: str) -> str:

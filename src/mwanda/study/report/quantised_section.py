@@ -1,0 +1,82 @@
+"""The section of a report about what one could do instead: quantise the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mwanda.study.report.cells import (
+    MARK,
+    bounds_of,
+    headline,
+    rise_of,
+    rises_by_language,
+    worst_of,
+)
+from mwanda.study.report.data import Group, ModelResults, StudyResults
+from mwanda.study.report.elements import Part, Section, Table
+from mwanda.study.report.language_sections import NO_DENSE
+
+
+def quantised(results: StudyResults) -> Section | None:
+    """The dense models in fewer bits, beside the pruned ones; None where there are none."""
+    groups = [(model.name, _parts(model)) for model in results.models if model.quantised]
+    return Section("quantised", "Instead: quantised", groups) if groups else None
+
+
+def _parts(model: ModelResults) -> list[Part]:
+    if model.dense is None:
+        return [NO_DENSE]
+    first = next(iter(model.quantised.values())).first["quantised"]
+    sized: list[tuple[float, str, str, Group]] = [
+        (float(group.first["quantised"]["bytes"]), f"dense in {kind}", "", group)
+        for kind, group in model.quantised.items()
+    ]
+    for group in model.groups.values():
+        sized.append((_masked_bytes(group, first), group.method, f"{group.sparsity:.0%}", group))
+    rows = []
+    for size, name, share, group in sorted(sized, key=lambda row: row[:3], reverse=True):
+        loss = model.loss(group)
+        rows.append([
+            name, share, f"{size / 1e6:,.1f}", f"{size / first['source_bytes']:.0%}",
+            rise_of(loss.mean), bounds_of(loss.mean), worst_of(loss),
+            f"{loss.certain} of {len(model.languages)}",
+        ])  # fmt: skip
+    parts: list[Part] = [
+        Table(
+            f"{model.name}: quantised and pruned models by what their weights take",
+            ["model", "sparsity", "MB", "of the dense model's", "mean rise", "95 % interval",
+             "worst language", "languages worse"],
+            rows,
+            words=(6,),
+            note="A quantised model's bytes are those of its weights in a GGUF file. A pruned "
+            "model's are the weights that are left, in the dense model's dtype, and a bit for "
+            f"every weight of the pruned linears. {MARK}",
+        )
+    ]  # fmt: skip
+    for sparsity in model.sparsities or (0.0,):
+        pruned = model.at(sparsity)
+        compared = [*model.quantised.values(), *pruned]
+        losses = [model.loss(group) for group in compared]
+        where = f" at sparsity {sparsity:.0%}" if pruned else ""
+        means = ["mean", *(rise_of(loss.mean) for loss in losses)]
+        parts.append(
+            Table(
+                f"{model.name}{where}: rise in NLL per sentence over the dense model, quantised "
+                "beside pruned",
+                ["language", *(group.method for group in compared)],
+                [*rises_by_language(model, losses), means],
+                folded=bool(pruned) and sparsity != headline(model),
+                note=MARK,
+                totals=1,
+            )
+        )
+    return parts
+
+
+def _masked_bytes(group: Group, sizes: Mapping[str, Any]) -> float:
+    """Bytes of a pruned model's weights that are left, with one bit for each that could go."""
+    cell = group.first
+    left = sizes["source_bytes"] * (1 - cell["model_sparsity"])
+    pruned_linears = cell["model_sparsity"] / cell["sparsity"] if cell["sparsity"] else 0.0
+    return float(left + sizes["weights"] * pruned_linears / 8)
