@@ -23,10 +23,10 @@ from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.calibration_text import weights_of
 from mwanda.pruning.outcome import Outcome
-from mwanda.pruning.pipeline import check_pattern
 from mwanda.pruning.sensitivity import Surveyor
 from mwanda.pruning.statistics.record import InputRecord
 from mwanda.pruning.statistics.spill import StatisticsSpill
+from mwanda.pruning.task import check_pattern
 from mwanda.system.ranks import ALONE
 from mwanda.system.run_options import RunOptions
 
@@ -138,7 +138,7 @@ class Bench:
             self._decoder, structure, shown, weights, measured.folder, self._options, ALONE,
             measured.skip, None if probe is None else 0,
         )  # fmt: skip
-        surveyor = Surveyor(self._decoder, recipe, weights, passes, pruner, ALONE)
+        surveyor = Surveyor(pruner, passes)
         if probe is not None:
             outcome.signals += self._curves(recipe, measured, surveyor)
         else:

@@ -34,7 +34,7 @@ class BlockPruner:
         ranks: the processes that share a block's linears.
         sink: is given every pruned weight.
         outcome: is told what became of each linear.
-        keep_mask: is given every mask, where somebody wants them.
+        keep_mask: is given every mask.
     """
 
     decoder: Decoder
@@ -43,7 +43,7 @@ class BlockPruner:
     ranks: Ranks
     sink: Sink
     outcome: Outcome
-    keep_mask: MaskSink | None = None
+    keep_mask: MaskSink = lambda _linear, _mask: None
 
     def prune(
         self,
@@ -83,7 +83,8 @@ class BlockPruner:
         inputs: InputStatistics | None,
         find_gram: Callable[[str], GramSums | None],
     ) -> None:
-        weight, row = self.decoder.source_weight(linear), self._reconstruction(linear, sparsity)
+        weight = self.decoder.source_weight(linear)
+        row = self.recipe.reconstruction_row() if self._removes(linear, sparsity) else None
         mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
         damping = torch.zeros(1, dtype=torch.float64)
         if self.ranks.rank == owner:
@@ -93,8 +94,7 @@ class BlockPruner:
                 gram = find_gram(linear.name)
                 mask, update, damping[0] = self._update(linear, weight, mask, gram, row, sparsity)
         mask = self.ranks.send(mask, owner)
-        if self.keep_mask is not None:
-            self.keep_mask(linear, mask)
+        self.keep_mask(linear, mask)
         source_zeros = count_zeros(weight)
         if row is not None:
             weight.copy_(self.ranks.send(update, owner))
@@ -109,10 +109,6 @@ class BlockPruner:
         """Whether anything goes from this linear."""
         removed = self.recipe.pattern_row().removed(linear.rows, linear.columns, sparsity)
         return bool(self.recipe.sparsity) and removed > 0
-
-    def _reconstruction(self, linear: Linear, sparsity: float) -> Reconstruction | None:
-        """What updates this linear; nothing where nothing goes."""
-        return self.recipe.reconstruction_row() if self._removes(linear, sparsity) else None
 
     def choose(
         self,
@@ -132,15 +128,8 @@ class BlockPruner:
         criterion, options = recipe.criterion_row(), recipe.criterion.options
         if inputs is None and criterion.needs:  # an expert that saw too few tokens
             criterion, options = find_criterion("magnitude"), {}
-        return choose_mask(
-            linear.name,
-            weight,
-            inputs,
-            criterion,
-            options,
-            recipe.pattern_row(),
-            sparsity,
-        )
+        pattern = recipe.pattern_row()
+        return choose_mask(linear.name, weight, inputs, criterion, options, pattern, sparsity)
 
     def _update(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from mwanda.errors import InputError
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
-from mwanda.model.source import load_tokenizer
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
     get_windows,
@@ -54,10 +53,8 @@ class Evidence:
     statistics_file: StatisticsFileRecord | None = None
 
     @classmethod
-    def of_windows(cls, windows: Windows | None, recipe: ResolvedRecipe) -> Evidence:
+    def of_windows(cls, windows: Windows, recipe: ResolvedRecipe) -> Evidence:
         """Windows under a recipe's language weights."""
-        if windows is None:
-            return cls()
         weights = weights_of(recipe, windows.languages)
         return cls(windows, None, weights, CalibrationRecord.of(windows, weights))
 
@@ -100,7 +97,7 @@ def open_evidence(
 
 def gather(
     opened: Opened,
-    tokenizer: Any,
+    tokenizer: Callable[[], Any],
     decoder: Decoder,
     chosen: Structure,
     recipe: ResolvedRecipe,
@@ -109,29 +106,14 @@ def gather(
     """What was opened, for a model: windows cut, or statistics checked to be of it.
 
     Args:
-        tokenizer: None where text is not to be cut.
+        tokenizer: gives the model's, which can be large; called where text has to be cut.
         chosen: the linears to prune.
     """
+    if opened is None:
+        return Evidence()
     if isinstance(opened, SavedStatistics):
         check_names(opened, decoder, chosen, recipe)
         check_weights(opened, decoder)
         names = [linear.name for linear in chosen.linears()]
         return Evidence.of_saved(opened.only(opened.languages, names), recipe)
-    if opened is None:
-        return Evidence()
-    windows = get_windows(
-        opened,
-        tokenizer,
-        recipe,
-        vocabulary=decoder.vocabulary,
-        context=decoder.context_length,
-        allow_short=options.allow_short,
-    )
-    return Evidence.of_windows(windows, recipe)
-
-
-def folder_tokenizer(opened: Opened, folder: Path, options: RunOptions) -> Any:
-    """The tokenizer of a model folder, which can be large, where text has to be cut; else None."""
-    if opened is None or isinstance(opened, Windows | SavedStatistics):
-        return None
-    return load_tokenizer(folder, trust_remote_code=options.trust_remote_code)
+    return Evidence.of_windows(get_windows(opened, tokenizer, decoder, recipe, options), recipe)

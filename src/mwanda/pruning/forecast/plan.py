@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,22 +21,22 @@ from mwanda.model.run.decoder import Decoder, MemoryDecoder
 from mwanda.model.run.skeleton import build_skeleton
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Structure
-from mwanda.model.source import open_model
+from mwanda.model.source import load_tokenizer, open_model
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
     calibration_languages,
     get_windows,
     sizes_of,
 )
-from mwanda.pruning.evidence import Opened, folder_tokenizer, open_evidence
+from mwanda.pruning.evidence import Opened, open_evidence
 from mwanda.pruning.forecast.forward_memory import ForwardMemory, count_forward
 from mwanda.pruning.forecast.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
 from mwanda.pruning.given_arguments import options_given, recipe_given
-from mwanda.pruning.manifest_parts import chosen_linears
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names
+from mwanda.pruning.task import chosen_linears
 from mwanda.pruning.units import probed_tokens, probed_weights
 from mwanda.system.arguments import path_given
 from mwanda.system.device import (
@@ -137,7 +138,7 @@ def plan(
         languages = calibration_languages(opened, resolved)
     with _opened(str(model), options) as (decoder, stored, gguf):
         shapes = _shapes(gguf, opened, languages, decoder, resolved, options)
-        tokens = sum(count * length for count, length in shapes)
+        tokens = sum(map(math.prod, shapes))
         length = max((length for _, length in shapes), default=resolved.window_length)
         count = max((count for count, _ in shapes), default=resolved.windows)
         probed = probed_tokens(resolved, shapes)
@@ -148,10 +149,7 @@ def plan(
             check_names(saved, decoder, chosen, resolved)
         written = parse_dtype(resolved.dtype, "--dtype") or stored
         total = sum(parameter.numel() for parameter in decoder.model.parameters())
-        work = count_work(
-            decoder, chosen, resolved, schedule, tokens=0 if saved else tokens, length=length,
-            stored=stored, written=written, probed=probed,
-        )  # fmt: skip
+        work = count_work(decoder, chosen, resolved, schedule, shapes, stored, written)
         batch = length * min(count, max(1, options.batch_tokens // length))
         rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
         memory = process_memory()
@@ -244,15 +242,14 @@ def _shapes(
     if not isinstance(opened, Windows) and opened.streamed:
         sizes = Sizes.of(*sizes_of(recipe).values()).within(decoder.context_length)
         return [(sizes.windows, sizes.length) for _ in languages]
-    tokenizer = None
-    if isinstance(decoder, StreamedDecoder):
-        tokenizer = folder_tokenizer(opened, decoder.checkpoint.folder, options)
-    elif gguf is not None and not isinstance(opened, Windows):
-        tokenizer = gguf.tokenizer()
-    windows = get_windows(
-        opened, tokenizer, recipe, vocabulary=decoder.vocabulary, context=decoder.context_length,
-        allow_short=options.allow_short,
-    )  # fmt: skip
+
+    def tokenizer() -> Any:
+        if isinstance(decoder, StreamedDecoder):
+            folder, trusted = decoder.checkpoint.folder, options.trust_remote_code
+            return load_tokenizer(folder, trust_remote_code=trusted)
+        return None if gguf is None else gguf.tokenizer()
+
+    windows = get_windows(opened, tokenizer, decoder, recipe, options)
     return [tuple(windows.tokens[tag].shape) for tag in languages]
 
 
