@@ -140,7 +140,7 @@ class Passes:
         linears = visit.block.linears
         self._check_weights(visit)
         model, factors = self._decoder.model, self._factors
-        with Capture.of(model, linears, needs, factors, self._skip) as capture:
+        with Capture(model, linears, needs, factors, self._skip) as capture:
             capture.expect(linears, self._languages, self._decoder.device)
             for index, batch in enumerate(self._batches):
                 count, length = batch.input_ids.shape
