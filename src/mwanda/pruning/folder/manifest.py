@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ MANIFEST = "mwanda.json"
 FORMAT = 1
 
 
-class _Record(BaseModel):
+class Entry(BaseModel):
+    """A part of a manifest, or of another record: as it was written, and nothing beside."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LinearRecord(_Record):
+class LinearRecord(Entry):
     """One pruned linear, under the checkpoint's own tensor name.
 
     ``shape`` is ``[out, in]``; ``transposed`` says that it is stored ``[in, out]``. ``box`` is the
@@ -51,7 +54,7 @@ class LinearRecord(_Record):
     box: tuple[tuple[int, int], ...] | None = None
 
 
-class ExpertsRecord(_Record):
+class ExpertsRecord(Entry):
     """Which experts the calibration text went to.
 
     Attributes:
@@ -72,27 +75,23 @@ class ExpertsRecord(_Record):
         """From the counts of a prune; None where there were no experts to watch."""
         if not routing:
             return None
-        lines = {
-            path: {
-                tag: " ".join("-" if n is None else str(n) for n in counts)
-                for tag, counts in languages.items()
-            }
-            for path, languages in routing.items()
-        }
+
+        def line(counts: list[int | None]) -> str:
+            return " ".join("-" if n is None else str(n) for n in counts)
+
+        lines = {path: {tag: line(n) for tag, n in tags.items()} for path, tags in routing.items()}
         return cls(minimum=minimum, routing=lines, fallbacks=dict(fallbacks))
 
     def counts(self) -> Routing:
         """The numbers of :attr:`routing`."""
-        return {
-            path: {
-                tag: [None if n == "-" else int(n) for n in line.split()]
-                for tag, line in languages.items()
-            }
-            for path, languages in self.routing.items()
-        }
+
+        def counts(line: str) -> list[int | None]:
+            return [None if n == "-" else int(n) for n in line.split()]
+
+        return {p: {tag: counts(n) for tag, n in tags.items()} for p, tags in self.routing.items()}
 
 
-class LanguageDrawRecord(_Record):
+class LanguageDrawRecord(Entry):
     """What was drawn of one language; ``sentences`` are packed 8-byte hashes."""
 
     windows: int
@@ -106,7 +105,7 @@ class LanguageDrawRecord(_Record):
     sentences: str
 
 
-class CalibrationRecord(_Record):
+class CalibrationRecord(Entry):
     """The calibration text: where from, how drawn, what of it.
 
     Attributes:
@@ -129,20 +128,12 @@ class CalibrationRecord(_Record):
     @classmethod
     def of(cls, windows: Windows, weights: Mapping[str, float]) -> CalibrationRecord:
         """From drawn windows and resolved language weights."""
-        languages = {
-            tag: LanguageDrawRecord(
-                windows=draw.windows,
-                tokens=draw.tokens,
-                documents=draw.documents,
-                duplicates_dropped=draw.duplicates_dropped,
-                english_lines_dropped=draw.english_lines_dropped,
-                documents_emptied=draw.documents_emptied,
-                window_sha256=draw.window_sha256,
-                source_sha256=draw.source_sha256,
-                sentences=draw.sentence_hashes,
-            )
-            for tag, draw in windows.draws.items()
-        }
+        languages = {}
+        for tag, draw in windows.draws.items():
+            known = asdict(draw)
+            del known["language"]
+            sentences = known.pop("sentence_hashes")
+            languages[tag] = LanguageDrawRecord(**known, sentences=sentences)
         return cls(
             source=windows.source,
             seed=windows.seed,
@@ -154,14 +145,14 @@ class CalibrationRecord(_Record):
         )
 
 
-class StatisticsFileRecord(_Record):
+class StatisticsFileRecord(Entry):
     """The file of statistics that a prune used instead of text: its name, and its SHA-256."""
 
     name: str
     sha256: str
 
 
-class MaskFileRecord(_Record):
+class MaskFileRecord(Entry):
     """The file of masks that was applied to this model as they are, no weight changed by them.
 
     Attributes:
@@ -176,7 +167,7 @@ class MaskFileRecord(_Record):
     same: bool
 
 
-class Totals(_Record):
+class Totals(Entry):
     """Sparsity over the pruned linears and over the whole model, by mask positions."""
 
     linears: int
@@ -190,19 +181,19 @@ class Totals(_Record):
     @classmethod
     def of(cls, linears: Sequence[tuple[int, int, int]], model_weights: int) -> Totals:
         """From each linear's weights, pruned positions and source zeros."""
-        weights, pruned = sum(row[0] for row in linears), sum(row[1] for row in linears)
+        weights, pruned, source_zeros = (sum(row[n] for row in linears) for n in range(3))
         return cls(
             linears=len(linears),
             weights=weights,
             pruned=pruned,
             sparsity=pruned / weights if weights else 0.0,
-            source_zeros=sum(row[2] for row in linears),
+            source_zeros=source_zeros,
             model_weights=model_weights,
             model_sparsity=pruned / model_weights if model_weights else 0.0,
         )
 
 
-class Manifest(_Record):
+class Manifest(Entry):
     """Everything in ``mwanda.json``.
 
     Attributes:
@@ -271,15 +262,8 @@ def seen_in(calibrations: Iterable[CalibrationRecord]) -> tuple[str, ...]:
 def versions() -> dict[str, str]:
     """Versions of what decides the result."""
     found = {"python": platform.python_version()}
-    for name in (
-        "mwanda",
-        "torch",
-        "transformers",
-        "tokenizers",
-        "safetensors",
-        "datasets",
-        "scipy",
-    ):
+    for name in ("mwanda", "torch", "transformers", "tokenizers", "safetensors", "datasets",
+                 "scipy"):  # fmt: skip
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -319,15 +303,11 @@ def read_manifest(folder: Path) -> Manifest:
             raise InputError(str(path), expected=f"format {FORMAT}", found=repr(found))
         return Manifest.model_validate(data)
     except OSError as error:
-        raise InputError(
-            str(path),
-            expected="the manifest of a folder that mwanda wrote",
-            found=error.strerror or "unreadable",
-        ) from error
+        expected, found = "the manifest of a folder that mwanda wrote", error.strerror
+        raise InputError(str(path), expected=expected, found=found or "unreadable") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(str(path), expected="JSON in UTF-8", found=str(error)[:200]) from error
     except ValidationError as error:
         place, found = first_problem(error)
-        raise InputError(
-            f"{path}: {place}", expected="a manifest that mwanda wrote", found=found
-        ) from error
+        expected = "a manifest that mwanda wrote"
+        raise InputError(f"{path}: {place}", expected=expected, found=found) from error

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mwanda.errors import InputError
 from mwanda.model.stored.container import SavedRecord
-from mwanda.pruning.folder.manifest import CalibrationRecord
+from mwanda.pruning.folder.manifest import CalibrationRecord, Entry
 from mwanda.text.shared_sentences import pack_hashes
 from mwanda.text.window_files import window_sha256
 
@@ -20,11 +20,7 @@ STATISTICS: Literal["statistics"] = "statistics"
 Size = Annotated[int, Field(gt=0)]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelRecord(_Entry):
+class ModelRecord(Entry):
     """The model that was looked at.
 
     Attributes:
@@ -41,7 +37,7 @@ class ModelRecord(_Entry):
     dequantised: str | None
 
 
-class InputRecord(_Entry):
+class InputRecord(Entry):
     """Inputs that one or more linears of a block are fed.
 
     Attributes:
