@@ -32,7 +32,6 @@ class Visit:
     Attributes:
         activations: what goes into it, batch by batch; replaced by what comes out of it.
         probed: what goes into it of the batches to compare on, kept; empty where none are.
-        last: there is no block after it.
     """
 
     block: Block
@@ -57,9 +56,7 @@ class Passes:
         chosen: the blocks, with the linears whose inputs are to be added up.
         windows: language -> token ids ``int64 [windows, length]``, the same in every process.
         weights: language -> weight, for Gram matrices.
-        scratch: a folder for spilled activations.
         ranks: the processes that share the windows, batch by batch.
-        journal: is told of every finished block.
         skip: first tokens of every window that count in no statistics and no comparison.
         probed: windows of each language to compare masked blocks on; 0 for all, None for none.
     """

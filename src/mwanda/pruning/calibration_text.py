@@ -121,11 +121,7 @@ def get_windows(
     recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> Windows:
-    """The windows themselves, drawn where they are not given.
-
-    Args:
-        tokenizer: gives the model's.
-    """
+    """The windows themselves, drawn where they are not given."""
     languages, context = calibration_languages(opened, recipe), decoder.context_length
     windows = opened
     if not isinstance(windows, Windows):

@@ -107,7 +107,6 @@ def gather(
 
     Args:
         tokenizer: gives the model's, which can be large; called where text has to be cut.
-        chosen: the linears to prune.
     """
     if opened is None:
         return Evidence()

@@ -14,7 +14,7 @@ import torch
 from mwanda.methods.input_statistics import FeatureSums, Need
 from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
-from mwanda.pruning.outcome import MaskSink, Outcome, Sink
+from mwanda.pruning.outcome import OUTCOME, MaskSink, Outcome, Sink
 from mwanda.pruning.schedule import LOOK, PRUNE, Schedule
 from mwanda.pruning.sensitivity import Surveyor
 from mwanda.pruning.statistics.capture import Capture
@@ -57,8 +57,8 @@ def prune_blocks(
         recipe.skip_first_tokens, None if schedule.probe is None else schedule.probe.windows,
         journal,
     )  # fmt: skip
-    outcome = journal.known("outcome", Outcome.of_data, Outcome())
-    journal.take_part("outcome", lambda: (outcome.as_data(), ()))
+    outcome = journal.known("outcome", OUTCOME.validate_python, Outcome())
+    journal.take_part("outcome", lambda: (OUTCOME.dump_python(outcome), ()))
     pruner = BlockPruner(task.decoder, recipe, weights, task.ranks, sink, outcome, keep_mask)
     surveyor = Surveyor(pruner, passes)
     store: StatisticsSpill | SavedStatistics | None = task.evidence.saved

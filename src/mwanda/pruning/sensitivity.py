@@ -30,7 +30,6 @@ class Surveyor:
 
     Args:
         pruner: chooses masks as it will for the prune itself.
-        passes: the windows.
     """
 
     def __init__(self, pruner: BlockPruner, passes: Passes) -> None:
@@ -52,11 +51,7 @@ class Surveyor:
         ]
 
     def look(self, visit: Visit, sums: BlockSums) -> list[Signal]:
-        """The signals of a block whose weights are there: of it, or of each of its linears.
-
-        Args:
-            sums: of its linears' inputs.
-        """
+        """The signals of a block whose weights are there: of it, or of each of its linears."""
         units, probe = units_of(visit.block, self.recipe), self.recipe.probe
         if probe is None:
             weight_of = self.decoder.linear_weight

@@ -110,11 +110,7 @@ def open_task(
 
 
 def chosen_linears(decoder: Decoder, recipe: ResolvedRecipe, *, strict: bool = True) -> Structure:
-    """The linears the recipe names, which its pattern and reconstruction fit.
-
-    Args:
-        strict: as for :func:`mwanda.model.run.structure.choose_linears`.
-    """
+    """The linears the recipe names, which its pattern and reconstruction fit."""
     chosen = choose_linears(
         decoder.structure,
         include=recipe.include,

@@ -11,8 +11,7 @@ from torch import nn
 from mwanda.errors import InputError
 from mwanda.methods.input_statistics import FeatureSums
 from mwanda.model.run.structure import Linear
-from mwanda.pruning.statistics.capture import Capture
-from mwanda.pruning.statistics.positions import counted_tokens
+from mwanda.pruning.statistics.capture import Capture, counted_tokens
 
 WINDOWS = (2, 5)
 

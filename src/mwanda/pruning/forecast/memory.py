@@ -63,24 +63,20 @@ class Footprint:
 
 def process_memory() -> ProcessMemory:
     """What the process holds now; zeros where the system does not tell."""
-    status = Path("/proc/self/status")
-    fields: dict[str, int] = {}
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if value.endswith(" kB"):
-                fields[name] = int(value.split()[0]) * 1024
+    fields = _told(Path("/proc/self/status"))
     return ProcessMemory(fields.get("RssAnon", 0), fields.get("VmRSS", 0))
 
 
 def available_memory() -> int | None:
     """Bytes that new work can take without swapping; None where the system does not tell."""
-    path = Path("/proc/meminfo")
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
+    return _told(Path("/proc/meminfo")).get("MemAvailable")
+
+
+def _told(path: Path) -> dict[str, int]:
+    """Sizes in bytes, by name, that a file of the system's tells; none where there is no such."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    pairs = (line.split(":") for line in lines if line.endswith(" kB"))
+    return {name: int(value.split()[0]) * 1024 for name, value in pairs}
 
 
 def state_bytes(decoder: Decoder, tokens: int) -> int:
@@ -127,7 +123,6 @@ def prune_footprint(
     read, as stored, and the last pruned linear is being written.
 
     Args:
-        work: of that prune.
         stored: dtype of the checkpoint.
         batch: tokens of the largest forward of one block.
         limit: bytes of activations kept in memory.

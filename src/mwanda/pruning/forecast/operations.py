@@ -111,7 +111,6 @@ def count_work(
     """Count the operations and bytes of a prune.
 
     Args:
-        schedule: the recipe's.
         shapes: number and length of each language's windows that are run; none with saved
             statistics.
         stored, written: dtypes of the checkpoint and of the output.

@@ -13,7 +13,6 @@ from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import FeatureSums, Need
 from mwanda.model.run.experts import product, routing
 from mwanda.model.run.structure import Linear, expert_of
-from mwanda.pruning.statistics.positions import counted_tokens
 
 BlockSums = dict[str, dict[str, FeatureSums]]
 """Linear name -> language tag -> sums."""
@@ -109,7 +108,6 @@ class Capture:
         """Run the block's forward on one batch.
 
         Args:
-            language: of the batch.
             windows: how many there are in it, and their length in tokens; needed to skip tokens.
             whole: its outputs are needed. If not, it ends where the last linear has its inputs:
                 that linear's product would be made for nobody. The first batch runs whole, to see
@@ -229,3 +227,36 @@ def _unsteady(name: str) -> InputError:
         found="some of each",
         fix="leave it out with --exclude, or use no reconstruction",
     )
+
+
+def counted_tokens(
+    name: str, inputs: torch.Tensor, windows: tuple[int, int], skip: int
+) -> torch.Tensor:
+    """Inputs without the first ``skip`` tokens of every window.
+
+    Args:
+        name: of the linear, or of the module that routes all tokens to its experts.
+        inputs: ``[windows, tokens, ..., in]``, or flat, ``[windows · tokens, in]``, window after
+            window.
+        windows: number and length of the batch's windows.
+        skip: 0 takes them all, and asks nothing of the shape.
+
+    Returns:
+        ``inputs`` itself or ``[windows, tokens - skip, ..., in]``, flat again if it was flat.
+    """
+    if not skip:
+        return inputs
+    count, length = windows
+    flat = inputs.dim() == 2 and len(inputs) == count * length
+    whole = flat or (inputs.dim() > 2 and inputs.shape[:2] == windows)
+    if not whole or expert_of(name) is not None:
+        raise InputError(
+            f"{name}, --skip-first-tokens {skip}",
+            expected=f"inputs of every token, {count} windows of {length}",
+            found=f"inputs of shape {list(inputs.shape)}, whose positions are not known",
+            fix="leave it out with --exclude, or count all tokens",
+        )
+    if not flat:
+        return inputs[:, skip:]
+    counted: torch.Tensor = inputs.unflatten(0, windows)[:, skip:].flatten(0, 1)
+    return counted

@@ -27,8 +27,6 @@ class SavedStatistics(StoredSums):
     """Statistics in a file, of which one block at a time is read.
 
     Attributes:
-        path: the file.
-        record: what it says of itself.
         linears: those that :meth:`load` gives, all of the file's at first.
     """
 
@@ -87,11 +85,7 @@ class SavedStatistics(StoredSums):
         return self.record.inputs[self._feeds[linear]].gram
 
     def check_values(self, *, grams: bool) -> None:
-        """Refuse sums that cannot be, one tensor in memory at a time.
-
-        Args:
-            grams: look at the Gram matrices too.
-        """
+        """Refuse sums that cannot be, one tensor in memory at a time."""
         for key, entry in self.record.inputs.items():
             tokens, parts = self.tensors(key)
             few = bool((tokens < 0).any()) or (expert_of(key) is None and bool((tokens == 0).any()))

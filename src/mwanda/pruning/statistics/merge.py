@@ -29,7 +29,6 @@ class MergePlan:
     """Files that can be added up, looked at and not yet read.
 
     Attributes:
-        files: what is added.
         languages: of all, in the order in which they first come.
         weights: language -> weight of the whole, summing to 1.
         factors: of each file's Gram matrices in the whole.

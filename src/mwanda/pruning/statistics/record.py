@@ -25,7 +25,6 @@ class ModelRecord(Entry):
 
     Attributes:
         name: as the user wrote it.
-        blocks: how many it has.
         linears_sha256, rest_sha256: see :mod:`mwanda.model.identity`.
         dequantised: what its weights were made from, when they were not stored plain.
     """
@@ -41,7 +40,6 @@ class InputRecord(Entry):
     """Inputs that one or more linears of a block are fed.
 
     Attributes:
-        block: number of the block.
         width: features.
         gram: whether their Gram matrix is kept.
         linears: name of each linear that is fed them -> its outputs.
@@ -57,7 +55,6 @@ class StatisticsRecord(SavedRecord):
     """Statistics of a model on text.
 
     Attributes:
-        model: which one.
         settings: what else decides the sums: dtype of the forward, first tokens of every window
             that do not count; files are added up only where all agree.
         needs: what was measured; ``gram`` under the calibration's languages and weights.

@@ -34,9 +34,7 @@ class StoredSums(ABC):
     """Sums in tensors as a file of statistics names them, block by block.
 
     Attributes:
-        inputs: by name; see :class:`InputRecord`.
         rows: language -> its row.
-        parts: the sums of each.
     """
 
     inputs: dict[str, InputRecord]
@@ -83,8 +81,6 @@ class StatisticsSpill(StoredSums):
         folder: where they lie meanwhile; None keeps only which inputs there are, for a process
             that does not write.
         languages: in the order of the rows.
-        parts: sums to keep.
-        journal: names them, for a later run.
     """
 
     def __init__(
