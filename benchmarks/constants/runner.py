@@ -21,7 +21,7 @@ from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.resolved import resolve
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.calibration_text import weights_of
-from mwanda.pruning.folder.manifest import CalibrationRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source

@@ -23,14 +23,8 @@ from mwanda.model.stored.container import saved_file
 from mwanda.pruning.evidence import Evidence
 from mwanda.pruning.fingerprint import base_files
 from mwanda.pruning.folder.known_text import known_in_folder, records
-from mwanda.pruning.folder.manifest import (
-    MANIFEST,
-    LinearRecord,
-    Manifest,
-    MaskFileRecord,
-    read_manifest,
-    versions,
-)
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, read_manifest, versions
+from mwanda.pruning.folder.manifest_records import LinearRecord, MaskFileRecord
 from mwanda.pruning.folder.mask_file import MASKS, MaskFile, MaskWriter
 from mwanda.pruning.folder.weight_sink import check_room, complete_folder, weight_sink
 from mwanda.pruning.given_arguments import options_given

@@ -78,13 +78,11 @@ class BlockPruner:
                 mask = self.choose(linear, weight, inputs, sparsity)
             method, gram = self.recipe.reconstruction, find_gram(linear.name) if row else None
             if row is not None and method is not None:
+                name, pattern = linear.name, self.recipe.pattern_row()
                 if gram is None:
-                    raise InputError(
-                        f"linear {linear.name}", expected="a Gram matrix of its inputs"
-                    )
-                pattern = self.recipe.pattern_row()
+                    raise InputError(f"linear {name}", expected="a Gram matrix of its inputs")
                 made = update_weight(
-                    linear.name, weight, mask, gram, row, method.options, pattern, sparsity
+                    name, weight, mask, gram, row, method.options, pattern, sparsity
                 )
                 mask, update, damping[0] = made.mask.cpu(), made.weight, made.damping
         mask = self.ranks.send(mask, owner)

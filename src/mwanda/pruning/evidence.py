@@ -20,7 +20,7 @@ from mwanda.pruning.calibration_text import (
     open_calibration,
     weights_of,
 )
-from mwanda.pruning.folder.manifest import CalibrationRecord, StatisticsFileRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, StatisticsFileRecord
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names, check_weights, misfits
 from mwanda.system.files import sha256_of

@@ -12,7 +12,8 @@ from mwanda.model.run.structure import Structure
 from mwanda.model.stored.parts import Place
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.folder.known_text import records
-from mwanda.pruning.folder.manifest import ExpertsRecord, LinearRecord, Manifest, Totals, versions
+from mwanda.pruning.folder.manifest import Manifest, versions
+from mwanda.pruning.folder.manifest_records import ExpertsRecord, LinearRecord, Totals
 from mwanda.pruning.forecast.operations import Limit
 from mwanda.pruning.outcome import Outcome
 from mwanda.pruning.task import Task

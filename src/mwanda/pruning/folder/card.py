@@ -13,7 +13,8 @@ import yaml
 from mwanda.methods.registry import find_reconstruction
 from mwanda.pruning.folder.card_metadata import Loading, loading_of, metadata
 from mwanda.pruning.folder.made_with import command_of, short_name, short_source
-from mwanda.pruning.folder.manifest import CalibrationRecord, Manifest
+from mwanda.pruning.folder.manifest import Manifest
+from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.durable import put
 from mwanda.text.languages import display_name
 

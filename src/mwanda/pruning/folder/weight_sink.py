@@ -20,7 +20,6 @@ from mwanda.model.companions import copy_companions, find_companions
 from mwanda.model.run.structure import Linear
 from mwanda.model.source import copy_licences
 from mwanda.model.stored.background_io import WriteBehind
-from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.parts import Place, first_element
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
@@ -106,20 +105,18 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
                         found="others, by their SHA-256",
                         fix="discard them with --restart",
                     )
-        for info in checkpoint.tensors.values():
-            same = _written(info.dtype, dtype) == info.dtype
-            if info.name not in pruned | kept and same:
-                behind.copy(info.name, checkpoint)
+        anew = {i.name for i in checkpoint.tensors.values() if _written(i.dtype, dtype) != i.dtype}
+        for name in checkpoint.tensors:
+            if name not in pruned | kept | anew:
+                behind.copy(name, checkpoint)
 
-        def convert(info: TensorInfo) -> None:
-            weight = checkpoint.read(info.name)
-            behind.write(info.name, _cast(info.name, weight, info.dtype, dtype))
+        def convert(name: str) -> None:
+            stored = checkpoint.tensors[name].dtype
+            behind.write(name, _cast(name, checkpoint.read(name), stored, dtype))
 
         parted = {place.stored for place in places.values() if place.box is not None}
-        for name in sorted(parted - kept):
-            info = checkpoint.tensors[name]
-            if _written(info.dtype, dtype) != info.dtype:
-                convert(info)
+        for name in sorted((parted - kept) & anew):
+            convert(name)
 
         def sink(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
             written, place = cast(linear, weight), decoder.place(linear)
@@ -142,9 +139,9 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
 
         journal.take_part("shards", settle)
         yield sink
-        for info in checkpoint.tensors.values():
-            if info.name not in pruned | parted and _written(info.dtype, dtype) != info.dtype:
-                convert(info)
+        for name in checkpoint.tensors:
+            if name in anew - pruned - parted:
+                convert(name)
 
 
 def complete_folder(

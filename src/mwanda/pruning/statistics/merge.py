@@ -13,7 +13,8 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.model.stored.container import Spill
-from mwanda.pruning.folder.manifest import CalibrationRecord, LanguageDrawRecord, versions
+from mwanda.pruning.folder.manifest import versions
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, LanguageDrawRecord
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.record import STATISTICS, InputRecord
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes

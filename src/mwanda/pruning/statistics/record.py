@@ -10,7 +10,7 @@ from pydantic import Field
 
 from mwanda.errors import InputError
 from mwanda.model.stored.container import SavedRecord
-from mwanda.pruning.folder.manifest import CalibrationRecord, Entry
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, Entry
 from mwanda.text.shared_sentences import pack_hashes
 from mwanda.text.window_files import window_sha256
 
