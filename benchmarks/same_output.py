@@ -1,7 +1,6 @@
-"""Whether two checkouts prune the same: every file of many small prunes, by its SHA-256.
+"""Whether two checkouts prune alike, by the SHA-256 of every file of many tiny prunes.
 
-``python benchmarks/same_output.py BEFORE AFTER``. Only how long a run took, and with which
-versions, may differ. Models are random and tiny: a minute or two a checkout.
+``python benchmarks/same_output.py BEFORE AFTER``; only times and versions may differ.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import chdir, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,28 +26,22 @@ RECIPES: dict[str, dict[str, Any]] = {
     "owl sequential": WANDA | {"allocation": "owl", "mode": "sequential"},
     "magnitude": {"criterion": "magnitude", "sparsity": 0.3, "skip_blocks": [0]},
     "admm": WANDA | {"reconstruction": "admm"},
-    "sparsegpt": WANDA | {"reconstruction": "sparsegpt", "mode": "dense", "dtype": "bfloat16"},
-    "sparsegpt cwl": {"sparsity": 0.5, "reconstruction": "sparsegpt", "allocation": "cwl"},
+    "sparsegpt": {"reconstruction": "sparsegpt", "allocation": "cwl", "dtype": "bfloat16"},
 }
-SAVED = ("wanda", "defaults", "admm")
-RESUMED = {"wanda": 12, "defaults": 9, "admm": 20}
-"""Recipe -> the sync or rename at which a run of it is stopped."""
-
+STOPPED = {"wanda": 12, "defaults": 9, "admm": 20}  # at which sync or rename; and from statistics
 TEXT: dict[str, Any] = {"languages": ["de", "sw"], "windows": 3, "window_length": 32}
-UNLIKE = {"seconds", "versions", "sha256", "statistics_file",
-          "matmul_rate", "compute_seconds", "anonymous", "high_water"}  # fmt: skip
-"""What a run or a plan says that differs from time to time."""
+UNLIKE = {"seconds", "versions", "sha256", "statistics_file", "matmul_rate", "compute_seconds"}
+UNLIKE |= {"anonymous", "high_water"}
+"""What differs from time to time."""
 
 
 def plain(value: Any) -> Any:
-    """Without that, as JSON knows it."""
     if isinstance(value, dict):
         return {name: plain(value[name]) for name in value.keys() - UNLIKE}
     return value.hex() if isinstance(value, bytes) else value
 
 
 def hashes(case: str, made: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Case and file -> hash."""
     for name, content in made.items():
         text = json.dumps(plain(content), sort_keys=True)
         yield f"{case}: {name}", hashlib.sha256(text.encode()).hexdigest()
@@ -73,12 +66,14 @@ def every_case(family: str) -> Iterator[tuple[str, str]]:
     """Prune a model every way, in the folder one is in, with the checkout that is imported."""
     from tests.pruning.resume.helpers import made
     from tests.support.models import tiny_model
+    from tests.support.text import write_corpus
 
     import mwanda
 
-    model, options = tiny_model(family, Path(family), max_shard_size="60KB"), mwanda.RunOptions
-    how: dict[str, Any] = {"options": options(batch_tokens=64, overwrite=True)}
-    text: dict[str, Any] = {"calibration": "text", **how}
+    write_corpus(Path("text"), TEXT["languages"])
+    model = tiny_model(family, Path(family), max_shard_size="60KB")
+    options = mwanda.RunOptions(batch_tokens=64, overwrite=True)
+    text: dict[str, Any] = {"calibration": "text", "options": options}
     out, masks, stats = (Path(family, n) for n in ("out", "m.safetensors", "s.safetensors"))
     mwanda.collect_statistics(model, stats, gram=family != "olmoe", **text, **TEXT)
     yield from hashes(f"{family}, statistics", made(stats))
@@ -87,41 +82,37 @@ def every_case(family: str) -> Iterator[tuple[str, str]]:
         if updates and family == "olmoe":
             recipe = recipe | {"exclude": [r"\.experts\."]}
         asked, case = TEXT | recipe, f"{family}, {name}"
-        mwanda.prune(model, out=out, **text, **asked)
-        yield from hashes(case, made(out))
-        yield from hashes(case, {"plan": mwanda.plan(model, recipe=asked, **text).as_dict()})
+        prune = partial(mwanda.prune, model, out=out, **text, **asked)
+        prune()
+        plan = mwanda.plan(model, recipe=asked, **text).as_dict()
+        yield from hashes(case, {**made(out), "plan": plan})
         if not updates:
-            mwanda.prune(model, out=masks, masks_only=True, **text, **asked)
+            prune(out=masks, masks_only=True)
             yield from hashes(f"{case}, masks only", made(masks))
-        if name in SAVED and not (updates and family == "olmoe"):  # experts have no Gram matrix
-            mwanda.prune(model, out=out, statistics=stats, **how, **recipe)
+        if name in STOPPED and not (updates and family == "olmoe"):  # experts have no Gram matrix
+            mwanda.prune(model, out=out, statistics=stats, options=options, **recipe)
             yield from hashes(f"{case}, from statistics", made(out))
-        if name in RESUMED:
-            run = partial(mwanda.prune, model, out=out, **text, **asked)
-            stopped_and_resumed(run, RESUMED[name])
+        if name in STOPPED:
+            stopped_and_resumed(prune, STOPPED[name])
             yield from hashes(f"{case}, resumed", made(out))
 
 
 def made_by(checkout: str) -> dict[str, str]:
-    """Case and file -> hash, by a process that imports this checkout alone."""
-    paths = os.pathsep.join(os.path.abspath(os.path.join(checkout, name)) for name in ("src", "."))
-    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
-    words = [sys.executable, os.path.abspath(__file__)]
-    return dict(json.loads(subprocess.check_output(words, env=environment)))
+    root = os.path.abspath(checkout)
+    environment = os.environ | {"PYTHONPATH": f"{root}/src:{root}", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.check_output([sys.executable, os.path.abspath(__file__)], env=environment)
+    return dict(json.loads(done))
 
 
 def main() -> None:
-    if len(sys.argv) == 3:
-        before, after = map(made_by, sys.argv[1:])
-        unlike = [name for name in before | after if before.get(name) != after.get(name)]
-        print(f"{len(before)} files, {len(unlike)} differ", *unlike, sep="\n")
-        sys.exit(bool(unlike))
-    from tests.support.text import write_corpus
-
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        write_corpus(Path("text"), ["de", "sw"])
-        print(json.dumps(dict(pair for family in FAMILIES for pair in every_case(family))))
+    if len(sys.argv) < 3:  # the process of one checkout
+        with tempfile.TemporaryDirectory() as folder, chdir(folder):
+            print(json.dumps(dict(pair for family in FAMILIES for pair in every_case(family))))
+        return
+    before, after = map(made_by, sys.argv[1:])
+    unlike = [name for name in before | after if before.get(name) != after.get(name)]
+    print(f"{len(before)} files, {len(unlike)} differ", *unlike, sep="\n")
+    sys.exit(bool(unlike))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,15 +76,12 @@ class Journal:
     """
 
     def __init__(
-        self,
-        folder: Path | None = None,
-        fingerprint: Callable[[], Mapping[str, Any]] = dict,
+        self, folder: Path | None = None, fingerprint: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
         self.folder = folder
         """Where files are kept that it is to name; None keeps no journal."""
         self._path = Path(JOURNAL) if folder is None else folder / JOURNAL
         self._find_fingerprint = fingerprint
-        self._fingerprint: dict[str, Any] | None = None
         self._parts: dict[str, Settle] = {}
         self._cost, self._last = 0.0, time.perf_counter()
         self._entry: _Entry | None = None
@@ -96,12 +94,11 @@ class Journal:
         self.resumed = self._entry is not None
         """Whether it goes on with an earlier run's."""
 
-    @property
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the result."""
-        if self._fingerprint is None:
-            self._fingerprint = json.loads(json.dumps(dict(self._find_fingerprint())))
-        return self._fingerprint
+        """Everything that decides the result, as it reads in JSON."""
+        found: dict[str, Any] = json.loads(json.dumps(dict(self._find_fingerprint())))
+        return found
 
     def known(self, part: str, read: Callable[[Any], Known], nothing: Known) -> Known:
         """What a part of the earlier run had given when it stopped.
