@@ -17,17 +17,17 @@ from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.run_options import RunOptions
 
 
-def misfits(
+def check_request(
     saved: SavedStatistics,
     calibration: CalibrationInput | None,
     recipe: ResolvedRecipe,
     options: RunOptions,
-) -> list[InputError]:
-    """Everything in which a request does not fit a file of statistics."""
-    record, found = saved.record, list[InputError]()
+) -> None:
+    """Refuse a request for everything in which it does not fit a file of statistics."""
+    record, problems = saved.record, list[str]()
 
-    def refuse(thing: str, expected: str, given: str, fix: str | None = None) -> None:
-        found.append(InputError(thing, expected=expected, found=given, fix=fix))
+    def refuse(thing: str, expected: str, found: str, fix: str | None = None) -> None:
+        problems.append(str(InputError(thing, expected=expected, found=found, fix=fix)))
 
     if calibration is not None:
         expected = "none beside --statistics, which says what text was read"
@@ -67,7 +67,7 @@ def misfits(
             f"none of {', '.join(missing)}",
             "make them again" + (" with --gram" if "gram" in missing else ""),
         )
-    elif "gram" in needs and not found:
+    elif "gram" in needs and not problems:
         # Gram matrices are sums over languages: neither these nor their weights can be changed.
         known, wanted = record.calibration.weights, weights_of(recipe, [*languages])
         if wanted.keys() != known.keys() or any(
@@ -79,7 +79,8 @@ def misfits(
                 _shown(wanted),
                 "give the same, make statistics under the new ones, or use no reconstruction",
             )
-    return found
+    if problems:
+        raise InputError.several(problems)
 
 
 def _shown(weights: Mapping[str, float]) -> str:
