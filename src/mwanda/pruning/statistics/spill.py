@@ -91,12 +91,10 @@ class StatisticsSpill(StoredSums):
         journal: Journal | None = None,
     ) -> None:
         self._spill = None if folder is None else Spill(folder, STATISTICS)
-        self.inputs: dict[str, InputRecord] = {}
-        if journal is not None:
-            self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
         self.rows, self.parts = {tag: row for row, tag in enumerate(languages)}, tuple(parts)
-        if journal is not None:
-            journal.take_part("statistics", self.settle)
+        journal = journal or Journal()
+        self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
+        journal.take_part("statistics", self.settle)
 
     def add(self, block: Block, sums: BlockSums, grams: Mapping[str, GramSums]) -> None:
         """One block.
