@@ -125,7 +125,7 @@ class Capture:
 
     def check(self, block: int) -> None:
         """Refuse statistics that no score can be built on."""
-        infinite = {"found": "NaN or infinity"}
+        bad = "NaN or infinity"
         for name, languages in self.sums.items():
             thing = f"block {block}, linear {name}"
             if not languages and expert_of(name) is None:
@@ -136,7 +136,7 @@ class Capture:
             for tag, sums in languages.items():
                 if not sums.finite:
                     raise DataError(
-                        f"{thing}, language {tag}", expected="finite activations", **infinite,
+                        f"{thing}, language {tag}", expected="finite activations", found=bad,
                         fix="check the weights, or compute in float32 with --compute-dtype float32",
                     )  # fmt: skip
         self.check_sharing()
@@ -144,7 +144,7 @@ class Capture:
             if not self.grams[leader].finite:
                 raise DataError(
                     f"block {block}, linear {name}", expected="finite products of activations",
-                    **infinite, fix="compute in float32 with --compute-dtype float32",
+                    found=bad, fix="compute in float32 with --compute-dtype float32",
                 )  # fmt: skip
 
     def check_sharing(self) -> None:
