@@ -10,7 +10,7 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.pruned.mask_overlap import MaskOverlap, overlap_of
 from mwanda.pruned.stored_masks import FolderMasks, StoredMasks, open_masks
-from mwanda.pruning.folder.manifest import LinearRecord
+from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 

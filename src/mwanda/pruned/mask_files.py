@@ -20,29 +20,23 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Linear, Structure
 from mwanda.model.source import open_model
 from mwanda.model.stored.container import saved_file
+from mwanda.pruning.evidence import Evidence
 from mwanda.pruning.fingerprint import base_files
 from mwanda.pruning.folder.known_text import known_in_folder, records
-from mwanda.pruning.folder.manifest import (
-    MANIFEST,
-    LinearRecord,
-    Manifest,
-    MaskFileRecord,
-    read_manifest,
-    versions,
-)
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, read_manifest, versions
+from mwanda.pruning.folder.manifest_records import LinearRecord, MaskFileRecord
 from mwanda.pruning.folder.mask_file import MASKS, MaskFile, MaskWriter
 from mwanda.pruning.folder.weight_sink import check_room, complete_folder, weight_sink
 from mwanda.pruning.given_arguments import options_given
-from mwanda.pruning.journal import Journal
 from mwanda.pruning.manifest_parts import (
     PruneResult,
-    chosen_linears,
     linear_records,
     totals_of,
     weights_in,
 )
 from mwanda.pruning.masks import count_zeros, digest, record
 from mwanda.pruning.outcome import Outcome
+from mwanda.pruning.task import FolderTask, chosen_linears
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name, parse_dtype
 from mwanda.system.files import check_disk_space, hash_files, sha256_of
@@ -168,7 +162,8 @@ def apply_masks(
     output = OutputFolder(out, overwrite=options.overwrite)
     output.check(source=Path(name) if Path(name).exists() else None)
     recipe = resolve(Recipe.build(opened.manifest.recipe, f"recipe in {opened.path}"))
-    wanted = parse_dtype(dtype or recipe.dtype, "--dtype")
+    recipe = recipe.model_copy(update={"dtype": dtype or recipe.dtype})
+    wanted = parse_dtype(recipe.dtype, "--dtype")
     with (
         output as folder,
         scratch_folder(output.partial) as scratch,
@@ -176,15 +171,18 @@ def apply_masks(
         open_decoder(source, options) as decoder,
     ):
         before = known_in_folder(source.folder)
-        chosen = _fitting(opened, decoder, recipe, name)
-        check_room(folder, decoder, chosen, recipe, wanted, None, options, Journal(), 0)
+        task = FolderTask(
+            decoder=decoder, chosen=_fitting(opened, decoder, recipe, name), recipe=recipe,
+            evidence=Evidence(), options=options, scratch=scratch, source=source,
+        )  # fmt: skip
+        check_room(folder, task, 0)
         outcome = Outcome(seconds={"open": time.perf_counter() - start})
         with outcome.timed("apply"):
-            _apply(opened, decoder, chosen, folder, wanted, outcome, options)
+            _apply(opened, task, folder, outcome)
         hashes = hash_files(base_files(source, decoder.checkpoint))
         known = {path.name: sha256 for path, sha256 in hashes.items()}
-        places = {linear.name: decoder.place(linear) for linear in chosen.linears()}
-        linears = linear_records(chosen, places, outcome)
+        places = {linear.name: decoder.place(linear) for linear in task.chosen.linears()}
+        linears = linear_records(task.chosen, places, outcome)
         manifest = opened.manifest.model_copy(
             update={
                 "base": source.name,
@@ -197,7 +195,7 @@ def apply_masks(
                 "seconds": outcome.seconds,
             }
         )
-        manifest = complete_folder(folder, source, decoder.checkpoint, wanted, manifest, known)
+        manifest = complete_folder(folder, task, manifest, known)
     log.info("wrote %s", out)
     _warn(opened, manifest)
     return PruneResult(out, manifest, None, 0)
@@ -255,26 +253,19 @@ def _fitting(
 
 
 @torch.no_grad()
-def _apply(
-    masks: MaskFile,
-    decoder: StreamedDecoder,
-    chosen: Structure,
-    folder: Path,
-    dtype: torch.dtype | None,
-    outcome: Outcome,
-    options: RunOptions,
-) -> None:
+def _apply(masks: MaskFile, task: FolderTask, folder: Path, outcome: Outcome) -> None:
     """Block by block: a weight is read, masked, written and forgotten."""
-    options.progress.stage("apply", len(chosen.blocks))
-    with weight_sink(folder, decoder, chosen, dtype, options, Journal()) as sink:
-        for block in chosen.blocks:
+    decoder, progress = task.decoder, task.options.progress
+    progress.stage("apply", len(task.chosen.blocks))
+    with weight_sink(folder, task) as sink:
+        for block in task.chosen.blocks:
             decoder.expect(block.linears)
             for linear in block.linears:
                 mask, weight = masks.mask(linear.name), decoder.source_weight(linear)
                 source_zeros = count_zeros(weight)
                 weight.masked_fill_(~mask, 0)
                 outcome.records[linear.name] = record(mask, sink(linear, weight), source_zeros)
-            options.progress.block(0)
+            progress.block(0)
 
 
 def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder) -> MaskFileRecord:

@@ -17,7 +17,8 @@ from mwanda.model.hub_files import hub_errors
 from mwanda.pruned.verify import verify
 from mwanda.pruning.folder.card import CARD, has_table
 from mwanda.pruning.folder.made_with import short_name, short_source
-from mwanda.pruning.folder.manifest import MANIFEST, CalibrationRecord, Manifest, manifest_text
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text
+from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 

@@ -14,7 +14,8 @@ import torch
 from mwanda.errors import InputError
 from mwanda.model.stored.parts import Box, read_box, whole
 from mwanda.model.stored.reader import Checkpoint
-from mwanda.pruning.folder.manifest import MANIFEST, LinearRecord, read_manifest
+from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.pruning.folder.mask_file import MaskFile
 
 BLOCK = re.compile(r"\.(\d+)\.")

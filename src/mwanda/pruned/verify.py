@@ -15,14 +15,8 @@ from mwanda.model.source import open_model
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.stored_masks import matrix_of, misplaced
 from mwanda.pruned.verify_source import SourceCheck, check_companions
-from mwanda.pruning.folder.manifest import (
-    MANIFEST,
-    LinearRecord,
-    Manifest,
-    Totals,
-    manifest_sha256,
-    read_manifest,
-)
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_sha256, read_manifest
+from mwanda.pruning.folder.manifest_records import LinearRecord, Totals
 from mwanda.pruning.folder.mask_file import MaskFile
 from mwanda.pruning.masks import count_zeros, digest
 from mwanda.system.arguments import path_given

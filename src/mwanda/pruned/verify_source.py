@@ -14,7 +14,8 @@ from mwanda.model.companions import find_companions
 from mwanda.model.stored.parts import Box, read_box, whole
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.stored_masks import box_of, matrix_of, misplaced
-from mwanda.pruning.folder.manifest import LinearRecord, Manifest
+from mwanda.pruning.folder.manifest import Manifest
+from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.pruning.masks import count_zeros
 from mwanda.system.device import DTYPES
 from mwanda.system.files import sha256_of

@@ -16,7 +16,8 @@ from mwanda.errors import DataError, InputError
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.run.in_memory import refuse_adapters
 from mwanda.model.run.structure import Linear, Structure, matrix_in
-from mwanda.pruning.folder.manifest import MANIFEST, LinearRecord, read_manifest
+from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 

@@ -10,7 +10,6 @@ import torch
 from mwanda.errors import InputError
 from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import InputStatistics
-from mwanda.methods.kinds import Reconstruction
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.methods.registry import find_criterion
 from mwanda.model.run.decoder import Decoder
@@ -25,16 +24,9 @@ from mwanda.system.ranks import Ranks
 
 @dataclass(frozen=True)
 class BlockPruner:
-    """Prunes the linears of a block.
+    """Prunes the linears of a block, in the model and in the copy that its forward uses.
 
-    Attributes:
-        decoder: the model; its weights are masked in the copy the forward uses.
-        recipe: what to do.
-        weights: language -> weight.
-        ranks: the processes that share a block's linears.
-        sink: is given every pruned weight.
-        outcome: is told what became of each linear.
-        keep_mask: is given every mask, where somebody wants them.
+    The processes share a block's linears; sink and mask sink are given all of them in each.
     """
 
     decoder: Decoder
@@ -43,7 +35,7 @@ class BlockPruner:
     ranks: Ranks
     sink: Sink
     outcome: Outcome
-    keep_mask: MaskSink | None = None
+    keep_mask: MaskSink = lambda _linear, _mask: None
 
     def prune(
         self,
@@ -59,21 +51,15 @@ class BlockPruner:
             sums: of the block's linears; None where no text is needed.
             find_gram: linear -> the Gram matrix of its inputs, None where it has none.
         """
-        known: dict[str, InputStatistics | None] = {}
-        if sums is not None:
-            for linear in block.linears:
-                entries, minimum = sums.get(linear.name, {}), self.recipe.expert_tokens
-                known[linear.name] = inputs_of(linear.name, entries, self.weights, minimum)
-                if known[linear.name] is None:
-                    self.outcome.fallbacks[linear.name] = tokens_seen(entries, self.weights)
         for place, linear in enumerate(block.linears):
-            self._prune_linear(
-                linear,
-                self.ranks.owner(place),
-                sparsities[linear.name],
-                known.get(linear.name),
-                find_gram,
-            )
+            name, inputs = linear.name, None
+            if sums is not None:
+                entries = sums.get(name, {})
+                inputs = inputs_of(name, entries, self.weights, self.recipe.expert_tokens)
+                if inputs is None:
+                    self.outcome.fallbacks[name] = tokens_seen(entries, self.weights)
+            owner = self.ranks.owner(place)
+            self._prune_linear(linear, owner, sparsities[name], inputs, find_gram)
 
     def _prune_linear(
         self,
@@ -83,18 +69,24 @@ class BlockPruner:
         inputs: InputStatistics | None,
         find_gram: Callable[[str], GramSums | None],
     ) -> None:
-        weight, row = self.decoder.source_weight(linear), self._reconstruction(linear, sparsity)
+        weight = self.decoder.source_weight(linear)
+        row = self.recipe.reconstruction_row() if self._removes(linear, sparsity) else None
         mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
         damping = torch.zeros(1, dtype=torch.float64)
         if self.ranks.rank == owner:
             if row is None or row.prune is None:
                 mask = self.choose(linear, weight, inputs, sparsity)
-            if row is not None:
-                gram = find_gram(linear.name)
-                mask, update, damping[0] = self._update(linear, weight, mask, gram, row, sparsity)
+            method, gram = self.recipe.reconstruction, find_gram(linear.name) if row else None
+            if row is not None and method is not None:
+                name, pattern = linear.name, self.recipe.pattern_row()
+                if gram is None:
+                    raise InputError(f"linear {name}", expected="a Gram matrix of its inputs")
+                made = update_weight(
+                    name, weight, mask, gram, row, method.options, pattern, sparsity
+                )
+                mask, update, damping[0] = made.mask.cpu(), made.weight, made.damping
         mask = self.ranks.send(mask, owner)
-        if self.keep_mask is not None:
-            self.keep_mask(linear, mask)
+        self.keep_mask(linear, mask)
         source_zeros = count_zeros(weight)
         if row is not None:
             weight.copy_(self.ranks.send(update, owner))
@@ -110,16 +102,8 @@ class BlockPruner:
         removed = self.recipe.pattern_row().removed(linear.rows, linear.columns, sparsity)
         return bool(self.recipe.sparsity) and removed > 0
 
-    def _reconstruction(self, linear: Linear, sparsity: float) -> Reconstruction | None:
-        """What updates this linear; nothing where nothing goes."""
-        return self.recipe.reconstruction_row() if self._removes(linear, sparsity) else None
-
     def choose(
-        self,
-        linear: Linear,
-        weight: torch.Tensor,
-        inputs: InputStatistics | None,
-        sparsity: float,
+        self, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None, sparsity: float
     ) -> torch.Tensor:
         """The criterion's keep mask ``bool [out, in]`` of one weight, on the CPU.
 
@@ -132,30 +116,5 @@ class BlockPruner:
         criterion, options = recipe.criterion_row(), recipe.criterion.options
         if inputs is None and criterion.needs:  # an expert that saw too few tokens
             criterion, options = find_criterion("magnitude"), {}
-        return choose_mask(
-            linear.name,
-            weight,
-            inputs,
-            criterion,
-            options,
-            recipe.pattern_row(),
-            sparsity,
-        )
-
-    def _update(
-        self,
-        linear: Linear,
-        weight: torch.Tensor,
-        mask: torch.Tensor,
-        gram: GramSums | None,
-        row: Reconstruction,
-        sparsity: float,
-    ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """The mask, the new weight, and the damping it took."""
-        method, pattern = self.recipe.reconstruction, self.recipe.pattern_row()
-        if gram is None or method is None:
-            raise InputError(f"linear {linear.name}", expected="a Gram matrix of its inputs")
-        made = update_weight(
-            linear.name, weight, mask, gram, row, method.options, pattern, sparsity
-        )
-        return made.mask.cpu(), made.weight, made.damping
+        pattern = recipe.pattern_row()
+        return choose_mask(linear.name, weight, inputs, criterion, options, pattern, sparsity)

@@ -32,7 +32,6 @@ class Visit:
     Attributes:
         activations: what goes into it, batch by batch; replaced by what comes out of it.
         probed: what goes into it of the batches to compare on, kept; empty where none are.
-        last: there is no block after it.
     """
 
     block: Block
@@ -54,14 +53,10 @@ class Passes:
     """The windows of every process, the blocks they go through, and the sums they leave.
 
     Args:
-        decoder: the model.
-        chosen: its blocks, with the linears whose inputs are to be added up.
+        chosen: the blocks, with the linears whose inputs are to be added up.
         windows: language -> token ids ``int64 [windows, length]``, the same in every process.
         weights: language -> weight, for Gram matrices.
-        scratch: a folder for spilled activations.
-        options: how to run.
         ranks: the processes that share the windows, batch by batch.
-        journal: what is told of every finished block.
         skip: first tokens of every window that count in no statistics and no comparison.
         probed: windows of each language to compare masked blocks on; 0 for all, None for none.
     """
@@ -85,7 +80,8 @@ class Passes:
         self._options = options
         self._ranks = ranks
         self._journal = journal or Journal()
-        self._languages = tuple(windows)
+        self.languages = tuple(windows)
+        """Whose windows there are, in order."""
         self._tokens = sum(ids.numel() for ids in windows.values())
         total = sum(weights[tag] for tag in windows)
         self._factors = {
@@ -99,11 +95,6 @@ class Passes:
         """This process's tokens to compare masked blocks on."""
         self.spilled = 0
         """Most bytes of activations that were on disk at once."""
-
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """Whose windows there are, in order."""
-        return self._languages
 
     def visit(self, stage: str, work: Callable[[Visit], int], *, probing: bool = False) -> None:
         """Do some work at every block, while its weights are there; not at those that the journal
@@ -134,14 +125,20 @@ class Passes:
         """Sums of one block's inputs over the windows of every process.
 
         Args:
-            needs: which sums to keep.
             keep_outputs: the block's outputs replace its inputs, for the block after it.
         """
-        linears = visit.block.linears
-        self._check_weights(visit)
-        model, factors = self._decoder.model, self._factors
-        with Capture.of(model, linears, needs, factors, self._skip) as capture:
-            capture.expect(linears, self._languages, self._decoder.device)
+        linears, decoder = visit.block.linears, self._decoder
+        for linear in linears:  # what would spoil everything after, where the name is still its own
+            if not is_finite(decoder.linear_weight(linear)):
+                raise DataError(
+                    f"block {visit.block.index}, linear {linear.name}",
+                    expected="finite weights",
+                    found="NaN or infinity",
+                    fix="the source is damaged, or --compute-dtype too narrow for it",
+                )
+        model, factors = decoder.model, self._factors
+        with Capture(model, linears, needs, factors, self._skip) as capture:
+            capture.expect(linears, self.languages, decoder.device)
             for index, batch in enumerate(self._batches):
                 count, length = batch.input_ids.shape
                 forward = partial(self._run, visit, index, keep=keep_outputs)
@@ -152,30 +149,19 @@ class Passes:
         capture.check(visit.block.index)
         return capture
 
-    def _check_weights(self, visit: Visit) -> None:
-        """Refuse weights that would spoil everything after them, where the name is still theirs."""
-        for linear in visit.block.linears:
-            if not is_finite(self._decoder.linear_weight(linear)):
-                raise DataError(
-                    f"block {visit.block.index}, linear {linear.name}",
-                    expected="finite weights",
-                    found="NaN or infinity",
-                    fix="the source is damaged, or --compute-dtype too narrow for it",
-                )
-
     def compare(self, visit: Visit) -> torch.Tensor:
         """How far the block as it is now is from the outputs that were kept of it.
 
         Returns:
             :func:`relative_errors` of this process's probed windows, float64 ``[languages, 2]``.
         """
-        found = torch.zeros(len(self._languages), 2, dtype=torch.float64)
+        found = torch.zeros(len(self.languages), 2, dtype=torch.float64)
         for place, index in enumerate(self._probes):
             batch, hidden = self._batches[index], visit.probed[place]
             output = self._decoder.run_block(visit.block.index, visit.module, hidden)
             dense = visit.activations[index][:, self._skip :]
             errors = relative_errors(dense, output[:, self._skip :])
-            found[self._languages.index(batch.language)] += errors
+            found[self.languages.index(batch.language)] += errors
         return found
 
     def advance(self, visit: Visit) -> None:
@@ -192,7 +178,7 @@ class Passes:
     def _add_up(self, block: Block, capture: Capture, needs: tuple[Need, ...]) -> None:
         """Replace this process's sums by those over all; it may have met some languages only."""
         every = [
-            capture.sums[linear.name][tag] for linear in block.linears for tag in self._languages
+            capture.sums[linear.name][tag] for linear in block.linears for tag in self.languages
         ]
         counts = torch.tensor([sums.tokens for sums in every], dtype=torch.float64)
         self._ranks.total([counts, *(part for sums in every for part in sums.tensors)])
@@ -219,12 +205,13 @@ class Passes:
             ActivationStore(limit, self._scratch, device) as activations,
             ActivationStore(limit, self._scratch, device, beside=activations) as probed,
         ):
-            tokens = torch.cat([torch.empty(0, dtype=torch.int64), *self._ids()])
+            ids = [batch.input_ids.flatten() for batch in self._batches]
+            tokens = torch.cat([torch.empty(0, dtype=torch.int64), *ids])
             with self._decoder.outside(head=False, tokens=tokens):
                 if resumed:
                     # One of each shape is embedded all the same: it shows how blocks are called.
-                    for ids in {b.input_ids.shape: b.input_ids for b in self._batches}.values():
-                        self._decoder.embed(ids)
+                    for shown in {b.input_ids.shape: b.input_ids for b in self._batches}.values():
+                        self._decoder.embed(shown)
                     shapes = [tuple(batch.input_ids.shape) for batch in self._batches]
                     self._journal.restore(activations, shapes)
                 else:
@@ -234,9 +221,6 @@ class Passes:
                 probed.append(activations[index])
             self.spilled = max(self.spilled, activations.spilled + probed.spilled)
             yield activations, probed
-
-    def _ids(self) -> list[torch.Tensor]:
-        return [batch.input_ids.flatten() for batch in self._batches]
 
 
 def _batches(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.methods.recipe.resolved import ResolvedRecipe
+from mwanda.model.run.decoder import Decoder
+from mwanda.system.run_options import RunOptions
 from mwanda.text.given import GivenText, open_text
 from mwanda.text.text_source import TextSource, available
 from mwanda.text.window_files import Windows, load
@@ -113,25 +116,22 @@ def sizes_of(recipe: ResolvedRecipe) -> dict[str, int | None]:
 
 def get_windows(
     opened: TextSource | Windows,
-    tokenizer: Any,
+    tokenizer: Callable[[], Any],
+    decoder: Decoder,
     recipe: ResolvedRecipe,
-    *,
-    vocabulary: int,
-    context: int | None,
-    allow_short: bool,
+    options: RunOptions,
 ) -> Windows:
     """The windows themselves, drawn where they are not given."""
-    languages = calibration_languages(opened, recipe)
-    if isinstance(opened, Windows):
-        windows = opened
-    else:
+    languages, context = calibration_languages(opened, recipe), decoder.context_length
+    windows = opened
+    if not isinstance(windows, Windows):
         windows = draw(
-            opened,
-            tokenizer,
+            windows,
+            tokenizer(),
             languages,
             **sizes_of(recipe),
             seed=recipe.seed,
-            allow_short=allow_short,
+            allow_short=options.allow_short,
             context=context,
             keep_english=recipe.keep_english,
             keep_repeated=recipe.keep_repeated,
@@ -139,10 +139,11 @@ def get_windows(
     _check_skipped(windows, languages, recipe)
     for tag in languages:
         ids = windows.tokens[tag]
-        if int(ids.max()) >= vocabulary or int(ids.min()) < 0:
+        if int(ids.max()) >= decoder.vocabulary or int(ids.min()) < 0:
             raise InputError(
                 f"{windows.source}, {tag}",
-                expected=f"token ids from 0 to below the model's vocabulary of {vocabulary}",
+                expected="token ids from 0 to below the model's vocabulary of "
+                f"{decoder.vocabulary}",
                 found=f"{int(ids.min())} to {int(ids.max())}",
                 fix="use the tokenizer that belongs to the model",
             )
@@ -153,14 +154,10 @@ def get_windows(
                 found=str(ids.shape[1]),
                 fix=f"draw them with this model, or with --window-length {context}",
             )
-    return Windows(
-        {tag: windows.tokens[tag] for tag in languages},
-        {tag: windows.draws[tag] for tag in languages},
-        windows.source,
-        windows.seed,
-        windows.bos,
-        windows.length,
-        windows.kept,
+    return replace(
+        windows,
+        tokens={tag: windows.tokens[tag] for tag in languages},
+        draws={tag: windows.draws[tag] for tag in languages},
     )
 
 

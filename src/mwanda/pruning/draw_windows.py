@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,40 +59,29 @@ def draw_windows(
     source = open_source(calibration)
     chosen = source.languages() if languages is None else tags_of(languages)
     check_languages(source, chosen)
-    how: dict[str, Any] = {
-        "windows": windows, "length": length, "seed": seed, "allow_short": allow_short,
-        "keep_english": keep_english, "keep_repeated": keep_repeated,
-    }  # fmt: skip
     path = Path(model)
     if is_gguf(path):
         gguf = read_gguf(path)
-        tokenizer, context = gguf.tokenizer(), _context(gguf.config)
+        tokenizer, context = gguf.tokenizer(), _context(lambda: gguf.config)
     else:
-        with open_model(model, trust_remote_code=trust_remote_code, weights=False) as opened:
-            tokenizer = load_tokenizer(opened.folder, trust_remote_code=trust_remote_code)
-            context = _folder_context(opened.folder, trust_remote_code=trust_remote_code)
-    drawn = draw(source, tokenizer, chosen, context=context, **how)
+        trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        with open_model(model, **trusted, weights=False) as opened:
+            tokenizer, context = load_tokenizer(opened.folder, **trusted), None
+            if (opened.folder / "config.json").is_file():
+                context = _context(partial(load_config, opened.folder, **trusted), **trusted)
+    drawn = draw(
+        source, tokenizer, chosen, windows=windows, length=length, seed=seed, context=context,
+        allow_short=allow_short, keep_english=keep_english, keep_repeated=keep_repeated,
+    )  # fmt: skip
     save(drawn, out, overwrite=overwrite)
     return drawn
 
 
-def _folder_context(folder: Path, *, trust_remote_code: bool) -> int | None:
-    """Tokens that a folder's model takes at once; None where only a tokenizer is there."""
-    if not (folder / "config.json").is_file():
-        return None
-    try:
-        config = load_config(folder, trust_remote_code=trust_remote_code)
-    except InputError as error:
-        log.warning("the model's context is not known: %s", error)
-        return None
-    return _context(config, trust_remote_code=trust_remote_code)
-
-
-def _context(config: Any, *, trust_remote_code: bool = False) -> int | None:
+def _context(config: Callable[[], Any], *, trust_remote_code: bool = False) -> int | None:
     """Tokens that a model of this config takes at once, as far as can be known."""
     try:
         skeleton = build_skeleton(
-            config, torch.float32, trust_remote_code=trust_remote_code, hollow=True
+            config(), torch.float32, trust_remote_code=trust_remote_code, hollow=True
         )
     except InputError as error:
         log.warning("the model's context is not known: %s", error)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mwanda.errors import InputError
 from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
-from mwanda.model.source import load_tokenizer
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
     get_windows,
     open_calibration,
     weights_of,
 )
-from mwanda.pruning.folder.manifest import CalibrationRecord, StatisticsFileRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, StatisticsFileRecord
 from mwanda.pruning.statistics.file import SavedStatistics
-from mwanda.pruning.statistics.fit import check_names, check_weights, misfits
+from mwanda.pruning.statistics.fit import check_names, check_request, check_weights
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.text_source import TextSource
@@ -53,23 +51,6 @@ class Evidence:
     calibration: CalibrationRecord | None = None
     statistics_file: StatisticsFileRecord | None = None
 
-    @classmethod
-    def of_windows(cls, windows: Windows | None, recipe: ResolvedRecipe) -> Evidence:
-        """Windows under a recipe's language weights."""
-        if windows is None:
-            return cls()
-        weights = weights_of(recipe, windows.languages)
-        return cls(windows, None, weights, CalibrationRecord.of(windows, weights))
-
-    @classmethod
-    def of_saved(cls, saved: SavedStatistics, recipe: ResolvedRecipe) -> Evidence:
-        """Saved statistics under a recipe's language weights."""
-        weights, known = weights_of(recipe, [*saved.languages]), saved.record.calibration
-        languages = {tag: known.languages[tag] for tag in saved.languages}
-        record = known.model_copy(update={"weights": weights, "languages": languages})
-        file = StatisticsFileRecord(name=saved.path.name, sha256=sha256_of(saved.path))
-        return cls(None, saved, weights, record, file)
-
     @property
     def tokens(self) -> dict[str, torch.Tensor]:
         """Language -> token ids to run, ``int64 [windows, length]``."""
@@ -89,9 +70,7 @@ def open_evidence(
     if statistics is None:
         return open_calibration(calibration, recipe)
     saved = SavedStatistics.open(statistics)
-    problems = [str(problem) for problem in misfits(saved, calibration, recipe, options)]
-    if problems:
-        raise InputError.several(problems)
+    check_request(saved, calibration, recipe, options)
     if not recipe.needs_text:
         return None
     saved.check_values(grams="gram" in recipe.linear_needs)
@@ -100,7 +79,7 @@ def open_evidence(
 
 def gather(
     opened: Opened,
-    tokenizer: Any,
+    tokenizer: Callable[[], Any],
     decoder: Decoder,
     chosen: Structure,
     recipe: ResolvedRecipe,
@@ -109,29 +88,19 @@ def gather(
     """What was opened, for a model: windows cut, or statistics checked to be of it.
 
     Args:
-        tokenizer: None where text is not to be cut.
-        chosen: the linears to prune.
+        tokenizer: gives the model's, which can be large; called where text has to be cut.
     """
+    if opened is None:
+        return Evidence()
     if isinstance(opened, SavedStatistics):
         check_names(opened, decoder, chosen, recipe)
         check_weights(opened, decoder)
-        names = [linear.name for linear in chosen.linears()]
-        return Evidence.of_saved(opened.only(opened.languages, names), recipe)
-    if opened is None:
-        return Evidence()
-    windows = get_windows(
-        opened,
-        tokenizer,
-        recipe,
-        vocabulary=decoder.vocabulary,
-        context=decoder.context_length,
-        allow_short=options.allow_short,
-    )
-    return Evidence.of_windows(windows, recipe)
-
-
-def folder_tokenizer(opened: Opened, folder: Path, options: RunOptions) -> Any:
-    """The tokenizer of a model folder, which can be large, where text has to be cut; else None."""
-    if opened is None or isinstance(opened, Windows | SavedStatistics):
-        return None
-    return load_tokenizer(folder, trust_remote_code=options.trust_remote_code)
+        saved = opened.only(opened.languages, [linear.name for linear in chosen.linears()])
+        weights, known = weights_of(recipe, [*saved.languages]), saved.record.calibration
+        languages = {tag: known.languages[tag] for tag in saved.languages}
+        record = known.model_copy(update={"weights": weights, "languages": languages})
+        file = StatisticsFileRecord(name=saved.path.name, sha256=sha256_of(saved.path))
+        return Evidence(None, saved, weights, record, file)
+    windows = get_windows(opened, tokenizer, decoder, recipe, options)
+    weights = weights_of(recipe, windows.languages)
+    return Evidence(windows, None, weights, CalibrationRecord.of(windows, weights))

@@ -33,12 +33,7 @@ def open_journal(
     ranks: Ranks,
     **more: Any,
 ) -> Journal:
-    """The journal of a run in a folder; none where it is not wanted or several processes work.
-
-    Args:
-        job: what is made.
-        more: what else decides the result.
-    """
+    """The journal of a run in a folder; none where it is not wanted or several processes work."""
     if folder is None or not keeps_journal(options, ranks):
         return Journal()
 

@@ -17,10 +17,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
 from mwanda.errors import InputError, first_problem, shown
 from mwanda.model.run.hidden_states import ActivationStore
@@ -44,11 +45,9 @@ Settle = Callable[[], tuple[Any, Iterable[Path]]]
 it, and the files in the journal's folder that it needs, which never change again."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _States(BaseModel, frozen=True, extra="forbid"):
+    """The file of hidden states: dtype and shape of each batch's."""
 
-
-class _States(_Record):
     file: str
     entries: list[tuple[str, list[PositiveInt]]]
 
@@ -57,7 +56,7 @@ class _States(_Record):
         return sum(math.prod(shape) * DTYPES[dtype].itemsize for dtype, shape in self.entries)
 
 
-class _Entry(_Record):
+class _Entry(BaseModel, frozen=True, extra="forbid"):
     """The content of a journal."""
 
     format: int
@@ -77,38 +76,29 @@ class Journal:
     """
 
     def __init__(
-        self,
-        folder: Path | None = None,
-        fingerprint: Callable[[], Mapping[str, Any]] = dict,
+        self, folder: Path | None = None, fingerprint: Callable[[], Mapping[str, Any]] = dict
     ) -> None:
-        self._folder = folder
+        self.folder = folder
+        """Where files are kept that it is to name; None keeps no journal."""
         self._path = Path(JOURNAL) if folder is None else folder / JOURNAL
         self._find_fingerprint = fingerprint
-        self._fingerprint: dict[str, Any] | None = None
         self._parts: dict[str, Settle] = {}
         self._cost, self._last = 0.0, time.perf_counter()
         self._entry: _Entry | None = None
-        self._hashes: dict[str, str] = {}
         self._stages: dict[str, int] = {}
         if folder is not None and self._path.exists():
             self._entry = _read(self._path)
             self._check_fingerprint(self._entry.fingerprint)
             self._check_files(folder, self._entry.files)
-            self._hashes, self._stages = dict(self._entry.files), dict(self._entry.stages)
+            self._stages = dict(self._entry.stages)
         self.resumed = self._entry is not None
         """Whether it goes on with an earlier run's."""
 
-    @property
-    def folder(self) -> Path | None:
-        """Where files are kept that it is to name; None keeps no journal."""
-        return self._folder
-
-    @property
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """Everything that decides the result."""
-        if self._fingerprint is None:
-            self._fingerprint = json.loads(json.dumps(dict(self._find_fingerprint())))
-        return self._fingerprint
+        """Everything that decides the result, as it reads in JSON."""
+        found: dict[str, Any] = json.loads(json.dumps(dict(self._find_fingerprint())))
+        return found
 
     def known(self, part: str, read: Callable[[Any], Known], nothing: Known) -> Known:
         """What a part of the earlier run had given when it stopped.
@@ -140,9 +130,9 @@ class Journal:
         """
         found = None if self._entry is None else self._entry.states
         known = [] if found is None else [shape[:2] for _, shape in found.entries]
-        if self._folder is None or found is None or known != [[*shape] for shape in shapes]:
+        if self.folder is None or found is None or known != [[*shape] for shape in shapes]:
             raise _damaged(self._path, "no hidden states of these batches")
-        states.load(self._folder / found.file, found.entries)
+        states.load(self.folder / found.file, found.entries)
 
     def finished(
         self, stage: str, done: int, states: ActivationStore | None, *, last: bool
@@ -157,35 +147,33 @@ class Journal:
         self._stages[stage] = done
         now = time.perf_counter()
         # What ends a stage is noted with little work and saves the most.
-        if self._folder is None or now - self._last < (
+        if self.folder is None or now - self._last < (
             PATIENCE if last else max(PATIENCE, SHARE * self._cost)
         ):
             return
-        number = sum(self._stages.values())
-        self._write(self._folder, number, states)
+        self._write(self.folder, states)
 
-    def _write(self, folder: Path, number: int, states: ActivationStore | None) -> None:
+    def _write(self, folder: Path, states: ActivationStore | None) -> None:
         fingerprint = self.fingerprint  # its cost is the run's: the hashes are needed in any case
         start = time.perf_counter()
         old = None if self._entry is None else self._entry.states
+        hashes = {} if self._entry is None else dict(self._entry.files)
         parts: dict[str, Any] = {}
         needed: list[Path] = []
         for name, settle in self._parts.items():
             parts[name], files = settle()
             needed += files
-        fresh = [path for path in needed if path.name not in self._hashes]
+        fresh = [path for path in needed if path.name not in hashes]
         for path in fresh:
             sync(path)
-        hashes = {path.name: digest for path, digest in hash_files(fresh).items()}
+        hashes |= {path.name: digest for path, digest in hash_files(fresh).items()}
         kept = None
         if states is not None:
-            path = folder / f"states-{number:05d}.bin"
+            path = folder / f"states-{sum(self._stages.values()):05d}.bin"
             entries, hashes[path.name] = states.save(path)
             sync(path)
             kept = _States(file=path.name, entries=entries)
             needed.append(path)
-        known = self._hashes | hashes
-        self._hashes = {path.name: known[path.name] for path in needed}
         sync(folder)
         self._entry = _Entry(
             format=FORMAT,
@@ -193,12 +181,12 @@ class Journal:
             stages=dict(self._stages),
             states=kept,
             parts=parts,
-            files=self._hashes,
+            files={path.name: hashes[path.name] for path in needed},
         )
         body = json.dumps(self._entry.model_dump(), ensure_ascii=False)
         digest = hashlib.sha256(body.encode()).hexdigest()
         put(self._path, f"{digest}\n{body}\n".encode())
-        if old is not None and old.file not in self._hashes:
+        if old is not None and old.file not in self._entry.files:
             (folder / old.file).unlink(missing_ok=True)
         self._last = time.perf_counter()
         self._cost = self._last - start
@@ -214,7 +202,7 @@ class Journal:
         )
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         raise InputError(
-            str(self._folder),
+            str(self.folder),
             expected="the journal of this very run",
             found=f"another {differences}{more}",
             fix="give what was given before, or discard what is finished with --restart",

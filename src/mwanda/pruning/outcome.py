@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter
@@ -47,15 +46,6 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     spilled: int = 0
 
-    def as_data(self) -> Any:
-        """All of it as JSON knows it, for a journal."""
-        return _DATA.dump_python(self)
-
-    @classmethod
-    def of_data(cls, data: Any) -> Outcome:
-        """The way back from :meth:`as_data`."""
-        return _DATA.validate_python(data)
-
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
@@ -65,4 +55,5 @@ class Outcome:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-_DATA = TypeAdapter(Outcome)
+OUTCOME = TypeAdapter(Outcome)
+"""To what JSON knows, for a journal, and back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,13 @@ from mwanda.pruning.given_arguments import (
     recipe_given,
     tokenizer_given,
 )
-from mwanda.pruning.manifest_parts import PruneResult, build_manifest, chosen_linears
+from mwanda.pruning.manifest_parts import PruneResult, build_manifest
 from mwanda.pruning.pipeline import prune_blocks
-from mwanda.pruning.prune_folder import prune_folder, prune_to_masks
-from mwanda.pruning.statistics.file import SavedStatistics
+from mwanda.pruning.prune_folder import prune_folder
+from mwanda.pruning.task import Task, chosen_linears
 from mwanda.system.arguments import path_given
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import free_from_inference, undisturbed
-from mwanda.text.window_files import Windows
 
 
 @undisturbed()
@@ -77,8 +77,8 @@ def prune(
         if out is None:
             raise InputError("--out", expected="a folder to write", found="none")
         no_tokenizer(tokenizer)
-        write = prune_to_masks if masks_only else prune_folder
-        return write(str(model), path_given("out", out), calibration, statistics, resolved, options)
+        given = (calibration, statistics, resolved, options)
+        return prune_folder(str(model), path_given("out", out), *given, masks_only=masks_only)
     if masks_only:
         raise InputError(
             "masks_only", expected="a model folder", found="a model in memory",
@@ -106,45 +106,31 @@ def _prune_memory(
     decoder = MemoryDecoder(model)
     chosen = chosen_linears(decoder, recipe)
     opened = open_evidence(calibration, statistics, recipe, options)
-    known = opened is None or isinstance(opened, Windows | SavedStatistics)
-    if not known:
-        tokenizer = tokenizer_given(tokenizer, options)
-    evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
+    find_tokenizer = partial(tokenizer_given, tokenizer, options)
+    evidence = gather(opened, find_tokenizer, decoder, chosen, recipe, options)
     with (
         evaluation_mode(model),
         runnable_experts(model, decoder.dtype),
         tempfile.TemporaryDirectory(prefix="mwanda-") as scratch,
     ):
         free_from_inference(model)
-        outcome = prune_blocks(
-            decoder,
-            chosen,
-            recipe,
-            evidence.tokens,
-            evidence.weights,
-            lambda _linear, weight: weight,
-            Path(scratch),
-            options,
-            saved=evidence.saved,
-        )
+        task = Task(
+            decoder=decoder, chosen=chosen, recipe=recipe, evidence=evidence, options=options,
+            scratch=Path(scratch), earlier=earlier,
+        )  # fmt: skip
+        outcome = prune_blocks(task, lambda _linear, weight: weight)
     manifest = build_manifest(
-        base=str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
-        decoder=decoder,
-        recipe=recipe,
-        evidence=evidence,
-        outcome=outcome,
-        model_weights=sum(p.numel() for p in model.parameters() if p.is_floating_point()),
-        dtype=decoder.dtype,
-        places={
+        task,
+        outcome,
+        str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
+        sum(p.numel() for p in model.parameters() if p.is_floating_point()),
+        decoder.dtype,
+        {
             linear.name: Place(
-                linear.parameter,
-                None if linear.fused is None else linear.fused.box,
-                linear.transposed,
+                linear.parameter, linear.fused.box if linear.fused else None, linear.transposed
             )
             for linear in chosen.linears()
         },
-        chosen=chosen,
-        earlier=earlier,
     )
     remember(model, records(manifest.calibrations))
     return PruneResult(None, manifest, evidence.windows, outcome.spilled)

@@ -35,7 +35,6 @@ class Schedule:
     """The passes of one prune.
 
     Attributes:
-        look, masks: see :data:`Look` and :data:`Masks`.
         needs: sums that masks and updates are made of; none where they need no text.
         look_needs: sums that a look at the text takes, those it keeps for the masks among them.
         probe: what that look compares on top; None where it compares nothing.
@@ -49,11 +48,7 @@ class Schedule:
 
     @classmethod
     def of(cls, recipe: ResolvedRecipe, *, saved: bool) -> Schedule:
-        """The schedule of a recipe.
-
-        Args:
-            saved: whether statistics of an earlier run are there.
-        """
+        """The schedule of a recipe."""
         row, needs = recipe.allocation_row(), recipe.linear_needs if recipe.needs_text else ()
         look: Look = "nothing"
         if row.needs_text and recipe.needs_text:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
@@ -18,36 +17,25 @@ from mwanda.methods.allocation.comparison import (
     removed_share,
 )
 from mwanda.methods.kinds import Allocation, Signal, measure_block, options_of
-from mwanda.methods.recipe.resolved import ResolvedRecipe
-from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Block, Linear, Structure
 from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of
 from mwanda.pruning.units import probe_runs, units_of
-from mwanda.system.ranks import Ranks
 
 
-@dataclass(frozen=True)
 class Surveyor:
     """Takes the allocation's signals, block by block.
 
-    Attributes:
-        decoder: the model.
-        recipe: whose allocation it is.
-        weights: language -> weight.
-        passes: the windows.
+    Args:
         pruner: chooses masks as it will for the prune itself.
-        ranks: the processes that share the windows and a block's linears.
     """
 
-    decoder: Decoder
-    recipe: ResolvedRecipe
-    weights: Mapping[str, float]
-    passes: Passes
-    pruner: BlockPruner
-    ranks: Ranks
+    def __init__(self, pruner: BlockPruner, passes: Passes) -> None:
+        self.pruner, self.passes = pruner, passes
+        self.decoder, self.recipe = pruner.decoder, pruner.recipe
+        self.weights, self.ranks = pruner.weights, pruner.ranks
 
     @property
     def row(self) -> Allocation:
@@ -63,11 +51,7 @@ class Surveyor:
         ]
 
     def look(self, visit: Visit, sums: BlockSums) -> list[Signal]:
-        """The signals of a block whose weights are there: of it, or of each of its linears.
-
-        Args:
-            sums: of its linears' inputs.
-        """
+        """The signals of a block whose weights are there: of it, or of each of its linears."""
         units, probe = units_of(visit.block, self.recipe), self.recipe.probe
         if probe is None:
             weight_of = self.decoder.linear_weight

@@ -33,7 +33,6 @@ def update_weight(
     """Reconstruct one weight ``[out, in]``, which is not changed, in its own dtype.
 
     Args:
-        name: of the linear, for messages.
         mask: the criterion's, bool ``[out, in]``; not looked at where the method has its own.
         pattern, sparsity: for a method that chooses its own mask.
     """

@@ -21,9 +21,9 @@ from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import CalibrationInput, name_of
 from mwanda.pruning.given_arguments import options_given
-from mwanda.pruning.manifest_parts import naming_problems
 from mwanda.pruning.prune import prune
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
+from mwanda.pruning.task import naming_problems
 from mwanda.system.arguments import path_given
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import check_alone

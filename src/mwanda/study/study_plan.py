@@ -26,7 +26,7 @@ from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.given import check_model
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import calibration_languages, loose_sizes, open_calibration
-from mwanda.pruning.manifest_parts import naming_problems
+from mwanda.pruning.task import naming_problems
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.grid import Point, points

@@ -13,10 +13,16 @@ from transformers import AutoModelForCausalLM
 
 from mwanda.text.window_files import LanguageDraw, Windows
 from tests.support.models import VOCABULARY
-from tests.support.oracle import linears_of, matrix
+from tests.support.oracle import Inputs, linears_of, matrix, measure
 
 Tiny = Callable[..., Path]
 WEIGHTS = {"de": 3.0, "sw": 1.0}
+SHARE = {"de": 0.75, "sw": 0.25}
+"""The same, summing to 1."""
+
+TIE = 1e-6
+"""Two scores nearer than that could change places by rounding alone."""
+
 COUNTS = {"de": (5, 24), "sw": (2, 20)}
 
 
@@ -66,6 +72,13 @@ def masks_of(folder: Path) -> dict[str, torch.Tensor]:
     """Linear -> nonzero positions ``[out, in]``, as plain transformers sees the folder."""
     model = AutoModelForCausalLM.from_pretrained(folder)
     return {name: matrix(module) != 0 for name, module in linears_of(model)}
+
+
+def dense_inputs(folder: Path, skip: int = 0) -> tuple[Any, dict[str, Inputs]]:
+    """The model in float64 and what goes into each linear of it, unpruned."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    names = [name for name, _ in linears_of(model)]
+    return model, measure(model, names, token_windows(), SHARE, skip)
 
 
 def memory_masks(model: Any) -> dict[str, torch.Tensor]:

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
 from mwanda.methods.reconstruction import admm
 from tests.pruning.pipeline.helpers import (
+    SHARE,
+    TIE,
     WEIGHTS,
     Tiny,
+    dense_inputs,
     masks_of,
     same_masks,
     shard_bytes,
@@ -23,11 +25,10 @@ from tests.pruning.pipeline.helpers import (
     windows_file,
     windows_object,
 )
-from tests.pruning.pipeline.test_modes import SHARE, cwl_signals
+from tests.pruning.pipeline.test_modes import cwl_signals
 from tests.pruning.pipeline.test_ranks import torchrun
 from tests.support import oracle
 
-TIE = 1e-6
 CRITERION = {
     "name": "m-wanda",
     "dispersion_weight": 1.5,
@@ -65,12 +66,6 @@ CRITERION_RESOLVED = {"dispersion": "variance-ratio"} | {
 
 
 @torch.no_grad()
-def dense_inputs(folder: Path, skip: int) -> tuple[Any, dict[str, oracle.Inputs]]:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
-    names = [name for name, _ in oracle.linears_of(model)]
-    return model, oracle.measure(model, names, token_windows(), SHARE, skip)
-
-
 def test_dense_with_a_survey_and_a_store(tiny: Tiny, tmp_path: Path) -> None:
     """Counts by sign come back from the store, and an allocation leaves the first token out too."""
     model, inputs = dense_inputs(tiny("llama"), 1)

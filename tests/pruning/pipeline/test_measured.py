@@ -19,9 +19,15 @@ from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.resolved import resolve
 from mwanda.methods.registry import ALLOCATIONS, find_allocation
 from mwanda.pruning.calibration_passes import Passes
-from tests.pruning.pipeline.helpers import WEIGHTS, Tiny, tensors, token_windows, windows_file
+from tests.pruning.pipeline.helpers import (
+    WEIGHTS,
+    Tiny,
+    dense_inputs,
+    tensors,
+    token_windows,
+    windows_file,
+)
 from tests.pruning.pipeline.helpers import windows_object as in_memory
-from tests.pruning.pipeline.test_modes import dense_inputs
 from tests.support import oracle
 
 GRID = [0.4, 0.45, 0.5, 0.55, 0.6]

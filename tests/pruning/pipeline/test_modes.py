@@ -22,27 +22,18 @@ from mwanda.pruning.manifest_parts import PruneResult
 from tests.pruning.pipeline.helpers import (
     WEIGHTS,
     Tiny,
+    dense_inputs,
     masks_of,
     same_masks,
     tensors,
-    token_windows,
     windows_file,
 )
 from tests.support import oracle
-
-SHARE = {"de": 0.75, "sw": 0.25}
 
 
 def prune(folder: Path, out: Path, **fields: Any) -> PruneResult:
     given = {"criterion": "wanda", "allocation": "uniform", "language_weights": WEIGHTS} | fields
     return mwanda.prune(folder, out=out, calibration=windows_file(out.parent), **given)
-
-
-def dense_inputs(folder: Path) -> tuple[Any, dict[str, oracle.Inputs]]:
-    """The model in float64 and what goes into each linear of it, unpruned."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
-    names = [name for name, _ in oracle.linears_of(model)]
-    return model, oracle.measure(model, names, token_windows(), SHARE)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])

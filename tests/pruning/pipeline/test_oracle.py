@@ -12,6 +12,7 @@ import torch
 import mwanda
 from mwanda import RunOptions
 from tests.pruning.pipeline.helpers import (
+    TIE,
     WEIGHTS,
     Tiny,
     masks_of,
@@ -21,8 +22,6 @@ from tests.pruning.pipeline.helpers import (
 )
 from tests.support import oracle
 from tests.support.models import FAMILIES
-
-TIE = 1e-6
 
 
 def run(folder: Path, out: Path, compute: str, **fields: Any) -> dict[str, torch.Tensor]:

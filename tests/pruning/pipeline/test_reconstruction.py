@@ -15,6 +15,7 @@ from mwanda.methods.gram import GramSums
 from mwanda.methods.reconstruction import admm, sparsegpt
 from mwanda.methods.reconstruction.factor import Reconstructed
 from tests.pruning.pipeline.helpers import (
+    SHARE,
     WEIGHTS,
     Tiny,
     masks_of,
@@ -24,8 +25,6 @@ from tests.pruning.pipeline.helpers import (
     windows_object,
 )
 from tests.support import oracle
-
-SHARE = {"de": 0.75, "sw": 0.25}
 
 
 def prune(folder: Path, out: Path, compute: str = "float64", **fields: Any) -> Any:

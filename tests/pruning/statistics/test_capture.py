@@ -37,7 +37,7 @@ def toy() -> Toy:
 
 def block_of(*names: str) -> Block:
     """Block 3 of a model, with these of the toy's linears."""
-    widths = {"query": (4, 6), "key": (4, 6), "out": (6, 4)}
+    widths = {"query": (4, 6), "key": (4, 6), "out": (6, 4), "idle": (6, 6)}
     return Block(3, "toy", tuple(Linear(name, *widths[name], False) for name in names))
 
 
@@ -58,7 +58,7 @@ def batches() -> list[tuple[str, torch.Tensor]]:
 
 
 def test_sums_by_linear_and_language(toy: Toy) -> None:
-    capture = Capture(toy, ["query", "key", "out"], NEEDS)
+    capture = Capture(toy, block_of("query", "key", "out").linears, NEEDS)
     run(toy, capture, batches())
     capture.check(0)
     for tag in ("de", "sw"):
@@ -77,7 +77,7 @@ def test_sums_by_linear_and_language(toy: Toy) -> None:
 
 
 def test_hooks_go_away_even_after_an_error(toy: Toy) -> None:
-    capture = Capture(toy, ["query"], NEEDS)
+    capture = Capture(toy, block_of("query").linears, NEEDS)
     with pytest.raises(RuntimeError), capture:
         toy(torch.randn(2, 5))
     assert not any(module._forward_pre_hooks for module in toy.modules())
@@ -86,11 +86,11 @@ def test_hooks_go_away_even_after_an_error(toy: Toy) -> None:
 def test_what_no_score_can_be_built_on_is_named(toy: Toy) -> None:
     bad = batches()
     bad[1][1][0, 1, 2] = float("nan")
-    capture = Capture(toy, ["query"], NEEDS)
+    capture = Capture(toy, block_of("query").linears, NEEDS)
     run(toy, capture, bad)
     with pytest.raises(DataError, match=r"block 7, linear query, language sw: .*NaN or infinity"):
         capture.check(7)
-    capture = Capture(toy, ["query", "idle"], NEEDS)
+    capture = Capture(toy, block_of("query", "idle").linears, NEEDS)
     run(toy, capture, batches())
     with pytest.raises(InputError, match=r"block 7, linear idle: .*no input at all"):
         capture.check(7)
@@ -98,7 +98,7 @@ def test_what_no_score_can_be_built_on_is_named(toy: Toy) -> None:
 
 def test_one_gram_matrix_for_all_languages_and_for_shared_inputs(toy: Toy, tmp_path: Path) -> None:
     factors = {"de": 0.75 / 15, "sw": 0.25 / 3}
-    capture = Capture(toy, ["query", "key", "out"], ("gram",), factors)
+    capture = Capture(toy, block_of("query", "key", "out").linears, ("gram",), factors)
     run(toy, capture, batches())
     capture.check(0)
     assert capture.grams["key"] is capture.grams["query"]
@@ -115,7 +115,7 @@ def test_one_gram_matrix_for_all_languages_and_for_shared_inputs(toy: Toy, tmp_p
             expected = expected + factors[tag] * seen.t() @ seen
         torch.testing.assert_close(capture.grams[name].matrix, expected)
         assert torch.equal(store.load_gram(3, name).matrix, capture.grams[name].matrix)
-    assert Capture(toy, ["query"], ("square",)).grams == {}
+    assert Capture(toy, block_of("query").linears, ("square",)).grams == {}
 
 
 class Fickle(Toy):
@@ -141,7 +141,7 @@ class Idle(Toy):
 @pytest.mark.parametrize("kind", [Fickle, Idle])
 def test_inputs_shared_now_and_then_are_refused_for_a_gram_matrix(kind: type[Toy]) -> None:
     toy = kind()
-    capture = Capture(toy, ["query", "key"], ("gram",), {"de": 1.0, "sw": 1.0})
+    capture = Capture(toy, block_of("query", "key").linears, ("gram",), {"de": 1.0, "sw": 1.0})
 
     def collect() -> None:
         run(toy, capture, batches())
@@ -153,7 +153,7 @@ def test_inputs_shared_now_and_then_are_refused_for_a_gram_matrix(kind: type[Toy
 
 @pytest.mark.parametrize("needs", [("square",), NEEDS])
 def test_the_store_gives_back_every_number(toy: Toy, tmp_path: Path, needs: Any) -> None:
-    capture = Capture(toy, ["query", "out"], needs)
+    capture = Capture(toy, block_of("query", "out").linears, needs)
     run(toy, capture, batches())
     store = StatisticsSpill(tmp_path, ["de", "sw"], FeatureSums.parts_of(needs))
     store.add(block_of("query", "out"), capture.sums, {})
@@ -184,7 +184,7 @@ class Counted(Toy):
 
 @torch.no_grad()
 def run_for_inputs(toy: Toy, names: list[str], *, whole: bool) -> Capture:
-    with Capture(toy, names, NEEDS) as capture:
+    with Capture(toy, block_of(*names).linears, NEEDS) as capture:
         for tag, x in batches():
             capture.run(lambda x=x: toy(x), tag, whole=whole)
     return capture

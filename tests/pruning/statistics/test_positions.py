@@ -10,8 +10,8 @@ from torch import nn
 
 from mwanda.errors import InputError
 from mwanda.methods.input_statistics import FeatureSums
-from mwanda.pruning.statistics.capture import Capture
-from mwanda.pruning.statistics.positions import counted_tokens
+from mwanda.model.run.structure import Linear
+from mwanda.pruning.statistics.capture import Capture, counted_tokens
 
 WINDOWS = (2, 5)
 
@@ -64,7 +64,8 @@ def test_sums_and_gram_matrices_leave_them_out() -> None:
     batches = {"de": [inputs(2, 5, 6), inputs(1, 5, 6)], "sw": [inputs(3, 4, 6)]}
     factors = {"de": 0.25, "sw": 0.75}
     names = ["first", "second", "third"]
-    with Capture(model, names, needs, factors, skip=1) as capture:
+    linears = [Linear(name, 4, 4 if name == "second" else 6, False) for name in names]
+    with Capture(model, linears, needs, factors, skip=1) as capture:
         for tag, parts in batches.items():
             for x in parts:
                 capture.run(lambda x=x: model(x), tag, (x.shape[0], x.shape[1]))

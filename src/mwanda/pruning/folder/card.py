@@ -14,6 +14,7 @@ from mwanda.methods.registry import find_reconstruction
 from mwanda.pruning.folder.card_metadata import Loading, loading_of, metadata
 from mwanda.pruning.folder.made_with import command_of, short_name, short_source
 from mwanda.pruning.folder.manifest import Manifest
+from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.durable import put
 from mwanda.text.languages import display_name
 
@@ -41,7 +42,7 @@ def write_card(
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()
     body = _body(manifest, loading)
     text = f"---\n{front}\n---\n\n{body}\n{experts}{BEGIN}\n{END}\n"
-    _replace(folder / CARD, text)
+    put(folder / CARD, text.encode())
 
 
 def update_card(folder: Path, table: str) -> None:
@@ -52,7 +53,7 @@ def update_card(folder: Path, table: str) -> None:
     # Without an end mark everything after the first one is somebody's own text.
     after = (rest.partition(END)[2] if END in rest else rest) if rest else "\n"
     section = f"{BEGIN}\n\n## What each language lost\n\n{table}\n\n{END}"
-    _replace(path, f"{before}{section}{after}")
+    put(path, f"{before}{section}{after}".encode())
 
 
 def has_table(folder: Path) -> bool:
@@ -85,10 +86,11 @@ def allotted_by(recipe: Mapping[str, Any]) -> str:
 
 def _body(manifest: Manifest, loading: Loading) -> str:
     recipe, totals, origin = manifest.recipe, manifest.totals, manifest.mask_file
+    base = _plain(short_name(manifest.base))
     lines = [
-        f"# {_plain(_base(manifest))}, pruned",
+        f"# {base}, pruned",
         "",
-        f"One-shot pruning of `{_plain(_base(manifest))}`: {totals.sparsity:.1%} of the weights of "
+        f"One-shot pruning of `{base}`: {totals.sparsity:.1%} of the weights of "
         f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
         "",
         f"- {chosen_by(recipe, masks_only=origin is not None)}, {allotted_by(recipe)}, "
@@ -98,28 +100,17 @@ def _body(manifest: Manifest, loading: Loading) -> str:
            else ""),
     ]  # fmt: skip
     if origin is not None:
-        whose = (
-            "this model"
-            if origin.same
-            else f"`{_plain(short_name(origin.base))}`, not on this model"
-        )
+        other = f"`{_plain(short_name(origin.base))}`, not on this model"
+        whose = "this model" if origin.same else other
         lines.append(
             f"- masks chosen on {whose}, and applied as they are: weights kept are its own"
         )
     if manifest.calibration is not None:
         drawn = manifest.calibration
-        names = ", ".join(f"{tag} ({display_name(tag)})" for tag in drawn.languages)
         tokens = sum(entry.tokens for entry in drawn.languages.values())
-        lines += [
-            f"- calibrated on {tokens:,} tokens of {_plain(short_source(drawn.source))} "
-            f"in: {names}",
-        ]
+        lines.append(f"- calibrated on {tokens:,} tokens of {_text(drawn)}")
     for before in manifest.earlier:
-        names = ", ".join(f"{tag} ({display_name(tag)})" for tag in before.languages)
-        lines.append(
-            f"- the base had been pruned before, on {_plain(short_source(before.source))} in: "
-            f"{names}"
-        )
+        lines.append(f"- the base had been pruned before, on {_text(before)}")
     made = ", ".join(f"{name} {manifest.versions[name]}" for name in VERSIONS
                      if name in manifest.versions)  # fmt: skip
     lines += [
@@ -160,14 +151,10 @@ def _snippet(loading: Loading) -> list[str]:
     ]
 
 
-def _base(manifest: Manifest) -> str:
-    """The base model without the machine's folders."""
-    return short_name(manifest.base)
+def _text(calibration: CalibrationRecord) -> str:
+    names = ", ".join(f"{tag} ({display_name(tag)})" for tag in calibration.languages)
+    return f"{_plain(short_source(calibration.source))} in: {names}"
 
 
 def _plain(text: str) -> str:
     return text.replace("`", "'").replace("<", "&lt;").replace("\n", " ")
-
-
-def _replace(path: Path, text: str) -> None:
-    put(path, text.encode())

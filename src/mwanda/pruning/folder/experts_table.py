@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mwanda.model.run.structure import expert_of
-from mwanda.pruning.folder.manifest import ExpertsRecord
+from mwanda.pruning.folder.manifest_records import ExpertsRecord
 from mwanda.system.text_tables import markdown
 from mwanda.text.languages import display_name
 

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mwanda.errors import InputError, first_problem
-from mwanda.pruning.folder.manifest import MANIFEST, CalibrationRecord, read_manifest
+from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.output import QUANTISED
 
 Calibrations = tuple[CalibrationRecord, ...]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.model.given import is_hub_id
-from mwanda.pruning.folder.manifest import CalibrationRecord, Manifest
+from mwanda.pruning.folder.manifest import Manifest
+from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.text.sources import folder_of
 
 PLAIN = ("sparsity", "pattern", "allocation_level", "mode", "windows", "window_length", "seed",

@@ -1,208 +1,35 @@
-"""``mwanda.json``: what was done to a model, from what, with which result."""
+"""``mwanda.json``: what was done to a model, from what, with which result; read and written."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mwanda.errors import InputError, first_problem
 from mwanda.methods.kinds import Signal
-from mwanda.pruning.statistics.routed import Routing
+from mwanda.pruning.folder.manifest_records import (
+    CalibrationRecord,
+    Entry,
+    ExpertsRecord,
+    LinearRecord,
+    MaskFileRecord,
+    StatisticsFileRecord,
+    Totals,
+)
 from mwanda.system.durable import put
-from mwanda.text.window_files import Windows
 
 MANIFEST = "mwanda.json"
 FORMAT = 1
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LinearRecord(_Record):
-    """One pruned linear, under the checkpoint's own tensor name.
-
-    ``shape`` is ``[out, in]``; ``transposed`` says that it is stored ``[in, out]``. ``box`` is the
-    part of the tensor it lies in, start and stop along every dimension; None for all of it.
-    ``pruned`` counts mask positions, ``zeros`` the zeros written, ``source_zeros`` those that the
-    source had already. ``damping`` is what a reconstruction added to the Gram matrix, in mean
-    diagonals; None where there was none. The hashes are of bit-packed ``[out, in]`` matrices, see
-    ``masks.digest``.
-    """
-
-    tensor: str
-    block: int
-    shape: tuple[int, int]
-    transposed: bool
-    sparsity: float
-    pruned: int
-    zeros: int
-    source_zeros: int
-    mask_sha256: str
-    zeros_sha256: str
-    damping: float | None = None
-    box: tuple[tuple[int, int], ...] | None = None
-
-
-class ExpertsRecord(_Record):
-    """Which experts the calibration text went to.
-
-    Attributes:
-        minimum: an expert that saw fewer tokens was pruned by magnitude.
-        routing: path of a block's experts -> language -> tokens routed to expert 0, 1, …: numbers
-            in one line, ``-`` for an expert that was not to be pruned.
-        fallbacks: linears that magnitude served -> tokens their expert saw.
-    """
-
-    minimum: int
-    routing: dict[str, dict[str, str]]
-    fallbacks: dict[str, int]
-
-    @classmethod
-    def of(
-        cls, routing: Routing, fallbacks: Mapping[str, int], minimum: int
-    ) -> ExpertsRecord | None:
-        """From the counts of a prune; None where there were no experts to watch."""
-        if not routing:
-            return None
-        lines = {
-            path: {
-                tag: " ".join("-" if n is None else str(n) for n in counts)
-                for tag, counts in languages.items()
-            }
-            for path, languages in routing.items()
-        }
-        return cls(minimum=minimum, routing=lines, fallbacks=dict(fallbacks))
-
-    def counts(self) -> Routing:
-        """The numbers of :attr:`routing`."""
-        return {
-            path: {
-                tag: [None if n == "-" else int(n) for n in line.split()]
-                for tag, line in languages.items()
-            }
-            for path, languages in self.routing.items()
-        }
-
-
-class LanguageDrawRecord(_Record):
-    """What was drawn of one language; ``sentences`` are packed 8-byte hashes."""
-
-    windows: int
-    tokens: int
-    documents: int
-    duplicates_dropped: int
-    english_lines_dropped: int
-    documents_emptied: int
-    window_sha256: str
-    source_sha256: str | None
-    sentences: str
-
-
-class CalibrationRecord(_Record):
-    """The calibration text: where from, how drawn, what of it.
-
-    Attributes:
-        kept: what cleaning was told to leave in, ``english`` and ``repeated``.
-    """
-
-    source: str
-    seed: int | None
-    bos: str
-    length: int | None
-    weights: dict[str, float]
-    languages: dict[str, LanguageDrawRecord]
-    kept: tuple[str, ...] = ()
-
-    @property
-    def seen(self) -> tuple[str, ...]:
-        """Languages with a weight above 0."""
-        return tuple(tag for tag in self.languages if self.weights[tag] > 0)
-
-    @classmethod
-    def of(cls, windows: Windows, weights: Mapping[str, float]) -> CalibrationRecord:
-        """From drawn windows and resolved language weights."""
-        languages = {
-            tag: LanguageDrawRecord(
-                windows=draw.windows,
-                tokens=draw.tokens,
-                documents=draw.documents,
-                duplicates_dropped=draw.duplicates_dropped,
-                english_lines_dropped=draw.english_lines_dropped,
-                documents_emptied=draw.documents_emptied,
-                window_sha256=draw.window_sha256,
-                source_sha256=draw.source_sha256,
-                sentences=draw.sentence_hashes,
-            )
-            for tag, draw in windows.draws.items()
-        }
-        return cls(
-            source=windows.source,
-            seed=windows.seed,
-            bos=windows.bos,
-            length=windows.length,
-            weights=dict(weights),
-            languages=languages,
-            kept=windows.kept,
-        )
-
-
-class StatisticsFileRecord(_Record):
-    """The file of statistics that a prune used instead of text: its name, and its SHA-256."""
-
-    name: str
-    sha256: str
-
-
-class MaskFileRecord(_Record):
-    """The file of masks that was applied to this model as they are, no weight changed by them.
-
-    Attributes:
-        name, sha256: of the file.
-        base: the model they were chosen on, as the user named it then.
-        same: whether this model is known to be that one, by its files or its linears.
-    """
-
-    name: str
-    sha256: str
-    base: str
-    same: bool
-
-
-class Totals(_Record):
-    """Sparsity over the pruned linears and over the whole model, by mask positions."""
-
-    linears: int
-    weights: int
-    pruned: int
-    sparsity: float
-    source_zeros: int
-    model_weights: int
-    model_sparsity: float
-
-    @classmethod
-    def of(cls, linears: Sequence[tuple[int, int, int]], model_weights: int) -> Totals:
-        """From each linear's weights, pruned positions and source zeros."""
-        weights, pruned = sum(row[0] for row in linears), sum(row[1] for row in linears)
-        return cls(
-            linears=len(linears),
-            weights=weights,
-            pruned=pruned,
-            sparsity=pruned / weights if weights else 0.0,
-            source_zeros=sum(row[2] for row in linears),
-            model_weights=model_weights,
-            model_sparsity=pruned / model_weights if model_weights else 0.0,
-        )
-
-
-class Manifest(_Record):
+class Manifest(Entry):
     """Everything in ``mwanda.json``.
 
     Attributes:
@@ -271,15 +98,8 @@ def seen_in(calibrations: Iterable[CalibrationRecord]) -> tuple[str, ...]:
 def versions() -> dict[str, str]:
     """Versions of what decides the result."""
     found = {"python": platform.python_version()}
-    for name in (
-        "mwanda",
-        "torch",
-        "transformers",
-        "tokenizers",
-        "safetensors",
-        "datasets",
-        "scipy",
-    ):
+    for name in ("mwanda", "torch", "transformers", "tokenizers", "safetensors", "datasets",
+                 "scipy"):  # fmt: skip
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -319,15 +139,11 @@ def read_manifest(folder: Path) -> Manifest:
             raise InputError(str(path), expected=f"format {FORMAT}", found=repr(found))
         return Manifest.model_validate(data)
     except OSError as error:
-        raise InputError(
-            str(path),
-            expected="the manifest of a folder that mwanda wrote",
-            found=error.strerror or "unreadable",
-        ) from error
+        expected, found = "the manifest of a folder that mwanda wrote", error.strerror
+        raise InputError(str(path), expected=expected, found=found or "unreadable") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(str(path), expected="JSON in UTF-8", found=str(error)[:200]) from error
     except ValidationError as error:
         place, found = first_problem(error)
-        raise InputError(
-            f"{path}: {place}", expected="a manifest that mwanda wrote", found=found
-        ) from error
+        expected = "a manifest that mwanda wrote"
+        raise InputError(f"{path}: {place}", expected=expected, found=found) from error

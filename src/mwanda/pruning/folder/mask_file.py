@@ -59,12 +59,7 @@ def unpack_mask(packed: torch.Tensor, columns: int) -> torch.Tensor:
 
 
 class MaskWriter:
-    """Takes masks as they are chosen, in any order.
-
-    Args:
-        folder: where they lie meanwhile.
-        journal: names them, for a later run.
-    """
+    """Takes masks as they are chosen, in any order."""
 
     def __init__(self, folder: Path, journal: Journal | None = None) -> None:
         self._spill = Spill(folder, MASKS)
@@ -81,12 +76,7 @@ class MaskWriter:
 
 
 class MaskFile:
-    """Masks in a file, read one by one.
-
-    Attributes:
-        path: the file.
-        record: what it says of itself.
-    """
+    """Masks in a file, read one by one."""
 
     def __init__(self, path: Path, record: MaskRecordFile, infos: Mapping[str, TensorInfo]) -> None:
         self.path = path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -15,15 +16,11 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.companions import copy_companions, find_companions
-from mwanda.model.run.streamed import StreamedDecoder
-from mwanda.model.run.structure import Linear, Structure
-from mwanda.model.source import ModelSource, copy_licences
+from mwanda.model.run.structure import Linear
+from mwanda.model.source import copy_licences
 from mwanda.model.stored.background_io import WriteBehind
-from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.parts import Place, first_element
-from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruning.fingerprint import base_files
@@ -31,77 +28,59 @@ from mwanda.pruning.folder.card import write_card
 from mwanda.pruning.folder.experts_table import experts_section
 from mwanda.pruning.folder.manifest import Manifest, write_manifest
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
-from mwanda.pruning.journal import Journal
 from mwanda.pruning.outcome import Sink
-from mwanda.pruning.schedule import Schedule
+from mwanda.pruning.task import FolderTask
 from mwanda.pruning.units import probed_tokens
 from mwanda.system.device import dtype_name
 from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
-from mwanda.system.run_options import RunOptions
-from mwanda.text.window_files import Windows
 
 
-def check_room(
-    folder: Path,
-    decoder: StreamedDecoder,
-    chosen: Structure,
-    recipe: ResolvedRecipe,
-    dtype: torch.dtype | None,
-    windows: Windows | None,
-    options: RunOptions,
-    journal: Journal,
-    held: int,
-) -> None:
+def check_room(folder: Path, task: FolderTask, held: int) -> None:
     """Refuse to start where the output, what is spilled on the way and the journal do not fit on
     the disk, or where a file cannot be copied that goes with the weights.
 
     Args:
         held: bytes that an earlier run has taken of that.
     """
-    find_companions(decoder.checkpoint.folder)
-    output = sum(
-        info.nbytes // info.dtype.itemsize * _written(info.dtype, dtype).itemsize
-        for info in decoder.checkpoint.tensors.values()
+    checkpoint, windows = task.decoder.checkpoint, task.evidence.windows
+    find_companions(checkpoint.folder)
+    needed = sum(
+        info.nbytes // info.dtype.itemsize * _written(info.dtype, task.dtype).itemsize
+        for info in checkpoint.tensors.values()
     )
-    tokens = windows.total_tokens if windows is not None else 0
-    if windows is not None:
-        tokens += probed_tokens(recipe, [ids.shape for ids in windows.tokens.values()])
-    spill = spilled_states(decoder, tokens, options.activation_memory)
-    if windows is not None and Schedule.of(recipe, saved=False).keeps_grams:
-        spill += gram_bytes(chosen.linears(), decoder.dtype)
-    if journal.folder is not None:
-        spill += journal_bytes(decoder, tokens, chosen)
-    what = "the pruned model and what is spilled on the way"
-    check_disk_space(folder, output + spill, what, held=held)
+    shapes = [ids.shape for ids in task.evidence.tokens.values()]
+    tokens = sum(map(math.prod, shapes)) + probed_tokens(task.recipe, shapes)
+    needed += spilled_states(task.decoder, tokens, task.options.activation_memory)
+    if windows is not None and task.schedule.keeps_grams:
+        needed += gram_bytes(task.chosen.linears(), task.decoder.dtype)
+    if task.journal.folder is not None:
+        needed += journal_bytes(task.decoder, tokens, task.chosen)
+    check_disk_space(folder, needed, "the pruned model and what is spilled on the way", held=held)
+
+
+def cast_only(task: FolderTask) -> Sink:
+    """What takes pruned weights and writes none; what would be written it gives back."""
+
+    def cast(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
+        stored = task.decoder.place(linear).stored
+        return _cast(stored, weight, task.decoder.checkpoint.tensors[stored].dtype, task.dtype)
+
+    return cast
 
 
 @contextmanager
-def weight_sink(
-    folder: Path | None,
-    decoder: StreamedDecoder,
-    chosen: Structure,
-    dtype: torch.dtype | None,
-    options: RunOptions,
-    journal: Journal,
-) -> Iterator[Sink]:
-    """What writes pruned weights, with all other tensors copied along; without a folder, nothing.
+def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
+    """What writes pruned weights, with all other tensors copied along.
 
     Writing goes on behind the work; when the block ends, everything is written. What the journal
     says an earlier run has written stays, and is compared with the hashes there.
     """
-    checkpoint = decoder.checkpoint
-
-    def cast(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
-        stored = decoder.place(linear).stored
-        return _cast(stored, weight, checkpoint.tensors[stored].dtype, dtype)
-
-    if folder is None:
-        yield cast
-        return
+    decoder, chosen, dtype, journal = task.decoder, task.chosen, task.dtype, task.journal
+    checkpoint, cast = decoder.checkpoint, cast_only(task)
     shards = plan_shards(
         [(i.name, _written(i.dtype, dtype), i.shape) for i in checkpoint.tensors.values()],
-        options.max_shard_size,
+        task.options.max_shard_size,
     )
     # A tensor of which linears are parts is copied first, and then written over part by part.
     places = {linear.name: decoder.place(linear) for linear in chosen.linears()}
@@ -116,8 +95,9 @@ def weight_sink(
     ):
         for linear in chosen.linears():
             if linear.name in digests:
-                start = _first(checkpoint, places[linear.name])
-                stored = places[linear.name].stored
+                place = places[linear.name]
+                stored, shape = place.stored, checkpoint.tensors[place.stored].shape
+                start = 0 if place.box is None else first_element(shape, place.box)
                 if writer.stored_sha256(stored, start, linear.size) != digests[linear.name]:
                     raise InputError(
                         f"{folder}: {linear.name}",
@@ -125,20 +105,18 @@ def weight_sink(
                         found="others, by their SHA-256",
                         fix="discard them with --restart",
                     )
-        for info in checkpoint.tensors.values():
-            same = _written(info.dtype, dtype) == info.dtype
-            if info.name not in pruned | kept and same:
-                behind.copy(info.name, checkpoint)
+        anew = {i.name for i in checkpoint.tensors.values() if _written(i.dtype, dtype) != i.dtype}
+        for name in checkpoint.tensors:
+            if name not in pruned | kept | anew:
+                behind.copy(name, checkpoint)
 
-        def convert(info: TensorInfo) -> None:
-            weight = checkpoint.read(info.name)
-            behind.write(info.name, _cast(info.name, weight, info.dtype, dtype))
+        def convert(name: str) -> None:
+            stored = checkpoint.tensors[name].dtype
+            behind.write(name, _cast(name, checkpoint.read(name), stored, dtype))
 
         parted = {place.stored for place in places.values() if place.box is not None}
-        for name in sorted(parted - kept):
-            info = checkpoint.tensors[name]
-            if _written(info.dtype, dtype) != info.dtype:
-                convert(info)
+        for name in sorted((parted - kept) & anew):
+            convert(name)
 
         def sink(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
             written, place = cast(linear, weight), decoder.place(linear)
@@ -161,31 +139,27 @@ def weight_sink(
 
         journal.take_part("shards", settle)
         yield sink
-        for info in checkpoint.tensors.values():
-            if info.name not in pruned | parted and _written(info.dtype, dtype) != info.dtype:
-                convert(info)
+        for name in checkpoint.tensors:
+            if name in anew - pruned - parted:
+                convert(name)
 
 
 def complete_folder(
-    folder: Path,
-    source: ModelSource,
-    checkpoint: Checkpoint,
-    dtype: torch.dtype | None,
-    manifest: Manifest,
-    known: Mapping[str, str],
+    folder: Path, task: FolderTask, manifest: Manifest, known: Mapping[str, str]
 ) -> Manifest:
     """Write what goes with the weights: companions, config, card, and the manifest with hashes."""
-    start = time.perf_counter()
-    readme = _readme(source.folder)
+    start, source = time.perf_counter(), task.source
+    path = source.folder / "README.md"
+    readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     copy_companions(source.folder, folder)
     copy_licences(source, folder)
-    write_config(source.folder, folder, dtype)
+    write_config(source.folder, folder, task.dtype)
     written = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    manifest = hashed(source, checkpoint, manifest, start, known, written)
+    manifest = hashed(task, manifest, start, known, written)
     experts = "" if manifest.experts is None else experts_section(manifest.experts)
     write_card(folder, manifest, source_readme=readme, experts=experts, base=source.hub_id)
     write_manifest(folder, manifest)
@@ -193,8 +167,7 @@ def complete_folder(
 
 
 def hashed(
-    source: ModelSource,
-    checkpoint: Checkpoint,
+    task: FolderTask,
     manifest: Manifest,
     start: float,
     known: Mapping[str, str],
@@ -207,7 +180,8 @@ def hashed(
         known: name of a source file -> its hash, taken earlier in this run.
         written: name in the folder -> file; none for a run that writes no folder.
     """
-    base = base_files(source, checkpoint)
+    checkpoint = task.decoder.checkpoint
+    base = base_files(task.source, checkpoint)
     hashes = {path: known[path.name] for path in base if path.name in known}
     hashes |= hash_files([*written.values(), *(path for path in base if path not in hashes)])
     checkpoint.check_unchanged()
@@ -215,7 +189,7 @@ def hashed(
     return manifest.model_copy(
         update={
             "base_files": {path.name: hashes[path] for path in base},
-            "dequantised": source.dequantised,
+            "dequantised": task.source.dequantised,
             "files": {name: hashes[path] for name, path in written.items()},
             "seconds": seconds,
         }
@@ -251,13 +225,6 @@ def _digests(places: Mapping[str, Place], data: Any) -> dict[str, str]:
     return {name: str(digest) for name, digest in data.items()}
 
 
-def _first(checkpoint: Checkpoint, place: Place) -> int:
-    """Number of the first element of a linear in its tensor."""
-    if place.box is None:
-        return 0
-    return first_element(checkpoint.tensors[place.stored].shape, place.box)
-
-
 def _remove_others(folder: Path, names: Collection[str]) -> None:
     """Remove what an earlier run wrote last; it is written again."""
     for path in folder.iterdir():
@@ -265,8 +232,3 @@ def _remove_others(folder: Path, names: Collection[str]) -> None:
             shutil.rmtree(path)
         elif path.name not in names:
             path.unlink()
-
-
-def _readme(folder: Path) -> str | None:
-    path = folder / "README.md"
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None

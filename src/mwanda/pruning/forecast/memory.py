@@ -9,19 +9,27 @@ from pathlib import Path
 import torch
 
 from mwanda.methods.kinds import Reconstruction
+from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
 from mwanda.model.run.structure import Linear, Structure
 from mwanda.model.stored.background_io import BEHIND
 from mwanda.model.stored.reader import PIECE as CONVERTED
 from mwanda.pruning.forecast.forward_memory import ForwardMemory
+from mwanda.pruning.forecast.operations import Work
 from mwanda.pruning.masks import PIECE
+from mwanda.pruning.schedule import Schedule
+from mwanda.pruning.units import probed_weights
 
 MIB = 1 << 20
 
 RUNTIME = 30 * MIB
 """Anonymous memory of torch's kernels, threads and allocator that a forward adds to what one matrix
 product, which ``plan`` times, has taken already; measured on Linux."""
+
+WHOLE_BYTES = 16
+"""Bytes a weight where a criterion or a pattern wants all rows at once: scores, and what they are
+made of."""
 
 PAGE = 4096
 """A row of a large embedding that is there alone takes a page more than its bytes, at most."""
@@ -55,24 +63,20 @@ class Footprint:
 
 def process_memory() -> ProcessMemory:
     """What the process holds now; zeros where the system does not tell."""
-    status = Path("/proc/self/status")
-    fields: dict[str, int] = {}
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if value.endswith(" kB"):
-                fields[name] = int(value.split()[0]) * 1024
+    fields = _told(Path("/proc/self/status"))
     return ProcessMemory(fields.get("RssAnon", 0), fields.get("VmRSS", 0))
 
 
 def available_memory() -> int | None:
     """Bytes that new work can take without swapping; None where the system does not tell."""
-    path = Path("/proc/meminfo")
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
+    return _told(Path("/proc/meminfo")).get("MemAvailable")
+
+
+def _told(path: Path) -> dict[str, int]:
+    """Sizes in bytes, by name, that a file of the system's tells; none where there is no such."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    pairs = (line.split(":") for line in lines if line.endswith(" kB"))
+    return {name: int(value.split()[0]) * 1024 for name, value in pairs}
 
 
 def state_bytes(decoder: Decoder, tokens: int) -> int:
@@ -101,20 +105,16 @@ def gram_bytes(linears: Iterable[Linear], compute: torch.dtype) -> int:
 def prune_footprint(
     decoder: Decoder,
     chosen: Structure,
-    *,
+    recipe: ResolvedRecipe,
+    schedule: Schedule,
+    work: Work,
     stored: torch.dtype,
-    tokens: int,
     batch: int,
     limit: int,
-    languages: int = 1,
-    whole: int = 0,
-    update: Reconstruction | None = None,
-    store: bool = False,
-    probed: int = 0,
-    probed_weights: int = 0,
-    scored: int = 0,
-    saved: bool = False,
-    counted: ForwardMemory | None = None,
+    languages: int,
+    probed: int,
+    whole: int,
+    counted: ForwardMemory | None,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
 
@@ -124,20 +124,16 @@ def prune_footprint(
 
     Args:
         stored: dtype of the checkpoint.
-        tokens: of calibration text; 0 for a prune without forward.
         batch: tokens of the largest forward of one block.
         limit: bytes of activations kept in memory.
         languages: whose statistics are kept apart.
-        update: a reconstruction, for which Gram matrices of the inputs are kept. Linears that share
-            their inputs share one; that is not known beforehand, so each is counted.
-        store: whether statistics of all blocks are kept on disk.
         probed: tokens that an allocation compares masked blocks on; their inputs are kept beside.
-        probed_weights: most weights that are masked for that at once, and copied before.
-        scored: bytes a weight of the largest linear where all of it is looked at at once.
-        saved: whether they are an earlier run's; no tokens then.
         whole: bytes that making a folder of a GGUF file takes before.
         counted: tensors of the largest forward, experts left out; None where it is not known.
     """
+    tokens, probed = work.tokens, probed if work.compared else 0
+    # Linears that share their inputs share a Gram matrix; that is not known beforehand.
+    update = recipe.reconstruction_row() if "gram" in schedule.needs else None
     counted = counted or ForwardMemory()
     parameters = dict(decoder.model.named_parameters())
     prefixes = [f"{block.name}." for block in decoder.structure.blocks]
@@ -159,18 +155,18 @@ def prune_footprint(
     largest = max(linear.size for linear in chosen.linears())
     transposed = any(linear.transposed for linear in chosen.linears())
     # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
-    masks = largest * (4 + scored) + torch.get_num_threads() * PIECE * 40
+    masks = largest * (4 + _scored(recipe)) + torch.get_num_threads() * PIECE * 40
     written = largest * stored.itemsize
+    # Sums of squares and activity of one block, in float64.
+    sums = max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * languages * 16
     if not tokens:
         chosen_size = sum(block.size for block in chosen.blocks)
         ahead = max(block.size for block in chosen.blocks) * stored.itemsize
         behind = max(written, min(BEHIND, chosen_size * stored.itemsize))
         peak = ahead + behind + masks + (written if transposed else 0)
-        if saved:  # a block's sums; and its weights in another dtype, or one Gram matrix at work
-            peak += max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * (
-                languages * 16
-            )
-            peak += max(max(block_sizes) * compute, update_bytes(update, chosen, compute))
+        if "saved" in (schedule.look, schedule.masks):
+            # A block's sums; and its weights in another dtype, or one Gram matrix at work.
+            peak += sums + max(max(block_sizes) * compute, update_bytes(update, chosen, compute))
         return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
     copy = written * (2 if converts else 1 if transposed else 0)
     experts = [linear for linear in decoder.structure.linears() if linear.fused is not None]
@@ -184,8 +180,6 @@ def prune_footprint(
         routed = batch * chosen_per_token(decoder.model)
         forward = max(forward, routed * (3 * inner + 3 * width) * compute)
     forward = max(forward, counted.block)
-    # Sums of squares and activity, in float64.
-    sums = max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * languages * 16
     rows = decoder.embedded_rows(tokens)
     embed = sum(p.numel() for p in outside if p is not embedding) * compute
     embed += rows * (width * compute + (PAGE if rows < len(embedding) else 0))
@@ -196,15 +190,23 @@ def prune_footprint(
     embed += counted.entering
     working = counted.kept + sums + max(forward, masks + copy)
     if probed:
-        probed_copies = probed_weights * compute
-        working = max(working, counted.kept + sums + probed_copies + max(forward, masks))
+        copies = probed_weights(chosen, recipe) * compute
+        working = max(working, counted.kept + sums + copies + max(forward, masks))
     spilled = spilled_states(decoder, tokens + probed, limit)
     if update is not None:
         grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]
         working = max(grams) + max(working, update_bytes(update, chosen, compute) + masks)
-        spilled += sum(grams) if store else 0
+        spilled += sum(grams) if schedule.masks == "kept" else 0
     peak = max(held + embed, held + block + ahead + working, whole)
     return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)
+
+
+def _scored(recipe: ResolvedRecipe) -> int:
+    """Bytes a weight of one linear that scores and signals take where they are made of all of it at
+    once; measured."""
+    rowwise = recipe.criterion_row().rowwise and recipe.pattern_row().rowwise
+    scores = 0 if rowwise else WHOLE_BYTES
+    return max(scores, recipe.allocation_row().scratch) if recipe.sparsity else scores
 
 
 def update_bytes(update: Reconstruction | None, chosen: Structure, compute: int) -> int:

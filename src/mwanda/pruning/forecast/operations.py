@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.schedule import Schedule
-from mwanda.pruning.units import probe_runs
+from mwanda.pruning.units import probe_runs, probed_tokens
 
 PROBE_SECONDS = 0.2
 PROBE_BYTES = 64 << 20
@@ -100,26 +102,21 @@ def count_work(
     chosen: Structure,
     recipe: ResolvedRecipe,
     schedule: Schedule,
-    *,
-    tokens: int,
-    length: int,
+    shapes: Collection[Sequence[int]],
     stored: torch.dtype,
     written: torch.dtype,
-    probed: int = 0,
+    *,
     masks: bool = False,
 ) -> Work:
     """Count the operations and bytes of a prune.
 
     Args:
-        chosen: the blocks with the linears to prune.
-        schedule: the recipe's.
-        tokens: of calibration text; 0 with saved statistics.
-        length: tokens of one window.
-        stored: dtype of the checkpoint.
-        written: dtype of the output.
-        probed: tokens that an allocation compares masked blocks on.
+        shapes: number and length of each language's windows that are run; none with saved
+            statistics.
+        stored, written: dtypes of the checkpoint and of the output.
         masks: nothing but packed masks is written.
     """
+    tokens, length = sum(map(math.prod, shapes)), max((length for _, length in shapes), default=0)
     sizes = {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
     total = sum(sizes.values())
     prefixes = tuple(f"{block.name}." for block in decoder.structure.blocks)
@@ -142,7 +139,7 @@ def count_work(
     if masks:  # nothing is copied
         read -= total - pruned
     linears = max(chosen.linears(), key=lambda linear: linear.size)
-    compared = probed if schedule.look == "text" else 0
+    compared = probed_tokens(recipe, shapes) if schedule.look == "text" else 0
     compared *= sum(probe_runs(block, recipe) for block in chosen.blocks)
     flops = _block_flops(decoder, passes * tokens + compared, length)
     flops += _update_flops(chosen, recipe, tokens)

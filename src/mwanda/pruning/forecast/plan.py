@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,23 +21,23 @@ from mwanda.model.run.decoder import Decoder, MemoryDecoder
 from mwanda.model.run.skeleton import build_skeleton
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Structure
-from mwanda.model.source import open_model
+from mwanda.model.source import load_tokenizer, open_model
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
     calibration_languages,
     get_windows,
     sizes_of,
 )
-from mwanda.pruning.evidence import Opened, folder_tokenizer, open_evidence
-from mwanda.pruning.forecast.forward_memory import ForwardMemory, count_forward
+from mwanda.pruning.evidence import open_evidence
+from mwanda.pruning.forecast.forward_memory import count_forward
 from mwanda.pruning.forecast.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
 from mwanda.pruning.given_arguments import options_given, recipe_given
-from mwanda.pruning.manifest_parts import chosen_linears
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names
-from mwanda.pruning.units import probed_tokens, probed_weights
+from mwanda.pruning.task import chosen_linears
+from mwanda.pruning.units import probed_tokens
 from mwanda.system.arguments import path_given
 from mwanda.system.device import (
     choose_compute_dtype,
@@ -47,12 +48,9 @@ from mwanda.system.device import (
 )
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
+from mwanda.text.text_source import TextSource
 from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import Sizes
-
-WHOLE_BYTES = 16
-"""Bytes a weight where a criterion or a pattern wants all rows at once: scores, and what they are
-made of."""
 
 TOKEN_BYTES, MADE_BYTES = 1200, 16
 """Bytes a token while a GGUF file's tokenizer is built, and a weight while it is made; measured."""
@@ -130,48 +128,35 @@ def plan(
     check_model(path_given("model", model))
     opened = open_evidence(calibration, statistics, resolved, options)
     saved = opened if isinstance(opened, SavedStatistics) else None
-    languages: list[str] = []
-    if saved is not None:
-        languages = [*saved.languages]
-    elif opened is not None and not isinstance(opened, SavedStatistics):
-        languages = calibration_languages(opened, resolved)
+    text = None if isinstance(opened, SavedStatistics) else opened
+    languages = [*saved.languages] if saved else []
+    if text is not None:
+        languages = calibration_languages(text, resolved)
     with _opened(str(model), options) as (decoder, stored, gguf):
-        shapes = _shapes(gguf, opened, languages, decoder, resolved, options)
-        tokens = sum(count * length for count, length in shapes)
+        shapes = _shapes(gguf, text, languages, decoder, resolved, options)
+        tokens = sum(map(math.prod, shapes))
         length = max((length for _, length in shapes), default=resolved.window_length)
         count = max((count for count, _ in shapes), default=resolved.windows)
-        probed = probed_tokens(resolved, shapes)
-        if saved is not None:
-            tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
         chosen = chosen_linears(decoder, resolved)
         if saved is not None:
+            tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
             check_names(saved, decoder, chosen, resolved)
         written = parse_dtype(resolved.dtype, "--dtype") or stored
         total = sum(parameter.numel() for parameter in decoder.model.parameters())
-        work = count_work(
-            decoder, chosen, resolved, schedule, tokens=0 if saved else tokens, length=length,
-            stored=stored, written=written, probed=probed,
-        )  # fmt: skip
+        work = count_work(decoder, chosen, resolved, schedule, shapes, stored, written)
         batch = length * min(count, max(1, options.batch_tokens // length))
         rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
         memory = process_memory()
+        counted = None
+        if work.tokens and computes_on_host(decoder.device):  # in this process's own memory
+            trusted, shape = options.trust_remote_code, (max(1, batch // length), length)
+            counted = count_forward(decoder, shape, trust_remote_code=trusted)
         footprint = prune_footprint(
-            decoder,
-            chosen,
-            stored=stored,
-            tokens=work.tokens,
-            batch=batch,
-            limit=options.activation_memory,
-            languages=max(1, len(languages)),
-            whole=_converting(decoder.model) if gguf else 0,
-            update=resolved.reconstruction_row() if "gram" in schedule.needs else None,
-            store=schedule.masks == "kept",
-            probed=probed if work.compared else 0,
-            probed_weights=probed_weights(chosen, resolved),
-            scored=_scored(resolved),
-            saved=saved is not None,
-            counted=_counted(decoder, batch, length, options) if work.tokens else None,
-        )
+            decoder, chosen, resolved, schedule, work, stored, batch, options.activation_memory,
+            max(1, len(languages)), probed_tokens(resolved, shapes),
+            _converting(decoder.model) if gguf else 0,
+            counted,
+        )  # fmt: skip
         weights = sum(block.size for block in chosen.blocks)
         return Plan(
             model=str(model),
@@ -231,7 +216,7 @@ def _converting(model: Any) -> int:
 
 def _shapes(
     gguf: Gguf | None,
-    opened: Opened,
+    text: TextSource | Windows | None,
     languages: Sequence[str],
     decoder: Decoder,
     recipe: ResolvedRecipe,
@@ -239,20 +224,19 @@ def _shapes(
 ) -> list[tuple[int, ...]]:
     """Number and length of every language's windows, which are drawn to see how much text there
     is; a stream from the hub has no end."""
-    if opened is None or isinstance(opened, SavedStatistics):
+    if text is None:
         return []
-    if not isinstance(opened, Windows) and opened.streamed:
+    if not isinstance(text, Windows) and text.streamed:
         sizes = Sizes.of(*sizes_of(recipe).values()).within(decoder.context_length)
         return [(sizes.windows, sizes.length) for _ in languages]
-    tokenizer = None
-    if isinstance(decoder, StreamedDecoder):
-        tokenizer = folder_tokenizer(opened, decoder.checkpoint.folder, options)
-    elif gguf is not None and not isinstance(opened, Windows):
-        tokenizer = gguf.tokenizer()
-    windows = get_windows(
-        opened, tokenizer, recipe, vocabulary=decoder.vocabulary, context=decoder.context_length,
-        allow_short=options.allow_short,
-    )  # fmt: skip
+
+    def tokenizer() -> Any:
+        if isinstance(decoder, StreamedDecoder):
+            folder, trusted = decoder.checkpoint.folder, options.trust_remote_code
+            return load_tokenizer(folder, trust_remote_code=trusted)
+        return None if gguf is None else gguf.tokenizer()
+
+    windows = get_windows(text, tokenizer, decoder, recipe, options)
     return [tuple(windows.tokens[tag].shape) for tag in languages]
 
 
@@ -261,24 +245,6 @@ class _Shape(MemoryDecoder):
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
         Decoder.__init__(self, model, device, dtype)
-
-
-def _counted(
-    decoder: Decoder, batch: int, length: int, options: RunOptions
-) -> ForwardMemory | None:
-    """The largest forward's tensors, where it runs in this process's own memory."""
-    if not computes_on_host(decoder.device):
-        return None
-    shape = (max(1, batch // length), length)
-    return count_forward(decoder, shape, trust_remote_code=options.trust_remote_code)
-
-
-def _scored(recipe: ResolvedRecipe) -> int:
-    """Bytes a weight of one linear that scores and signals take where they are made of all of it at
-    once; measured."""
-    rowwise = recipe.criterion_row().rowwise and recipe.pattern_row().rowwise
-    scores = 0 if rowwise else WHOLE_BYTES
-    return max(scores, recipe.allocation_row().scratch) if recipe.sparsity else scores
 
 
 def _removed(chosen: Structure, recipe: ResolvedRecipe) -> int:

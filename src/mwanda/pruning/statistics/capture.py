@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -14,7 +13,6 @@ from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import FeatureSums, Need
 from mwanda.model.run.experts import product, routing
 from mwanda.model.run.structure import Linear, expert_of
-from mwanda.pruning.statistics.positions import counted_tokens
 
 BlockSums = dict[str, dict[str, FeatureSums]]
 """Linear name -> language tag -> sums."""
@@ -23,35 +21,32 @@ BlockSums = dict[str, dict[str, FeatureSums]]
 class Capture:
     """Adds up statistics of every linear of one block while its forward runs.
 
-    A batch holds one language. Linears that are fed the
-    same tensor (query, key and value) share one computation, and one Gram matrix. Fused
-    experts are no linears that could be hooked: what their module is called with says which tokens
-    go to which expert, and what enters an expert's ``down_proj`` is computed as that module
-    computes it; no Gram matrix is kept of them.
+    A batch holds one language. Linears that are fed the same tensor (query, key and value) share
+    one computation, and one Gram matrix. Fused experts are no linears that could be hooked: what
+    their module is called with says which tokens go to which expert, and what enters an expert's
+    ``down_proj`` is computed as that module computes it; no Gram matrix is kept of them.
 
     Args:
-        model: the model that the names are paths in.
-        names: module paths of the linears to watch.
-        needs: which sums to keep.
+        model: in which the linears' names are paths.
         factors: language -> w_ℓ / T_ℓ, for Gram matrices.
-        fused: fused experts' matrices to watch too.
         skip: first tokens of every window that do not count anywhere.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        names: Iterable[str],
+        linears: Sequence[Linear],
         needs: Collection[Need],
         factors: Mapping[str, float] | None = None,
-        fused: Iterable[Linear] = (),
         skip: int = 0,
     ) -> None:
-        self._modules = {name: model.get_submodule(name) for name in names}
+        plain = [linear.name for linear in linears if linear.fused is None]
+        self._modules = {name: model.get_submodule(name) for name in plain}
         self._experts: dict[str, dict[int, list[str]]] = {}
-        for linear in fused:
-            path, number = linear.expert or ("", 0)
-            self._experts.setdefault(path, {}).setdefault(number, []).append(linear.name)
+        for linear in linears:
+            if linear.fused is not None:
+                path, number = linear.expert or ("", 0)
+                self._experts.setdefault(path, {}).setdefault(number, []).append(linear.name)
         self._model = model
         self._needs = needs
         self._handles: list[Any] = []
@@ -63,44 +58,22 @@ class Capture:
         self._stops = False
         self._language, self._windows = "", (0, 0)
         self._skip = skip
-        self.sums: BlockSums = {name: {} for name in self._modules}
-        self.sums |= {
-            name: {} for held in self._experts.values() for names in held.values() for name in names
-        }
+        self.sums: BlockSums = {linear.name: {} for linear in linears}
         self.grams: dict[str, GramSums] = {}
         self.leaders: dict[str, str] = {}
         """Linear -> the first linear that is fed the same inputs, whose Gram matrix it shares."""
 
-    @classmethod
-    def of(
-        cls,
-        model: nn.Module,
-        linears: Sequence[Linear],
-        needs: Collection[Need],
-        factors: Mapping[str, float] | None = None,
-        skip: int = 0,
-    ) -> Self:
-        """Watch these linears, fused or not."""
-        names = [linear.name for linear in linears if linear.fused is None]
-        fused = [linear for linear in linears if linear.fused is not None]
-        return cls(model, names, needs, factors, fused, skip)
-
     def __enter__(self) -> Self:
+        hooks = []
         for path, watched in self._experts.items():
             module = self._model.get_submodule(path)
-            hook = self._expert_hook(path, module, watched)
+            hooks.append((module, self._expert_hook(path, module, watched)))
+        hooks += [(module, self._hook(name)) for name, module in self._modules.items()]
+        for module, hook in hooks:
             self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
-        for name, module in self._modules.items():
-            handle = module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
-            self._handles.append(handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -116,8 +89,7 @@ class Capture:
         """
         for tag in languages:
             for linear in linears:
-                empty = FeatureSums.empty(linear.columns, self._needs, device)
-                self.sums[linear.name][tag] = empty
+                self.sums[linear.name][tag] = FeatureSums.empty(linear.columns, self._needs, device)
 
     def drop_unseen(self) -> None:
         """Take out languages of which a linear saw no token."""
@@ -136,7 +108,6 @@ class Capture:
         """Run the block's forward on one batch.
 
         Args:
-            language: of the batch.
             windows: how many there are in it, and their length in tokens; needed to skip tokens.
             whole: its outputs are needed. If not, it ends where the last linear has its inputs:
                 that linear's product would be made for nobody. The first batch runs whole, to see
@@ -154,31 +125,27 @@ class Capture:
 
     def check(self, block: int) -> None:
         """Refuse statistics that no score can be built on."""
+        bad = "NaN or infinity"
         for name, languages in self.sums.items():
+            thing = f"block {block}, linear {name}"
             if not languages and expert_of(name) is None:
                 raise InputError(
-                    f"block {block}, linear {name}",
-                    expected="a linear that the forward calls",
-                    found="no input at all",
+                    thing, expected="a linear that the forward calls", found="no input at all",
                     fix="leave it out with --exclude",
-                )
+                )  # fmt: skip
             for tag, sums in languages.items():
                 if not sums.finite:
                     raise DataError(
-                        f"block {block}, linear {name}, language {tag}",
-                        expected="finite activations",
-                        found="NaN or infinity",
+                        f"{thing}, language {tag}", expected="finite activations", found=bad,
                         fix="check the weights, or compute in float32 with --compute-dtype float32",
-                    )
+                    )  # fmt: skip
         self.check_sharing()
         for name, leader in self.leaders.items():
             if not self.grams[leader].finite:
                 raise DataError(
-                    f"block {block}, linear {name}",
-                    expected="finite products of activations",
-                    found="NaN or infinity",
-                    fix="compute in float32 with --compute-dtype float32",
-                )
+                    f"block {block}, linear {name}", expected="finite products of activations",
+                    found=bad, fix="compute in float32 with --compute-dtype float32",
+                )  # fmt: skip
 
     def check_sharing(self) -> None:
         """Refuse a linear that was fed another one's inputs in some batches only."""
@@ -260,3 +227,36 @@ def _unsteady(name: str) -> InputError:
         found="some of each",
         fix="leave it out with --exclude, or use no reconstruction",
     )
+
+
+def counted_tokens(
+    name: str, inputs: torch.Tensor, windows: tuple[int, int], skip: int
+) -> torch.Tensor:
+    """Inputs without the first ``skip`` tokens of every window.
+
+    Args:
+        name: of the linear, or of the module that routes all tokens to its experts.
+        inputs: ``[windows, tokens, ..., in]``, or flat, ``[windows · tokens, in]``, window after
+            window.
+        windows: number and length of the batch's windows.
+        skip: 0 takes them all, and asks nothing of the shape.
+
+    Returns:
+        ``inputs`` itself or ``[windows, tokens - skip, ..., in]``, flat again if it was flat.
+    """
+    if not skip:
+        return inputs
+    count, length = windows
+    flat = inputs.dim() == 2 and len(inputs) == count * length
+    whole = flat or (inputs.dim() > 2 and inputs.shape[:2] == windows)
+    if not whole or expert_of(name) is not None:
+        raise InputError(
+            f"{name}, --skip-first-tokens {skip}",
+            expected=f"inputs of every token, {count} windows of {length}",
+            found=f"inputs of shape {list(inputs.shape)}, whose positions are not known",
+            fix="leave it out with --exclude, or count all tokens",
+        )
+    if not flat:
+        return inputs[:, skip:]
+    counted: torch.Tensor = inputs.unflatten(0, windows)[:, skip:].flatten(0, 1)
+    return counted

@@ -16,36 +16,32 @@ from mwanda.methods.input_statistics import Need
 from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.identity import linears_sha256, rest_sha256
-from mwanda.model.opening import open_decoder
-from mwanda.model.run.streamed import StreamedDecoder
-from mwanda.model.run.structure import Structure
-from mwanda.model.source import ModelSource, open_model
 from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.calibration_text import CalibrationInput, open_calibration
-from mwanda.pruning.evidence import Evidence, Opened, folder_tokenizer, gather
-from mwanda.pruning.fingerprint import keeps_journal, open_journal
+from mwanda.pruning.evidence import Opened
+from mwanda.pruning.fingerprint import keeps_journal
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.given_arguments import options_given
-from mwanda.pruning.journal import Journal
-from mwanda.pruning.manifest_parts import chosen_linears, ranks_for
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.merge import plan_merge
 from mwanda.pruning.statistics.record import (
     STATISTICS,
+    InputRecord,
     ModelRecord,
     StatisticsRecord,
     window_hashes,
 )
 from mwanda.pruning.statistics.spill import PARTS, StatisticsSpill
+from mwanda.pruning.task import FolderTask, open_task, ranks_for
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name
 from mwanda.system.files import check_disk_space
-from mwanda.system.ranks import check_alone, joined
+from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
-from mwanda.system.unfinished import Partial, scratch_folder
+from mwanda.system.unfinished import Partial
 
 log = logging.getLogger("mwanda")
 
@@ -124,12 +120,11 @@ def collect_statistics(
         output.check()
     opened = open_calibration(calibration, recipe)
     needs: tuple[Need, ...] = tuple(need for need in get_args(Need) if need != "gram" or gram)
+    given = (opened, recipe, needs, options)
     if not ranks.writes:
-        found, spilled, _ = _collect(str(model), None, opened, recipe, needs, options)
-        return Collected(None, found, spilled)
+        return Collected(None, *_collect(str(model), None, *given)[:2])
     with output:
-        partial = output.partial
-        found, spilled, spill = _collect(str(model), partial, opened, recipe, needs, options)
+        found, spilled, spill = _collect(str(model), output.partial, *given)
         output.publish(spill.join(found))
     log.info("wrote %s", target)
     return Collected(target, found, spilled)
@@ -188,28 +183,15 @@ def _collect(
     """The pass: what was found, bytes of activations spilled, and the sums put aside; nothing is
     without a ``partial``, in a process that does not write."""
     start = time.perf_counter()
-    with (
-        scratch_folder(partial) as scratch,
-        open_model(name, scratch, trust_remote_code=options.trust_remote_code) as source,
-        open_decoder(source, options) as decoder,
-        joined(decoder.device) as ranks,
-    ):
-        chosen = chosen_linears(decoder, recipe)
-        tokenizer = folder_tokenizer(opened, source.folder, options)
-        evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
-        del tokenizer
-        work = None if partial is None else partial.work
-        journal = open_journal(
-            "statistics", work, source, decoder, recipe, evidence, options, ranks, needs=needs
-        )
+    with open_task("statistics", name, partial, opened, recipe, options, needs=needs) as task:
         if partial is not None:
-            _check_room(partial, decoder, chosen, evidence, needs, options, journal)
-        spill = StatisticsSpill(work, list(evidence.tokens), journal=journal)
+            _check_room(partial, task, needs)
+        tokens, work = task.evidence.tokens, None if partial is None else partial.work
+        spill = StatisticsSpill(work, list(tokens), journal=task.journal)
         opening = time.perf_counter()
-        skip = recipe.skip_first_tokens
         passes = Passes(
-            decoder, chosen, evidence.tokens, evidence.weights, scratch, options, ranks, skip,
-            journal=journal,
+            task.decoder, task.chosen, tokens, task.evidence.weights, task.scratch, options,
+            task.ranks, recipe.skip_first_tokens, journal=task.journal,
         )  # fmt: skip
 
         def look(visit: Visit) -> int:
@@ -220,63 +202,54 @@ def _collect(
         with torch.no_grad():
             passes.visit("statistics", look)
         seconds = {"open": opening - start, "statistics": time.perf_counter() - opening}
-        settings = {"compute_dtype": dtype_name(decoder.dtype), "skip_first_tokens": skip}
-        found = _record(source, decoder, evidence, spill, needs, settings, seconds)
-        return found, passes.spilled, spill
+        return _record(task, spill.inputs, needs, seconds), passes.spilled, spill
 
 
 def _record(
-    source: ModelSource,
-    decoder: StreamedDecoder,
-    evidence: Evidence,
-    spill: StatisticsSpill,
+    task: FolderTask,
+    inputs: dict[str, InputRecord],
     needs: tuple[Need, ...],
-    settings: dict[str, Any],
     seconds: dict[str, float],
 ) -> StatisticsRecord:
-    start = time.perf_counter()
+    start, decoder = time.perf_counter(), task.decoder
     model = ModelRecord(
-        name=source.name,
+        name=task.source.name,
         blocks=len(decoder.structure.blocks),
         linears_sha256=linears_sha256(decoder),
         rest_sha256=rest_sha256(decoder),
-        dequantised=source.dequantised,
+        dequantised=task.source.dequantised,
     )
     decoder.checkpoint.check_unchanged()
-    if evidence.calibration is None:
+    if task.evidence.calibration is None:
         raise InputError("stats", expected="text", found="none")
     return StatisticsRecord(
         model=model,
-        settings=settings,
+        settings={
+            "compute_dtype": dtype_name(decoder.dtype),
+            "skip_first_tokens": task.recipe.skip_first_tokens,
+        },
         needs=needs,
         parts=PARTS,
-        calibration=evidence.calibration,
-        windows=window_hashes(evidence.tokens),
-        inputs=spill.inputs,
+        calibration=task.evidence.calibration,
+        windows=window_hashes(task.evidence.tokens),
+        inputs=inputs,
         device=str(decoder.device),
         versions=versions(),
         seconds=seconds | {"identity": time.perf_counter() - start},
     )
 
 
-def _check_room(
-    partial: Partial,
-    decoder: StreamedDecoder,
-    chosen: Structure,
-    evidence: Evidence,
-    needs: tuple[Need, ...],
-    options: RunOptions,
-    journal: Journal,
-) -> None:
+def _check_room(partial: Partial, task: FolderTask, needs: tuple[Need, ...]) -> None:
     """Refuse to start where the file, the same put aside before, spilled activations and the
     journal do not fit on the disk."""
-    rows, tokens = len(evidence.tokens), sum(ids.numel() for ids in evidence.tokens.values())
-    output = sum(linear.columns for linear in chosen.linears()) * rows * len(PARTS) * 8
+    decoder, chosen, windows = task.decoder, task.chosen, task.evidence.tokens.values()
+    tokens = sum(ids.numel() for ids in windows)
+    output = sum(linear.columns for linear in chosen.linears()) * len(windows) * len(PARTS) * 8
     if "gram" in needs:
         dense = (linear for linear in chosen.linears() if linear.expert is None)
         output += gram_bytes(dense, decoder.dtype)
-    spill = spilled_states(decoder, tokens, options.activation_memory)
-    if journal.folder is not None:
+    spill = spilled_states(decoder, tokens, task.options.activation_memory)
+    if task.journal.folder is not None:
         spill += journal_bytes(decoder, tokens, chosen)
     what, held = "the statistics and what is spilled on the way", partial.held
     check_disk_space(partial.path, 2 * output + spill, what, held=held)

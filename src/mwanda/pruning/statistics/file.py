@@ -14,23 +14,20 @@ from typing import Self
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.gram import GramSums
 from mwanda.model.run.structure import expert_of
 from mwanda.model.stored.container import check_tensors, read_record, read_tensor
 from mwanda.model.stored.layout import TensorInfo
 from mwanda.pruning.statistics.capture import BlockSums
-from mwanda.pruning.statistics.record import STATISTICS, InputRecord, StatisticsRecord
-from mwanda.pruning.statistics.spill import PARTS, sums_of
+from mwanda.pruning.statistics.record import STATISTICS, StatisticsRecord
+from mwanda.pruning.statistics.spill import PARTS, StoredSums
 from mwanda.system.arguments import path_given
 
 
-class SavedStatistics:
+class SavedStatistics(StoredSums):
     """Statistics in a file, of which one block at a time is read.
 
     Attributes:
-        path: the file.
-        record: what it says of itself.
-        languages, linears: those that :meth:`load` gives, all of the file's at first.
+        linears: those that :meth:`load` gives, all of the file's at first.
     """
 
     def __init__(
@@ -39,7 +36,8 @@ class SavedStatistics:
         self.path = path
         self.record = record
         self._infos = infos
-        self.languages = record.languages
+        self.inputs, self.parts = record.inputs, record.parts
+        self.rows = {tag: row for row, tag in enumerate(record.languages)}
         self._feeds = {name: key for key, entry in record.inputs.items() for name in entry.linears}
         self.linears = frozenset(self._feeds)
 
@@ -61,23 +59,12 @@ class SavedStatistics:
     def only(self, languages: Sequence[str], linears: Iterable[str] | None = None) -> Self:
         """The same with some of its languages, in this order, and some of its linears only."""
         chosen = type(self)(self.path, self.record, self._infos)
-        chosen.languages = tuple(languages)
+        chosen.rows = {tag: self.rows[tag] for tag in languages}
         chosen.linears = self.linears if linears is None else frozenset(linears)
         return chosen
 
     def load(self, block: int) -> BlockSums:
-        """The sums of one block's linears, but for languages they saw no token of."""
-        rows = {tag: self.record.languages.index(tag) for tag in self.languages}
-        found = sums_of(self.inputs_of(block), rows, self.record.parts, self._read)
-        return {name: sums for name, sums in found.items() if name in self.linears}
-
-    def load_gram(self, block: int, linear: str) -> GramSums:
-        """The Gram matrix of one linear's inputs, which must have been kept."""
-        return GramSums(self._read(f"{self._feeds[linear]}|gram"))
-
-    def inputs_of(self, block: int) -> dict[str, InputRecord]:
-        """The inputs of one block, by name."""
-        return {key: e for key, e in self.record.inputs.items() if e.block == block}
+        return {name: sums for name, sums in super().load(block).items() if name in self.linears}
 
     def tensors(self, key: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Tokens ``int64 [languages]`` and sums ``float64 [languages, in]`` of inputs by name, of
@@ -85,8 +72,12 @@ class SavedStatistics:
         parts = {part: self._read(f"{key}|{part}") for part in self.record.parts}
         return self._read(f"{key}|tokens"), parts
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those that :meth:`load` gives, all of the file's at first."""
+        return tuple(self.rows)
+
     def feed(self, linear: str) -> str:
-        """The name of the inputs that a linear is fed."""
         return self._feeds[linear]
 
     def has_gram(self, linear: str) -> bool:
@@ -94,11 +85,7 @@ class SavedStatistics:
         return self.record.inputs[self._feeds[linear]].gram
 
     def check_values(self, *, grams: bool) -> None:
-        """Refuse sums that cannot be, one tensor in memory at a time.
-
-        Args:
-            grams: look at the Gram matrices too.
-        """
+        """Refuse sums that cannot be, one tensor in memory at a time."""
         for key, entry in self.record.inputs.items():
             tokens, parts = self.tensors(key)
             few = bool((tokens < 0).any()) or (expert_of(key) is None and bool((tokens == 0).any()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from mwanda.errors import InputError
 from mwanda.methods.recipe.resolved import ResolvedRecipe
@@ -16,106 +17,74 @@ from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.run_options import RunOptions
 
 
-def misfits(
+def check_request(
     saved: SavedStatistics,
     calibration: CalibrationInput | None,
     recipe: ResolvedRecipe,
     options: RunOptions,
-) -> list[InputError]:
-    """Everything in which a request does not fit a file of statistics."""
-    record, found = saved.record, []
+) -> None:
+    """Refuse a request for everything in which it does not fit a file of statistics."""
+    record, problems = saved.record, list[str]()
+
+    def refuse(thing: str, expected: str, found: str, fix: str | None = None) -> None:
+        problems.append(str(InputError(thing, expected=expected, found=found, fix=fix)))
+
     if calibration is not None:
-        found.append(
-            InputError(
-                "--calibration",
-                expected="none beside --statistics, which says what text was read",
-                found=name_of(calibration),
-            )
-        )
+        expected = "none beside --statistics, which says what text was read"
+        refuse("--calibration", expected, name_of(calibration))
     if recipe.mode != "dense":
-        found.append(
-            InputError(
-                "--mode",
-                expected="dense with --statistics: they are those of the unpruned model",
-                found=recipe.mode,
-                fix="leave --mode out, or give --calibration instead",
-            )
-        )
+        expected = "dense with --statistics: they are those of the unpruned model"
+        refuse("--mode", expected, recipe.mode, "leave --mode out, or give --calibration instead")
     if options.compute_dtype not in ("auto", record.compute_dtype):
-        found.append(
-            InputError(
-                "--compute-dtype",
-                expected=f"{record.compute_dtype}, in which the statistics were made",
-                found=options.compute_dtype,
-                fix="leave it out",
-            )
-        )
-    if recipe.skip_first_tokens != record.skip_first_tokens:
-        found.append(
-            InputError(
-                "--skip-first-tokens",
-                expected=f"{record.skip_first_tokens}, with which the statistics were made",
-                found=str(recipe.skip_first_tokens),
-                fix="give the same, or make them again",
-            )
-        )
+        expected = f"{record.compute_dtype}, in which the statistics were made"
+        refuse("--compute-dtype", expected, options.compute_dtype, "leave it out")
+    skip = recipe.skip_first_tokens
+    if skip != record.skip_first_tokens:
+        expected = f"{record.skip_first_tokens}, with which the statistics were made"
+        refuse("--skip-first-tokens", expected, str(skip), "give the same, or make them again")
     if recipe.probe is not None:
-        found.append(
-            InputError(
-                "--allocation",
-                expected="one that looks at sums, with --statistics",
-                found=f"{recipe.allocation.name}, which runs masked blocks on text",
-                fix="choose another, or give --calibration instead",
-            )
+        refuse(
+            "--allocation",
+            "one that looks at sums, with --statistics",
+            f"{recipe.allocation.name}, which runs masked blocks on text",
+            "choose another, or give --calibration instead",
         )
     languages = recipe.languages or saved.languages
     for option, tags in (
         ("--languages", languages),
         ("--language-weights", tuple(recipe.language_weights)),
     ):
-        strange = [tag for tag in tags if tag not in saved.languages]
+        strange = ", ".join(tag for tag in tags if tag not in saved.languages)
         if strange:
-            found.append(
-                InputError(
-                    option,
-                    expected=f"languages of the statistics: {', '.join(saved.languages)}",
-                    found=", ".join(strange),
-                    fix="make statistics of them and merge, or drop them",
-                )
-            )
+            expected = f"languages of the statistics: {', '.join(saved.languages)}"
+            refuse(option, expected, strange, "make statistics of them and merge, or drop them")
     needs = Schedule.of(recipe, saved=True).saved_needs
     missing = [need for need in needs if need not in record.needs]
     if missing:
-        found.append(
-            InputError(
-                f"statistics {saved.path}",
-                expected=f"sums that this recipe needs: {', '.join(needs)}",
-                found=f"none of {', '.join(missing)}",
-                fix="make them again" + (" with --gram" if "gram" in missing else ""),
+        refuse(
+            f"statistics {saved.path}",
+            f"sums that this recipe needs: {', '.join(needs)}",
+            f"none of {', '.join(missing)}",
+            "make them again" + (" with --gram" if "gram" in missing else ""),
+        )
+    elif "gram" in needs and not problems:
+        # Gram matrices are sums over languages: neither these nor their weights can be changed.
+        known, wanted = record.calibration.weights, weights_of(recipe, [*languages])
+        if wanted.keys() != known.keys() or any(
+            not math.isclose(wanted[tag], known[tag], rel_tol=1e-9) for tag in known
+        ):
+            refuse(
+                "--languages and --language-weights",
+                f"those of the Gram matrices in {saved.path}: {_shown(known)}",
+                _shown(wanted),
+                "give the same, make statistics under the new ones, or use no reconstruction",
             )
-        )
-    elif "gram" in needs and not found:
-        found += _gram_misfits(saved, recipe)
-    return found
+    if problems:
+        raise InputError.several(problems)
 
 
-def _gram_misfits(saved: SavedStatistics, recipe: ResolvedRecipe) -> list[InputError]:
-    """Gram matrices are sums over languages: neither these nor their weights can be changed."""
-    known = saved.record.calibration.weights
-    wanted = weights_of(recipe, [*(recipe.languages or saved.languages)])
-    if wanted.keys() == known.keys() and all(
-        math.isclose(wanted[tag], known[tag], rel_tol=1e-9) for tag in known
-    ):
-        return []
-    shown = ",".join(f"{tag}={weight:.6g}" for tag, weight in known.items())
-    return [
-        InputError(
-            "--languages and --language-weights",
-            expected=f"those of the Gram matrices in {saved.path}: {shown}",
-            found=",".join(f"{tag}={weight:.6g}" for tag, weight in wanted.items()),
-            fix="give the same, make statistics under the new ones, or use no reconstruction",
-        )
-    ]
+def _shown(weights: Mapping[str, float]) -> str:
+    return ",".join(f"{tag}={weight:.6g}" for tag, weight in weights.items())
 
 
 def check_names(
@@ -157,8 +126,7 @@ def check_names(
 
 def check_weights(saved: SavedStatistics, decoder: Decoder) -> None:
     """Refuse statistics of a model with other weights; one in memory is told by its linears."""
-    model = saved.record.model
-    where = None
+    model, where = saved.record.model, None
     if linears_sha256(decoder) != model.linears_sha256:
         where = "in its linears"
     elif isinstance(decoder, StreamedDecoder) and rest_sha256(decoder) != model.rest_sha256:

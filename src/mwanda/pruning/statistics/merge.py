@@ -13,9 +13,10 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.model.stored.container import Spill
-from mwanda.pruning.folder.manifest import CalibrationRecord, LanguageDrawRecord, versions
+from mwanda.pruning.folder.manifest import versions
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, LanguageDrawRecord
 from mwanda.pruning.statistics.file import SavedStatistics
-from mwanda.pruning.statistics.record import STATISTICS, InputRecord, StatisticsRecord
+from mwanda.pruning.statistics.record import STATISTICS, InputRecord
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
 Value = TypeVar("Value")
@@ -29,7 +30,6 @@ class MergePlan:
     """Files that can be added up, looked at and not yet read.
 
     Attributes:
-        files: what is added.
         languages: of all, in the order in which they first come.
         weights: language -> weight of the whole, summing to 1.
         factors: of each file's Gram matrices in the whole.
@@ -63,15 +63,12 @@ class MergePlan:
 
     def _inputs(self) -> dict[str, InputRecord]:
         """Linears are fed the same inputs where every file says so."""
-        owners = [
-            {linear: key for key, entry in file.record.inputs.items() for linear in entry.linears}
-            for file in self.files
-        ]
-        first, found = self.files[0].record, {}
+        found: dict[str, InputRecord] = {}
         names: dict[tuple[str, ...], str] = {}
-        for entry in first.inputs.values():
+        for entry in self.files[0].record.inputs.values():
             for linear, rows in entry.linears.items():
-                name = names.setdefault(tuple(own[linear] for own in owners), linear)
+                feeds = tuple(file.feed(linear) for file in self.files)
+                name = names.setdefault(feeds, linear)
                 if name == linear:
                     found[name] = entry.model_copy(update={"linears": {}})
                 found[name].linears[linear] = rows
@@ -82,8 +79,7 @@ class MergePlan:
         whole = {f"{name}|tokens": torch.zeros(len(rows), dtype=torch.int64)}
         for file, factor in zip(self.files, self.factors, strict=True):
             place = torch.tensor([rows[tag] for tag in file.record.languages])
-            key = file.feed(name)
-            tokens, parts = file.tensors(key)
+            tokens, parts = file.tensors(file.feed(name))
             whole[f"{name}|tokens"].index_add_(0, place, tokens)
             for part, values in parts.items():
                 empty = torch.zeros(len(rows), entry.width, dtype=values.dtype)
@@ -127,7 +123,7 @@ class MergePlan:
         sentences = frozenset().union(*(unpack_hashes(draw.sentences) for draw in draws))
         return LanguageDrawRecord(
             **total,
-            window_sha256=_digest(self._windows(tag)),
+            window_sha256=hashlib.sha256(self._windows(tag).encode()).hexdigest(),
             source_sha256=_one([draw.source_sha256 for draw in draws], None),
             sentences=pack_hashes(sentences),
         )
@@ -160,7 +156,11 @@ def _differences(first: SavedStatistics, other: SavedStatistics) -> list[str]:
     """Why two files cannot be added up, beside what they have read."""
     one, two = first.record, other.record
     pairs = [
-        ("the same model", one.model.name, two.model.name, _model(one) == _model(two)),
+        (
+            "the same model", one.model.name, two.model.name,
+            one.model.linears_sha256 == two.model.linears_sha256
+            and one.model.rest_sha256 == two.model.rest_sha256,
+        ),
         ("the same linears", f"{len(one.shapes)}", f"{len(two.shapes)}", one.shapes == two.shapes),
         ("the same sums", ", ".join(one.needs), ", ".join(two.needs), {*one.needs} == {*two.needs}),
         ("windows that begin alike", one.calibration.bos, two.calibration.bos, None),
@@ -169,7 +169,7 @@ def _differences(first: SavedStatistics, other: SavedStatistics) -> list[str]:
             (f"the same {name}", one.settings.get(name), two.settings.get(name), None)
             for name in sorted(one.settings.keys() | two.settings.keys())
         ),
-    ]
+    ]  # fmt: skip
     return [
         f"{other.path}: expected {what} as {first.path} ({wanted}), found "
         + (f"{found}" if found != wanted else "others")
@@ -178,20 +178,16 @@ def _differences(first: SavedStatistics, other: SavedStatistics) -> list[str]:
     ]
 
 
-def _model(record: StatisticsRecord) -> tuple[str, str]:
-    return record.model.linears_sha256, record.model.rest_sha256
-
-
 def _repeated(files: Sequence[SavedStatistics], tag: str) -> tuple[int, int]:
     """How many windows, and how many sentences, of a language more than one file has."""
     records = [file.record for file in files if tag in file.languages]
-    packed = (
-        [record.windows[tag] for record in records],
-        [record.calibration.languages[tag].sentences for record in records],
-    )
-    every = [[unpack_hashes(text) for text in texts] for texts in packed]
-    windows, sentences = (sum(map(len, e)) - len(frozenset().union(*e)) for e in every)
-    return windows, sentences
+    windows = [unpack_hashes(r.windows[tag]) for r in records]
+    sentences = [unpack_hashes(r.calibration.languages[tag].sentences) for r in records]
+
+    def repeated(every: list[frozenset[bytes]]) -> int:
+        return sum(map(len, every)) - len(frozenset().union(*every))
+
+    return repeated(windows), repeated(sentences)
 
 
 def _weights(files: Sequence[SavedStatistics], languages: Sequence[str]) -> dict[str, float]:
@@ -261,7 +257,3 @@ def _one(values: Sequence[Value], otherwise: Value) -> Value:
 def _short(source: str) -> str:
     """A text source without the machine's folders."""
     return source if source.startswith(("bundled:", "hub:")) else Path(source).name
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from mwanda.errors import InputError
 from mwanda.model.stored.container import SavedRecord
-from mwanda.pruning.folder.manifest import CalibrationRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, Entry
 from mwanda.text.shared_sentences import pack_hashes
 from mwanda.text.window_files import window_sha256
 
@@ -20,16 +20,11 @@ STATISTICS: Literal["statistics"] = "statistics"
 Size = Annotated[int, Field(gt=0)]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelRecord(_Entry):
+class ModelRecord(Entry):
     """The model that was looked at.
 
     Attributes:
         name: as the user wrote it.
-        blocks: how many it has.
         linears_sha256, rest_sha256: see :mod:`mwanda.model.identity`.
         dequantised: what its weights were made from, when they were not stored plain.
     """
@@ -41,11 +36,10 @@ class ModelRecord(_Entry):
     dequantised: str | None
 
 
-class InputRecord(_Entry):
+class InputRecord(Entry):
     """Inputs that one or more linears of a block are fed.
 
     Attributes:
-        block: number of the block.
         width: features.
         gram: whether their Gram matrix is kept.
         linears: name of each linear that is fed them -> its outputs.
@@ -61,7 +55,6 @@ class StatisticsRecord(SavedRecord):
     """Statistics of a model on text.
 
     Attributes:
-        model: which one.
         settings: what else decides the sums: dtype of the forward, first tokens of every window
             that do not count; files are added up only where all agree.
         needs: what was measured; ``gram`` under the calibration's languages and weights.

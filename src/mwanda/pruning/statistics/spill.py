@@ -6,7 +6,8 @@ So memory does not grow with the model. They lie there as in a file of statistic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,49 @@ PARTS = tuple(field.name for field in fields(FeatureSums) if field.name != "toke
 _INPUTS = TypeAdapter(dict[str, InputRecord])
 
 
-class StatisticsSpill:
+class StoredSums(ABC):
+    """Sums in tensors as a file of statistics names them, block by block.
+
+    Attributes:
+        rows: language -> its row.
+    """
+
+    inputs: dict[str, InputRecord]
+    rows: Mapping[str, int]
+    parts: tuple[str, ...]
+
+    @abstractmethod
+    def _read(self, name: str) -> torch.Tensor:
+        """A tensor by its name."""
+
+    @abstractmethod
+    def feed(self, linear: str) -> str:
+        """The name of the inputs that a linear is fed."""
+
+    def inputs_of(self, block: int) -> dict[str, InputRecord]:
+        """The inputs of one block, by name."""
+        return {key: entry for key, entry in self.inputs.items() if entry.block == block}
+
+    def load(self, block: int) -> BlockSums:
+        """One block's sums, but for languages that a linear saw no token of."""
+        found: BlockSums = {}
+        for key, entry in self.inputs_of(block).items():
+            tokens = self._read(f"{key}|tokens").tolist()
+            made = {part: self._read(f"{key}|{part}") for part in self.parts}
+            languages = {
+                tag: FeatureSums(tokens[row], **{part: sums[row] for part, sums in made.items()})
+                for tag, row in self.rows.items()
+                if tokens[row]
+            }
+            found |= {name: dict(languages) for name in entry.linears}
+        return found
+
+    def load_gram(self, _block: int, linear: str) -> GramSums:
+        """The Gram matrix of one linear's inputs, which must have been kept."""
+        return GramSums(self._read(f"{self.feed(linear)}|gram"))
+
+
+class StatisticsSpill(StoredSums):
     """A pass's sums, put aside block by block.
 
     Linears whose sums are the same number for number are fed the same inputs, and stored once.
@@ -38,8 +81,6 @@ class StatisticsSpill:
         folder: where they lie meanwhile; None keeps only which inputs there are, for a process
             that does not write.
         languages: in the order of the rows.
-        parts: sums to keep.
-        journal: names them, for a later run.
     """
 
     def __init__(
@@ -50,12 +91,10 @@ class StatisticsSpill:
         journal: Journal | None = None,
     ) -> None:
         self._spill = None if folder is None else Spill(folder, STATISTICS)
-        self.inputs: dict[str, InputRecord] = {}
-        if journal is not None:
-            self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
-        self._languages, self._parts = tuple(languages), tuple(parts)
-        if journal is not None:
-            journal.take_part("statistics", self.settle)
+        self.rows, self.parts = {tag: row for row, tag in enumerate(languages)}, tuple(parts)
+        journal = journal or Journal()
+        self.inputs = journal.known("statistics", _INPUTS.validate_python, {})
+        journal.take_part("statistics", self.settle)
 
     def add(self, block: Block, sums: BlockSums, grams: Mapping[str, GramSums]) -> None:
         """One block.
@@ -84,21 +123,16 @@ class StatisticsSpill:
             for name, tensors in kept.items():
                 self._spill.add({f"{name}|{part}": tensor for part, tensor in tensors.items()})
 
-    def load(self, block: int) -> BlockSums:
-        """One block's sums, but for languages that a linear saw no token of."""
-        inputs = {key: entry for key, entry in self.inputs.items() if entry.block == block}
-        rows = {tag: row for row, tag in enumerate(self._languages)}
-        return sums_of(inputs, rows, self._parts, self._read)
-
-    def load_gram(self, _block: int, linear: str) -> GramSums:
-        """The Gram matrix of one linear's inputs, which must have been kept."""
-        key = next(key for key, entry in self.inputs.items() if linear in entry.linears)
-        return GramSums(self._read(f"{key}|gram"))
-
-    def _read(self, name: str) -> torch.Tensor:
+    def _aside(self) -> Spill:
         if self._spill is None:
             raise DataError("statistics", expected="sums put aside", found="none in this process")
-        return self._spill.read(name)
+        return self._spill
+
+    def _read(self, name: str) -> torch.Tensor:
+        return self._aside().read(name)
+
+    def feed(self, linear: str) -> str:
+        return next(key for key, entry in self.inputs.items() if linear in entry.linears)
 
     def settle(self) -> tuple[dict[str, Any], list[Path]]:
         """What a later run needs to go on: the inputs so far, and the files, which are whole."""
@@ -107,17 +141,15 @@ class StatisticsSpill:
 
     def join(self, record: StatisticsRecord) -> Path:
         """Everything in one file, which is still to be given its name."""
-        if self._spill is None:
-            raise DataError("statistics", expected="sums put aside", found="none in this process")
-        return self._spill.join(record)
+        return self._aside().join(record)
 
     def _rows(self, sums: Mapping[str, FeatureSums], width: int) -> dict[str, torch.Tensor]:
         """One linear's tensors, a row a language."""
-        tokens = [sums[tag].tokens if tag in sums else 0 for tag in self._languages]
+        tokens = [sums[tag].tokens if tag in sums else 0 for tag in self.rows]
         made = {"tokens": torch.tensor(tokens, dtype=torch.int64)}
         nothing = torch.zeros(width, dtype=torch.float64)
-        for part in self._parts:
-            rows = [getattr(sums[t], part) if t in sums else nothing for t in self._languages]
+        for part in self.parts:
+            rows = [getattr(sums[t], part) if t in sums else nothing for t in self.rows]
             made[part] = torch.stack([row.cpu() for row in rows])
         return made
 
@@ -126,30 +158,3 @@ def _alike(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -
     return one.keys() == other.keys() and all(
         one[name] is other[name] or torch.equal(one[name], other[name]) for name in one
     )
-
-
-def sums_of(
-    inputs: Mapping[str, InputRecord],
-    rows: Mapping[str, int],
-    parts: Sequence[str],
-    read: Callable[[str], torch.Tensor],
-) -> BlockSums:
-    """Sums of some linears out of tensors as a file of statistics names them.
-
-    Args:
-        inputs: of the linears.
-        rows: language -> its row; a language is left out where a linear saw no token of it.
-        parts: sums to read.
-        read: gives a tensor by its name.
-    """
-    found: BlockSums = {}
-    for key, entry in inputs.items():
-        tokens = read(f"{key}|tokens").tolist()
-        made = {part: read(f"{key}|{part}") for part in parts}
-        languages = {
-            tag: FeatureSums(tokens[row], **{part: sums[row] for part, sums in made.items()})
-            for tag, row in rows.items()
-            if tokens[row]
-        }
-        found |= {name: dict(languages) for name in entry.linears}
-    return found

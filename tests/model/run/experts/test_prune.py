@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.pruning.folder.experts_table import block_table, expert_summary, language_table
-from mwanda.pruning.folder.manifest import ExpertsRecord
+from mwanda.pruning.folder.manifest_records import ExpertsRecord
 from mwanda.pruning.statistics.routed import Routing
 from tests.model.run.experts.helpers import all_masks, granite, model_masks, pruned
 from tests.pruning.pipeline.helpers import (

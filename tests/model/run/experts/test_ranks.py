@@ -29,7 +29,7 @@ def tokens_by_process(source: Path, size: int) -> list[list[int]]:
     windows = [window for ids in token_windows(COUNTS).values() for window in ids]
     found = []
     for rank in range(size):
-        with Capture.of(model, linears, ("square",)) as capture:
+        with Capture(model, linears, ("square",)) as capture:
             for window in Ranks(rank, size).share(windows):
                 capture.run(lambda ids=window[None]: model(ids, use_cache=False), "any")
         routed = routed_tokens(capture.sums)["model.layers.0.mlp.experts"]

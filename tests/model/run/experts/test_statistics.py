@@ -36,7 +36,7 @@ def test_sums_are_those_of_a_loop_over_routed_tokens(
     with runnable_experts(model, dtype):
         for path in experts_of(model):
             linears = [x for x in structure.linears() if x.name.startswith(f"{path}.")]
-            with Capture.of(model, linears, NEEDS) as capture:
+            with Capture(model, linears, NEEDS) as capture:
                 for tag, ids in windows.items():
                     capture.run(lambda ids=ids: model(ids, use_cache=False), tag)
             capture.check(0)
@@ -108,7 +108,7 @@ def test_counts_by_expert_and_language() -> None:
 def test_an_expert_may_go_without_input_and_a_linear_may_not(tiny: Tiny) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny("olmoe")).eval()
     linears = list(find_structure(model).blocks[0].linears)
-    with Capture.of(model, linears, NEEDS) as capture, torch.no_grad():
+    with Capture(model, linears, NEEDS) as capture, torch.no_grad():
         capture.run(lambda: model(torch.tensor([[5, 6]]), use_cache=False), "de")
     capture.check(0)
     unseen = [name for name, languages in capture.sums.items() if not languages]
@@ -158,7 +158,7 @@ def test_the_first_tokens_of_a_window_are_not_routed_either(tiny: Tiny, family: 
     with runnable_experts(model, torch.float64):
         path = next(iter(experts_of(model)))
         linears = [x for x in structure.linears() if x.name.startswith(f"{path}.")]
-        with Capture.of(model, linears, NEEDS, skip=2) as capture:
+        with Capture(model, linears, NEEDS, skip=2) as capture:
             for tag, ids in windows.items():
                 shape = (ids.shape[0], ids.shape[1])
                 capture.run(lambda ids=ids: model(ids, use_cache=False), tag, shape)

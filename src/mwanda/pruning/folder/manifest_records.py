@@ -1,0 +1,181 @@
+"""What is written down about a prune: each linear, the text, the experts, the files it used."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+
+from pydantic import BaseModel, ConfigDict
+
+from mwanda.pruning.statistics.routed import Routing
+from mwanda.text.window_files import Windows
+
+
+class Entry(BaseModel):
+    """A part of a manifest, or of another record: as it was written, and nothing beside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LinearRecord(Entry):
+    """One pruned linear, under the checkpoint's own tensor name.
+
+    ``shape`` is ``[out, in]``; ``transposed`` says that it is stored ``[in, out]``. ``box`` is the
+    part of the tensor it lies in, start and stop along every dimension; None for all of it.
+    ``pruned`` counts mask positions, ``zeros`` the zeros written, ``source_zeros`` those that the
+    source had already. ``damping`` is what a reconstruction added to the Gram matrix, in mean
+    diagonals; None where there was none. The hashes are of bit-packed ``[out, in]`` matrices, see
+    ``masks.digest``.
+    """
+
+    tensor: str
+    block: int
+    shape: tuple[int, int]
+    transposed: bool
+    sparsity: float
+    pruned: int
+    zeros: int
+    source_zeros: int
+    mask_sha256: str
+    zeros_sha256: str
+    damping: float | None = None
+    box: tuple[tuple[int, int], ...] | None = None
+
+
+class ExpertsRecord(Entry):
+    """Which experts the calibration text went to.
+
+    Attributes:
+        minimum: an expert that saw fewer tokens was pruned by magnitude.
+        routing: path of a block's experts -> language -> tokens routed to expert 0, 1, …: numbers
+            in one line, ``-`` for an expert that was not to be pruned.
+        fallbacks: linears that magnitude served -> tokens their expert saw.
+    """
+
+    minimum: int
+    routing: dict[str, dict[str, str]]
+    fallbacks: dict[str, int]
+
+    @classmethod
+    def of(
+        cls, routing: Routing, fallbacks: Mapping[str, int], minimum: int
+    ) -> ExpertsRecord | None:
+        """From the counts of a prune; None where there were no experts to watch."""
+        if not routing:
+            return None
+
+        def line(counts: list[int | None]) -> str:
+            return " ".join("-" if n is None else str(n) for n in counts)
+
+        lines = {path: {tag: line(n) for tag, n in tags.items()} for path, tags in routing.items()}
+        return cls(minimum=minimum, routing=lines, fallbacks=dict(fallbacks))
+
+    def counts(self) -> Routing:
+        """The numbers of :attr:`routing`."""
+
+        def counts(line: str) -> list[int | None]:
+            return [None if n == "-" else int(n) for n in line.split()]
+
+        return {p: {tag: counts(n) for tag, n in tags.items()} for p, tags in self.routing.items()}
+
+
+class LanguageDrawRecord(Entry):
+    """What was drawn of one language; ``sentences`` are packed 8-byte hashes."""
+
+    windows: int
+    tokens: int
+    documents: int
+    duplicates_dropped: int
+    english_lines_dropped: int
+    documents_emptied: int
+    window_sha256: str
+    source_sha256: str | None
+    sentences: str
+
+
+class CalibrationRecord(Entry):
+    """The calibration text: where from, how drawn, what of it.
+
+    Attributes:
+        kept: what cleaning was told to leave in, ``english`` and ``repeated``.
+    """
+
+    source: str
+    seed: int | None
+    bos: str
+    length: int | None
+    weights: dict[str, float]
+    languages: dict[str, LanguageDrawRecord]
+    kept: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Languages with a weight above 0."""
+        return tuple(tag for tag in self.languages if self.weights[tag] > 0)
+
+    @classmethod
+    def of(cls, windows: Windows, weights: Mapping[str, float]) -> CalibrationRecord:
+        """From drawn windows and resolved language weights."""
+        languages = {}
+        for tag, draw in windows.draws.items():
+            known = asdict(draw)
+            del known["language"]
+            sentences = known.pop("sentence_hashes")
+            languages[tag] = LanguageDrawRecord(**known, sentences=sentences)
+        return cls(
+            source=windows.source,
+            seed=windows.seed,
+            bos=windows.bos,
+            length=windows.length,
+            weights=dict(weights),
+            languages=languages,
+            kept=windows.kept,
+        )
+
+
+class StatisticsFileRecord(Entry):
+    """The file of statistics that a prune used instead of text: its name, and its SHA-256."""
+
+    name: str
+    sha256: str
+
+
+class MaskFileRecord(Entry):
+    """The file of masks that was applied to this model as they are, no weight changed by them.
+
+    Attributes:
+        name, sha256: of the file.
+        base: the model they were chosen on, as the user named it then.
+        same: whether this model is known to be that one, by its files or its linears.
+    """
+
+    name: str
+    sha256: str
+    base: str
+    same: bool
+
+
+class Totals(Entry):
+    """Sparsity over the pruned linears and over the whole model, by mask positions."""
+
+    linears: int
+    weights: int
+    pruned: int
+    sparsity: float
+    source_zeros: int
+    model_weights: int
+    model_sparsity: float
+
+    @classmethod
+    def of(cls, linears: Collection[tuple[int, int, int]], model_weights: int) -> Totals:
+        """From each linear's weights, pruned positions and source zeros, of a model of so many."""
+        weights, pruned, source_zeros = (sum(row[n] for row in linears) for n in range(3))
+        return cls(
+            linears=len(linears),
+            weights=weights,
+            pruned=pruned,
+            sparsity=pruned / weights if weights else 0.0,
+            source_zeros=source_zeros,
+            model_weights=model_weights,
+            model_sparsity=pruned / model_weights if model_weights else 0.0,
+        )
