@@ -20,7 +20,6 @@ from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.source import load_tokenizer
-from mwanda.pruning.folder.manifest import CalibrationRecord
 from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune
