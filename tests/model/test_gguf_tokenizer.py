@@ -52,8 +52,10 @@ def written(
 
 def both(path: Path, tmp_path: Path) -> Any:
     """The tokenizer, which is the same when it was saved and loaded."""
-    made = read_gguf(path).tokenizer()
+    file = read_gguf(path)
+    made = file.tokenizer()
     made.save_pretrained(tmp_path / "saved")
+    file.config.save_pretrained(tmp_path / "saved")
     loaded = load_tokenizer(tmp_path / "saved")
     assert loaded.backend_tokenizer.to_str() == made.backend_tokenizer.to_str()
     assert loaded(TEXT).input_ids == made(TEXT).input_ids
@@ -86,7 +88,7 @@ CODER = [
 ]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen2", "gemma3", "lfm2"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen3", "gemma3", "lfm2"])
 @pytest.mark.parametrize(
     ("name", "cut"),
     [
@@ -106,6 +108,21 @@ def test_text_is_cut_as_the_file_says(
     path = written(tmp_path, {"tokenizer.ggml.pre": name}, architecture)
     made = both(path, tmp_path)
     assert made.convert_ids_to_tokens(made(TEXT).input_ids) == ["<bos>", *expected(cut)]
+
+
+def test_a_cut_that_transformers_puts_its_own_in_place_of(tmp_path: Path) -> None:
+    """Of Qwen 2 it does, when a folder is loaded."""
+    both(written(tmp_path, {"tokenizer.ggml.pre": "qwen2"}, "qwen2"), tmp_path)
+    for kind, name in (("gpt2", "smollm"), ("llama", "default")):
+        path = written(tmp_path, {"tokenizer.ggml.pre": name}, "qwen2", kind)
+        refused(path, f"found {name}", "the pre_tokenizer of Qwen2Tokenizer")
+
+
+def test_the_start_is_llama_cpps_where_no_flag_is(tmp_path: Path) -> None:
+    for name, start in (("llama-bpe", [BOS]), ("gpt-2", [])):
+        told = {"tokenizer.ggml.pre": name, "tokenizer.ggml.add_bos_token": None}
+        made = both(written(tmp_path, told), tmp_path)
+        assert made("ab").input_ids == [*start, made.convert_tokens_to_ids("ab")]
 
 
 def test_words_in_the_vocabulary_are_tokens_where_the_cut_says_so(tmp_path: Path) -> None:
@@ -157,7 +174,7 @@ def test_what_changes_nothing_is_read(tmp_path: Path) -> None:
     assert made("ab").input_ids == [BOS, made.convert_tokens_to_ids("ab")]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "phi3", "qwen2"])
+@pytest.mark.parametrize("architecture", ["llama", "phi3", "qwen3"])
 def test_a_space_before_a_text_or_none(tmp_path: Path, architecture: str) -> None:
     for said, first in ((None, "▁ab"), (True, "▁ab"), (False, "ab")):
         told = {} if said is None else {"tokenizer.ggml.add_space_prefix": said}
@@ -187,7 +204,7 @@ def test_every_chat_template_and_every_end(tmp_path: Path) -> None:
     assert generation["eos_token_id"] == [EOS, 9]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma3", "qwen2", "gpt2", "phi3", "lfm2"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "qwen3", "gpt2", "phi3", "lfm2"])
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_the_rest_is_as_transformers_builds_it(
     tmp_path: Path, architecture: str, kind: str

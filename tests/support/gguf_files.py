@@ -232,7 +232,7 @@ def _tokenizer(writer: GGUFWriter) -> None:
     ]  # fmt: skip
     tokens[-1], types[-1] = "ab", TokenType.NORMAL
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre("qwen2" if writer.arch == "qwen2" else "default")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(["a b"])

@@ -79,7 +79,7 @@ class Gguf:
 
     def tokenizer(self) -> Any:
         """The tokenizer in the file."""
-        return build_tokenizer(self.header)
+        return build_tokenizer(self.header, self.config.model_type)
 
     @contextmanager
     def _making(self, expected: str) -> Iterator[None]:

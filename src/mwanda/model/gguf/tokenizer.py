@@ -11,7 +11,7 @@ from typing import Any
 
 from mwanda.errors import InputError, MwandaError, shown
 from mwanda.model.gguf.header import GgufHeader
-from mwanda.model.gguf.splits import split_words
+from mwanda.model.gguf.splits import WHOLE_WORDS, split_words
 
 ORIGINAL = "give the original model's folder (safetensors) instead"
 
@@ -49,12 +49,17 @@ PREFIXED = {"llama": True, "t5": True, "gpt2": False, "gemma4": False}
 """Whether a space goes before a text, by the kind of tokenizer."""
 
 
-def build_tokenizer(header: GgufHeader) -> Any:
-    """The tokenizer that the file describes; what it saves is read back the same."""
+def build_tokenizer(header: GgufHeader, model_type: str) -> Any:
+    """The tokenizer that the file describes; what it saves is read back the same.
+
+    Args:
+        model_type: of the config that is saved beside it.
+    """
     from transformers import PreTrainedTokenizerFast
 
     try:
         made = _made(header)
+        _refuse_rebuilt(header, made, model_type)
         return PreTrainedTokenizerFast(tokenizer_object=_Given(made), **_settings(header))
     except MwandaError:
         raise
@@ -108,6 +113,31 @@ def _made(header: GgufHeader) -> Any:
     return _of_the_file(made, len(kept["tokens"]))
 
 
+def _refuse_rebuilt(header: GgufHeader, made: Any, model_type: str) -> None:
+    """Refuse text cut in a way that transformers puts its own in place of when it loads a folder.
+
+    It does so for a few types of models, whatever the folder says.
+    """
+    from transformers.models.auto import tokenization_auto as auto
+
+    name = auto.TOKENIZER_MAPPING_NAMES.get(model_type)
+    forced = model_type in auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS
+    if not forced or name in (None, "TokenizersBackend"):
+        return
+    own = auto.tokenizer_class_from_name(name)(vocab={"a": 0}, merges=[]).backend_tokenizer
+    for part in ("pre_tokenizer", "normalizer", "decoder"):
+        if _state(own, part) != _state(made, part):
+            raise _lost(
+                header, f"{GGML}pre", header.fields.get(f"{GGML}pre", "none"),
+                f"the {part} of {name}, with which transformers loads every {model_type}",
+            )  # fmt: skip
+
+
+def _state(made: Any, part: str) -> Any:
+    held = getattr(made, part)
+    return held and held.__getstate__()
+
+
 def _unprefixed(kind: Any) -> Any:
     def build(**parts: Any) -> Any:
         return kind(add_prefix_space=False, **parts)
@@ -137,14 +167,16 @@ def _settings(header: GgufHeader) -> dict[str, Any]:
         settings.setdefault("add_bos_token", True)
     elif fields.get(f"{GGML}model") == "gemma4":
         settings["add_bos_token"] = False
+    elif fields.get(f"{GGML}pre") in WHOLE_WORDS:  # as llama.cpp does where no flag is
+        settings.setdefault("add_bos_token", True)
     tokens = fields[f"{GGML}tokens"]
     for key in (*STOPS, *ROLES.values()):
         number = fields.get(GGML + key, 0)
         if not isinstance(number, int) or not 0 <= number < len(tokens):
             raise _lost(header, GGML + key, number, f"a number below {len(tokens):,}, the tokens")
     for name, key in ROLES.items():
-        if GGML + key in fields:
-            settings[name] = tokens[fields[GGML + key]]
+        number = fields.get(GGML + key)
+        settings[name] = None if number is None else tokens[number]
     named = {
         name.removeprefix(f"{TEMPLATE}."): held
         for name, held in fields.items() if name.startswith(f"{TEMPLATE}.")
