@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, GgufConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from mwanda import InputError
@@ -275,47 +274,6 @@ def test_large_weights_go_in_parts(
             with open_model(path, tmp_path) as source:
                 parts = load(source.folder).state_dict()
         assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
-
-
-@pytest.mark.parametrize("architecture", ["llama", "gemma3", "qwen2", "gpt2", "phi3", "lfm2"])
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
-def test_the_tokenizer_is_the_one_transformers_builds(
-    tmp_path: Path, architecture: str, kind: str
-) -> None:
-    fields = {"tokenizer.chat_template": "{{ messages[0]['content'] }}"}
-    path = write_gguf(tmp_path / "tiny.gguf", architecture, gguf_model(architecture), fields=fields)
-    raw = path.read_bytes()
-    old = struct.pack("<Q", 20) + b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 4) + b"gpt2"
-    assert old in raw
-    new = struct.pack("<Q", 20) + b"tokenizer.ggml.model" + struct.pack("<IQ", 8, len(kind))
-    moved = raw.replace(old, new + kind.encode())
-    path.write_bytes(moved if len(moved) == len(raw) else _padded(raw, moved))
-    AutoTokenizer.from_pretrained(tmp_path, gguf_file=path.name).save_pretrained(tmp_path / "own")
-    read_gguf(path).tokenizer().save_pretrained(tmp_path / "ours")
-    files = sorted(file.name for file in (tmp_path / "own").iterdir())
-    assert files == sorted(file.name for file in (tmp_path / "ours").iterdir())
-    for name in files:
-        assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "own" / name).read_bytes()
-
-
-def _padded(raw: bytes, moved: bytes) -> bytes:
-    """A header one byte longer moves the weights by an alignment, or not at all."""
-    end = parse_end(raw)
-    grown = len(moved) - len(raw)
-    padding = -(-end // 32) * 32 - end
-    new_end = end + grown
-    return moved[:new_end] + bytes(-new_end % 32) + moved[new_end + padding :]
-
-
-def parse_end(raw: bytes) -> int:
-    """Where the header ends: after the last tensor's entry."""
-    import tempfile
-
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(raw)
-        file.flush()
-        last = gguf.GGUFReader(file.name).tensors[-1].field
-    return int(last.offset + sum(part.nbytes for part in last.parts))
 
 
 def test_a_large_vocabulary_is_read_at_once(tmp_path: Path) -> None:

@@ -87,13 +87,17 @@ ALSO_SAID: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def gguf_model(architecture: str) -> Any:
-    """A tiny random model that a GGUF of this architecture can hold."""
+def gguf_model(architecture: str, **other: Any) -> Any:
+    """A tiny random model that a GGUF of this architecture can hold.
+
+    Args:
+        other: fields of its config.
+    """
     kind, own = (ARCHITECTURES | ALSO_READ)[architecture]
     fields = _PLAIN | own
     if kind == "gpt2":
         fields |= {"max_position_embeddings": 1024, "n_inner": 4 * HIDDEN}
-    config = CONFIG_MAPPING[kind](**fields)
+    config = CONFIG_MAPPING[kind](**(fields | other))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
@@ -118,7 +122,8 @@ def write_gguf(
         kind: of the matrices; vectors stay float32.
         without: leaves out tensors in whose name this is found.
         extra: tensors to add, by their names in the file.
-        fields: to add, by their names after the architecture's; or to write instead of others.
+        fields: to add, by their names after the architecture's; or to write instead of others,
+            None for none.
         shards: ``split_max_tensors``, for several files.
     """
     writer = GGUFWriter(None, architecture, **shards)
@@ -163,6 +168,8 @@ def write_gguf(
 def _add(writer: GGUFWriter, name: str, value: Any) -> None:
     writer.kv_data[0].pop(name, None)
     match value:
+        case None:
+            pass
         case bool():
             writer.add_bool(name, value)
         case int():
@@ -190,10 +197,11 @@ def _describe(writer: GGUFWriter, architecture: str, config: PreTrainedConfig) -
     if architecture in ("gpt2", "bloom"):
         grouped = heads
     head = getattr(config, "head_dim", None) or config.hidden_size // heads
-    writer.add_context_length(CONTEXT)
+    writer.add_context_length(getattr(config, "max_position_embeddings", CONTEXT))
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(getattr(config, "intermediate_size", 4 * config.hidden_size))
+    wide = getattr(config, "n_inner", None) or getattr(config, "intermediate_size", None)
+    writer.add_feed_forward_length(wide or 4 * config.hidden_size)
     writer.add_head_count(heads)
     writer.add_head_count_kv(grouped)
     writer.add_key_length(head)
@@ -224,7 +232,7 @@ def _tokenizer(writer: GGUFWriter) -> None:
     ]  # fmt: skip
     tokens[-1], types[-1] = "ab", TokenType.NORMAL
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre("qwen2" if writer.arch == "qwen2" else "default")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(["a b"])

@@ -8,28 +8,18 @@ Here every field counts: it is in the config, or it is put there, or the file is
 from __future__ import annotations
 
 import math
-import struct
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from mwanda.errors import InputError, shown
-from mwanda.model.gguf.header import ALIGNMENT, GgufHeader
+from mwanda.model.gguf.header import GgufHeader
 from mwanda.model.gguf.rope import SCALING, rotary_fields
+from mwanda.model.gguf.told import as_transformers
 
 ORIGINAL = "give the original model's folder (safetensors) instead"
 
-LONG = 1000
-"""Values of an array from which on it is a vocabulary, which no config is made of."""
-
 SPARE_BLOCKS = 1000
 """Blocks without a tensor that may be looked for; a number can be anything."""
-
-TOKENS = "tokenizer.ggml.tokens"
-STAND_IN = ["a", "b"]
-"""Instead of the vocabulary where only its length matters, which is then mended."""
 
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 FOLLOWED: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +45,8 @@ FOLLOWED: Mapping[str, tuple[str, ...]] = {
     "expert_weights_norm": ("norm_topk_prob",),
     "logit_scale": ("logit_scale",),
     "use_parallel_residual": ("use_parallel_residual",),
+    "context_length": ("max_position_embeddings",),
+    "feed_forward_length": ("n_inner",),
 }
 """What else a file says, and the config's field for it, the first that there is."""
 
@@ -77,24 +69,23 @@ SCALED_BY_WIDTH = (("gemma2", 46), ("gemma3_text", 62))
 """Model types and blocks (27 billion weights) whose queries are scaled by the width of the model a
 head, and not by the head's own: no field says so, and programs that run GGUF go by the blocks."""
 
-SHAPES = ("vocab_size", "embedding_length", "block_count", "feed_forward_length", "context_length",
-          "tensor_data_layout", "pooling_type", "decoder_start_token_id")  # fmt: skip
+SHAPES = ("vocab_size", "embedding_length", "block_count", "tensor_data_layout", "pooling_type",
+          "decoder_start_token_id")  # fmt: skip
 """What the weights' shapes tell again, or what no forward depends on."""
 
 
 def read_config(header: GgufHeader) -> tuple[Any, dict[str, Any], frozenset[str]]:
     """The config; what transformers makes of the file, by its names; tensors that are in both."""
     _refuse_no_model(header)
-    told, taken = _as_transformers(header)
+    _refuse_senseless(header)
+    told, taken = as_transformers(header)
     made = _config(told)
     extra = _followed(header, told, taken, made)
-    rotary, tensors = rotary_fields(header, made)
     if told.get("tie_word_embeddings") and "output.weight" in header.names:
         extra["tie_word_embeddings"] = False
     if (made.model_type, told.get("num_hidden_layers")) in SCALED_BY_WIDTH:
         extra["query_pre_attn_scalar"] = _head_dim(made)
-    if not extra and not rotary:
-        return made, told, tensors
+    rotary, tensors = rotary_fields(header, _config(told | extra))
     config = _config(told | extra | rotary)
     for name, value in extra.items():
         if name in FOLLOWED_BACK and not _same(getattr(config, name, None), value):
@@ -103,38 +94,6 @@ def read_config(header: GgufHeader) -> tuple[Any, dict[str, Any], frozenset[str]
 
 
 FOLLOWED_BACK = {name: key for key, names in FOLLOWED.items() for name in names}
-
-
-@contextmanager
-def _described(header: GgufHeader) -> Iterator[Path]:
-    """A small GGUF file with what this one says, but for the vocabulary and the weights.
-
-    transformers makes configs of files only, and reads all that is in them, some times over.
-    """
-    long = {n for n, held in header.fields.items() if isinstance(held, list) and len(held) > LONG}
-    spans = {n: span for n, span in header.spans.items() if n not in long | {TOKENS}}
-    with header.path.open("rb") as file:
-        fields = []
-        for start, end in spans.values():
-            file.seek(start)
-            fields.append(file.read(end - start))
-    if TOKENS in header.fields:
-        packed = b"".join(_text(token) for token in STAND_IN)
-        fields.append(_text(TOKENS) + struct.pack("<IIQ", 9, 8, len(STAND_IN)) + packed)
-    # One number for each tensor, all of them the same one: only names are looked at.
-    tensors = [_text(name) + struct.pack("<IQIQ", 1, 1, 0, 0) for name in header.names]
-    front = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(fields))
-    raw = front + b"".join([*fields, *tensors])
-    align = header.fields.get("general.alignment", ALIGNMENT)
-    with tempfile.TemporaryDirectory(prefix="mwanda-gguf-") as folder:
-        path = Path(folder) / "described.gguf"
-        path.write_bytes(raw + bytes(-len(raw) % align + align))
-        yield path
-
-
-def _text(text: str) -> bytes:
-    raw = text.encode()
-    return struct.pack("<Q", len(raw)) + raw
 
 
 def _refuse_no_model(header: GgufHeader) -> None:
@@ -159,64 +118,50 @@ def _refuse_no_model(header: GgufHeader) -> None:
         )
 
 
+def _refuse_senseless(header: GgufHeader) -> None:
+    """Refuse numbers that no model works with, by what they are."""
+    front = f"{header.architecture}."
+    for key, value in header.fields.items():
+        if not key.startswith(front):
+            continue
+        name = key.removeprefix(front)
+        base = name.startswith("rope.freq_base")
+        signed = not name.startswith("rope.") and not name.endswith(("epsilon", "softcapping"))
+        for one in value if isinstance(value, list) else [value]:
+            if not isinstance(one, int | float) or (
+                math.isfinite(one) and (signed or one > 0 or (one == 0 and not base))
+            ):
+                continue
+            raise InputError(
+                f"{header.path}: {shown(key)}",
+                expected="a number above 0"
+                if base
+                else "a finite number" + ("" if signed else " of 0 or more"),
+                found=str(one),
+                fix=ORIGINAL,
+            )
+
+
 def _config(told: Mapping[str, Any]) -> Any:
     from transformers import CONFIG_MAPPING
 
     return CONFIG_MAPPING[told["model_type"]].from_dict(dict(told))
 
 
-class _Read(dict[str, Any]):
-    """Metadata that knows what was asked of it."""
-
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        super().__init__(fields)
-        self.taken: set[str] = set()
-
-    def __getitem__(self, key: str) -> Any:
-        self.taken.add(key)
-        return super().__getitem__(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        self.taken.add(key)
-        return super().get(key, default)
-
-
-def _as_transformers(header: GgufHeader) -> tuple[dict[str, Any], set[str]]:
-    """What transformers reads, by the names of its config, and the fields it read that from."""
-    from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
-    from transformers.integrations.gguf import GGUF_CONFIG_ARCHS, get_gguf_config
-    from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
-
-    kind = header.architecture
-    if kind in GGUF_CONFIG_ARCHS:
-        texts = {
-            name: len(value)
-            for name, value in header.fields.items()
-            if isinstance(value, list) and value and isinstance(value[0], str)
-        }
-        metadata = _Read({**header.fields, **texts})
-        return get_gguf_config(metadata, header.names), metadata.taken
-    with _described(header) as path:
-        told: dict[str, Any] = load_gguf_checkpoint(str(path), return_tensors=False)["config"]
-    if told.get("vocab_size") == len(STAND_IN):
-        told["vocab_size"] = len(header.fields[TOKENS])
-    plain = kind.replace("-", "").replace("_", "")
-    tables: dict[str, dict[str, Any]] = GGUF_CONFIG_MAPPING
-    names = next((table for k, table in tables.items() if k.replace("_", "") == plain), {})
-    return told, {f"{kind}.{name}" for name, there in names.items() if there is not None}
-
-
 def _followed(
-    header: GgufHeader, told: Mapping[str, Any], taken: set[str], made: Any
+    header: GgufHeader, told: Mapping[str, Any], taken: Mapping[str, str | None], made: Any
 ) -> dict[str, Any]:
     """Fields to put into a config that transformers leaves at the class's defaults."""
     extra: dict[str, Any] = {}
     front = f"{header.architecture}."
-    same = made.attribute_map
+    same, plain = made.attribute_map, type(made)()
     read = {same.get(name, name): value for name, value in told.items()}
     for key, value in header.fields.items():
         name = key.removeprefix(front)
-        if name == key or key in taken or name in SHAPES or name.startswith(("rope.", *SCALING)):
+        if name == key or name in SHAPES or name.startswith(("rope.", *SCALING)):
+            continue
+        there = taken.get(key)
+        if key in taken and (name not in FOLLOWED or there is None or hasattr(plain, there)):
             continue
         if name == "attention.sliding_window_pattern":
             extra |= _pattern(header, value, made)
@@ -224,25 +169,27 @@ def _followed(
         if "norm" in name and name.endswith("epsilon") and _other_epsilon(front, taken, header):
             continue  # an architecture has one kind of norm, and its own field was read
         field = next((one for one in FOLLOWED.get(name, ()) if hasattr(made, one)), None)
-        there = getattr(made, field) if field is not None else None
-        if there is None and name.endswith(("key_length", "value_length")):
-            there = _head_dim(made)
-        if there is not None and _same(there, value):
+        held = getattr(made, field) if field is not None else None
+        if held is None and name.endswith(("key_length", "value_length")):
+            held = _head_dim(made)
+        if held is not None and _same(held, value):
             continue
-        if _neutral(name, value) and not there:
+        if _neutral(name, value) and not held:
             continue
         if field is None and name.startswith("expert_") and name.endswith("feed_forward_length"):
             continue  # as the weights' shapes say
+        if field is None and name in ("context_length", "feed_forward_length"):
+            continue  # likewise, or no forward of the class asks
         if field is None:
             raise _lost(header, key, value, f"{type(made).__name__} has no place for it")
         windowless = name == "attention.sliding_window" and _windowless(made)
         if same.get(field, field) in read or windowless:
-            raise _lost(header, key, value, f"{field} {there!r} in {type(made).__name__}")
+            raise _lost(header, key, value, f"{field} {held!r} in {type(made).__name__}")
         extra[field] = value
     return extra
 
 
-def _other_epsilon(front: str, taken: set[str], header: GgufHeader) -> bool:
+def _other_epsilon(front: str, taken: Mapping[str, str | None], header: GgufHeader) -> bool:
     pair = (f"{front}attention.layer_norm_epsilon", f"{front}attention.layer_norm_rms_epsilon")
     return any(key in taken and key in header.fields for key in pair)
 

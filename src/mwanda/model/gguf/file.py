@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +15,17 @@ from mwanda.errors import InputError, MwandaError, shown
 from mwanda.model.gguf.config import read_config
 from mwanda.model.gguf.header import GgufHeader, parse_header
 from mwanda.model.gguf.steps import choose_steps
+from mwanda.model.gguf.tokenizer import build_tokenizer, stop_tokens
 from mwanda.model.gguf.weights import ORIGINAL, WHOLE, write_weights
 from mwanda.model.run.skeleton import build_skeleton, refuse_encoder
 from mwanda.system.heap import trim
 
 MAX_SHARD = 5 << 30
+
+WIDE = {"F16", "F32", "F64"}
+"""Types of weights that bfloat16 has fewer digits than; packed ones are rounded anyway."""
+
+log = logging.getLogger("mwanda")
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,10 @@ class Gguf:
         """
         from transformers import GenerationConfig
 
+        wide = sorted({t.kind.name for t in self.header.tensors if t.rows > 1} & WIDE)
+        if wide and dtype == torch.bfloat16:
+            log.info("%s: its weights in %s are rounded to bfloat16",
+                     self.header.path, " and ".join(wide))  # fmt: skip
         with self._making("a GGUF file of a decoder that this transformers can read"):
             try:
                 model = build_skeleton(self.config, dtype, hollow=True)
@@ -59,36 +69,17 @@ class Gguf:
             config.architectures = [type(model).__name__]
             config.save_pretrained(folder)
             if model.can_generate():
-                GenerationConfig.from_model_config(config).save_pretrained(folder)
+                generation = GenerationConfig.from_model_config(config)
+                stops = stop_tokens(self.header)
+                if len(stops) > 1:
+                    generation.eos_token_id = stops
+                generation.save_pretrained(folder)
         self.tokenizer().save_pretrained(folder)
         trim()
 
     def tokenizer(self) -> Any:
-        """The tokenizer in the file, as transformers builds it."""
-        from transformers import AutoTokenizer
-        from transformers.integrations.gguf import convert_gguf_tokenizer
-
-        header = self.header
-        try:
-            kept, settings = _tokenizer_fields(header)
-            made, _ = convert_gguf_tokenizer(header.architecture, kept)
-            with tempfile.TemporaryDirectory(prefix="mwanda-gguf-") as folder:
-                # A folder that says nothing: the class comes from the config, all else is given.
-                (Path(folder) / "tokenizer_config.json").write_text("{}")
-                return AutoTokenizer.from_pretrained(
-                    folder,
-                    config=self.config,
-                    tokenizer_object=_Given(made),
-                    local_files_only=True,
-                    **settings,
-                )
-        except Exception as error:  # a damaged vocabulary shows as an error of any kind
-            raise InputError(
-                f"{header.path}: tokenizer",
-                expected="one in the file that transformers can build",
-                found=_one_line(error),
-                fix=ORIGINAL,
-            ) from error
+        """The tokenizer in the file."""
+        return build_tokenizer(self.header, self.config.model_type)
 
     @contextmanager
     def _making(self, expected: str) -> Iterator[None]:
@@ -140,6 +131,8 @@ def open_gguf(path: Path) -> GgufHeader:
         ) from error
     try:
         return parse_header(path)
+    except MwandaError:
+        raise
     except Exception as error:  # damaged bytes show as an error of any kind
         raise InputError(
             str(path),
@@ -148,40 +141,6 @@ def open_gguf(path: Path) -> GgufHeader:
             f"({_one_line(error)})",
             fix=WHOLE,
         ) from error
-
-
-class _Given:
-    """Something that whoever copies it shall have: two copies of a vocabulary are dear."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return self._value
-
-
-def _tokenizer_fields(header: GgufHeader) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a tokenizer is made of, and its settings, as transformers sorts them."""
-    from transformers.integrations.gguf import gguf_tokenizer_mapping as mapping
-
-    fields = header.fields
-    kept, settings = (
-        {
-            name: fields[f"tokenizer.{key}"]
-            for key, name in mapping.GGUF_TOKENIZER_MAPPING[group].items()
-            if f"tokenizer.{key}" in fields
-        }
-        for group in ("tokenizer", "tokenizer_config")
-    )
-    # Both as in transformers' ``get_gguf_tokenizer``, which would read the file again.
-    if kept.get("tokenizer_type") == "llama":
-        settings.setdefault("add_bos_token", True)
-    elif kept.get("tokenizer_type") == "gemma4":
-        settings["add_bos_token"] = False
-    for name, key in mapping._SPECIAL_TOKENS.items():
-        number = fields.get(f"tokenizer.ggml.{key}")
-        settings[name] = None if number is None else kept["tokens"][number]
-    return kept, settings
 
 
 def _unreadable(header: GgufHeader, expected: str, error: Exception) -> InputError:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mwanda.errors import InputError, shown
+
 FORMATS = {
     0: "B",
     1: "b",
@@ -135,7 +137,15 @@ class _Walk:
             name = self._string()
             if name in fields:
                 raise ValueError(f"the field {name[:60]} twice")
-            fields[name] = self._value(self._number("I"), NESTED)
+            try:
+                fields[name] = self._value(self._number("I"), NESTED)
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{self._path}: {shown(name)}",
+                    expected="text in UTF-8",
+                    found=f"the bytes {error.object[:40]!r}",
+                    fix="convert the original model again, or give its folder (safetensors)",
+                ) from error
             spans[name] = (start, self._at)
         told = [self._tensor() for _ in range(tensors)]
         if len({name for name, *_ in told}) != len(told):

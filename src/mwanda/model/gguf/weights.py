@@ -24,6 +24,7 @@ from mwanda.model.gguf.steps import Numbers, Steps
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.system.device import NOWHERE
+from mwanda.system.finite import narrowed
 
 PIECE = 1 << 22
 """Weights that are dequantised at a time."""
@@ -196,7 +197,8 @@ class _Made:
 
     def _make(self, start: int, stop: int | None) -> torch.Tensor:
         parts = {t.name: self._values(t, start, stop) for t in self._parameter.sources}
-        return self._steps.make(self._parameter.name, parts).to(self._dtype)
+        made = self._steps.make(self._parameter.name, parts)
+        return narrowed(f"{self._path}: {self._parameter.name}", made, self._dtype, ORIGINAL)
 
     def _values(self, tensor: GgufTensor, start: int, stop: int | None) -> Numbers:
         data = tensor.open(self._path)[start:stop]
