@@ -106,7 +106,7 @@ def evaluation_text(result: Evaluation) -> str:
 
 def evaluation_markdown(result: Evaluation) -> str:
     rows = [
-        [f"{tag} {display_name(tag)}", f"{r.nll_per_sentence:.2f}", f"{r.perplexity:.2f}",
+        [f"{tag} {display_name(tag)}", f"{r.nll_per_sentence:.2f}", r.perplexity_shown,
          f"{r.bits_per_byte:.4f}"]
         for tag, r in result.languages.items()
     ]  # fmt: skip
