@@ -51,6 +51,36 @@ def test_a_broken_link_is_seen() -> None:
     ]  # fmt: skip
 
 
+PLACES = (REPOSITORY, REPOSITORY / "src" / "mwanda")
+OURS = "|".join(sorted({path.name for place in PLACES for path in place.iterdir() if path.is_dir()
+                        and not path.name.startswith((".", "_"))}))  # fmt: skip
+CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+PATH = re.compile(rf"(?<![\w./*{{<-])(?:{OURS})/[\w./-]*\w")
+TO_WRITE = ("yours.py", "NAME.py")
+"""Files that a reader is told to make, or to choose."""
+
+
+def lost(text: str) -> list[str]:
+    """Paths of this repository between backticks at which nothing lies."""
+    codes = CODE.findall(FENCE.sub("", text))
+    return [
+        path
+        for code in codes
+        for path in PATH.findall(code)
+        if not path.endswith(TO_WRITE) and not any((place / path).exists() for place in PLACES)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_path_named_is_there(page: Path) -> None:
+    assert not lost(page.read_text(encoding="utf-8"))
+
+
+def test_a_lost_path_is_seen() -> None:
+    text = "`tests/strange/corpus.py` `python tools/none.py --x` `cli/calls.py: run` `out/a.py`"
+    assert lost(text) == ["tests/strange/corpus.py", "tools/none.py"]
+
+
 def test_every_file_is_named_where_the_layout_is_told() -> None:
     """`python tools/file_list.py` brings it into step."""
     made = runpy.run_path(str(REPOSITORY / "tools" / "file_list.py"))["page"]()

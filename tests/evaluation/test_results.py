@@ -10,6 +10,7 @@ import pytest
 
 from mwanda.errors import GateError, InputError
 from mwanda.evaluation.gate import Gate
+from mwanda.evaluation.loss_tables import comparison_table, evaluation_table
 from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
 
 
@@ -33,6 +34,20 @@ def test_one_language() -> None:
     assert result.bits_per_byte == pytest.approx(40 / math.log(2) / 20)
     assert result.as_dict()["sentences"] == 2
     assert LanguageResult("de", (1e6,), 1, 1).perplexity == math.exp(700)  # not an OverflowError
+
+
+@pytest.mark.parametrize(
+    ("nll", "says"),
+    [(2.0, "7.39"), (13.8, "984609.11"), (14.0, "1.20e+06"), (690.0, "4.60e+299"),
+     (1e6, ">1e304")],
+)  # fmt: skip
+def test_a_perplexity_is_short_in_every_table(nll: float, says: str) -> None:
+    result = evaluation({"de": (nll,), "sw": (nll,)})
+    result.languages["de"] = LanguageResult("de", (nll,), 1, 1)
+    assert result.languages["de"].perplexity_shown == says
+    for text in (evaluation_table(result), comparison_table(Comparison.of(result, result))):
+        assert says in text.split()
+        assert max(map(len, text.splitlines())) < 100
 
 
 def test_a_comparison() -> None:

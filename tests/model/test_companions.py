@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ ALONG = [
     "qwen.tiktoken", "sentencepiece.bpe.model", "special_tokens_map.json", "spiece.model",
     "tekken.json", "tokenizer.4.0.0.json", "tokenizer.json", "tokenizer.model",
     "tokenizer_config.json", "vocab.json", "vocab.txt",
-    "additional_chat_templates/rag.jinja", "custom_generate/generate.py",
+    "additional_chat_templates/rag.jinja", "custom_generate/generate.py", "LICENSES/MIT.txt",
 ]  # fmt: skip
 BEHIND = [
     "LICENSE.bak", "adapter_config.json", "adapter_model.safetensors", "a.GGUF", "config.json.orig",
@@ -38,6 +39,7 @@ BEHIND = [
     "tokenizer.json.bak", "tokenizer_old.json", "train.jsonl", "train.txt", "train.py",
     "trainer_state.json", "training_args.bin", "vocab.txt~", "notes.md",
     "runs/events.out", "checkpoint-5/model.safetensors", "original/params.json",
+    "custom_generate/data.npz", "custom_generate/old/generate.py", "notes.model",
 ]  # fmt: skip
 ANEW = ["README.md", "config.json", "model.safetensors", "mwanda.json", "quantised.json"]
 
@@ -66,7 +68,7 @@ def test_what_a_model_is_made_of_goes_along_and_the_rest_is_named(
     there = {p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()}
     assert there == set(ALONG)
     assert (target / "vocab.txt").read_text() == "vocab.txt"
-    left = {name.partition("/")[0] + "/" * ("/" in name) for name in [*BEHIND, "best.model"]}
+    left = {re.sub(r"(?<!custom_generate)/.*", "/", name) for name in [*BEHIND, "best.model"]}
     assert set(find_companions(source).left) == left
     (line,) = [record.message for record in caplog.records]
     assert line.startswith("left behind, no part of the model: LICENSE.bak, a.GGUF, adapter_config")
@@ -75,11 +77,37 @@ def test_what_a_model_is_made_of_goes_along_and_the_rest_is_named(
 
 def test_licences_by_their_names() -> None:
     for name in ("LICENCE", "license.txt", "Llama-LICENSE", "NOTICE", "COPYING", "TERMS_OF_USE",
-                 "THIRD_PARTY_NOTICES.txt", "ACCEPTABLE_USE_POLICY.md"):  # fmt: skip
+                 "THIRD_PARTY_NOTICES.txt", "ACCEPTABLE_USE_POLICY.md", "gemma-terms-of-use.txt",
+                 "EULA", "EULA.pdf", "LICENSES/MIT.txt", "licenses/Apache-2.0"):  # fmt: skip
         assert is_licence(name), name
     for name in ("search_terms.txt", "license_plates.jsonl", "licensed.txt", "x/LICENSE",
-                 "LICENSE.old", "noticeable.txt"):  # fmt: skip
+                 "LICENSE.old", "noticeable.txt", "eulalia.txt", "LICENSES/a/MIT.txt",
+                 "LICENSES/table.jsonl", "licenses_old/MIT.txt"):  # fmt: skip
         assert not is_licence(name), name
+
+
+def test_what_lies_beside_shards_in_a_folder_is_named(source: Path) -> None:
+    fill(source, ["parts/a.safetensors", "parts/b.safetensors", "parts/notes.txt", "parts/x/y"])
+    index = {"weight_map": {"w": "parts/a.safetensors", "v": "./parts/b.safetensors"}}
+    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert find_companions(source).left == ("parts/notes.txt", "parts/x/")
+
+
+VOCABULARIES = {
+    "sentencepiece": b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02\n\x0c\n\x03<s>\x15\x00\x00",
+    "tiktoken": b"IQ== 0\nIg== 1\n",
+}
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "odd.model"])
+def test_a_vocabulary_that_ends_in_model_is_told_by_what_it_holds(source: Path, name: str) -> None:
+    for data in VOCABULARIES.values():
+        (source / name).write_bytes(data)
+        assert name in find_companions(source).files
+    for data in (b"PK\x03\x04", b"\x80\x04", b"Notes on\nthe model", b"", b"\n \n Notes"):
+        (source / name).write_bytes(data)
+        known = name == "tokenizer.model" and not data.startswith((b"PK", b"\x80"))
+        assert (name in find_companions(source).files) is known
 
 
 def test_own_code_and_what_it_names_go_along(
@@ -148,10 +176,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing": (lambda p: p.symlink_to("gone.json"), "a link to gone.json, where nothing is"),
     "a loop": (lambda p: p.symlink_to(p.name), "link"),
     "a folder": (lambda p: p.symlink_to(p.parents[1]), "a folder"),
-    "a folder itself": (lambda p: p.mkdir(), "a folder"),
+    "a folder itself": (lambda p: p.mkdir(), "found a folder; put the file itself in its place"),
     "a device": (lambda p: p.symlink_to("/dev/null"), "/dev/null, no regular file"),
-    "a pipe": (lambda p: os.mkfifo(p), "no regular file"),
-    "a secret": (lambda p: p.symlink_to("/etc/passwd"), "/etc/passwd, a path that leaves it"),
+    "a pipe": (lambda p: os.mkfifo(p), "found no regular file; put the file itself"),
+    "a secret": (lambda p: p.symlink_to("/etc/passwd"), "/etc/passwd, in a system folder;"),
     "of its name in /proc": (
         lambda p: p.symlink_to(f"/proc/self/root/etc/{p.name}"), "nothing is"
     ),
@@ -174,6 +202,27 @@ def test_a_link_for_a_bad_reason_is_refused(source: Path, kind: str, name: str) 
         find_companions(source)
     for part in (f"{source}: {name}", "expected a file", says):
         assert part in str(caught.value)
+
+
+def test_a_message_speaks_of_a_link_only_where_one_is(source: Path) -> None:
+    (source / "tokenizer.json").unlink()
+    os.mkfifo(source / "tokenizer.json")
+    with pytest.raises(InputError) as caught:
+        find_companions(source)
+    assert "link" not in str(caught.value)
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs /dev/shm")
+def test_a_link_into_storage_below_a_system_folder_is_followed(source: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
+        there = Path(place) / "tokenizer.json"
+        shutil.move(source / "tokenizer.json", there)
+        (source / "tokenizer.json").symlink_to(there)
+        assert find_companions(source).files["tokenizer.json"] == there
+        (source / "vocab.txt").unlink()
+        (source / "vocab.txt").symlink_to(there)
+        with pytest.raises(InputError, match="a path that leaves it"):
+            find_companions(source)
 
 
 def test_a_file_that_cannot_be_read_is_refused(

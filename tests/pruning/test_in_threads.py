@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +33,7 @@ def process_state() -> dict[str, Any]:
     return {
         "register": nn.Module.register_parameter,
         "dtype": torch.get_default_dtype(),
+        "of dtypes": (torch.get_default_dtype, torch.set_default_dtype),
         "device": torch.empty(0).device,
         "grad": torch.is_grad_enabled(),
         "threads": torch.get_num_threads(),
@@ -69,18 +72,53 @@ def test_threads_do_not_disturb_one_another(tiny: Tiny, tmp_path: Path) -> None:
 def test_others_build_modules_meanwhile(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules that another thread makes while a skeleton is being made are its own."""
     folder, seen = tiny("llama"), []
+
+    def made() -> tuple[str, torch.dtype]:
+        weight = nn.LayerNorm(2).weight
+        return weight.device.type, weight.dtype
+
     kind = AutoModelForCausalLM._model_mapping[type(load_config(folder))]
     make = kind.__init__
 
     def slow(self: Any, *given: Any, **more: Any) -> None:
         make(self, *given, **more)
         with ThreadPoolExecutor(1) as pool:
-            seen.append(pool.submit(lambda: nn.LayerNorm(2).weight.device.type).result())
+            seen.append(pool.submit(made).result())
 
     monkeypatch.setattr(kind, "__init__", slow)
-    model = build_skeleton(load_config(folder), torch.float32)
-    assert seen == ["cpu"]
-    assert all(parameter.is_meta for parameter in model.parameters())
+    model = build_skeleton(load_config(folder), torch.bfloat16)
+    assert seen == [("cpu", torch.float32)]
+    assert all(p.is_meta and p.dtype == torch.bfloat16 for p in model.parameters())
+
+
+def test_others_set_the_default_dtype_meanwhile(tiny: Tiny, tmp_path: Path) -> None:
+    """As transformers does in every thread that loads a model."""
+    sources = {family: tiny(family) for family in FAMILIES}
+    write_corpus(tmp_path / "texts", ["de", "sw"], lines=4)
+    texts = mwanda.read_texts(tmp_path / "texts")
+
+    def work(family: str, out: Path) -> tuple[dict[str, bytes], list[Any]]:
+        mwanda.prune(sources[family], out=out, calibration=windows_object(), **UNIFORM)
+        found = mwanda.evaluate(out, texts)
+        return shard_bytes(out), [one.sentence_nll for one in found.languages.values()]
+
+    def toggle() -> None:
+        while not done.is_set():
+            for dtype in (torch.bfloat16, torch.float32):
+                torch.set_default_dtype(dtype)
+                time.sleep(1e-4)
+
+    alone = [work(family, tmp_path / f"alone-{family}") for family in FAMILIES]
+    before, done = process_state(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        toggling = pool.submit(toggle)
+        try:
+            beside = [work(family, tmp_path / f"beside-{family}") for family in FAMILIES]
+        finally:
+            done.set()
+        toggling.result()
+    assert beside == alone
+    assert process_state() == before
 
 
 def test_evaluations_share_a_model_in_memory(tiny: Tiny, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class _Asking:
 
     def products(self, dtype: torch.dtype) -> torch.Tensor:
         """``[positions, vocabulary]``: every entry meets another size at every position."""
-        sizes = torch.tensor([sign * size for size in PRODUCTS for sign in (1, -1)])
+        sizes = torch.tensor([s * size for size in PRODUCTS for s in (1, -1)], dtype=torch.float32)
         count, vocabulary = len(self.probes), len(self.module.weight)
         step = torch.arange(count)[:, None] * 7 + torch.arange(vocabulary)
         return sizes[step % len(sizes)].to(self.probes.device, dtype)

@@ -20,7 +20,7 @@ def evaluation_table(result: Evaluation) -> str:
             str(len(r.sentence_nll)),
             f"{r.nll_per_sentence:.2f}",
             f"{r.nll_per_token:.4f}",
-            f"{r.perplexity:.2f}",
+            r.perplexity_shown,
             f"{r.bits_per_byte:.4f}",
         ]
         for tag, r in result.languages.items()
@@ -43,7 +43,7 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], Rows]:
                 f"{rise.pruned:.2f}",
                 f"{rise.rise:+.2f}",
                 f"{rise.relative:+.1%}",
-                f"{result.perplexity:.2f}",
+                result.perplexity_shown,
                 f"{result.bits_per_byte:.4f}",
             ]
         )

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mwanda.evaluation.paired import Difference
 
 
+_MOST = 700.0
+"""Nats a token; exp of more than a little above is no number."""
+
+
 @dataclass(frozen=True)
 class LanguageResult:
     """One language's texts under one model.
@@ -50,7 +54,14 @@ class LanguageResult:
     @property
     def perplexity(self) -> float:
         """exp of the nats per token; compares only within one tokeniser and language."""
-        return math.exp(min(self.nll_per_token, 700.0))
+        return math.exp(min(self.nll_per_token, _MOST))
+
+    @property
+    def perplexity_shown(self) -> str:
+        """For a table: a useless model's has hundreds of digits."""
+        if self.nll_per_token > _MOST:
+            return ">1e304"
+        return f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.2e}"
 
     @property
     def bits_per_byte(self) -> float:

@@ -44,6 +44,9 @@ NAMES = (
 )  # fmt: skip
 """What tokenizers, processors and generation in transformers read."""
 
+LICENCES = ("licenses", "licences")
+"""Folders of them, in lower case."""
+
 LICENCE_ENDS = re.compile(r"|\.(txt|md|rst|html|pdf|apache|mit|bsd|gemma|llama\d*|\d+)")
 
 NEVER = ("config.json", "README.md", "mwanda.json", "quantised.json", "*.safetensors", "*.bin",
@@ -55,6 +58,12 @@ WRITTEN_ANEW = ("config.json", "README.md", "mwanda.json", "quantised.json")
 
 _PICKLES = (b"PK", b"\x80")
 """How a pickle begins: a vocabulary that ends in .model does not."""
+
+_VOCABULARY = re.compile(rb"\n[^\n]\n[^\n]+?\x15|[A-Za-z0-9+/=]+ \d+\r?\n", re.DOTALL)
+"""How one begins, for whatever it is called: SentencePiece's first piece, or tiktoken's."""
+
+_VOCABULARIES = ("tokenizer.model", "sentencepiece*.model", "spiece.model", "spm*.model")
+"""How those are called that transformers reads."""
 
 _LITERAL = re.compile(r"""["']([\w.-]+\.\w+)["']""")
 _IMPORT = re.compile(r"^\s*from\s+\.(\w*)\s+import\s+([^#\n]+)", re.MULTILINE)
@@ -113,19 +122,24 @@ def own_code(names: Collection[str], read: Read) -> set[str]:
 
 
 def is_licence(name: str) -> bool:
-    """Whether a file says under which terms the model is given."""
+    """Whether a file says under which terms the model is given: by its own name, or its folder's,
+    as REUSE has it."""
     path = Path(name.lower())
-    ends = LICENCE_ENDS.fullmatch(path.suffix) is not None
-    return "/" not in name and ends and LICENCE.search(path.stem) is not None
+    if LICENCE_ENDS.fullmatch(path.suffix) is None:
+        return False
+    if "/" in name:
+        return path.parent.name in LICENCES and len(path.parts) == 2
+    return LICENCE.search(path.stem) is not None
 
 
 def find_companions(folder: Path) -> Companions:
     """What goes with the weights in a folder, every link followed."""
     names = {path.name for path in folder.iterdir()
              if path.is_symlink() or not path.is_dir() or _any(path.name, NAMES)}  # fmt: skip
-    for parent in {pattern.partition("/")[0] for pattern in NAMES if "/" in pattern}:
-        if (folder / parent).is_dir():
-            names |= {f"{parent}/{path.name}" for path in (folder / parent).iterdir()}
+    known = {pattern.partition("/")[0] for pattern in NAMES if "/" in pattern}
+    for parent in folder.iterdir():
+        if (parent.name in known or parent.name.lower() in LICENCES) and parent.is_dir():
+            names |= {f"{parent.name}/{path.name}" for path in parent.iterdir()}
     names = {name for name in names if not name.startswith(".")}
 
     def read(name: str) -> str | None:
@@ -134,14 +148,25 @@ def find_companions(folder: Path) -> Companions:
         return real_file(folder, name).read_text(encoding="utf-8", errors="replace")
 
     files = {name: real_file(folder, name) for name in sorted(companion_names(names, read))}
-    files = {name: path for name, path in files.items() if not _is_pickle(path)}
+    files = {name: path for name, path in files.items()
+             if not name.endswith(".model") or _is_vocabulary(name, path)}  # fmt: skip
     if "README.md" in names:
         real_file(folder, "README.md")
-    used = {name.partition("/")[0] for name in files} | set(WRITTEN_ANEW) | _weights(folder)
-    left = [path.name + "/" * path.is_dir() for path in sorted(folder.iterdir())
-            if path.name not in used and not path.name.startswith(".")]  # fmt: skip
+    left = _left(folder, "", {*files, *WRITTEN_ANEW, *_weights(folder)})
     missing = sorted(own_code(names, read) - names)
     return Companions(files, tuple(left), tuple(missing))
+
+
+def _left(folder: Path, parent: str, used: Collection[str]) -> Iterator[str]:
+    """What is not used, in folders of what is used too."""
+    for path in sorted((folder / parent).iterdir()):
+        name = parent + path.name
+        if name in used or path.name.startswith("."):
+            continue
+        if path.is_dir() and any(one.startswith(f"{name}/") for one in used):
+            yield from _left(folder, f"{name}/", used)
+        else:
+            yield name + "/" * path.is_dir()
 
 
 def copy_companions(source: Path, target: Path) -> list[str]:
@@ -171,7 +196,7 @@ def _weights(folder: Path) -> set[str]:
         return {SINGLE}
     index = _parsed((folder / INDEX).read_text()) if (folder / INDEX).is_file() else None
     if isinstance(index, dict) and isinstance(index.get("weight_map"), dict):
-        return {INDEX, *(str(shard).partition("/")[0] for shard in index["weight_map"].values())}
+        return {INDEX, *(Path(str(shard)).as_posix() for shard in index["weight_map"].values())}
     return {p.name for p in folder.glob("*.safetensors") if not other_weights(p.name)}
 
 
@@ -186,11 +211,11 @@ def _any(name: str, patterns: Collection[str]) -> bool:
     )
 
 
-def _is_pickle(path: Path) -> bool:
-    if path.suffix != ".model":
-        return False
+def _is_vocabulary(name: str, path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(2).startswith(_PICKLES)
+        begins = file.read(4096)
+    known = _any(name, _VOCABULARIES) and not begins.startswith(_PICKLES)
+    return known or _VOCABULARY.match(begins) is not None
 
 
 def _parsed(text: str | None) -> Any:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from mwanda.system.default_dtype import own_default_dtype
 from mwanda.system.device import HOST, choose_device
 
 _BUILDING = RLock()
@@ -41,10 +42,10 @@ def undisturbed() -> Iterator[None]:
 def building() -> Iterator[None]:
     """One thread at a time makes a model of transformers, and no random number is used up.
 
-    Its constructors set torch's default dtype for the whole process, and put back what they found:
-    two at once would leave the other's. Some draw first weights, which nobody will see.
+    Its constructors set torch's default dtype, and here only for this thread: neither does another
+    thread's change ours. Some draw first weights, which nobody will see.
     """
-    with _BUILDING, torch.random.fork_rng(devices=[]):
+    with _BUILDING, torch.random.fork_rng(devices=[]), own_default_dtype(torch.float32):
         yield
 
 

@@ -24,6 +24,7 @@ from transformers import (
 from mwanda.errors import InputError
 from mwanda.model.run.skeleton import build_skeleton, load_config
 from tests.support.models import FAMILIES, tiny_config
+from tests.support.shrink import tiny_config as shrunk_config
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -48,6 +49,27 @@ def test_parameters_are_on_meta_and_buffers_as_a_plain_model_has_them(
         assert torch.equal(found[name], buffer)
     if family in ("llama", "qwen3", "gemma3", "olmo", "cohere"):
         assert wanted
+
+
+def contents(model: Any) -> dict[str, Any]:
+    buffers = {n: (b.dtype, b.tolist()) for n, b in model.named_buffers()}
+    return buffers | {n: p.dtype for n, p in model.named_parameters()}
+
+
+OWN_BUFFERS = ("gemma3_text", "ernie4_5_moe", "gptj", "mamba", "zamba2", "falcon", "bloom", "phi3",
+               "deepseek_v3", "xglm")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OWN_BUFFERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_default_dtype_of_the_process_does_not_matter(kind: str, dtype: torch.dtype) -> None:
+    wanted = contents(build_skeleton(shrunk_config(kind), dtype))
+    try:
+        for other in (torch.bfloat16, torch.float64):
+            torch.set_default_dtype(other)
+            assert contents(build_skeleton(shrunk_config(kind), dtype)) == wanted
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

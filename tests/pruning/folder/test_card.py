@@ -116,6 +116,9 @@ def test_languages_are_codes_and_their_scripts_and_regions_are_tags() -> None:
     assert made["tags"][4:] == ["pt-BR", "zh-Hant", "sr-Latn", "ca-valencia"]
     assert (made["base_model"], made["base_model_relation"]) == ("a/b", "finetune")
     assert "language" not in metadata([], None, None, TEXT)
+    private = metadata(["x-klingon", "de"], None, None, TEXT)
+    assert (private["language"], private["tags"][4:]) == (["de"], ["x-klingon"])
+    assert "language" not in metadata(["x-klingon"], None, None, TEXT)
     assert "base_model_relation" not in metadata([], None, None, TEXT)
 
 
@@ -130,7 +133,11 @@ def test_languages_are_codes_and_their_scripts_and_regions_are_tags() -> None:
          {"license": "other", "license_name": "tongyi-qianwen-research",
           "license_link": "LICENSE"}),
         ("license: [mit, Mine]", {"license": "other", "license_name": "mit-mine"}),
-        ("license: 3", {}),
+        ("license: 3", {"license": "other", "license_name": "3"}),
+        ("license: no", {"license": "other", "license_name": "no"}),
+        ("license: ~", {}),
+        ("license: null", {}),
+        ("license:", {}),
         ("license: \"\"", {}),
         ("license: {a: b}", {}),
     ],

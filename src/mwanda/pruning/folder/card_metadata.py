@@ -39,6 +39,8 @@ _PIPELINES = """
 PIPELINES = frozenset(_PIPELINES.split())
 """What the hub takes for ``pipeline_tag``, as far as a decoder can be that."""
 
+_CODE = re.compile(r"[a-z]{2,3}")
+
 _FRONT = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 
 
@@ -76,10 +78,11 @@ def metadata(
     known = isinstance(carried, str) and carried in PIPELINES
     header["pipeline_tag"] = carried if known else loading.pipeline
     # The hub takes bare ISO 639 codes for languages; script and region go where anything may.
-    codes = {tag: tag.partition("-")[0] for tag in languages}
-    header["tags"] = [*TAGS, *(tag for tag, code in codes.items() if tag != code)]
+    tags = {tag: tag.partition("-")[0] for tag in languages}
+    header["tags"] = [*TAGS, *(tag for tag, code in tags.items() if tag != code)]
+    codes = [code for code in tags.values() if _CODE.fullmatch(code)]
     if codes:
-        header["language"] = list(dict.fromkeys(codes.values()))
+        header["language"] = list(dict.fromkeys(codes))
     return header
 
 
@@ -106,7 +109,8 @@ def front_matter(readme: str | None) -> dict[str, Any]:
     """The fields of a card; empty where it has none that can be read."""
     found = _FRONT.match(readme or "")
     try:
-        data = None if found is None else yaml.safe_load(found[1])
+        # Every value as it is written: YAML 1.1 takes `no` for false, the hub does not.
+        data = None if found is None else yaml.load(found[1], Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
@@ -119,7 +123,7 @@ def _licence(theirs: Mapping[str, Any]) -> dict[str, Any]:
     written = [given] if isinstance(given, str) else given
     if not isinstance(written, list) or not all(isinstance(one, str) for one in written):
         return found
-    names = [one.strip().lower() for one in written if one.strip()]
+    names = [name for one in written if (name := one.strip().lower()) not in ("", "~", "null")]
     if not names:
         return found
     if set(names) <= LICENCES:

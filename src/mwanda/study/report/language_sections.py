@@ -115,7 +115,7 @@ def _language_table(model: ModelResults, sparsity: float) -> Table:
     for tag in model.order:
         row: list[Cell] = [
             label_of(model, tag), script_name(tag), family_of(tag, table),
-            f"{dense[tag].nll_per_sentence:.2f}", f"{dense[tag].perplexity:.2f}",
+            f"{dense[tag].nll_per_sentence:.2f}", dense[tag].perplexity_shown,
         ]  # fmt: skip
         for group in groups:
             rise = rise_of(model.loss(group).languages[tag])
