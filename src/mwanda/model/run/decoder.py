@@ -150,8 +150,9 @@ class MemoryDecoder(Decoder):
         first = next(model.parameters())
         if first.is_meta:
             raise InputError(
-                "the model given", expected="weights in memory", found="parameters on meta"
-            )
+                "the model given", expected="weights in memory", found="parameters on meta",
+                fix="load it without device_map, or give its folder, which is read block by block",
+            )  # fmt: skip
         if hasattr(model, "prompt_encoder"):
             raise InputError(
                 "the model given", expected="a model of which the blocks are all",
