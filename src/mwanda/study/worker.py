@@ -38,7 +38,10 @@ PARENT = "MWANDA_STUDY_PARENT"
 PAUSE = 0.5
 """Seconds between two looks at cells that other workers hold."""
 
-FAILURES = (MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError)
+FAILURES = (
+    MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError,
+    AttributeError,
+)  # fmt: skip
 
 
 class Worker:
