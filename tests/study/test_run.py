@@ -110,6 +110,16 @@ def test_a_cell_that_fails_is_told_and_stops_nothing(lab: Lab) -> None:
     assert len(events(lab.out, "failed")) == 2
 
 
+def test_what_own_code_raises_fails_its_cell(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(*_: Any) -> Any:
+        raise AttributeError("a model's own code has no such thing")
+
+    monkeypatch.setattr(Worker, "_measure", raises)
+    found = start_study(lab.document(), lab.out)
+    assert found.counts["done"] == 0
+    assert all("no such thing" in problem for (problem, *_) in found.failures.values())
+
+
 def test_statistics_that_fail_fail_their_cells_once(lab: Lab) -> None:
     document = lab.document(recipe={"windows": 9999, "window_length": 32})
     found = start_study(document, lab.out)

@@ -175,6 +175,7 @@ def streamed(folder: Path, ids: torch.Tensor = IDS) -> torch.Tensor:
             normed = first_tensor(output)
             logits = decoder.logits(output, normed.reshape(-1, normed.shape[-1]))
         assert all(parameter.is_meta for parameter in decoder.model.parameters())
+        assert not decoder.unread
     return logits.reshape(*ids.shape, -1)
 
 

@@ -14,6 +14,11 @@ from types import FrameType
 
 from mwanda.system.progress import place_among, quiet_libraries
 
+FAILURES = (
+    OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
+"""What a library or a model's own code may raise: one line, and not a traceback."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
@@ -55,9 +60,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (
-        MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError
-    ) as error:  # fmt: skip
+    except (MwandaError, *FAILURES) as error:
         if debug:
             raise
         ours = error if isinstance(error, MwandaError) else named(error, Path())

@@ -16,6 +16,7 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
 from mwanda.model.stored.quantised import refuse_quantised
 from mwanda.model.stored.reader import Checkpoint
+from mwanda.model.stored.unread import said_of
 from mwanda.system.device import (
     NOWHERE,
     choose_compute_dtype,
@@ -60,6 +61,8 @@ def open_decoder(
                 name,
                 other,
             )
+        if decoder.unread:
+            log.warning(said_of(decoder.unread, model, str(source.folder)))
         try:
             yield decoder
         finally:

@@ -13,7 +13,7 @@ from mwanda.methods.recipe.asked import Recipe
 from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
 from mwanda.model.run.experts import runnable_experts
-from mwanda.model.run.in_memory import check_changeable, model_given
+from mwanda.model.run.in_memory import check_changeable, model_given, warn_of_wrappers
 from mwanda.model.stored.parts import Place
 from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.evidence import gather, open_evidence
@@ -105,6 +105,7 @@ def _prune_memory(
     earlier = known_in_memory(model)
     decoder = MemoryDecoder(model)
     chosen = chosen_linears(decoder, recipe)
+    warn_of_wrappers(model, chosen.linears())
     opened = open_evidence(calibration, statistics, recipe, options)
     find_tokenizer = partial(tokenizer_given, tokenizer, options)
     evidence = gather(opened, find_tokenizer, decoder, chosen, recipe, options)

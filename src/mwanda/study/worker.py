@@ -40,7 +40,10 @@ PAUSE = 0.5
 SIZES = ("type", "tensors", "kept", "bytes", "source_bytes", "weights")
 """What a report says of a quantised model."""
 
-FAILURES = (MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError)
+FAILURES = (
+    MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError,
+    AttributeError,
+)  # fmt: skip
 
 
 class Worker:

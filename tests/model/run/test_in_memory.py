@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,57 @@ def test_a_model_that_accelerate_has_spread(tiny: Tiny, tmp_path: Path) -> None:
     model = accelerate.dispatch_model(load(tiny), places, main_device="cpu", offload_dir=tmp_path)
     refused(model, "12 on cpu, 18 on meta (offloaded by accelerate)", "without device_map")
     refused(accelerate.cpu_offload(load(tiny), execution_device="cpu"), "30 on meta")
+
+
+def test_evaluating_such_a_model_names_the_remedy(tiny: Tiny) -> None:
+    model = accelerate.cpu_offload(load(tiny), execution_device="cpu")
+    with pytest.raises(InputError, match="load it without device_map, or give its folder"):
+        mwanda.evaluate(
+            model, "bundled:udhr/first", languages=["de"], sentences=1,
+            tokenizer=AutoTokenizer.from_pretrained(tiny("llama")),
+        )  # fmt: skip
+
+
+class ByHand(nn.Module):
+    """Low ranks that nobody's library put there."""
+
+    def __init__(self, inner: nn.Linear) -> None:
+        super().__init__()
+        self.inner = inner
+        self.a = nn.Linear(inner.in_features, 8, bias=False)
+        self.b = nn.Linear(8, inner.out_features, bias=False)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.inner(x) + self.b(self.a(x))
+
+
+def test_linears_wrapped_by_hand_are_named(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    def said(model: Any, **fields: Any) -> str:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "mwanda"):
+            mwanda.prune(model, calibration=windows_object(), **FIELDS, **fields)
+        return "\n".join(record.getMessage() for record in caplog.records)
+
+    model = load(tiny)
+    model.model.layers[1].mlp.up_proj = ByHand(model.get_submodule(UP))
+    told = said(model)
+    names = f"{UP}.inner, {UP}.a, {UP}.b"
+    assert f"3 of its linears are none of LlamaForCausalLM's own: {names}; " in told
+    wrapped = load(tiny)
+    wrapped.model.layers[1].mlp.up_proj = ByHand(wrapped.get_submodule(UP))
+    assert "linears" not in said(wrapped, exclude=[r"up_proj\."])
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "gemma3"])
+def test_a_class_s_own_linears_are_not(
+    tiny: Tiny, caplog: pytest.LogCaptureFixture, family: str
+) -> None:
+    model = load(tiny, family)
+    before = model.config.to_dict()
+    with caplog.at_level(logging.WARNING, "mwanda"):
+        mwanda.prune(model, calibration=windows_object(), **FIELDS)
+    assert not any("own" in record.getMessage() for record in caplog.records)
+    assert model.config.to_dict() == before
 
 
 def test_a_map_of_one_device_spreads_nothing(tiny: Tiny) -> None:

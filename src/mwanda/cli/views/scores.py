@@ -51,7 +51,7 @@ def card_table(result: Evaluation, found: Comparison | None) -> str:
         )
         return f"{markdown(*comparison_rows(found))}\n\n{note}"
     rows = [
-        [named(tag), f"{r.nll_per_sentence:.2f}", f"{r.perplexity:.2f}", f"{r.bits_per_byte:.4f}"]
+        [named(tag), f"{r.nll_per_sentence:.2f}", r.perplexity_shown, f"{r.bits_per_byte:.4f}"]
         for tag, r in result.languages.items()
     ]
     return markdown(["language", "nll/sentence", "perplexity", "bits/byte"], rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -214,6 +214,14 @@ def finish(
         input_ids: ``int64 [batch, tokens]``, the tokens that ``hidden`` came from.
         hidden: ``[batch, tokens, width]``.
     """
+    with last_block_gives(blocks, hidden, returns_tuple):
+        return run_backbone(backbone, input_ids)
+
+
+def last_block_gives(
+    blocks: Sequence[nn.Module], hidden: torch.Tensor, returns_tuple: bool
+) -> AbstractContextManager[None]:
+    """Inside, the last block returns ``hidden`` ``[batch, tokens, width]``, and none computes."""
     last = len(blocks) - 1
 
     def give(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
@@ -221,26 +229,7 @@ def finish(
             return hidden
         return first_tensor(args[0] if args else kwargs["hidden_states"])
 
-    with passing_through(blocks, give, returns_tuple):
-        return run_backbone(backbone, input_ids)
-
-
-def apply_head(
-    model: nn.Module, backbone: nn.Module, output: Any, normed: torch.Tensor
-) -> torch.Tensor:
-    """Logits ``[positions, vocabulary]`` of ``normed`` ``[positions, width]``, by the model's own
-    head: scaling and soft capping included.
-
-    Args:
-        output: what :func:`finish` returned, used as a template.
-    """
-    replaced: Any = (normed[None], *output[1:]) if isinstance(output, tuple) else None
-    if replaced is None:
-        replaced = type(output)(**{**output, "last_hidden_state": normed[None]})
-    dummy = torch.zeros((1, normed.shape[0]), dtype=torch.int64, device=normed.device)
-    with forward_replaced(backbone, lambda *_, **__: replaced):
-        logits: torch.Tensor = model(input_ids=dummy, use_cache=False).logits
-    return logits[0]
+    return passing_through(blocks, give, returns_tuple)
 
 
 def run_backbone(backbone: nn.Module, input_ids: torch.Tensor) -> Any:

@@ -8,7 +8,7 @@ Both run the model's own forward, so any decoder transformers can run takes the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from mwanda.errors import InputError
-from mwanda.model.run.block_calls import CallBook, apply_head, finish
+from mwanda.model.run.block_calls import CallBook, finish
+from mwanda.model.run.causal_class import apply_head, check_inputs, check_outputs
 from mwanda.model.run.context import context_length
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.run.plain_outputs import PlainOutputs
@@ -48,6 +49,7 @@ class Decoder(ABC):
         ]
         self.calls = CallBook(model, self.backbone, self.blocks)
         self._plainly = PlainOutputs(model)
+        self._unchecked: set[Callable[..., None]] = {check_inputs, check_outputs}
 
     @property
     def config(self) -> Any:
@@ -111,8 +113,11 @@ class Decoder(ABC):
 
     def embed(self, input_ids: torch.Tensor) -> torch.Tensor:
         """First hidden states ``[batch, tokens, width]``; inside :meth:`outside`."""
+        ids = input_ids.to(self.device)
         with self._plainly():
-            return self.calls.enter(input_ids.to(self.device))
+            hidden = self.calls.enter(ids)
+            self._check_once(check_inputs, ids)
+        return hidden
 
     def run_block(self, index: int, module: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """One block's forward on ``[batch, tokens, width]``, called as the model calls it."""
@@ -123,12 +128,19 @@ class Decoder(ABC):
         """The backbone's output for the last block's ``hidden``; inside :meth:`outside`."""
         ids = input_ids.to(self.device)
         with self._plainly():
+            self._check_once(check_outputs, ids, hidden)
             return finish(self.backbone, self.blocks, ids, hidden, self.calls.returns_tuple)
 
     def logits(self, output: Any, normed: torch.Tensor) -> torch.Tensor:
         """Logits ``[positions, vocabulary]`` by the model's own head."""
         with self._plainly():
             return apply_head(self.model, self.backbone, output, normed)
+
+    def _check_once(self, check: Callable[..., None], *tensors: torch.Tensor) -> None:
+        """The causal class against what is run of it here, with the first text there is."""
+        if check in self._unchecked:
+            check(self.model, self.backbone, self.blocks, *tensors, self.calls.returns_tuple)
+            self._unchecked.remove(check)
 
 
 class MemoryDecoder(Decoder):
@@ -138,8 +150,9 @@ class MemoryDecoder(Decoder):
         first = next(model.parameters())
         if first.is_meta:
             raise InputError(
-                "the model given", expected="weights in memory", found="parameters on meta"
-            )
+                "the model given", expected="weights in memory", found="parameters on meta",
+                fix="load it without device_map, or give its folder, which is read block by block",
+            )  # fmt: skip
         if hasattr(model, "prompt_encoder"):
             raise InputError(
                 "the model given", expected="a model of which the blocks are all",

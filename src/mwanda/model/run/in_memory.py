@@ -5,8 +5,11 @@ Libraries are told by what they leave in a model, so that none of them has to be
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
+from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,10 +17,17 @@ from torch import nn
 
 from mwanda.errors import InputError
 from mwanda.model.run.experts import is_experts
+from mwanda.model.run.skeleton import build_skeleton
+from mwanda.model.run.structure import Linear
+
+log = logging.getLogger("mwanda")
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PACKED = (torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.float8_e5m2)
 """What a matrix of weights may be kept in, and what only a quantised one is."""
+
+SHOWN = 3
+"""Names that a message shows."""
 
 IN_A_LIST = re.compile(r"\.\d+\.")
 """In the path of every module of a block."""
@@ -87,6 +97,30 @@ def check_changeable(model: nn.Module) -> None:
                 found=found,
                 fix="prune the plain model, before it is quantised or wrapped",
             )
+
+
+def warn_of_wrappers(model: Any, linears: Iterable[Linear]) -> None:
+    """Say which linears the class itself does not make; of a class not transformers', nothing.
+
+    A wrapper that somebody put in by hand splits one into several: a layer and its low ranks.
+    """
+    kind = type(model)
+    if not kind.__module__.startswith("transformers."):
+        return
+    try:
+        made = build_skeleton(deepcopy(model.config), torch.float32, kind=kind, hollow=True)
+    except InputError:
+        return  # its config was changed since
+    own = {name for name, _ in made.named_parameters(remove_duplicate=False)}
+    names = [linear.name for linear in linears if linear.parameter not in own]
+    if names:
+        log.warning(
+            "the model given: %d of its linears are none of %s's own: %s; each is pruned by "
+            "itself: merge low ranks into their layer first, or leave them out with exclude",
+            len(names),
+            kind.__name__,
+            ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else ""),
+        )
 
 
 def _oddness(module: nn.Module) -> str | None:

@@ -49,19 +49,25 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
 
 
 def build_skeleton(
-    config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False, hollow: bool = False
+    config: Any,
+    dtype: torch.dtype,
+    *,
+    kind: Any = None,
+    trust_remote_code: bool = False,
+    hollow: bool = False,
 ) -> Any:
     """The causal model the config describes: parameters on meta, buffers real on the CPU.
 
     Args:
         config: a transformers config.
         dtype: what the forward will run in; buffers follow it as in ``from_pretrained``.
+        kind: the class to build; None for the one that the config names.
         hollow: buffers on meta too, which no size in a config can make large.
 
     Returns:
         A ``PreTrainedModel`` in evaluation mode whose parameters hold no memory.
     """
-    kind = auto_class(config)
+    kind = auto_class(config) if kind is None else kind
     with building(), _parameters_on_meta(), NOWHERE if hollow else nullcontext():
         try:
             if hasattr(kind, "from_config"):

@@ -17,6 +17,7 @@ from mwanda.model.stored.conversion import Sources
 from mwanda.model.stored.parts import Part, Place, find_place, read_box, span, whole
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.stored_names import compute_dtypes, separate, shared_names
+from mwanda.model.stored.unread import refuse_more_blocks, unread_tensors
 from mwanda.system.device import HOST
 
 
@@ -31,6 +32,7 @@ class StreamedDecoder(Decoder):
 
     Attributes:
         untied: pairs of names that the config ties, and that are stored with different values.
+        unread: stored names that no part of the model is made of.
     """
 
     def __init__(
@@ -46,6 +48,15 @@ class StreamedDecoder(Decoder):
         self._stored = self._locate()
         self._places = {linear.name: self._place(linear) for linear in self.structure.linears()}
         self._load_buffers()
+        used = {piece.stored for part in self._stored.values() for piece in part.pieces}
+        self.unread = unread_tensors(model, self._sources.targets, used)
+        refuse_more_blocks(
+            model,
+            [block.name for block in self.structure.blocks],
+            self._sources.targets,
+            self.unread,
+            str(checkpoint.folder),
+        )
         self._inside = tuple(f"{block.name}." for block in self.structure.blocks)
         self._owners = [
             [names for names in self._aliases.values() if names[0].startswith(prefix)]

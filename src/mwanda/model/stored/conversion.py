@@ -27,6 +27,9 @@ class Sources:
         checkpoint: an open checkpoint.
         take: gives a stored tensor by name, in the stored dtype or the one asked for.
 
+    Attributes:
+        targets: stored name -> what transformers calls it, whether the model has that or not.
+
     What cannot be followed is refused when it is asked for, and not before: a vision tower's
     conversions do not concern a text decoder.
     """
@@ -43,7 +46,7 @@ class Sources:
             checkpoint.tensors.keys(), model.base_model_prefix, str(checkpoint.folder)
         )
         shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
-        self._converted = _converted(model, shapes, str(checkpoint.folder))
+        self._converted, self.targets = _converted(model, shapes, str(checkpoint.folder))
 
     def find(self, name: str) -> Part | None:
         """What one parameter or buffer is made of, None when nothing of it is stored."""
@@ -94,8 +97,9 @@ class Sources:
 
 def _converted(
     model: Any, shapes: Mapping[str, Sequence[int]], source: str
-) -> dict[str, Part | InputError]:
-    """Parameter -> what it is made of, or why that cannot be told; only those with another name."""
+) -> tuple[dict[str, Part | InputError], dict[str, str]]:
+    """Parameter -> what it is made of, or why that cannot be told; only those with another name.
+    And stored name -> its name in the model."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import (
         WeightConverter,
@@ -111,10 +115,12 @@ def _converted(
     known = model.state_dict()
     found: dict[str, Part | InputError] = {}
     gathered: dict[str, tuple[Any, dict[str, list[Part]]]] = {}
+    targets: dict[str, str] = {}
     for stored in sorted(shapes, key=dot_natural_key):
         name, pattern = rename_source_key(
             stored, renamings, converters, model.base_model_prefix, known
         )
+        targets[stored] = name
         if name not in known:
             continue
         part = Part.stored(stored, shapes[stored])
@@ -142,7 +148,7 @@ def _converted(
                 found=str(error),
                 fix="the checkpoint may be incomplete; download it again",
             )
-    return found
+    return found, targets
 
 
 class _UnknownConversionError(ValueError):
