@@ -14,7 +14,7 @@ import zstandard
 
 from mwanda.errors import InputError
 from mwanda.text import languages
-from mwanda.text.languages import canonical, is_file_word
+from mwanda.text.languages import canonical, other_meaning
 from mwanda.text.rows import Document
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import available, check_languages
@@ -58,6 +58,16 @@ def test_a_packed_file_without_its_end_is_refused(tmp_path: Path, ending: str) -
         list(open_source(tmp_path).documents("de"))
 
 
+@pytest.mark.parametrize("kind", [".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.zst"])
+def test_a_pointer_of_git_lfs_is_no_text(tmp_path: Path, kind: str) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+    (tmp_path / f"de{kind}").write_text(pointer)
+    with pytest.raises(
+        InputError, match=rf"de{kind}: expected text, found a Git LFS pointer, .* git lfs pull"
+    ):
+        list(open_source(tmp_path).documents("de"))
+
+
 def test_a_language_packed_and_not_is_there_twice(tmp_path: Path) -> None:
     (tmp_path / "de.txt").write_bytes(LINES)
     (tmp_path / "de.txt.gz").write_bytes(gzip.compress(LINES))
@@ -95,12 +105,14 @@ def test_what_is_passed_over_is_named_with_the_reason(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("word", ["dev", "all", "raw", "new", "old", "log", "tmp", "src", "tgt"])
+@pytest.mark.parametrize(
+    "word", ["dev", "all", "raw", "new", "nli", "log", "tmp", "src", "tgt", "de-fr"]
+)
 def test_a_word_is_a_language_only_where_it_is_asked_for(tmp_path: Path, word: str) -> None:
     tag = canonical(word)
     (tmp_path / f"{word}.txt").write_text("a")
     only = open_source(tmp_path)
-    with pytest.raises(InputError, match=f"found only {word}.txt .a word"):
+    with pytest.raises(InputError, match=f"found only {word}.txt .a (word|pair of languages), "):
         only.languages()
     (tmp_path / "de.txt").write_text("a")
     source = open_source(tmp_path)
@@ -114,4 +126,4 @@ def test_every_file_word_is_a_code_and_no_common_language() -> None:
     for word in languages._FILE_WORDS:
         canonical(word)
     common = "eng deu fin pol ces war min sun cat hat bar ace ban bug mad tok yor ibo"
-    assert not any(map(is_file_word, common.split()))
+    assert not any(map(other_meaning, common.split()))

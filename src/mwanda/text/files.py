@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.text.languages import canonical, display_name, is_file_word, named_language
+from mwanda.text.languages import canonical, display_name, named_language, other_meaning
 from mwanda.text.packed import PACKED
 
 log = logging.getLogger("mwanda")
@@ -24,8 +24,8 @@ class LanguageFiles:
 
     Attributes:
         files: canonical tag to the file, in the order of their names.
-        on_request: tags of files whose name is an ordinary word too: taken where they are asked
-            for by name.
+        on_request: tags of files whose name is an ordinary word or a pair of languages too: taken
+            where they are asked for by name.
         passed_over: name and reason of the files that are not read, but for hidden ones and those
             that tell of the folder, such as README.md.
     """
@@ -81,10 +81,10 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
             )
         else:
             found.files[tag] = path
-            if is_file_word(stem):
+            if meaning := other_meaning(stem):
                 found.on_request.add(tag)
                 found.passed_over.append(
-                    f"{path.name} (a word, though also {display_name(tag)}'s code: taken only "
+                    f"{path.name} ({meaning}, though also {display_name(tag)}'s code: taken only "
                     f"where --languages names {tag})"
                 )
     if problems:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.text.packed import read_lines
+from mwanda.text.packed import read_lines, refuse_pointer
 
 log = logging.getLogger("mwanda")
 
@@ -179,6 +179,7 @@ def parquet_rows(path: Path, column: str) -> Iterator[tuple[str, Row]]:
     """The rows of a parquet file, text and id alone, each with its place."""
     # By name: pyarrow has no types.
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    refuse_pointer(path)
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
