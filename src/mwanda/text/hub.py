@@ -77,9 +77,7 @@ class HubSource:
         thing, count = f"{self.name}, {config}", RowCount()
         rows = ((f"{thing}, row {n}", row) for n, row in enumerate(self._rows(config), 1))
         try:
-            for document in documents_of(rows, self.column, count):
-                if document.text.strip():
-                    yield document
+            yield from documents_of(rows, self.column, count)
         finally:
             count.tell(thing)
 
