@@ -7,6 +7,7 @@ import gzip
 import lzma
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -71,8 +72,30 @@ def test_a_pointer_of_git_lfs_is_no_text(tmp_path: Path, kind: str) -> None:
 def test_a_language_packed_and_not_is_there_twice(tmp_path: Path) -> None:
     (tmp_path / "de.txt").write_bytes(LINES)
     (tmp_path / "de.txt.gz").write_bytes(gzip.compress(LINES))
-    with pytest.raises(InputError, match=r"found de\.txt and de\.txt\.gz; keep one"):
-        open_source(tmp_path)
+    source = open_source(tmp_path)
+    for read in (source.languages, partial(source.documents, "de")):
+        with pytest.raises(InputError, match=r"found de\.txt and de\.txt\.gz; keep one"):
+            [*read()]
+
+
+def test_what_is_wrong_with_a_file_matters_where_it_is_wanted(tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for name in ("de.txt", "en.txt", "en_XX.txt"):
+        (folder / name).write_bytes(LINES)
+    (tmp_path / "elsewhere.txt").write_bytes(LINES)
+    (folder / "fr.txt").symlink_to(tmp_path / "elsewhere.txt")
+    source = open_source(folder)
+    check_languages(source, ["de"])
+    assert len(list(source.documents("de"))) == 5000
+    assert source.fingerprint("de")
+    with pytest.raises(InputError) as caught:
+        source.languages()
+    assert len(caught.value.problems) == 2
+    with pytest.raises(InputError, match=r"found en\.txt and en_XX\.txt"):
+        check_languages(source, ["en", "de"])
+    with pytest.raises(InputError, match="found a link to"):
+        source.fingerprint("fr")
 
 
 def test_what_is_passed_over_is_named_with_the_reason(

@@ -15,6 +15,7 @@ from mwanda.system.device import choose_device, dtype_name
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
+from mwanda.text.windows import fingerprints
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
 
@@ -47,18 +48,19 @@ class InputCheck:
     hashed is not hashed again."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Signature, str | None]] = {}
+        self._known: dict[tuple[str, bool], tuple[Signature, str | None]] = {}
 
     def model(self, path: str, sha256: str) -> None:
         """Refuse a model that is not the planned one."""
         self._same(path, Path(path), _model_hash, sha256, "model")
 
-    def text(self, source: str, prints: Mapping[str, str | None]) -> None:
+    def text(self, source: str, prints: Mapping[str, str | None], *, keep_english: bool) -> None:
         """Refuse calibration text that is not the planned one; streams have no hash."""
         for tag, sha256 in prints.items():
             if sha256 is not None:
-                find = _text_hash(source, tag)
-                self._same(f"{source}, {tag}", Path(source), find, sha256, "calibration text")
+                find = _text_hash(source, tag, keep_english=keep_english)
+                thing = f"{source}, {tag}"
+                self._same(thing, Path(source), find, sha256, "calibration text", keep_english)
 
     def _same(
         self,
@@ -67,12 +69,13 @@ class InputCheck:
         find: Callable[[Path], str | None],
         wanted: str,
         what: str,
+        keep_english: bool = False,
     ) -> None:
         now = _signature(place)
-        known = self._known.get(thing)
+        known = self._known.get((thing, keep_english))
         if known is None or known[0] != now or not now:
             known = now, find(place)
-            self._known[thing] = known
+            self._known[thing, keep_english] = known
         if known[1] != wanted:
             raise InputError(
                 thing,
@@ -89,9 +92,11 @@ def _model_hash(path: Path) -> str:
         return model_sha256(source.folder)
 
 
-def _text_hash(source: str, tag: str) -> Callable[[Path], str | None]:
+def _text_hash(source: str, tag: str, *, keep_english: bool) -> Callable[[Path], str | None]:
     def find(path: Path) -> str | None:
-        return sha256_of(path) if is_window_file(source) else open_source(source).fingerprint(tag)
+        if is_window_file(source):
+            return sha256_of(path)
+        return fingerprints(open_source(source), [tag], keep_english=keep_english)[tag]
 
     return find
 

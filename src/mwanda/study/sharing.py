@@ -13,6 +13,9 @@ from mwanda.pruning.calibration_text import loose_sizes, weights_of
 FIELDS = ("languages", "windows", "window_length", "seed", "skip_first_tokens")
 """Of a recipe: what a pass over text depends on."""
 
+Prints = dict[tuple[str, bool], str | None]
+"""Hashes of calibration text, by language and ``keep_english``."""
+
 
 class SharedStatistics:
     """Which saved statistics serve which recipes of a model.
@@ -21,7 +24,7 @@ class SharedStatistics:
     there is such a file of the same text, recipes without one use it too.
     """
 
-    def __init__(self, model: str, sha256: str, dtype: str, prints: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, sha256: str, dtype: str, prints: Prints) -> None:
         self._model = model
         self._sha256 = sha256
         self._dtype = dtype
@@ -52,7 +55,7 @@ class SharedStatistics:
     def _text(self, recipe: ResolvedRecipe) -> dict[str, Any]:
         given = recipe.model_dump(mode="json", include=set(FIELDS))
         tags = recipe.languages or ()
-        texts = {tag: self._prints.get(tag) for tag in tags}
+        texts = {tag: self._prints.get((tag, recipe.keep_english)) for tag in tags}
         return {"model": self._sha256, "compute_dtype": self._dtype, "texts": texts, **given}
 
     def _gram(self, recipe: ResolvedRecipe) -> dict[str, float] | None:

@@ -39,7 +39,7 @@ from mwanda.study.scored_texts import (
     study_texts,
     task_settings,
 )
-from mwanda.study.sharing import SharedStatistics, key_of
+from mwanda.study.sharing import Prints, SharedStatistics, key_of
 from mwanda.system.device import choose_device, parse_dtype
 from mwanda.system.files import parse_size, sha256_of
 from mwanda.system.progress import Progress, Silent
@@ -47,6 +47,7 @@ from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import placed_source
 from mwanda.text.text_source import available
 from mwanda.text.window_files import Windows
+from mwanda.text.windows import fingerprints
 
 FORMAT = 1
 
@@ -152,7 +153,7 @@ def make_plan(path: Path) -> Plan:
     tried(look_up, "evaluation: ")
     tried(look_up_tasks, "evaluation: ")
     drawn: dict[str, tuple[str, ...]] = {}
-    prints: dict[str, str | None] = {}
+    prints: Prints = {}
     opened: dict[str, Any] = {}
     for point in grid:
         recipe = point.recipe
@@ -167,14 +168,18 @@ def make_plan(path: Path) -> Plan:
                 drawn[point.method] = tuple(calibration_languages(opened[asked], recipe))
     if problems or texts is None:
         raise InputError.several(dict.fromkeys(problems))
-    for source in opened.values():
-        if isinstance(source, Windows) and document.calibration is not None:
-            known = sha256_of(Path(document.calibration))
-            prints |= dict.fromkeys(source.languages, known)
-        else:
-            for tag in {tag for tags in drawn.values() for tag in tags}:
-                if tag not in prints and tag in available(source):
-                    prints[tag] = source.fingerprint(tag)
+    every = {tag for tags in drawn.values() for tag in tags}
+    for keep in {point.recipe.keep_english for point in grid}:
+        for source in opened.values():
+            found: Mapping[str, str | None]
+            if isinstance(source, Windows) and document.calibration is not None:
+                found = dict.fromkeys(source.languages, sha256_of(Path(document.calibration)))
+            else:
+                new = [
+                    tag for tag in available(source) if tag in every and (tag, keep) not in prints
+                ]
+                found = fingerprints(source, new, keep_english=keep)
+            prints |= {(tag, keep): sha256 for tag, sha256 in found.items()}
     return _plan(document, text, grid, texts, drawn, prints, generated)
 
 
@@ -203,7 +208,7 @@ def _plan(
     grid: list[Point],
     texts: TextSet,
     drawn: Mapping[str, tuple[str, ...]],
-    prints: Mapping[str, str | None],
+    prints: Prints,
     generated: Mapping[str, Any],
 ) -> Plan:
     models, dtypes, named = {}, {}, list[str]()
@@ -249,7 +254,8 @@ def _plan(
         for point, recipe in zip(grid, recipes, strict=True):
             made = recipe.model_dump(mode="json")
             tags = recipe.languages if recipe.needs_text else None
-            known = None if tags is None else {tag: prints.get(tag) for tag in tags}
+            keep = recipe.keep_english
+            known = None if tags is None else {tag: prints.get((tag, keep)) for tag in tags}
             settings = {**base, "recipe": made, "calibration": known}
             key = key_of(settings)
             used = shared.key(recipe)

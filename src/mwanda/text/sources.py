@@ -124,11 +124,16 @@ class FolderSource:
                 f"text folder {self.name}", expected=LAYOUT, found=f"only {self._found.words}",
                 fix="name each file after its language",
             )  # fmt: skip
+        check_languages(self, sorted(tags))
         return sorted(tags)
 
     def available(self) -> list[str]:
         """All tags, those included whose file's name is an ordinary word too."""
         return sorted(self._found.files)
+
+    def wrong(self) -> dict[str, str]:
+        """Tags whose file must not be read, and why."""
+        return self._found.wrong
 
     def fingerprint(self, language: str) -> str | None:
         with self._file(language).open("rb") as file:
