@@ -80,7 +80,9 @@ def test_rows_without_the_field_are_counted_apart(
     assert [line for line in caplog.messages if told in line]
 
 
-def test_a_field_that_no_row_has_is_refused_after_a_while(tmp_path: Path) -> None:
+def test_a_field_that_no_row_has_is_refused_after_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "de.jsonl"
     path.write_text('{"url": 1}\n' + '{"content": "a"}\n' * 1000)
     with pytest.raises(
@@ -88,6 +90,7 @@ def test_a_field_that_no_row_has_is_refused_after_a_while(tmp_path: Path) -> Non
         match=r"de.jsonl:1: expected a field 'text', found the fields url, content; .* content,",
     ):
         list(open_source(tmp_path).documents("de"))
+    assert not caplog.messages
 
 
 def test_the_field_that_parquet_may_mean_is_one_of_text(tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def documents_of(
         else:
             yield document
     if place and not known:
+        count.missing = 0  # the error says it all
         raise no_column(place, column, list(fields), [k for k, text in fields.items() if text],
                         advice)  # fmt: skip
 
