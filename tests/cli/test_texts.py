@@ -49,7 +49,7 @@ def test_every_command_takes_the_field_of_the_text(
     caplog.clear()
     ran = bench.run(*words, "--text-field", "content")
     assert ran.code == 0, ran.err
-    assert caplog.text.count("6 of 60 rows have no text (null) and are left out") == 1
+    assert caplog.text.count("6 of 60 rows have no text (6 null) and are left out") == 1
     if command == "prune":
         made = read_manifest(out)
         assert made.calibration is not None

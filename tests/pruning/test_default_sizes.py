@@ -25,7 +25,7 @@ SHAPES = {"am": (20, 127), "de": (128, 128), "sw": (128, 128)}
 
 LINE = (
     "calibration windows: less than 128 of 2048 tokens a language: the model's context is 128 "
-    "tokens; am has text for 20 of 127"
+    "tokens; am has text for 20 windows of 127 tokens"
 )
 
 

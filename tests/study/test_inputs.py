@@ -50,6 +50,28 @@ def test_a_model_that_changed_after_planning_is_refused(lab: Lab, tmp_path: Path
     assert all("the model that the study was planned on" in line for line in problems(folder))
 
 
+def keys(folder: StudyFolder) -> set[str]:
+    return set(folder.read_plan()["cells"])
+
+
+@pytest.mark.parametrize("mode", ["dense", "sequential"])
+def test_the_english_text_counts_where_it_cleans(lab: Lab, mode: str) -> None:
+    recipe = {"windows": 2, "window_length": 32, "mode": mode}
+    fields: dict[str, Any] = {"criteria": ["wanda"], "sparsities": [0.5], "languages": "sw"}
+    keeps = fields | {"recipe": recipe | {"keep_english": True}}
+    fields |= {"recipe": recipe}
+    without, kept = keys(planned(lab, **fields)), keys(planned(lab, **keeps))
+    english = lab.calibration / "en.txt"
+    english.write_text("A line that was never translated at all\n")
+    folder = planned(lab, **fields)
+    assert len(keys(folder) - without) == 1  # the dense model reads none
+    english.write_text("Another line that was never translated\n")
+    Worker(folder).run()
+    (line,) = problems(folder)
+    assert "sw: expected the calibration text that the study was planned on" in line
+    assert keys(planned(lab, **keeps)) == kept
+
+
 @pytest.mark.parametrize("mode", ["dense", "sequential"])
 def test_text_that_changed_after_planning_is_refused(lab: Lab, mode: str) -> None:
     recipe = {"windows": 2, "window_length": 32, "mode": mode}

@@ -58,7 +58,7 @@ def test_the_words_of_other_languages_are_not_english(language: str, line: str) 
 
 
 def test_another_script_is_stricter_with_english() -> None:
-    line = "Open the Settings application, choose Network"
+    line = "Open the Settings and choose the Network"
     assert Cleaner("ru").is_english(line)
     assert not Cleaner("de").is_english(line)
     assert not Cleaner("ru").is_english("GNOME Shell, Nautilus, Evolution, Epiphany")
@@ -131,6 +131,68 @@ def test_text_that_mixes_english_in_is_not_english(language: str, line: str) -> 
 )
 def test_english_left_in_is_english(language: str, line: str) -> None:
     assert Cleaner(language).is_english(line)
+
+
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        ("bn", "Ami toh the movie ta dekhechi kalke raate, it was so good je bolte parbo na"),
+        (
+            "bn",
+            "ei project ta complete korte hobe because the deadline is tomorrow bole boss boleche",
+        ),
+        ("ta", "naan nethu the movie paathen it was super machi romba nalla irunthuchu"),
+        ("ta", "Enna bro this is not fair nu sollitu poitaan avan"),
+        ("te", "nenu ninna the movie chusanu chala bagundi it was nice anipinchindi naku"),
+        ("gu", "hu kale the movie joi ane it was khub saras hati mane gami"),
+        ("ml", "njan innale the padam kandu it was adipoli ennu thonni"),
+        ("el", "kalimera se olous tha vgoume simera me to the best paidia tis parea"),
+        ("ru", "ya vchera smotrel the best film po sovetu druga i on mne ne ponravilsya"),
+        ("fa", "man diruz the film ro didam va kheili khub bud it was great vali toolani"),
+        ("ar", "ana roht the cinema embareh w shoft film gamed awy it was amazing bgd"),
+        ("am", "ine the film ayehu ena betam konjo neber"),
+    ],
+)
+def test_a_phrase_of_english_makes_no_romanised_line_english(language: str, line: str) -> None:
+    assert not Cleaner(language).is_english(line)
+
+
+MIXED = {
+    "de": "The Sound of Music und The Lord of the Rings sind bekannte Filme aus dieser Zeit",
+    "sv": "The Rolling Stones, The Who and The Beatles var alla med i the British invasion",
+}
+OWN = {
+    "de": [
+        "Der Film und das Buch sind aus dieser Zeit, aber nicht sehr bekannt im Land",
+        "Die Lieder sind alt und kommen aus dieser Gegend, die heute kaum jemand kennt",
+        "Hier hängen Bilder aus dieser Sammlung, und man sieht sie gern im Winter an",
+        "Aus dieser Stadt kamen zwei Maler und ein Dichter, sie sind heute vergessen",
+    ],
+    "sv": [
+        "De var alla med om samma sak och ingen av dem ville prata mer om saken",
+        "Hon var med i laget redan som barn och alla i byn kände till henne",
+        "Vi var alla trötta men följde ändå med till stugan vid den lilla sjön",
+    ],
+}
+
+
+@pytest.mark.parametrize("language", MIXED)
+def test_titles_in_a_sentence_of_the_texts_own_words_are_kept(language: str) -> None:
+    assert Cleaner(language).is_english(MIXED[language])
+    pages = documents(MIXED[language], *OWN[language], ENGLISH, ENGLISH + " Linux und Windows")
+    kept, counts = clean(pages, language)
+    assert kept == pages[:-2]
+    assert counts.english_lines_dropped == 2
+
+
+def test_english_that_fills_a_text_is_not_learnt_as_its_own_words() -> None:
+    lines = [f"Item {n} of the list was removed from the files that you can see" for n in range(50)]
+    names = [
+        f"Delete file {n}, press enter, select files, close window, open files" for n in range(9)
+    ]
+    lines += [f"You can select the files that are in list {n}, and press enter" for n in range(20)]
+    kept, _ = clean(documents(*lines, *OWN["de"], *names), "de")
+    assert [one.text for one in kept] == [*OWN["de"], *names]
 
 
 def test_a_line_of_the_english_page_goes_even_where_languages_mix() -> None:

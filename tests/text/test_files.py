@@ -7,6 +7,7 @@ import gzip
 import lzma
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import zstandard
 
 from mwanda.errors import InputError
 from mwanda.text import languages
-from mwanda.text.languages import canonical, is_file_word
+from mwanda.text.languages import canonical, other_meaning
 from mwanda.text.rows import Document
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import available, check_languages
@@ -58,11 +59,43 @@ def test_a_packed_file_without_its_end_is_refused(tmp_path: Path, ending: str) -
         list(open_source(tmp_path).documents("de"))
 
 
+@pytest.mark.parametrize("kind", [".txt", ".jsonl", ".parquet", ".txt.gz", ".jsonl.zst"])
+def test_a_pointer_of_git_lfs_is_no_text(tmp_path: Path, kind: str) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 12345\n"
+    (tmp_path / f"de{kind}").write_text(pointer)
+    with pytest.raises(
+        InputError, match=rf"de{kind}: expected text, found a Git LFS pointer, .* git lfs pull"
+    ):
+        list(open_source(tmp_path).documents("de"))
+
+
 def test_a_language_packed_and_not_is_there_twice(tmp_path: Path) -> None:
     (tmp_path / "de.txt").write_bytes(LINES)
     (tmp_path / "de.txt.gz").write_bytes(gzip.compress(LINES))
-    with pytest.raises(InputError, match=r"found de\.txt and de\.txt\.gz; keep one"):
-        open_source(tmp_path)
+    source = open_source(tmp_path)
+    for read in (source.languages, partial(source.documents, "de")):
+        with pytest.raises(InputError, match=r"found de\.txt and de\.txt\.gz; keep one"):
+            [*read()]
+
+
+def test_what_is_wrong_with_a_file_matters_where_it_is_wanted(tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for name in ("de.txt", "en.txt", "en_XX.txt"):
+        (folder / name).write_bytes(LINES)
+    (tmp_path / "elsewhere.txt").write_bytes(LINES)
+    (folder / "fr.txt").symlink_to(tmp_path / "elsewhere.txt")
+    source = open_source(folder)
+    check_languages(source, ["de"])
+    assert len(list(source.documents("de"))) == 5000
+    assert source.fingerprint("de")
+    with pytest.raises(InputError) as caught:
+        source.languages()
+    assert len(caught.value.problems) == 2
+    with pytest.raises(InputError, match=r"found en\.txt and en_XX\.txt"):
+        check_languages(source, ["en", "de"])
+    with pytest.raises(InputError, match="found a link to"):
+        source.fingerprint("fr")
 
 
 def test_what_is_passed_over_is_named_with_the_reason(
@@ -95,12 +128,14 @@ def test_what_is_passed_over_is_named_with_the_reason(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("word", ["dev", "all", "raw", "new", "old", "log", "tmp", "src", "tgt"])
+@pytest.mark.parametrize(
+    "word", ["dev", "all", "raw", "new", "nli", "log", "tmp", "src", "tgt", "de-fr"]
+)
 def test_a_word_is_a_language_only_where_it_is_asked_for(tmp_path: Path, word: str) -> None:
     tag = canonical(word)
     (tmp_path / f"{word}.txt").write_text("a")
     only = open_source(tmp_path)
-    with pytest.raises(InputError, match=f"found only {word}.txt .a word"):
+    with pytest.raises(InputError, match=f"found only {word}.txt .a (word|pair of languages), "):
         only.languages()
     (tmp_path / "de.txt").write_text("a")
     source = open_source(tmp_path)
@@ -114,4 +149,4 @@ def test_every_file_word_is_a_code_and_no_common_language() -> None:
     for word in languages._FILE_WORDS:
         canonical(word)
     common = "eng deu fin pol ces war min sun cat hat bar ace ban bug mad tok yor ibo"
-    assert not any(map(is_file_word, common.split()))
+    assert not any(map(other_meaning, common.split()))

@@ -95,3 +95,17 @@ def test_the_clients_own_errors_are_known() -> None:
     assert client in hub._reading_errors()
     assert "could not be reached" in str(hub._unreadable("hub:a/b", client("no route")))
     assert "check its name" in str(hub._unreadable("hub:a/b", FileNotFoundError("a/b")))
+
+
+def test_a_data_set_that_the_library_chokes_on_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"expected a data set that can be read.* folder of text"):
+        open_source(f"hub:{data_set(tmp_path / 'norsk', ['de', 'no'])}")  # YAML's false
+
+    def script(*_: object, **__: object) -> None:
+        raise RuntimeError("Dataset scripts are no longer supported, but found a.py")
+
+    monkeypatch.setattr("datasets.get_dataset_config_names", script)
+    with pytest.raises(InputError, match=r"scripts are no longer .* use a folder of text"):
+        open_source("hub:a/b")

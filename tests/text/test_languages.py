@@ -9,6 +9,7 @@ from mwanda.text.languages import (
     canonical,
     display_name,
     named_language,
+    other_meaning,
     parse_languages,
     script_of,
     seen_among,
@@ -142,6 +143,9 @@ def test_a_code_of_no_region_is_no_region(code: str, tag: str) -> None:
         ("pt", "pt-BR pt-PT", "pt"),
         ("en", "en-GB en-AU", "en"),
         ("pt-PT", "pt-BR", ""),
+        ("es-419 es-MX", "es", "es-419 es-MX"),
+        ("es-419 es-MX es-ES", "es", "es-ES"),
+        ("es-419 es-MX", "es es-MX", "es-MX"),
         ("azb", "azb-Arab", "azb"),
         ("azb-Arab", "azb", "azb-Arab"),
         ("zh-Hant-HK zh", "zh-Hant", "zh-Hant-HK"),
@@ -159,5 +163,15 @@ def test_languages_are_known_by_name() -> None:
         "de",
         "fr",
     ]
-    for name in ("train", "data", "corpus", "x" * 300, "", "test_set"):
+    for name in ("index", "a", "train", "data", "corpus", "x" * 300, "", "test_set"):
         assert named_language(name) is None
+
+
+def test_two_codes_are_a_pair_but_for_usual_regions() -> None:
+    pairs = "de-fr en-sv en_de EN-DE en-zh fr-en sv-no en-uk en-gu en-kn en-vi en-ms hu-ro"
+    assert {other_meaning(name) for name in pairs.split()} == {"a pair of languages"}
+    regions = """
+    pt-br pt_br PT-BR de-at de-ch de-be fr-ca fr-ch en-gb en-us en-ca en-za en-in zh-sg es-sv es-ar
+    ar-sa eu-es sv-fi ms-my nb-no nn-no de-de fa-af ha-ng am-et fo-fo de-FR en_DE zh-tw sr-ba
+    """
+    assert [name for name in regions.split() if other_meaning(name)] == []

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from mwanda.errors import InputError
+from mwanda.evaluation.parallel import read_parallel
+from mwanda.evaluation.texts import load_texts
+from mwanda.text.given import GivenText
 from mwanda.text.rows import Document, document_of, parquet_rows
 from mwanda.text.sources import open_source, placed_source, with_text_field
 from tests.text.test_hub import data_set
@@ -40,7 +45,7 @@ def test_a_row_without_text_is_left_out_and_counted(
     spec = write(tmp_path / "rows", kind, "text", ["eins", None, "drei", " ", None])
     texts = [document.text for document in open_source(spec).documents("de")]
     assert texts == ["eins", "drei"]
-    assert [line for line in caplog.messages if "2 of 5 rows have no text (null)" in line]
+    assert "3 of 5 rows have no text (2 null, 1 blank) and are left out" in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,20 +64,57 @@ def test_another_field_is_named_once_for_every_kind(tmp_path: Path, kind: str) -
 
 def test_rows_that_are_all_null_are_told(tmp_path: Path) -> None:
     spec = write(tmp_path / "rows", "jsonl", "text", [None, None])
-    with pytest.raises(InputError, match=r"found none: 2 of 2 rows have no text \(null\)"):
+    with pytest.raises(InputError, match=r"found none: 2 of 2 rows have no text \(2 null\)"):
         list(open_source(spec).documents("de"))
 
 
-def test_a_field_that_later_rows_leave_out_is_null_there(tmp_path: Path) -> None:
-    (tmp_path / "de.jsonl").write_text('{"text": "a", "id": 1}\n{"id": 2}\n{"text": "c"}\n')
+@pytest.mark.parametrize("first", ["", '{"url": "x"}\n'])
+def test_rows_without_the_field_are_counted_apart(
+    tmp_path: Path, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = first + '{"text": "a", "id": 1}\n{"id": 2}\n{"text": "c"}\n{"text": null}\n'
+    (tmp_path / "de.jsonl").write_text(rows)
     assert list(open_source(tmp_path).documents("de")) == [Document("a", 1), Document("c")]
+    read, missing = (5, 2) if first else (4, 1)
+    told = f"{missing + 1} of {read} rows have no text (1 null, {missing} without the field)"
+    assert [line for line in caplog.messages if told in line]
+
+
+def test_a_field_that_no_row_has_is_refused_after_a_while(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "de.jsonl"
+    path.write_text('{"url": 1}\n' + '{"content": "a"}\n' * 1000)
+    with pytest.raises(
+        InputError,
+        match=r"de.jsonl:1: expected a field 'text', found the fields url, content; .* content,",
+    ):
+        list(open_source(tmp_path).documents("de"))
+    assert not caplog.messages
+
+
+def test_the_field_that_parquet_may_mean_is_one_of_text(tmp_path: Path) -> None:
+    talk = [[{"role": "user", "content": "a"}]]
+    table = pa.table({"messages": talk, "lists": [["a"]], "raw": pa.array([b"a"])})
+    parquet.write_table(table, tmp_path / "de.parquet")
+    with pytest.raises(InputError, match=r"found the fields messages, lists, raw; .*field raw,"):
+        list(open_source(tmp_path).documents("de"))
+    parquet.write_table(table.select(["messages"]), tmp_path / "de.parquet")
+    with pytest.raises(InputError, match="--text-field NAME,"):
+        list(open_source(tmp_path).documents("de"))
+
+
+def test_texts_from_python_are_not_told_of_options() -> None:
+    with pytest.raises(InputError, match=r"under \"text\": .*row\[\"content\"\]") as caught:
+        GivenText({"de": [{"content": "a"}]})
+    assert "--text-field" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("given", "identity"),
     [
         (3.0, 3), (float("nan"), None), (None, None), (7, 7), ("x", "x"), (b"x", "x"),
-        (Decimal("4"), 4), (Decimal("NaN"), None), (-0.0, 0),
+        (np.int64(5), 5), (Decimal("4"), 4), (Decimal("NaN"), None), (-0.0, 0),
     ],
 )  # fmt: skip
 def test_ids_are_what_was_meant(given: Any, identity: Any) -> None:
@@ -81,11 +123,16 @@ def test_ids_are_what_was_meant(given: Any, identity: Any) -> None:
     assert type(found.id) is type(identity)
 
 
-@pytest.mark.parametrize("given", [3.5, float("inf"), True, [1], {}])
-def test_other_ids_are_refused(given: Any) -> None:
-    kind = type(given).__name__
-    with pytest.raises(InputError, match=f"row 1: expected a whole number .* found {kind}"):
-        document_of("row 1", {"text": "a", "id": given})
+@pytest.mark.parametrize("given", [3.5, float("inf"), True, [1], {}, b"\xff", date(2020, 1, 1)])
+def test_other_ids_are_none_and_counted(given: Any, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{"text": "a", "id": given}, {"text": "b", "id": 2}, {"text": "c"}]
+    source = GivenText({"de": rows})
+    assert [document.id for document in source.documents("de")] == [None, 2, None]
+    assert "1 of 3 rows have an id that is no whole number or string" in caplog.text
+    with pytest.raises(InputError, match="--ids needs an integer id in every record"):
+        load_texts(source, ["de"], sentences=None, seed=0, ids=(0, None))
+    with pytest.raises(InputError, match="an id of its own in every record, found 1 ids in 3"):
+        read_parallel(GivenText({"de": rows, "en": rows}), "de-en", shots=0)
 
 
 def test_bytes_are_text_in_utf8() -> None:

@@ -68,8 +68,6 @@ def test_documents_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
         ),
         ("de.jsonl", b"{}\n", r"expected a field 'text', found no fields"),
         ("de.jsonl", b'{"text": 3}\n', r"expected a string in field 'text', found int"),
-        ("de.jsonl", b'{"text": "a", "id": 1.5}\n', r"in field 'id', found float"),
-        ("de.jsonl", b'{"text": "a", "id": true}\n', r"in field 'id', found bool"),
         ("de.jsonl", b'{"text": "\\ud800"}\n', r"expected Unicode text, found half a surrogate"),
         ("de.parquet", b"no parquet", r"de\.parquet: expected a parquet file"),
     ],
@@ -116,7 +114,7 @@ def test_two_files_for_a_language_are_both_named(tmp_path: Path) -> None:
     for name in ("de.txt", "deu_Latn.jsonl", "sw.txt", "swh_Latn.txt"):
         (tmp_path / name).write_text("a")
     with pytest.raises(InputError) as caught:
-        open_source(tmp_path)
+        open_source(tmp_path).languages()
     assert len(caught.value.problems) == 2
     assert "found de.txt and deu_Latn.jsonl; keep one" in str(caught.value)
 
@@ -131,7 +129,7 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert open_source(tmp_path / "link").languages() == ["fr", "pt"]
     (inside / "de.txt").symlink_to(tmp_path / "secret.txt")
     with pytest.raises(InputError, match=r"de\.txt: expected a file in the folder, found a link"):
-        open_source(inside)
+        open_source(inside).languages()
 
 
 def test_every_missing_language_is_reported(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def test_no_more_than_there_is_and_asked_for_in_any_case(
             sizes.within(context)
         return
     used = sizes.within(context)
+    assert (used.fitted(have, start) is None) == (have < used.least(start))
     found, need = used.fitted(have, start), used.windows * (used.length - start)
     if found is None:
         assert have < need
@@ -116,6 +117,11 @@ def test_what_the_message_says_to_paste_can_be_had(
     assert str(nothing).endswith("found 0; add text")
 
 
+def test_the_least_that_a_message_names_is_more_than_was_found() -> None:
+    told = str(Sizes.of(64, None).too_little({"sv": 3600}, 1, []))
+    assert "for 64 windows of 2048, or by default at least 8192, found 3600" in told
+
+
 def test_one_line_says_what_shrank(caplog: pytest.LogCaptureFixture) -> None:
     asked = Sizes.of(None, None)
     with caplog.at_level(logging.INFO, logger="mwanda"):
@@ -124,7 +130,7 @@ def test_one_line_says_what_shrank(caplog: pytest.LogCaptureFixture) -> None:
         say_shrunk(asked, asked.within(256), {"de": (128, 256), "am": (7, 250)})
         assert caplog.messages == [
             "calibration windows: less than 128 of 2048 tokens a language: the model's context is "
-            "256 tokens; am has text for 7 of 250"
+            "256 tokens; am has text for 7 windows of 250 tokens"
         ]
         caplog.clear()
         say_shrunk(asked, asked, {f"a{n}": (1, 1500) for n in range(NAMED + 5)})

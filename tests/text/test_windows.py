@@ -21,7 +21,7 @@ from mwanda.text.sources import FolderSource, open_source
 from mwanda.text.start import start_of
 from mwanda.text.text_source import check_languages
 from mwanda.text.window_files import Windows, window_sha256
-from mwanda.text.windows import _shuffled, draw
+from mwanda.text.windows import _shuffled, draw, fingerprints
 from tests.text.helpers import BOS, byte_tokenizer, text_folder
 
 WITH_BOS, WITHOUT = byte_tokenizer(bos=True), byte_tokenizer(bos=False)
@@ -251,3 +251,38 @@ def test_long_text_gives_no_warning_about_the_models_length() -> None:
     drawn = draw(Listed({"de": [text]}), WITHOUT, ["de"], windows=2, length=100, seed=0)
     assert isinstance(drawn, Windows)
     assert len(list(islice(drawn.tokens["de"], 3))) == 2
+
+
+@pytest.mark.parametrize("english", ["", "\n", b"M\xfcll, but long enough to count\n", "both"])
+def test_english_that_cannot_be_read_is_left_out_of_cleaning(
+    tmp_path: Path, english: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = text_folder(tmp_path, {"de": PAGES["de"]})
+    (folder / "en.txt").write_bytes(english if isinstance(english, bytes) else english.encode())
+    if english == "both":
+        (folder / "en_XX.txt").write_text("A line")
+    source = open_source(folder)
+    assert draw(source, WITHOUT, ["de"], windows=2, length=16, seed=0).languages == ["de"]
+    (line,) = [line for line in caplog.messages if "English text, which cannot be read" in line]
+    assert "en.txt" in line
+    with pytest.raises(InputError, match="en"):
+        draw(source, WITHOUT, ["de", "en"], windows=2, length=16, seed=0)
+
+
+def test_the_hash_of_the_text_is_of_the_english_too_where_that_cleans(tmp_path: Path) -> None:
+    folder = text_folder(tmp_path, {"de": PAGES["de"]})
+    source = open_source(folder)
+    tags = ["de"]
+    plain = {"de": source.fingerprint("de")}
+    assert fingerprints(source, tags, keep_english=False) == plain
+    seen = []
+    for line in ("A line of English", "Another line of English"):
+        (folder / "en.txt").write_text(line)
+        both = open_source(folder)
+        found = fingerprints(both, ["de", "en"], keep_english=False)
+        assert found["en"] == both.fingerprint("en")
+        assert fingerprints(both, tags, keep_english=True) == plain
+        drawn = draw(both, WITHOUT, tags, windows=2, length=16, seed=0)
+        assert drawn.draws["de"].source_sha256 == found["de"]
+        seen.append(found["de"])
+    assert len({*seen, plain["de"]}) == 3

@@ -18,6 +18,7 @@ from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import TextSource, available
 from mwanda.text.window_files import Windows
+from mwanda.text.windows import fingerprints
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
 
@@ -60,7 +61,11 @@ def model_hash(model: str, folder: Path | None = None) -> str:
 
 
 def calibration_hashes(
-    calibration: str | None, opened: TextSource | Windows | None, tags: Iterable[str]
+    calibration: str | None,
+    opened: TextSource | Windows | None,
+    tags: Iterable[str],
+    *,
+    keep_english: bool,
 ) -> dict[str, str | None]:
     """Language -> SHA-256 of its calibration text; streams have none."""
     if isinstance(opened, Windows) and calibration is not None:
@@ -68,7 +73,7 @@ def calibration_hashes(
     if opened is None or isinstance(opened, Windows):
         return {}
     there = available(opened)
-    return {tag: opened.fingerprint(tag) for tag in tags if tag in there}
+    return fingerprints(opened, [t for t in tags if t in there], keep_english=keep_english)
 
 
 class InputCheck:
@@ -76,33 +81,40 @@ class InputCheck:
     hashed is not hashed again."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Signature, str | None]] = {}
+        self._known: dict[tuple[str, bool], tuple[Signature, str | None]] = {}
 
     def model(self, path: str, sha256: str) -> None:
         """Refuse a model that is not the planned one."""
         self._same(path, Path(path), lambda: model_hash(path), sha256, "model")
 
-    def text(self, source: str, prints: Mapping[str, str | None]) -> None:
+    def text(self, source: str, prints: Mapping[str, str | None], *, keep_english: bool) -> None:
         """Refuse calibration text that is not the planned one; streams have no hash."""
 
         def find(tag: str) -> str | None:
             if is_window_file(source):
                 return sha256_of(Path(source))
-            return open_source(source).fingerprint(tag)
+            return fingerprints(open_source(source), [tag], keep_english=keep_english)[tag]
 
         for tag, sha256 in prints.items():
             if sha256 is not None:
                 thing = f"{source}, {tag}"
-                self._same(thing, Path(source), partial(find, tag), sha256, "calibration text")
+                look = partial(find, tag)
+                self._same(thing, Path(source), look, sha256, "calibration text", keep_english)
 
     def _same(
-        self, thing: str, place: Path, find: Callable[[], str | None], wanted: str, what: str
+        self,
+        thing: str,
+        place: Path,
+        find: Callable[[], str | None],
+        wanted: str,
+        what: str,
+        keep_english: bool = False,
     ) -> None:
         now = _signature(place)
-        known = self._known.get(thing)
+        known = self._known.get((thing, keep_english))
         if known is None or known[0] != now or not now:
             known = now, find()
-            self._known[thing] = known
+            self._known[thing, keep_english] = known
         if known[1] != wanted:
             raise InputError(
                 thing,

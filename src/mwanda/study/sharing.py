@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from mwanda.methods.recipe.resolved import ResolvedRecipe
@@ -11,6 +11,9 @@ from mwanda.study.records import ModelRecord, key_of
 
 FIELDS = {"languages", "windows", "window_length", "seed", "skip_first_tokens"}
 """Of a recipe: what a pass over text depends on."""
+
+Prints = dict[tuple[str, bool], str | None]
+"""Hashes of calibration text, by language and ``keep_english``."""
 
 
 class SharedStatistics:
@@ -21,7 +24,7 @@ class SharedStatistics:
 
     Args:
         recipes: all that are going to ask, their languages by name.
-        prints: language -> hash of its calibration text.
+        prints: hashes of its calibration text.
     """
 
     def __init__(
@@ -29,7 +32,7 @@ class SharedStatistics:
         name: str,
         model: ModelRecord,
         dtype: str,
-        prints: Mapping[str, Any],
+        prints: Prints,
         recipes: Iterable[ResolvedRecipe],
     ) -> None:
         self._name = name
@@ -54,7 +57,8 @@ class SharedStatistics:
 
     def _text(self, recipe: ResolvedRecipe) -> dict[str, Any]:
         given = recipe.model_dump(mode="json", include=FIELDS)
-        texts = {tag: self._prints.get(tag) for tag in recipe.languages or ()}
+        keep, tags = recipe.keep_english, recipe.languages or ()
+        texts = {tag: self._prints.get((tag, keep)) for tag in tags}
         return {**self._decided, "texts": texts, **given}
 
 

@@ -40,7 +40,7 @@ from mwanda.study.scored_texts import (
     study_texts,
     task_settings,
 )
-from mwanda.study.sharing import SharedStatistics
+from mwanda.study.sharing import Prints, SharedStatistics
 from mwanda.system.device import choose_device, parse_dtype
 from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, Silent
@@ -166,10 +166,12 @@ def make_plan(path: Path) -> Plan:
     drawn, opened = _calibrations(document.calibration, grid, tried)
     if problems or texts is None:
         raise InputError.several(dict.fromkeys(problems))
-    prints: dict[str, str | None] = {}
-    for source in opened:
-        tags = {*chain(*drawn.values())} - prints.keys()
-        prints |= calibration_hashes(document.calibration, source, tags)
+    prints: Prints = {}
+    for keep in {point.recipe.keep_english for point in grid}:
+        for source in opened:
+            tags = {tag for tag in chain(*drawn.values()) if (tag, keep) not in prints}
+            found = calibration_hashes(document.calibration, source, tags, keep_english=keep)
+            prints |= {(tag, keep): sha256 for tag, sha256 in found.items()}
     models, dtypes = _look_up_models(document, grid)
     table = _Table()
     for name, record in models.items():
@@ -185,7 +187,8 @@ def make_plan(path: Path) -> Plan:
         for point, recipe in zip(grid, recipes, strict=True):
             known = None
             if recipe.needs_text and recipe.languages is not None:
-                known = {tag: prints.get(tag) for tag in recipe.languages}
+                keep = recipe.keep_english
+                known = {tag: prints.get((tag, keep)) for tag in recipe.languages}
             settings = {**base, "recipe": recipe.model_dump(mode="json"), "calibration": known}
             used = shared.of(recipe)
             if used is not None:

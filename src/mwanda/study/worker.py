@@ -122,7 +122,8 @@ class Worker:
         model, source = self._plan.models[cell.model], self._plan.calibration
         self._inputs.model(model.path, model.sha256)
         if source is not None and (text or cell.statistics is None):
-            self._inputs.text(source, cell.settings["calibration"] or {})
+            keep = bool((cell.settings["recipe"] or {}).get("keep_english"))
+            self._inputs.text(source, cell.settings["calibration"] or {}, keep_english=keep)
 
     def _options(self, cell: Cell, what: str) -> RunOptions:
         return self._plan.options(dtype_for(cell.settings["compute_dtype"], what), self._progress)

@@ -6,7 +6,8 @@ is dropped is counted, so that a report can say so; either can be kept.
 A line is English by its words alone, so whoever mixes languages is at risk: text in Latin script of
 languages that are usually written in another (``hi-Latn``), and the languages of the Philippines
 (Taglish), keep their lines but for those that the English page has too, and so do lines of
-romanised Hindi and Urdu (Hinglish) wherever they are.
+romanised Hindi and Urdu (Hinglish) wherever they are. So do lines with several words in small
+letters that the same text often has elsewhere: English titles in a German sentence.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from mwanda.text.languages import canonical, script_of
 from mwanda.text.rows import Document
@@ -51,7 +53,8 @@ _EXEMPT = frozenset(_ENGLISH_WORDED.split())
 _LATIN = frozenset({"Latn", "Latf", "Latg"})
 _WORD = re.compile(r"[^\W\d_]+")
 _FEWEST_WORDS, _SHARE, _COMMON_SHARE = 8, 0.15, 0.25
-_FEWEST_LETTERS, _ASCII_SHARE, _SHARE_ELSEWHERE = 20, 0.8, 0.15
+_FEWEST_LETTERS, _ASCII_SHARE, _COMMON_SHARE_ELSEWHERE = 20, 0.8, 1 / 3
+_LEARN_FROM, _LEARN_LETTERS, _OWN_WORDS, _OWN_TIMES = 1000, 1 << 20, 100, 2
 _SHORTEST_SAME = 20
 
 
@@ -108,10 +111,24 @@ class Cleaner:
         self._latin = script_of(language) in _LATIN
         self._english = english
         self._seen: set[bytes] = set()
+        self._own: frozenset[str] = frozenset()
 
     def clean(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """The documents that are new and not empty, without their English lines."""
-        for document in documents:
+        """The documents that are new and not empty, without their English lines.
+
+        The first of them are read ahead, to learn the words that the text is made of.
+        """
+        rest = iter(documents)
+        first: list[Document] = []
+        if self._latin and not self._exempt:
+            letters = 0
+            for document in islice(rest, _LEARN_FROM):
+                first.append(document)
+                letters += len(document.text)
+                if letters >= _LEARN_LETTERS:
+                    break
+            self._own = _own_words(line for one in first for line in one.text.splitlines())
+        for document in chain(first, rest):
             self._count(documents_seen=1)
             if not self._keep_repeated:
                 page = digest(normalised(document.text))
@@ -140,7 +157,7 @@ class Cleaner:
                 return True
         if self._mixed:
             return False
-        return _latin_english(line) if self._latin else _english_elsewhere(line)
+        return _latin_english(line, self._own) if self._latin else _english_elsewhere(line)
 
     def _count(self, **more: int) -> None:
         now = {name: getattr(self.counts, name) + number for name, number in more.items()}
@@ -152,15 +169,43 @@ def _words(line: str) -> Counter[str]:
     return Counter(found.group().casefold() for found in _WORD.finditer(line))
 
 
-def _latin_english(line: str) -> bool:
-    words = _words(line)
+def _small_words(line: str) -> Counter[str]:
+    """The words in small letters alone: names are none of a language's own."""
+    return Counter(word for found in _WORD.finditer(line) if (word := found.group()).islower())
+
+
+def _own_words(lines: Iterable[str]) -> frozenset[str]:
+    """The words in small letters that a text has most often, and in lines of its own more often
+    than in English ones."""
+    found: Counter[str] = Counter()
+    for line in lines:
+        words = _words(line)
+        if words.total() < _FEWEST_WORDS:
+            continue
+        small = _small_words(line).keys() - _COMMON
+        if _is_english(words, _COMMON_SHARE):
+            found.subtract(small)
+        elif _share(words, _COMMON) < _COMMON_SHARE:
+            found.update(small)
+    return frozenset(word for word, times in found.most_common(_OWN_WORDS) if times >= _OWN_TIMES)
+
+
+def _is_english(words: Counter[str], common_share: float) -> bool:
     # One word alone may be another language's, repeated: Dutch "of", Vietnamese "can".
     return (
-        words.total() >= _FEWEST_WORDS
-        and len(words.keys() & _ENGLISH) > 1
+        len(words.keys() & _ENGLISH) > 1
         and _share(words, _ENGLISH) >= _SHARE
-        and _share(words, _COMMON) >= _COMMON_SHARE
+        and _share(words, _COMMON) >= common_share
     )
+
+
+def _latin_english(line: str, own: frozenset[str]) -> bool:
+    words = _words(line)
+    if words.total() < _FEWEST_WORDS or not _is_english(words, _COMMON_SHARE):
+        return False
+    small = _small_words(line)
+    of_own = small.keys() & own
+    return len(of_own) < 2 or sum(small[word] for word in of_own) < _SHARE * words.total()
 
 
 def _english_elsewhere(line: str) -> bool:
@@ -172,7 +217,7 @@ def _english_elsewhere(line: str) -> bool:
     words = _words(line)
     if len(words.keys() & _HINDI_URDU) > 1:
         return False
-    return not words.keys().isdisjoint(_ENGLISH) and _share(words, _COMMON) >= _SHARE_ELSEWHERE
+    return _is_english(words, _COMMON_SHARE_ELSEWHERE)
 
 
 def _share(words: Counter[str], known: frozenset[str]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.text.languages import canonical, display_name, is_file_word, named_language
+from mwanda.text.languages import canonical, display_name, named_language, other_meaning
 from mwanda.text.packed import PACKED
 
 log = logging.getLogger("mwanda")
@@ -24,15 +24,17 @@ class LanguageFiles:
 
     Attributes:
         files: canonical tag to the file, in the order of their names.
-        on_request: tags of files whose name is an ordinary word too: taken where they are asked
-            for by name.
+        on_request: tags of files whose name is an ordinary word or a pair of languages too: taken
+            where they are asked for by name.
         passed_over: name and reason of the files that are not read, but for hidden ones and those
             that tell of the folder, such as README.md.
+        wrong: tags whose file must not be read, and why: a link out of the folder, one of two.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     on_request: set[str] = field(default_factory=set)
     passed_over: list[str] = field(default_factory=list)
+    wrong: dict[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -61,7 +63,7 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
             found="a file" if folder.exists() else "nothing there",
             fix=f"give a folder with {LAYOUT}, or bundled:udhr, or hub:<data set>",
         )
-    found, problems = LanguageFiles(), []
+    found = LanguageFiles()
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.lower().startswith(_BESIDE):
             continue
@@ -73,22 +75,20 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
             continue
         tag = canonical(stem)
         if linked := linked_out(folder, path):
-            problems.append(linked)
+            found.wrong[tag] = linked
         elif tag in found.files:
-            problems.append(
+            found.wrong[tag] = (
                 f"language {tag!r} of {name}: expected one file, found {found.files[tag].name} "
                 f"and {path.name}; keep one"
             )
-        else:
+        if tag not in found.files:
             found.files[tag] = path
-            if is_file_word(stem):
+            if meaning := other_meaning(stem):
                 found.on_request.add(tag)
                 found.passed_over.append(
-                    f"{path.name} (a word, though also {display_name(tag)}'s code: taken only "
+                    f"{path.name} ({meaning}, though also {display_name(tag)}'s code: taken only "
                     f"where --languages names {tag})"
                 )
-    if problems:
-        raise InputError.several(problems)
     if not found.files:
         raise InputError(
             f"text folder {name}",

@@ -16,6 +16,8 @@ from mwanda.text.text_source import TextSource, check_languages
 
 EXPECTED = 'a folder, bundled:udhr/first, hub:<data set>, or texts such as {"de": ["…", "…"]}'
 
+_ADVICE = 'give each text under "text": {"text": row["{name}"]}, or as a plain string'
+
 
 def open_text(given: Any) -> TextSource:
     """The source that an argument is, or names."""
@@ -56,11 +58,12 @@ class GivenText:
                 )  # fmt: skip
             where, count = f"{self.name}, {tag}", RowCount()
             given = ((f"{where}, {number}", _row(row)) for number, row in enumerate(rows, 1))
-            found = [*documents_of(given, TEXT_FIELD, count)]
+            found = [*documents_of(given, TEXT_FIELD, count, advice=_ADVICE)]
             count.tell(where)
-            self._texts[tag] = [document for document in found if document.text.strip()]
-            if not self._texts[tag]:
-                raise InputError(f"{self.name}, {tag}", expected="text", found="none")
+            self._texts[tag] = found
+            if not found:
+                told = f"none: {count.words}" if count.without else "none"
+                raise InputError(where, expected="text", found=told)
         if not self._texts:
             raise InputError(self.name, expected=EXPECTED, found="no language")
 

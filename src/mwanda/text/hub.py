@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from mwanda.errors import InputError, nearest
 from mwanda.text.files import MOST_NAMED
-from mwanda.text.languages import canonical, is_file_word
+from mwanda.text.languages import canonical, other_meaning
 from mwanda.text.rows import Document, RowCount, documents_of
 from mwanda.text.text_source import check_languages
 
@@ -48,7 +48,7 @@ class HubSource:
         return True
 
     def languages(self) -> list[str]:
-        tags = [tag for tag, names in self.configs.items() if not all(map(_is_word, names))]
+        tags = [tag for tag, names in self.configs.items() if not all(map(_other_meaning, names))]
         if not tags:
             raise _no_language(
                 self.name, [name for names in self.configs.values() for name in names]
@@ -77,9 +77,7 @@ class HubSource:
         thing, count = f"{self.name}, {config}", RowCount()
         rows = ((f"{thing}, row {n}", row) for n, row in enumerate(self._rows(config), 1))
         try:
-            for document in documents_of(rows, self.column, count):
-                if document.text.strip():
-                    yield document
+            yield from documents_of(rows, self.column, count)
         finally:
             count.tell(thing)
 
@@ -135,8 +133,8 @@ def open_hub(name: str, rest: str) -> HubSource:
         except InputError:
             others.append(config)
             continue
-        if _is_word(config):
-            others.append(f"{config} (a word; {tag} only where it is asked for)")
+        if meaning := _other_meaning(config):
+            others.append(f"{config} ({meaning}; {tag} only where it is asked for)")
         configs.setdefault(tag, []).append(config)
     if not configs:
         raise _no_language(name, seen)
@@ -156,8 +154,8 @@ def _no_language(name: str, configs: Sequence[str]) -> InputError:
     )
 
 
-def _is_word(config: str) -> bool:
-    return is_file_word(_DATE.sub("", config))
+def _other_meaning(config: str) -> str | None:
+    return other_meaning(_DATE.sub("", config))
 
 
 def _config_names(name: str, dataset: str, revision: str | None) -> list[str]:
@@ -170,10 +168,14 @@ def _config_names(name: str, dataset: str, revision: str | None) -> list[str]:
 
 
 def _reading_errors() -> tuple[type[Exception], ...]:
-    """What ``datasets`` lets through: files, the network, data sets it cannot read."""
+    """What ``datasets`` lets through: files, the network, data sets it cannot read.
+
+    A configuration without quotes that YAML takes for a truth value (``no``) is a TypeError to it,
+    a data set with a script of its own a RuntimeError.
+    """
     from datasets.exceptions import DatasetsError
 
-    return (OSError, ValueError, *_network_errors(), DatasetsError)
+    return (OSError, ValueError, TypeError, RuntimeError, *_network_errors(), DatasetsError)
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

@@ -14,7 +14,7 @@ Canonical here means:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,15 +28,24 @@ from mwanda.system.arguments import several_given
 _EXPECTED = "a language tag such as de, sw or zh-Hant"
 _NO_ONE_LANGUAGE = frozenset({"und", "mul", "mis", "zxx", "art"})
 _NO_REGION = frozenset({"XX", "ZZ"})
+# Several official languages, or one that is another's neighbour, in a region whose code is a
+# language's too: what is not among these and not the region's likeliest is a pair of languages.
+_REGIONAL_LIST = """
+ar-er ar-so ca-fr ca-it de-be de-it de-lu fr-be fr-ca fr-ch fr-ml hr-ba it-ch it-sm ms-sg pt-mo
+sq-mk sr-ba sv-fi ta-my ta-sg tr-cy uz-af zh-my zh-sg
+"""
+_REGIONAL = frozenset(_REGIONAL_LIST.split())
+_FEWEST_SPEAKERS, _HOME_SHARE = 500_000, 0.2
 # Words that files and configurations are called by, and that happen to be three-letter codes: all
 # is Allar, dev Domung. Those that data sets use for their languages (min, war) are left out.
 _FILE_WORDS_LIST = """
 age all and any api app are aux bad bbc bed big bio bit box bpe bus cfg col com csv cut day dec dev
-dic doc dup enc end err etc far for fun has hot ids inp its job key lab law leg lex lib lie log lot
-low map max med men mid mix mod nat neg net new nil not now old one ood opt org par pay pic pop pos
-pot pre pub put rat raw res row run saw say sci sea see seg sen set she six sky spm spo src std sub
-sum sys tag tar tax tea ted ten tgt the tie tip tmp too top toy tra trn try tst tsv two txt uni val
-var ver was way win www xml yes yet
+dic doc dup enc end err etc far for fun has hot ids inp its job key lab law lbl leg len lex lib lie
+loc log lot low map max med men mid mix mod msg nat neg ner net new nil nli not now num old one ood
+opt org pad par pay pic pop pos pot ppl pre pub put rat raw res row run saw say sci sea see seg sen
+set she sim six sky spm spo src srt sst std sts sub sum sys tab tag tar tax tbl tea ted ten tgt the
+tie tip tmp too top toy tra trn try tst tsv two txt typ uni val var vec ver vid was way win www xml
+yes yet
 """
 _FILE_WORDS = frozenset(_FILE_WORDS_LIST.split())
 _LOOSE_SCRIPTS = {"Hani": frozenset({"Hans", "Hant"}), "Hang": frozenset({"Kore"})}
@@ -88,36 +97,68 @@ def _with_script(tag: Language) -> Language:
     )
 
 
-def is_file_word(name: str) -> bool:
-    """Whether a name is an ordinary word for a file, though also a code: ``dev``, ``all``, ``raw``.
+def other_meaning(name: str) -> str | None:
+    """What a name of a file or a configuration is more often than a language's code: ``a word``
+    (``dev``, ``all``, ``raw``) or ``a pair of languages`` (``de-fr``, ``en_sv``).
 
-    Where it is a file's or a configuration's, the language is taken only if it is asked for.
+    Then the language is taken only if it is asked for.
     """
-    return name.lower() in _FILE_WORDS
+    if name.lower() in _FILE_WORDS:
+        return "a word"
+    return "a pair of languages" if _is_pair(name) else None
+
+
+def _is_pair(name: str) -> bool:
+    """Whether a name is two languages' codes, and no region where the first is usually spoken."""
+    first, _, second = name.replace("_", "-").partition("-")
+    one_case = name.islower() or name.isupper()
+    if not one_case or len(first) != 2 or len(second) != 2:
+        return False
+    first, second = first.lower(), second.lower()
+    if f"{first}-{second}" in _REGIONAL or not tag_is_valid(second):
+        return False
+    if second not in {"no", canonical(second)}:
+        return False
+    speakers = _speakers()
+    there = speakers.get(f"{first}-{second.upper()}", 0)
+    if there >= _HOME_SHARE * speakers.get(first, 0) > 0:
+        return False
+    likeliest = Language.get(f"und-{second}").maximize().language
+    return likeliest != first or there < _FEWEST_SPEAKERS
+
+
+def _speakers() -> Mapping[str, int]:
+    """By language, and by language and region. Late: a table that few runs need."""
+    from language_data.population_data import LANGUAGE_SPEAKING_POPULATION
+
+    table: Mapping[str, int] = LANGUAGE_SPEAKING_POPULATION
+    return table
 
 
 def named_language(name: str) -> str | None:
     """The tag of a language called by its name: ``en`` of ``english`` and of ``English``."""
     try:
-        found = find(name.replace("_", " ").replace("-", " ")).to_tag()
-        return canonical(found)
+        found = canonical(find(name.replace("_", " ").replace("-", " ")).to_tag())
     except (LookupError, UnicodeDecodeError, InputError):
         return None
+    code = found.split("-")[0]  # hardly anybody's name may be an everyday word
+    return found if len(code) == 2 or code in _speakers() else None
 
 
 def seen_among(tags: Iterable[str], calibrated: Iterable[str]) -> tuple[str, ...]:
     """Those of ``tags`` whose language is among the calibrated ones.
 
     A region that only one side writes makes no difference: Swedish of Sweden has seen Swedish.
-    Where tags of several regions of a language are there, one without stands for the language's
-    likeliest if it calibrated: ``pt`` has seen ``pt-BR`` and not ``pt-PT`` beside it. A script
-    makes a difference wherever both are known.
+    Where the likeliest region is among the tags, or one that calibrated by its name, a tag without
+    one stands for the likeliest if it calibrated: ``pt`` has seen ``pt-BR`` and not ``pt-PT``
+    beside it. A script makes a difference wherever both are known.
 
     Args:
         tags, calibrated: canonical.
     """
     wanted, known = list(tags), list(calibrated)
     every = [Language.get(tag) for tag in {*wanted, *known}]
+    by_name = [Language.get(tag) for tag in known]
 
     def alike(tag: Language, other: Language) -> bool:
         if not _one_script(tag, other):
@@ -126,8 +167,10 @@ def seen_among(tags: Iterable[str], calibrated: Iterable[str]) -> tuple[str, ...
             return True
         if other.territory is not None:
             return False
-        regions = {one.territory for one in every if _one_script(tag, one)} - {None}
-        return len(regions) < 2 or other.maximize().territory == tag.territory
+        likeliest = other.maximize().territory
+        there = {one.territory for one in every if _one_script(tag, one)}
+        told_apart = {likeliest, *(one.territory for one in by_name if _one_script(tag, one))}
+        return tag.territory == likeliest or not (there & told_apart) - {None}
 
     return tuple(
         tag
@@ -217,10 +260,7 @@ def _suggestion(written: str) -> str | None:
         found = None
     if found is not None:
         return None if _no_one_language(found) else canonical(found)
-    # Late: a table that only a misspelt name needs.
-    from language_data.population_data import LANGUAGE_SPEAKING_POPULATION
-
-    tags = sorted(tag for tag in LANGUAGE_SPEAKING_POPULATION if tag.isalpha() and tag != "und")
+    tags = sorted(tag for tag in _speakers() if tag.isalpha() and tag != "und")
     names = {Language.get(tag).display_name("en").casefold(): tag for tag in tags}
     near = get_close_matches(written.casefold(), list(names), n=1, cutoff=0.8)
     return str(names[near[0]]) if near and len(written) > 4 else None

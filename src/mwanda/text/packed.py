@@ -16,10 +16,12 @@ import zstandard
 from mwanda.errors import InputError
 
 ZSTD_CHUNK = 1 << 20
+_LFS = b"version https://git-lfs"
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
     """The lines of a file with their ends, unpacked where its name says so."""
+    refuse_pointer(path)
     opener = PACKED.get(path.suffix.lower())
     if opener is None:
         with path.open("rb") as file:
@@ -42,6 +44,16 @@ def read_lines(path: Path) -> Iterator[bytes]:
             str(path), expected=f"a whole file packed as {path.suffix}", found=str(error),
             fix="pack it again",
         ) from error  # fmt: skip
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse what git leaves in place of a large file until it is fetched."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise InputError(
+                str(path), expected="text", found="a Git LFS pointer, not the text",
+                fix="run git lfs pull in the folder",
+            )  # fmt: skip
 
 
 class _Zstd(io.RawIOBase):

@@ -5,23 +5,31 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.text.packed import read_lines
+from mwanda.text.packed import read_lines, refuse_pointer
 
 log = logging.getLogger("mwanda")
 
 TEXT_FIELD = "text"
+FIELD_ADVICE = (
+    "name the one that holds the text: --text-field {name}, or ?column={name} after the source"
+)
+ROWS_TRIED = 1000
+"""Of which one must have the field that holds the text."""
 BATCH_BYTES = 32 << 20
 """Of a parquet file that are unpacked at once, unless one row is larger."""
 
 Row = Mapping[str, Any]
+_OF_TEXT = re.compile(r"(dictionary<values=)?(large_)?(string|binary)(_view)?(,|$)")
 
 
 @dataclass(frozen=True)
@@ -38,46 +46,91 @@ class Document:
 
 @dataclass
 class RowCount:
-    """Rows read, and those among them without text."""
+    """Rows read, and why some among them are no documents.
+
+    Attributes:
+        null: whose text is null.
+        missing: without the field.
+        blank: whose text is white space.
+        odd_ids: taken, but with an id that is no whole number or string, and so none.
+    """
 
     read: int = 0
-    without: int = 0
+    null: int = 0
+    missing: int = 0
+    blank: int = 0
+    odd_ids: int = 0
+
+    @property
+    def without(self) -> int:
+        """Rows that are left out."""
+        return self.null + self.missing + self.blank
 
     @property
     def words(self) -> str:
         """What was passed over, for a message."""
-        return f"{self.without} of {self.read} rows have no text (null)"
+        kinds = {"null": self.null, "without the field": self.missing, "blank": self.blank}
+        told = ", ".join(f"{number} {kind}" for kind, number in kinds.items() if number)
+        return f"{self.without} of {self.read} rows have no text ({told})"
 
     def tell(self, thing: str) -> None:
         """Say in the log how many rows were passed over, if any."""
         if self.without:
             log.warning("%s: %s and are left out", thing, self.words)
+        if self.odd_ids:
+            log.warning(
+                "%s: %d of %d rows have an id that is no whole number or string, which is not used",
+                thing, self.odd_ids, self.read,
+            )  # fmt: skip
 
 
 def documents_of(
-    rows: Iterable[tuple[str, Row]], column: str, count: RowCount
+    rows: Iterable[tuple[str, Row]],
+    column: str,
+    count: RowCount,
+    *,
+    advice: str = FIELD_ADVICE,
 ) -> Iterator[Document]:
     """The documents in rows that each come with the beginning of an error's message.
 
-    A row whose text is null is counted and left out, as is one without the field after rows that
-    had it.
+    A row without text is counted and left out. The field must be in one of the first rows.
+
+    Args:
+        advice: what to do where it is not, see :func:`no_column`.
     """
-    known = False
+    known, place, fields = False, "", dict[str, bool]()
     for where, row in rows:
         count.read += 1
-        known = known or column in row
-        document = document_of(where, {column: None, **row} if known else row, column)
+        if column not in row:
+            count.missing += 1
+            if not known:
+                place = place or where
+                fields.update({str(name): _is_text(value) for name, value in row.items()})
+                if count.read >= ROWS_TRIED:
+                    break
+            continue
+        known = True
+        document = document_of(where, row, column, count)
         if document is None:
-            count.without += 1
+            count.null += 1
+        elif not document.text.strip():
+            count.blank += 1
         else:
             yield document
+    if place and not known:
+        count.missing = 0  # the error says it all
+        raise no_column(place, column, list(fields), [k for k, text in fields.items() if text],
+                        advice)  # fmt: skip
 
 
-def document_of(where: str, row: Row, column: str = TEXT_FIELD) -> Document | None:
+def document_of(
+    where: str, row: Row, column: str = TEXT_FIELD, count: RowCount | None = None
+) -> Document | None:
     """The document in a row, its types checked; None where its text is null.
 
     Args:
         where: begins the message of an error.
+        count: told of an id that cannot be used.
     """
     if column not in row:
         raise no_column(where, column, list(row), [k for k, v in row.items() if _is_text(v)])
@@ -95,7 +148,11 @@ def document_of(where: str, row: Row, column: str = TEXT_FIELD) -> Document | No
         raise InputError(
             where, expected="Unicode text", found=f"half a surrogate pair at {error.start}"
         ) from error
-    return Document(text, _identity(where, row.get("id")))
+    given = row.get("id")
+    identity = _identity(given)
+    if count is not None and identity is None and not _none_meant(given):
+        count.odd_ids += 1
+    return Document(text, identity)
 
 
 def _is_text(value: Any) -> bool:
@@ -112,35 +169,45 @@ def _decoded(where: str, field: str, raw: bytes) -> str:
         ) from error  # fmt: skip
 
 
-def _identity(where: str, identity: Any) -> int | str | None:
-    """An id as it was meant: pandas writes whole numbers as floats, and none as NaN, where one of
-    a column is missing."""
-    if isinstance(identity, bytes):
-        return _decoded(where, "id", identity)
-    if isinstance(identity, float | Decimal):
-        if math.isnan(identity):
+def _identity(given: Any) -> int | str | None:
+    """An id as it was meant: pandas writes whole numbers as floats where one of a column is
+    missing. What is no whole number and no string is no id."""
+    if isinstance(given, bytes):
+        try:
+            return given.decode("utf-8")
+        except UnicodeDecodeError:
             return None
-        if math.isfinite(identity) and identity == int(identity):
-            return int(identity)
-    elif identity is None or (isinstance(identity, int | str) and not isinstance(identity, bool)):
-        return identity
-    kind = type(identity).__name__
-    raise InputError(
-        where, expected="a whole number or a string in field 'id'",
-        found=f"{kind} {str(identity)[:40]}",
-    )  # fmt: skip
+    if isinstance(given, float | Decimal):
+        return int(given) if math.isfinite(given) and given == int(given) else None
+    if isinstance(given, bool):
+        return None
+    return int(given) if isinstance(given, Integral) else given if isinstance(given, str) else None
 
 
-def no_column(where: str, column: str, there: Sequence[str], of_text: Sequence[str]) -> InputError:
-    """The error for a field that is not there, with the one that was probably meant."""
+def _none_meant(given: Any) -> bool:
+    return given is None or (isinstance(given, float | Decimal) and math.isnan(given))
+
+
+def no_column(
+    where: str,
+    column: str,
+    there: Sequence[str],
+    of_text: Sequence[str],
+    advice: str = FIELD_ADVICE,
+) -> InputError:
+    """The error for a field that is not there, with the one that was probably meant.
+
+    Args:
+        there: the fields there are.
+        of_text: those of them that hold text.
+        advice: what to do, with ``{name}`` for the field that was meant.
+    """
     found = f"the fields {', '.join(map(str, there))}" if there else "no fields"
     meant = [str(name) for name in of_text if name != "id"]
     name = meant[0] if len(meant) == 1 else "NAME"
     return InputError(
-        where, expected=f"a field {column!r}", found=found,
-        fix=f"name the one that holds the text: --text-field {name}, or ?column={name} after "
-        "the source",
-    )  # fmt: skip
+        where, expected=f"a field {column!r}", found=found, fix=advice.replace("{name}", name)
+    )
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -179,12 +246,13 @@ def parquet_rows(path: Path, column: str) -> Iterator[tuple[str, Row]]:
     """The rows of a parquet file, text and id alone, each with its place."""
     # By name: pyarrow has no types.
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    refuse_pointer(path)
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             if column not in schema.names:
-                text = [field.name for field in schema if "str" in str(field.type)]
+                text = [field.name for field in schema if _OF_TEXT.match(str(field.type))]
                 raise no_column(str(path), column, schema.names, text)
             wanted = [name for name in dict.fromkeys((column, "id")) if name in schema.names]
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]

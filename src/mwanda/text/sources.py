@@ -124,11 +124,16 @@ class FolderSource:
                 f"text folder {self.name}", expected=LAYOUT, found=f"only {self._found.words}",
                 fix="name each file after its language",
             )  # fmt: skip
+        check_languages(self, sorted(tags))
         return sorted(tags)
 
     def available(self) -> list[str]:
         """All tags, those included whose file's name is an ordinary word too."""
         return sorted(self._found.files)
+
+    def wrong(self) -> dict[str, str]:
+        """Tags whose file must not be read, and why."""
+        return self._found.wrong
 
     def fingerprint(self, language: str) -> str | None:
         with self._file(language).open("rb") as file:
@@ -139,9 +144,8 @@ class FolderSource:
         empty = True
         try:
             for document in self._read(path, count):
-                if document.text.strip():
-                    empty = False
-                    yield document
+                empty = False
+                yield document
         finally:
             if language not in self._counted:  # English is read twice
                 count.tell(str(path))
@@ -161,7 +165,7 @@ class FolderSource:
     def _read(self, path: Path, count: RowCount) -> Iterator[Document]:
         kind = kind_of(path)
         if kind == ".txt":
-            return (Document(line) for _, line in numbered_lines(path))
+            return (Document(line) for _, line in numbered_lines(path) if line.strip())
         if kind == ".parquet":
             return documents_of(parquet_rows(path, self._column), self._column, count)
         if self._articles is not None:
@@ -185,5 +189,5 @@ def _paragraphs(path: Path, articles: range) -> Iterator[Document]:
             raise InputError(where, expected="an article from 0 to 30", found=repr(article))
         seen[article] = seen.get(article, 0) + 1
         document = document_of(where, row)
-        if article in articles and document is not None:
+        if article in articles and document is not None and document.text.strip():
             yield Document(document.text, article * 100 + seen[article])

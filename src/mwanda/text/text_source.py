@@ -43,12 +43,17 @@ def available(source: TextSource) -> list[str]:
 
 
 def check_languages(source: TextSource, wanted: Sequence[str]) -> None:
-    """Raises :class:`InputError`, naming each, if the source lacks a wanted language."""
+    """Raises :class:`InputError`, naming each, if the source lacks a wanted language or must not
+    read its file."""
     there = available(source)
-    missing = [language for language in wanted if language not in there]
-    if missing:
-        raise InputError.several(
-            f"language {language!r} of {source.name}: expected one of {', '.join(there)}; "
-            f"drop it or add its text"
-            for language in missing
-        )
+    told: Callable[[], dict[str, str]] = getattr(source, "wrong", dict)
+    wrong = told()
+    problems = [
+        wrong.get(language)
+        or f"language {language!r} of {source.name}: expected one of {', '.join(there)}; "
+        f"drop it or add its text"
+        for language in wanted
+        if language in wrong or language not in there
+    ]
+    if problems:
+        raise InputError.several(problems)

@@ -41,7 +41,9 @@ class LanguageDraw:
         window_sha256: of the tokens as little-endian int64, row by row.
         sentence_hashes: of the documents used;
             see :func:`mwanda.text.shared_sentences.pack_hashes`.
-        source_sha256: of the file read, or None for a data set of the Hub or foreign windows.
+        source_sha256: of the file read, joined with that of the English file where cleaning used it
+            (:func:`mwanda.text.windows.fingerprints`); None for a data set of the Hub or foreign
+            windows.
     """
 
     language: str

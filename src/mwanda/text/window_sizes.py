@@ -87,6 +87,18 @@ class Sizes:
             return None
         return (have // room, room) if have >= room else (1, have)
 
+    def least(self, start: int) -> int:
+        """The fewest tokens of text of which :meth:`fitted` makes windows."""
+        room = self.length - start
+        floor, shortest = min(FLOOR, self.windows * room), min(SHORTEST, room // 2)
+        if self.allow_short:
+            return max(1, 2 - start)
+        if not self.loose:
+            return self.windows * room
+        if "windows" in self.loose:
+            return max(floor, shortest if "length" in self.loose else room)
+        return max(floor, self.windows * max(1, shortest))
+
     def too_little(self, have: Mapping[str, int], start: int, others: list[str]) -> InputError:
         """What to say of languages with too little text, and what to paste to go on.
 
@@ -107,7 +119,7 @@ class Sizes:
             if others:
                 fixes.append(f"leave out those with too little: --languages {','.join(others)}")
             fixes.append("pass --allow-short to take what each language has")
-        floor = f", or by default at least {min(FLOOR, need)}" if self.loose else ""
+        floor = f", or by default at least {self.least(start)}" if self.loose else ""
         fix = " or ".join([", ".join(fixes[:-1]) + ",", fixes[-1]] if fixes[1:] else fixes)
         return InputError.several(
             str(InputError(
@@ -121,6 +133,10 @@ class Sizes:
         )  # fmt: skip
 
 
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def say_shrunk(asked: Sizes, used: Sizes, drawn: Mapping[str, tuple[int, ...]]) -> None:
     """One line where less was drawn than the defaults are.
 
@@ -132,7 +148,7 @@ def say_shrunk(asked: Sizes, used: Sizes, drawn: Mapping[str, tuple[int, ...]]) 
     if used.length < asked.length:
         parts.append(f"the model's context is {used.length} tokens")
     short = [
-        f"{language} has text for {count} of {length}"
+        f"{language} has text for {_counted(count, 'window')} of {length} tokens"
         for language, (count, length) in drawn.items()
         if (count, length) != (used.windows, used.length)
     ]

@@ -76,6 +76,7 @@ def draw(
         if value < lowest:
             raise InputError(name, expected=f"at least {lowest}", found=str(value))
     check_languages(source, languages)
+    prints = fingerprints(source, languages, keep_english=keep_english)
     english = frozenset() if keep_english else _english(source, languages)
     tokens: dict[str, torch.Tensor] = {}
     draws: dict[str, LanguageDraw] = {}
@@ -101,7 +102,9 @@ def draw(
             short[language] = len(packed.ids)
             continue
         tokens[language] = _cut(packed, start, *shape)
-        draws[language] = _describe(language, tokens[language], packed, cleaner, source, start)
+        draws[language] = _describe(
+            language, tokens[language], packed, cleaner, prints[language], start
+        )
     if short:
         told = used.too_little(short, len(start), [*tokens]).problems
         for tag, problem in zip(short, told, strict=True):
@@ -121,12 +124,48 @@ def _after_dropping(words: str | None) -> str:
     return f"; dropped before that: {words}" if words else ""
 
 
-def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
-    """The source's own English lines, unless no language needs them or the text has no end."""
+def _english_page(source: TextSource, languages: Sequence[str]) -> str | None:
+    """The tag of the source's own English, in which cleaning looks other languages' lines up; None
+    where no language needs it or the text has no end."""
     if source.streamed or all(map(speaks_english_words, languages)):
+        return None
+    return next((tag for tag in available(source) if tag.split("-")[0] == "en"), None)
+
+
+def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
+    """Lines of the source's own English, where they are needed and can be read."""
+    page = _english_page(source, languages)
+    if page is None:
         return frozenset()
-    tags = [tag for tag in available(source) if tag.split("-")[0] == "en"]
-    return english_lines(source.documents(tags[0])) if tags else frozenset()
+    try:
+        return english_lines(source.documents(page))
+    except (InputError, OSError) as error:
+        log.warning(
+            "no line of other languages is looked up in the English text, which cannot be read: %s",
+            error,
+        )
+        return frozenset()
+
+
+def fingerprints(
+    source: TextSource, languages: Sequence[str], *, keep_english: bool
+) -> dict[str, str | None]:
+    """SHA-256 of what a language's windows are drawn from: its file, joined with the English one
+    where cleaning looks its lines up there; None for a data set of the Hub."""
+    found = {tag: source.fingerprint(tag) for tag in languages}
+    page = None if keep_english else _english_page(source, languages)
+    if page is None:
+        return found
+    try:
+        english = source.fingerprint(page)
+    except (InputError, OSError):  # cleaning goes without it too
+        return found
+    return {
+        tag: own
+        if own is None or speaks_english_words(tag)
+        else hashlib.sha256(f"{own} {english}".encode()).hexdigest()
+        for tag, own in found.items()
+    }
 
 
 def _shuffled(source: TextSource, cleaner: Cleaner, language: str, seed: int) -> Iterator[Document]:
@@ -184,7 +223,7 @@ def _describe(
     tokens: torch.Tensor,
     packed: _Packed,
     cleaner: Cleaner,
-    source: TextSource,
+    source_sha256: str | None,
     start: Sequence[int],
 ) -> LanguageDraw:
     used = tokens.shape[0] * (tokens.shape[1] - len(start))
@@ -200,5 +239,5 @@ def _describe(
         documents_emptied=cleaner.counts.documents_emptied,
         window_sha256=window_sha256(tokens),
         sentence_hashes=pack_hashes(hashes),
-        source_sha256=source.fingerprint(language),
+        source_sha256=source_sha256,
     )
