@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from mwanda.cli.demo.packages import KNOWN, find_weights
+from mwanda.evaluation.articles import clusters_of
 from mwanda.evaluation.evaluate import evaluate, read_texts
-from mwanda.evaluation.paired import clusters_of, difference, verdict
+from mwanda.evaluation.paired import difference, verdict
 from mwanda.evaluation.results import Evaluation, mean
 from mwanda.evaluation.texts import TextSet
 from mwanda.methods.recipe.asked import Recipe

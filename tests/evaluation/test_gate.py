@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,9 +85,10 @@ def test_shares_by_language() -> None:
 
 def many(factor: float, noise: float) -> Any:
     rows = [30.0 + number for number in range(12)]
-    return evaluation({"de": tuple(
+    made = evaluation({"de": tuple(
         row * (factor + noise * (-1) ** number) for number, row in enumerate(rows)
     )})  # fmt: skip
+    return replace(made, ids={"de": tuple(range(0, 1200, 100))})  # each an article
 
 
 def test_the_upper_end_of_the_interval_may_decide() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,8 @@ class Evaluation:
         settings: seed, how texts begin, dtype: what the numbers depend on.
         continuations: tag -> a prompt and what the model goes on with.
         generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.continued`.
-        ids: of the texts, where every language has the same.
+        ids: tag -> ids of its texts, or their places in the source; a language that is not there
+            has its texts in a row.
     """
 
     model: str
@@ -92,7 +93,7 @@ class Evaluation:
     settings: dict[str, Any] = field(default_factory=dict)
     continuations: dict[str, Any] = field(default_factory=dict)
     generated: dict[str, Any] = field(default_factory=dict)
-    ids: tuple[int | str, ...] | None = None
+    ids: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
 
     def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
         """For JSON; ``sentences`` adds every text's own number."""
@@ -192,14 +193,14 @@ class Comparison:
     def intervals(self) -> dict[str, Difference]:
         """Language -> its relative rise with the 95 % interval, see
         :mod:`mwanda.evaluation.paired`; neighbouring ids are one article."""
-        from mwanda.evaluation.paired import clusters_of, difference
+        from mwanda.evaluation.articles import clusters_of
+        from mwanda.evaluation.paired import difference
 
         found = {}
         for tag, result in self.pruned.languages.items():
-            base, row, ids = self.baseline.languages[tag].sentence_nll, result.sentence_nll, None
-            if self.pruned.ids is not None and len(self.pruned.ids) == len(row):
-                ids = clusters_of(self.pruned.ids)
-            found[tag] = difference([base], [row], [base], clusters=ids or [*range(len(row))])
+            base, row = self.baseline.languages[tag].sentence_nll, result.sentence_nll
+            clusters = clusters_of(self.pruned.ids.get(tag) or range(len(row)))
+            found[tag] = difference([base], [row], [base], clusters=clusters)
         return found
 
     def as_dict(self) -> dict[str, Any]:

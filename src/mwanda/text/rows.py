@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +123,10 @@ def _identity(where: str, identity: Any) -> int | str | None:
             return None
         if math.isfinite(identity) and identity == int(identity):
             return int(identity)
-    elif identity is None or (isinstance(identity, int | str) and not isinstance(identity, bool)):
+    elif identity is None or isinstance(identity, str):
         return identity
+    elif isinstance(identity, Integral) and identity is not True and identity is not False:
+        return int(identity)
     kind = type(identity).__name__
     raise InputError(
         where, expected="a whole number or a string in field 'id'",
