@@ -91,6 +91,16 @@ def test_models_that_scored_other_texts_are_not_compared() -> None:
         Comparison.of(evaluation({"de": (10.0, 30.0)}), other)
 
 
+def test_models_of_different_tokenizers_are_not_compared() -> None:
+    dense = evaluation({"de": (10.0, 30.0)})
+    fewer = replace(dense, languages={"de": LanguageResult("de", (10.0, 30.0), 39, 100)})
+    with pytest.raises(InputError, match="de: expected the same tokens scored by both, found 39"):
+        Comparison.of(dense, fewer)
+    bare, start = replace(dense, settings={"bos": "none"}), replace(dense, settings={"bos": "<s>"})
+    with pytest.raises(InputError, match="begin alike for both, found none and <s>"):
+        Comparison.of(start, bare)
+
+
 def test_results_cannot_be_changed() -> None:
     result: Any = DENSE.languages["de"]
     with pytest.raises(AttributeError):

@@ -147,6 +147,10 @@ def evaluate(
     if gate is not None and baseline is None:
         named = option if fail_if_worse_than is not None else "--language"
         raise InputError(named, expected="a --baseline", found="none")
+    if other_baseline and gate is None:
+        raise InputError(
+            "--other-baseline", expected=f"a limit, {option} or --language", found="none"
+        )
     if update_card and not (Path(model) / MARK).is_file():
         raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
     early.check_model(model, baseline)
@@ -182,7 +186,7 @@ def evaluate(
         lines = output.comparison_text(compared)
         if gate is not None:
             told["gate"] = gate.as_dict(compared)
-            lines = f"{lines}\n\n{gate.text(compared)}"
+            lines = f"{lines}\n\n{gate.text(compared, is_base)}"
         print_result(compared.as_dict() | told, lines, as_json)
         table = output.comparison_markdown(compared)
     if update_card:

@@ -148,11 +148,14 @@ class Comparison:
         """Compare two evaluations.
 
         Raises:
-            InputError: they are not about the same texts.
+            InputError: they are not about the same texts, or tokens.
         """
+        both = f"{pruned.model} against {baseline.model}"
+        one_tokenizer = "compare models of one tokenizer"
+
         if baseline.text_sha256 != pruned.text_sha256:
             raise InputError(
-                f"{pruned.model} against {baseline.model}",
+                both,
                 expected="the same texts for both",
                 found="different ones",
                 fix="evaluate both with the same --text, --sentences and --seed",
@@ -160,11 +163,25 @@ class Comparison:
         for tag, result in pruned.languages.items():
             if result.unscored != (left := baseline.languages[tag].unscored):
                 raise InputError(
-                    f"{pruned.model} against {baseline.model}, {tag}",
+                    f"{both}, {tag}",
                     expected="the same texts scored by both",
                     found=f"{result.unscored} and {left} of which nothing could be scored",
                     fix="leave texts of one token out",
                 )
+            if result.tokens != (count := baseline.languages[tag].tokens):
+                raise InputError(
+                    f"{both}, {tag}",
+                    expected="the same tokens scored by both",
+                    found=f"{result.tokens} and {count} of them",
+                    fix=one_tokenizer,
+                )
+        if (own := pruned.settings.get("bos")) != (other := baseline.settings.get("bos")):
+            raise InputError(
+                both,
+                expected="texts that begin alike for both",
+                found=f"{own} and {other}",
+                fix=one_tokenizer,
+            )
         rises = tuple(
             LanguageRise(
                 tag,

@@ -29,7 +29,7 @@ from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruning.fingerprint import base_files
 from mwanda.pruning.folder.card import write_card
 from mwanda.pruning.folder.experts_table import experts_section
-from mwanda.pruning.folder.manifest import Manifest, write_manifest
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.outcome import Sink
@@ -211,10 +211,13 @@ def hashed(
     hashes = {path: known[path.name] for path in base if path.name in known}
     hashes |= hash_files([*written.values(), *(path for path in base if path not in hashes)])
     checkpoint.check_unchanged()
+    before = read_manifest(source.folder) if (source.folder / MANIFEST).is_file() else None
+    bases = () if before is None else (*before.earlier_bases, before.base_files)
     seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
     return manifest.model_copy(
         update={
             "base_files": {path.name: hashes[path] for path in base},
+            "earlier_bases": tuple(files for files in bases if files),
             "dequantised": source.dequantised,
             "files": {name: hashes[path] for name, path in written.items()},
             "seconds": seconds,
