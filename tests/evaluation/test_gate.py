@@ -150,6 +150,7 @@ def test_a_gate_from_python() -> None:
     assert Gate("5%", {"swh_Latn": "2%"}) == Gate(0.05, {"sw": 0.02})  # type: ignore[arg-type, dict-item]
     assert Gate(np.float32(0.5)) == Gate(Fraction(1, 2)) == Gate(0.5)  # type: ignore[arg-type]
     compared = Comparison.of(DENSE, PRUNED)
+    assert not Gate(None, {"sw": -0.1}).failed(compared)  # it has to gain, and does
     assert [one.language for one in Gate(None, {"deu": 0.04}).failed(compared)] == ["de"]
     with pytest.raises(InputError, match="expected languages of the text: de, hi, sw"):
         Gate(0.1, {"fr": 0.1}).judge(compared)
@@ -157,7 +158,7 @@ def test_a_gate_from_python() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"limit": math.nan}, {"limit": -1.0}, {"limit": math.inf}, {"limit": True}, {"limit": "1"},
+    [{"limit": math.nan}, {"limit": "-1%"}, {"limit": math.inf}, {"limit": True}, {"limit": "1"},
      {"limit": "much"}, {"limit": b"5%"}, {"on": "uper"}, {"on": None}, {"on": ["point"]},
      {"languages": {"xx1": 0.1}}, {"languages": {"de": math.nan}}, {"languages": {"de": None}},
      {"languages": {"de": 0.1, "deu": 0.2}}, {"languages": {None: 0.1}}, {"languages": "de=5%"},
@@ -169,7 +170,7 @@ def test_what_is_no_gate(given: dict[str, Any]) -> None:
 
 
 def test_all_that_is_wrong_with_a_gate_is_told() -> None:
-    given: dict[str, Any] = {"limit": -1, "languages": {"de": "x", "hi": 2j}, "on": "mean"}
+    given: dict[str, Any] = {"limit": "-1", "languages": {"de": "x", "hi": 2j}, "on": "mean"}
     with pytest.raises(InputError) as error:
         Gate(**given)
     assert len(error.value.problems) == 4

@@ -240,11 +240,11 @@ def parse_share(text: str, option: str) -> float:
 
 
 def share_given(value: Any, option: str) -> float:
-    """A share from Python, 0.05 or ``"5%"``."""
+    """A share from Python, 0.05 or ``"5%"``; a number below 0 asks for a gain."""
     if isinstance(value, str):
         return parse_share(value, option)
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not (math.isfinite(value) and value >= 0):
+    if not number or not math.isfinite(value):
         found = shown(repr(value))
         raise InputError(option, expected='a share such as 0.05 or "5%"', found=found)
     return float(value)
