@@ -16,7 +16,8 @@ from typing import Any
 
 from harness import RESULTS, placeless
 from mwanda.cli.demo.packages import KNOWN, find_weights
-from mwanda.evaluation.paired import ARTICLE, difference, verdict
+from mwanda.evaluation.articles import ARTICLE
+from mwanda.evaluation.paired import difference, verdict
 from mwanda.evaluation.results import LanguageResult, mean
 from mwanda.study.report.data import Group, ModelResults
 from mwanda.system.run_options import RunOptions

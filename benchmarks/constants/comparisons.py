@@ -9,7 +9,8 @@ from typing import Any
 
 from cells import Cell, Text
 from grids import FRESH, REFERENCE, Fields
-from mwanda.evaluation.paired import Ratio, clusters_of, ratio
+from mwanda.evaluation.articles import clusters_of
+from mwanda.evaluation.paired import Ratio, ratio
 from studies import SEEN, UNSEEN
 
 HEADER = ["variant", "seeds", "seen", "× wanda", "unseen", "× wanda", "worst", "× wanda"]

@@ -249,6 +249,17 @@ def test_a_gate_says_pass_or_fail_and_compares_with_the_base(
     let = bench.run(*words, other, "--other-baseline", "--json")
     assert json.loads(let.out)["baseline_is_base"] is False
     bench.refuse([*words, bench.source, "--gate-on", "mean"], "--gate-on", "upper", "mean")
+    dense = ["eval", bench.source, *words[2:], pruned]
+    swapped = bench.run(*["900%" if one == "0.01%" else one for one in dense])
+    assert "the baseline could not be checked: no manifest says what" in swapped.out
+
+
+def test_options_of_a_gate_without_a_limit(bench: Bench, pruned: Path, other_text: Path) -> None:
+    words = ["eval", pruned, "--text", other_text, "--baseline", bench.source]
+    bench.refuse([*words, "--gate-on", "upper"], "--gate-on", "a limit, --fail-if-worse-than or")
+    bench.refuse([*words, "--other-baseline"], "--other-baseline", "a limit, --fail-if-worse-than")
+    bench.refuse([*words[:4], "--other-baseline"], "--other-baseline", "--fail-if-worse-than")
+    bench.refuse([*words, "--fail-if-worse-than", "1"], "found 1; write 1%, or 100%")
 
 
 def test_overlap_may_be_allowed(bench: Bench, pruned: Path) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mwanda.errors import GateError, InputError
@@ -44,7 +47,9 @@ def test_a_share(text: str, share: float) -> None:
     assert parse_share(text, "--gate") == pytest.approx(share)
 
 
-@pytest.mark.parametrize("text", ["", "%", "five", "-1%", "nan", "nan%", "inf", "5%%", "1e999"])
+@pytest.mark.parametrize(
+    "text", ["", "%", "five", "-1%", "nan", "nan%", "inf", "5%%", "1e999", "1", "1.0", "5"]
+)
 def test_no_share(text: str) -> None:
     with pytest.raises(InputError, match="--gate: expected a share such as 5% or"):
         parse_share(text, "--gate")
@@ -84,9 +89,10 @@ def test_shares_by_language() -> None:
 
 def many(factor: float, noise: float) -> Any:
     rows = [30.0 + number for number in range(12)]
-    return evaluation({"de": tuple(
+    made = evaluation({"de": tuple(
         row * (factor + noise * (-1) ** number) for number, row in enumerate(rows)
     )})  # fmt: skip
+    return replace(made, ids={"de": tuple(range(0, 1200, 100))})  # each an article
 
 
 def test_the_upper_end_of_the_interval_may_decide() -> None:
@@ -132,3 +138,51 @@ def test_without_an_interval_the_upper_end_fails_and_says_why() -> None:
 )  # fmt: skip
 def test_a_small_share_is_not_shown_as_nothing(share: float, sign: str, shown: str) -> None:
     assert percent(share, sign) == shown
+
+
+def test_a_bare_one_is_not_taken_for_all() -> None:
+    with pytest.raises(InputError, match="found 1; write 1%, or 100%"):
+        parse_share("1", "--gate")
+    assert parse_share("100%", "--gate") == 1
+
+
+def test_a_gate_from_python() -> None:
+    assert Gate("5%", {"swh_Latn": "2%"}) == Gate(0.05, {"sw": 0.02})  # type: ignore[arg-type, dict-item]
+    assert Gate(np.float32(0.5)) == Gate(Fraction(1, 2)) == Gate(0.5)  # type: ignore[arg-type]
+    compared = Comparison.of(DENSE, PRUNED)
+    assert not Gate(None, {"sw": -0.1}).failed(compared)  # it has to gain, and does
+    assert [one.language for one in Gate(None, {"deu": 0.04}).failed(compared)] == ["de"]
+    with pytest.raises(InputError, match="expected languages of the text: de, hi, sw"):
+        Gate(0.1, {"fr": 0.1}).judge(compared)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"limit": math.nan}, {"limit": "-1%"}, {"limit": math.inf}, {"limit": True}, {"limit": "1"},
+     {"limit": "much"}, {"limit": b"5%"}, {"on": "uper"}, {"on": None}, {"on": ["point"]},
+     {"languages": {"xx1": 0.1}}, {"languages": {"de": math.nan}}, {"languages": {"de": None}},
+     {"languages": {"de": 0.1, "deu": 0.2}}, {"languages": {None: 0.1}}, {"languages": "de=5%"},
+     {"languages": None}],
+)  # fmt: skip
+def test_what_is_no_gate(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Gate(**given)
+
+
+def test_all_that_is_wrong_with_a_gate_is_told() -> None:
+    given: dict[str, Any] = {"limit": "-1", "languages": {"de": "x", "hi": 2j}, "on": "mean"}
+    with pytest.raises(InputError) as error:
+        Gate(**given)
+    assert len(error.value.problems) == 4
+
+
+def test_what_decides_needs_a_limit() -> None:
+    with pytest.raises(InputError, match="--gate-on: expected a limit, --gate or --language"):
+        Gate.parse(None, [], "--gate", "upper")
+
+
+def test_a_baseline_that_could_not_be_checked_is_told() -> None:
+    compared = Comparison.of(DENSE, PRUNED)
+    assert "could not be checked" not in Gate(9.0).text(compared)
+    said = "the baseline could not be checked: no manifest says what org/model was pruned from"
+    assert said in Gate(9.0).text(compared, None)

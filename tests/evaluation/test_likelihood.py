@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,3 +149,12 @@ def test_texts_without_anything_to_score_are_told(
 ) -> None:
     mwanda.evaluate(tiny("llama", bos=False), text_set({"de": ["a", "ab", "", "abc"]}))
     assert "nothing can be scored, left out: de 2 of 4" in caplog.text
+
+
+def test_a_length_beyond_the_context_is_told(tiny: Tiny, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        usual = mwanda.evaluate(tiny("llama"), text_set(TEXTS))
+    assert caplog.text == ""
+    with caplog.at_level(logging.WARNING):
+        assert mwanda.evaluate(tiny("llama"), text_set(TEXTS), max_length=99999) == usual
+    assert re.search(r"max_length 99999: the model's context is \d+ tokens, which", caplog.text)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mwanda.evaluation.paired import clusters_of, difference, differences, ratio, verdict
+from mwanda.evaluation.articles import clusters_of
+from mwanda.evaluation.paired import difference, differences, ratio, verdict
 
 
 def test_neighbouring_ids_are_one_article_in_any_order() -> None:
@@ -38,6 +39,30 @@ def test_names_that_end_in_a_number_are_numbered_in_their_document() -> None:
     assert clusters_of(rows) == clusters_of(list(range(300)))
     digits = ["9" * 5000, "8" * 5000]  # more than int() takes
     assert len(set(clusters_of(digits))) == 2
+
+
+def test_an_id_that_most_sentences_share_is_their_article() -> None:
+    assert clusters_of([7, 7, 7, 8, 8, 8, 9, 9, 9, 9]) == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert clusters_of(["b"] * 4 + ["a"] * 2 + ["b"]) == [0, 0, 0, 0, 1, 1, 0]
+    # A row that is there twice makes no articles of the rest.
+    assert len(set(clusters_of([*range(300), 17]))) == 16
+
+
+@pytest.mark.parametrize(
+    "written", ["{d}-{s}", "{s}_doc{d}", "doc{d}:{s}:x", "{d}.{s}.1", "https://x/{d}#{s}"]
+)
+def test_a_number_in_a_name_counts_the_sentences_of_its_document(written: str) -> None:
+    rows = [(d, s) for d in range(30) for s in range(6)]
+    found = clusters_of([written.format(d=d, s=s) for d, s in rows])
+    assert len({(d, cluster) for (d, _), cluster in zip(rows, found, strict=True)}) == 30
+    assert len(set(found)) == 30
+
+
+def test_the_last_number_counts_also_where_the_text_is_shuffled() -> None:
+    rows = [(d, s) for d in range(30) for s in range(3)]
+    np.random.default_rng(0).shuffle(rows)
+    found = clusters_of([f"doc{d}-{s}" for d, s in rows])
+    assert len({(d, c) for (d, _), c in zip(rows, found, strict=True)}) == len(set(found)) == 30
 
 
 def test_the_mean_is_over_languages_of_ratios_of_sums() -> None:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mwanda import InputError, read_texts
+from mwanda.evaluation.parallel import read_parallel
 from mwanda.evaluation.texts import digest_of, parse_ids
 
 
@@ -124,3 +126,43 @@ def test_parallel_texts_carry_their_ids(tmp_path: Path) -> None:
     assert read_texts(corpus(tmp_path / "c", turned)).ids is None
     bare = {tag: [{"text": f"{tag} {i}"} for i in range(3)] for tag in ("de", "sw")}
     assert read_texts(corpus(tmp_path / "d", bare)).ids is None
+
+
+def test_every_language_keeps_ids_of_its_own(tmp_path: Path) -> None:
+    rows = {
+        "de": parallel("de", range(9)),
+        "sw": parallel("sw", range(1, 9)),
+        "hi": [{"id": 4, "text": f"hi {n}"} for n in range(5)],
+        "fr": [{"text": f"fr {n}"} for n in range(30)],
+    }
+    folder = corpus(tmp_path / "c", rows)
+    own = read_texts(folder).own_ids
+    assert own == {
+        "de": tuple(range(9)), "sw": tuple(range(1, 9)), "hi": (4,) * 5, "fr": tuple(range(30))
+    }  # fmt: skip
+    drawn = read_texts(folder, "fr", sentences=6)  # places are those in the source
+    assert drawn.own_ids["fr"] == tuple(numbers(drawn.texts["fr"])) != tuple(range(6))
+    assert read_texts(folder, ["de", "sw"], ids=(7, None)).own_ids == {"de": (7, 8), "sw": (7, 8)}
+
+
+def test_a_range_of_ids_from_python(tmp_path: Path) -> None:
+    folder = corpus(tmp_path / "c", {"de": parallel("de", range(10))})
+    taken: list[Any] = ["7:8", (7, 8), [7, 8], (np.int64(7), np.int32(8))]
+    for ids in taken:
+        assert numbers(read_texts(folder, ids=ids).texts["de"]) == [7, 8]
+    refused: list[Any] = [5, (0,), ("a", None), (0.5, 3), (3, 2), (-1, 4), "5", (True, 2),
+                          (0, 1, 2), {0: 5}, (None, 3)]  # fmt: skip
+    for ids in refused:
+        with pytest.raises(InputError, match=r"^ids: expected"):
+            read_texts(folder, ids=ids)
+        with pytest.raises(InputError, match=r"^ids: expected"):
+            read_parallel(folder, ["de-sw"], ids=ids)
+
+
+def test_whole_numbers_of_any_kind_are_ids() -> None:
+    rows = [{"text": f"Satz {n}", "id": np.int64(n)} for n in range(3)]
+    found = read_texts({"de": rows}).own_ids["de"]
+    assert found == (0, 1, 2)
+    assert {type(one) for one in found} == {int}
+    with pytest.raises(InputError, match="found bool"):
+        read_texts({"de": [{"text": "Satz", "id": True}]})

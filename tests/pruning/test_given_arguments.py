@@ -132,7 +132,8 @@ def test_languages_in_any_form(corpus: Path, given: Any, tags: list[str] | None)
 
 
 @pytest.mark.parametrize(
-    "given", [7, b"de", {"de": 1}, [7], ["de", None], [], "", ["de", "deu"], ["xx1"], [["de"]]]
+    "given",
+    [7, b"de", {"de": 1}, [7], ["de", None], [], "", ["de", "deu"], ["xx1"], [["de"]], ["de,sw"]],
 )
 def test_languages_that_are_none(tiny: Tiny, corpus: Path, tmp_path: Path, given: Any) -> None:
     with pytest.raises(InputError, match="language"):

@@ -16,7 +16,7 @@ from mwanda.evaluation.continued import continue_and_check
 from mwanda.evaluation.generation import continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
-from mwanda.evaluation.texts import TextSet, load_texts
+from mwanda.evaluation.texts import TextSet, ids_given, load_texts
 from mwanda.evaluation.whole_model import fits_whole, load_whole
 from mwanda.model.given import check_model
 from mwanda.model.opening import open_decoder
@@ -54,7 +54,7 @@ def read_texts(
     *,
     sentences: int | None = None,
     seed: int = 0,
-    ids: tuple[int, int | None] | None = None,
+    ids: tuple[int, int | None] | str | None = None,
 ) -> TextSet:
     """Read the texts to score, once for every model that is compared on them.
 
@@ -62,7 +62,7 @@ def read_texts(
         text: a source as :func:`mwanda.text.given.open_text` takes it.
         languages: tags in any style; None takes all there are.
         sentences: size of a seeded subset a language, None for all.
-        ids: lowest and highest record id taken.
+        ids: lowest and highest record id taken, or ``"0:999"``.
 
     Raises:
         InputError: unreadable text, or a language that is not there.
@@ -73,7 +73,7 @@ def read_texts(
     source = open_text(text)
     chosen = source.languages() if languages is None else tags_of(languages)
     check_languages(source, chosen)
-    return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids)
+    return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids_given(ids))
 
 
 @undisturbed()
@@ -273,7 +273,7 @@ def _evaluation(
         texts.source,
         texts.sha256,
         scores.settings | {"seed": texts.seed},
-        ids=texts.ids,
+        ids=texts.own_ids,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any
 
-from mwanda.errors import GateError, InputError
+from mwanda.errors import GateError, InputError, shown
 from mwanda.evaluation.results import Comparison, LanguageRise
 from mwanda.text.languages import canonical
 
@@ -63,7 +65,7 @@ class Gate:
     """The largest relative rise in NLL per sentence that is let through.
 
     Attributes:
-        limit: of every language not named; None lets them pass.
+        limit: of every language not named, a share such as 0.05 or ``"5%"``; None lets them pass.
         languages: tag -> its own limit.
         on: what may not be above the limit: ``point``, the rise measured, or ``upper``, the upper
             end of its interval; then a language without one fails.
@@ -72,6 +74,21 @@ class Gate:
     limit: float | None = None
     languages: Mapping[str, float] = field(default_factory=dict)
     on: str = "point"
+
+    def __post_init__(self) -> None:
+        problems, limit, languages = _on_problems(self.on, "on"), None, {}
+        given: Any = self.languages
+        if not isinstance(given, Mapping):
+            found = shown(repr(given))
+            raise InputError("languages", expected='limits such as {"sw": 0.02}', found=found)
+        with _told(problems):
+            limit = None if self.limit is None else share_given(self.limit, "limit")
+        with _told(problems):
+            languages = _language_shares(given.items(), "languages")
+        if problems:
+            raise InputError.several(problems)
+        object.__setattr__(self, "limit", limit)
+        object.__setattr__(self, "languages", languages)
 
     @classmethod
     def parse(
@@ -82,20 +99,15 @@ class Gate:
         Raises:
             InputError: all that is not a share or a language.
         """
-        problems: list[str] = []
-        if on not in DECIDES:
-            problems.append(
-                str(InputError("--gate-on", expected=" or ".join(DECIDES), found=repr(on)))
-            )
-        share, shares = None, {}
-        try:
+        problems = _on_problems(on, "--gate-on")
+        if limit is None and not languages and on != "point":
+            wanted = f"a limit, {option} or --language"
+            problems.append(str(InputError("--gate-on", expected=wanted, found="none")))
+        share, shares = None, dict[str, float]()
+        with _told(problems):
             share = None if limit is None else parse_share(limit, option)
-        except InputError as error:
-            problems += error.problems
-        try:
+        with _told(problems):
             shares = parse_language_shares(languages, "--language")
-        except InputError as error:
-            problems += error.problems
         if problems:
             raise InputError.several(problems)
         return None if share is None and not shares else cls(share, shares, on)
@@ -120,7 +132,12 @@ class Gate:
         return self.languages.get(language, self.limit)
 
     def judge(self, comparison: Comparison) -> tuple[Judgement, ...]:
-        """Every language that has a limit."""
+        """Every language that has a limit.
+
+        Raises:
+            InputError: a limit for a language that is not there.
+        """
+        self.check_languages(comparison.pruned.languages)
         found = []
         for rise in comparison.rises:
             limit = self.of(rise.language)
@@ -151,13 +168,23 @@ class Gate:
                        for tag, one in judged.items() if not one["passed"]},
         }  # fmt: skip
 
-    def text(self, comparison: Comparison) -> str:
-        """A line for every language, and one for all."""
+    def text(self, comparison: Comparison, is_base: bool | None = True) -> str:
+        """A line for every language, and one for all.
+
+        Args:
+            is_base: whether the baseline is the model's base; None where that is not known.
+        """
         judged = self.judge(comparison)
         failed = [one.language for one in judged if not one.passed]
         said = f"FAIL: {', '.join(failed)}" if failed else "PASS"
         how = f"{len(judged)} language{'s' * (len(judged) != 1)} judged by {DECIDES[self.on]}"
-        return "\n".join([*map(str, judged), f"gate: {said} ({how})"])
+        lines = [*map(str, judged), f"gate: {said} ({how})"]
+        if is_base is None:
+            lines.append(
+                "the baseline could not be checked: no manifest says what "
+                f"{comparison.pruned.model} was pruned from"
+            )
+        return "\n".join(lines)
 
     def check(self, comparison: Comparison) -> None:
         """Fail when a language's relative rise in nats per sentence is above its limit.
@@ -199,33 +226,72 @@ def percent(share: float, sign: str = "") -> str:
 
 
 def parse_share(text: str, option: str) -> float:
-    """``5%`` or ``0.05`` -> 0.05."""
+    """``5%`` or ``0.05`` -> 0.05; 1 and more only with the sign, since 1 may be meant as 1 %."""
     number = text.strip()
     try:
         value = float(number[:-1]) / 100 if number.endswith("%") else float(number)
     except ValueError:
         value = math.nan
-    plain_above_one = value > 1 and not number.endswith("%")
-    if plain_above_one or not (math.isfinite(value) and value >= 0):
-        raise InputError(option, expected="a share such as 5% or 0.05", found=text)
+    bare = value >= 1 and not number.endswith("%")
+    if bare or not (math.isfinite(value) and value >= 0):
+        plain = f"write {number}%, or {percent(value)}" if bare and value < 1e6 else None
+        raise InputError(option, expected="a share such as 5% or 0.05", found=text, fix=plain)
     return value
+
+
+def share_given(value: Any, option: str) -> float:
+    """A share from Python, 0.05 or ``"5%"``; a number below 0 asks for a gain."""
+    if isinstance(value, str):
+        return parse_share(value, option)
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not math.isfinite(value):
+        found = shown(repr(value))
+        raise InputError(option, expected='a share such as 0.05 or "5%"', found=found)
+    return float(value)
 
 
 def parse_language_shares(given: Sequence[str], option: str) -> dict[str, float]:
     """``["sw=2%", "de=0.1"]`` -> tag -> share."""
-    found: dict[str, float] = {}
-    problems: list[str] = []
-    for item in given:
-        tag, equals, share = item.partition("=")
-        try:
-            if not equals:
-                raise InputError(option, expected="TAG=SHARE such as sw=2%", found=item)
-            language = canonical(tag.strip())
-            if language in found:
-                raise InputError(option, expected="each language once", found=item)
-            found[language] = parse_share(share, f"{option} {language}")
-        except InputError as error:
-            problems += error.problems
+    strange = [item for item in given if "=" not in item]
+    problems = [
+        str(InputError(option, expected="TAG=SHARE such as sw=2%", found=one)) for one in strange
+    ]
+    pairs = [item.partition("=") for item in given if "=" in item]
+    found = dict[str, float]()
+    with _told(problems):
+        found = _language_shares([(tag, share) for tag, _, share in pairs], option)
     if problems:
         raise InputError.several(problems)
     return found
+
+
+def _language_shares(given: Iterable[tuple[Any, Any]], option: str) -> dict[str, float]:
+    """Canonical tag -> share."""
+    found: dict[str, float] = {}
+    problems: list[str] = []
+    for tag, share in given:
+        with _told(problems):
+            if not isinstance(tag, str):
+                raise InputError(option, expected="tags as keys", found=shown(repr(tag)))
+            language = canonical(tag)
+            if language in found:
+                raise InputError(option, expected="each language once", found=f"{language} twice")
+            found[language] = share_given(share, f"{option} {language}")
+    if problems:
+        raise InputError.several(problems)
+    return found
+
+
+def _on_problems(on: Any, option: str) -> list[str]:
+    if isinstance(on, str) and on in DECIDES:
+        return []
+    return [str(InputError(option, expected=" or ".join(DECIDES), found=shown(repr(on))))]
+
+
+@contextmanager
+def _told(problems: list[str]) -> Iterator[None]:
+    """Note what is wrong, and go on."""
+    try:
+        yield
+    except InputError as error:
+        problems += error.problems

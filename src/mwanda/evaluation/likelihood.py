@@ -7,6 +7,7 @@ no mask is needed and the numbers are those of one text at a time.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.system.run_options import RunOptions
 from mwanda.text.tokens import token_ids
+
+log = logging.getLogger("mwanda")
 
 GROUP_BYTES = 64 << 20
 """Final hidden states of scored positions that go through the head at once."""
@@ -76,6 +79,8 @@ def score_texts(
     """
     asked = MAX_LENGTH if max_length is None else max_length
     limit = min(asked, decoder.context_length or asked)
+    if limit < asked != MAX_LENGTH:
+        log.warning("max_length %d: the model's context is %d tokens, which is taken", asked, limit)
     least = max(1, len(start)) + 1
     if limit < least:
         raise InputError("max_length", expected=f"at least {least}", found=str(limit))

@@ -17,7 +17,7 @@ def evaluation_table(result: Evaluation) -> str:
     rows = [
         [
             _label(tag, tag in result.seen, bool(result.seen)),
-            str(len(r.sentence_nll)),
+            str(len(r.sentence_nll) - r.unscored),
             f"{r.nll_per_sentence:.2f}",
             f"{r.nll_per_token:.4f}",
             r.perplexity_shown,

@@ -8,20 +8,12 @@ and the degrees of freedom are those of as many equal articles as the real ones 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-
-ARTICLE = 5
-"""Sentences whose ids are at most this far apart are taken to be of one article. On FLORES the
-losses of neighbours correlate at 0.36, those of sentences 7 to 9 ids apart not at all."""
-
-LONGEST = 4
-"""A cluster reaches over at most so many times that: ids in a row are not one endless article."""
 
 FEWEST = 5
 """Fewer articles than so many equal ones say nothing of how articles differ: no interval."""
@@ -70,57 +62,6 @@ class Ratio:
     low: float
     high: float
     reason: str = ""
-
-
-def clusters_of(ids: Sequence[int | str], apart: int = ARTICLE) -> list[int]:
-    """The article of every sentence, numbered from 0, from ids in any order.
-
-    A name that ends in a number is a number in the document of that name; another is alone. Where
-    ids follow each other without a gap for longer than an article can be, they are cut at the
-    widest gap, of equal ones in the middle.
-
-    Args:
-        apart: sentences whose ids differ by at most this are of one article; 0 takes each alone.
-    """
-    places = [_place(one) for one in ids]
-    order = sorted(range(len(ids)), key=places.__getitem__)
-    found = [0] * len(ids)
-    number, start = 0, 0
-    for end in range(1, len(order) + 1):
-        if end < len(order):
-            (name, last), (next_name, here) = places[order[end - 1]], places[order[end]]
-            if name == next_name and here - last <= apart:
-                continue
-        for group in _short([(places[index][1], index) for index in order[start:end]], apart):
-            for _, index in group:
-                found[index] = number
-            number += 1
-        start = end
-    return found
-
-
-def _place(identity: int | str) -> tuple[str, int]:
-    """The document and the number in it. More digits than a line number has are a name's."""
-    if isinstance(identity, int):
-        return "", identity
-    found = re.fullmatch(r"(.*?)(\d{1,15})", identity, re.DOTALL)
-    return (identity, 0) if found is None else (found[1], int(found[2]))
-
-
-def _short(group: list[tuple[int, int]], apart: int) -> list[list[tuple[int, int]]]:
-    """Sentences in order of their numbers, cut until no piece reaches too far."""
-    pieces, waiting = [], [group]
-    while waiting:
-        piece = waiting.pop()
-        if piece[-1][0] - piece[0][0] <= LONGEST * apart:
-            pieces.append(piece)
-            continue
-        cut = max(
-            (piece[n][0] - piece[n - 1][0], -abs(n - len(piece) / 2), n)
-            for n in range(1, len(piece))
-        )[2]
-        waiting += [piece[cut:], piece[:cut]]
-    return pieces
 
 
 Rows = Sequence[ArrayLike] | ArrayLike

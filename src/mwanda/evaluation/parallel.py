@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.evaluation.texts import TextSet, digest_of
+from mwanda.evaluation.texts import TextSet, digest_of, ids_given
 from mwanda.evaluation.translation import Direction, parse_direction
 from mwanda.system.arguments import several_given, whole_given
 from mwanda.text.given import open_text
@@ -49,7 +49,8 @@ class ParallelText:
         """All sentences, as an evaluation would read them."""
         ids = (*self.shots, *self.scored)
         found = {tag: [rows[one] for one in ids] for tag, rows in self.sentences.items()}
-        return TextSet(self.source, found, self.seed, self.sha256, ids)
+        own = dict.fromkeys(found, ids)
+        return TextSet(self.source, found, self.seed, self.sha256, ids, own)
 
 
 def read_parallel(
@@ -58,7 +59,7 @@ def read_parallel(
     *,
     sentences: int | None = None,
     shots: int = SHOTS,
-    ids: tuple[int, int | None] | None = None,
+    ids: tuple[int, int | None] | str | None = None,
     seed: int = 0,
 ) -> tuple[ParallelText, list[Direction]]:
     """Read the sentences to translate, once for every model that is compared on them.
@@ -80,7 +81,7 @@ def read_parallel(
             whole_given(name, value, least)
     if not chosen:
         raise InputError("--direction", expected="at least one, e.g. en-de", found="none")
-    source = open_text(text)
+    ids, source = ids_given(ids), open_text(text)
     tags = list(dict.fromkeys(tag for d in chosen for tag in (d.source, d.target)))
     check_languages(source, tags)
     found: dict[str, dict[int | str, str]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,8 @@ class Evaluation:
         settings: seed, how texts begin, dtype: what the numbers depend on.
         continuations: tag -> a prompt and what the model goes on with.
         generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.continued`.
-        ids: of the texts, where every language has the same.
+        ids: tag -> ids of its texts, or their places in the source; a language that is not there
+            has its texts in a row.
     """
 
     model: str
@@ -103,7 +104,7 @@ class Evaluation:
     settings: dict[str, Any] = field(default_factory=dict)
     continuations: dict[str, Any] = field(default_factory=dict)
     generated: dict[str, Any] = field(default_factory=dict)
-    ids: tuple[int | str, ...] | None = None
+    ids: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
 
     def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
         """For JSON; ``sentences`` adds every text's own number."""
@@ -158,11 +159,14 @@ class Comparison:
         """Compare two evaluations.
 
         Raises:
-            InputError: they are not about the same texts.
+            InputError: they are not about the same texts, or tokens.
         """
+        both = f"{pruned.model} against {baseline.model}"
+        one_tokenizer = "compare models of one tokenizer"
+
         if baseline.text_sha256 != pruned.text_sha256:
             raise InputError(
-                f"{pruned.model} against {baseline.model}",
+                both,
                 expected="the same texts for both",
                 found="different ones",
                 fix="evaluate both with the same --text, --sentences and --seed",
@@ -170,11 +174,25 @@ class Comparison:
         for tag, result in pruned.languages.items():
             if result.unscored != (left := baseline.languages[tag].unscored):
                 raise InputError(
-                    f"{pruned.model} against {baseline.model}, {tag}",
+                    f"{both}, {tag}",
                     expected="the same texts scored by both",
                     found=f"{result.unscored} and {left} of which nothing could be scored",
                     fix="leave texts of one token out",
                 )
+            if result.tokens != (count := baseline.languages[tag].tokens):
+                raise InputError(
+                    f"{both}, {tag}",
+                    expected="the same tokens scored by both",
+                    found=f"{result.tokens} and {count} of them",
+                    fix=one_tokenizer,
+                )
+        if (own := pruned.settings.get("bos")) != (other := baseline.settings.get("bos")):
+            raise InputError(
+                both,
+                expected="texts that begin alike for both",
+                found=f"{own} and {other}",
+                fix=one_tokenizer,
+            )
         rises = tuple(
             LanguageRise(
                 tag,
@@ -203,14 +221,14 @@ class Comparison:
     def intervals(self) -> dict[str, Difference]:
         """Language -> its relative rise with the 95 % interval, see
         :mod:`mwanda.evaluation.paired`; neighbouring ids are one article."""
-        from mwanda.evaluation.paired import clusters_of, difference
+        from mwanda.evaluation.articles import clusters_of
+        from mwanda.evaluation.paired import difference
 
         found = {}
         for tag, result in self.pruned.languages.items():
-            base, row, ids = self.baseline.languages[tag].sentence_nll, result.sentence_nll, None
-            if self.pruned.ids is not None and len(self.pruned.ids) == len(row):
-                ids = clusters_of(self.pruned.ids)
-            found[tag] = difference([base], [row], [base], clusters=ids or [*range(len(row))])
+            base, row = self.baseline.languages[tag].sentence_nll, result.sentence_nll
+            clusters = clusters_of(self.pruned.ids.get(tag) or range(len(row)))
+            found[tag] = difference([base], [row], [base], clusters=clusters)
         return found
 
     def as_dict(self) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
 from mwanda.text.rows import Document
 from mwanda.text.text_source import TextSource
 
@@ -22,6 +24,8 @@ class TextSet:
         seed: of the subset, None when everything is taken.
         sha256: of all tags and texts, so that two results can be told to be about the same.
         ids: of the texts, in order, where every language has the same: then they are parallel.
+        own_ids: language -> ids of its texts, in order, where it has them; else their places in the
+            source. A language that is not there has its texts in a row.
     """
 
     source: str
@@ -29,9 +33,26 @@ class TextSet:
     seed: int | None
     sha256: str
     ids: tuple[int | str, ...] | None = None
+    own_ids: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
 
 
-def parse_ids(text: str) -> tuple[int, int | None]:
+def ids_given(ids: Any) -> tuple[int, int | None] | None:
+    """A range of ids from Python: its lowest and highest, or ``"0:999"``."""
+    if ids is None:
+        return None
+    if isinstance(ids, str):
+        return parse_ids(ids, "ids")
+    pair = list(ids) if isinstance(ids, list | tuple) else []
+    whole = [isinstance(one, Integral) and not isinstance(one, bool) for one in pair]
+    if len(pair) != 2 or not whole[0] or not (whole[1] or pair[1] is None):
+        raise InputError(
+            "ids", expected='lowest and highest, (0, 999) or "0:999"', found=shown(repr(ids))
+        )
+    low, high = int(pair[0]), None if pair[1] is None else int(pair[1])
+    return parse_ids(f"{low}:{'' if high is None else high}", "ids")
+
+
+def parse_ids(text: str, option: str = "--ids") -> tuple[int, int | None]:
     """``1000:`` or ``0:999`` -> lowest and highest ``id`` taken, both included."""
     low, colon, high = text.partition(":")
     try:
@@ -39,7 +60,7 @@ def parse_ids(text: str) -> tuple[int, int | None]:
     except ValueError:
         start, stop = 0, -1
     if not colon or start < 0 or (stop is not None and stop < start):
-        raise InputError("--ids", expected="LOWEST:HIGHEST, either may be empty", found=text)
+        raise InputError(option, expected="LOWEST:HIGHEST, either may be empty", found=text)
     return start, stop
 
 
@@ -57,46 +78,55 @@ def load_texts(
     those, so the texts are parallel; otherwise positions are drawn for each language from the same
     seed.
     """
-    found = {tag: list(source.documents(tag)) for tag in languages}
+    read = {tag: list(source.documents(tag)) for tag in languages}
     problems = []
     if ids is not None:
-        for tag, documents in found.items():
+        for tag, documents in read.items():
             if not all(isinstance(document.id, int) for document in documents):
                 problems.append(f"{source.name}, {tag}: --ids needs an integer id in every record")
-        if not problems:
-            low, high = ids
-            found = {
-                tag: [d for d in documents if low <= _id(d) and (high is None or _id(d) <= high)]
-                for tag, documents in found.items()
-            }
-    problems += [f"{source.name}, {tag}: no text to score" for tag, d in found.items() if not d]
+        if problems:
+            raise InputError.several(problems)
+    low, high = ids or (0, None)
+    places = {
+        tag: [
+            place
+            for place, document in enumerate(documents)
+            if ids is None or (low <= _id(document) and (high is None or _id(document) <= high))
+        ]
+        for tag, documents in read.items()
+    }
+    problems += [f"{source.name}, {tag}: no text to score" for tag, p in places.items() if not p]
     if problems:
         raise InputError.several(problems)
     if sentences is not None:
-        found = _subset(found, sentences, seed)
+        places = _subset(read, places, sentences, seed)
+    found = {tag: [read[tag][place] for place in chosen] for tag, chosen in places.items()}
     texts = {tag: [document.text for document in documents] for tag, documents in found.items()}
-    chosen = None if sentences is None else seed
-    return TextSet(source.name, texts, chosen, digest_of(texts), _common_ids(found))
+    own = {tag: _own_ids(read[tag], chosen) for tag, chosen in places.items()}
+    drawn = None if sentences is None else seed
+    return TextSet(source.name, texts, drawn, digest_of(texts), _common_ids(found), own)
 
 
 def _subset(
-    found: dict[str, list[Document]], sentences: int, seed: int
-) -> dict[str, list[Document]]:
+    read: Mapping[str, list[Document]], places: dict[str, list[int]], sentences: int, seed: int
+) -> dict[str, list[int]]:
+    """Places in each language's documents, out of those given."""
     common: set[int | str] | None = None
-    for documents in found.values():
-        ids = [d.id for d in documents if d.id is not None]
-        unique = len(ids) == len(documents) == len(set(ids))
+    for tag, allowed in places.items():
+        ids = [one for place in allowed if (one := read[tag][place].id) is not None]
+        unique = len(ids) == len(allowed) == len(set(ids))
         if not unique:
             common = None
             break
         common = set(ids) if common is None else common & set(ids)
     if common is not None and len(common) >= sentences:
         chosen = set(random.Random(seed).sample(sorted(common, key=str), sentences))
-        return {tag: [d for d in docs if d.id in chosen] for tag, docs in found.items()}
+        return {tag: [p for p in allowed if read[tag][p].id in chosen]
+                for tag, allowed in places.items()}  # fmt: skip
     subset = {}
-    for tag, documents in found.items():
-        places = random.Random(seed).sample(range(len(documents)), min(sentences, len(documents)))
-        subset[tag] = [documents[place] for place in sorted(places)]
+    for tag, allowed in places.items():
+        drawn = random.Random(seed).sample(range(len(allowed)), min(sentences, len(allowed)))
+        subset[tag] = [allowed[place] for place in sorted(drawn)]
     return subset
 
 
@@ -105,6 +135,12 @@ def _common_ids(found: dict[str, list[Document]]) -> tuple[int | str, ...] | Non
     ids = [identity for identity in orders.pop() if identity is not None] if orders else []
     unique = bool(ids) and not orders and len(set(ids)) == len(ids)
     return tuple(ids) if unique and all(len(ids) == len(d) for d in found.values()) else None
+
+
+def _own_ids(documents: list[Document], places: list[int]) -> tuple[int | str, ...]:
+    """Of the documents at these places: where any has no id, the places."""
+    ids = [one for place in places if (one := documents[place].id) is not None]
+    return tuple(ids if len(ids) == len(places) else places)
 
 
 def _id(document: Document) -> int:

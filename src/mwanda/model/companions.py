@@ -31,16 +31,20 @@ CONFIGS = (
 )  # fmt: skip
 """Configs of transformers, which may name other files and the model's own code."""
 
+TOKENIZER = (
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json",
+    "tokenizer.[0-9]*.json", "tokenizer.model", "tokenizer.model.v*", "tekken.json", "*.model",
+    "*.tiktoken", "*.spm", "vocab.json", "vocab.txt", "vocab.bpe", "vocab-src.json",
+    "vocab-tgt.json", "entity_vocab.json", "target_vocab.json", "merges.txt", "encoder.json",
+    "bpe.codes", "dict.txt", "emoji.json", "normalizer.json", "byte_maps.json", "word_shape.json",
+    "word_pronunciation.json", "prophetnet.tokenizer",
+)  # fmt: skip
+"""What tokenizers in transformers read."""
+
 NAMES = (
-    *CONFIGS[1:],
+    *CONFIGS[1:], *TOKENIZER,
     "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja",
     "custom_generate/*.py", "custom_generate/requirements.txt",
-    "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "tokenizer.[0-9]*.json",
-    "tokenizer.model", "tokenizer.model.v*", "tekken.json", "*.model", "*.tiktoken", "*.spm",
-    "vocab.json", "vocab.txt", "vocab.bpe", "vocab-src.json", "vocab-tgt.json",
-    "entity_vocab.json", "target_vocab.json", "merges.txt", "encoder.json", "bpe.codes",
-    "dict.txt", "emoji.json", "normalizer.json", "byte_maps.json", "word_shape.json",
-    "word_pronunciation.json", "prophetnet.tokenizer",
 )  # fmt: skip
 """What tokenizers, processors and generation in transformers read."""
 
@@ -167,6 +171,16 @@ def _left(folder: Path, parent: str, used: Collection[str]) -> Iterator[str]:
             yield from _left(folder, f"{name}/", used)
         else:
             yield name + "/" * path.is_dir()
+
+
+def is_tokenizer(name: str) -> bool:
+    """Whether a file is a tokenizer's by its name."""
+    return _any(name, TOKENIZER)
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """A folder's own files that its tokenizer is read from."""
+    return [folder / name for name in find_companions(folder).files if is_tokenizer(name)]
 
 
 def copy_companions(source: Path, target: Path) -> list[str]:

@@ -272,7 +272,8 @@ def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder)
     """Where the masks are from, and whether this model is the one that they were chosen on: by its
     files, or by its linears where those were hashed."""
     known = masks.record.linears_sha256
-    same = set(files.values()) == set(masks.manifest.base_files.values())
+    chosen_on = set(masks.manifest.base_files.values())  # old files of masks lack the tokenizer's
+    same = bool(chosen_on) and chosen_on <= set(files.values())
     same = same or (known is not None and known == linears_sha256(decoder))
     return MaskFileRecord(
         name=masks.path.name,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mwanda.methods.recipe.resolved import ResolvedRecipe
+from mwanda.model.companions import tokenizer_files
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
 from mwanda.model.stored.reader import Checkpoint
@@ -68,7 +69,8 @@ def keeps_journal(options: RunOptions, ranks: Ranks) -> bool:
 
 
 def base_files(source: ModelSource, checkpoint: Checkpoint) -> list[Path]:
-    """The files a model is read from."""
+    """The files a model is read from, and its tokenizer."""
     if source.kind == "gguf" and source.original is not None:
         return [source.original]
-    return [*checkpoint.files, source.folder / "config.json"]
+    tokenizer = tokenizer_files(source.folder)
+    return [*checkpoint.files, source.folder / "config.json", *tokenizer]

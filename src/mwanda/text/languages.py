@@ -14,7 +14,7 @@ Canonical here means:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -190,11 +190,15 @@ def _one_script(tag: Language, other: Language) -> bool:
 
 def parse_languages(text: str) -> list[str]:
     """``"de, fr,swh_Latn"`` to ``["de", "fr", "sw"]``, in the order written."""
-    if not text.strip():
+    return _tags(text.split(",") if text.strip() else [])
+
+
+def _tags(given: Sequence[str]) -> list[str]:
+    if not given:
         raise InputError("languages", expected="tags with commas between", found="nothing")
     tags: dict[str, str] = {}
     problems: list[str] = []
-    for item in text.split(","):
+    for item in given:
         written = item.strip()
         try:
             tag = canonical(written)
@@ -219,7 +223,7 @@ def tags_of(languages: Any) -> list[str]:
     strange = [tag for tag in several if not isinstance(tag, str)]
     if strange:
         raise InputError("languages", expected=_EXPECTED, found=repr(strange[0]))
-    return parse_languages(",".join(several))
+    return parse_languages(languages) if isinstance(languages, str) else _tags(several)
 
 
 def script_of(tag: str) -> str:

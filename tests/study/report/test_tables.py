@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from mwanda.errors import InputError
@@ -105,3 +107,9 @@ def test_methods_side_by_side() -> None:
     }
     with pytest.raises(InputError, match="the same texts"):
         method_rows(DENSE, {"x": evaluation({"de": 1.0}, text="other")}, [])
+
+
+def test_sentences_are_those_that_were_scored() -> None:
+    one = LanguageResult("de", (0.0, 6.0), 3, 4, unscored=1)
+    table = evaluation_table(Evaluation("m", {"de": one}, (), "text", "same"))
+    assert re.search(r"German +1 +6\.00", table)

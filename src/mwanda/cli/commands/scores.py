@@ -61,6 +61,9 @@ def evaluate(
     if gate is not None and baseline is None:
         named = option if fail_if_worse_than is not None else "--language"
         raise InputError(named, expected="a --baseline", found="none")
+    if other_baseline and gate is None:
+        asked = f"a limit, {option} or --language"
+        raise InputError("--other-baseline", expected=asked, found="none")
     if update_card and not (Path(model) / MARK).is_file():
         raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
     early.check_model(model, baseline)

@@ -38,7 +38,7 @@ def compared(found: Comparison, gate: Gate | None, is_base: bool | None) -> View
     ]
     if gate is not None:
         data["gate"] = gate.as_dict(found)
-        lines += ["", gate.text(found)]
+        lines += ["", gate.text(found, is_base)]
     return data, "\n".join(lines)
 
 

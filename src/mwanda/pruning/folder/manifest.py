@@ -41,6 +41,8 @@ class Manifest(Entry):
         mask_file: where masks chosen on another model, or in another run, were read from; recipe
             and calibration are that run's.
         earlier: the text of the prunes that the base had been through, the first one first.
+        earlier_bases: the files of what the base was pruned from, and of what that was, as
+            ``base_files``, the first one first.
         compute_dtype, device: of the forward.
         signals: what the allocation saw of each block, or linear, in order: a value, or errors by
             language and sparsity.
@@ -63,6 +65,7 @@ class Manifest(Entry):
     dtype: str
     calibration: CalibrationRecord | None
     earlier: tuple[CalibrationRecord, ...] = ()
+    earlier_bases: tuple[dict[str, str], ...] = ()
     linears: dict[str, LinearRecord]
     totals: Totals
     signals: list[Signal]
@@ -118,8 +121,9 @@ def manifest_sha256(data: Mapping[str, Any]) -> str:
 def manifest_text(manifest: Manifest) -> str:
     """``mwanda.json``, with the hash of what is in it."""
     data = manifest.model_dump(mode="json")
-    if not manifest.earlier:  # as it was written before there was such a field
-        del data["earlier"]
+    for name in ("earlier", "earlier_bases"):  # as it was written before there were such fields
+        if not data[name]:
+            del data[name]
     data["sha256"] = manifest_sha256(data)
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 

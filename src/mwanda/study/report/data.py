@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mwanda.evaluation.paired import Difference, clusters_of, differences
+from mwanda.evaluation.articles import clusters_of
+from mwanda.evaluation.paired import Difference, differences
 from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
 from mwanda.study.records import DENSE, Entry
