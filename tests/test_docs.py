@@ -77,7 +77,7 @@ def test_every_path_named_is_there(page: Path) -> None:
 
 
 def test_a_lost_path_is_seen() -> None:
-    text = "`tests/strange/corpus.py` `python tools/none.py --x` `cli/calls.py: run` `out/a.py`"
+    text = "`tests/strange/corpus.py` `python tools/none.py --x` `cli/program.py: run` `out/a.py`"
     assert lost(text) == ["tests/strange/corpus.py", "tools/none.py"]
 
 

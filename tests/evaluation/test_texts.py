@@ -164,5 +164,9 @@ def test_whole_numbers_of_any_kind_are_ids() -> None:
     found = read_texts({"de": rows}).own_ids["de"]
     assert found == (0, 1, 2)
     assert {type(one) for one in found} == {int}
-    with pytest.raises(InputError, match="found bool"):
-        read_texts({"de": [{"text": "Satz", "id": True}]})
+
+
+def test_an_odd_id_is_none_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    odd = [{"text": "Satz", "id": True}, {"text": "Wort", "id": [7]}]
+    assert read_texts({"de": odd}).ids is None
+    assert "2 of 2 rows have an id that is no whole number or string" in caplog.text
