@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
-QUICK := tests/test_rooms.py tests/test_docs.py tests/system tests/methods tests/text
+QUICK := tests/test_rooms.py tests/test_docs.py tests/system tests/methods tests/text \
+	tests/model/stored/test_stored_names.py tests/pruning/folder/test_card.py tests/cli/test_options.py \
+	tests/pruned/test_mask_overlap.py tests/evaluation/test_gate.py tests/study/test_document.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
