@@ -8,7 +8,7 @@ from pathlib import Path
 from mwanda.errors import InputError
 from mwanda.model.companions import is_tokenizer, tokenizer_files
 from mwanda.model.source import open_model
-from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.system.files import hash_files, sha256_of
 
 log = logging.getLogger("mwanda")
@@ -25,10 +25,8 @@ def check_baseline(model: str | Path, baseline: str | Path, *, refuse: bool) -> 
     Returns:
         Whether it is a base; None where the model has no manifest that says.
     """
-    if not (Path(model) / MANIFEST).is_file():
-        return None
-    manifest = read_manifest(Path(model))
-    if not manifest.base_files:
+    manifest = find_manifest(Path(model))
+    if manifest is None or not manifest.base_files:
         return None
     bases = [manifest.base_files, *reversed(manifest.earlier_bases)]
     differing = _differing(Path(baseline), baseline, bases)

@@ -18,7 +18,7 @@ from mwanda.model.gguf.header import GgufTensor as StoredTensor
 from mwanda.model.gguf.weights import dequantised
 from mwanda.model.given import is_gguf
 from mwanda.model.stored.reader import Checkpoint
-from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.pruning.folder.manifest import MANIFEST, find_manifest
 from mwanda.system.arguments import path_given
 from mwanda.system.surroundings import undisturbed
 
@@ -170,8 +170,9 @@ class _NameMap:
 
 
 def _pruned(folder: Path, checkpoint: Checkpoint) -> list[str]:
-    if (folder / MANIFEST).is_file():
-        records = read_manifest(folder).linears.values()
+    manifest = find_manifest(folder)
+    if manifest is not None:
+        records = manifest.linears.values()
         return list(dict.fromkeys(r.tensor for r in records if r.tensor in checkpoint.tensors))
     return [i.name for i in checkpoint.tensors.values() if i.dtype.is_floating_point]
 

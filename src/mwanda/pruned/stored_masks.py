@@ -14,7 +14,7 @@ import torch
 from mwanda.errors import InputError
 from mwanda.model.stored.parts import Box, read_box, whole
 from mwanda.model.stored.reader import Checkpoint
-from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.pruning.folder.mask_file import MaskFile
 
@@ -96,7 +96,8 @@ def open_masks(path: Path) -> Iterator[FileMasks | FolderMasks]:
         raise InputError(
             str(path), expected="a model folder or a file of masks", found="nothing there"
         )
-    records = read_manifest(path).linears if (path / MANIFEST).is_file() else None
+    manifest = find_manifest(path)
+    records = None if manifest is None else manifest.linears
     with Checkpoint.open(path) as checkpoint:
         yield FolderMasks(checkpoint, records)
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mwanda.errors import InputError, first_problem
-from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
+from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.output import QUANTISED
 
@@ -46,8 +46,9 @@ def records(*given: KnownText) -> Calibrations:
 
 def known_in_folder(folder: Path) -> Calibrations:
     """What a model folder says of itself; nothing for one that mwanda did not write."""
-    if (folder / MANIFEST).is_file():
-        return read_manifest(folder).calibrations
+    manifest = find_manifest(folder)
+    if manifest is not None:
+        return manifest.calibrations
     path = folder / QUANTISED
     if not path.is_file():
         return ()

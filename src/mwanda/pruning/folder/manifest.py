@@ -133,6 +133,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     put(folder / MANIFEST, manifest_text(manifest).encode())
 
 
+def find_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a folder; None for one that mwanda did not write."""
+    return read_manifest(folder) if (folder / MANIFEST).is_file() else None
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read ``mwanda.json``."""
     path = folder / MANIFEST

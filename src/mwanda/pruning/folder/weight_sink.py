@@ -26,7 +26,7 @@ from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruning.fingerprint import base_files
 from mwanda.pruning.folder.card import write_card
 from mwanda.pruning.folder.experts_table import experts_section
-from mwanda.pruning.folder.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from mwanda.pruning.folder.manifest import Manifest, find_manifest, write_manifest
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.outcome import Sink
 from mwanda.pruning.task import FolderTask
@@ -149,11 +149,11 @@ def complete_folder(
 ) -> Manifest:
     """Write what goes with the weights: companions, config, card, and the manifest with hashes."""
     start, source = time.perf_counter(), task.source
-    path = task.source.folder / "README.md"
+    path = source.folder / "README.md"
     readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    copy_companions(task.source.folder, folder)
+    copy_companions(source.folder, folder)
     copy_licences(source, folder)
-    write_config(task.source.folder, folder, task.dtype)
+    write_config(source.folder, folder, task.dtype)
     written = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
@@ -185,9 +185,7 @@ def hashed(
     hashes = {path: known[path.name] for path in base if path.name in known}
     hashes |= hash_files([*written.values(), *(path for path in base if path not in hashes)])
     checkpoint.check_unchanged()
-    before = (
-        read_manifest(task.source.folder) if (task.source.folder / MANIFEST).is_file() else None
-    )
+    before = find_manifest(task.source.folder)
     bases = () if before is None else (*before.earlier_bases, before.base_files)
     seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
     return manifest.model_copy(
