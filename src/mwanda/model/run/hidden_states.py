@@ -7,18 +7,17 @@ import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import torch
 
 from mwanda.errors import DataError
 from mwanda.model.stored.layout import byte_view
+from mwanda.system.closing import Closing
 from mwanda.system.device import DTYPES, dtype_name, to_host
 from mwanda.system.refusals import disk_error
 
 
-class ActivationStore:
+class ActivationStore(Closing):
     """A list of hidden-state tensors, written once each and then replaced in place.
 
     Spilled tensors are mapped one by one, and the pages of one are given back when the next is
@@ -50,17 +49,6 @@ class ActivationStore:
         self._spilled = 0
         self._end = 0
         self._file: int | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __len__(self) -> int:
         return len(self._held)

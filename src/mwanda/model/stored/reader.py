@@ -11,14 +11,13 @@ import mmap
 import os
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import torch
 
 from mwanda.errors import DataError, InputError, shown
 from mwanda.model.stored.completeness import check_complete, check_folder, check_named, single_shard
 from mwanda.model.stored.layout import INDEX, SINGLE, TensorInfo, byte_view, read_header, read_index
+from mwanda.system.closing import Closing
 
 PIECE = 32 << 20
 """Bytes of a tensor that are converted at a time."""
@@ -30,7 +29,7 @@ _State = tuple[int, int, int]
 """Size in bytes, time of change in nanoseconds, and number of the file on its disk."""
 
 
-class Checkpoint:
+class Checkpoint(Closing):
     """The tensors of a local model folder in the hub's layout; made by :meth:`open`.
 
     Any number of threads may read at once; :meth:`close` only after the last of them.
@@ -91,17 +90,6 @@ class Checkpoint:
         if not tensors:
             raise InputError(str(folder), expected="tensors in the checkpoint", found="none")
         return cls(folder, tensors, metadata, states)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,8 +7,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import torch
 
@@ -16,6 +14,7 @@ from mwanda.errors import DataError, InputError, shown
 from mwanda.model.stored.layout import DTYPES_BY_NAME, MAX_HEADER, byte_view
 from mwanda.pruned.archive.codec import Element, decode
 from mwanda.pruned.archive.contents import HEADER, Chunk, FileEntry, Index, Segment, read_index
+from mwanda.system.closing import Closing
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Place:
         return self.chunk[1]
 
 
-class Archive:
+class Archive(Closing):
     """An open archive; any number of threads may read at once. Made by :meth:`open`.
 
     Attributes:
@@ -72,17 +71,6 @@ class Archive:
         except BaseException:
             os.close(descriptor)
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; nothing can be read after that."""
