@@ -16,13 +16,13 @@ import torch
 from cells import Cell
 from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.texts import TextSet
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import open_source

@@ -10,7 +10,6 @@ from .evaluation.results import Comparison as Comparison
 from .evaluation.results import Evaluation as Evaluation
 from .evaluation.score_tasks import evaluate_tasks as evaluate_tasks
 from .evaluation.translate import translate as translate
-from .methods.recipe.asked import Recipe as Recipe
 from .pruned.diff import diff as diff
 from .pruned.gguf_check import check_gguf as check_gguf
 from .pruned.kernel.linear import MaskedLinear as MaskedLinear
@@ -28,6 +27,7 @@ from .pruned.zeros_callback import KeepZeros as KeepZeros
 from .pruning.forecast.plan import plan as plan
 from .pruning.manifest_parts import PruneResult as PruneResult
 from .pruning.prune import prune as prune
+from .pruning.recipe.asked import Recipe as Recipe
 from .pruning.statistics.collect import collect_statistics as collect_statistics
 from .pruning.statistics.collect import merge_statistics as merge_statistics
 from .pruning.statistics.show import show_statistics as show_statistics

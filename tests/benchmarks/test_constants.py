@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
 from mwanda.methods.kinds import defaults_of
-from mwanda.methods.recipe.resolved import resolve
-from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
+from mwanda.pruning.recipe.resolved import resolve
+from mwanda.pruning.recipe.yaml_file import load_recipe
 from tests.pruning.pipeline.helpers import Tiny, windows_object
 from tests.support import REPOSITORY
 

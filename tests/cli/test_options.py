@@ -10,7 +10,7 @@ import typer
 from mwanda.cli.options import OPTIONS, PRUNE
 from mwanda.cli.program import COMMANDS, GROUPS, program
 from mwanda.cli.recipe_fields import field_options, recipe_fields
-from mwanda.methods.recipe.asked import Recipe
+from mwanda.pruning.recipe.asked import Recipe
 
 
 def test_every_field_is_an_option_with_a_help() -> None:

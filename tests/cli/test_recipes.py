@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mwanda.methods.recipe.yaml_file import load_recipe
+from mwanda.pruning.recipe.yaml_file import load_recipe
 from tests.cli.helpers import Bench
 from tests.support import REPOSITORY
 

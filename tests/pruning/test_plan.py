@@ -13,9 +13,9 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
-from mwanda.methods.recipe.resolved import resolve
 from mwanda.model.stored.layout import read_header
 from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruning.recipe.resolved import resolve
 from mwanda.pruning.schedule import Schedule
 from tests.pruning.pipeline.helpers import tensors, token_windows, windows_file
 from tests.support.folders_made import Tiny

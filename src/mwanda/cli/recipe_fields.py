@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.method_choice import Method
-from mwanda.methods.recipe.resolved import default_allocation
-from mwanda.methods.recipe.written import Written, named_values
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.method_choice import Method
+from mwanda.pruning.recipe.resolved import default_allocation
+from mwanda.pruning.recipe.written import Written, named_values
 
 TYPES = get_type_hints(Recipe)
 WRITTEN = {
@@ -37,7 +37,7 @@ def recipe_fields(
     Args:
         saved: whether it goes with saved statistics, which have defaults of their own.
     """
-    from mwanda.methods.recipe.yaml_file import load_recipe
+    from mwanda.pruning.recipe.yaml_file import load_recipe
 
     fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
     for name, written in WRITTEN.items():

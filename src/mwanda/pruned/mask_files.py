@@ -11,8 +11,6 @@ from pathlib import Path
 import torch
 
 from mwanda.errors import DataError, InputError
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.given import check_model
 from mwanda.model.identity import linears_sha256
 from mwanda.model.opening import open_decoder, source_dtype
@@ -36,6 +34,8 @@ from mwanda.pruning.manifest_parts import (
 )
 from mwanda.pruning.masks import count_zeros, digest, record
 from mwanda.pruning.outcome import Outcome
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.task import FolderTask, chosen_linears
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name, parse_dtype

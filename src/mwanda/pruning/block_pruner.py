@@ -10,12 +10,12 @@ import torch
 from mwanda.errors import InputError
 from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import InputStatistics
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.methods.registry import find_criterion
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Block, Linear
 from mwanda.pruning.masks import choose_mask, count_zeros, record
 from mwanda.pruning.outcome import MaskSink, Outcome, Sink
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of, tokens_seen
 from mwanda.pruning.weight_updates import update_weight

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.system.run_options import RunOptions
 from mwanda.text.given import GivenText, open_text
 from mwanda.text.text_source import TextSource, available

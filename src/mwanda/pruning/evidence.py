@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.calibration_text import (
@@ -20,6 +19,7 @@ from mwanda.pruning.calibration_text import (
     weights_of,
 )
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, StatisticsFileRecord
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names, check_request, check_weights
 from mwanda.system.files import sha256_of

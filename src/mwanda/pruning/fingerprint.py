@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.companions import tokenizer_files
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
@@ -16,6 +15,7 @@ from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.evidence import Evidence
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.journal import Journal
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.system.device import device_kind, dtype_name
 from mwanda.system.files import hash_files
 from mwanda.system.ranks import Ranks

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.model.gguf.file import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.yaml_file import load_recipe
 from mwanda.system.run_options import RunOptions
 
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
 from mwanda.model.run.experts import runnable_experts
 from mwanda.model.run.in_memory import check_changeable, model_given, warn_of_wrappers
@@ -27,6 +25,8 @@ from mwanda.pruning.given_arguments import (
 from mwanda.pruning.manifest_parts import PruneResult, build_manifest
 from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.prune_folder import prune_folder
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.task import Task, chosen_linears
 from mwanda.system.arguments import path_given
 from mwanda.system.run_options import RunOptions

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.identity import linears_sha256
 from mwanda.model.opening import source_dtype
 from mwanda.model.run.structure import Linear
@@ -33,6 +32,7 @@ from mwanda.pruning.forecast.operations import Limit, count_work, disk_rates, ma
 from mwanda.pruning.manifest_parts import PruneResult, build_manifest, weights_in
 from mwanda.pruning.outcome import Sink
 from mwanda.pruning.pipeline import prune_blocks
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.task import FolderTask, open_task, ranks_for
 from mwanda.system.output import OutputFolder
 from mwanda.system.run_options import RunOptions

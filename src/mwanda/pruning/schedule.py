@@ -16,8 +16,8 @@ from typing import Literal
 
 from mwanda.methods.allocation.comparison import Probe
 from mwanda.methods.input_statistics import Need
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.structure import Structure
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 
 LOOK, PRUNE = "dense pass", "prune"
 """The stages that a journal names: all blocks looked at, and all blocks pruned."""

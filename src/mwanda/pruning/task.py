@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.opening import open_decoder
 from mwanda.model.run.decoder import Decoder
@@ -22,6 +21,7 @@ from mwanda.pruning.evidence import Evidence, Opened, gather
 from mwanda.pruning.fingerprint import open_journal
 from mwanda.pruning.folder.known_text import Calibrations, known_in_folder
 from mwanda.pruning.journal import Journal
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
 from mwanda.system.device import parse_dtype
 from mwanda.system.ranks import ALONE, Ranks, joined, launched

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.structure import Block, Linear, Structure
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 
 Units = tuple[tuple[Linear, ...], ...]
 

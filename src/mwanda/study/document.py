@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mwanda.errors import InputError, nearest
 from mwanda.evaluation.tasks.published import LOCAL
 from mwanda.evaluation.translation import parse_direction
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.values import Listed, Methods, Number, Whole, in_words
-from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.model.gguf.types import check_type
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.values import Listed, Methods, Number, Whole, in_words
+from mwanda.pruning.recipe.yaml_file import load_recipe
 
 Share = Annotated[Number, Field(ge=0, lt=1)]
 Fields = dict[str, Any]

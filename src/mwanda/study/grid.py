@@ -8,9 +8,9 @@ from itertools import product
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.methods.registry import find_pattern
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.study.document import StudyDocument
 from mwanda.text.languages import parse_languages
 

@@ -16,12 +16,12 @@ from mwanda.evaluation.evaluate import evaluate, read_texts
 from mwanda.evaluation.gate import Gate, percent
 from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.texts import TextSet
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import CalibrationInput, name_of
 from mwanda.pruning.given_arguments import options_given
 from mwanda.pruning.prune import prune
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
 from mwanda.pruning.task import naming_problems
 from mwanda.system.arguments import path_given

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.calibration_text import loose_sizes, weights_of
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.study.records import ModelRecord, key_of
 
 FIELDS = {"languages", "windows", "window_length", "seed", "skip_first_tokens"}

@@ -22,10 +22,10 @@ from mwanda.evaluation.parallel import ParallelText
 from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.given import check_model
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import calibration_languages, loose_sizes, open_calibration
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.task import naming_problems
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder

@@ -16,10 +16,10 @@ from mwanda.errors import InputError, MwandaError
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.translate import translate
-from mwanda.methods.recipe.asked import Recipe
 from mwanda.pruned.quantise import quantise
 from mwanda.pruning.folder.manifest import Manifest, versions
 from mwanda.pruning.prune import prune
+from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.pruning.statistics.show import show_statistics
 from mwanda.study.folder import StudyFolder

@@ -19,8 +19,6 @@ from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.errors import MwandaError
 from mwanda.evaluation.gate import parse_share
 from mwanda.evaluation.texts import parse_ids
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.model.gguf.file import read_gguf
 from mwanda.model.stored.layout import INDEX, read_header, read_index
 from mwanda.model.stored.reader import Checkpoint
@@ -28,6 +26,8 @@ from mwanda.pruned.archive.contents import FOOTER, HEADER, footer
 from mwanda.pruned.archive.reader import Archive
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.folder.mask_file import MaskFile
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.yaml_file import load_recipe
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.files import parse_size
 from mwanda.text.languages import canonical, parse_languages

@@ -15,10 +15,10 @@ from mwanda import DataError, RunOptions
 from mwanda.methods.allocation.comparison import Curves
 from mwanda.methods.input_statistics import InputStatistics
 from mwanda.methods.kinds import measure_block, options_of
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import resolve
 from mwanda.methods.registry import ALLOCATIONS, find_allocation
 from mwanda.pruning.calibration_passes import Passes
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import resolve
 from tests.pruning.pipeline.helpers import (
     WEIGHTS,
     Tiny,

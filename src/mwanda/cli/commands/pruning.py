@@ -12,8 +12,8 @@ from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.progress import progress_bar, speaks
 from mwanda.text.languages import parse_languages
 

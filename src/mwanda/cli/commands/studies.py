@@ -13,7 +13,7 @@ from mwanda.cli import options as opt
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
 from mwanda.errors import InputError
-from mwanda.methods.recipe.written import named_values
+from mwanda.pruning.recipe.written import named_values
 from mwanda.system.progress import progress_bar
 from mwanda.text.languages import parse_languages
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from mwanda.methods.kinds import Reconstruction
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
 from mwanda.model.run.structure import Linear, Structure
@@ -18,6 +17,7 @@ from mwanda.model.stored.reader import PIECE as CONVERTED
 from mwanda.pruning.forecast.forward_memory import ForwardMemory
 from mwanda.pruning.forecast.operations import Work
 from mwanda.pruning.masks import PIECE
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.units import probed_weights
 

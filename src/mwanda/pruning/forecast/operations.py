@@ -15,12 +15,12 @@ import torch
 
 from mwanda.methods.gram import STRIPS
 from mwanda.methods.kinds import options_of
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.methods.registry import find_reconstruction
 from mwanda.model.run.config_fields import layer_values
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
 from mwanda.model.run.structure import Structure
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.units import probe_runs, probed_tokens
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.gguf.file import Gguf, read_gguf
 from mwanda.model.gguf.weights import PIECE
 from mwanda.model.given import check_model, is_gguf
@@ -33,6 +31,8 @@ from mwanda.pruning.forecast.forward_memory import count_forward
 from mwanda.pruning.forecast.memory import journal_bytes, process_memory, prune_footprint
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
 from mwanda.pruning.given_arguments import options_given, recipe_given
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.fit import check_names

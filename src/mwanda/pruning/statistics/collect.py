@@ -13,8 +13,6 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.methods.input_statistics import Need
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_passes import Passes, Visit
@@ -24,6 +22,8 @@ from mwanda.pruning.fingerprint import keeps_journal
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.given_arguments import options_given
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.merge import plan_merge
 from mwanda.pruning.statistics.record import (

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 
 from mwanda.errors import InputError
-from mwanda.methods.recipe.resolved import ResolvedRecipe
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.calibration_text import CalibrationInput, name_of, weights_of
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.run_options import RunOptions

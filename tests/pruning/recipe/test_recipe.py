@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from mwanda.errors import InputError
 from mwanda.methods.kinds import defaults_of
-from mwanda.methods.recipe.asked import Recipe
-from mwanda.methods.recipe.resolved import ResolvedRecipe, resolve
-from mwanda.methods.recipe.yaml_file import load_recipe
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
+from mwanda.pruning.recipe.yaml_file import load_recipe
 
 
 def build(**fields: Any) -> ResolvedRecipe:

@@ -6,9 +6,9 @@ from typing import Any
 
 from mwanda.methods.allocation.comparison import Probe
 from mwanda.methods.kinds import Allocation, defaults_of, options_of
-from mwanda.methods.recipe.asked import Level, Mode, Recipe
-from mwanda.methods.recipe.method_choice import Method
 from mwanda.methods.registry import find_allocation
+from mwanda.pruning.recipe.asked import Level, Mode, Recipe
+from mwanda.pruning.recipe.method_choice import Method
 
 DEFAULT_SPARSITY = 0.5
 DENSE_FROM, DENSE_TO, DENSE_TO_UPDATED = 0.35, 0.55, 0.45

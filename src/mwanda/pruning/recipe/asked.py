@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mwanda.errors import InputError, nearest
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
-from mwanda.methods.recipe.method_choice import Method, as_value_error, checked
-from mwanda.methods.recipe.values import Listed, Number, Patterns, Switch, Whole, in_words
-from mwanda.methods.recipe.written import Written, block_numbers, weights_by_language
 from mwanda.methods.registry import (
     find_criterion,
     find_pattern,
     find_reconstruction,
 )
+from mwanda.pruning.recipe.method_choice import Method, as_value_error, checked
+from mwanda.pruning.recipe.values import Listed, Number, Patterns, Switch, Whole, in_words
+from mwanda.pruning.recipe.written import Written, block_numbers, weights_by_language
 from mwanda.system.run_options import FLOATS
 from mwanda.text.languages import canonical
 from mwanda.text.window_sizes import LENGTH, WINDOWS
@@ -29,7 +29,7 @@ Mode = Literal["sequential", "dense"]
 
 class Recipe(BaseModel):
     """A prune, described but for the model and the text; what is None is left to
-    :func:`mwanda.methods.recipe.resolved.resolve`. A field's description is the help of its option
+    :func:`mwanda.pruning.recipe.resolved.resolve`. A field's description is the help of its option
     (see :mod:`mwanda.cli.recipe_fields`); what it does not say:
 
     Attributes:
