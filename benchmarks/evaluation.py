@@ -22,9 +22,10 @@ from typing import Any
 import torch
 
 from harness import Table, add_options, bar, save
-from mwanda.evaluation.evaluate import evaluate, read_texts
+from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.head import TILE
 from mwanda.evaluation.results import Evaluation
+from mwanda.evaluation.texts import read_texts
 from mwanda.evaluation.token_batches import Piece, batches_of, cut
 from mwanda.model.source import load_tokenizer
 from mwanda.system.run_options import RunOptions

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from cells import Cell
-from mwanda.evaluation.evaluate import evaluate, read_texts
-from mwanda.evaluation.texts import TextSet
+from mwanda.evaluation.evaluate import evaluate
+from mwanda.evaluation.texts import TextSet, read_texts
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.folder.manifest_records import CalibrationRecord

@@ -3,12 +3,12 @@ from .errors import GateError as GateError
 from .errors import InputError as InputError
 from .errors import MwandaError as MwandaError
 from .evaluation.evaluate import evaluate as evaluate
-from .evaluation.evaluate import read_texts as read_texts
 from .evaluation.gate import Gate as Gate
 from .evaluation.parallel import read_parallel as read_parallel
 from .evaluation.results import Comparison as Comparison
 from .evaluation.results import Evaluation as Evaluation
 from .evaluation.score_tasks import evaluate_tasks as evaluate_tasks
+from .evaluation.texts import read_texts as read_texts
 from .evaluation.translate import translate as translate
 from .pruned.diff import diff as diff
 from .pruned.gguf_check import check_gguf as check_gguf

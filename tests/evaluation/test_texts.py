@@ -11,7 +11,7 @@ import pytest
 
 from mwanda import InputError, read_texts
 from mwanda.evaluation.parallel import read_parallel
-from mwanda.evaluation.texts import digest_of, parse_ids
+from mwanda.evaluation.texts import digest_of, parse_ids, texts_given
 
 
 def corpus(folder: Path, records: dict[str, list[dict[str, Any]]]) -> Path:
@@ -170,3 +170,12 @@ def test_an_odd_id_is_none_and_said(caplog: pytest.LogCaptureFixture) -> None:
     odd = [{"text": "Satz", "id": True}, {"text": "Wort", "id": [7]}]
     assert read_texts({"de": odd}).ids is None
     assert "2 of 2 rows have an id that is no whole number or string" in caplog.text
+
+
+def test_ids_are_of_texts_to_read_and_not_of_those_read_before() -> None:
+    rows = {"de": [{"text": f"Satz {number}", "id": number} for number in range(6)]}
+    read = read_texts(rows, ids="2:4")
+    assert texts_given(rows, None, seed=0, ids="2:4") == read
+    assert texts_given(read, None, seed=0, ids=None) is read
+    with pytest.raises(InputError, match=r"ids: expected none .*read before, found '2:4'"):
+        texts_given(read, None, seed=0, ids="2:4")

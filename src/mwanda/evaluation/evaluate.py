@@ -16,7 +16,7 @@ from mwanda.evaluation.continued import continue_and_check
 from mwanda.evaluation.generation import continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation, LanguageResult
-from mwanda.evaluation.texts import TextSet, ids_given, load_texts
+from mwanda.evaluation.texts import TextSet, texts_given
 from mwanda.evaluation.whole_model import fits_whole, load_whole
 from mwanda.model.given import check_model
 from mwanda.model.opening import open_decoder
@@ -38,42 +38,11 @@ from mwanda.system.device import DTYPES, choose_device, dtype_name
 from mwanda.system.extras import need
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
-from mwanda.text.given import open_text
-from mwanda.text.languages import seen_among, tags_of
+from mwanda.text.languages import seen_among
 from mwanda.text.shared_sentences import overlap, unpack_hashes
 from mwanda.text.start import shown_start, start_of
-from mwanda.text.text_source import check_languages
 
 log = logging.getLogger("mwanda")
-
-
-@undisturbed()
-def read_texts(
-    text: str | Path | Mapping[str, Any],
-    languages: str | Sequence[str] | None = None,
-    *,
-    sentences: int | None = None,
-    seed: int = 0,
-    ids: tuple[int, int | None] | str | None = None,
-) -> TextSet:
-    """Read the texts to score, once for every model that is compared on them.
-
-    Args:
-        text: a source as :func:`mwanda.text.given.open_text` takes it.
-        languages: tags in any style; None takes all there are.
-        sentences: size of a seeded subset a language, None for all.
-        ids: lowest and highest record id taken, or ``"0:999"``.
-
-    Raises:
-        InputError: unreadable text, or a language that is not there.
-    """
-    if sentences is not None:
-        whole_given("sentences", sentences, 1)
-    whole_given("seed", seed, 0)
-    source = open_text(text)
-    chosen = source.languages() if languages is None else tags_of(languages)
-    check_languages(source, chosen)
-    return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids_given(ids))
 
 
 @undisturbed()
@@ -84,6 +53,7 @@ def evaluate(
     languages: str | Sequence[str] | None = None,
     sentences: int | None = None,
     seed: int = 0,
+    ids: tuple[int, int | None] | str | None = None,
     tokenizer: Any = None,
     calibration: KnownText = None,
     continuations: bool = False,
@@ -97,7 +67,8 @@ def evaluate(
     Args:
         model: a folder, GGUF file or hub id; or a transformers model in memory with ``tokenizer``.
         text: a source, or texts read before.
-        languages, sentences, seed: see :func:`read_texts`; unused when ``text`` is a TextSet.
+        languages, sentences, seed, ids: see :func:`read_texts`; texts read before have their own.
+        tokenizer: for a model in memory; or its folder.
         calibration: text that calibrated the model beside what it tells itself, which a folder
             of mwanda's does, and a model pruned in memory or loaded from such a folder: the
             ``manifest.calibrations`` of a prune.
@@ -120,10 +91,7 @@ def evaluate(
         whole_given("max_length", max_length, 2)
     if generated:
         need("py3langid", "the check of languages", "translation")
-    if isinstance(text, TextSet):
-        texts = text
-    else:
-        texts = read_texts(text, languages, sentences=sentences, seed=seed)
+    texts = texts_given(text, languages, sentences=sentences, seed=seed, ids=ids)
     in_memory = not isinstance(model, str | Path)
     if in_memory:
         tokenizer = tokenizer_given(tokenizer, options)

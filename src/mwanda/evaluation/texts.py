@@ -7,11 +7,16 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, shown
+from mwanda.system.arguments import whole_given
+from mwanda.system.surroundings import undisturbed
+from mwanda.text.given import open_text
+from mwanda.text.languages import tags_of
 from mwanda.text.rows import Document
-from mwanda.text.text_source import TextSource
+from mwanda.text.text_source import TextSource, check_languages
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,46 @@ class TextSet:
     sha256: str
     ids: tuple[int | str, ...] | None = None
     own_ids: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+
+
+@undisturbed()
+def read_texts(
+    text: str | Path | Mapping[str, Any],
+    languages: str | Sequence[str] | None = None,
+    *,
+    sentences: int | None = None,
+    seed: int = 0,
+    ids: tuple[int, int | None] | str | None = None,
+) -> TextSet:
+    """Read the texts to score, once for every model that is compared on them.
+
+    Args:
+        text: a source as :func:`mwanda.text.given.open_text` takes it.
+        languages: tags in any style; None takes all there are.
+        sentences: size of a seeded subset a language, None for all.
+        ids: lowest and highest record id taken, or ``"0:999"``.
+
+    Raises:
+        InputError: unreadable text, or a language that is not there.
+    """
+    if sentences is not None:
+        whole_given("sentences", sentences, 1)
+    whole_given("seed", seed, 0)
+    source = open_text(text)
+    chosen = source.languages() if languages is None else tags_of(languages)
+    check_languages(source, chosen)
+    return load_texts(source, chosen, sentences=sentences, seed=seed, ids=ids_given(ids))
+
+
+def texts_given(text: Any, languages: Any, *, seed: int, **which: Any) -> TextSet:
+    """Texts read before, which are what they are, or read now."""
+    if not isinstance(text, TextSet):
+        return read_texts(text, languages, seed=seed, **which)
+    for name, value in {"languages": languages, **which}.items():
+        if value is not None:
+            found = shown(repr(value))
+            raise InputError(name, expected="none for texts that were read before", found=found)
+    return text
 
 
 def ids_given(ids: Any) -> tuple[int, int | None] | None:

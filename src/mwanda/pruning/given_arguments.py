@@ -26,19 +26,23 @@ def options_given(options: Any, default: RunOptions | None = None) -> RunOptions
     return options
 
 
-def recipe_given(recipe: Any) -> Recipe:
-    """A recipe, out of the mapping or the file of one."""
+def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
+    """A recipe, out of the mapping or the file of one, and fields by name, which win over it; one
+    that is None is left open."""
+    given = {name: value for name, value in fields.items() if value is not None}
     if isinstance(recipe, Recipe):
-        return recipe
-    if isinstance(recipe, Mapping):
-        return Recipe.build(recipe)
-    if isinstance(recipe, str | Path):
-        return Recipe.build(load_recipe(Path(recipe)))
-    raise InputError(
-        "recipe",
-        expected="mwanda.Recipe.build(…), its fields, or a YAML file",
-        found=f"a {type(recipe).__name__}",
-    )
+        if not given:
+            return recipe
+        recipe = recipe.model_dump(exclude_unset=True)
+    elif isinstance(recipe, str | Path):
+        recipe = load_recipe(Path(recipe))
+    elif not isinstance(recipe, Mapping | None):
+        raise InputError(
+            "recipe",
+            expected="mwanda.Recipe.build(…), its fields, or a YAML file",
+            found=f"a {type(recipe).__name__}",
+        )
+    return Recipe.build({**(recipe or {}), **given}, source if given else "recipe")
 
 
 def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from mwanda.errors import InputError
 from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
@@ -26,6 +26,7 @@ from mwanda.pruning.manifest_parts import PruneResult, build_manifest
 from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.prune_folder import prune_folder
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.keywords import RecipeFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.task import Task, chosen_linears
 from mwanda.system.arguments import path_given
@@ -34,6 +35,7 @@ from mwanda.system.surroundings import free_from_inference, undisturbed
 
 
 @undisturbed()
+@with_fields(RecipeFields)
 def prune(
     model: Any,
     *,
@@ -44,7 +46,7 @@ def prune(
     tokenizer: Any = None,
     recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     options: RunOptions | None = None,
-    **fields: Any,
+    **fields: Unpack[RecipeFields],
 ) -> PruneResult:
     """Prune a model for its languages.
 
@@ -60,18 +62,15 @@ def prune(
         masks_only: write nothing but the masks, into the file ``out``; see
             :mod:`mwanda.pruning.folder.mask_file`.
         tokenizer: for a model in memory, unless ``calibration`` is windows; or its folder.
-        recipe: what to do, its fields or its file; or give its fields by name:
-            ``sparsity=0.5, languages=["de", "sw"]``.
+        recipe: what to do, its fields or its file.
         options: how to run.
+        fields: of a recipe by name, which win over it: ``sparsity=0.5, languages=["de", "sw"]``.
 
     Raises:
         InputError: bad input, before anything is written.
         DataError: values that are not finite, or files that changed while being read.
     """
-    if recipe is not None and fields:
-        raise InputError("prune", expected="a recipe or its fields", found="both")
-    asked = Recipe.build(fields, "prune") if recipe is None else recipe_given(recipe)
-    resolved = resolve(asked, saved=statistics is not None)
+    resolved = resolve(recipe_given(recipe, fields, "prune"), saved=statistics is not None)
     options = options_given(options)
     if isinstance(model, str | Path):
         if out is None:

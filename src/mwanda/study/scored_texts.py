@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.evaluation.evaluate import read_texts
 from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.tasks.harness import need_harness
 from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.tasks.reading import read_tasks
-from mwanda.evaluation.texts import TextSet, parse_ids
+from mwanda.evaluation.texts import TextSet, parse_ids, read_texts
 from mwanda.evaluation.translation import Direction
 from mwanda.study.document import EvaluationPart
 from mwanda.system.extras import need

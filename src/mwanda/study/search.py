@@ -9,18 +9,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from mwanda.errors import GateError, InputError
-from mwanda.evaluation.evaluate import evaluate, read_texts
+from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.gate import Gate, percent
 from mwanda.evaluation.results import Comparison
-from mwanda.evaluation.texts import TextSet
+from mwanda.evaluation.texts import TextSet, read_texts
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import CalibrationInput, name_of
-from mwanda.pruning.given_arguments import options_given
+from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.prune import prune
-from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.keywords import SearchFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
 from mwanda.pruning.task import naming_problems
@@ -111,6 +111,7 @@ class SearchResult:
 
 
 @undisturbed()
+@with_fields(SearchFields)
 def search_sparsity(
     model: str | Path,
     texts: TextSet | str | Path | Mapping[str, Any],
@@ -125,7 +126,7 @@ def search_sparsity(
     cache: str | Path | None = None,
     work: str | Path | None = None,
     options: RunOptions | None = None,
-    **fields: Any,
+    **fields: Unpack[SearchFields],
 ) -> SearchResult:
     """Bisect for the highest sparsity that passes a gate, all trials from the same statistics.
 
@@ -221,12 +222,12 @@ def _steps(step: float, highest: float) -> int:
     return count
 
 
-def _recipe(fields: dict[str, Any]) -> ResolvedRecipe:
+def _recipe(fields: Mapping[str, Any]) -> ResolvedRecipe:
     if fields.get("sparsity") is not None:
         raise InputError(
             "--sparsity", expected="none: it is what is searched for", found=str(fields["sparsity"])
         )
-    recipe = resolve(Recipe.build(fields, "search"), saved=True)
+    recipe = resolve(recipe_given(None, fields, "search"), saved=True)
     if recipe.mode != "dense" and recipe.needs_text:
         raise InputError(
             "--mode", expected="dense: all trials share one model's statistics", found=recipe.mode

@@ -75,7 +75,7 @@ def evaluate(
     with progress_bar() as progress:
         from mwanda.evaluation.baseline import check_baseline
         from mwanda.evaluation.evaluate import evaluate as run
-        from mwanda.evaluation.evaluate import read_texts
+        from mwanda.evaluation.texts import read_texts
 
         texts = read_texts(text, languages, sentences=given["sentences"], seed=seed, ids=ids)
         if gate is not None:

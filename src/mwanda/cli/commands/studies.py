@@ -54,7 +54,7 @@ def search(
     wanted = None if text_languages is None else parse_languages(text_languages)
     fields = recipe_fields(saved=True, **given)
     with progress_bar() as progress:
-        from mwanda.evaluation.evaluate import read_texts
+        from mwanda.evaluation.texts import read_texts
         from mwanda.study.search import search_sparsity
 
         texts = read_texts(text, wanted, sentences=given["sentences"], seed=text_seed, ids=ids)

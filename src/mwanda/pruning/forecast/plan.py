@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -32,6 +32,7 @@ from mwanda.pruning.forecast.memory import journal_bytes, process_memory, prune_
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.keywords import RecipeFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
@@ -108,22 +109,29 @@ class Plan:
 
 
 @undisturbed()
+@with_fields(RecipeFields)
 def plan(
     model: str | Path,
     *,
-    recipe: Recipe | Mapping[str, Any] | str | Path,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
     calibration: CalibrationInput | None = None,
     statistics: str | Path | None = None,
     options: RunOptions | None = None,
+    **fields: Unpack[RecipeFields],
 ) -> Plan:
     """Describe a prune without doing it.
+
+    Args:
+        model: a folder, GGUF file or hub id.
+        recipe, calibration, statistics, options, fields: those of the prune, see
+            :func:`mwanda.prune`.
 
     Raises:
         InputError: whatever the prune itself would refuse before it starts, but for weights that
             are not those the statistics were made of: they are not read here.
     """
     options = options_given(options)
-    resolved = resolve(recipe_given(recipe), saved=statistics is not None)
+    resolved = resolve(recipe_given(recipe, fields, "plan"), saved=statistics is not None)
     schedule = Schedule.of(resolved, saved=statistics is not None)
     check_model(path_given("model", model))
     opened = open_evidence(calibration, statistics, resolved, options)

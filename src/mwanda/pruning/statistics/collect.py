@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Unpack, get_args
 
 import torch
 
@@ -21,8 +21,8 @@ from mwanda.pruning.evidence import Opened
 from mwanda.pruning.fingerprint import keeps_journal
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
-from mwanda.pruning.given_arguments import options_given
-from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.given_arguments import options_given, recipe_given
+from mwanda.pruning.recipe.keywords import StatisticsFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.merge import plan_merge
@@ -45,8 +45,7 @@ from mwanda.system.unfinished import Partial
 
 log = logging.getLogger("mwanda")
 
-FIELDS = ("languages", "language_weights", "windows", "window_length", "seed", "keep_english",
-          "keep_repeated", "include", "exclude", "skip_blocks", "skip_first_tokens")  # fmt: skip
+FIELDS = tuple(StatisticsFields.__annotations__)
 """Fields of a recipe that say what is measured."""
 
 
@@ -66,6 +65,7 @@ class Collected:
 
 
 @undisturbed()
+@with_fields(StatisticsFields)
 def collect_statistics(
     model: str | Path,
     out: str | Path,
@@ -73,7 +73,7 @@ def collect_statistics(
     calibration: CalibrationInput | None = None,
     gram: bool = False,
     options: RunOptions | None = None,
-    **fields: Any,
+    **fields: Unpack[StatisticsFields],
 ) -> Collected:
     """Take the statistics of a model on text in one dense pass, and save them.
 
@@ -84,7 +84,7 @@ def collect_statistics(
         gram: also the Gram matrices of every linear's inputs, for a reconstruction, which fix the
             languages and their weights; experts have none.
         options: how to run.
-        fields: of a recipe, those in :data:`FIELDS`: ``languages=["de", "sw"], windows=64``.
+        fields: of a recipe, those that say what is measured: ``languages=["de", "sw"]``.
 
     Raises:
         InputError: bad input, before anything is written.
@@ -93,7 +93,7 @@ def collect_statistics(
     strange = sorted(fields.keys() - {*FIELDS})
     if strange:
         raise InputError("stats", expected=f"fields among {', '.join(FIELDS)}", found=strange[0])
-    recipe, options = resolve(Recipe.build(fields, "stats")), options_given(options)
+    recipe, options = resolve(recipe_given(None, fields, "stats")), options_given(options)
     if recipe.language_weights and not gram:
         raise InputError(
             "--language-weights",

@@ -1,0 +1,62 @@
+"""A recipe's fields are keyword parameters that an editor, ``help()`` and a type checker see."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+import mwanda
+from mwanda import InputError, Recipe
+from mwanda.pruning.given_arguments import recipe_given
+from mwanda.pruning.recipe.keywords import RecipeFields, SearchFields, StatisticsFields
+
+HINTS = get_type_hints(RecipeFields)
+
+
+def test_every_field_of_a_recipe_is_there() -> None:
+    assert HINTS.keys() == Recipe.model_fields.keys()
+    assert HINTS.keys() - get_type_hints(SearchFields).keys() == {"sparsity"}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_plain_field_has_the_type_that_a_recipe_gives_it(name: str) -> None:
+    kinds = set(get_args(HINTS[name]))
+    assert type(None) in kinds
+    for value in (getattr(Recipe(), name), getattr(Recipe(sparsity=0.5), name)):
+        if isinstance(value, bool | int | float | str):
+            assert type(value) in kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [("prune", RecipeFields), ("plan", RecipeFields), ("search_sparsity", SearchFields),
+     ("collect_statistics", StatisticsFields)],
+)  # fmt: skip
+def test_a_function_shows_the_fields_that_it_takes(name: str, fields: Any) -> None:
+    function = getattr(mwanda, name)
+    shown = inspect.signature(function).parameters
+    hints = get_type_hints(fields)
+    assert list(shown)[-len(hints) :] == [one for one in Recipe.model_fields if one in hints]
+    assert not any(one.kind is one.VAR_KEYWORD for one in shown.values())
+    for field, kind in hints.items():
+        assert (shown[field].default, shown[field].annotation) == (None, kind)
+        assert f"{field}: {Recipe.model_fields[field].description}" in function.__doc__
+
+
+def test_the_public_names_are_listed() -> None:
+    assert {"prune", "evaluate", "Recipe", "Gate"} <= {*dir(mwanda)} == {*mwanda.__all__}
+
+
+def test_fields_by_name_win_over_a_recipe_and_none_leaves_it_as_it_is() -> None:
+    given = {"sparsity": 0.3, "windows": None, "seed": 4}
+    for recipe in ({"sparsity": 0.5, "windows": 7}, Recipe(sparsity=0.5, windows=7)):
+        found = recipe_given(recipe, given, "prune")
+        assert (found.sparsity, found.windows, found.seed) == (0.3, 7, 4)
+        assert found.model_fields_set == {"sparsity", "windows", "seed"}
+    whole = Recipe(sparsity=0.5)
+    assert recipe_given(whole, {}, "prune") is whole
+    assert recipe_given(None, {"windows": None}, "prune").model_fields_set == set()
+    with pytest.raises(InputError, match=r"prune: sparsty: unknown field; did you mean 'sparsity'"):
+        recipe_given(None, {"sparsty": 0.3}, "prune")
