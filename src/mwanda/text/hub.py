@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from mwanda.errors import InputError, nearest
+from mwanda.system.extras import need
 from mwanda.text.files import MOST_NAMED
 from mwanda.text.languages import canonical, other_meaning
 from mwanda.text.rows import Document, RowCount, documents_of
@@ -107,6 +108,7 @@ def open_hub(name: str, rest: str) -> HubSource:
         name: what the user wrote.
         rest: the same without ``hub:``.
     """
+    need("datasets", f"text source {name}", "hub")
     dataset, _, query = rest.partition("?")
     if not dataset:
         raise InputError(f"text source {name}", expected="hub:<data set>", found="no data set")

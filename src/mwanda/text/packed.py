@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import zstandard
-
 from mwanda.errors import InputError
+from mwanda.system.extras import need
 
 ZSTD_CHUNK = 1 << 20
 _LFS = b"version https://git-lfs"
@@ -30,14 +29,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
     try:
         with opener(path) as unpacked:
             yield from unpacked
-    except (
-        gzip.BadGzipFile,
-        EOFError,
-        OSError,
-        zlib.error,
-        lzma.LZMAError,
-        zstandard.ZstdError,
-    ) as error:
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of what is in the file
         raise InputError(
@@ -60,6 +52,10 @@ class _Zstd(io.RawIOBase):
     """Every frame of a file. The library's own reader ends without a word where a file does."""
 
     def __init__(self, path: Path) -> None:
+        need("zstandard", str(path), "archive")
+        import zstandard
+
+        self._error = zstandard.ZstdError
         self._file = path.open("rb")
         self._tool = zstandard.ZstdDecompressor(max_window_size=1 << 31)
         self._frame: Any = None
@@ -76,7 +72,10 @@ class _Zstd(io.RawIOBase):
                     raise EOFError("the end of the file in the middle of a frame")
                 return 0
             self._frame = self._frame or self._tool.decompressobj()
-            self._made = self._frame.decompress(self._rest)
+            try:
+                self._made = self._frame.decompress(self._rest)
+            except self._error as error:
+                raise OSError(str(error)) from error  # as gzip tells it
             self._rest = self._frame.unused_data
             if self._frame.eof:
                 self._frame = None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.system.extras import need
 from mwanda.text.packed import read_lines, refuse_pointer
 
 log = logging.getLogger("mwanda")
@@ -244,6 +245,7 @@ def json_rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def parquet_rows(path: Path, column: str) -> Iterator[tuple[str, Row]]:
     """The rows of a parquet file, text and id alone, each with its place."""
+    need("pyarrow", str(path), "parquet")
     # By name: pyarrow has no types.
     arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     refuse_pointer(path)

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from mwanda.errors import InputError
+from mwanda.system.extras import need
 
 MAX_CHUNK = 16 << 20
 """Most bytes that one chunk decodes to."""
@@ -111,7 +111,7 @@ def decode(stored: bytes, into: memoryview, element: Element, columns: int, what
     """
     try:
         _decode(stored, np.frombuffer(into, np.uint8), element, columns)
-    except (ValueError, IndexError, struct.error, zstandard.ZstdError) as error:
+    except (ValueError, IndexError, struct.error) as error:
         raise InputError(
             what,
             expected="a chunk that mwanda wrote",
@@ -194,7 +194,7 @@ def _simple(plane: Bytes, level: int) -> bytes:
     if data:
         made.append(_stream(ZSTD, _huffman().compress(data)))
         if level:
-            made.append(_stream(ZSTD, zstandard.ZstdCompressor(level=level).compress(data)))
+            made.append(_stream(ZSTD, _zstd().ZstdCompressor(level=level).compress(data)))
     return min(made, key=len)
 
 
@@ -227,21 +227,36 @@ def _read_pairs(data: bytes, size: int) -> Bytes:
     return plane
 
 
-def _huffman() -> zstandard.ZstdCompressor:
+def _huffman() -> Any:
     """zstd that looks for no repetitions worth the name: of numbers they are chance."""
-    settings = zstandard.ZstdCompressionParameters(
-        strategy=zstandard.STRATEGY_FAST, min_match=7, hash_log=6, chain_log=6, search_log=1,
+    tool = _zstd()
+    settings = tool.ZstdCompressionParameters(
+        strategy=tool.STRATEGY_FAST, min_match=7, hash_log=6, chain_log=6, search_log=1,
         window_log=MAX_CHUNK.bit_length() - 1, write_content_size=1,
     )  # fmt: skip
-    return zstandard.ZstdCompressor(compression_params=settings)
+    return tool.ZstdCompressor(compression_params=settings)
 
 
 def _inflate(data: bytes, size: int) -> Bytes:
-    found = zstandard.get_frame_parameters(data)
-    if found.content_size != size:  # before anything is allocated
-        raise ValueError(f"{found.content_size} bytes of zstd instead of {size}")
-    tool = zstandard.ZstdDecompressor(max_window_size=2 * MAX_CHUNK)
-    return np.frombuffer(tool.decompress(data, allow_extra_data=False), np.uint8)
+    tool = _zstd()
+    try:
+        found = tool.get_frame_parameters(data)
+        if found.content_size != size:  # before anything is allocated
+            raise ValueError(f"{found.content_size} bytes of zstd instead of {size}")
+        made = tool.ZstdDecompressor(max_window_size=2 * MAX_CHUNK).decompress(
+            data, allow_extra_data=False
+        )
+    except tool.ZstdError as error:
+        raise ValueError(str(error)) from error
+    return np.frombuffer(made, np.uint8)
+
+
+def _zstd() -> Any:
+    """zstandard, which nothing but archives and packed text needs."""
+    need("zstandard", "an archive", "archive")
+    import zstandard
+
+    return zstandard
 
 
 def _stream(method: int, data: bytes) -> bytes:
