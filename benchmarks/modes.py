@@ -17,8 +17,8 @@ from typing import Any
 from harness import RESULTS, placeless
 from mwanda.cli.demo.packages import KNOWN, find_weights
 from mwanda.evaluation.articles import ARTICLE
+from mwanda.evaluation.language import LanguageResult, mean
 from mwanda.evaluation.paired import difference, verdict
-from mwanda.evaluation.results import LanguageResult, mean
 from mwanda.study.report.data import Group, ModelResults
 from mwanda.system.run_options import RunOptions
 from mwanda.system.text_tables import plain

@@ -12,8 +12,9 @@ import pytest
 
 from mwanda.errors import GateError, InputError
 from mwanda.evaluation.gate import Gate
-from mwanda.evaluation.loss_tables import comparison_table, evaluation_table
-from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
+from mwanda.evaluation.language import LanguageResult
+from mwanda.evaluation.results import Comparison, Evaluation
+from mwanda.system.text_tables import plain
 
 
 def evaluation(
@@ -47,7 +48,8 @@ def test_a_perplexity_is_short_in_every_table(nll: float, says: str) -> None:
     result = evaluation({"de": (nll,), "sw": (nll,)})
     result.languages["de"] = LanguageResult("de", (nll,), 1, 1)
     assert result.languages["de"].perplexity_shown == says
-    for text in (evaluation_table(result), comparison_table(Comparison.of(result, result))):
+    for shown in (result, Comparison.of(result, result)):
+        text = plain(*shown.table())
         assert says in text.split()
         assert max(map(len, text.splitlines())) < 100
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.evaluation.language import LanguageResult
 from mwanda.evaluation.likelihood import MAX_LENGTH
-from mwanda.evaluation.results import LanguageResult
 from mwanda.evaluation.texts import TextSet
 from mwanda.pruning.folder.manifest import MANIFEST, versions
 from mwanda.system.device import choose_device

@@ -14,8 +14,9 @@ from mwanda.errors import DataError, InputError
 from mwanda.evaluation.cache import KeptScores, Scores
 from mwanda.evaluation.continued import continue_and_check
 from mwanda.evaluation.generation import continue_texts
+from mwanda.evaluation.language import LanguageResult
 from mwanda.evaluation.likelihood import score_texts
-from mwanda.evaluation.results import Evaluation, LanguageResult
+from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.texts import TextSet, texts_given
 from mwanda.evaluation.whole_model import fits_whole, load_whole
 from mwanda.model.given import check_model

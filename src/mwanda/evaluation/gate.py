@@ -10,7 +10,8 @@ from numbers import Real
 from typing import Any
 
 from mwanda.errors import GateError, InputError, shown
-from mwanda.evaluation.results import Comparison, LanguageRise
+from mwanda.evaluation.language import LanguageRise
+from mwanda.evaluation.results import Comparison
 from mwanda.text.languages import canonical
 
 DECIDES = {"point": "the rise itself", "upper": "the upper end of its 95 % interval"}

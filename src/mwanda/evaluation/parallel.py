@@ -12,6 +12,7 @@ from mwanda.errors import InputError
 from mwanda.evaluation.texts import TextSet, digest_of, ids_given
 from mwanda.evaluation.translation import Direction, parse_direction
 from mwanda.system.arguments import several_given, whole_given
+from mwanda.system.shown import Shown
 from mwanda.text.given import open_text
 from mwanda.text.text_source import check_languages
 
@@ -19,8 +20,8 @@ SHOTS = 5
 """Examples in a prompt, unless told otherwise."""
 
 
-@dataclass(frozen=True)
-class ParallelText:
+@dataclass(frozen=True, repr=False)
+class ParallelText(Shown):
     """Sentences to translate, and the examples in every prompt.
 
     Attributes:
@@ -35,6 +36,18 @@ class ParallelText:
     scored: tuple[int | str, ...]
     shots: tuple[int | str, ...]
     seed: int
+
+    def _summary(self) -> str:
+        return (
+            f"{self.source}, {', '.join(self.sentences)}, {len(self.scored)} sentences after "
+            f"{len(self.shots)} examples"
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            {"id": one, **{tag: rows[one] for tag, rows in self.sentences.items()}}
+            for one in (*self.shots, *self.scored)
+        ]
 
     @property
     def sha256(self) -> str:

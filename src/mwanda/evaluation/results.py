@@ -2,86 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mwanda.errors import InputError
+from mwanda.evaluation.language import LanguageResult, LanguageRise, mean, worst_of
+from mwanda.evaluation.loss_tables import comparison_rows, evaluation_rows
+from mwanda.system.shown import Sheet, Shown
+from mwanda.text.languages import display_name
 
 if TYPE_CHECKING:
     from mwanda.evaluation.paired import Difference
 
 
-_MOST = 700.0
-"""Nats a token; exp of more than a little above is no number."""
-
-
-@dataclass(frozen=True)
-class LanguageResult:
-    """One language's texts under one model.
-
-    Attributes:
-        sentence_nll: −ln p of each text, nats, in the source's order.
-        tokens: scored tokens.
-        size: bytes in UTF-8 of the texts that could be scored.
-        unscored: texts of which nothing could be scored; their nats are 0 and count nowhere.
-    """
-
-    language: str
-    sentence_nll: tuple[float, ...]
-    tokens: int
-    size: int
-    unscored: int = 0
-
-    @property
-    def nll(self) -> float:
-        """Nats over all texts."""
-        return math.fsum(self.sentence_nll)
-
-    @property
-    def nll_per_sentence(self) -> float:
-        """Nats; NaN where nothing could be scored."""
-        scored = len(self.sentence_nll) - self.unscored
-        return self.nll / scored if scored and self.tokens else math.nan
-
-    @property
-    def nll_per_token(self) -> float:
-        """Nats; compares only within one tokeniser and language."""
-        return self.nll / self.tokens if self.tokens else math.nan
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the nats per token; compares only within one tokeniser and language."""
-        return math.exp(min(self.nll_per_token, _MOST))
-
-    @property
-    def perplexity_shown(self) -> str:
-        """For a table: a useless model's has hundreds of digits."""
-        if self.nll_per_token > _MOST:
-            return ">1e304"
-        return f"{self.perplexity:.2f}" if self.perplexity < 1e6 else f"{self.perplexity:.2e}"
-
-    @property
-    def bits_per_byte(self) -> float:
-        return self.nll / math.log(2) / self.size if self.size else math.nan
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "sentences": len(self.sentence_nll),
-            "unscored": self.unscored,
-            "tokens": self.tokens,
-            "bytes": self.size,
-            "nll_per_sentence": self.nll_per_sentence,
-            "nll_per_token": self.nll_per_token,
-            "perplexity": self.perplexity,
-            "bits_per_byte": self.bits_per_byte,
-        }
-
-
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """One model on one set of texts.
 
     Attributes:
@@ -106,6 +43,27 @@ class Evaluation:
     generated: dict[str, Any] = field(default_factory=dict)
     ids: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
 
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows as ``mwanda eval`` prints them."""
+        return evaluation_rows(self.languages, self.seen)
+
+    def _summary(self) -> str:
+        average = mean(result.nll_per_sentence for result in self.languages.values())
+        return (
+            f"{self.model} on {self.text}, {len(self.languages)} languages, mean "
+            f"{average:.2f} nats per sentence"
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            result.record() | {"seen": tag in self.seen} for tag, result in self.languages.items()
+        ]
+
+    def _sheet(self) -> Sheet:
+        header, rows = self.table()
+        bars = [result.nll_per_sentence for result in self.languages.values()]
+        return Sheet(header, rows, bars, header.index("nll/sentence"), totals=1)
+
     def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
         """For JSON; ``sentences`` adds every text's own number."""
         languages = {}
@@ -126,28 +84,8 @@ class Evaluation:
         return found
 
 
-@dataclass(frozen=True)
-class LanguageRise:
-    """What one language lost: the rise in nats per sentence over the baseline."""
-
-    language: str
-    seen: bool
-    baseline: float
-    pruned: float
-
-    @property
-    def rise(self) -> float:
-        """Nats per sentence."""
-        return self.pruned - self.baseline
-
-    @property
-    def relative(self) -> float:
-        """Rise as a share of the baseline; what a gate looks at."""
-        return self.rise / self.baseline if self.baseline else math.nan
-
-
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """An evaluation against its baseline on the same texts."""
 
     baseline: Evaluation
@@ -204,6 +142,34 @@ class Comparison:
         )
         return cls(baseline, pruned, rises)
 
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows as ``mwanda eval --baseline`` prints them."""
+        return comparison_rows(self.rises, self.pruned.languages)
+
+    def _summary(self) -> str:
+        average, worst = mean(rise.relative for rise in self.rises), self.worst
+        return (
+            f"{self.pruned.model} against {self.baseline.model}, {len(self.rises)} languages, NLL "
+            f"per sentence {average:+.1%} in the mean, {display_name(worst.language)} "
+            f"{worst.relative:+.1%}"
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        found = []
+        for rise in self.rises:
+            result, interval = self.pruned.languages[rise.language], self.intervals[rise.language]
+            ends = {end: interval.as_dict()[end] for end in ("low", "high")}
+            found.append(rise.record() | ends | {
+                "perplexity": result.perplexity, "bits_per_byte": result.bits_per_byte,
+            })  # fmt: skip
+        return found
+
+    def _sheet(self) -> Sheet:
+        header, rows = self.table()
+        bars = [rise.relative for rise in self.rises]
+        totals = len(rows) - len(bars)
+        return Sheet(header, rows, bars, header.index("rise %"), totals=totals)
+
     @property
     def seen(self) -> tuple[LanguageRise, ...]:
         return tuple(rise for rise in self.rises if rise.seen)
@@ -215,7 +181,7 @@ class Comparison:
     @property
     def worst(self) -> LanguageRise:
         """The language with the largest relative rise; NaN is more than anything."""
-        return max(self.rises, key=_by_rise)
+        return worst_of(self.rises)
 
     @cached_property
     def intervals(self) -> dict[str, Difference]:
@@ -239,7 +205,7 @@ class Comparison:
                 "languages": len(rises),
                 "mean_rise": mean(r.rise for r in rises),
                 "mean_relative": mean(r.relative for r in rises),
-                "worst": max(rises, key=_by_rise).language,
+                "worst": worst_of(rises).language,
             }
 
         return {
@@ -262,13 +228,3 @@ class Comparison:
                 "worst": self.worst.language,
             },
         }
-
-
-def _by_rise(rise: LanguageRise) -> float:
-    return math.inf if math.isnan(rise.relative) else rise.relative
-
-
-def mean(values: Iterable[float]) -> float:
-    """Arithmetic mean; nan of nothing."""
-    numbers = list(values)
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan

@@ -12,6 +12,7 @@ from typing import Any
 
 from mwanda.errors import InputError, shown
 from mwanda.system.arguments import whole_given
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.given import open_text
 from mwanda.text.languages import tags_of
@@ -19,8 +20,8 @@ from mwanda.text.rows import Document
 from mwanda.text.text_source import TextSource, check_languages
 
 
-@dataclass(frozen=True)
-class TextSet:
+@dataclass(frozen=True, repr=False)
+class TextSet(Shown):
     """Texts by language.
 
     Attributes:
@@ -39,6 +40,18 @@ class TextSet:
     sha256: str
     ids: tuple[int | str, ...] | None = None
     own_ids: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+
+    def _summary(self) -> str:
+        counts = ", ".join(f"{tag} {len(texts)}" for tag, texts in self.texts.items())
+        return f"{self.source}, {counts}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        ids = {tag: self.own_ids.get(tag) or range(len(texts)) for tag, texts in self.texts.items()}
+        return [
+            {"language": tag, "id": one, "text": text}
+            for tag, texts in self.texts.items()
+            for one, text in zip(ids[tag], texts, strict=True)
+        ]
 
 
 @undisturbed()

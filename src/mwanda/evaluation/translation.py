@@ -9,6 +9,7 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.evaluation.generated import Checked
+from mwanda.system.shown import Sheet, Shown
 from mwanda.text.languages import canonical, display_name
 
 WITHOUT_SPACES = frozenset({"th", "lo", "km", "my"})
@@ -48,8 +49,8 @@ class Translated:
         }
 
 
-@dataclass(frozen=True)
-class Scored:
+@dataclass(frozen=True, repr=False)
+class Scored(Shown):
     """One direction.
 
     Attributes:
@@ -81,8 +82,8 @@ class Scored:
         )
 
 
-@dataclass(frozen=True)
-class TranslationResult:
+@dataclass(frozen=True, repr=False)
+class TranslationResult(Shown):
     """What :func:`mwanda.evaluation.translate.translate` found.
 
     Attributes:
@@ -99,6 +100,19 @@ class TranslationResult:
     shots: tuple[int | str, ...]
     text_sha256: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _summary(self) -> str:
+        return f"{self.model} on {self.text}, {', '.join(self.directions)}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            {"direction": name, "bleu": one.bleu, "chrf++": one.chrf,
+             **{f"outputs {what}": value for what, value in one.outputs.as_dict().items()}}
+            for name, one in self.directions.items()
+        ]  # fmt: skip
+
+    def _sheet(self) -> Sheet:
+        return Sheet.of(self._records(), "chrf++")
 
     def as_dict(self, *, sentences: bool = True) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from mwanda.pruned.mask_overlap import MaskOverlap, overlap_of
 from mwanda.pruned.stored_masks import FolderMasks, StoredMasks, open_masks
 from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.system.arguments import path_given
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
 
@@ -29,8 +30,8 @@ class DiffLinear:
         return self.name.rpartition(".")[2]
 
 
-@dataclass(frozen=True)
-class Diff:
+@dataclass(frozen=True, repr=False)
+class Diff(Shown):
     """What :func:`diff` found.
 
     Attributes:
@@ -46,6 +47,12 @@ class Diff:
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
     reshaped: tuple[str, ...]
+
+    def _summary(self) -> str:
+        return f"{self.first} and {self.second}, {self.total.share:.2%} of all places differ"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [{"linear": r.name, "block": r.block, **_as_dict(r.masks)} for r in self.linears]
 
     @property
     def total(self) -> MaskOverlap:

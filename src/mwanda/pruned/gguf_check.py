@@ -20,6 +20,7 @@ from mwanda.model.given import is_gguf
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.folder.manifest import MANIFEST, find_manifest
 from mwanda.system.arguments import path_given
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
 ZERO_KEEPING = frozenset({
@@ -43,8 +44,8 @@ class GgufTensor:
     kept: int
 
 
-@dataclass(frozen=True)
-class GgufCheck:
+@dataclass(frozen=True, repr=False)
+class GgufCheck(Shown):
     """What :func:`check_gguf` found.
 
     Attributes:
@@ -54,6 +55,12 @@ class GgufCheck:
 
     tensors: Mapping[str, GgufTensor]
     missing: tuple[str, ...]
+
+    def _summary(self) -> str:
+        return f"{len(self.tensors)} tensors, {self.share:.2%} of the zeros are still zero"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [{"tensor": name, **asdict(one)} for name, one in self.tensors.items()]
 
     @property
     def share(self) -> float:

@@ -43,6 +43,7 @@ from mwanda.system.files import check_disk_space, hash_files, sha256_of
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 
@@ -51,8 +52,8 @@ log = logging.getLogger("mwanda")
 NO_FORWARD = RunOptions(device="cpu")
 
 
-@dataclass(frozen=True)
-class Extracted:
+@dataclass(frozen=True, repr=False)
+class Extracted(Shown):
     """A file of masks taken out of a folder.
 
     Attributes:

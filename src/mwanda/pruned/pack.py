@@ -20,14 +20,15 @@ from mwanda.system.durable import sync_descriptor
 from mwanda.system.files import check_disk_space
 from mwanda.system.output import OutputFile, OutputFolder
 from mwanda.system.progress import Progress, Silent
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.threads import in_order
 
 MOST_LEVEL = 22
 
 
-@dataclass(frozen=True)
-class PackResult:
+@dataclass(frozen=True, repr=False)
+class PackResult(Shown):
     """What was packed or unpacked.
 
     Attributes:

@@ -20,6 +20,7 @@ from mwanda.pruning.folder.made_with import short_name, short_source
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text
 from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.arguments import path_given
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
 log = logging.getLogger("mwanda")
@@ -28,8 +29,8 @@ ALWAYS_THERE = {".gitattributes", CARD}
 """What the hub may put into a new repository itself."""
 
 
-@dataclass(frozen=True)
-class Pushed:
+@dataclass(frozen=True, repr=False)
+class Pushed(Shown):
     """What was uploaded.
 
     Attributes:

@@ -32,6 +32,7 @@ from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
 from mwanda.system.output import QUANTISED, OutputFolder
 from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 
@@ -45,8 +46,8 @@ VECTOR_BYTES, MATRIX_BYTES = 4, 2
 matrices in F16 or BF16."""
 
 
-@dataclass(frozen=True)
-class QuantiseResult:
+@dataclass(frozen=True, repr=False)
+class QuantiseResult(Shown):
     """What was written.
 
     Attributes:

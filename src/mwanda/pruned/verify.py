@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,14 +22,15 @@ from mwanda.pruning.folder.mask_file import MaskFile
 from mwanda.pruning.masks import count_zeros, digest
 from mwanda.system.arguments import path_given
 from mwanda.system.files import sha256_of
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
 LOADED = (".safetensors", ".safetensors.index.json")
 """Ends of names that a loader would take for weights."""
 
 
-@dataclass(frozen=True)
-class VerifiedLinear:
+@dataclass(frozen=True, repr=False)
+class VerifiedLinear(Shown):
     """One linear: ``zeros`` counted in the file, ``problem`` None when all is as it should be."""
 
     name: str
@@ -37,8 +39,8 @@ class VerifiedLinear:
     problem: str | None
 
 
-@dataclass(frozen=True)
-class Verification:
+@dataclass(frozen=True, repr=False)
+class Verification(Shown):
     """What ``verify`` found.
 
     Attributes:
@@ -50,6 +52,14 @@ class Verification:
     linears: tuple[VerifiedLinear, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    def _summary(self) -> str:
+        return f"{self.manifest.base}, {len(self.linears)} linears, {len(self.problems)} problems"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            {"linear": one.name, "zeros": one.zeros, "problem": one.problem} for one in self.linears
+        ]
 
     def raise_for_problems(self, folder: Path) -> None:
         """Raise a :class:`MwandaError` (exit code 1) that names the problems."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,14 +19,15 @@ from mwanda.pruning.forecast.operations import Limit
 from mwanda.pruning.outcome import Outcome
 from mwanda.pruning.task import Task
 from mwanda.system.device import dtype_name
+from mwanda.system.shown import Sheet, Shown
 from mwanda.text.window_files import Windows
 
 Places = Mapping[str, Place]
 """Linear name -> where it lies in the checkpoint."""
 
 
-@dataclass(frozen=True)
-class PruneResult:
+@dataclass(frozen=True, repr=False)
+class PruneResult(Shown):
     """What a prune did.
 
     Attributes:
@@ -46,6 +48,15 @@ class PruneResult:
     limit: Limit | None = None
     masks: Path | None = None
     linears_sha256: str | None = None
+
+    def _summary(self) -> str:
+        return f"{self.folder or self.masks or 'in memory'}, {self.manifest._summary()}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return self.manifest._records()
+
+    def _sheet(self) -> Sheet:
+        return self.manifest._sheet()
 
 
 def build_manifest(

@@ -28,6 +28,7 @@ from mwanda.system.arguments import path_given
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Sheet, Shown
 from mwanda.system.surroundings import undisturbed
 
 log = logging.getLogger("mwanda")
@@ -55,8 +56,8 @@ class Trial:
     seconds: float
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, repr=False)
+class SearchResult(Shown):
     """What was tried, in order, and what follows.
 
     Attributes:
@@ -73,6 +74,16 @@ class SearchResult:
     highest: float
     trials: tuple[Trial, ...]
     folder: Path | None = None
+
+    def _summary(self) -> str:
+        found = "no sparsity passed" if self.sparsity is None else f"sparsity {self.sparsity:g}"
+        return f"{self.model}, {found}, {len(self.trials)} tried"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [asdict(trial) | {"failed": ", ".join(trial.failed)} for trial in self.trials]
+
+    def _sheet(self) -> Sheet:
+        return Sheet.of(self._records(), "mean")
 
     @property
     def sparsity(self) -> float | None:

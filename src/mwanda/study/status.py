@@ -8,12 +8,13 @@ from typing import Any
 
 from mwanda.study.folder import StudyFolder
 from mwanda.study.study_plan import Plan, read_plan
+from mwanda.system.shown import Shown
 
 STATES = ("done", "failed", "running", "waiting")
 
 
-@dataclass(frozen=True)
-class Status:
+@dataclass(frozen=True, repr=False)
+class Status(Shown):
     """Attributes:
     folder: of the study.
     cells: key -> one of :data:`STATES`.
@@ -43,6 +44,13 @@ class Status:
             {key: list(one["problems"]) for key, one in failures.items() if one is not None},
             seconds_left(folder, plan, left, max(1, counts["running"])),
         )
+
+    def _summary(self) -> str:
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        return f"{self.folder}, {len(self.cells)} cells, {counts}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return list(self.entries)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mwanda.errors import InputError
+from mwanda.system.shown import Shown
 from mwanda.text.languages import canonical
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
@@ -26,8 +27,8 @@ _KEY = "mwanda"
 _FORMAT = 1
 
 
-@dataclass(frozen=True)
-class LanguageDraw:
+@dataclass(frozen=True, repr=False)
+class LanguageDraw(Shown):
     """Where one language's windows came from.
 
     Attributes:
@@ -58,8 +59,8 @@ class LanguageDraw:
     source_sha256: str | None
 
 
-@dataclass(frozen=True)
-class Windows:
+@dataclass(frozen=True, repr=False)
+class Windows(Shown):
     """Token windows by language.
 
     Attributes:
@@ -82,6 +83,17 @@ class Windows:
     bos: str
     length: int | None
     kept: tuple[str, ...] = ()
+
+    def _summary(self) -> str:
+        counts = ", ".join(f"{tag} {len(ids)}×{ids.shape[1]}" for tag, ids in self.tokens.items())
+        return f"{self.source}, {counts}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        left_out = ("sentence_hashes", "window_sha256", "source_sha256")
+        return [
+            {name: value for name, value in asdict(draw).items() if name not in left_out}
+            for draw in self.draws.values()
+        ]
 
     @property
     def languages(self) -> list[str]:

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from mwanda.errors import InputError
-from mwanda.evaluation.loss_tables import comparison_rows, comparison_table, evaluation_table
-from mwanda.evaluation.results import Comparison, Evaluation, LanguageResult
+from mwanda.evaluation.language import LanguageResult
+from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.study.report.side_by_side import method_rows
 from mwanda.system.text_tables import markdown, plain
 
@@ -65,19 +65,19 @@ def test_a_cell_brings_no_markup() -> None:
 
 
 def test_one_model() -> None:
-    lines = evaluation_table(PRUNED).splitlines()
+    lines = plain(*PRUNED.table()).splitlines()
     assert lines[0].split()[0] == "language"
     assert [line.split()[0] for line in lines[2:]] == ["de", "hi", "sw", "mean"]
     assert "(unseen)" in lines[3]
     assert "(unseen)" not in lines[2]
     assert lines[-1].split() == ["mean", "40.00"]
-    assert "unseen" not in evaluation_table(DENSE)  # a dense model has seen nothing in particular
+    assert "unseen" not in plain(*DENSE.table())  # a dense model has seen nothing in particular
     row = lines[2].split()
     assert row[-5:] == ["2", "21.00", "4.2000", "66.69", "1.2119"]
 
 
 def test_against_a_baseline() -> None:
-    header, rows = comparison_rows(Comparison.of(DENSE, PRUNED))
+    header, rows = Comparison.of(DENSE, PRUNED).table()
     assert all(len(row) == len(header) for row in rows)
     by_name = {row[0].split()[0] if i < 3 else row[0]: row for i, row in enumerate(rows)}
     assert by_name["de"][1:5] == ["20.00", "21.00", "+1.00", "+5.0%"]
@@ -86,7 +86,7 @@ def test_against_a_baseline() -> None:
     assert by_name["mean seen"][3:5] == ["+0.00", "+1.2%"]
     assert by_name["mean unseen"][3:5] == ["+10.00", "+20.0%"]
     assert by_name["worst: hi"][3:5] == ["+10.00", "+20.0%"]
-    assert "worst: hi" in comparison_table(Comparison.of(DENSE, PRUNED))
+    assert "worst: hi" in plain(*Comparison.of(DENSE, PRUNED).table())
 
 
 def test_methods_side_by_side() -> None:
@@ -111,5 +111,5 @@ def test_methods_side_by_side() -> None:
 
 def test_sentences_are_those_that_were_scored() -> None:
     one = LanguageResult("de", (0.0, 6.0), 3, 4, unscored=1)
-    table = evaluation_table(Evaluation("m", {"de": one}, (), "text", "same"))
+    table = plain(*Evaluation("m", {"de": one}, (), "text", "same").table())
     assert re.search(r"German +1 +6\.00", table)

@@ -6,7 +6,6 @@ from typing import Any
 
 from mwanda.cli.views import View, named
 from mwanda.evaluation.gate import Gate
-from mwanda.evaluation.loss_tables import comparison_rows, comparison_table, evaluation_table
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.evaluation.tasks.accuracy import TasksResult
 from mwanda.evaluation.translation import TranslationResult
@@ -17,7 +16,7 @@ from mwanda.system.text_tables import markdown, plain
 
 def evaluated(result: Evaluation) -> View:
     """One model's scores."""
-    lines = [evaluation_table(result), *_continuations(result), *_generated(result)]
+    lines = [plain(*result.table()), *_continuations(result), *_generated(result)]
     return result.as_dict(), "\n".join(lines)
 
 
@@ -29,7 +28,7 @@ def compared(found: Comparison, gate: Gate | None, is_base: bool | None) -> View
     """
     data: dict[str, Any] = found.as_dict() | {"baseline_is_base": is_base}
     lines = [
-        comparison_table(found),
+        plain(*found.table()),
         "baseline, pruned, rise: nats per sentence; perplexity compares only within a language "
         "and tokeniser",
         *_continuations(found.pruned),
@@ -49,7 +48,7 @@ def card_table(result: Evaluation, found: Comparison | None) -> str:
             f"Negative log-likelihood in nats per sentence on {found.pruned.text}, against "
             f"{found.baseline.model}."
         )
-        return f"{markdown(*comparison_rows(found))}\n\n{note}"
+        return f"{markdown(*found.table())}\n\n{note}"
     rows = [
         [named(tag), f"{r.nll_per_sentence:.2f}", r.perplexity_shown, f"{r.bits_per_byte:.4f}"]
         for tag, r in result.languages.items()

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mwanda.system.shown import Sheet, Shown
 
-@dataclass(frozen=True)
-class TaskScore:
+
+@dataclass(frozen=True, repr=False)
+class TaskScore(Shown):
     """One task in one language.
 
     Attributes:
@@ -53,8 +55,8 @@ class TaskScore:
         return found
 
 
-@dataclass(frozen=True)
-class TasksResult:
+@dataclass(frozen=True, repr=False)
+class TasksResult(Shown):
     """What :func:`mwanda.evaluation.score_tasks.evaluate_tasks` found.
 
     Attributes:
@@ -68,6 +70,20 @@ class TasksResult:
     scores: Mapping[str, Mapping[str, TaskScore]]
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _summary(self) -> str:
+        return f"{self.model}, {', '.join(self.scores)}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            {"task": task, "language": tag, "accuracy": one.accuracy, "stderr": one.stderr,
+             "items": len(one.ids)}
+            for task, rows in self.scores.items()
+            for tag, one in rows.items()
+        ]  # fmt: skip
+
+    def _sheet(self) -> Sheet:
+        return Sheet.of(self._records(), "accuracy")
 
     def as_dict(self, *, each: bool = True) -> dict[str, Any]:
         return {

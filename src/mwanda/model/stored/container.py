@@ -21,6 +21,7 @@ from mwanda.model.stored.layout import TensorInfo, byte_view, read_header
 from mwanda.model.stored.shards import Shard
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.system.output import OutputFile
+from mwanda.system.shown import Shown
 
 KEY = "mwanda"
 FORMAT = 1
@@ -29,7 +30,7 @@ TOGETHER = 64 << 20
 """Bytes of small tensors that wait to be put aside together."""
 
 
-class SavedRecord(BaseModel):
+class SavedRecord(Shown, BaseModel):
     """What the metadata of a file say; ``kind`` and ``format`` come first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -24,6 +24,7 @@ from mwanda.pruning.folder.manifest_records import (
     Totals,
 )
 from mwanda.system.durable import put
+from mwanda.system.shown import Sheet
 
 MANIFEST = "mwanda.json"
 FORMAT = 1
@@ -74,6 +75,34 @@ class Manifest(Entry):
     versions: dict[str, str]
     seconds: dict[str, float] = Field(default_factory=dict)
     sha256: str | None = None
+
+    def _summary(self) -> str:
+        totals = self.totals
+        return (
+            f"{self.base}, {totals.sparsity:.2%} of {totals.weights:,} weights in "
+            f"{totals.linears} linears removed, calibrated on {', '.join(self.seen) or 'no text'}"
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        left_out = ("shape", "mask_sha256", "zeros_sha256", "box", "transposed")
+        return [
+            {"linear": name, "block": linear.block, "rows": linear.shape[0],
+             "columns": linear.shape[1], **linear.model_dump(exclude={"block", *left_out})}
+            for name, linear in self.linears.items()
+        ]  # fmt: skip
+
+    def _sheet(self) -> Sheet:
+        blocks: dict[int, list[int]] = {}
+        for linear in self.linears.values():
+            sums = blocks.setdefault(linear.block, [0, 0])
+            sums[0] += linear.pruned
+            sums[1] += linear.shape[0] * linear.shape[1]
+        rows = [
+            [str(block), f"{weights:,}", f"{pruned / weights:.2%}"]
+            for block, (pruned, weights) in sorted(blocks.items())
+        ]
+        bars = [pruned / weights for _, (pruned, weights) in sorted(blocks.items())]
+        return Sheet(["block", "weights", "sparsity"], rows, bars, 2)
 
     @property
     def calibrations(self) -> tuple[CalibrationRecord, ...]:

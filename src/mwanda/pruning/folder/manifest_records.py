@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pydantic import BaseModel, ConfigDict
 
 from mwanda.pruning.statistics.routed import Routing
+from mwanda.system.shown import Shown
 from mwanda.text.window_files import Windows
 
 
-class Entry(BaseModel):
+class Entry(Shown, BaseModel):
     """A part of a manifest, or of another record: as it was written, and nothing beside."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

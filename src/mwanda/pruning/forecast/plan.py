@@ -48,6 +48,7 @@ from mwanda.system.device import (
     parse_dtype,
 )
 from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.text_source import TextSource
 from mwanda.text.window_files import Windows
@@ -57,8 +58,8 @@ TOKEN_BYTES, MADE_BYTES = 1200, 16
 """Bytes a token while a GGUF file's tokenizer is built, and a weight while it is made; measured."""
 
 
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
     """The shape and the cost of a prune.
 
     Attributes:
@@ -106,6 +107,18 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def _summary(self) -> str:
+        languages = ", ".join(self.languages) or "no text needed"
+        share = self.removed / self.weights if self.weights else 0.0
+        return (
+            f"{self.model}, {share:.1%} of {self.weights:,} weights in {self.linears} linears, "
+            f"{languages}"
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        several = {"languages": ", ".join(self.languages), "steps": "; ".join(self.steps)}
+        return [self.as_dict() | several]
 
 
 @undisturbed()

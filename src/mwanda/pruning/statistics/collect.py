@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack, get_args
+from typing import Any, Unpack, get_args
 
 import torch
 
@@ -40,6 +40,7 @@ from mwanda.system.device import dtype_name
 from mwanda.system.files import check_disk_space
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import Partial
 
@@ -49,8 +50,8 @@ FIELDS = tuple(StatisticsFields.__annotations__)
 """Fields of a recipe that say what is measured."""
 
 
-@dataclass(frozen=True)
-class Collected:
+@dataclass(frozen=True, repr=False)
+class Collected(Shown):
     """Statistics that were saved.
 
     Attributes:
@@ -62,6 +63,19 @@ class Collected:
     path: Path | None
     record: StatisticsRecord
     spilled: int = 0
+
+    def _summary(self) -> str:
+        text = self.record.calibration
+        return (
+            f"{self.path}, {self.record.model.name} on {text.source}, {', '.join(text.languages)}"
+        )
+
+    def _records(self) -> list[dict[str, Any]]:
+        draws = self.record.calibration.languages
+        return [
+            {"language": tag, **draw.model_dump(exclude={"sentences"})}
+            for tag, draw in draws.items()
+        ]
 
 
 @undisturbed()

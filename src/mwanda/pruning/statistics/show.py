@@ -9,6 +9,7 @@ from typing import Any
 from mwanda.methods.allocation import cwl
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.routed import inputs_of
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
 EXTREMES = 3
@@ -51,8 +52,8 @@ class LanguageView:
     agreement: float | None
 
 
-@dataclass(frozen=True)
-class StatisticsView:
+@dataclass(frozen=True, repr=False)
+class StatisticsView(Shown):
     """A file of statistics, made readable; blocks with the most shared first in ``most_shared``."""
 
     path: str
@@ -65,6 +66,12 @@ class StatisticsView:
     most_shared: tuple[int, ...]
     most_specific: tuple[int, ...]
     languages: dict[str, LanguageView]
+
+    def _summary(self) -> str:
+        return f"{self.path}, {self.model} on {self.source}, {len(self.blocks)} blocks"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [{"language": tag, **asdict(one)} for tag, one in self.languages.items()]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

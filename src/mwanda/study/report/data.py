@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mwanda.evaluation.articles import clusters_of
+from mwanda.evaluation.language import LanguageResult
 from mwanda.evaluation.paired import Difference, differences
-from mwanda.evaluation.results import LanguageResult
 from mwanda.study.folder import StudyFolder
 from mwanda.study.records import DENSE, Entry
 from mwanda.study.study_plan import Plan, read_plan

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mwanda.evaluation.results import Comparison, Evaluation, LanguageRise, mean
+from mwanda.evaluation.language import LanguageRise, mean
+from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.text.languages import display_name, script_of
 
 
