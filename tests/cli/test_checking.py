@@ -96,6 +96,29 @@ def test_damage_as_a_process(tiny: Callable[..., Path], pruned: Path, tmp_path: 
         assert says in ran.err, says
 
 
+def test_the_wrong_base_is_named_first_and_alone(
+    bench: Bench, pruned: Path, tiny: Callable[..., Path]
+) -> None:
+    wrong = tiny("llama", seed=1)
+    ran = bench.run("verify", pruned, "--against", wrong)
+    assert (ran.code, ran.out) == (1, "")
+    (line,) = ran.err.splitlines()
+    assert line.startswith(f"error: --against {wrong}: expected the model that {pruned} was pruned")
+    assert f"{bench.source}, found another one by its {SHARD}" in line
+    assert UP not in line
+    every = bench.run("verify", pruned, "--against", wrong, "-v")
+    assert (every.code, every.err.splitlines()[-1]) == (1, line)
+    assert every.out.startswith(line.removeprefix("error: ").partition(";")[0])
+    assert f"{UP}: " in every.out
+    data = json.loads(bench.run("verify", pruned, "--against", wrong, "--json").out)
+    assert data["other_base"] in line
+    assert any(problem.startswith(f"{UP}: ") for problem in data["problems"])
+    assert (
+        bench.run("verify", pruned, "--against", bench.source, "--json").json()["other_base"]
+        is None
+    )
+
+
 def test_verify_says_what_it_did_not_compare(bench: Bench, pruned: Path) -> None:
     ran = bench.run("verify", pruned)
     assert ran.code == 0

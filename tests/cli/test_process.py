@@ -28,7 +28,7 @@ def test_prune_verify_and_eval(
 
     pruned = run("prune", source, "--out", "out", "--calibration", corpus, *SMALL, "--json")
     made = pruned.json()  # nothing but JSON on stdout, and the log on stderr
-    assert pruned.err.splitlines() == ["wrote out"]
+    assert pruned.err.splitlines() == [f"opening {source}", "wrote out"]
     assert made["totals"]["linears"] == 21
     assert abs(made["totals"]["sparsity"] - 0.5) < 0.02
 
@@ -38,7 +38,8 @@ def test_prune_verify_and_eval(
 
     words = ["eval", "out", "--text", other_text, "--baseline", source, "--sentences", 2]
     compared = run(*words, "--json")
-    assert compared.err == ""
+    assert compared.err.splitlines() == ["opening out", f"opening {source}"]
+    assert run(*words, "--json", "--quiet").err == ""
     data = compared.json()
     seen = {tag: row["seen"] for tag, row in data["pruned"]["languages"].items()}
     assert seen == {"de": True, "fr": False, "sw": True}
@@ -76,7 +77,8 @@ def test_a_gate_that_is_not_met_is_exit_code_3(
     for one, other in (models, models[::-1]):
         ran = run_process(
             "eval", one, "--baseline", other, "--text", other_text, "--no-generate",
-            "--sentences", 2, "--languages", "de", "--fail-if-worse-than", "0.01%", cwd=tmp_path,
+            "--sentences", 2, "--languages", "de", "--fail-if-worse-than", "0.01%", "-q",
+            cwd=tmp_path,
         )  # fmt: skip
         codes[ran.code] = ran
     assert set(codes) == {0, 3}
@@ -90,7 +92,7 @@ def test_a_refusal_is_one_line_and_exit_code_2(
     tiny: Callable[..., Path], corpus: Path, tmp_path: Path
 ) -> None:
     words = ["prune", tiny("llama"), "--out", "out", "--calibration", corpus, *SMALL]
-    ran = run_process(*words, "--skip-blocks", 7, cwd=tmp_path)
+    ran = run_process(*words, "--skip-blocks", 7, "-q", cwd=tmp_path)
     check_refusal(ran, "--skip-blocks", "0 to 2", "found 7")
     assert list(tmp_path.iterdir()) == []
 
@@ -112,7 +114,7 @@ def test_a_signal_leaves_nothing(
     if replacing:
         shutil.copytree(pruned, tmp_path / "out")
     before = tree(tmp_path)
-    words = ["prune", source, "--out", "out", "--calibration", corpus, "--overwrite"]
+    words = ["prune", source, "--out", "out", "--calibration", corpus, "--overwrite", "-q"]
     with process(*words, "--windows", 40, "--window-length", 64, cwd=tmp_path) as running:
         wait_for(".out.partial/output/*.safetensors", tmp_path, running)
         running.send_signal(number)

@@ -55,7 +55,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         print(f"error: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: nothing was written under the final name", file=sys.stderr)
+        over = "\r" if sys.stderr.isatty() else ""  # the ^C that the terminal has put there
+        print(f"{over}interrupted: nothing was written under the final name", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,9 +72,16 @@ def _run(arguments: list[str], debug: bool) -> int:
         return 1 if ours is None else ours.exit_code
 
 
+class _Stderr(logging.Handler):
+    """To what is stderr at that time: a bar that is shown has its own, above which lines go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def _quiet(debug: bool) -> None:
     """Our log goes to stderr; libraries speak only when something is wrong."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Stderr()])
     logging.getLogger("mwanda").setLevel(logging.DEBUG if debug else logging.INFO)
     quiet_libraries()
     if not debug:

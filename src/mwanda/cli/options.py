@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields
 from functools import wraps
 from inspect import Parameter, Signature, isgeneratorfunction, signature
@@ -14,6 +16,7 @@ import typer
 from mwanda.cli.recipe_fields import field_options
 from mwanda.cli.views import View, show
 from mwanda.system.files import parse_size
+from mwanda.system.progress import Progress, progress_bar
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import with_text_field
 
@@ -31,7 +34,8 @@ class Option(NamedTuple):
 
     Attributes:
         kind: its type; where the default is None, None is one too.
-        flags: how it is written, where that is not its name (and ``--no-`` it, where that is on).
+        flags: how it is written, with spaces between several ways, where that is not its name (and
+            ``--no-`` it, where that is on).
         least: of a number.
     """
 
@@ -45,7 +49,7 @@ class Option(NamedTuple):
         """As typer finds it in a function's signature."""
         plain = f"--{name.replace('_', '-')}"
         flags = self.flags or (f"{plain}/--no-{plain[2:]}" if self.default is True else plain)
-        told = typer.Option(flags, help=self.help, min=self.least)
+        told = typer.Option(*flags.split(), help=self.help, min=self.least)
         kind = self.kind | None if self.default is None else self.kind
         return Parameter(
             name, Parameter.KEYWORD_ONLY, default=self.default, annotation=Annotated[kind, told]
@@ -82,9 +86,13 @@ OPTIONS: Mapping[str, Option] = {
     "journal": Option(bool, "Keep what is finished, to go on after an interruption.", True),
     "restart": Option(bool, "Discard what an unfinished run has kept.", False),
     "as_json": Option(bool, "Print the result as JSON.", False, "--json"),
+    "quiet": Option(bool, "Only warnings and errors on stderr.", False, "--quiet -q"),
+    "verbose": Option(bool, "A line for every block.", False, "--verbose -v"),
+    "debug": Option(bool, "Show the traceback behind an error.", False),
     **{name: Option(kind, told, None, flags) for name, kind, told, flags in field_options()},
 }
 
+LOUD = ("quiet", "verbose")
 FORWARD = ("device", "compute_dtype", "activation_memory", "batch_tokens")
 TEXT = ("calibration", "text_field")
 
@@ -98,7 +106,7 @@ RECIPE = tuple(dict.fromkeys((*_FIRST, *(name for name, *_ in field_options())))
 
 PRUNE = (
     *TEXT, "statistics", *RECIPE, "recipe", *FORWARD, "max_shard_size", "allow_short",
-    "trust_remote_code", "overwrite", "journal", "restart",
+    "trust_remote_code", "overwrite", "journal", "restart", *LOUD,
 )  # fmt: skip
 
 
@@ -112,7 +120,9 @@ def with_options(command: Command) -> Callable[..., None]:
     """
 
     @wraps(command)
-    def run(as_json: bool = False, **given: Any) -> None:
+    def run(as_json: bool = False, debug: bool = False, **given: Any) -> None:
+        if given.get("quiet"):
+            logging.getLogger("mwanda").setLevel(logging.WARNING)
         field = given.pop("text_field", None)
         for name in ("calibration", "text"):
             if name in given:
@@ -132,11 +142,21 @@ def with_options(command: Command) -> Callable[..., None]:
             if isinstance(told, str):
                 own[name] = Option(kind, told, parameter.default, *flags).parameter(name)
     order = [*(name for name in own if name not in listed), *listed]
-    if isgeneratorfunction(command):
-        order.append("as_json")
+    order += ["as_json", "debug"] if isgeneratorfunction(command) else ["debug"]
     parameters = [own.get(name) or OPTIONS[name].parameter(name) for name in order]
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+def progress_of(
+    given: Mapping[str, Any], model: str | None = None
+) -> AbstractContextManager[Progress]:
+    """What long work reports to, as loud as a command's options say.
+
+    Args:
+        model: that is opened first.
+    """
+    return progress_bar(model, **{name: given[name] for name in LOUD})
 
 
 def run_options_of(given: Mapping[str, Any], **more: Any) -> RunOptions:

@@ -73,6 +73,9 @@ def program() -> typer.Typer:
 
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback behind an error.")
+    ] = False,
 ) -> None:
     if version:
         from importlib.metadata import version as installed

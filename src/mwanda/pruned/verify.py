@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from mwanda.model.source import open_model
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.stored_masks import matrix_of, misplaced
 from mwanda.pruned.verify_source import SourceCheck, check_companions
+from mwanda.pruning.folder.bases import other_files
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_sha256, read_manifest
 from mwanda.pruning.folder.manifest_records import LinearRecord, Totals
 from mwanda.pruning.folder.mask_file import MaskFile
 from mwanda.pruning.masks import count_zeros, digest
 from mwanda.system.arguments import path_given
 from mwanda.system.files import sha256_of
+from mwanda.system.progress import Progress, Silent
 from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
@@ -46,12 +49,15 @@ class Verification(Shown):
     Attributes:
         problems: empty for a folder that is as its manifest says.
         notes: what could not be checked, and why.
+        other_base: where the folder differs from the source it was compared with, and that is not
+            the model it was pruned from: why it is not; nearly all problems then come of that.
     """
 
     manifest: Manifest
     linears: tuple[VerifiedLinear, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    other_base: str | None = None
 
     def _summary(self) -> str:
         return f"{self.manifest.base}, {len(self.linears)} linears, {len(self.problems)} problems"
@@ -62,7 +68,13 @@ class Verification(Shown):
         ]
 
     def raise_for_problems(self, folder: Path) -> None:
-        """Raise a :class:`MwandaError` (exit code 1) that names the problems."""
+        """Raise a :class:`MwandaError` that names the problems, or the wrong source."""
+        if self.other_base is not None:
+            raise MwandaError(
+                self.other_base,
+                fix=f"give that model; the {len(self.problems)} findings against this one say "
+                "little of the folder (-v or --json lists them)",
+            )
         if self.problems:
             shown = " | ".join(self.problems[:10])
             more = f" | and {len(self.problems) - 10} more" if len(self.problems) > 10 else ""
@@ -74,7 +86,11 @@ class Verification(Shown):
 
 @undisturbed()
 def verify(
-    folder: str | Path, *, against: str | Path | None = None, masks: str | Path | None = None
+    folder: str | Path,
+    *,
+    against: str | Path | None = None,
+    masks: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Check files, zeros and sparsity of a folder that mwanda wrote.
 
@@ -85,6 +101,7 @@ def verify(
         against: the model that was pruned: all that is not pruned has to equal it bit for bit.
         masks: the file of masks of the same prune (``--masks-only``): zeros have to be where it
             has them, which tells pruned weights from those that the source had as zero.
+        progress: is told of every block that was looked at.
 
     Raises:
         InputError: no such folder or no manifest; a source or a file of masks that cannot be read.
@@ -105,18 +122,38 @@ def verify(
         source = None
         if against is not None:
             source = opened.enter_context(_source(against, checkpoint, manifest))
-        for name, record in manifest.linears.items():
-            checked = _check_linear(checkpoint, name, record, masked, source)
-            linears.append(checked)
-            if checked.problem is not None:
-                problems.append(f"{name}: {checked.problem}")
+        progress = progress or Silent()
+        progress.stage("verify", len({record.block for record in manifest.linears.values()}))
+        for _, block in groupby(manifest.linears.items(), lambda item: item[1].block):
+            for name, record in block:
+                checked = _check_linear(checkpoint, name, record, masked, source)
+                linears.append(checked)
+                if checked.problem is not None:
+                    problems.append(f"{name}: {checked.problem}")
+            progress.block(0)
         if manifest.totals != _totals(manifest, checkpoint):
             problems.append(f"{MANIFEST}: totals do not add up to the linears and tensors")
         if source is not None:
             problems += source.tensor_problems()
             problems += check_companions(folder, source.folder, manifest)
             notes += source.notes()
-    return Verification(manifest, tuple(linears), tuple(problems), tuple(notes))
+    other = None if against is None or not problems else _other_base(folder, against, manifest)
+    return Verification(manifest, tuple(linears), tuple(problems), tuple(notes), other)
+
+
+def _other_base(folder: Path, against: str | Path, manifest: Manifest) -> str | None:
+    """Why a source is not what the folder was pruned from; None where it is, or nobody knows."""
+    if not manifest.base_files:
+        return None
+    others = other_files(against, [manifest.base_files])[0]
+    if not others:
+        return None
+    problem = InputError(
+        f"--against {against}",
+        expected=f"the model that {folder} was pruned from, {manifest.base}",
+        found=f"another one by its {', '.join(others[:3])}",
+    )
+    return str(problem)
 
 
 @contextmanager

@@ -108,7 +108,7 @@ class Passes:
         blocks, done = self._chosen.blocks, self._journal.done(stage)
         if done >= len(blocks):
             return
-        self._options.progress.stage(stage, len(blocks) - done)
+        self._options.progress.stage(stage, len(blocks), done)
         with self._embedded(probing, resumed=done > 0) as (activations, probed):
             for block in blocks[done:]:
                 for place in range(len(probed)):

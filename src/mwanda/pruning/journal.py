@@ -122,6 +122,18 @@ class Journal:
         """How many blocks of a stage are finished already."""
         return self._stages.get(stage, 0)
 
+    def kept(self, blocks: int) -> str:
+        """``10 of 24 blocks kept``, by stage where there are several.
+
+        Args:
+            blocks: of the model.
+        """
+        counts = {name: f"{done} of {blocks} blocks" for name, done in self._stages.items()}
+        if len(counts) == 1:
+            return f"{', '.join(counts.values())} kept"
+        named = ", ".join(f"{count} of the {name}" for name, count in counts.items())
+        return f"{named or 'nothing'} kept"
+
     def restore(self, states: ActivationStore, shapes: Sequence[Sequence[int]]) -> None:
         """Fill a store with the hidden states that go into the first unfinished block.
 

@@ -148,7 +148,7 @@ def _prune_from_store(run: _Run, sparsities: Mapping[str, float]) -> None:
     blocks, journal, progress = run.task.chosen.blocks, run.task.journal, run.task.options.progress
     store = None if run.schedule.masks == "weights" else run.store
     done = journal.done(PRUNE)
-    progress.stage(PRUNE, len(blocks) - done)
+    progress.stage(PRUNE, len(blocks), done)
     for block in blocks[done:]:
         run.task.decoder.expect(block.linears)
         if store is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from mwanda.system.device import parse_dtype
 from mwanda.system.ranks import ALONE, Ranks, joined, launched
 from mwanda.system.run_options import RunOptions
 from mwanda.system.unfinished import Partial, scratch_folder
+
+log = logging.getLogger("mwanda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,8 @@ def open_task(
         evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
         work = None if partial is None else partial.work
         journal = open_journal(job, work, source, decoder, recipe, evidence, options, ranks, **more)
+        if journal.resumed:
+            log.info("resuming: %s", journal.kept(len(chosen.blocks)))
         yield FolderTask(
             decoder=decoder, chosen=chosen, recipe=recipe, evidence=evidence, options=options,
             scratch=scratch, ranks=ranks, journal=journal, earlier=earlier, source=source,

@@ -19,7 +19,7 @@ from mwanda.study.status import Status, cell_states, seconds_left
 from mwanda.study.study_plan import Plan, make_plan, read_plan
 from mwanda.study.worker import PARENT, PAUSE, Worker
 from mwanda.system.arguments import path_given
-from mwanda.system.progress import Progress
+from mwanda.system.progress import Progress, duration
 from mwanda.system.ranks import check_alone
 
 log = logging.getLogger("mwanda")
@@ -134,13 +134,6 @@ def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
             process.terminate()
     for process in running:
         process.wait()
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min`` or ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def failures_of(folder: StudyFolder) -> None:

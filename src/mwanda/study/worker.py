@@ -267,7 +267,7 @@ def _told(error: BaseException) -> list[str]:
     return [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"]
 
 
-def work_on(out: str | Path) -> None:
+def work_on(out: str | Path, progress: Progress | None = None) -> None:
     """Be one worker of a study that was planned before, until nothing is left to do."""
     folder = StudyFolder.open(Path(out))
     parent = os.environ.get(PARENT)
@@ -275,4 +275,4 @@ def work_on(out: str | Path) -> None:
     def go_on() -> bool:
         return parent is None or str(os.getppid()) == parent
 
-    Worker(folder, go_on=go_on).run()
+    Worker(folder, progress=progress, go_on=go_on).run()

@@ -1,19 +1,26 @@
-"""Progress on stderr when it is a terminal, nothing otherwise."""
+"""Progress on stderr: a bar on a terminal, and elsewhere a line every half minute."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
+
+log = logging.getLogger("mwanda")
+
+PERIOD = 30.0
+"""Least seconds from one line to the next, where there is no terminal to draw a bar on."""
 
 
 class Progress(Protocol):
     """What long work reports to."""
 
-    def stage(self, name: str, blocks: int) -> None:
-        """A new stage of so many blocks begins."""
+    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+        """A new stage of so many blocks begins, of which an earlier run has done some."""
 
     def block(self, tokens: int) -> None:
         """One more block is done, for which so many tokens were computed."""
@@ -22,7 +29,7 @@ class Progress(Protocol):
 class Silent:
     """Reports to nobody."""
 
-    def stage(self, name: str, blocks: int) -> None:
+    def stage(self, name: str, blocks: int, done: int = 0) -> None:
         """Nothing."""
 
     def block(self, tokens: int) -> None:
@@ -53,48 +60,107 @@ def quiet_libraries() -> None:
 
 
 @contextmanager
-def progress_bar(enabled: bool | None = None) -> Iterator[Progress]:
-    """Block k of n, tokens per second and time left, by rich.
+def progress_bar(
+    model: str | None = None, *, quiet: bool = False, verbose: bool = False
+) -> Iterator[Progress]:
+    """Block k of n, tokens per second and time left: a bar on a terminal, elsewhere a line at most
+    every :data:`PERIOD` seconds. Of several processes that share a run, the first reports.
 
     Args:
-        enabled: None shows it exactly when stderr is a terminal.
+        model: what is opened first, which is said at once.
+        quiet: report nothing.
+        verbose: a line for every block, on a terminal too.
     """
-    if not (sys.stderr.isatty() if enabled is None else enabled):
+    if quiet or not speaks():
         yield Silent()
         return
+    if model is not None:
+        log.info("opening %s", model)
+    if verbose or not sys.stderr.isatty():
+        yield Lines(0.0 if verbose else PERIOD)
+        return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as RichProgress
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),
         TextColumn("block"),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
     )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
-        yield _Shown(shown)
+    with RichProgress(*columns, console=Console(stderr=True), transient=True, expand=True) as shown:
+        yield Bar(shown)
 
 
-class _Shown:
-    def __init__(self, shown: object) -> None:
-        from rich.progress import Progress as RichProgress
+class _Pace:
+    """How fast one stage goes. What an earlier run has done says nothing of it."""
 
-        if not isinstance(shown, RichProgress):
-            raise TypeError("expected a rich progress display")
-        self._shown = shown
-        self._task: object = None
-        self._tokens = 0
-
-    def stage(self, name: str, blocks: int) -> None:
-        self._task = self._shown.add_task(name, total=blocks, speed="")
-        self._tokens = 0
+    def __init__(self, name: str, blocks: int, done: int, now: float) -> None:
+        self.name, self.blocks, self.done = name, blocks, done
+        self._begun, self._before, self._tokens = now, done, 0
 
     def block(self, tokens: int) -> None:
+        self.done += 1
         self._tokens += tokens
-        task = self._shown.tasks[-1]
-        elapsed = task.elapsed or 0.0
-        speed = f"{self._tokens / elapsed:,.0f} tokens/s" if tokens and elapsed else ""
-        self._shown.update(task.id, advance=1, speed=speed)
+
+    def words(self, now: float) -> str:
+        """``1,234 tokens/s, 12 min left``; what is not known is left out."""
+        elapsed, here = now - self._begun, self.done - self._before
+        speed = [f"{self._tokens / elapsed:,.0f} tokens/s"] if self._tokens and elapsed > 0 else []
+        left = elapsed / here * (self.blocks - self.done) if here else 0.0
+        return ", ".join(speed + ([f"{duration(left)} left"] if left > 0 else []))
+
+
+class Lines:
+    """Reports in lines of text, for a pipe or a log.
+
+    Args:
+        period: least seconds between two of them.
+        clock: gives the seconds.
+    """
+
+    def __init__(self, period: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._period, self._clock = period, clock
+        self._last = clock()
+        self._pace = _Pace("", 0, 0, self._last)
+
+    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+        self._pace = _Pace(name, blocks, done, self._clock())
+
+    def block(self, tokens: int) -> None:
+        now, pace = self._clock(), self._pace
+        pace.block(tokens)
+        if now - self._last < self._period:
+            return
+        self._last = now
+        place = f"{pace.name}: block {pace.done} of {pace.blocks}"
+        # Not through the log: a study keeps that of its cells to itself.
+        print(", ".join(filter(None, (place, pace.words(now)))), file=sys.stderr, flush=True)
+
+
+class Bar:
+    """Reports on a bar of rich's, a new one for every stage."""
+
+    def __init__(self, shown: Any) -> None:
+        self._shown = shown
+        self._task: Any = None
+        self._pace = _Pace("", 0, 0, 0.0)
+
+    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+        if self._task is not None:
+            self._shown.remove_task(self._task)
+        self._task = self._shown.add_task(name, total=blocks, completed=done, pace="")
+        self._pace = _Pace(name, blocks, done, time.monotonic())
+
+    def block(self, tokens: int) -> None:
+        self._pace.block(tokens)
+        self._shown.update(self._task, advance=1, pace=self._pace.words(time.monotonic()))
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

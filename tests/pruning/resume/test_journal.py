@@ -311,3 +311,14 @@ def test_a_plan_counts_the_journal(tiny: Tiny, tmp_path: Path) -> None:
     ]
     states = 160 * 48 * 4
     assert 2 * states < plans[0].disk - plans[1].disk < 2 * states + 3_000_000
+
+
+def test_what_is_kept_in_words() -> None:
+    known = Journal()
+    assert known.kept(24) == "nothing kept"
+    known.finished("prune", 10, None, last=False)
+    assert known.kept(24) == "10 of 24 blocks kept"
+    other = Journal()
+    other.finished("dense pass", 24, None, last=True)
+    other.finished("prune", 10, None, last=False)
+    assert other.kept(24) == "24 of 24 blocks of the dense pass, 10 of 24 blocks of the prune kept"

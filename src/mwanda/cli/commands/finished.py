@@ -13,15 +13,16 @@ from mwanda.cli import options as opt
 from mwanda.cli.views import View
 from mwanda.cli.views import finished as views
 from mwanda.model.gguf.types import check_type
-from mwanda.system.progress import progress_bar
 
-WRITING = ("max_shard_size", "trust_remote_code", "overwrite")
+WRITING = ("max_shard_size", "trust_remote_code", "overwrite", *opt.LOUD)
+CODING = ("threads", "overwrite", *opt.LOUD)
 
 
 def verify(
     folder: opt.PrunedFolder,
     against: Annotated[str | None, "The source: all that is not pruned has to equal it."] = None,
     mask: Annotated[Path | None, "The masks of the same prune, of --masks-only."] = None,
+    **given: Annotated[Any, opt.LOUD],
 ) -> Iterator[View]:
     """Check a pruned folder: files whole, zeros and sparsity as the manifest says, rest as in the
     source."""
@@ -30,8 +31,9 @@ def verify(
     early.check_file(mask, kind="masks")
     from mwanda.pruned.verify import verify as run
 
-    found = run(folder, against=against, masks=mask)
-    yield views.verified(found)
+    with opt.progress_of(given) as progress:
+        found = run(folder, against=against, masks=mask, progress=progress)
+    yield views.verified(found, every=given["verbose"])
     found.raise_for_problems(folder)
 
 
@@ -70,7 +72,7 @@ def apply(
     early.check_file(masks, kind="masks")
     early.check_model(model)
     early.check_folder_out(out, model, overwrite=given["overwrite"])
-    with progress_bar() as progress:
+    with opt.progress_of(given, model) as progress:
         run_options = opt.run_options_of(given, progress=progress)
         from mwanda.pruned.mask_files import apply_masks
 
@@ -84,34 +86,32 @@ def pack(
     level: Annotated[
         int, typer.Option(min=0, max=22, help="Of zstd, tried beside Huffman; 0: not tried.")
     ] = 0,
-    *,
-    threads: int | None,
-    overwrite: bool,
+    **given: Annotated[Any, CODING],
 ) -> Iterator[View]:
     """Pack FOLDER into one smaller file, lossless: masks and byte planes under zstd."""
     early.check_folder(folder, "a model folder")
-    early.check_output(out, ".mwz", overwrite=overwrite)
+    early.check_output(out, ".mwz", overwrite=given["overwrite"])
     from mwanda.pruned.pack import pack as run
 
-    with progress_bar() as progress:
-        made = run(folder, out, level=level, threads=threads, overwrite=overwrite,
-                   progress=progress)  # fmt: skip
+    with opt.progress_of(given) as progress:
+        how = {name: given[name] for name in ("threads", "overwrite")}
+        made = run(folder, out, level=level, progress=progress, **how)
     yield views.packed(made)
 
 
 def unpack(
     archive: Annotated[Path, typer.Argument(help="A file that mwanda pack wrote.")],
     out: opt.OutFolder,
-    threads: int | None,
-    overwrite: bool,
+    **given: Annotated[Any, CODING],
 ) -> Iterator[View]:
     """Write the folder again that ARCHIVE was made of, every file checked by its SHA-256."""
     early.check_file(archive, "an archive that mwanda pack wrote")
-    early.check_folder_out(out, None, overwrite=overwrite)
+    early.check_folder_out(out, None, overwrite=given["overwrite"])
     from mwanda.pruned.pack import unpack as run
 
-    with progress_bar() as progress:
-        made = run(archive, out, threads=threads, overwrite=overwrite, progress=progress)
+    with opt.progress_of(given) as progress:
+        how = {name: given[name] for name in ("threads", "overwrite")}
+        made = run(archive, out, progress=progress, **how)
     yield views.packed(made)
 
 
@@ -125,7 +125,7 @@ def quantise(
     check_type(kind)
     early.check_model(model)
     early.check_folder_out(out, model, overwrite=given["overwrite"])
-    with progress_bar() as progress:
+    with opt.progress_of(given, model) as progress:
         from mwanda.pruned.quantise import quantise as run
 
         made = run(model, out, kind, options=opt.run_options_of(given, progress=progress))

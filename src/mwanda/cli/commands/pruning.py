@@ -14,13 +14,13 @@ from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
-from mwanda.system.progress import progress_bar, speaks
+from mwanda.system.progress import speaks
 from mwanda.text.languages import parse_languages
 
 TAKE = (
     *opt.TEXT, "languages", "language_weights", "windows", "window_length", "seed", "keep_english",
     "keep_repeated", "skip_first_tokens", "gram", "include", "exclude", "skip_blocks", *opt.FORWARD,
-    "allow_short", "trust_remote_code", "overwrite", "journal", "restart",
+    "allow_short", "trust_remote_code", "overwrite", "journal", "restart", *opt.LOUD,
 )  # fmt: skip
 WINDOWS = (
     *opt.TEXT, "languages", "windows", "window_length", "seed", "keep_english", "keep_repeated",
@@ -43,7 +43,7 @@ def prune(
         elif not masks_only:
             early.check_folder_out(out, model, overwrite=given["overwrite"])
     early.check_evidence(given, needed=recipe.needs_text)
-    with progress_bar(None if speaks() else False) as progress:
+    with opt.progress_of(given, model) as progress:
         from mwanda.pruning.prune import prune as run
 
         result = run(
@@ -112,7 +112,7 @@ def take(
     if speaks():
         early.check_output(out, ".safetensors", overwrite=given["overwrite"])
     early.check_text(given["calibration"])
-    with progress_bar(None if speaks() else False) as progress:
+    with opt.progress_of(given, model) as progress:
         from mwanda.pruning.statistics.collect import collect_statistics
 
         made = collect_statistics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,15 +15,16 @@ from mwanda.cli.views import View
 from mwanda.errors import InputError
 from mwanda.system.extras import need
 from mwanda.system.output import MARK
-from mwanda.system.progress import progress_bar
 from mwanda.text.languages import parse_languages
+
+log = logging.getLogger("mwanda")
 
 EVAL = (
     "text_field", "baseline", "languages", "sentences", "seed", "ids", "max_length",
     "fail_if_worse_than", "language", "gate_on", "other_baseline", "generate", "continuations",
-    "cache", "update_card", *opt.FORWARD, "allow_overlap", "trust_remote_code",
+    "cache", "update_card", *opt.FORWARD, "allow_overlap", "trust_remote_code", *opt.LOUD,
 )  # fmt: skip
-WHOLE_MODEL = ("device", "compute_dtype", "allow_overlap", "trust_remote_code")
+WHOLE_MODEL = ("device", "compute_dtype", "allow_overlap", "trust_remote_code", *opt.LOUD)
 TRANSLATE = ("text_field", "sentences", "shots", "ids", "seed", "batch", *WHOLE_MODEL)
 TASKS = ("languages", "items", "every", "seed", "hub", "batch", *WHOLE_MODEL)
 
@@ -72,7 +74,7 @@ def evaluate(
         need("py3langid", "--continuations", "translation")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     languages = None if given["languages"] is None else parse_languages(given["languages"])
-    with progress_bar() as progress:
+    with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.baseline import check_baseline
         from mwanda.evaluation.evaluate import evaluate as run
         from mwanda.evaluation.texts import read_texts
@@ -89,7 +91,10 @@ def evaluate(
             "options": opt.run_options_of(given, progress=progress),
         }  # fmt: skip
         result = run(model, texts, continuations=generate, **how)
-        compared = None if baseline is None else Comparison.of(run(baseline, texts, **how), result)
+        compared = None
+        if baseline is not None:
+            log.info("opening %s", baseline)
+            compared = Comparison.of(run(baseline, texts, **how), result)
     from mwanda.cli.views import scores as views
 
     if compared is None:
@@ -122,7 +127,7 @@ def translate(
     early.check_model(model)
     early.check_text(text)
     need("sacrebleu", "BLEU and chrF++", "translation")
-    with progress_bar() as progress:
+    with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.parallel import read_parallel
         from mwanda.evaluation.translate import translate as run
 
@@ -157,7 +162,7 @@ def tasks(
     early.check_model(model)
     need_harness()
     texts = read_tasks(asked, tags, hub=hub)
-    with progress_bar() as progress:
+    with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.score_tasks import evaluate_tasks
 
         options = opt.run_options_of(given, progress=progress)

@@ -14,7 +14,6 @@ from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
 from mwanda.errors import InputError
 from mwanda.pruning.recipe.written import named_values
-from mwanda.system.progress import progress_bar
 from mwanda.text.languages import parse_languages
 
 SEARCH = (
@@ -53,7 +52,7 @@ def search(
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     wanted = None if text_languages is None else parse_languages(text_languages)
     fields = recipe_fields(saved=True, **given)
-    with progress_bar() as progress:
+    with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.texts import read_texts
         from mwanda.study.search import search_sparsity
 
@@ -80,6 +79,7 @@ def run(
     ] = None,
     cluster_option: Annotated[list[str] | None, "NAME=VALUE of submitit; may be repeated."] = None,
     retry_failed: Annotated[bool, "Run cells again that failed before."] = False,
+    **given: Annotated[Any, opt.LOUD],
 ) -> Iterator[View]:
     """Prune and evaluate every cell of the grid in FILE.
 
@@ -92,7 +92,7 @@ def run(
 
     check_processes(processes, cluster)
     options = named_values(cluster_option or [], "--cluster-option")
-    with progress_bar() as progress:
+    with opt.progress_of(given) as progress:
         found = start_study(
             document, out, processes=processes, retry_failed=retry_failed, cluster=cluster,
             cluster_options=options, progress=progress,
@@ -111,12 +111,13 @@ def status(folder: Folder) -> Iterator[View]:
     yield status_of(Status.of(StudyFolder.open(folder)))
 
 
-def work(folder: Folder) -> None:
+def work(folder: Folder, **given: Annotated[Any, opt.LOUD]) -> None:
     """Be one more worker of a study that was started; ends when nothing is left to do."""
     early.check_folder(folder, "the folder of a study")
     from mwanda.study.worker import work_on
 
-    work_on(folder)
+    with opt.progress_of(given) as progress:
+        work_on(folder, progress)
 
 
 def report(

@@ -20,7 +20,8 @@ DRAWN = ["windows", "tokens", "documents", "duplicates", "English"]
 def show(view: View, as_json: bool) -> None:
     """The half of a view that was asked for, on stdout."""
     data, text = view
-    typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
+    if as_json or text:
+        typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
 
 
 def named(tag: str) -> str:

@@ -22,8 +22,12 @@ SHOWN = 10
 """Linears that a diff prints; all are in its JSON."""
 
 
-def verified(found: Verification) -> View:
-    """Whether a folder is as its manifest says."""
+def verified(found: Verification, *, every: bool) -> View:
+    """Whether a folder is as its manifest says.
+
+    Args:
+        every: the findings too where they are those of a wrong source.
+    """
     totals, linears, rows = found.manifest.totals, {}, []
     for item in found.linears:
         record = item.record
@@ -33,14 +37,19 @@ def verified(found: Verification) -> View:
         counts = (f"{count:,}" for count in (record.pruned, item.zeros, record.source_zeros))
         state = "ok" if item.problem is None else "WRONG"
         rows.append([item.name, f"{record.sparsity:.4f}", *counts, state])
-    data = {"problems": list(found.problems), "notes": list(found.notes),
-            "totals": totals.model_dump(), "linears": linears}  # fmt: skip
+    data = {"other_base": found.other_base, "problems": list(found.problems),
+            "notes": list(found.notes), "totals": totals.model_dump(),
+            "linears": linears}  # fmt: skip
+    if found.other_base is not None and not every:
+        return data, ""
     end = (
         f"{len(found.manifest.files)} files whole; sparsity {totals.sparsity:.4%} over the pruned "
         f"linears, {totals.model_sparsity:.4%} over the model, by mask positions"
     )
     header = ["linear", "sparsity", "removed", "zeros", "zero in source", ""]
     lines = [plain(header, rows), *(f"note: {note}" for note in found.notes)]
+    if found.other_base is not None:
+        lines = [found.other_base, *found.problems, *lines]
     return data, "\n".join([*lines, end if not found.problems else "not as the manifest says"])
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mwanda.cli.views import View
 from mwanda.evaluation.gate import percent
-from mwanda.study.launch import duration
 from mwanda.study.search import SearchResult
 from mwanda.study.status import STATES, Status
+from mwanda.system.progress import duration
 from mwanda.system.text_tables import plain
 from mwanda.text.languages import display_name
 
