@@ -32,6 +32,8 @@ from .pruning.statistics.collect import collect_statistics as collect_statistics
 from .pruning.statistics.collect import merge_statistics as merge_statistics
 from .pruning.statistics.show import show_statistics as show_statistics
 from .study.launch import start_study as start_study
+from .study.read import Study as Study
+from .study.read import read_study as read_study
 from .study.report.write import write_report as write_report
 from .study.search import search_sparsity as search_sparsity
 from .system.run_options import RunOptions as RunOptions

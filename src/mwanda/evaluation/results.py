@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mwanda.errors import InputError
+from mwanda.evaluation.figures import plot_languages, short_names
 from mwanda.evaluation.language import LanguageResult, LanguageRise, mean, worst_of
 from mwanda.evaluation.loss_tables import comparison_rows, evaluation_rows
 from mwanda.system.shown import Sheet, Shown
@@ -63,6 +64,28 @@ class Evaluation(Shown):
         header, rows = self.table()
         bars = [result.nll_per_sentence for result in self.languages.values()]
         return Sheet(header, rows, bars, header.index("nll/sentence"), totals=1)
+
+    def plot(self, *others: Evaluation, axes: Any = None) -> Any:
+        """A figure of every language's nats per sentence, other models' beside them.
+
+        Args:
+            axes: matplotlib's, to draw on; None makes a figure.
+
+        Returns:
+            The axes; ``.figure.savefig(…)`` keeps it.
+
+        Raises:
+            InputError: matplotlib is not installed, or the texts are not the same.
+        """
+        several = (self, *others)
+        for other in others:
+            Comparison.of(self, other)
+        names = short_names([one.model for one in several])
+        series = {
+            name: {tag: result.nll_per_sentence for tag, result in one.languages.items()}
+            for name, one in zip(names, several, strict=True)
+        }
+        return plot_languages(series, several[-1].seen, "nats per sentence", axes=axes)
 
     def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
         """For JSON; ``sentences`` adds every text's own number."""
@@ -168,7 +191,37 @@ class Comparison(Shown):
         header, rows = self.table()
         bars = [rise.relative for rise in self.rises]
         totals = len(rows) - len(bars)
-        return Sheet(header, rows, bars, header.index("rise %"), totals=totals)
+        return Sheet(header, rows, bars, header.index("rise %"), totals=totals, change=True)
+
+    def plot(self, *others: Comparison, axes: Any = None) -> Any:
+        """A figure of what every language lost, other models' losses beside it; one model alone
+        has its 95 % intervals.
+
+        Args:
+            axes: matplotlib's, to draw on; None makes a figure.
+
+        Returns:
+            The axes; ``.figure.savefig(…)`` keeps it.
+
+        Raises:
+            InputError: matplotlib is not installed, or the baselines differ.
+        """
+        several = (self, *others)
+        for other in others:
+            Comparison.of(self.baseline, other.pruned)
+        names = short_names([one.pruned.model for one in several])
+        series = {
+            name: {rise.language: 100 * rise.relative for rise in one.rises}
+            for name, one in zip(names, several, strict=True)
+        }
+        ends = {} if others else {
+            tag: (100 * one.low, 100 * one.high)
+            for tag, one in self.intervals.items()
+            if not one.reason
+        }  # fmt: skip
+        label = "rise in negative log-likelihood per sentence, %"
+        seen = several[-1].pruned.seen
+        return plot_languages(series, seen, label, axes=axes, intervals=ends)
 
     @property
     def seen(self) -> tuple[LanguageRise, ...]:

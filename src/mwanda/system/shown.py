@@ -18,8 +18,8 @@ MOST_ROWS = 80
 
 GRID = "border-top:1px solid rgba(128,128,128,.35)"
 CELL = f"padding:.25em .7em;{GRID}"
-MORE, LESS = "#d1603d", "#2f8f6b"
-"""Bars of what rises and of what falls, to be told apart on white and on black."""
+MORE, LESS, PLAIN = "#d1603d", "#2f8f6b", "#4a86c5"
+"""Bars of what rises, of what falls, and of sizes, to be told apart on white and on black."""
 
 
 class Shown:
@@ -67,6 +67,7 @@ class Sheet:
     Attributes:
         bars: a number for each row, drawn after the column ``after``; None draws nothing.
         totals: number of last rows that sum up the others.
+        change: whether the bars are of what rose or fell.
     """
 
     header: Sequence[str]
@@ -74,6 +75,7 @@ class Sheet:
     bars: Sequence[float | None] = ()
     after: int = 0
     totals: int = 0
+    change: bool = False
 
     @classmethod
     def of(cls, records: Sequence[Mapping[str, Any]], bar: str = "") -> Sheet:
@@ -155,7 +157,7 @@ def _row(
         style = f"{weight}text-align:{side};white-space:nowrap;background:transparent;{CELL}"
         made.append(f'<{kind} style="{style}">{escape(text)}</{kind}>')
         if place == sheet.after and bar is not _NO_BAR:
-            drawn = _bar(bar, most) if _drawn(bar) else ""
+            drawn = _bar(bar, most, change=sheet.change) if _drawn(bar) else ""
             made.append(f'<{kind} style="{CELL};background:transparent">{drawn}</{kind}>')
     return f'<tr style="background:transparent">{"".join(made)}</tr>'
 
@@ -164,9 +166,10 @@ def _drawn(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _bar(value: float, most: float) -> str:
+def _bar(value: float, most: float, *, change: bool) -> str:
     share = abs(value) / most if most else 0.0
+    colour = (LESS if value < 0 else MORE) if change else PLAIN
     return (
         f'<div style="width:{10 * share:.2f}em;min-width:1px;height:.75em;border-radius:2px;'
-        f'background:{LESS if value < 0 else MORE}"></div>'
+        f'background:{colour}"></div>'
     )

@@ -62,14 +62,6 @@ def losses(model: ModelResults) -> list[Part]:
         ]  # fmt: skip
         return Figure(name, f"{model.name}: {caption}", panels, legend, "sparsity", unit)
 
-    rises = {
-        tag: {
-            method: [(0.0, 0.0)]
-            + [(g.sparsity, 100 * model.loss(g).languages[tag].mean) for g in model.of(method)]
-            for method in shown
-        }
-        for tag in model.languages
-    }
     perplexities = {
         tag: {
             method: [(0.0, model.baseline[tag].perplexity)]
@@ -83,7 +75,7 @@ def losses(model: ModelResults) -> list[Part]:
             "rise",
             "rise in negative log-likelihood per sentence over the dense model, by language. All "
             "pictures have the same axes.",
-            "rise, %", "{:.3g}%", False, rises,
+            "rise, %", "{:.3g}%", False, rises_by_sparsity(model),
         ),
         *(_language_table(model, sparsity) for sparsity in model.sparsities),
         figure(
@@ -93,6 +85,19 @@ def losses(model: ModelResults) -> list[Part]:
             "perplexity", "{:,.5g}", True, perplexities,
         ),
     ]  # fmt: skip
+
+
+def rises_by_sparsity(model: ModelResults) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Language -> method -> sparsities, and the rises at them in per cent."""
+    shown = [method for method in model.methods if model.of(method)]
+    return {
+        tag: {
+            method: [(0.0, 0.0)]
+            + [(g.sparsity, 100 * model.loss(g).languages[tag].mean) for g in model.of(method)]
+            for method in shown
+        }
+        for tag in model.languages
+    }
 
 
 def _spoken(lines: Mapping[str, Sequence[tuple[float, float]]], names: str) -> str:
