@@ -85,3 +85,19 @@ def test_every_file_is_named_where_the_layout_is_told() -> None:
     """`python tools/file_list.py` brings it into step."""
     made = runpy.run_path(str(REPOSITORY / "tools" / "file_list.py"))["page"]()
     assert made == (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_fits_its_first_screens_and_a_package_index() -> None:
+    """Where the repository's address is known every link leads there, else there is none."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 120
+    absolute = runpy.run_path(str(REPOSITORY / "setup.py"))["absolute"]
+    there = absolute(text, "https://host/blob/", "https://host/raw/")
+    assert "![Rise per language under three ways of pruning](https://host/raw/docs/images/" in there
+    assert "[docs" not in there
+    assert all(link.startswith("https://") for link in LINK.findall(there))
+    assert len(LINK.findall(there)) == len(LINK.findall(text))
+    bare = absolute(text, "", "")
+    assert all(link.startswith("https://") for link in LINK.findall(bare))
+    assert "[153 of 181]" not in bare
+    assert "153 of 181 causal classes" in bare
