@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mwanda.pruned.mask_overlap import MaskOverlap, overlap_of
+from mwanda.pruned.diff import MaskOverlap, overlap_of
 
 
 def test_counts_by_hand() -> None:

@@ -3,17 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mwanda.errors import InputError
-from mwanda.pruned.mask_overlap import MaskOverlap, overlap_of
 from mwanda.pruned.stored_masks import FolderMasks, StoredMasks, open_masks
 from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.system.arguments import path_given
 from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
+
+
+@dataclass(frozen=True)
+class MaskOverlap:
+    """Two masks, or the same of many matrices together.
+
+    Attributes:
+        weights: positions.
+        first, second, both: kept by the first mask, by the second, and by both.
+        rows, columns: out of ``of_rows`` output rows and ``of_columns`` input columns, those with
+            at least one difference.
+    """
+
+    weights: int
+    first: int
+    second: int
+    both: int
+    rows: int
+    of_rows: int
+    columns: int
+    of_columns: int
+
+    @property
+    def differing(self) -> int:
+        """Positions that one mask keeps and the other removes."""
+        return self.first + self.second - 2 * self.both
+
+    @property
+    def share(self) -> float:
+        """Share of the positions that differ."""
+        return self.differing / self.weights if self.weights else 0.0
+
+    @property
+    def overlap(self) -> float:
+        """Intersection over union (Jaccard index) of the weights kept; 1 where none is kept."""
+        either = self.first + self.second - self.both
+        return self.both / either if either else 1.0
+
+    @classmethod
+    def total(cls, parts: Iterable[MaskOverlap]) -> MaskOverlap:
+        """Several matrices as one."""
+        return cls(*map(sum, zip([0] * 8, *map(astuple, parts), strict=True)))
+
+
+def overlap_of(first: torch.Tensor, second: torch.Tensor) -> MaskOverlap:
+    """Compare two keep masks ``bool [out, in]``."""
+    if first.shape != second.shape:
+        raise ValueError(f"masks of shapes {[*first.shape]} and {[*second.shape]}")
+    differ = first ^ second
+    masks = first, second, first & second, differ.any(dim=1), differ.any(dim=0)
+    one, other, both, rows, columns = (int(torch.count_nonzero(mask)) for mask in masks)
+    of_rows, of_columns = first.shape
+    return MaskOverlap(first.numel(), one, other, both, rows, of_rows, columns, of_columns)
 
 
 @dataclass(frozen=True)
@@ -128,18 +182,10 @@ def diff(first: str | Path, second: str | Path) -> Diff:
 
 
 def _records(a: StoredMasks, b: StoredMasks) -> dict[str, LinearRecord]:
-    """Linears of either, those of the first in front."""
+    """Linears of either, those of the first in front, and as the first says."""
     said = [side.records for side in (a, b) if side.records is not None]
-    if said:
-        return _joined(said)
-    return _joined([s.matrices() for s in (a, b) if isinstance(s, FolderMasks)])
-
-
-def _joined(records: Iterable[Any]) -> dict[str, LinearRecord]:
-    found: dict[str, LinearRecord] = {}
-    for one in records:
-        found |= {name: record for name, record in one.items() if name not in found}
-    return found
+    said = said or [side.matrices() for side in (a, b) if isinstance(side, FolderMasks)]
+    return {**said[0], **said[-1], **said[0]}
 
 
 def _as_dict(masks: MaskOverlap) -> dict[str, Any]:

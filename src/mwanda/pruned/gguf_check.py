@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,9 +72,7 @@ class GgufCheck(Shown):
     @property
     def warnings(self) -> tuple[str, ...]:
         """One line for every type in the file that has no zero, and for what was not compared."""
-        kinds: dict[str, int] = {}
-        for row in self.tensors.values():
-            kinds[row.type] = kinds.get(row.type, 0) + 1
+        kinds = Counter(row.type for row in self.tensors.values())
         lines = [
             f"{count} pruned matrices are in {kind}, which does not keep zeros; "
             "quantise to Q8_0, Q5_0, Q4_0 or Q6_K instead"
@@ -118,7 +117,7 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
         raise InputError(str(path), expected="a GGUF file", found="nothing of that kind")
     header = open_gguf(path)
     stored = {tensor.name: tensor for tensor in header.tensors}
-    names = _NameMap(header)
+    names = _name_map(header)
     found: dict[str, GgufTensor] = {}
     missing: list[str] = []
     with Checkpoint.open(folder) as checkpoint:
@@ -127,12 +126,8 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
             zero = (checkpoint.read(name) == 0).numpy()
             if zero.ndim == 1 or (zero.mean() < MANY and not (folder / MANIFEST).is_file()):
                 continue
-            there, expert = names.find(name)
-            row = (
-                None
-                if there not in stored
-                else _compare(zero, header, stored[there], expert, heads)
-            )
+            there, expert = _find(names, name)
+            row = _compare(zero, header, stored[there], expert, heads) if there in stored else None
             if row is None:
                 missing.append(name)
             else:
@@ -146,34 +141,31 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
     return GgufCheck(found, tuple(missing))
 
 
-class _NameMap:
-    """From a checkpoint's tensor names to those of a GGUF file."""
+def _name_map(header: GgufHeader) -> Any:
+    """gguf's own map from a checkpoint's tensor names to those of the file."""
+    from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
 
-    def __init__(self, header: GgufHeader) -> None:
-        from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
+    kind = header.fields.get("general.architecture")
+    blocks = header.fields.get(f"{kind}.block_count")
+    arch = next((key for key, value in MODEL_ARCH_NAMES.items() if value == kind), None)
+    if arch is None or not isinstance(blocks, int):
+        raise InputError(
+            str(header.path), expected="an architecture that the library gguf knows",
+            found=repr(kind), fix="upgrade gguf",
+        )  # fmt: skip
+    return get_tensor_name_map(arch, blocks)
 
-        kind = header.fields.get("general.architecture")
-        blocks = header.fields.get(f"{kind}.block_count")
-        arch = next((key for key, value in MODEL_ARCH_NAMES.items() if value == kind), None)
-        if arch is None or not isinstance(blocks, int):
-            raise InputError(
-                str(header.path), expected="an architecture that the library gguf knows",
-                found=repr(kind), fix="upgrade gguf",
-            )  # fmt: skip
-        self._map = get_tensor_name_map(arch, blocks)
 
-    def find(self, name: str) -> tuple[str | None, int | None]:
-        """The name there, and which expert where a file keeps all of a layer in one tensor."""
-        match = re.search(r"\bexperts\.(\d+)\.", name)
-        expert = None if match is None else int(match[1])
-        plain = re.sub(r"\bexperts\.\d+\.", "experts.", name)
-        for form in (plain, plain.replace("model.language_model.", "model."),
-                     plain.removeprefix("language_model."), f"model.{plain}",
-                     f"transformer.{plain}"):  # fmt: skip
-            there = self._map.get_name(form, try_suffixes=(".weight",))
-            if there is not None:
-                return there, expert
-        return None, None
+def _find(names: Any, name: str) -> tuple[str | None, int | None]:
+    """The name there, and which expert where a file keeps all of a layer in one tensor."""
+    match = re.search(r"\bexperts\.(\d+)\.", name)
+    plain = re.sub(r"\bexperts\.\d+\.", "experts.", name)
+    forms = (plain, plain.replace("model.language_model.", "model."),
+             plain.removeprefix("language_model."), f"model.{plain}",
+             f"transformer.{plain}")  # fmt: skip
+    found = (names.get_name(form, try_suffixes=(".weight",)) for form in forms)
+    there = next((one for one in found if one is not None), None)
+    return there, None if match is None or there is None else int(match[1])
 
 
 def _pruned(folder: Path, checkpoint: Checkpoint) -> list[str]:
@@ -201,11 +193,9 @@ def _compare(
     heads: tuple[int, ...],
 ) -> GgufTensor | None:
     """Zeros kept in one tensor; None where the shapes do not fit."""
-    shape = tensor.shape
-    if expert is not None and len(shape) == 3:
-        shape = shape[1:]
-    elif expert is not None:
+    if expert is not None and len(tensor.shape) != 3:
         return None
+    shape = tensor.shape if expert is None else tensor.shape[1:]
     # Conv1D lies [in, out]; of a square matrix only the zeros tell which way it was turned.
     ways = [way for way in (zero, zero.T) if way.shape == shape]
     if not ways:
@@ -215,8 +205,7 @@ def _compare(
     still = np.concatenate([part == 0 for part in values]).reshape(shape)
     orders = [order for way in ways for order in (way, *_orders(way, heads))]
     kept = max(int(np.count_nonzero(order & still)) for order in orders)
-    kind = tensor.kind.name
-    return GgufTensor(tensor.name, kind, int(np.count_nonzero(zero)), kept)
+    return GgufTensor(tensor.name, tensor.kind.name, int(np.count_nonzero(zero)), kept)
 
 
 def _orders(zero: npt.NDArray[np.bool_], heads: tuple[int, ...]) -> Iterator[npt.NDArray[np.bool_]]:

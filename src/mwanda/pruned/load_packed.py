@@ -55,6 +55,8 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
     Raises:
         InputError: not an archive of a model, a damaged one, or of one that brings its own code.
     """
+    from transformers import GenerationConfig
+
     path = path_given("path", path)
     if kwargs.pop("trust_remote_code", False):
         raise InputError(
@@ -76,7 +78,9 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             model = _model_class(config).from_pretrained(
                 None, config=config, state_dict=tensors, **kwargs
             )
-        _use_generation_config(model, folder)
+        if model.can_generate() and (folder / GENERATION).is_file():  # as of a folder
+            settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
+            model.generation_config = settings
         # And not the temporary folder, which will be gone.
         model.name_or_path = model.config.name_or_path = str(path)
         for name in {MANIFEST, QUANTISED} & archive.files.keys():
@@ -131,11 +135,3 @@ def _shards(archive: Archive) -> list[str]:
             fix="pack a whole model folder",
         )
     return shards
-
-
-def _use_generation_config(model: Any, folder: Path) -> None:
-    """As ``from_pretrained`` of a folder does."""
-    from transformers import GenerationConfig
-
-    if model.can_generate() and (folder / GENERATION).is_file():
-        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)

@@ -22,16 +22,11 @@ from mwanda.pruning.evidence import Evidence
 from mwanda.pruning.fingerprint import base_files
 from mwanda.pruning.folder.known_text import known_in_folder, records
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, read_manifest, versions
-from mwanda.pruning.folder.manifest_records import LinearRecord, MaskFileRecord
+from mwanda.pruning.folder.manifest_records import LinearRecord, MaskFileRecord, Totals, weights_in
 from mwanda.pruning.folder.mask_file import MASKS, MaskFile, MaskWriter
 from mwanda.pruning.folder.weight_sink import check_room, complete_folder, weight_sink
 from mwanda.pruning.given_arguments import options_given
-from mwanda.pruning.manifest_parts import (
-    PruneResult,
-    linear_records,
-    totals_of,
-    weights_in,
-)
+from mwanda.pruning.manifest_parts import PruneResult, linear_records
 from mwanda.pruning.masks import count_zeros, digest, record
 from mwanda.pruning.outcome import Outcome
 from mwanda.pruning.recipe.asked import Recipe
@@ -98,35 +93,24 @@ def extract_masks(
     options = RunOptions(device="cpu", trust_remote_code=trust_remote_code)
     with (
         output as made,
-        open_model(folder, trust_remote_code=options.trust_remote_code) as source,
+        open_model(folder, trust_remote_code=trust_remote_code) as source,
         open_decoder(source, options) as decoder,
     ):
         check_disk_space(made, 2 * manifest.totals.weights // 8, "the masks")
-        linears = _named(f"{folder}: {MANIFEST}", manifest, decoder.structure)
         masks, records = MaskWriter(made), {}
-        for linear in linears:
+        for linear in _named(f"{folder}: {MANIFEST}", manifest, decoder.structure):
             decoder.expect([linear])
             nonzero = decoder.source_weight(linear) != 0
             records[linear.name] = _seen(folder, linear, nonzero, manifest.linears[linear.name])
             masks.add(linear, nonzero)
         decoder.checkpoint.check_unchanged()
-        found = manifest.model_copy(
-            update={
-                "linears": records,
-                "totals": totals_of(records, manifest.totals.model_weights),
-                "files": {},
-                "sha256": None,
-            }
-        )
+        totals = Totals.of(records.values(), manifest.totals.model_weights)
+        changes = {"linears": records, "totals": totals, "files": {}, "sha256": None}
+        found = manifest.model_copy(update=changes)
         output.publish(masks.finish(found, None))
     log.info("wrote %s", out)
-    return Extracted(
-        out,
-        found,
-        out.stat().st_size,
-        found.totals.pruned - manifest.totals.pruned,
-        manifest.reconstruction,
-    )
+    more = found.totals.pruned - manifest.totals.pruned
+    return Extracted(out, found, out.stat().st_size, more, manifest.reconstruction)
 
 
 @undisturbed()
@@ -184,18 +168,17 @@ def apply_masks(
         known = {path.name: sha256 for path, sha256 in hashes.items()}
         places = {linear.name: decoder.place(linear) for linear in task.chosen.linears()}
         linears = linear_records(task.chosen, places, outcome)
-        manifest = opened.manifest.model_copy(
-            update={
-                "base": source.name,
-                "dtype": dtype_name(wanted or source_dtype(decoder.checkpoint)),
-                "linears": linears,
-                "totals": totals_of(linears, weights_in(decoder.checkpoint)),
-                "earlier": records(opened.manifest.earlier, before),
-                "mask_file": _origin(opened, known, decoder),
-                "versions": versions(),
-                "seconds": outcome.seconds,
-            }
-        )
+        changes = {
+            "base": source.name,
+            "dtype": dtype_name(wanted or source_dtype(decoder.checkpoint)),
+            "linears": linears,
+            "totals": Totals.of(linears.values(), weights_in(decoder.checkpoint)),
+            "earlier": records(opened.manifest.earlier, before),
+            "mask_file": _origin(opened, known, decoder),
+            "versions": versions(),
+            "seconds": outcome.seconds,
+        }
+        manifest = opened.manifest.model_copy(update=changes)
         manifest = complete_folder(folder, task, manifest, known)
     log.info("wrote %s", out)
     _warn(opened, manifest)
@@ -227,13 +210,9 @@ def _seen(folder: Path, linear: Linear, nonzero: torch.Tensor, entry: LinearReco
             found=f"others: {count_zeros(nonzero)} instead of {entry.zeros}",
             fix=f"mwanda verify {folder} names all that changed",
         )
-    return entry.model_copy(
-        update={
-            "pruned": entry.zeros,
-            "sparsity": entry.zeros / nonzero.numel(),
-            "mask_sha256": mask_sha256,
-        }
-    )
+    share = entry.zeros / nonzero.numel()
+    changes = {"pruned": entry.zeros, "sparsity": share, "mask_sha256": mask_sha256}
+    return entry.model_copy(update=changes)
 
 
 def _fitting(
@@ -276,12 +255,8 @@ def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder)
     chosen_on = set(masks.manifest.base_files.values())  # old files of masks lack the tokenizer's
     same = bool(chosen_on) and chosen_on <= set(files.values())
     same = same or (known is not None and known == linears_sha256(decoder))
-    return MaskFileRecord(
-        name=masks.path.name,
-        sha256=sha256_of(masks.path),
-        base=masks.manifest.base,
-        same=same,
-    )
+    name, sha256, base = masks.path.name, sha256_of(masks.path), masks.manifest.base
+    return MaskFileRecord(name=name, sha256=sha256, base=base, same=same)
 
 
 def _warn(masks: MaskFile, manifest: Manifest) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, MwandaError, shown
+from mwanda.pruned.archive.codec import damaged
 from mwanda.pruned.archive.contents import SUFFIX, FileEntry, Index, is_archive
 from mwanda.pruned.archive.reader import Archive, Place
 from mwanda.pruned.archive.writer import find_files, write_archive
@@ -176,12 +177,8 @@ def _write_file(
     except OSError as error:
         raise _disk(path, error) from error
     if digest.hexdigest() != entry.sha256:
-        raise InputError(
-            f"{archive}: {shown(entry.path)}",
-            expected="the file that was packed",
-            found="another, by its SHA-256",
-            fix="the archive is damaged; copy it again",
-        )
+        what = f"{archive}: {shown(entry.path)}"
+        raise damaged(what, "the file that was packed", "another, by its SHA-256")
 
 
 def _is_plain_archive(path: Path) -> bool:

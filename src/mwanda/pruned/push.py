@@ -91,8 +91,6 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
     token = _token()
     try:
         return _upload(folder, repo, names, manifest, token, public=public, overwrite=overwrite)
-    except MwandaError:
-        raise
     except hub_errors() as error:
         text = " ".join(str(error).split()).replace(token, "(token)")[:300]
         raise MwandaError(

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from mwanda.errors import DataError, InputError
@@ -185,6 +183,10 @@ def _plan(
 
 def _read_back(name: str, weight: torch.Tensor, kind: str, *, turned: bool) -> torch.Tensor:
     """A matrix, or several stacked, through GGUF and back, some rows at a time."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import dequantize, quantize
+
+    used = GGMLQuantizationType[kind]
     rows = weight.transpose(-1, -2) if turned else weight
     flat = rows.reshape(-1, rows.shape[-1])
     made = torch.empty(flat.shape, dtype=torch.float32)
@@ -196,18 +198,11 @@ def _read_back(name: str, weight: torch.Tensor, kind: str, *, turned: bool) -> t
                 f"tensor {name}", expected="finite weights", found="NaN or infinity",
                 fix="download the model again",
             )  # fmt: skip
-        made[start : start + step] = torch.from_numpy(_round_trip(part.numpy(), kind))
+        made[start : start + step] = torch.from_numpy(
+            dequantize(quantize(part.numpy(), used), used)
+        )
     shaped = made.reshape(rows.shape)
     return shaped.transpose(-1, -2).contiguous() if turned else shaped
-
-
-def _round_trip(values: npt.NDArray[np.float32], kind: str) -> npt.NDArray[np.float32]:
-    from gguf import GGMLQuantizationType
-    from gguf.quants import dequantize, quantize
-
-    used = GGMLQuantizationType[kind]
-    found: npt.NDArray[np.float32] = dequantize(quantize(values, used), used)
-    return found
 
 
 def _written(stored: torch.dtype) -> torch.dtype:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -21,32 +20,12 @@ from mwanda.pruning.folder.mask_file import MaskFile
 BLOCK = re.compile(r"\.(\d+)\.")
 
 
-class StoredMasks(Protocol):
-    """Keep masks by linear, read one at a time."""
-
-    @property
-    def records(self) -> Mapping[str, LinearRecord] | None:
-        """Which linears there are; None where nothing says so."""
-        ...
-
-    def shape(self, name: str, record: LinearRecord) -> tuple[int, int] | None:
-        """``[out, in]`` of a linear; None where it is not there."""
-        ...
-
-    def mask(self, name: str, record: LinearRecord) -> torch.Tensor:
-        """One linear's keep mask, ``bool [out, in]``."""
-        ...
-
-
 class FileMasks:
     """The masks in a file of ``prune --masks-only``."""
 
     def __init__(self, file: MaskFile) -> None:
         self._file = file
-
-    @property
-    def records(self) -> Mapping[str, LinearRecord]:
-        return self._file.manifest.linears
+        self.records: Mapping[str, LinearRecord] = file.manifest.linears
 
     def shape(self, name: str, record: LinearRecord) -> tuple[int, int] | None:
         own = self.records.get(name)
@@ -58,17 +37,19 @@ class FileMasks:
 
 class FolderMasks:
     """A model folder's weights that are not zero: a weight that the source had as zero counts as
-    removed."""
+    removed. ``records`` says which linears there are; None where nothing does."""
 
     def __init__(self, checkpoint: Checkpoint, records: Mapping[str, LinearRecord] | None) -> None:
         self._checkpoint = checkpoint
         self.records = records
 
     def shape(self, name: str, record: LinearRecord) -> tuple[int, int] | None:
+        """``[out, in]`` of a linear; None where it is not there."""
         own = (self.records or {}).get(name, record)
         return None if misplaced(self._checkpoint, own) is not None else own.shape
 
     def mask(self, name: str, record: LinearRecord) -> torch.Tensor:
+        """One linear's keep mask, ``bool [out, in]``."""
         return matrix_of(self._checkpoint, (self.records or {}).get(name, record)) != 0
 
     def matrices(self) -> dict[str, LinearRecord]:
@@ -86,8 +67,12 @@ class FolderMasks:
         return found
 
 
+StoredMasks = FileMasks | FolderMasks
+"""Keep masks by linear, read one at a time."""
+
+
 @contextmanager
-def open_masks(path: Path) -> Iterator[FileMasks | FolderMasks]:
+def open_masks(path: Path) -> Iterator[StoredMasks]:
     """The masks in a model folder or in a file of masks."""
     if path.is_file():
         yield FileMasks(MaskFile.open(path))

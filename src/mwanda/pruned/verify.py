@@ -19,7 +19,7 @@ from mwanda.pruned.stored_masks import matrix_of, misplaced
 from mwanda.pruned.verify_source import SourceCheck, check_companions
 from mwanda.pruning.folder.bases import other_files
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_sha256, read_manifest
-from mwanda.pruning.folder.manifest_records import LinearRecord, Totals
+from mwanda.pruning.folder.manifest_records import LinearRecord, Totals, weights_in
 from mwanda.pruning.folder.mask_file import MaskFile
 from mwanda.pruning.masks import count_zeros, digest
 from mwanda.system.arguments import path_given
@@ -131,7 +131,7 @@ def verify(
                 if checked.problem is not None:
                     problems.append(f"{name}: {checked.problem}")
             progress.block(0)
-        if manifest.totals != _totals(manifest, checkpoint):
+        if manifest.totals != Totals.of(manifest.linears.values(), weights_in(checkpoint)):
             problems.append(f"{MANIFEST}: totals do not add up to the linears and tensors")
         if source is not None:
             problems += source.tensor_problems()
@@ -184,15 +184,6 @@ def _file_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
             yield f"{path.name}: not one of the files that were written"
 
 
-def _totals(manifest: Manifest, checkpoint: Checkpoint) -> Totals:
-    records = manifest.linears.values()
-    infos = checkpoint.tensors.values()
-    return Totals.of(
-        [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in records],
-        sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point),
-    )
-
-
 def _check_linear(
     checkpoint: Checkpoint,
     name: str,
@@ -208,14 +199,12 @@ def _check_linear(
     zeros = count_zeros(nonzero)
     found = [_zeros_problem(record, nonzero, zeros)]
     mask = None
-    if masks is not None:
-        if name not in masks.linears:
-            found.append(f"no mask in {masks.path}")
-        else:
-            mask = masks.mask(name)
-            found.append(_mask_problem(record, nonzero, mask))
-            if mask.shape != nonzero.shape:
-                mask = None
+    if masks is not None and name not in masks.linears:
+        found.append(f"no mask in {masks.path}")
+    elif masks is not None:
+        mask = masks.mask(name)
+        found.append(_mask_problem(record, nonzero, mask))
+        mask = mask if mask.shape == nonzero.shape else None
     if source is not None:
         found.append(source.linear_problem(name, record, weight, mask))
     problems = [problem for problem in found if problem is not None]
@@ -242,7 +231,6 @@ def _mask_problem(record: LinearRecord, nonzero: torch.Tensor, mask: torch.Tenso
     stray = torch.nonzero(nonzero & ~mask)
     if len(stray):
         row, column = stray[0].tolist()
-        return (
-            f"{len(stray)} weights where the mask has none, the first in row {row}, column {column}"
-        )
+        first = f"the first in row {row}, column {column}"
+        return f"{len(stray)} weights where the mask has none, {first}"
     return None

@@ -77,12 +77,17 @@ class SourceCheck:
             return f"{had} zeros in the source instead of {record.source_zeros}"
         if self._reconstruction is not None:
             return None
-        made = self._as_written(stored)
+        made = stored.to(self._written_dtype(stored.dtype))
         if made.dtype != weight.dtype:
             return f"{weight.dtype} instead of {made.dtype}"
         differ = _differ(weight, made)
         pruned = _all_zero(weight) if mask is None else ~mask
-        return _first_of(differ & ~pruned, "kept weights", "the source's")
+        places = torch.nonzero(differ & ~pruned)
+        if not len(places):
+            return None
+        row, column = places[0].tolist()
+        first = f"the first in row {row}, column {column}"
+        return f"{len(places)} kept weights are not the source's, {first}"
 
     def tensor_problems(self) -> Iterator[str]:
         """One line for every tensor, outside of the pruned linears, that is not the source's."""
@@ -92,15 +97,10 @@ class SourceCheck:
                 there = "the source" if new is None else "the pruned folder"
                 yield f"tensor {name}: only in {there}"
                 continue
-            wanted = (
-                old.dtype
-                if self._dtype is None or not old.dtype.is_floating_point
-                else (self._dtype)
-            )
+            wanted = self._written_dtype(old.dtype)
             if (new.dtype, new.shape) != (wanted, old.shape):
-                yield (
-                    f"tensor {name}: {new.dtype} {[*new.shape]} instead of {wanted} {[*old.shape]}"
-                )
+                found = f"{new.dtype} {[*new.shape]}"
+                yield f"tensor {name}: {found} instead of {wanted} {[*old.shape]}"
                 continue
             wrong = sum(self._differing(name, box, pruned) for box, pruned in self._rest(name))
             if wrong:
@@ -114,21 +114,19 @@ class SourceCheck:
             for record in self._records.values()
             if record.tensor == name and misplaced(self._written, record) is None
         ]
-        if sum(math.prod(stop - start for start, stop in box) for box in pruned) >= math.prod(
-            shape
-        ):
+        covered = sum(math.prod(stop - start for start, stop in box) for box in pruned)
+        if covered >= math.prod(shape):
             return
         if not shape:
             yield (), []
             return
         step = max(1, PIECE // max(1, math.prod(shape[1:])))
         for start in range(0, shape[0], step):
-            stretch = ((start, min(start + step, shape[0])), *whole(shape[1:]))
-            yield stretch, pruned
+            yield ((start, min(start + step, shape[0])), *whole(shape[1:])), pruned
 
     def _differing(self, name: str, stretch: Box, pruned: Sequence[Box]) -> int:
-        old = self._as_written(read_box(self._source, name, stretch))
-        differ = _differ(read_box(self._written, name, stretch), old)
+        old, new = (read_box(one, name, stretch) for one in (self._source, self._written))
+        differ = _differ(new, old.to(self._written_dtype(old.dtype)))
         for box in pruned:
             inside = [
                 (max(low, start) - low, min(high, stop) - low)
@@ -138,10 +136,8 @@ class SourceCheck:
                 differ[tuple(slice(*sides) for sides in inside)] = False
         return int(torch.count_nonzero(differ))
 
-    def _as_written(self, stored: torch.Tensor) -> torch.Tensor:
-        if self._dtype is None or not stored.dtype.is_floating_point:
-            return stored
-        return stored.to(self._dtype)
+    def _written_dtype(self, stored: torch.dtype) -> torch.dtype:
+        return self._dtype if self._dtype is not None and stored.is_floating_point else stored
 
 
 def check_companions(folder: Path, source: Path | None, manifest: Manifest) -> Iterator[str]:
@@ -185,11 +181,3 @@ def _all_zero(weight: torch.Tensor) -> torch.Tensor:
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
     """The bytes of every number, ``uint8 [numbers, size]``."""
     return tensor.contiguous().reshape(-1).view(torch.uint8).reshape(-1, tensor.dtype.itemsize)
-
-
-def _first_of(wrong: torch.Tensor, what: str, whose: str) -> str | None:
-    places = torch.nonzero(wrong)
-    if not len(places):
-        return None
-    row, column = places[0].tolist()
-    return f"{len(places)} {what} are not {whose}, the first in row {row}, column {column}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import nn
@@ -29,7 +28,6 @@ class Masks:
     """Where the weights of a model are to stay zero: one bit a weight, on the weight's device.
 
     Attributes:
-        nbytes: of the masks: an eighth of a byte a weight of every linear with zeros.
         zeros: how many weights they hold at zero.
     """
 
@@ -40,7 +38,7 @@ class Masks:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the masks take."""
+        """Bytes that the masks take: an eighth of one a weight of every linear with zeros."""
         return sum(bits.numel() for _, bits in self._masks.values())
 
     @torch.no_grad()
@@ -50,7 +48,9 @@ class Masks:
         Args:
             optimizer: only the weights that it has; None for all.
         """
-        for key in list(self._masks) if optimizer is None else _ids(optimizer):
+        groups = [] if optimizer is None else optimizer.param_groups
+        given = [id(parameter) for group in groups for parameter in group["params"]]
+        for key in list(self._masks) if optimizer is None else given:
             held = self._masks.get(key)
             parameter = None if held is None else held[0]()
             if held is None or parameter is None or id(parameter) != key:
@@ -71,11 +71,9 @@ class KeptZeros:
 
     def __init__(self, masks: Masks) -> None:
         self.masks = masks
-
-        def after(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-            masks.apply(optimizer)
-
-        self._handle = register_optimizer_step_post_hook(after)
+        self._handle = register_optimizer_step_post_hook(
+            lambda optimizer, *_: masks.apply(optimizer)
+        )
 
     def remove(self) -> None:
         """From now on zeros are trained like other weights."""
@@ -84,12 +82,7 @@ class KeptZeros:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.remove()
 
 
@@ -184,10 +177,6 @@ def _named(structure: Structure, records: Mapping[_Key, LinearRecord]) -> Iterat
                 fix="give the folder that this model was loaded from",
             )
         yield linear
-
-
-def _ids(optimizer: torch.optim.Optimizer) -> Iterator[int]:
-    return (id(p) for group in optimizer.param_groups for p in group["params"])
 
 
 def _shifts(device: torch.device) -> torch.Tensor:

@@ -11,7 +11,6 @@ import torch
 
 from mwanda.model.run.structure import Structure
 from mwanda.model.stored.parts import Place
-from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.folder.known_text import records
 from mwanda.pruning.folder.manifest import Manifest, versions
 from mwanda.pruning.folder.manifest_records import ExpertsRecord, LinearRecord, Totals
@@ -100,7 +99,7 @@ def build_manifest(
         calibration=calibration,
         earlier=records(task.earlier),
         linears=linears,
-        totals=totals_of(linears, model_weights),
+        totals=Totals.of(linears.values(), model_weights),
         signals=outcome.signals,
         experts=ExpertsRecord.of(outcome.routing, outcome.fallbacks, recipe.expert_tokens),
         files={},
@@ -124,15 +123,3 @@ def linear_records(chosen: Structure, places: Places, outcome: Outcome) -> dict[
         for block in chosen.blocks
         for linear in block.linears
     }
-
-
-def totals_of(linears: Mapping[str, LinearRecord], model_weights: int) -> Totals:
-    """Of a model of so many weights."""
-    rows = [(r.shape[0] * r.shape[1], r.pruned, r.source_zeros) for r in linears.values()]
-    return Totals.of(rows, model_weights)
-
-
-def weights_in(checkpoint: Checkpoint) -> int:
-    """Number of weights of the whole model."""
-    infos = checkpoint.tensors.values()
-    return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)

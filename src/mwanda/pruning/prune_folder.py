@@ -20,6 +20,7 @@ from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.evidence import Opened, open_evidence
 from mwanda.pruning.fingerprint import keeps_journal
+from mwanda.pruning.folder.manifest_records import weights_in
 from mwanda.pruning.folder.mask_file import MASKS, MaskWriter
 from mwanda.pruning.folder.weight_sink import (
     cast_only,
@@ -29,7 +30,7 @@ from mwanda.pruning.folder.weight_sink import (
     weight_sink,
 )
 from mwanda.pruning.forecast.operations import Limit, count_work, disk_rates, matmul_rate
-from mwanda.pruning.manifest_parts import PruneResult, build_manifest, weights_in
+from mwanda.pruning.manifest_parts import PruneResult, build_manifest
 from mwanda.pruning.outcome import Sink
 from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.recipe.resolved import ResolvedRecipe

@@ -8,10 +8,9 @@ from mwanda.cli.views import View, removed, took
 from mwanda.system.text_tables import plain
 
 if TYPE_CHECKING:
-    from mwanda.pruned.diff import Diff
+    from mwanda.pruned.diff import Diff, MaskOverlap
     from mwanda.pruned.gguf_check import GgufCheck
     from mwanda.pruned.mask_files import Extracted
-    from mwanda.pruned.mask_overlap import MaskOverlap
     from mwanda.pruned.pack import PackResult
     from mwanda.pruned.push import Pushed
     from mwanda.pruned.quantise import QuantiseResult

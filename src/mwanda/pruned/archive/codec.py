@@ -112,12 +112,14 @@ def decode(stored: bytes, into: memoryview, element: Element, columns: int, what
     try:
         _decode(stored, np.frombuffer(into, np.uint8), element, columns)
     except (ValueError, IndexError, struct.error) as error:
-        raise InputError(
-            what,
-            expected="a chunk that mwanda wrote",
-            found=str(error)[:100] or type(error).__name__,
-            fix="the archive is damaged; copy it again",
-        ) from error
+        found = str(error)[:100] or type(error).__name__
+        raise damaged(what, "a chunk that mwanda wrote", found) from error
+
+
+def damaged(what: str, expected: str, found: str) -> InputError:
+    """The error of an archive that is not as it was written."""
+    fix = "the archive is damaged; copy it again"
+    return InputError(what, expected=expected, found=found, fix=fix)
 
 
 def _decode(stored: bytes, raw: Bytes, element: Element, columns: int) -> None:
@@ -218,9 +220,7 @@ def _read_pairs(data: bytes, size: int) -> Bytes:
     nibbles = np.empty(2 * len(pairs), np.uint8)
     nibbles[0::2], nibbles[1::2] = pairs >> 4, pairs & 15
     nibbles = nibbles[:size]
-    plane = np.frombuffer(
-        bytearray(nibbles.tobytes().translate(values.tobytes().ljust(256, b"\0"))), np.uint8
-    )
+    plane = values[nibbles]
     rare = nibbles == COMMON
     plane[rare] = reader.stream(int(np.count_nonzero(rare)), nested=True)
     reader.end()

@@ -16,7 +16,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mwanda.errors import InputError, first_problem, shown
-from mwanda.pruned.archive.codec import ELEMENTS, MAX_CHUNK, OVERHEAD, PLAIN, Element
+from mwanda.pruned.archive.codec import ELEMENTS, MAX_CHUNK, OVERHEAD, PLAIN, Element, damaged
 
 SUFFIX = ".mwz"
 FORMAT = 1
@@ -174,29 +174,26 @@ def read_index(path: Path, descriptor: int) -> Index:
             fix="copy the archive again, or unpack it with the version that wrote it",
         )  # fmt: skip
     if size < len(HEADER) + FOOTER.size:
-        raise _damaged(path, "an archive with its end", f"{size} bytes")
+        raise damaged(str(path), "an archive with its end", f"{size} bytes")
     end = os.pread(descriptor, FOOTER.size, size - FOOTER.size)
     start, length, digest, mark = FOOTER.unpack(end)
     if mark != END or start + length + FOOTER.size != size or start < len(HEADER):
-        raise _damaged(path, "an archive with its end", "it cut off or changed")
+        raise damaged(str(path), "an archive with its end", "it cut off or changed")
     if length > MAX_INDEX:
-        raise _damaged(path, f"an index of at most {MAX_INDEX} bytes", str(length))
+        raise damaged(str(path), f"an index of at most {MAX_INDEX} bytes", str(length))
     raw = os.pread(descriptor, length, start)
     if hashlib.sha256(HEADER + raw).digest() != digest:
-        raise _damaged(path, "the index as it was written", "a changed one")
+        raise damaged(str(path), "the index as it was written", "a changed one")
     try:
         index = Index.model_validate_json(raw)
     except ValidationError as error:
         place, words = first_problem(error)
-        raise _damaged(path, "an index that mwanda wrote", shown(f"{place}: {words}")) from error
+        raise damaged(
+            str(path), "an index that mwanda wrote", shown(f"{place}: {words}")
+        ) from error
     if index.format != FORMAT:
-        raise _damaged(path, f"format {FORMAT}", str(index.format))
+        raise damaged(str(path), f"format {FORMAT}", str(index.format))
     stored = sum(segment.stored for entry in index.files for segment in entry.segments)
     if len(HEADER) + stored != start:
-        raise _damaged(path, f"chunks of {start - len(HEADER)} bytes", f"{stored} in the index")
+        raise damaged(str(path), f"chunks of {start - len(HEADER)} bytes", f"{stored} in the index")
     return index
-
-
-def _damaged(path: Path, expected: str, found: str) -> InputError:
-    fix = "the archive is damaged; copy it again"
-    return InputError(str(path), expected=expected, found=found, fix=fix)

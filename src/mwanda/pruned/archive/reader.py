@@ -12,7 +12,7 @@ import torch
 
 from mwanda.errors import DataError, InputError, shown
 from mwanda.model.stored.layout import DTYPES_BY_NAME, MAX_HEADER, byte_view
-from mwanda.pruned.archive.codec import Element, decode
+from mwanda.pruned.archive.codec import Element, damaged, decode
 from mwanda.pruned.archive.contents import HEADER, Chunk, FileEntry, Index, Segment, read_index
 from mwanda.system.closing import Closing
 
@@ -95,31 +95,17 @@ class Archive(Closing):
         for segment in entry.segments:
             yield from self.places(segment, segment.name or entry.path)
 
-    def stored_bytes(self, place: Place) -> bytes:
-        """A chunk as it stands in the archive, its checksum tested."""
-        stored, _, checksum, _ = place.chunk
+    def decode(self, place: Place, into: memoryview) -> None:
+        """Read one chunk into ``into``, which has ``place.raw`` bytes, and test its checksums."""
         if self._descriptor < 0:
             raise DataError(f"{self.path}: read after the archive was closed")
-        data = os.pread(self._descriptor, stored, place.offset)
-        if len(data) != stored or zlib.crc32(data) != checksum:
-            raise InputError(
-                place.what,
-                expected="the bytes that were written",
-                found="others, by their checksum",
-                fix="the archive is damaged; copy it again",
-            )
-        return data
-
-    def decode(self, place: Place, into: memoryview) -> None:
-        """Read one chunk into ``into``, which has ``place.raw`` bytes."""
-        decode(self.stored_bytes(place), into, place.element, place.columns, place.what)
-        if zlib.crc32(into) != place.chunk[3]:
-            raise InputError(
-                place.what,
-                expected="the bytes that were packed",
-                found="others, by their checksum",
-                fix="the archive is damaged; copy it again",
-            )
+        stored, _, written, packed = place.chunk
+        data, others = os.pread(self._descriptor, stored, place.offset), "others, by their checksum"
+        if len(data) != stored or zlib.crc32(data) != written:
+            raise damaged(place.what, "the bytes that were written", others)
+        decode(data, into, place.element, place.columns, place.what)
+        if zlib.crc32(into) != packed:
+            raise damaged(place.what, "the bytes that were packed", others)
 
     def read(self, path: str, name: str) -> torch.Tensor:
         """One tensor of a safetensors file in the archive; no other is touched."""

@@ -7,13 +7,13 @@ import math
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from mwanda.errors import DataError, InputError, shown
-from mwanda.model.stored.layout import DTYPE_NAMES, read_header
+from mwanda.model.stored.layout import DTYPE_NAMES, TensorInfo, read_header
 from mwanda.pruned.archive.codec import ELEMENTS, MAX_CHUNK, encode
 from mwanda.pruned.archive.contents import (
     FORMAT,
@@ -41,12 +41,12 @@ TEXT_LEVEL = 3
 
 @dataclass
 class _Stretch:
-    """One segment to be: its tensor if it is one, how many bytes, and its chunks so far."""
+    """One segment to be: how many bytes, its tensor if it is one, and its chunks so far."""
 
-    name: str | None
-    dtype: str | None
-    shape: tuple[int, ...] | None
     nbytes: int
+    name: str | None = None
+    dtype: str | None = None
+    shape: tuple[int, ...] | None = None
     chunks: list[Chunk] = field(default_factory=list)
 
     def segment(self) -> Segment:
@@ -76,12 +76,6 @@ class _File:
     def entry(self) -> FileEntry:
         segments = tuple(stretch.segment() for stretch in self.stretches)
         return FileEntry(path=self.name, size=self.size, sha256=self.sha256, segments=segments)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    stretch: _Stretch
-    raw: bytes
 
 
 def find_files(folder: Path) -> list[tuple[str, Path]]:
@@ -135,14 +129,12 @@ def write_archive(
     plans = [_plan(name, path) for name, path in files]
     progress.stage("pack", sum(1 for plan in plans for s in plan.stretches for _ in s.steps()))
 
-    def code(piece: _Piece) -> tuple[_Stretch, bytes, Chunk]:
-        segment = Segment.model_construct(dtype=piece.stretch.dtype, shape=piece.stretch.shape)
-        plain = piece.stretch.dtype is None
-        stored = encode(
-            piece.raw, segment.element, segment.columns, max(level, TEXT_LEVEL) if plain else level
-        )
-        sums = zlib.crc32(stored), zlib.crc32(piece.raw)
-        return piece.stretch, stored, (len(stored), len(piece.raw), *sums)
+    def code(piece: tuple[_Stretch, bytes]) -> tuple[_Stretch, bytes, Chunk]:
+        stretch, raw = piece
+        segment = Segment.model_construct(dtype=stretch.dtype, shape=stretch.shape)
+        used = max(level, TEXT_LEVEL) if stretch.dtype is None else level
+        stored = encode(raw, segment.element, segment.columns, used)
+        return stretch, stored, (len(stored), len(raw), zlib.crc32(stored), zlib.crc32(raw))
 
     out.write(HEADER)
     at = len(HEADER)
@@ -164,27 +156,21 @@ def write_archive(
 
 def _plan(name: str, path: Path) -> _File:
     """A file cut into its tensors where it is safetensors, else in one piece."""
-    size = path.stat().st_size
-    stretches: list[_Stretch] = []
+    stretches = [_Stretch(path.stat().st_size)]
+    infos: list[TensorInfo] = []
     if path.suffix == ".safetensors":
-        try:
+        with suppress(InputError):  # a pointer, a damaged file: kept as it is, like any other
             infos, _ = read_header(path)
-        except InputError:  # a pointer, a damaged file: kept as it is, like any other
-            infos = []
-        if infos:
-            stretches.append(_Stretch(None, None, None, infos[0].offset))
-        for info in infos:
-            dtype = DTYPE_NAMES[info.dtype]
-            if dtype in ELEMENTS:
-                stretches.append(_Stretch(info.name, dtype, info.shape, info.nbytes))
-            else:
-                stretches.append(_Stretch(None, None, None, info.nbytes))
-    if not stretches:
-        stretches.append(_Stretch(None, None, None, size))
+    if infos:
+        stretches = [_Stretch(infos[0].offset)]
+    for info in infos:
+        dtype = DTYPE_NAMES[info.dtype]
+        tensor = (info.name, dtype, info.shape) if dtype in ELEMENTS else ()
+        stretches.append(_Stretch(info.nbytes, *tensor))
     return _File(path, name, stretches)
 
 
-def _pieces(plans: Sequence[_File]) -> Iterator[_Piece]:
+def _pieces(plans: Sequence[_File]) -> Iterator[tuple[_Stretch, bytes]]:
     """The files' bytes, each read once."""
     for plan in plans:
         try:
@@ -198,13 +184,13 @@ def _pieces(plans: Sequence[_File]) -> Iterator[_Piece]:
                             raise _changed(plan.path)
                         digest.update(raw)
                         plan.size += step
-                        yield _Piece(stretch, raw)
+                        yield stretch, raw
                 after = os.fstat(file.fileno())
         except OSError as error:
             found = error.strerror or type(error).__name__
             raise InputError(str(plan.path), expected="a file to read", found=found) from error
-        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        if not same or plan.size != after.st_size:
+        known = (plan.size, before.st_size, before.st_mtime_ns)
+        if known != (after.st_size, after.st_size, after.st_mtime_ns):
             raise _changed(plan.path)
         plan.sha256 = digest.hexdigest()
 

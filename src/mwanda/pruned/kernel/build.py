@@ -37,9 +37,8 @@ def kernel() -> Any:
     try:
         found = ctypes.CDLL(str(library))
     except OSError as error:
-        raise MwandaError(
-            str(library), expected="the compiled kernel", found=str(error), fix="delete it"
-        ) from error
+        what, expected = str(library), "the compiled kernel"
+        raise MwandaError(what, expected=expected, found=str(error), fix="delete it") from error
     pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     matrix: list[Any] = [pointer, pointer, pointer, size, size]
     found.mwanda_best_path.restype = number
@@ -87,10 +86,8 @@ def _cache_folder() -> Path:
 
 
 def _key(compiler: str) -> str:
-    version = subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=False
-    ).stdout
-    text = "\n".join([*FLAGS, version, platform.machine(), platform.system()])
+    ran = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    text = "\n".join([*FLAGS, ran.stdout, platform.machine(), platform.system()])
     return hashlib.sha256(SOURCE.read_bytes() + text.encode()).hexdigest()[:16]
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, ConfigDict
 
+from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.statistics.routed import Routing
 from mwanda.system.shown import Shown
 from mwanda.text.window_files import Windows
@@ -168,15 +169,22 @@ class Totals(Entry):
     model_sparsity: float
 
     @classmethod
-    def of(cls, linears: Collection[tuple[int, int, int]], model_weights: int) -> Totals:
-        """From each linear's weights, pruned positions and source zeros, of a model of so many."""
-        weights, pruned, source_zeros = (sum(row[n] for row in linears) for n in range(3))
+    def of(cls, linears: Collection[LinearRecord], model_weights: int) -> Totals:
+        """Of a model of so many weights."""
+        weights = sum(record.shape[0] * record.shape[1] for record in linears)
+        pruned = sum(record.pruned for record in linears)
         return cls(
             linears=len(linears),
             weights=weights,
             pruned=pruned,
             sparsity=pruned / weights if weights else 0.0,
-            source_zeros=source_zeros,
+            source_zeros=sum(record.source_zeros for record in linears),
             model_weights=model_weights,
             model_sparsity=pruned / model_weights if model_weights else 0.0,
         )
+
+
+def weights_in(checkpoint: Checkpoint) -> int:
+    """Number of weights of the whole model."""
+    infos = checkpoint.tensors.values()
+    return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)
