@@ -19,7 +19,7 @@ import mwanda
 from mwanda import DataError, InputError, RunOptions
 from mwanda.methods.gram import GramSums
 from mwanda.methods.registry import find_pattern, find_reconstruction
-from mwanda.pruning.weight_updates import update_weight
+from mwanda.pruning.block_pruner import update_weight
 from mwanda.system.finite import is_finite, narrowed
 from tests.pruning.pipeline.helpers import Tiny, tensors, token_windows, windows_object
 from tests.support.text import write_corpus

@@ -19,7 +19,6 @@ from mwanda.model.run.structure import Linear, Structure
 from mwanda.model.source import open_model
 from mwanda.model.stored.container import saved_file
 from mwanda.pruning.evidence import Evidence
-from mwanda.pruning.fingerprint import base_files
 from mwanda.pruning.folder.known_text import known_in_folder, records
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, read_manifest, versions
 from mwanda.pruning.folder.manifest_records import LinearRecord, MaskFileRecord, Totals, weights_in
@@ -31,7 +30,7 @@ from mwanda.pruning.masks import count_zeros, digest, record
 from mwanda.pruning.outcome import Outcome
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
-from mwanda.pruning.task import FolderTask, chosen_linears
+from mwanda.pruning.task import FolderTask, base_files, chosen_linears
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name, parse_dtype
 from mwanda.system.files import check_disk_space, hash_files, sha256_of

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from mwanda.errors import InputError
+from mwanda.errors import DataError, InputError
 from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import InputStatistics
+from mwanda.methods.kinds import Pattern, Reconstruction, options_of
+from mwanda.methods.reconstruction.factor import NotPositiveError, Reconstructed
 from mwanda.methods.registry import find_criterion
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Block, Linear
@@ -18,8 +22,12 @@ from mwanda.pruning.outcome import MaskSink, Outcome, Sink
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of, tokens_seen
-from mwanda.pruning.weight_updates import update_weight
+from mwanda.system.finite import is_finite, narrowed
 from mwanda.system.ranks import Ranks
+
+REMEDIES = "use more calibration text, more damping or shrinkage, or no reconstruction"
+
+log = logging.getLogger("mwanda")
 
 
 @dataclass(frozen=True)
@@ -76,9 +84,9 @@ class BlockPruner:
         if self.ranks.rank == owner:
             if row is None or row.prune is None:
                 mask = self.choose(linear, weight, inputs, sparsity)
-            method, gram = self.recipe.reconstruction, find_gram(linear.name) if row else None
+            method = self.recipe.reconstruction
             if row is not None and method is not None:
-                name, pattern = linear.name, self.recipe.pattern_row()
+                name, pattern, gram = linear.name, self.recipe.pattern_row(), find_gram(linear.name)
                 if gram is None:
                     raise InputError(f"linear {name}", expected="a Gram matrix of its inputs")
                 made = update_weight(
@@ -118,3 +126,48 @@ class BlockPruner:
             criterion, options = find_criterion("magnitude"), {}
         pattern = recipe.pattern_row()
         return choose_mask(linear.name, weight, inputs, criterion, options, pattern, sparsity)
+
+
+def update_weight(
+    name: str,
+    weight: torch.Tensor,
+    mask: torch.Tensor | None,
+    gram: GramSums,
+    row: Reconstruction,
+    options: Mapping[str, Any],
+    pattern: Pattern,
+    sparsity: float,
+) -> Reconstructed:
+    """Reconstruct one weight ``[out, in]``, which is not changed, in its own dtype.
+
+    Args:
+        mask: the criterion's, bool ``[out, in]``; a method that chooses its own by pattern and
+            sparsity does not look at it.
+    """
+    matrix, what = gram.matrix.to(weight.device), f"linear {name}, reconstruction {row.name}"
+    try:
+        if row.prune is not None:
+            share = sparsity if pattern.fixed is None else pattern.fixed
+            keep = round(pattern.group * (1 - share))
+            own = options_of(row.prune, options)
+            made = row.prune(weight, matrix, share, keep, pattern.group, **own)
+        else:
+            made = row.reconstruct(weight, mask, matrix, **options_of(row.reconstruct, options))
+    except NotPositiveError as error:
+        raise DataError(
+            what,
+            expected="a Gram matrix of its inputs that damping makes invertible",
+            found=str(error),
+            fix="use more calibration text, --compute-dtype float32, or no reconstruction",
+        ) from error
+    if not is_finite(made.weight):
+        raise DataError(what, expected="finite weights", found="NaN or infinity", fix=REMEDIES)
+    fix = f"{REMEDIES}; or give the model in bfloat16 or float32"
+    stored = narrowed(what, made.weight, weight.dtype, fix)
+    if made.raised:
+        log.warning(
+            "linear %s: its Gram matrix was not positive definite; %s went on with damping of "
+            "%g mean diagonals",
+            name, row.name, made.damping,
+        )  # fmt: skip
+    return replace(made, weight=stored)

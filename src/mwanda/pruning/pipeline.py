@@ -18,9 +18,8 @@ from mwanda.pruning.outcome import OUTCOME, MaskSink, Outcome, Sink
 from mwanda.pruning.schedule import LOOK, PRUNE, Schedule
 from mwanda.pruning.sensitivity import Surveyor
 from mwanda.pruning.statistics.capture import Capture
-from mwanda.pruning.statistics.file import SavedStatistics
+from mwanda.pruning.statistics.file import SavedStatistics, StatisticsSpill
 from mwanda.pruning.statistics.routed import routed_tokens
-from mwanda.pruning.statistics.spill import StatisticsSpill
 from mwanda.pruning.task import Task
 from mwanda.system.device import DTYPES
 from mwanda.system.heap import trim

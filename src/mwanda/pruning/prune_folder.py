@@ -19,7 +19,6 @@ from mwanda.model.run.structure import Linear
 from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.evidence import Opened, open_evidence
-from mwanda.pruning.fingerprint import keeps_journal
 from mwanda.pruning.folder.manifest_records import weights_in
 from mwanda.pruning.folder.mask_file import MASKS, MaskWriter
 from mwanda.pruning.folder.weight_sink import (
@@ -34,7 +33,7 @@ from mwanda.pruning.manifest_parts import PruneResult, build_manifest
 from mwanda.pruning.outcome import Sink
 from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
-from mwanda.pruning.task import FolderTask, open_task, ranks_for
+from mwanda.pruning.task import FolderTask, keeps_journal, open_task, ranks_for
 from mwanda.system.output import OutputFolder
 from mwanda.system.run_options import RunOptions
 from mwanda.system.unfinished import Partial

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,22 +13,26 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
+from mwanda.model.companions import tokenizer_files
 from mwanda.model.given import check_model, is_gguf
 from mwanda.model.opening import open_decoder
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Structure, choose_linears
 from mwanda.model.source import ModelSource, load_tokenizer, open_model
+from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.evidence import Evidence, Opened, gather
-from mwanda.pruning.fingerprint import open_journal
 from mwanda.pruning.folder.known_text import Calibrations, known_in_folder
+from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
-from mwanda.system.device import parse_dtype
+from mwanda.system.device import device_kind, dtype_name, parse_dtype
+from mwanda.system.files import hash_files
 from mwanda.system.ranks import ALONE, Ranks, joined, launched
 from mwanda.system.run_options import RunOptions
 from mwanda.system.unfinished import Partial, scratch_folder
+from mwanda.text.window_files import window_sha256
 
 log = logging.getLogger("mwanda")
 
@@ -91,27 +96,66 @@ def open_task(
         partial: where it is made; None in a process that does not write.
         more: what else decides the result.
     """
+    trusted: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     with (
         scratch_folder(partial) as scratch,
-        open_model(name, scratch, trust_remote_code=options.trust_remote_code) as source,
+        open_model(name, scratch, **trusted) as source,
         open_decoder(source, options) as decoder,
         joined(decoder.device) as ranks,
     ):
         earlier = () if job == "statistics" else known_in_folder(source.folder)
         chosen = chosen_linears(decoder, recipe)
-
-        def tokenizer() -> Any:
-            return load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-
+        tokenizer = functools.partial(load_tokenizer, source.folder, **trusted)
         evidence = gather(opened, tokenizer, decoder, chosen, recipe, options)
-        work = None if partial is None else partial.work
-        journal = open_journal(job, work, source, decoder, recipe, evidence, options, ranks, **more)
-        if journal.resumed:
-            log.info("resuming: %s", journal.kept(len(chosen.blocks)))
-        yield FolderTask(
+        task = FolderTask(
             decoder=decoder, chosen=chosen, recipe=recipe, evidence=evidence, options=options,
-            scratch=scratch, ranks=ranks, journal=journal, earlier=earlier, source=source,
+            scratch=scratch, ranks=ranks, earlier=earlier, source=source,
         )  # fmt: skip
+        if partial is not None and keeps_journal(options, ranks):
+            journal = Journal(partial.work, lambda: _fingerprint(job, task, more))
+            task = replace(task, journal=journal)
+            if journal.resumed:
+                log.info("resuming: %s", journal.kept(len(chosen.blocks)))
+        yield task
+
+
+def keeps_journal(options: RunOptions, ranks: Ranks) -> bool:
+    """Whether a run keeps a journal: a single process that was not told otherwise."""
+    return options.journal and ranks.size == 1
+
+
+def _fingerprint(job: str, task: FolderTask, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that decides the bytes of an output: what a run must share to go on with
+    another."""
+    source, decoder, evidence, options = task.source, task.decoder, task.evidence, task.options
+    files = base_files(source, decoder.checkpoint)
+    if options.trust_remote_code:
+        files += sorted(source.folder.glob("*.py"))
+    saved = evidence.statistics_file
+    return {
+        "job": job,
+        "recipe": task.recipe.model_dump(mode="json"),
+        "model": {path.name: digest for path, digest in hash_files(files).items()},
+        "windows": {tag: window_sha256(ids) for tag, ids in evidence.tokens.items()},
+        "weights": dict(evidence.weights),
+        "statistics": None if saved is None else saved.sha256,
+        "device": device_kind(decoder.device),
+        "compute_dtype": dtype_name(decoder.dtype),
+        # Sums of other batches, or by other threads, can differ in their last bits.
+        "batch_tokens": options.batch_tokens,
+        "threads": torch.get_num_threads(),
+        "max_shard_size": options.max_shard_size,
+        "versions": versions(),
+        **more,
+    }
+
+
+def base_files(source: ModelSource, checkpoint: Checkpoint) -> list[Path]:
+    """The files a model is read from, and its tokenizer."""
+    if source.kind == "gguf" and source.original is not None:
+        return [source.original]
+    tokenizer = tokenizer_files(source.folder)
+    return [*checkpoint.files, source.folder / "config.json", *tokenizer]
 
 
 def chosen_linears(decoder: Decoder, recipe: ResolvedRecipe, *, strict: bool = True) -> Structure:

@@ -97,7 +97,7 @@ def test_another_way_to_run_is_named(
 
 
 def test_another_version_is_named(task: Task, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mwanda.pruning.fingerprint.versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr("mwanda.pruning.task.versions", lambda: {"torch": "9.9"})
     refuse(task, out, "versions.torch", "9.9 now", "none now")
 
 
@@ -270,7 +270,7 @@ def test_somebody_elses_folder_is_left_alone(task: Task, tmp_path: Path) -> None
 def test_several_processes_keep_none(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mwanda.pruning.fingerprint import keeps_journal
+    from mwanda.pruning.task import keeps_journal
     from mwanda.system.ranks import ALONE, Ranks
 
     assert keeps_journal(RunOptions(), ALONE)

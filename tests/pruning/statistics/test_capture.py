@@ -13,7 +13,7 @@ from mwanda.errors import DataError, InputError
 from mwanda.methods.input_statistics import FeatureSums
 from mwanda.model.run.structure import Block, Linear
 from mwanda.pruning.statistics.capture import Capture
-from mwanda.pruning.statistics.spill import StatisticsSpill
+from mwanda.pruning.statistics.file import StatisticsSpill
 
 NEEDS: Any = ("square", "activity")
 

@@ -23,13 +23,12 @@ from mwanda.model.stored.background_io import WriteBehind
 from mwanda.model.stored.parts import Place, first_element
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.pruning.fingerprint import base_files
 from mwanda.pruning.folder.card import write_card
 from mwanda.pruning.folder.experts_table import experts_section
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, write_manifest
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.outcome import Sink
-from mwanda.pruning.task import FolderTask
+from mwanda.pruning.task import FolderTask, base_files
 from mwanda.pruning.units import probed_tokens
 from mwanda.system.device import dtype_name
 from mwanda.system.files import check_disk_space, hash_files

@@ -18,13 +18,12 @@ from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.calibration_text import CalibrationInput, open_calibration
 from mwanda.pruning.evidence import Opened
-from mwanda.pruning.fingerprint import keeps_journal
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.keywords import StatisticsFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
-from mwanda.pruning.statistics.file import SavedStatistics
+from mwanda.pruning.statistics.file import PARTS, SavedStatistics, StatisticsSpill
 from mwanda.pruning.statistics.merge import plan_merge
 from mwanda.pruning.statistics.record import (
     STATISTICS,
@@ -33,8 +32,7 @@ from mwanda.pruning.statistics.record import (
     StatisticsRecord,
     window_hashes,
 )
-from mwanda.pruning.statistics.spill import PARTS, StatisticsSpill
-from mwanda.pruning.task import FolderTask, open_task, ranks_for
+from mwanda.pruning.task import FolderTask, keeps_journal, open_task, ranks_for
 from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name
 from mwanda.system.files import check_disk_space
