@@ -34,7 +34,7 @@ def test_parts_merge_and_factors_are_the_weights_of_languages() -> None:
     one.add_inputs(german[:10], 0.75 / 30)
     other.add_inputs(swahili, 0.25 / 50)
     other.add_inputs(german[10:], 0.75 / 30)
-    one.add(other)
+    one.lower += other.lower
     mean = 0.75 * german.t() @ german / 30 + 0.25 * swahili.t() @ swahili / 50
     torch.testing.assert_close(one.matrix, mean)
 

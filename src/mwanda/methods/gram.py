@@ -42,10 +42,6 @@ class GramSums:
             strip = self.lower[start:end, :end]
             strip.addmm_(x[:, start:end].t(), x[:, :end], alpha=factor)
 
-    def add(self, other: GramSums) -> None:
-        """Take another part in, of the same languages or of others."""
-        self.lower += other.lower
-
     @property
     def matrix(self) -> torch.Tensor:
         """The whole symmetric matrix ``[in, in]``, a new tensor."""

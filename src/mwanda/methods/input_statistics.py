@@ -67,14 +67,10 @@ class FeatureSums:
     @classmethod
     def empty(cls, width: int, needs: Iterable[Need], device: torch.device) -> FeatureSums:
         """Sums over no token at all, for inputs ``[..., width]``."""
-        square = torch.zeros(width, dtype=torch.float64, device=device)
-        wanted = set(needs)
-        return cls(
-            0,
-            square,
-            torch.zeros_like(square) if "activity" in wanted else None,
-            torch.zeros_like(square) if "activity-sign" in wanted else None,
-        )
+        square, wanted = torch.zeros(width, dtype=torch.float64, device=device), set(needs)
+        active = torch.zeros_like(square) if "activity" in wanted else None
+        positive = torch.zeros_like(square) if "activity-sign" in wanted else None
+        return cls(0, square, active, positive)
 
     @staticmethod
     def parts_of(needs: Collection[Need]) -> tuple[str, ...]:
@@ -91,17 +87,8 @@ class FeatureSums:
     def add(self, other: FeatureSums) -> None:
         """Take another part of the same language in."""
         self.tokens += other.tokens
-        self.square += other.square
-        if self.active is not None and other.active is not None:
-            self.active += other.active
-        if self.positive is not None and other.positive is not None:
-            self.positive += other.positive
-
-    def copy(self) -> FeatureSums:
-        """Sums that can grow without changing this one."""
-        active = None if self.active is None else self.active.clone()
-        positive = None if self.positive is None else self.positive.clone()
-        return FeatureSums(self.tokens, self.square.clone(), active, positive)
+        for mine, theirs in zip(self.tensors, other.tensors, strict=True):
+            mine += theirs
 
     @property
     def finite(self) -> bool:
@@ -148,12 +135,8 @@ class InputStatistics:
 
 
 def summarise(sums: Mapping[str, FeatureSums], weights: Mapping[str, float]) -> InputStatistics:
-    """Turn per-language sums into means under the given language weights.
-
-    Args:
-        sums: language tag -> sums; every language needs at least one token.
-        weights: language tag -> weight; scaled to sum to 1.
-    """
+    """Per-language sums, each of at least one token, as means under these language weights, which
+    are scaled to sum to 1."""
     languages = sorted(sums)
     given = torch.tensor([weights[tag] for tag in languages], dtype=torch.float64)
     entries = [sums[tag] for tag in languages]

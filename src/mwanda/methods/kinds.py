@@ -35,6 +35,7 @@ Signal = float | Curves
 class Criterion:
     """``score(weight[out, in], statistics, **options) -> float32[out, in]``, higher = keep.
 
+    The weight has any floating dtype; the statistics are those of the linear's inputs, by language.
     ``rowwise`` says that a row's scores depend on that row of the weight only, so that a large
     matrix can be scored in pieces. ``needs`` are those of the default options; a criterion whose
     options change them has ``find_needs(**options)``.
@@ -65,6 +66,9 @@ class Criterion:
 class Allocation:
     """``measure(weights, statistics, **options) -> float`` of one block (or linear), then
     ``allocate(signals, sizes, target, **options) -> sparsities``; no ``measure``, no signal.
+
+    Weights are the block's matrices ``[out, in]``, statistics those of the inputs of each, and
+    sizes the numbers of weights; the mean of the sparsities by size is the target, from 0 to 1.
 
     ``probe(target, **options) -> Probe`` instead of ``measure`` says at which sparsities, and on
     how much text, masked and dense outputs of the block are to be compared; the signals are then
@@ -132,13 +136,13 @@ class Reconstruction:
     name: str
     reconstruct: Reconstruct
     prune: Reconstruct | None
-    needs: tuple[Need, ...]
     formula: str
     source: str
     operations: Callable[..., int] = field(kw_only=True)
     memory: Callable[[int, int], int] = field(kw_only=True)
     cost: str = field(kw_only=True)
     when: str = field(kw_only=True)
+    needs: tuple[Need, ...] = field(default=("gram",), kw_only=True)
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:

@@ -18,136 +18,130 @@ from mwanda.methods.kinds import Allocation, Criterion, Pattern, Reconstruction
 from mwanda.methods.patterns import n_of_m, unstructured, unstructured_matrix
 from mwanda.methods.reconstruction import admm, sparsegpt
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", Criterion, Allocation, Pattern, Reconstruction)
 
 
-CRITERIA: Mapping[str, Criterion] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            Criterion(
-                "magnitude",
-                magnitude.score,
-                (),
-                "|W_ij|",
-                "Han et al., NeurIPS 2015, arXiv 1506.02626",
-                cost="reading the weights",
-                when="a baseline, or no text at hand",
-            ),
-            Criterion(
-                "wanda",
-                wanda.score,
-                ("square",),
-                "|W_ij| · sqrt(Σ w_ℓ n_ℓj²)",
-                "Sun et al., ICLR 2024, arXiv 2306.11695",
-                cost="a square and a sum a token and feature",
-                when="the reference; with one language the original",
-            ),
-            Criterion(
-                "m-wanda",
-                m_wanda.score,
-                ("square", "activity"),
-                "|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)",
-                "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
-                find_needs=m_wanda.needs,
-                cost="as wanda, and a comparison a token and feature",
-                when="several languages; each part can be switched off",
-            ),
-            Criterion(
-                "ria",
-                ria.score,
-                ("square",),
-                "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a",
-                "Zhang et al., ICLR 2024",
-                rowwise=False,
-                cost="as wanda; a whole matrix is scored at once",
-                when="to try with N:M and from about 60 % on, with a = 1",
-            ),
-            Criterion(
-                "m-ria",
-                m_ria.score,
-                ("square", "activity"),
-                "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · ((n̄_j + λ·dispersion_j) · (1 + α·p_j))^a",
-                "ria with the feature term of m-wanda, arXiv 2505.21171",
-                rowwise=False,
-                find_needs=m_wanda.needs,
-                cost="as m-wanda; a whole matrix is scored at once",
-                when="as ria, for several languages",
-            ),
-        )
-    }
+def _table(*rows: Row) -> Mapping[str, Row]:
+    return MappingProxyType({row.name: row for row in rows})
+
+
+CRITERIA = _table(
+    Criterion(
+        "magnitude",
+        magnitude.score,
+        (),
+        "|W_ij|",
+        "Han et al., NeurIPS 2015, arXiv 1506.02626",
+        cost="reading the weights",
+        when="a baseline, or no text at hand",
+    ),
+    Criterion(
+        "wanda",
+        wanda.score,
+        ("square",),
+        "|W_ij| · sqrt(Σ w_ℓ n_ℓj²)",
+        "Sun et al., ICLR 2024, arXiv 2306.11695",
+        cost="a square and a sum a token and feature",
+        when="the reference; with one language the original",
+    ),
+    Criterion(
+        "m-wanda",
+        m_wanda.score,
+        ("square", "activity"),
+        "|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)",
+        "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+        find_needs=m_wanda.needs,
+        cost="as wanda, and a comparison a token and feature",
+        when="several languages; each part can be switched off",
+    ),
+    Criterion(
+        "ria",
+        ria.score,
+        ("square",),
+        "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a",
+        "Zhang et al., ICLR 2024",
+        rowwise=False,
+        cost="as wanda; a whole matrix is scored at once",
+        when="to try with N:M and from about 60 % on, with a = 1",
+    ),
+    Criterion(
+        "m-ria",
+        m_ria.score,
+        ("square", "activity"),
+        "(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · ((n̄_j + λ·dispersion_j) · (1 + α·p_j))^a",
+        "ria with the feature term of m-wanda, arXiv 2505.21171",
+        rowwise=False,
+        find_needs=m_wanda.needs,
+        cost="as m-wanda; a whole matrix is scored at once",
+        when="as ria, for several languages",
+    ),
 )
 
-ALLOCATIONS: Mapping[str, Allocation] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            Allocation(
-                "uniform",
-                uniform.allocate,
-                None,
-                (),
-                "s in every block",
-                "the common reference",
-                cost="nothing",
-                when="a baseline; the only one with N:M, which fixes every sparsity",
-            ),
-            Allocation(
-                "owl",
-                owl.allocate,
-                owl.measure,
-                ("square",),
-                "density rises with the share of scores > M·mean, range ±λ",
-                "Yin et al., ICML 2024, arXiv 2310.05175",
-                cost="a dense pass where the mode is sequential; two rounds of scores",
-                when="from about 60 % on, in large models",
-                scratch=13,
-            ),
-            Allocation(
-                "cwl",
-                cwl.allocate,
-                cwl.measure,
-                ("square",),
-                "sparsity follows the correlation of n_ℓ between languages, range ±λ",
-                "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
-                cost="a dense pass where the mode is sequential",
-                when="several languages; the default with saved statistics",
-            ),
-            Allocation(
-                "alpha",
-                alpha.allocate,
-                alpha.measure,
-                (),
-                "sparsity grows with the power-law exponent of the spectrum of WᵀW, times 1 ± ε",
-                "Lu et al., NeurIPS 2024, arXiv 2410.10912",
-                cost="no text; eigenvalues of every linear, cubic in its shorter side",
-                when="without text, or to compare",
-                scratch=28,
-            ),
-            Allocation(
-                "dlp",
-                dlp.allocate,
-                dlp.measure,
-                ("square",),
-                "density rises with 1 - U_b/ΣU, U the median of the scores, range ±α",
-                "Chen et al., ICML 2025, arXiv 2505.23807",
-                cost="a dense pass where the mode is sequential; two rounds of scores",
-                when="high sparsity, with no threshold to choose",
-                scratch=13,
-            ),
-            Allocation(
-                "measured",
-                measured.allocate,
-                None,
-                (),
-                "min Σ_r E_rℓ(s_r), mean or worst of ℓ; E_rℓ = mean over t of ‖ŷ_t - y_t‖²/‖y_t‖²",
-                "our own",
-                cost="a dense pass; each block once more for every kind of linear, on few windows",
-                when="the default, where there is text and not only its statistics",
-                probe=measured.probe,
-            ),
-        )
-    }
+ALLOCATIONS = _table(
+    Allocation(
+        "uniform",
+        uniform.allocate,
+        None,
+        (),
+        "s in every block",
+        "the common reference",
+        cost="nothing",
+        when="a baseline; the only one with N:M, which fixes every sparsity",
+    ),
+    Allocation(
+        "owl",
+        owl.allocate,
+        owl.measure,
+        ("square",),
+        "density rises with the share of scores > M·mean, range ±λ",
+        "Yin et al., ICML 2024, arXiv 2310.05175",
+        cost="a dense pass where the mode is sequential; two rounds of scores",
+        when="from about 60 % on, in large models",
+        scratch=13,
+    ),
+    Allocation(
+        "cwl",
+        cwl.allocate,
+        cwl.measure,
+        ("square",),
+        "sparsity follows the correlation of n_ℓ between languages, range ±λ",
+        "Choenni & Titov, EMNLP 2025, arXiv 2505.21171",
+        cost="a dense pass where the mode is sequential",
+        when="several languages; the default with saved statistics",
+    ),
+    Allocation(
+        "alpha",
+        alpha.allocate,
+        alpha.measure,
+        (),
+        "sparsity grows with the power-law exponent of the spectrum of WᵀW, times 1 ± ε",
+        "Lu et al., NeurIPS 2024, arXiv 2410.10912",
+        cost="no text; eigenvalues of every linear, cubic in its shorter side",
+        when="without text, or to compare",
+        scratch=28,
+    ),
+    Allocation(
+        "dlp",
+        dlp.allocate,
+        dlp.measure,
+        ("square",),
+        "density rises with 1 - U_b/ΣU, U the median of the scores, range ±α",
+        "Chen et al., ICML 2025, arXiv 2505.23807",
+        cost="a dense pass where the mode is sequential; two rounds of scores",
+        when="high sparsity, with no threshold to choose",
+        scratch=13,
+    ),
+    Allocation(
+        "measured",
+        measured.allocate,
+        None,
+        (),
+        "min Σ_r E_rℓ(s_r), mean or worst of ℓ; E_rℓ = mean over t of ‖ŷ_t - y_t‖²/‖y_t‖²",
+        "our own",
+        cost="a dense pass; each block once more for every kind of linear, on few windows",
+        when="the default, where there is text and not only its statistics",
+        probe=measured.probe,
+    ),
 )
 
 
@@ -165,128 +159,108 @@ def _n_of_m(keep: int, group: int, when: str) -> Pattern:
     )
 
 
-PATTERNS: Mapping[str, Pattern] = MappingProxyType(
-    {
-        "unstructured": Pattern(
-            "unstructured",
-            unstructured.select,
-            unstructured.removed,
-            "in each output row the int(in · s) lowest scores go",
-            "Sun et al., ICLR 2024, arXiv 2306.11695",
-            cost="a partial sort of every row",
-            when="the default",
-        ),
-        "unstructured-matrix": Pattern(
-            "unstructured-matrix",
-            unstructured_matrix.select,
-            unstructured_matrix.removed,
-            "in each matrix the int(out · in · s) lowest scores go",
-            "Han et al., NeurIPS 2015, arXiv 1506.02626",
-            rowwise=False,
-            cost="a partial sort of every matrix, scored at once",
-            when="the common reference of magnitude pruning",
-        ),
-        "2:4": _n_of_m(2, 4, "hardware with sparse matrix units"),
-        "4:8": _n_of_m(4, 8, "a milder 2:4"),
-    }
+PATTERNS = _table(
+    Pattern(
+        "unstructured",
+        unstructured.select,
+        unstructured.removed,
+        "in each output row the int(in · s) lowest scores go",
+        "Sun et al., ICLR 2024, arXiv 2306.11695",
+        cost="a partial sort of every row",
+        when="the default",
+    ),
+    Pattern(
+        "unstructured-matrix",
+        unstructured_matrix.select,
+        unstructured_matrix.removed,
+        "in each matrix the int(out · in · s) lowest scores go",
+        "Han et al., NeurIPS 2015, arXiv 1506.02626",
+        rowwise=False,
+        cost="a partial sort of every matrix, scored at once",
+        when="the common reference of magnitude pruning",
+    ),
+    _n_of_m(2, 4, "hardware with sparse matrix units"),
+    _n_of_m(4, 8, "a milder 2:4"),
 )
 
-RECONSTRUCTIONS: Mapping[str, Reconstruction] = MappingProxyType(
-    {
-        row.name: row
-        for row in (
-            Reconstruction(
-                "sparsegpt",
-                sparsegpt.reconstruct,
-                sparsegpt.prune,
-                ("gram",),
-                "lowest w²/U_jj² go column block by column block, later columns make up; UᵀU = G⁻¹",
-                "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
-                operations=sparsegpt.operations,
-                memory=sparsegpt.memory,
-                cost="in² values a linear; in²/2 products a token; a factorisation of in³ work",
-                when="much calibration text; it leans on its languages",
-            ),
-            Reconstruction(
-                "sparsegpt-update",
-                sparsegpt.reconstruct,
-                None,
-                ("gram",),
-                "sparsegpt's update under the criterion's mask",
-                "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
-                operations=sparsegpt.operations,
-                memory=sparsegpt.memory,
-                cost="as sparsegpt",
-                when="to compare updates under one mask",
-            ),
-            Reconstruction(
-                "admm",
-                admm.reconstruct,
-                None,
-                ("gram",),
-                "min tr((Z - W)·A·(Z - W)ᵀ) under the criterion's mask, A from G",
-                "Boža, TMLR 2024, arXiv 2401.02938",
-                operations=admm.operations,
-                memory=admm.memory,
-                cost="as sparsegpt; then one product out·in² an iteration",
-                when="much text in every language wanted; with less, shrinkage or penalty",
-            ),
-            Reconstruction(
-                "admm-gradual",
-                admm.reconstruct,
-                admm.prune,
-                ("gram",),
-                "admm, its mask the lowest |W_ij|·sqrt(A_jj), s·(1 - (1 - k/ramp)³) in iteration k",
-                "Boža, TMLR 2024, arXiv 2401.02938",
-                operations=admm.operations,
-                memory=admm.memory,
-                cost="as admm, and a partial sort in each iteration of the ramp",
-                when="as admm, where no criterion of your own is wanted",
-            ),
-        )
-    }
+RECONSTRUCTIONS = _table(
+    Reconstruction(
+        "sparsegpt",
+        sparsegpt.reconstruct,
+        sparsegpt.prune,
+        "lowest w²/U_jj² go column block by column block, later columns make up; UᵀU = G⁻¹",
+        "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
+        operations=sparsegpt.operations,
+        memory=sparsegpt.memory,
+        cost="in² values a linear; in²/2 products a token; a factorisation of in³ work",
+        when="much calibration text; it leans on its languages",
+    ),
+    Reconstruction(
+        "sparsegpt-update",
+        sparsegpt.reconstruct,
+        None,
+        "sparsegpt's update under the criterion's mask",
+        "Frantar & Alistarh, ICML 2023, arXiv 2301.00774",
+        operations=sparsegpt.operations,
+        memory=sparsegpt.memory,
+        cost="as sparsegpt",
+        when="to compare updates under one mask",
+    ),
+    Reconstruction(
+        "admm",
+        admm.reconstruct,
+        None,
+        "min tr((Z - W)·A·(Z - W)ᵀ) under the criterion's mask, A from G",
+        "Boža, TMLR 2024, arXiv 2401.02938",
+        operations=admm.operations,
+        memory=admm.memory,
+        cost="as sparsegpt; then one product out·in² an iteration",
+        when="much text in every language wanted; with less, shrinkage or penalty",
+    ),
+    Reconstruction(
+        "admm-gradual",
+        admm.reconstruct,
+        admm.prune,
+        "admm, its mask the lowest |W_ij|·sqrt(A_jj), s·(1 - (1 - k/ramp)³) in iteration k",
+        "Boža, TMLR 2024, arXiv 2401.02938",
+        operations=admm.operations,
+        memory=admm.memory,
+        cost="as admm, and a partial sort in each iteration of the ramp",
+        when="as admm, where no criterion of your own is wanted",
+    ),
 )
 
 
 def find_criterion(name: str) -> Criterion:
-    """A criterion by name.
-
-    Raises:
-        InputError: unknown; the nearest name is suggested.
-    """
+    """A criterion by name, or an InputError that suggests the nearest one."""
     return _find(name, CRITERIA, "criterion")
 
 
 def find_allocation(name: str) -> Allocation:
-    """An allocation by name; raises InputError as :func:`find_criterion`."""
+    """An allocation, as :func:`find_criterion`."""
     return _find(name, ALLOCATIONS, "allocation")
 
 
 def find_reconstruction(name: str) -> Reconstruction:
-    """A reconstruction by name; raises InputError as :func:`find_criterion`."""
+    """A reconstruction, as :func:`find_criterion`."""
     return _find(name, RECONSTRUCTIONS, "reconstruction", others=", or none")
 
 
 def find_pattern(name: str) -> Pattern:
-    """A row of the table or any ``N:M`` with 1 ≤ N ≤ M ≤ 1024 (N is what stays).
-
-    Raises:
-        InputError: neither.
-    """
+    """A row of the table or any ``N:M`` with 1 ≤ N ≤ M ≤ 1024 (N is what stays); else an
+    InputError."""
     match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", name)
     if match is None or name in PATTERNS:
         return _find(name, PATTERNS, "pattern", others=", or any N:M that keeps N of M")
     keep, group = int(match[1]), int(match[2])
     if not 1 <= keep <= group <= 1024:
-        raise InputError(
-            "pattern", expected="N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept", found=name
-        )
+        expected = "N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept"
+        raise InputError("pattern", expected=expected, found=name)
     return _n_of_m(keep, group, PATTERNS["2:4"].when)
 
 
 def _find(name: str, table: Mapping[str, Row], kind: str, others: str = "") -> Row:
     if name not in table:
-        raise InputError(
-            kind, expected="a known name", found=repr(name), fix=nearest(name, table) + others
-        )
+        fix = nearest(name, table) + others
+        raise InputError(kind, expected="a known name", found=repr(name), fix=fix)
     return table[name]

@@ -22,16 +22,11 @@ BINS = 100
 
 
 def measure(
-    weights: Sequence[torch.Tensor],
-    statistics: Sequence[InputStatistics],
-    *,
-    tail: Tail = "peak",
+    weights: Sequence[torch.Tensor], statistics: Sequence[InputStatistics], *, tail: Tail = "peak"
 ) -> float:
-    """Mean over the block's linears of the power-law exponent of their spectra.
+    """Mean over the block's linears of the power-law exponent of their spectra; no text is needed.
 
     Args:
-        weights: the block's matrices ``[out, in]``.
-        statistics: ignored, the same signature for every allocation: no text is needed.
         tail: where the tail begins, see :func:`exponent`.
     """
     found = [exponent(spectrum(weight), tail=tail) for weight in weights]
@@ -42,11 +37,7 @@ def allocate(
     signals: Sequence[float], sizes: Sequence[int], target: float, *, width: float = 0.3
 ) -> list[float]:
     """Sparsity grows with the exponent, from ``1 - width`` to ``1 + width`` (ε) times a common
-    factor that meets the target.
-
-    Returns:
-        One sparsity a block, weighted mean ``target``.
-    """
+    factor that meets the target."""
     return scale([1.0 + offset for offset in spread(signals, width)], sizes, target)
 
 

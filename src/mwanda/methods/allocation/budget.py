@@ -15,7 +15,6 @@ def fit(offsets: Sequence[float], sizes: Sequence[int], target: float) -> list[f
     Args:
         offsets: wished deviation of each block from the target.
         sizes: number of prunable weights of each block.
-        target: sparsity wanted over all of them, from 0 to 1.
 
     Returns:
         One sparsity a block; ``Σ size·s / Σ size`` equals ``target`` to rounding.
@@ -39,11 +38,7 @@ def scale(factors: Sequence[float], sizes: Sequence[int], target: float) -> list
     Args:
         factors: wished sparsities but for a common factor; what is below a millionth of the largest
             counts as that, so that any budget can be met.
-        sizes: number of prunable weights of each block.
-        target: sparsity wanted over all of them, from 0 to 1.
-
-    Returns:
-        One sparsity a block; ``Σ size·s / Σ size`` equals ``target`` to rounding.
+        sizes, returned value: as of :func:`fit`.
     """
     if math.fsum(sizes) == 0 or target == 0 or max(factors) == min(factors):
         return [target for _ in factors]

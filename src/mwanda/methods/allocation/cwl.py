@@ -23,11 +23,7 @@ def measure(weights: Sequence[torch.Tensor], statistics: Sequence[InputStatistic
     """C_b: mean over the block's linears of the mean pairwise Pearson correlation between the
     languages' n_ℓ· vectors, of those whose weight is not 0; 1 for a single language. A linear that
     one language alone reached (an expert's) says nothing about agreement and is left out, unless
-    all are like that.
-
-    Args:
-        weights: ignored, the same signature for every allocation.
-        statistics: the inputs of each linear of the block.
+    all are like that. The weights themselves are not looked at.
     """
     counted = [inputs.rms[inputs.weights > 0] for inputs in statistics]
     shared = [rms for rms in counted if len(rms) > 1]
@@ -48,9 +44,6 @@ def allocate(
     Args:
         direction: ``shared-sparser`` takes more weights from blocks the languages share, and
             leaves more to language-specific ones.
-
-    Returns:
-        One sparsity a block, weighted mean ``target``.
     """
     sign = -1.0 if direction == "shared-denser" else 1.0
     return fit([sign * value for value in spread(signals, width)], sizes, target)
@@ -67,9 +60,8 @@ def correlations(rms: torch.Tensor) -> torch.Tensor:
 
 def _agreement(rms: torch.Tensor) -> float:
     """Their mean over pairs of different languages; 1 for a single one."""
-    languages = rms.shape[0]
-    if languages < 2:
+    pairs = len(rms) * (len(rms) - 1)
+    if not pairs:
         return 1.0
     correlation = correlations(rms)
-    pairs = languages * (languages - 1)
     return float((correlation.sum() - correlation.diagonal().sum()) / pairs)

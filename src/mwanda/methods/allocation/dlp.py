@@ -25,13 +25,7 @@ def measure(
     *,
     centre: Centre = "median",
 ) -> float:
-    """U_b: the median (of an even number the lower one) or the mean of a block's Wanda scores.
-
-    Args:
-        weights: the block's matrices ``[out, in]``.
-        statistics: the inputs of each, in the same order.
-        centre: which of the two.
-    """
+    """U_b: the median (of an even number the lower one) or the mean of a block's Wanda scores."""
     count = sum(weight.numel() for weight in weights)
     if centre == "mean":
         sums = (s.sum(dtype=torch.float64) for s in _scores(weights, statistics))
@@ -47,11 +41,7 @@ def measure(
 def allocate(
     signals: Sequence[float], sizes: Sequence[int], target: float, *, width: float = 0.15
 ) -> list[float]:
-    """Density rises with the importance ``1 - U_b / Σ U`` over ``±width`` (α) around the target.
-
-    Returns:
-        One sparsity a block, weighted mean ``target``.
-    """
+    """Density rises with the importance ``1 - U_b / Σ U`` over ``±width`` (α) around the target."""
     total = sum(signals)
     if total == 0:
         return fit([0.0 for _ in signals], sizes, target)
@@ -71,10 +61,7 @@ def _histogram(scores: Iterator[torch.Tensor], within: int | None = None) -> tor
     counts = torch.zeros(1 << 16, dtype=torch.int64)
     for score in scores:
         bits = score.contiguous().view(torch.int32).flatten()
-        if within is None:
-            part = bits >> 16
-        else:
-            part = bits[(bits >> 16) == within] & 0xFFFF
+        part = bits >> 16 if within is None else bits[(bits >> 16) == within] & 0xFFFF
         counts += torch.bincount(part, minlength=1 << 16).cpu()
     return counts
 

@@ -39,7 +39,6 @@ def probe(
     """The sparsities to measure: the target, and ``steps`` equal steps to either side of it.
 
     Args:
-        target: sparsity wanted over all blocks.
         reach: how far the sparsities go from the target; also how far the result can be from it.
         windows: of every language, to measure on; 0 takes all.
         compare: outputs at the ``target`` only, from which the errors at the other sparsities
@@ -53,11 +52,7 @@ def probe(
 
 
 def allocate(
-    signals: Sequence[Curves],
-    sizes: Sequence[int],
-    target: float,
-    *,
-    objective: Objective = "mean",
+    signals: Sequence[Curves], sizes: Sequence[int], target: float, *, objective: Objective = "mean"
 ) -> list[float]:
     """The sparsities of least predicted damage: the sum over blocks of the measured errors.
 
@@ -71,7 +66,7 @@ def allocate(
             (of equally good ones, that of the least mean).
 
     Returns:
-        One sparsity a block, weighted mean ``target``, within what was measured.
+        One sparsity a block, within what was measured.
 
     Raises:
         UnsolvedError: the solver gave up.
@@ -82,10 +77,8 @@ def allocate(
     points = signals[0].sparsities
     if alike or target - points[0] < 1e-9 or points[-1] - target < 1e-9:
         return found
-    best = _least(
-        [signals[place] for place in known], [sizes[place] for place in known], target, objective
-    )
-    for place, value in zip(known, best, strict=True):
+    given = [signals[place] for place in known], [sizes[place] for place in known]
+    for place, value in zip(known, _least(*given, target, objective), strict=True):
         found[place] = value
     # The program meets the budget to its tolerance, this to rounding.
     return fit([value - target for value in found], sizes, target)

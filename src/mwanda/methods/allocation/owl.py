@@ -16,18 +16,9 @@ from mwanda.methods.input_statistics import InputStatistics
 
 
 def measure(
-    weights: Sequence[torch.Tensor],
-    statistics: Sequence[InputStatistics],
-    *,
-    outlier: float = 5.0,
+    weights: Sequence[torch.Tensor], statistics: Sequence[InputStatistics], *, outlier: float = 5.0
 ) -> float:
-    """D_b: share of a block's Wanda scores above ``outlier`` times their mean.
-
-    Args:
-        weights: the block's matrices ``[out, in]``.
-        statistics: the inputs of each, in the same order.
-        outlier: M, multiples of the mean.
-    """
+    """D_b: share of a block's Wanda scores above ``outlier`` (M) times their mean."""
     total, count = 0.0, 0
     for weight, inputs in zip(weights, statistics, strict=True):
         scores = wanda.score(weight, inputs)
@@ -42,9 +33,5 @@ def measure(
 def allocate(
     signals: Sequence[float], sizes: Sequence[int], target: float, *, width: float = 0.08
 ) -> list[float]:
-    """Density rises with D_b over ``±width`` (λ) around the target.
-
-    Returns:
-        One sparsity a block, weighted mean ``target``.
-    """
+    """Density rises with D_b over ``±width`` (λ) around the target."""
     return fit([-value for value in spread(signals, width)], sizes, target)

@@ -27,21 +27,12 @@ def score(
     """``(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · ((n̄_j + λ·dispersion_j) · (1 + α·p_j))^a``.
 
     Args:
-        weight: ``[out, in]``, any floating dtype.
-        statistics: inputs of this linear, by language; activity is needed where α is not 0.
         power: a ≥ 0, see :func:`mwanda.methods.criteria.ria.score`.
         dispersion, dispersion_weight, activity_weight, activity, norms: see
             :func:`mwanda.methods.criteria.m_wanda.score`.
-
-    Returns:
-        float32 ``[out, in]``, higher = keep.
     """
     feature = feature_term(
-        statistics,
-        dispersion=dispersion,
-        dispersion_weight=dispersion_weight,
-        activity_weight=activity_weight,
-        activity=activity,
-        norms=norms,
-    ).pow(power)
-    return relative_importance(weight) * feature.to(device=weight.device, dtype=torch.float32)
+        statistics, dispersion, dispersion_weight, activity_weight, activity, norms
+    )
+    feature = feature.pow(power).to(device=weight.device, dtype=torch.float32)
+    return relative_importance(weight) * feature

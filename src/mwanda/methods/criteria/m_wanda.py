@@ -31,8 +31,7 @@ def score(
     """``|W_ij| · (n̄_j + λ·dispersion_j) · (1 + α·p_j)``.
 
     Args:
-        weight: ``[out, in]``, any floating dtype.
-        statistics: inputs of this linear, by language; activity is needed where α is not 0.
+        statistics: with the activity, where α is not 0.
         dispersion: of n_ℓj over languages: ``deviation`` (standard), ``variance-ratio``
             (variance / n̄_j, in the unit of n) or ``variance`` (bare: its λ depends on the model's
             scale).
@@ -43,26 +42,17 @@ def score(
         norms: of a language as they are, or divided by their mean over features; dispersion is
             that of the norms taken.
 
-    Returns:
-        float32 ``[out, in]``, higher = keep.
-
     Raises:
         ValueError: α is not 0 and the activity was not measured, see :func:`needs`.
     """
     feature = feature_term(
-        statistics,
-        dispersion=dispersion,
-        dispersion_weight=dispersion_weight,
-        activity_weight=activity_weight,
-        activity=activity,
-        norms=norms,
+        statistics, dispersion, dispersion_weight, activity_weight, activity, norms
     )
     return weight.abs().float() * feature.to(device=weight.device, dtype=torch.float32)
 
 
 def feature_term(
     statistics: InputStatistics,
-    *,
     dispersion: Dispersion,
     dispersion_weight: float,
     activity_weight: float,

@@ -12,13 +12,5 @@ from mwanda.methods.input_statistics import InputStatistics
 
 
 def score(weight: torch.Tensor, statistics: InputStatistics | None = None) -> torch.Tensor:
-    """``|W_ij|``: needs no text.
-
-    Args:
-        weight: ``[out, in]``, any floating dtype.
-        statistics: ignored.
-
-    Returns:
-        float32 ``[out, in]``, higher = keep.
-    """
+    """``|W_ij|``: needs no text."""
     return weight.abs().float()

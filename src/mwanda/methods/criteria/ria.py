@@ -14,36 +14,21 @@ from mwanda.methods.input_statistics import InputStatistics, Norms
 
 
 def score(
-    weight: torch.Tensor,
-    statistics: InputStatistics,
-    *,
-    power: float = 0.5,
-    norms: Norms = "raw",
+    weight: torch.Tensor, statistics: InputStatistics, *, power: float = 0.5, norms: Norms = "raw"
 ) -> torch.Tensor:
     """``(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a``.
 
     Args:
-        weight: ``[out, in]``, any floating dtype.
-        statistics: inputs of this linear, by language.
         power: a ≥ 0, how much the activations count; 0 leaves them out.
         norms: see :func:`mwanda.methods.criteria.wanda.score`.
-
-    Returns:
-        float32 ``[out, in]``, higher = keep.
     """
     feature = statistics.with_norms(norms).pooled_rms.pow(power)
     return relative_importance(weight) * feature.to(device=weight.device, dtype=torch.float32)
 
 
 def relative_importance(weight: torch.Tensor) -> torch.Tensor:
-    """Each weight's share of its column plus its share of its row, by size.
-
-    Args:
-        weight: ``[out, in]``, any floating dtype; the whole matrix.
-
-    Returns:
-        float32 ``[out, in]`` from 0 to 2; 0 in a row or column of zeros.
-    """
+    """Each weight's share of its column plus its share of its row, by size: float32 ``[out, in]``
+    from 0 to 2, and 0 in a row or column of zeros. Takes the whole matrix."""
     size = weight.abs().float()
     tiny = torch.finfo(torch.float32).tiny
     column = size.sum(dim=0, keepdim=True, dtype=torch.float64).clamp_min(tiny).float()

@@ -18,12 +18,7 @@ def score(
     """``|W_ij| · n̄_j`` with ``n̄_j = sqrt(Σ_ℓ w_ℓ n_ℓj²)``.
 
     Args:
-        weight: ``[out, in]``, any floating dtype.
-        statistics: inputs of this linear, by language.
         norms: n_ℓj as they are, or each language's divided by their mean over features.
-
-    Returns:
-        float32 ``[out, in]``, higher = keep.
     """
     feature = statistics.with_norms(norms).pooled_rms
     feature = feature.to(device=weight.device, dtype=torch.float32)

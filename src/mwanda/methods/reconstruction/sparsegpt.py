@@ -105,12 +105,7 @@ def memory(rows: int, columns: int) -> int:
 
 
 def _sweep(
-    work: torch.Tensor,
-    gram: torch.Tensor,
-    choose: Choose,
-    width: int,
-    each: int,
-    damping: float,
+    work: torch.Tensor, gram: torch.Tensor, choose: Choose, width: int, each: int, damping: float
 ) -> Reconstructed:
     """Left to right through ``work``, which is changed: masks every ``each`` columns, updates
     beyond a block every ``width``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any, Self
 
 import torch
@@ -198,7 +199,7 @@ class Capture:
     def _add(self, name: str, fresh: FeatureSums) -> None:
         known = self.sums[name].get(self._language)
         if known is None:
-            self.sums[name][self._language] = fresh.copy()
+            self.sums[name][self._language] = deepcopy(fresh)
         else:
             known.add(fresh)
 
