@@ -18,7 +18,7 @@ from mwanda.methods.allocation import cwl
 from mwanda.methods.input_statistics import Need, summarise
 from mwanda.model.identity import linears_sha256
 from mwanda.model.run.decoder import MemoryDecoder
-from mwanda.pruning.statistics import spill as statistics_spill
+from mwanda.pruning.statistics import file as statistics_file
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.text.window_files import window_sha256
 from tests.pruning.pipeline.helpers import WEIGHTS, Tiny, token_windows, windows_object
@@ -57,7 +57,7 @@ def test_inputs_that_linears_share_are_stored_once(tiny: Tiny, tmp_path: Path) -
     entry = record["inputs"][f"{ATTENTION}.q_proj"]
     assert [*entry["linears"]] == [f"{ATTENTION}.{name}_proj" for name in "qkv"]
     assert len(record["inputs"]) == 3 * 4
-    assert len(tensors) == 3 * 4 * (2 + len(statistics_spill.PARTS))
+    assert len(tensors) == 3 * 4 * (2 + len(statistics_file.PARTS))
     assert record["needs"] == [*get_args(Need)]
 
 
@@ -98,13 +98,13 @@ def test_only_one_block_is_held(
 ) -> None:
     """Sums and Gram matrices go to the disk block by block, and are joined one by one."""
     added: list[set[str]] = []
-    original = statistics_spill.Spill.add
+    original = statistics_file.Spill.add
 
-    def noting(self: statistics_spill.Spill, tensors: dict[str, torch.Tensor]) -> None:
+    def noting(self: statistics_file.Spill, tensors: dict[str, torch.Tensor]) -> None:
         added.append({name.split(".self_attn")[0].split(".mlp")[0] for name in tensors})
         original(self, tensors)
 
-    monkeypatch.setattr(statistics_spill.Spill, "add", noting)
+    monkeypatch.setattr(statistics_file.Spill, "add", noting)
     collected(tiny("llama"), tmp_path / "s.safetensors", gram=True)
     assert all(len(blocks) == 1 for blocks in added)
     assert set().union(*added) == {f"model.layers.{k}" for k in range(3)}
@@ -116,7 +116,7 @@ def test_nothing_is_left_of_a_pass_that_fails(
     def fails(*_: object) -> None:
         raise DataError("no")
 
-    monkeypatch.setattr(statistics_spill.Spill, "join", fails)
+    monkeypatch.setattr(statistics_file.Spill, "join", fails)
     with pytest.raises(DataError):
         collected(tiny("llama"), tmp_path / "s.safetensors", gram=True)
     assert not any(tmp_path.iterdir())
