@@ -7,6 +7,7 @@ machines changes them beyond rounding, and languages can be weighted anew withou
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -89,6 +90,10 @@ class FeatureSums:
         self.tokens += other.tokens
         for mine, theirs in zip(self.tensors, other.tensors, strict=True):
             mine += theirs
+
+    def copy(self) -> FeatureSums:
+        """Sums that can grow without changing this one."""
+        return deepcopy(self)
 
     @property
     def finite(self) -> bool:

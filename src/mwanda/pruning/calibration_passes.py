@@ -130,12 +130,9 @@ class Passes:
         linears, decoder = visit.block.linears, self._decoder
         for linear in linears:  # what would spoil everything after, where the name is still its own
             if not is_finite(decoder.linear_weight(linear)):
-                raise DataError(
-                    f"block {visit.block.index}, linear {linear.name}",
-                    expected="finite weights",
-                    found="NaN or infinity",
-                    fix="the source is damaged, or --compute-dtype too narrow for it",
-                )
+                what = f"block {visit.block.index}, linear {linear.name}"
+                fix = "the source is damaged, or --compute-dtype too narrow for it"
+                raise DataError(what, expected="finite weights", found="NaN or infinity", fix=fix)
         model, factors = decoder.model, self._factors
         with Capture(model, linears, needs, factors, self._skip) as capture:
             capture.expect(linears, self.languages, decoder.device)
@@ -205,18 +202,17 @@ class Passes:
             ActivationStore(limit, self._scratch, device) as activations,
             ActivationStore(limit, self._scratch, device, beside=activations) as probed,
         ):
-            ids = [batch.input_ids.flatten() for batch in self._batches]
-            tokens = torch.cat([torch.empty(0, dtype=torch.int64), *ids])
+            ids = [batch.input_ids for batch in self._batches]
+            tokens = torch.cat([torch.empty(0, dtype=torch.int64), *map(torch.flatten, ids)])
             with self._decoder.outside(head=False, tokens=tokens):
                 if resumed:
                     # One of each shape is embedded all the same: it shows how blocks are called.
-                    for shown in {b.input_ids.shape: b.input_ids for b in self._batches}.values():
+                    for shown in {batch.shape: batch for batch in ids}.values():
                         self._decoder.embed(shown)
-                    shapes = [tuple(batch.input_ids.shape) for batch in self._batches]
-                    self._journal.restore(activations, shapes)
+                    self._journal.restore(activations, [tuple(batch.shape) for batch in ids])
                 else:
-                    for batch in self._batches:
-                        activations.append(self._decoder.embed(batch.input_ids))
+                    for batch in ids:
+                        activations.append(self._decoder.embed(batch))
             for index in self._probes if probing else ():
                 probed.append(activations[index])
             self.spilled = max(self.spilled, activations.spilled + probed.spilled)

@@ -20,6 +20,9 @@ CalibrationInput = str | Path | Mapping[str, Any] | TextSource | Windows
 """A source as :func:`mwanda.text.given.open_text` takes it, a windows file, or windows."""
 
 
+GIVE_TEXT = "give a folder of <tag>.txt files, a windows file, or bundled:udhr/first"
+
+
 def is_window_file(calibration: CalibrationInput) -> bool:
     """Whether this names a file of token windows rather than text."""
     return isinstance(calibration, str | Path) and str(calibration).endswith(".safetensors")
@@ -39,15 +42,9 @@ def open_calibration(
     if not recipe.needs_text:
         return None
     if calibration is None:
-        wants = f"criterion {recipe.criterion.name}"
-        if not recipe.linear_needs:
-            wants = f"allocation {recipe.allocation.name}"
-        raise InputError(
-            "--calibration",
-            expected=f"text for {wants}",
-            found="none",
-            fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
-        )
+        kind = "criterion" if recipe.linear_needs else "allocation"
+        expected = f"text for {kind} {getattr(recipe, kind).name}"
+        raise InputError("--calibration", expected=expected, found="none", fix=GIVE_TEXT)
     if isinstance(calibration, Windows):
         opened: TextSource | Windows = calibration
     elif isinstance(calibration, str | Path) and is_window_file(calibration):
@@ -56,13 +53,10 @@ def open_calibration(
     else:
         opened = open_text(calibration)
     languages = calibration_languages(opened, recipe)
-    stray = sorted(set(recipe.language_weights) - set(languages))
+    stray = ", ".join(sorted(set(recipe.language_weights) - set(languages)))
     if stray:
-        raise InputError(
-            "--language-weights",
-            expected=f"languages of the calibration: {', '.join(languages)}",
-            found=", ".join(stray),
-        )
+        expected = f"languages of the calibration: {', '.join(languages)}"
+        raise InputError("--language-weights", expected=expected, found=stray)
     if isinstance(opened, Windows):
         _check_skipped(opened, languages, recipe)
     return opened
@@ -89,14 +83,13 @@ def calibration_languages(opened: TextSource | Windows, recipe: ResolvedRecipe) 
         wanted = list(recipe.languages)
     else:
         wanted = there if isinstance(opened, Windows) else opened.languages()
-    missing = [tag for tag in wanted if tag not in there]
+    missing = ", ".join(tag for tag in wanted if tag not in there)
     if missing:
-        raise InputError(
-            "--languages",
-            expected=f"languages of the calibration: {', '.join(there)}",
-            found=", ".join(missing),
-            fix="add their text or drop them",
+        expected, fix = (
+            f"languages of the calibration: {', '.join(there)}",
+            "add their text or drop them",
         )
+        raise InputError("--languages", expected=expected, found=missing, fix=fix)
     return wanted
 
 
@@ -138,22 +131,16 @@ def get_windows(
         )
     _check_skipped(windows, languages, recipe)
     for tag in languages:
-        ids = windows.tokens[tag]
-        if int(ids.max()) >= decoder.vocabulary or int(ids.min()) < 0:
-            raise InputError(
-                f"{windows.source}, {tag}",
-                expected="token ids from 0 to below the model's vocabulary of "
-                f"{decoder.vocabulary}",
-                found=f"{int(ids.min())} to {int(ids.max())}",
-                fix="use the tokenizer that belongs to the model",
-            )
-        if context is not None and ids.shape[1] > context:
-            raise InputError(
-                f"{windows.source}, {tag}",
-                expected=f"windows of at most the model's context of {context} tokens",
-                found=str(ids.shape[1]),
-                fix=f"draw them with this model, or with --window-length {context}",
-            )
+        ids, what = windows.tokens[tag], f"{windows.source}, {tag}"
+        least, most, length = int(ids.min()), int(ids.max()), ids.shape[1]
+        if most >= decoder.vocabulary or least < 0:
+            expected = f"token ids from 0 to below the model's vocabulary of {decoder.vocabulary}"
+            fix = "use the tokenizer that belongs to the model"
+            raise InputError(what, expected=expected, found=f"{least} to {most}", fix=fix)
+        if context is not None and length > context:
+            expected = f"windows of at most the model's context of {context} tokens"
+            fix = f"draw them with this model, or with --window-length {context}"
+            raise InputError(what, expected=expected, found=str(length), fix=fix)
     return replace(
         windows,
         tokens={tag: windows.tokens[tag] for tag in languages},

@@ -159,11 +159,9 @@ class Journal:
         self._stages[stage] = done
         now = time.perf_counter()
         # What ends a stage is noted with little work and saves the most.
-        if self.folder is None or now - self._last < (
-            PATIENCE if last else max(PATIENCE, SHARE * self._cost)
-        ):
-            return
-        self._write(self.folder, states)
+        least = PATIENCE if last else max(PATIENCE, SHARE * self._cost)
+        if self.folder is not None and now - self._last >= least:
+            self._write(self.folder, states)
 
     def _write(self, folder: Path, states: ActivationStore | None) -> None:
         fingerprint = self.fingerprint  # its cost is the run's: the hashes are needed in any case
@@ -212,13 +210,10 @@ class Journal:
             f"{name} ({_short(before.get(name))} there, {_short(now.get(name))} now)"
             for name in names[:4]
         )
-        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        raise InputError(
-            str(self.folder),
-            expected="the journal of this very run",
-            found=f"another {differences}{more}",
-            fix="give what was given before, or discard what is finished with --restart",
-        )
+        found = f"another {differences}" + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        fix = "give what was given before, or discard what is finished with --restart"
+        expected = "the journal of this very run"
+        raise InputError(str(self.folder), expected=expected, found=found, fix=fix)
 
     def _check_files(self, folder: Path, files: Mapping[str, str]) -> None:
         """Refuse files that are not what the journal says, and remove those it does not name."""
@@ -262,12 +257,9 @@ def _read(path: Path) -> _Entry:
 
 
 def _damaged(path: Path, found: str) -> InputError:
-    return InputError(
-        str(path),
-        expected="what an unfinished run of mwanda left",
-        found=found[:160],
-        fix="it is damaged; discard it with --restart",
-    )
+    expected = "what an unfinished run of mwanda left"
+    fix = "it is damaged; discard it with --restart"
+    return InputError(str(path), expected=expected, found=found[:160], fix=fix)
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

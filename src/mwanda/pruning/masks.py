@@ -74,12 +74,10 @@ def choose_mask(
         else:
             part = scores[rows_here]
         if not bool(torch.isfinite(part).all()):
-            raise DataError(
-                f"linear {name}, rows {start} to {start + len(part) - 1}",
-                expected="finite scores",
-                found="NaN or infinity in the weights or their statistics",
-                fix="the source is damaged or overflowed its dtype",
-            )
+            what = f"linear {name}, rows {start} to {start + len(part) - 1}"
+            found = "NaN or infinity in the weights or their statistics"
+            fix = "the source is damaged or overflowed its dtype"
+            raise DataError(what, expected="finite scores", found=found, fix=fix)
         mask[rows_here] = pattern.select(part, sparsity)
 
     threads = torch.get_num_threads() if weight.is_cpu else 1

@@ -111,10 +111,8 @@ class _MaskFileWriter(_Writer):
         self._masks.add(linear, mask)
 
     def finish(self, task: FolderTask, made: PruneResult, known: Mapping[str, str]) -> PruneResult:
-        manifest, saved = (
-            hashed(task, made.manifest, time.perf_counter(), known),
-            task.evidence.saved,
-        )
+        manifest = hashed(task, made.manifest, time.perf_counter(), known)
+        saved = task.evidence.saved
         # Of saved statistics it is known whose they are.
         identity = saved.record.model.linears_sha256 if saved else linears_sha256(task.decoder)
         self._made = self._masks.finish(manifest, identity)

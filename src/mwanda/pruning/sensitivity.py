@@ -93,17 +93,16 @@ class Surveyor:
         if self.recipe.sparsity:
             sizes = [sum(linear.size for linear in unit) for unit in units]
             options = options_of(self.row.allocate, self.recipe.allocation.options)
+            given = (signals or values, sizes, self.recipe.sparsity)
             try:
-                values = self.row.allocate(
-                    signals or values, sizes, self.recipe.sparsity, **options
-                )
+                values = self.row.allocate(*given, **options)
             except UnsolvedError as error:
-                raise DataError(
+                what, expected = (
                     f"allocation {self.row.name}",
-                    expected="a linear program that can be solved",
-                    found=str(error),
-                    fix="use more calibration text, or another --allocation",
-                ) from error
+                    "a linear program that can be solved",
+                )
+                fix = "use more calibration text, or another --allocation"
+                raise DataError(what, expected=expected, found=str(error), fix=fix) from error
         pairs = zip(units, values, strict=True)
         return {linear.name: value for unit, value in pairs for linear in unit}
 
@@ -118,22 +117,13 @@ class Surveyor:
         # Experts that saw too little say nothing, unless a whole block has only such.
         minima = (self.recipe.expert_tokens, 1)
         for minimum in minima[: 1 if self.recipe.allocation_level == "linear" else 2]:
-            known = [
-                (linear, inputs)
-                for linear in linears
-                if (inputs := inputs_of(linear.name, sums[linear.name], self.weights, minimum))
-                is not None
-            ]
-            if known:
-                break
-        else:
-            return math.nan
-        return measure_block(
-            self.row,
-            [weight_of(linear) for linear, _ in known],
-            [inputs for _, inputs in known],
-            self.recipe.allocation.options,
-        )
+            seen = [inputs_of(one.name, sums[one.name], self.weights, minimum) for one in linears]
+            inputs = [one for one in seen if one is not None]
+            if inputs:
+                pairs = zip(linears, seen, strict=True)
+                weights = [weight_of(linear) for linear, one in pairs if one is not None]
+                return measure_block(self.row, weights, inputs, self.recipe.allocation.options)
+        return math.nan
 
     def _compare(
         self, visit: Visit, linears: Sequence[Linear], sums: BlockSums, probe: Probe
@@ -168,12 +158,10 @@ class Surveyor:
                     found[row] = self.passes.compare(visit)
         self.ranks.total([found, shares])
         if not bool(torch.isfinite(found).all()):
-            raise DataError(
-                f"block {visit.block.index}, allocation {self.row.name}",
-                expected="finite outputs of the masked block",
-                found="NaN or infinity",
-                fix="compute in float32 with --compute-dtype float32",
-            )
+            what = f"block {visit.block.index}, allocation {self.row.name}"
+            expected = "finite outputs of the masked block"
+            fix = "compute in float32 with --compute-dtype float32"
+            raise DataError(what, expected=expected, found="NaN or infinity", fix=fix)
         errors = (found[..., 0] / found[..., 1].clamp_min(1)).t().tolist()
         if follows:
             at = probe.sparsities.index(probe.compared[0])

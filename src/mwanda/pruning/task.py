@@ -159,21 +159,15 @@ def base_files(source: ModelSource, checkpoint: Checkpoint) -> list[Path]:
 
 
 def chosen_linears(decoder: Decoder, recipe: ResolvedRecipe, *, strict: bool = True) -> Structure:
-    """The linears the recipe names, which its pattern and reconstruction fit."""
+    """The linears the recipe names.
+
+    Refused are an N:M pattern whose M does not divide a linear's width, and a reconstruction of
+    experts: too few tokens reach most of them for a Gram matrix.
+    """
     chosen = choose_linears(
-        decoder.structure,
-        include=recipe.include,
-        exclude=recipe.exclude,
-        skip_blocks=recipe.skip_blocks,
-        strict=strict,
-    )
-    check_pattern(chosen, recipe)
-    return chosen
-
-
-def check_pattern(chosen: Structure, recipe: ResolvedRecipe) -> None:
-    """Refuse an N:M pattern whose M does not divide a linear's width, and a reconstruction of
-    experts: too few tokens reach most of them for a Gram matrix."""
+        decoder.structure, include=recipe.include, exclude=recipe.exclude,
+        skip_blocks=recipe.skip_blocks, strict=strict,
+    )  # fmt: skip
     experts = [linear.name for linear in chosen.linears() if linear.expert is not None]
     if recipe.reconstruction is not None and experts:
         raise InputError(
@@ -191,6 +185,7 @@ def check_pattern(chosen: Structure, recipe: ResolvedRecipe) -> None:
             found=f"{bad[0].name} with {bad[0].columns} inputs ({len(bad)} such linears)",
             fix="leave them out with --exclude, or use pattern unstructured",
         )
+    return chosen
 
 
 def naming_problems(
@@ -216,10 +211,8 @@ def ranks_for(name: str) -> Ranks:
     check_model(name)
     ranks = launched()
     if ranks.size > 1 and is_gguf(Path(name)):
-        raise InputError(
-            name,
-            expected="a model folder, when several processes share the work",
-            found="a GGUF file, which each of them would convert",
-            fix="convert it first: mwanda prune FILE --out FOLDER --sparsity 0",
-        )
+        expected = "a model folder, when several processes share the work"
+        found = "a GGUF file, which each of them would convert"
+        fix = "convert it first: mwanda prune FILE --out FOLDER --sparsity 0"
+        raise InputError(name, expected=expected, found=found, fix=fix)
     return ranks

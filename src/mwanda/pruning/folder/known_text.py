@@ -34,11 +34,8 @@ def records(*given: KnownText) -> Calibrations:
         several: Iterable[Any] = (one,) if isinstance(one, CalibrationRecord) else one or ()
         for record in several:
             if not isinstance(record, CalibrationRecord):
-                raise InputError(
-                    "calibration",
-                    expected="result.manifest.calibrations of a prune",
-                    found=type(record).__name__,
-                )
+                expected, kind = "result.manifest.calibrations of a prune", type(record).__name__
+                raise InputError("calibration", expected=expected, found=kind)
             if record not in found:
                 found.append(record)
     return tuple(found)

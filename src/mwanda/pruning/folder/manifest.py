@@ -23,7 +23,6 @@ from mwanda.pruning.folder.manifest_records import (
     StatisticsFileRecord,
     Totals,
 )
-from mwanda.system.durable import put
 from mwanda.system.shown import Sheet
 
 MANIFEST = "mwanda.json"
@@ -155,11 +154,6 @@ def manifest_text(manifest: Manifest) -> str:
             del data[name]
     data["sha256"] = manifest_sha256(data)
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``mwanda.json`` and see it on disk."""
-    put(folder / MANIFEST, manifest_text(manifest).encode())
 
 
 def find_manifest(folder: Path) -> Manifest | None:

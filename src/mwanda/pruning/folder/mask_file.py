@@ -99,10 +99,8 @@ class MaskFile:
         path = path_given("masks", path)
         record, infos = read_record(path, MASKS, MaskRecordFile)
         if record.manifest.format != FORMAT:
-            raise InputError(
-                f"{MASKS} {path}", expected=f"a manifest of format {FORMAT}",
-                found=str(record.manifest.format),
-            )  # fmt: skip
+            what, found = f"a manifest of format {FORMAT}", str(record.manifest.format)
+            raise InputError(f"{MASKS} {path}", expected=what, found=found)
         expected = {
             name: (torch.uint8, (entry.shape[0], -(-entry.shape[1] // 8)))
             for name, entry in record.manifest.linears.items()
@@ -127,9 +125,5 @@ class MaskFile:
         return made
 
     def _changed(self, name: str, found: str) -> DataError:
-        return DataError(
-            f"{MASKS} {self.path}: {name}",
-            expected="the mask that its manifest says",
-            found=found,
-            fix="the file is damaged; make it again",
-        )
+        what, fix = f"{MASKS} {self.path}: {name}", "the file is damaged; make it again"
+        return DataError(what, expected="the mask that its manifest says", found=found, fix=fix)

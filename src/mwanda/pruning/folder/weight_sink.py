@@ -25,12 +25,13 @@ from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruning.folder.card import write_card
 from mwanda.pruning.folder.experts_table import experts_section
-from mwanda.pruning.folder.manifest import Manifest, find_manifest, write_manifest
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, find_manifest, manifest_text
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.outcome import Sink
 from mwanda.pruning.task import FolderTask, base_files
 from mwanda.pruning.units import probed_tokens
 from mwanda.system.device import dtype_name
+from mwanda.system.durable import put
 from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
 
@@ -60,12 +61,7 @@ def check_room(folder: Path, task: FolderTask, held: int) -> None:
 
 def cast_only(task: FolderTask) -> Sink:
     """What takes pruned weights and writes none; what would be written it gives back."""
-
-    def cast(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
-        stored = task.decoder.place(linear).stored
-        return _cast(stored, weight, task.decoder.checkpoint.tensors[stored].dtype, task.dtype)
-
-    return cast
+    return lambda linear, weight: _cast(task, task.decoder.place(linear).stored, weight)
 
 
 @contextmanager
@@ -76,7 +72,7 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
     says an earlier run has written stays, and is compared with the hashes there.
     """
     decoder, chosen, dtype, journal = task.decoder, task.chosen, task.dtype, task.journal
-    checkpoint, cast = decoder.checkpoint, cast_only(task)
+    checkpoint = decoder.checkpoint
     shards = plan_shards(
         [(i.name, _written(i.dtype, dtype), i.shape) for i in checkpoint.tensors.values()],
         task.options.max_shard_size,
@@ -99,26 +95,22 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
                 start = 0 if place.box is None else first_element(shape, place.box)
                 if writer.stored_sha256(stored, start, linear.size) != digests[linear.name]:
                     raise InputError(
-                        f"{folder}: {linear.name}",
+                        f"{folder}: {linear.name}", found="others, by their SHA-256",
                         expected="the weights that an unfinished run has written",
-                        found="others, by their SHA-256",
                         fix="discard them with --restart",
-                    )
+                    )  # fmt: skip
         anew = {i.name for i in checkpoint.tensors.values() if _written(i.dtype, dtype) != i.dtype}
         for name in checkpoint.tensors:
             if name not in pruned | kept | anew:
                 behind.copy(name, checkpoint)
 
-        def convert(name: str) -> None:
-            stored = checkpoint.tensors[name].dtype
-            behind.write(name, _cast(name, checkpoint.read(name), stored, dtype))
-
         parted = {place.stored for place in places.values() if place.box is not None}
         for name in sorted((parted - kept) & anew):
-            convert(name)
+            behind.write(name, _cast(task, name, checkpoint.read(name)))
 
         def sink(linear: Linear, weight: torch.Tensor) -> torch.Tensor:
-            written, place = cast(linear, weight), decoder.place(linear)
+            place = places[linear.name]
+            written = _cast(task, place.stored, weight)
             turned = written.t() if place.transposed else written
             if linear.fused is not None:
                 turned = turned.clone()  # a slice would keep all experts while it waits
@@ -140,7 +132,7 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
         yield sink
         for name in checkpoint.tensors:
             if name in anew - pruned - parted:
-                convert(name)
+                behind.write(name, _cast(task, name, checkpoint.read(name)))
 
 
 def complete_folder(
@@ -153,15 +145,12 @@ def complete_folder(
     copy_companions(source.folder, folder)
     copy_licences(source, folder)
     write_config(source.folder, folder, task.dtype)
-    written = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    written = {path.relative_to(folder).as_posix(): path for path in paths}
     manifest = hashed(task, manifest, start, known, written)
     experts = "" if manifest.experts is None else experts_section(manifest.experts)
     write_card(folder, manifest, source_readme=readme, experts=experts, base=source.hub_id)
-    write_manifest(folder, manifest)
+    put(folder / MANIFEST, manifest_text(manifest).encode())
     return manifest
 
 
@@ -187,26 +176,24 @@ def hashed(
     before = find_manifest(task.source.folder)
     bases = () if before is None else (*before.earlier_bases, before.base_files)
     seconds = {**manifest.seconds, "hashes and companions": time.perf_counter() - start}
-    return manifest.model_copy(
-        update={
-            "base_files": {path.name: hashes[path] for path in base},
-            "earlier_bases": tuple(files for files in bases if files),
-            "dequantised": task.source.dequantised,
-            "files": {name: hashes[path] for name, path in written.items()},
-            "seconds": seconds,
-        }
-    )
+    changes = {
+        "base_files": {path.name: hashes[path] for path in base},
+        "earlier_bases": tuple(files for files in bases if files),
+        "dequantised": task.source.dequantised,
+        "files": {name: hashes[path] for name, path in written.items()},
+        "seconds": seconds,
+    }
+    return manifest.model_copy(update=changes)
 
 
 def _written(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
     return wanted if wanted is not None and stored.is_floating_point else stored
 
 
-def _cast(
-    name: str, weight: torch.Tensor, stored: torch.dtype, wanted: torch.dtype | None
-) -> torch.Tensor:
-    fix = "write another dtype with --dtype"
-    return narrowed(f"tensor {name}", weight, _written(stored, wanted), fix)
+def _cast(task: FolderTask, name: str, weight: torch.Tensor) -> torch.Tensor:
+    """What is written of a tensor of the checkpoint."""
+    dtype = _written(task.decoder.checkpoint.tensors[name].dtype, task.dtype)
+    return narrowed(f"tensor {name}", weight, dtype, "write another dtype with --dtype")
 
 
 def write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None:

@@ -48,16 +48,14 @@ class ProcessMemory:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a prune adds to the process at its peak.
+    """Bytes that a prune adds to the process at its peak, beside :data:`RUNTIME_MAPPED`.
 
     Attributes:
         anonymous: weights, activations and temporaries.
-        mapped: library pages touched on the way.
         spilled: activations on disk.
     """
 
     anonymous: int
-    mapped: int
     spilled: int
 
 
@@ -137,10 +135,8 @@ def prune_footprint(
     counted = counted or ForwardMemory()
     parameters = dict(decoder.model.named_parameters())
     prefixes = [f"{block.name}." for block in decoder.structure.blocks]
-    block_sizes = [
-        sum(p.numel() for name, p in parameters.items() if name.startswith(prefix))
-        for prefix in prefixes
-    ]
+    sizes = {name: parameter.numel() for name, parameter in parameters.items()}
+    block_sizes = [sum(sizes[n] for n in sizes if n.startswith(prefix)) for prefix in prefixes]
     embedding = decoder.model.get_input_embeddings().weight
     head = decoder.model.get_output_embeddings()
     outside = [
@@ -167,7 +163,7 @@ def prune_footprint(
         if "saved" in (schedule.look, schedule.masks):
             # A block's sums; and its weights in another dtype, or one Gram matrix at work.
             peak += sums + max(max(block_sizes) * compute, update_bytes(update, chosen, compute))
-        return Footprint(max(peak, whole), RUNTIME_MAPPED, 0)
+        return Footprint(max(peak, whole), 0)
     copy = written * (2 if converts else 1 if transposed else 0)
     experts = [linear for linear in decoder.structure.linears() if linear.fused is not None]
     dense = [linear for linear in decoder.structure.linears() if linear.fused is None]
@@ -198,7 +194,7 @@ def prune_footprint(
         working = max(grams) + max(working, update_bytes(update, chosen, compute) + masks)
         spilled += sum(grams) if schedule.masks == "kept" else 0
     peak = max(held + embed, held + block + ahead + working, whole)
-    return Footprint(peak + RUNTIME, RUNTIME_MAPPED, spilled)
+    return Footprint(peak + RUNTIME, spilled)
 
 
 def _scored(recipe: ResolvedRecipe) -> int:

@@ -15,7 +15,6 @@ import torch
 
 from mwanda.methods.gram import STRIPS
 from mwanda.methods.kinds import options_of
-from mwanda.methods.registry import find_reconstruction
 from mwanda.model.run.config_fields import layer_values
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
@@ -215,9 +214,9 @@ def _block_flops(decoder: Decoder, tokens: int, length: int) -> int:
 
 def _update_flops(chosen: Structure, recipe: ResolvedRecipe, tokens: int) -> int:
     """Operations of a reconstruction: Gram matrices of so many tokens, and new weights."""
-    if recipe.reconstruction is None or not recipe.sparsity:
+    row = recipe.reconstruction_row()
+    if recipe.reconstruction is None or row is None or not recipe.sparsity:
         return 0
-    row = find_reconstruction(recipe.reconstruction.name)
     options = options_of(row.operations, recipe.reconstruction.options)
     return sum(
         tokens * linear.columns**2 * (STRIPS + 1) // STRIPS

@@ -18,7 +18,6 @@ from mwanda.model.opening import open_decoder, source_dtype
 from mwanda.model.run.decoder import Decoder, MemoryDecoder
 from mwanda.model.run.skeleton import build_skeleton
 from mwanda.model.run.streamed import StreamedDecoder
-from mwanda.model.run.structure import Structure
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
@@ -28,7 +27,12 @@ from mwanda.pruning.calibration_text import (
 )
 from mwanda.pruning.evidence import open_evidence
 from mwanda.pruning.forecast.forward_memory import count_forward
-from mwanda.pruning.forecast.memory import journal_bytes, process_memory, prune_footprint
+from mwanda.pruning.forecast.memory import (
+    RUNTIME_MAPPED,
+    journal_bytes,
+    process_memory,
+    prune_footprint,
+)
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.asked import Recipe
@@ -178,13 +182,16 @@ def plan(
             _converting(decoder.model) if gguf else 0,
             counted,
         )  # fmt: skip
-        weights = sum(block.size for block in chosen.blocks)
+        weights, linears = sum(block.size for block in chosen.blocks), [*chosen.linears()]
+        # If every block had the target; an allocation moves it by a weight a row.
+        goes, sparsity = resolved.pattern_row().removed, resolved.sparsity
+        removed = sum(goes(linear.rows, linear.columns, sparsity) for linear in linears)
         return Plan(
             model=str(model),
             blocks=len(chosen.blocks),
-            linears=sum(len(block.linears) for block in chosen.blocks),
+            linears=len(linears),
             weights=weights,
-            removed=_removed(chosen, resolved),
+            removed=removed,
             model_weights=total,
             languages=tuple(languages),
             tokens=tokens,
@@ -201,7 +208,7 @@ def plan(
             + (total * stored.itemsize if gguf else 0)
             + (journal_bytes(decoder, work.tokens, chosen) if options.journal else 0),
             anonymous=memory.anonymous + footprint.anonymous,
-            high_water=memory.resident + footprint.anonymous + footprint.mapped,
+            high_water=memory.resident + footprint.anonymous + RUNTIME_MAPPED,
             compute_dtype=dtype_name(decoder.dtype),
             dtype=dtype_name(written),
         )
@@ -266,9 +273,3 @@ class _Shape(MemoryDecoder):
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype) -> None:
         Decoder.__init__(self, model, device, dtype)
-
-
-def _removed(chosen: Structure, recipe: ResolvedRecipe) -> int:
-    """Weights to go if every block had the target; an allocation moves it by a weight a row."""
-    pattern = recipe.pattern_row()
-    return sum(pattern.removed(lin.rows, lin.columns, recipe.sparsity) for lin in chosen.linears())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, Self
 
 import torch
@@ -199,7 +198,7 @@ class Capture:
     def _add(self, name: str, fresh: FeatureSums) -> None:
         known = self.sums[name].get(self._language)
         if known is None:
-            self.sums[name][self._language] = deepcopy(fresh)
+            self.sums[name][self._language] = fresh.copy()
         else:
             known.add(fresh)
 

@@ -16,7 +16,7 @@ from mwanda.methods.input_statistics import Need
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_passes import Passes, Visit
-from mwanda.pruning.calibration_text import CalibrationInput, open_calibration
+from mwanda.pruning.calibration_text import GIVE_TEXT, CalibrationInput, open_calibration
 from mwanda.pruning.evidence import Opened
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
@@ -107,27 +107,17 @@ def collect_statistics(
         raise InputError("stats", expected=f"fields among {', '.join(FIELDS)}", found=strange[0])
     recipe, options = resolve(recipe_given(None, fields, "stats")), options_given(options)
     if recipe.language_weights and not gram:
-        raise InputError(
-            "--language-weights",
-            expected="--gram, whose matrices are sums under fixed weights",
-            found="none",
-            fix="leave them out: every prune weighs the languages anew",
-        )
+        expected = "--gram, whose matrices are sums under fixed weights"
+        fix = "leave them out: every prune weighs the languages anew"
+        raise InputError("--language-weights", expected=expected, found="none", fix=fix)
     if calibration is None:
-        raise InputError(
-            "--calibration",
-            expected="text to take statistics on",
-            found="none",
-            fix="give a folder of <tag>.txt files, a windows file, or bundled:udhr/first",
-        )
+        expected = "text to take statistics on"
+        raise InputError("--calibration", expected=expected, found="none", fix=GIVE_TEXT)
     ranks, target = ranks_for(str(path_given("model", model))), path_given("out", out)
     output = saved_file(
-        target,
-        STATISTICS,
-        overwrite=options.overwrite,
-        resume=keeps_journal(options, ranks),
-        restart=options.restart,
-    )
+        target, STATISTICS, overwrite=options.overwrite,
+        resume=keeps_journal(options, ranks), restart=options.restart,
+    )  # fmt: skip
     if ranks.writes:
         output.check()
     opened = open_calibration(calibration, recipe)
@@ -172,9 +162,8 @@ def merge_statistics(
         log.warning(
             "language %s: %d sentences were read for more than one of the files; what of them is "
             "in windows of both counts twice",
-            tag,
-            sentences,
-        )
+            tag, sentences,
+        )  # fmt: skip
     with output as folder:
         # Sums of languages that only one file has come together; Gram matrices add up in place.
         whole = sum(path.stat().st_size for path in paths)
@@ -234,12 +223,10 @@ def _record(
     decoder.checkpoint.check_unchanged()
     if task.evidence.calibration is None:
         raise InputError("stats", expected="text", found="none")
+    skip = task.recipe.skip_first_tokens
     return StatisticsRecord(
         model=model,
-        settings={
-            "compute_dtype": dtype_name(decoder.dtype),
-            "skip_first_tokens": task.recipe.skip_first_tokens,
-        },
+        settings={"compute_dtype": dtype_name(decoder.dtype), "skip_first_tokens": skip},
         needs=needs,
         parts=PARTS,
         calibration=task.evidence.calibration,
