@@ -97,11 +97,6 @@ class Allocation:
         """Whether it looks at what text does in the unpruned model."""
         return bool(self.needs) or self.probe is not None
 
-    @property
-    def measures_weights_only(self) -> bool:
-        """Whether it looks at the weights but needs no text."""
-        return self.measure is not None and not self.needs
-
 
 @dataclass(frozen=True)
 class Pattern:
@@ -152,7 +147,7 @@ class Reconstruction:
 def option_problems(
     kind: str, row: Criterion | Allocation | Reconstruction, options: Mapping[str, Any]
 ) -> list[str]:
-    """Every mistake in a method's options, one line each; empty when there is none."""
+    """Every mistake in a method's options, one line each."""
     known: dict[str, Any] = {}
     for function in row.functions:
         known |= _option_types(function)

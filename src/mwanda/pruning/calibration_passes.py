@@ -189,7 +189,7 @@ class Passes:
                 mine = capture.grams.get(linear.name) or GramSums.empty(linear.columns, wide)
                 whole = GramSums(mine.lower.clone())
                 self._ranks.total([whole.lower])
-                capture.replace_gram(linear.name, whole)
+                capture.grams[linear.name], capture.leaders[linear.name] = whole, linear.name
 
     @contextmanager
     def _embedded(

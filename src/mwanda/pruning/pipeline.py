@@ -21,6 +21,7 @@ from mwanda.pruning.statistics.capture import Capture
 from mwanda.pruning.statistics.file import SavedStatistics, StatisticsSpill
 from mwanda.pruning.statistics.routed import routed_tokens
 from mwanda.pruning.task import Task
+from mwanda.pruning.units import probe_runs
 from mwanda.system.device import DTYPES
 from mwanda.system.heap import trim
 
@@ -49,7 +50,7 @@ def prune_blocks(
         keep_mask: is given every mask, in every process.
     """
     schedule, recipe, journal = task.schedule, task.recipe, task.journal
-    windows = task.evidence.tokens if schedule.passes_text else {}
+    windows = task.evidence.tokens if schedule.visits else {}
     weights = task.evidence.weights
     passes = Passes(
         task.decoder, task.chosen, windows, weights, task.scratch, task.options, task.ranks,
@@ -104,7 +105,7 @@ def _look_at_text(run: _Run) -> None:
         run.outcome.signals += run.surveyor.look(visit, seen.sums)
         if isinstance(run.store, StatisticsSpill):
             run.store.add(visit.block, seen.sums, seen.grams)
-        return run.surveyor.compared(visit.block)
+        return probe_runs(visit.block, run.task.recipe) * run.passes.probed_tokens
 
     run.passes.visit(LOOK, look, probing=probing)
 

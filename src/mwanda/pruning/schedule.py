@@ -53,7 +53,7 @@ class Schedule:
         look: Look = "nothing"
         if row.needs_text and recipe.needs_text:
             look = "saved" if saved else "text"
-        elif row.measures_weights_only and recipe.sparsity:
+        elif row.measure is not None and not row.needs and recipe.sparsity:
             look = "weights"
         masks: Masks = "once"
         if not needs:
@@ -70,11 +70,6 @@ class Schedule:
         if masks == "kept":
             wanted = tuple(dict.fromkeys((*needs, *wanted)))
         return cls(look, masks, needs, wanted if recipe.needs_text else (), recipe.probe)
-
-    @property
-    def passes_text(self) -> bool:
-        """Whether any text goes through the blocks."""
-        return self.look == "text" or self.masks in ("once", "twice")
 
     @property
     def visits(self) -> int:

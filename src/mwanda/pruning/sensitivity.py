@@ -16,13 +16,15 @@ from mwanda.methods.allocation.comparison import (
     extended,
     removed_share,
 )
-from mwanda.methods.kinds import Allocation, Signal, measure_block, options_of
+from mwanda.methods.kinds import Signal, measure_block, options_of
 from mwanda.model.run.structure import Block, Linear, Structure
 from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of
-from mwanda.pruning.units import probe_runs, units_of
+from mwanda.pruning.units import units_of
+
+WeightOf = Callable[[Linear], torch.Tensor]
 
 
 class Surveyor:
@@ -36,11 +38,7 @@ class Surveyor:
         self.pruner, self.passes = pruner, passes
         self.decoder, self.recipe = pruner.decoder, pruner.recipe
         self.weights, self.ranks = pruner.weights, pruner.ranks
-
-    @property
-    def row(self) -> Allocation:
-        """The registry's row of the allocation."""
-        return self.recipe.allocation_row()
+        self.row = self.recipe.allocation_row()
 
     def of_weights(self, block: Block) -> list[Signal]:
         """The signals of a block whose weights alone are looked at."""
@@ -58,22 +56,15 @@ class Surveyor:
             return [self._measure(linears, sums, weight_of) for linears in units]
         return [self._compare(visit, linears, sums, probe) for linears in units]
 
-    def compared(self, block: Block) -> int:
-        """Tokens that this process runs through a block masked, to look at it."""
-        return probe_runs(block, self.recipe) * self.passes.probed_tokens
-
     def of_saved(self, block: Block, sums: BlockSums, dtype: torch.dtype) -> list[Signal]:
         """The signals of a block whose sums an earlier run has saved: no forward.
 
         Args:
             dtype: of that run's forward, which had its weights in it.
         """
-
-        def weight_of(linear: Linear) -> torch.Tensor:
-            return self.decoder.source_weight(linear).to(dtype)
-
+        source = self.decoder.source_weight
         units = units_of(block, self.recipe)
-        return [self._measure(linears, sums, weight_of) for linears in units]
+        return [self._measure(unit, sums, lambda one: source(one).to(dtype)) for unit in units]
 
     @staticmethod
     def filled(signals: Sequence[Signal]) -> list[Signal]:
@@ -83,11 +74,7 @@ class Surveyor:
         return [s if isinstance(s, Curves) or math.isfinite(s) else mean for s in signals]
 
     def share_out(self, chosen: Structure, signals: Sequence[Signal]) -> dict[str, float]:
-        """The sparsity of every linear, by name.
-
-        Args:
-            signals: of all blocks, or all linears; empty where the allocation looks at none.
-        """
+        """The sparsity of every linear, by name; no signals where the allocation looks at none."""
         units = [unit for block in chosen.blocks for unit in units_of(block, self.recipe)]
         values = [0.0] * len(units)
         if self.recipe.sparsity:

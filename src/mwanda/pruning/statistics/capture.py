@@ -40,8 +40,7 @@ class Capture:
         factors: Mapping[str, float] | None = None,
         skip: int = 0,
     ) -> None:
-        plain = [linear.name for linear in linears if linear.fused is None]
-        self._modules = {name: model.get_submodule(name) for name in plain}
+        self._plain = [linear.name for linear in linears if linear.fused is None]
         self._experts: dict[str, dict[int, list[str]]] = {}
         for linear in linears:
             if linear.fused is not None:
@@ -64,12 +63,10 @@ class Capture:
         """Linear -> the first linear that is fed the same inputs, whose Gram matrix it shares."""
 
     def __enter__(self) -> Self:
-        hooks = []
-        for path, watched in self._experts.items():
+        hooks = {path: self._expert_hook(path) for path in self._experts}
+        hooks |= {name: self._hook(name) for name in self._plain}
+        for path, hook in hooks.items():
             module = self._model.get_submodule(path)
-            hooks.append((module, self._expert_hook(path, module, watched)))
-        hooks += [(module, self._hook(name)) for name, module in self._modules.items()]
-        for module, hook in hooks:
             self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
         return self
 
@@ -93,9 +90,8 @@ class Capture:
 
     def drop_unseen(self) -> None:
         """Take out languages of which a linear saw no token."""
-        for languages in self.sums.values():
-            for tag in [tag for tag, sums in languages.items() if not sums.tokens]:
-                del languages[tag]
+        for name, languages in self.sums.items():
+            self.sums[name] = {tag: sums for tag, sums in languages.items() if sums.tokens}
 
     def run(
         self,
@@ -120,8 +116,8 @@ class Capture:
         except _EnoughError:
             pass
         else:
-            once = sorted(self._now) == sorted(self._modules)
-            self._each_once = once and bool(self._modules) and not self._experts
+            once = sorted(self._now) == sorted(self._plain)
+            self._each_once = once and bool(self._plain) and not self._experts
 
     def check(self, block: int) -> None:
         """Refuse statistics that no score can be built on."""
@@ -153,11 +149,6 @@ class Capture:
             if self._calls.get(name) != self._calls.get(leader):
                 raise _unsteady(name)
 
-    def replace_gram(self, name: str, gram: GramSums) -> None:
-        """Give a linear a Gram matrix of its own."""
-        self.grams[name] = gram
-        self.leaders[name] = name
-
     def _hook(self, name: str) -> Any:
         def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs = args[0] if args else kwargs["input"]
@@ -169,29 +160,29 @@ class Capture:
                 self._add_gram(name, leader, counted)
             self._add(name, fresh)
             self._now.append(name)
-            if self._stops and len(self._now) == len(self._modules):
+            if self._stops and len(self._now) == len(self._plain):
                 raise _EnoughError
 
         return hook
 
-    def _expert_hook(self, path: str, module: nn.Module, watched: dict[int, list[str]]) -> Any:
-        def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _expert_hook(self, path: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             hidden, chosen = routing(module, args, kwargs)
             hidden = counted_tokens(path, hidden, self._windows, self._skip)
             chosen = counted_tokens(path, chosen, self._windows, self._skip)
-            for expert, names in watched.items():
+            for expert, names in self._experts[path].items():
                 tokens = (chosen == expert).any(dim=1).nonzero().squeeze(1)
                 if not len(tokens):
                     continue
                 inputs = hidden[tokens]
-                down = [name for name in names if name.endswith(".down_proj")]
-                if len(down) < len(names):
-                    fresh = FeatureSums.of(inputs, self._needs)
-                    for name in names:
-                        if name not in down:
-                            self._add(name, fresh)
-                for name in down:
-                    self._add(name, FeatureSums.of(product(module, expert, inputs), self._needs))
+                fresh: FeatureSums | None = None
+                for name in names:
+                    if name.endswith(".down_proj"):
+                        made = product(module, expert, inputs)
+                        self._add(name, FeatureSums.of(made, self._needs))
+                    else:
+                        fresh = fresh or FeatureSums.of(inputs, self._needs)
+                        self._add(name, fresh)
 
         return hook
 
@@ -221,12 +212,9 @@ class _EnoughError(Exception):
 
 
 def _unsteady(name: str) -> InputError:
-    return InputError(
-        f"linear {name}",
-        expected="inputs that are, or are not, another linear's in every batch",
-        found="some of each",
-        fix="leave it out with --exclude, or use no reconstruction",
-    )
+    expected = "inputs that are, or are not, another linear's in every batch"
+    fix = "leave it out with --exclude, or use no reconstruction"
+    return InputError(f"linear {name}", expected=expected, found="some of each", fix=fix)
 
 
 def counted_tokens(
