@@ -47,12 +47,8 @@ class GgufTensor:
 
 @dataclass(frozen=True, repr=False)
 class GgufCheck(Shown):
-    """What :func:`check_gguf` found.
-
-    Attributes:
-        tensors: checkpoint name -> what became of it.
-        missing: names of pruned matrices that were not found under their name and shape.
-    """
+    """What :func:`check_gguf` found: checkpoint name -> what became of the matrix, and the names of
+    pruned matrices that were not found under their name and shape."""
 
     tensors: Mapping[str, GgufTensor]
     missing: tuple[str, ...]

@@ -28,14 +28,8 @@ PIECE = 1 << 24
 
 
 class SourceCheck:
-    """Compares, linear by linear and then tensor by tensor.
-
-    Args:
-        written: what was pruned.
-        source: what it was made of.
-        manifest: of what was pruned.
-        companions: whether the files beside the weights were the source's, too.
-    """
+    """Compares what was pruned with its source, linear by linear and then tensor by tensor; without
+    companions the files beside the weights were not the source's."""
 
     def __init__(
         self, written: Checkpoint, source: Checkpoint, manifest: Manifest, *, companions: bool
@@ -62,12 +56,9 @@ class SourceCheck:
     def linear_problem(
         self, name: str, record: LinearRecord, weight: torch.Tensor, mask: torch.Tensor | None
     ) -> str | None:
-        """What is wrong with a pruned weight ``[out, in]``; None when nothing is.
-
-        Args:
-            mask: of the weights kept, ``bool [out, in]``; None where a zero may be one that was
-                pruned or one that was there.
-        """
+        """What is wrong with a pruned weight ``[out, in]``; None when nothing is. Without a mask of
+        the weights kept, bool ``[out, in]``, a zero may be one that was pruned or one that was
+        there."""
         missing = misplaced(self._source, record)
         if missing is not None:
             return f"not comparable, in the source: {missing}"

@@ -25,11 +25,8 @@ PIECE = 1 << 22
 
 
 class Masks:
-    """Where the weights of a model are to stay zero: one bit a weight, on the weight's device.
-
-    Attributes:
-        zeros: how many weights they hold at zero.
-    """
+    """Where weights of a model, so many, are to stay zero: one bit a weight, on the weight's
+    device."""
 
     def __init__(self, kept: Mapping[nn.Parameter, torch.Tensor]) -> None:
         # Weak: a handle that nobody removed is not to keep the model alive.
@@ -43,11 +40,7 @@ class Masks:
 
     @torch.no_grad()
     def apply(self, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Set them to zero, whatever stands there, NaN too.
-
-        Args:
-            optimizer: only the weights that it has; None for all.
-        """
+        """Set them to zero, whatever stands there, NaN too; of an optimizer those that it has."""
         groups = [] if optimizer is None else optimizer.param_groups
         given = [id(parameter) for group in groups for parameter in group["params"]]
         for key in list(self._masks) if optimizer is None else given:
@@ -63,11 +56,7 @@ class Masks:
 
 
 class KeptZeros:
-    """What :func:`keep_zeros` gives: a context, or a handle to :meth:`remove`.
-
-    Attributes:
-        masks: where zeros are held.
-    """
+    """What :func:`keep_zeros` gives: a context, or a handle to :meth:`remove`, and its masks."""
 
     def __init__(self, masks: Masks) -> None:
         self.masks = masks

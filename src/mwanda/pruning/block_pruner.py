@@ -52,13 +52,8 @@ class BlockPruner:
         sums: BlockSums | None,
         find_gram: Callable[[str], GramSums | None],
     ) -> None:
-        """Make, apply and hand on the masks and updates, each by the process it belongs to.
-
-        Args:
-            sparsities: linear -> share of its weights to go.
-            sums: of the block's linears; None where no text is needed.
-            find_gram: linear -> the Gram matrix of its inputs, None where it has none.
-        """
+        """Make, apply and hand on the masks and updates, each by the process it belongs to. There
+        are no sums where no text is needed, and no Gram matrix where a linear has none."""
         for place, linear in enumerate(block.linears):
             name, inputs = linear.name, None
             if sums is not None:
@@ -113,11 +108,8 @@ class BlockPruner:
     def choose(
         self, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None, sparsity: float
     ) -> torch.Tensor:
-        """The criterion's keep mask ``bool [out, in]`` of one weight, on the CPU.
-
-        Args:
-            inputs: None where the criterion needs none, or an expert saw too little for it.
-        """
+        """The criterion's keep mask ``bool [out, in]`` of one weight, on the CPU; no inputs where
+        it needs none, or where an expert saw too little for it."""
         recipe = self.recipe
         if not self._removes(linear, sparsity):
             return torch.ones(weight.shape, dtype=torch.bool)
@@ -138,12 +130,9 @@ def update_weight(
     pattern: Pattern,
     sparsity: float,
 ) -> Reconstructed:
-    """Reconstruct one weight ``[out, in]``, which is not changed, in its own dtype.
-
-    Args:
-        mask: the criterion's, bool ``[out, in]``; a method that chooses its own by pattern and
-            sparsity does not look at it.
-    """
+    """Reconstruct one weight ``[out, in]``, which is not changed, in its own dtype. The mask, bool
+    ``[out, in]``, is the criterion's; a method that chooses its own by pattern and sparsity does
+    not look at it."""
     matrix, what = gram.matrix.to(weight.device), f"linear {name}, reconstruction {row.name}"
     try:
         if row.prune is not None:

@@ -122,11 +122,8 @@ class Passes:
                 self._options.progress.block(self._tokens + more)
 
     def statistics(self, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
-        """Sums of one block's inputs over the windows of every process.
-
-        Args:
-            keep_outputs: the block's outputs replace its inputs, for the block after it.
-        """
+        """Sums of one block's inputs over the windows of every process. Outputs that are kept
+        replace the inputs, for the block after it."""
         linears, decoder = visit.block.linears, self._decoder
         for linear in linears:  # what would spoil everything after, where the name is still its own
             if not is_finite(decoder.linear_weight(linear)):
@@ -147,11 +144,8 @@ class Passes:
         return capture
 
     def compare(self, visit: Visit) -> torch.Tensor:
-        """How far the block as it is now is from the outputs that were kept of it.
-
-        Returns:
-            :func:`relative_errors` of this process's probed windows, float64 ``[languages, 2]``.
-        """
+        """How far the block as it is now is from the outputs that were kept of it:
+        :func:`relative_errors` of this process's probed windows, float64 ``[languages, 2]``."""
         found = torch.zeros(len(self.languages), 2, dtype=torch.float64)
         for place, index in enumerate(self._probes):
             batch, hidden = self._batches[index], visit.probed[place]

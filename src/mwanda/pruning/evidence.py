@@ -85,11 +85,8 @@ def gather(
     recipe: ResolvedRecipe,
     options: RunOptions,
 ) -> Evidence:
-    """What was opened, for a model: windows cut, or statistics checked to be of it.
-
-    Args:
-        tokenizer: gives the model's, which can be large; called where text has to be cut.
-    """
+    """What was opened, for a model: windows cut, or statistics checked to be of it. The tokenizer
+    can be large: it is asked for where text has to be cut."""
     if opened is None:
         return Evidence()
     if isinstance(opened, SavedStatistics):

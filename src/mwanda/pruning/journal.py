@@ -68,12 +68,8 @@ class _Entry(BaseModel, frozen=True, extra="forbid"):
 
 
 class Journal:
-    """The journal of one run, which may go on with an earlier one's.
-
-    Args:
-        folder: where it is kept; None keeps none.
-        fingerprint: everything that decides the result; called when it is first needed.
-    """
+    """The journal of one run, which may go on with an earlier one's; without a folder none is kept.
+    The fingerprint is asked for when it is first needed."""
 
     def __init__(
         self, folder: Path | None = None, fingerprint: Callable[[], Mapping[str, Any]] = dict
@@ -101,12 +97,8 @@ class Journal:
         return found
 
     def known(self, part: str, read: Callable[[Any], Known], nothing: Known) -> Known:
-        """What a part of the earlier run had given when it stopped.
-
-        Args:
-            read: makes that of what was given; a ValueError says that it was not.
-            nothing: where there was none.
-        """
+        """What a part of the earlier run had given when it stopped, read again; ``nothing`` where
+        there was none. A ValueError of ``read`` says that it was not given by such a part."""
         if self._entry is None or part not in self._entry.parts:
             return nothing
         try:
@@ -135,11 +127,8 @@ class Journal:
         return f"{named or 'nothing'} kept"
 
     def restore(self, states: ActivationStore, shapes: Sequence[Sequence[int]]) -> None:
-        """Fill a store with the hidden states that go into the first unfinished block.
-
-        Args:
-            shapes: ``[batch, tokens]`` of every batch.
-        """
+        """Fill a store with the hidden states that go into the first unfinished block; the shapes
+        are ``[batch, tokens]`` of every batch."""
         found = None if self._entry is None else self._entry.states
         known = [] if found is None else [shape[:2] for _, shape in found.entries]
         if self.folder is None or found is None or known != [[*shape] for shape in shapes]:
@@ -149,13 +138,9 @@ class Journal:
     def finished(
         self, stage: str, done: int, states: ActivationStore | None, *, last: bool
     ) -> None:
-        """Take note that one more block of a stage is finished.
-
-        Args:
-            done: how many now are.
-            states: what goes into the next block; None where there is no forward, or no next one.
-            last: there is no next block in this stage.
-        """
+        """Take note that one more block of a stage is finished, the number ``done`` of them, and
+        the last one or not. What goes into the next block are states; None where there is no
+        forward."""
         self._stages[stage] = done
         now = time.perf_counter()
         # What ends a stage is noted with little work and saves the most.

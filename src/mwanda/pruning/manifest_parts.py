@@ -61,13 +61,7 @@ class PruneResult(Shown):
 def build_manifest(
     task: Task, outcome: Outcome, base: str, model_weights: int, dtype: torch.dtype, places: Places
 ) -> Manifest:
-    """The manifest of a finished prune, without files.
-
-    Args:
-        base: the model as the user named it.
-        model_weights: number of weights of the whole model.
-        dtype: what was written.
-    """
+    """The manifest of a finished prune, without files; ``dtype`` is what was written."""
     recipe, calibration, saved = task.recipe, task.evidence.calibration, task.evidence.saved
     linears = linear_records(task.chosen, places, outcome)
     statistics, resolved = "none", recipe

@@ -43,12 +43,8 @@ class _Run:
 def prune_blocks(
     task: Task, sink: Sink, keep_mask: MaskSink = lambda _linear, _mask: None
 ) -> Outcome:
-    """Prune every chosen linear, block by block.
-
-    Args:
-        sink: is given every pruned weight, in every process.
-        keep_mask: is given every mask, in every process.
-    """
+    """Prune every chosen linear, block by block. Sink and mask sink are given all weights and all
+    masks, in every process."""
     schedule, recipe, journal = task.schedule, task.recipe, task.journal
     windows = task.evidence.tokens if schedule.visits else {}
     weights = task.evidence.weights

@@ -28,11 +28,7 @@ WeightOf = Callable[[Linear], torch.Tensor]
 
 
 class Surveyor:
-    """Takes the allocation's signals, block by block.
-
-    Args:
-        pruner: chooses masks as it will for the prune itself.
-    """
+    """Takes the allocation's signals, block by block, with masks chosen as for the prune itself."""
 
     def __init__(self, pruner: BlockPruner, passes: Passes) -> None:
         self.pruner, self.passes = pruner, passes
@@ -57,11 +53,8 @@ class Surveyor:
         return [self._compare(visit, linears, sums, probe) for linears in units]
 
     def of_saved(self, block: Block, sums: BlockSums, dtype: torch.dtype) -> list[Signal]:
-        """The signals of a block whose sums an earlier run has saved: no forward.
-
-        Args:
-            dtype: of that run's forward, which had its weights in it.
-        """
+        """The signals of a block whose sums an earlier run has saved: no forward. That run's had
+        its weights in ``dtype``."""
         source = self.decoder.source_weight
         units = units_of(block, self.recipe)
         return [self._measure(unit, sums, lambda one: source(one).to(dtype)) for unit in units]

@@ -24,11 +24,8 @@ BINS = 100
 def measure(
     weights: Sequence[torch.Tensor], statistics: Sequence[InputStatistics], *, tail: Tail = "peak"
 ) -> float:
-    """Mean over the block's linears of the power-law exponent of their spectra; no text is needed.
-
-    Args:
-        tail: where the tail begins, see :func:`exponent`.
-    """
+    """Mean over the block's linears of the power-law exponent of their spectra, their tail as
+    :func:`exponent` has it; no text is needed."""
     found = [exponent(spectrum(weight), tail=tail) for weight in weights]
     return sum(found) / len(found)
 

@@ -49,13 +49,8 @@ class Curves:
 
 def removed_share(weight: torch.Tensor, removed: torch.Tensor, inputs: InputStatistics) -> float:
     """``Σ_removed W_ij² n̄_j² / Σ W_ij² n̄_j²``: the share of a linear's own outputs that goes with
-    some weights, its inputs taken as uncorrelated; 0 where it has no output at all.
-
-    Args:
-        weight: ``[out, in]``, any floating dtype.
-        removed: bool ``[out, in]``, True where the weight goes.
-        inputs: of the linear.
-    """
+    some weights, bool ``[out, in]``, its inputs taken as uncorrelated; 0 where it has no output at
+    all."""
     columns = weight.shape[1]
     found = torch.zeros(2, columns, dtype=torch.float64, device=weight.device)
     rows = max(1, PIECE // columns)  # a whole matrix need not fit twice more
@@ -69,12 +64,8 @@ def removed_share(weight: torch.Tensor, removed: torch.Tensor, inputs: InputStat
 
 
 def extended(error: float, shares: Sequence[float], place: int) -> list[float]:
-    """A curve from its error at one sparsity: an error grows as what goes of the linears' outputs.
-
-    Args:
-        error: measured at the sparsity that is number ``place``.
-        shares: at each sparsity, see :func:`removed_share`; of several linears their sum.
-    """
+    """A curve from its error at the sparsity number ``place``: an error grows as what goes of the
+    linears' outputs, see :func:`removed_share`; of several linears their sum."""
     if not shares[place] > 0:
         return [0.0 for _ in shares]
     return [error * share / shares[place] for share in shares]

@@ -85,12 +85,8 @@ def allocate(
 
 
 def convex(points: Sequence[float], values: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The curve through measured points in fine pieces, convex: ``(points, values)``.
-
-    Args:
-        points: ascending.
-        values: not negative.
-    """
+    """The curve through measured points, ascending, in fine pieces, convex: ``(points, values)``.
+    No value is negative."""
     fine, heights = [points[0]], [values[0]]
     for (left, right), (low, high) in zip(
         itertools.pairwise(points), itertools.pairwise(values), strict=True

@@ -16,12 +16,8 @@ from mwanda.methods.input_statistics import InputStatistics, Norms
 def score(
     weight: torch.Tensor, statistics: InputStatistics, *, power: float = 0.5, norms: Norms = "raw"
 ) -> torch.Tensor:
-    """``(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a``.
-
-    Args:
-        power: a ≥ 0, how much the activations count; 0 leaves them out.
-        norms: see :func:`mwanda.methods.criteria.wanda.score`.
-    """
+    """``(|W_ij|/Σ_i|W_ij| + |W_ij|/Σ_j|W_ij|) · n̄_j^a``, where the power a ≥ 0 is how much the
+    activations count, and norms are those of :func:`mwanda.methods.criteria.wanda.score`."""
     feature = statistics.with_norms(norms).pooled_rms.pow(power)
     return relative_importance(weight) * feature.to(device=weight.device, dtype=torch.float32)
 

@@ -15,11 +15,8 @@ from mwanda.methods.input_statistics import InputStatistics, Norms
 def score(
     weight: torch.Tensor, statistics: InputStatistics, *, norms: Norms = "raw"
 ) -> torch.Tensor:
-    """``|W_ij| · n̄_j`` with ``n̄_j = sqrt(Σ_ℓ w_ℓ n_ℓj²)``.
-
-    Args:
-        norms: n_ℓj as they are, or each language's divided by their mean over features.
-    """
+    """``|W_ij| · n̄_j`` with ``n̄_j = sqrt(Σ_ℓ w_ℓ n_ℓj²)``; norms n_ℓj as they are, or each
+    language's divided by their mean over features."""
     feature = statistics.with_norms(norms).pooled_rms
     feature = feature.to(device=weight.device, dtype=torch.float32)
     return weight.abs().float() * feature

@@ -103,12 +103,8 @@ def encode(raw: bytes | memoryview, element: Element, columns: int, level: int) 
 
 
 def decode(stored: bytes, into: memoryview, element: Element, columns: int, what: str) -> None:
-    """Fill ``into`` with what a chunk was made of.
-
-    Args:
-        into: of the size that the archive's index says, at most :data:`MAX_CHUNK`.
-        what: the chunk, for messages.
-    """
+    """Fill ``into``, at most :data:`MAX_CHUNK` bytes, with what a chunk was made of; messages call
+    it ``what``."""
     try:
         _decode(stored, np.frombuffer(into, np.uint8), element, columns)
     except (ValueError, IndexError, struct.error) as error:

@@ -50,11 +50,7 @@ class _Record(BaseModel):
 
 
 class Segment(_Record):
-    """A stretch of a file: a tensor, or bytes that are none.
-
-    Attributes:
-        name, dtype, shape: of a tensor, in safetensors' words; None for other bytes.
-    """
+    """A stretch of a file: a tensor, in safetensors' words, or bytes that are none."""
 
     name: str | None = None
     dtype: str | None = None

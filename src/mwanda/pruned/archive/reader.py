@@ -34,13 +34,8 @@ class Place:
 
 
 class Archive(Closing):
-    """An open archive; any number of threads may read at once. Made by :meth:`open`.
-
-    Attributes:
-        path: where it lies.
-        index: all there is in it.
-        files: path inside the folder -> its entry.
-    """
+    """An open archive, made by :meth:`open`; any number of threads may read at once. ``files`` is
+    the path inside the folder -> its entry."""
 
     def __init__(self, path: Path, descriptor: int, index: Index) -> None:
         self.path, self.index = path, index

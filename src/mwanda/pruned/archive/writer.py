@@ -121,11 +121,8 @@ def write_archive(
     files: Sequence[tuple[str, Path]], out: BinaryIO, *, level: int, threads: int,
     progress: Progress,
 ) -> Index:  # fmt: skip
-    """Write these files into an archive, a few chunks of them in memory at a time.
-
-    Args:
-        level: of zstd, tried beside Huffman codes for numbers; 0 tries none there.
-    """
+    """Write these files into an archive, a few chunks of them in memory at a time. The level of
+    zstd is tried beside Huffman codes for numbers; 0 tries none there."""
     plans = [_plan(name, path) for name, path in files]
     progress.stage("pack", sum(1 for plan in plans for s in plan.stretches for _ in s.steps()))
 

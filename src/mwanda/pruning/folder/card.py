@@ -63,11 +63,8 @@ def has_table(folder: Path) -> bool:
 
 
 def chosen_by(recipe: Mapping[str, Any], *, masks_only: bool = False) -> str:
-    """What chose the masks, and what became of the weights they keep, in a few words.
-
-    Args:
-        masks_only: nothing became of them: the masks were applied to weights of another run.
-    """
+    """What chose the masks, and what became of the weights they keep, in a few words; nothing did
+    of ``masks_only``, which were applied to weights of another run."""
     name = (recipe.get("reconstruction") or {}).get("name")
     criterion = f"criterion: {recipe['criterion']['name']}"
     if name is None:

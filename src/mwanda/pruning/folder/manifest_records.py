@@ -96,11 +96,8 @@ class LanguageDrawRecord(Entry):
 
 
 class CalibrationRecord(Entry):
-    """The calibration text: where from, how drawn, what of it.
-
-    Attributes:
-        kept: what cleaning was told to leave in, ``english`` and ``repeated``.
-    """
+    """The calibration text: where from, how drawn, what of it; ``kept`` is what cleaning was told
+    to leave in, ``english`` and ``repeated``."""
 
     source: str
     seed: int | None

@@ -36,12 +36,8 @@ MASKS: Literal["masks"] = "masks"
 
 
 class MaskRecordFile(SavedRecord):
-    """What a file of masks says of itself.
-
-    Attributes:
-        linears_sha256: of the model they are for, see :mod:`mwanda.model.identity`.
-        manifest: as in ``mwanda.json`` of a pruned folder, without files.
-    """
+    """What a file of masks says of itself: the manifest of a pruned folder, without files, and the
+    hash of the model they are for, see :mod:`mwanda.model.identity`."""
 
     kind: Literal["masks"] = MASKS
     linears_sha256: str | None

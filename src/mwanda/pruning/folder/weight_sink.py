@@ -38,11 +38,8 @@ from mwanda.system.finite import narrowed
 
 def check_room(folder: Path, task: FolderTask, held: int) -> None:
     """Refuse to start where the output, what is spilled on the way and the journal do not fit on
-    the disk, or where a file cannot be copied that goes with the weights.
-
-    Args:
-        held: bytes that an earlier run has taken of that.
-    """
+    the disk, or where a file cannot be copied that goes with the weights. An earlier run has taken
+    ``held`` bytes of that."""
     checkpoint, windows = task.decoder.checkpoint, task.evidence.windows
     find_companions(checkpoint.folder)
     needed = sum(

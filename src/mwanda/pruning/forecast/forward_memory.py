@@ -50,12 +50,8 @@ class ForwardMemory:
 def count_forward(
     decoder: Decoder, shape: tuple[int, int], *, trust_remote_code: bool = False
 ) -> ForwardMemory | None:
-    """Count the forward of one batch ``[windows, length]``; None where the class's code needs
-    values that are not there.
-
-    Args:
-        decoder: without weights; it is as before afterwards.
-    """
+    """Count the forward of one batch ``[windows, length]``, of a decoder without weights; None
+    where the class's code needs values that are not there."""
     try:
         with _all_zero(decoder), _Counted() as entered:
             decoder.embed(torch.zeros(shape, dtype=torch.int64))

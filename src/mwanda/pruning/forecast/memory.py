@@ -48,12 +48,8 @@ class ProcessMemory:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a prune adds to the process at its peak, beside :data:`RUNTIME_MAPPED`.
-
-    Attributes:
-        anonymous: weights, activations and temporaries.
-        spilled: activations on disk.
-    """
+    """Bytes that a prune adds to the process at its peak, beside :data:`RUNTIME_MAPPED`, and bytes
+    of activations that it spills to disk."""
 
     anonymous: int
     spilled: int

@@ -50,13 +50,8 @@ FIELDS = tuple(StatisticsFields.__annotations__)
 
 @dataclass(frozen=True, repr=False)
 class Collected(Shown):
-    """Statistics that were saved.
-
-    Attributes:
-        path: the file; None in a process that does not write.
-        record: what it says of itself.
-        spilled: bytes of activations that went to disk.
-    """
+    """Statistics that were saved, in no file by a process that does not write; and how many bytes
+    of activations went to disk."""
 
     path: Path | None
     record: StatisticsRecord

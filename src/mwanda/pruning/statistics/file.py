@@ -75,12 +75,7 @@ class StatisticsSpill(StoredSums):
     """A pass's sums, put aside block by block, so that memory does not grow with the model.
 
     Linears whose sums are the same number for number are fed the same inputs, and stored once.
-
-    Args:
-        folder: where they lie meanwhile; None keeps only which inputs there are, for a process
-            that does not write.
-        languages: in the order of the rows.
-    """
+    Without a folder only which inputs there are is kept, for a process that does not write."""
 
     def __init__(
         self,
@@ -96,12 +91,8 @@ class StatisticsSpill(StoredSums):
         journal.take_part("statistics", self.settle)
 
     def add(self, block: Block, sums: BlockSums, grams: Mapping[str, GramSums]) -> None:
-        """One block.
-
-        Args:
-            sums: of its linears, with all parts; a language without a token is left out.
-            grams: linear -> Gram matrix, where there is one; not looked at for experts.
-        """
+        """One block: the sums of its linears, with all parts, and their Gram matrices where there
+        are some; a language without a token is left out, and experts have no Gram matrix."""
         kept: dict[str, dict[str, torch.Tensor]] = {}
         for linear in block.linears:
             made = self._rows(sums[linear.name], linear.columns)
@@ -157,11 +148,8 @@ def _alike(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -
 
 
 class SavedStatistics(StoredSums):
-    """Statistics in a file, of which one block at a time is read.
-
-    Attributes:
-        linears: those that :meth:`load` gives, all of the file's at first.
-    """
+    """Statistics in a file, of which one block at a time is read; :meth:`load` gives ``linears``,
+    all of the file's at first."""
 
     def __init__(
         self, path: Path, record: StatisticsRecord, infos: Mapping[str, TensorInfo]

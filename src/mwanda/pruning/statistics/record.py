@@ -37,13 +37,8 @@ class ModelRecord(Entry):
 
 
 class InputRecord(Entry):
-    """Inputs that one or more linears of a block are fed.
-
-    Attributes:
-        width: features.
-        gram: whether their Gram matrix is kept.
-        linears: name of each linear that is fed them -> its outputs.
-    """
+    """Inputs of so many features that one or more linears of a block are fed, by name -> outputs,
+    and whether their Gram matrix is kept."""
 
     block: Annotated[int, Field(ge=0)]
     width: Size
@@ -155,11 +150,8 @@ class StatisticsRecord(SavedRecord):
 
 
 def window_hashes(windows: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """Language -> packed hashes of its windows, by which the same window is known again.
-
-    Args:
-        windows: language -> token ids ``int64 [windows, length]``.
-    """
+    """Language -> packed hashes of its windows ``int64 [windows, length]``, by which the same
+    window is known again."""
     return {
         tag: pack_hashes(bytes.fromhex(window_sha256(row))[:8] for row in ids)
         for tag, ids in windows.items()

@@ -20,15 +20,11 @@ def tokens_seen(sums: Mapping[str, FeatureSums], weights: Mapping[str, float]) -
 def inputs_of(
     name: str, sums: Mapping[str, FeatureSums], weights: Mapping[str, float], minimum: int
 ) -> InputStatistics | None:
-    """What is known of a linear's inputs; None where an expert saw too little.
+    """What is known of a linear's inputs; None where an expert saw fewer tokens than the minimum,
+    at least 1, of the languages that count.
 
     A language none of whose tokens reached an expert is left out there; the weights of the others
-    are scaled to sum to 1.
-
-    Args:
-        minimum: tokens an expert must have seen of the languages that count; at least 1 in any
-            case.
-    """
+    are scaled to sum to 1."""
     known = {tag: entry for tag, entry in sums.items() if entry.tokens}
     if expert_of(name) is not None and tokens_seen(known, weights) < max(minimum, 1):
         return None

@@ -18,14 +18,9 @@ EXTREMES = 3
 
 @dataclass(frozen=True)
 class BlockView:
-    """One block.
-
-    Attributes:
-        block: its number.
-        linears, inputs: how many are there, and how many different inputs they are fed.
-        agreement: mean correlation between two languages of how strongly each feature is used: the
-            signal of allocation cwl; None where no two languages reached it.
-    """
+    """One block: how many linears are there, and how many different inputs they are fed. The
+    agreement is the mean correlation between two languages of how strongly each feature is used:
+    the signal of allocation cwl; None where no two languages reached it."""
 
     block: int
     linears: int
