@@ -125,7 +125,12 @@ class Reconstruction:
     """``reconstruct(weight, mask, gram, **options) -> Reconstructed``: new values for the weights
     that a mask keeps. One that chooses its own mask has
     ``prune(weight, gram, sparsity, keep, group, **options)`` too, which is then used, and no
-    criterion. ``operations(rows, columns, **options)`` counts its floating-point operations, and
+    criterion: N:M are ``keep`` and ``group``, and without groups the sparsity, from 0 to 1, counts.
+
+    The weight ``[out, in]`` has any floating dtype and is not changed; the mask is bool
+    ``[out, in]``, True = keep; G, symmetric ``[in, in]``, is float32 or wider, which is what is
+    computed in. Both raise NotPositiveError, as ``factor.damped_cholesky`` does.
+    ``operations(rows, columns, **options)`` counts its floating-point operations, and
     ``memory(rows, columns)`` the numbers, in the Gram matrix's dtype, that it holds at once."""
 
     name: str

@@ -110,7 +110,7 @@ def verify(
     if not folder.is_dir():
         raise InputError(str(folder), expected="a folder that mwanda wrote", found="no folder")
     manifest = read_manifest(folder)
-    problems = [*_manifest_problems(folder, manifest), *_file_problems(folder, manifest)]
+    problems = [*_file_problems(folder, manifest)]
     notes = [] if against is not None else ["not compared with its source: give --against SOURCE"]
     linears: list[VerifiedLinear] = []
     with ExitStack() as opened:
@@ -164,15 +164,12 @@ def _source(
         yield SourceCheck(checkpoint, source, manifest, companions=opened.kind != "gguf")
 
 
-def _manifest_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
+def _file_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if manifest.sha256 is None:
         yield f"{MANIFEST}: its own hash is missing"
     elif manifest_sha256(data) != manifest.sha256:
         yield f"{MANIFEST}: edited since it was written"
-
-
-def _file_problems(folder: Path, manifest: Manifest) -> Iterator[str]:
     for name, wanted in manifest.files.items():
         path = folder / name
         if ".." in Path(name).parts or Path(name).is_absolute() or not path.is_file():

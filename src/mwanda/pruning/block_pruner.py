@@ -15,15 +15,13 @@ from mwanda.methods.input_statistics import InputStatistics
 from mwanda.methods.kinds import Pattern, Reconstruction, options_of
 from mwanda.methods.reconstruction.factor import NotPositiveError, Reconstructed
 from mwanda.methods.registry import find_criterion
-from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Block, Linear
 from mwanda.pruning.masks import choose_mask, count_zeros, record
 from mwanda.pruning.outcome import MaskSink, Outcome, Sink
-from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of, tokens_seen
+from mwanda.pruning.task import Task
 from mwanda.system.finite import is_finite, narrowed
-from mwanda.system.ranks import Ranks
 
 REMEDIES = "use more calibration text, more damping or shrinkage, or no reconstruction"
 
@@ -37,10 +35,7 @@ class BlockPruner:
     The processes share a block's linears; sink and mask sink are given all of them in each.
     """
 
-    decoder: Decoder
-    recipe: ResolvedRecipe
-    weights: Mapping[str, float]
-    ranks: Ranks
+    task: Task
     sink: Sink
     outcome: Outcome
     keep_mask: MaskSink = lambda _linear, _mask: None
@@ -54,14 +49,15 @@ class BlockPruner:
     ) -> None:
         """Make, apply and hand on the masks and updates, each by the process it belongs to. There
         are no sums where no text is needed, and no Gram matrix where a linear has none."""
+        weights, minimum = self.task.evidence.weights, self.task.recipe.expert_tokens
         for place, linear in enumerate(block.linears):
             name, inputs = linear.name, None
             if sums is not None:
                 entries = sums.get(name, {})
-                inputs = inputs_of(name, entries, self.weights, self.recipe.expert_tokens)
+                inputs = inputs_of(name, entries, weights, minimum)
                 if inputs is None:
-                    self.outcome.fallbacks[name] = tokens_seen(entries, self.weights)
-            owner = self.ranks.owner(place)
+                    self.outcome.fallbacks[name] = tokens_seen(entries, weights)
+            owner = self.task.ranks.owner(place)
             self._prune_linear(linear, owner, sparsities[name], inputs, find_gram)
 
     def _prune_linear(
@@ -72,45 +68,47 @@ class BlockPruner:
         inputs: InputStatistics | None,
         find_gram: Callable[[str], GramSums | None],
     ) -> None:
-        weight = self.decoder.source_weight(linear)
-        row = self.recipe.reconstruction_row() if self._removes(linear, sparsity) else None
+        decoder, recipe, ranks = self.task.decoder, self.task.recipe, self.task.ranks
+        weight = decoder.source_weight(linear)
+        row = recipe.reconstruction_row() if self._removes(linear, sparsity) else None
         mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
         damping = torch.zeros(1, dtype=torch.float64)
-        if self.ranks.rank == owner:
+        if ranks.rank == owner:
             if row is None or row.prune is None:
                 mask = self.choose(linear, weight, inputs, sparsity)
-            method = self.recipe.reconstruction
+            method = recipe.reconstruction
             if row is not None and method is not None:
-                name, pattern, gram = linear.name, self.recipe.pattern_row(), find_gram(linear.name)
+                name, pattern, gram = linear.name, recipe.pattern_row(), find_gram(linear.name)
                 if gram is None:
                     raise InputError(f"linear {name}", expected="a Gram matrix of its inputs")
                 made = update_weight(
                     name, weight, mask, gram, row, method.options, pattern, sparsity
                 )
                 mask, update, damping[0] = made.mask.cpu(), made.weight, made.damping
-        mask = self.ranks.send(mask, owner)
+        mask = ranks.send(mask, owner)
         self.keep_mask(linear, mask)
         source_zeros = count_zeros(weight)
         if row is not None:
-            weight.copy_(self.ranks.send(update, owner))
-            self.decoder.use_weight(linear, weight)
-            self.outcome.damping[linear.name] = float(self.ranks.send(damping, owner))
+            weight.copy_(ranks.send(update, owner))
+            decoder.use_weight(linear, weight)
+            self.outcome.damping[linear.name] = float(ranks.send(damping, owner))
         removed = ~mask.to(weight.device)
         weight.masked_fill_(removed, 0)
-        self.decoder.mask_used(linear, weight, removed)
+        decoder.mask_used(linear, weight, removed)
         self.outcome.records[linear.name] = record(mask, self.sink(linear, weight), source_zeros)
 
     def _removes(self, linear: Linear, sparsity: float) -> bool:
         """Whether anything goes from this linear."""
-        removed = self.recipe.pattern_row().removed(linear.rows, linear.columns, sparsity)
-        return bool(self.recipe.sparsity) and removed > 0
+        recipe = self.task.recipe
+        removed = recipe.pattern_row().removed(linear.rows, linear.columns, sparsity)
+        return bool(recipe.sparsity) and removed > 0
 
     def choose(
         self, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None, sparsity: float
     ) -> torch.Tensor:
         """The criterion's keep mask ``bool [out, in]`` of one weight, on the CPU; no inputs where
         it needs none, or where an expert saw too little for it."""
-        recipe = self.recipe
+        recipe = self.task.recipe
         if not self._removes(linear, sparsity):
             return torch.ones(weight.shape, dtype=torch.bool)
         criterion, options = recipe.criterion_row(), recipe.criterion.options

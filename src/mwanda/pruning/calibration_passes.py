@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -14,15 +13,12 @@ from mwanda.errors import DataError
 from mwanda.methods.allocation.comparison import relative_errors
 from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import Need
-from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.hidden_states import ActivationStore
-from mwanda.model.run.structure import Block, Structure
-from mwanda.pruning.journal import Journal
+from mwanda.model.run.structure import Block
 from mwanda.pruning.statistics.capture import Capture
+from mwanda.pruning.task import Task
 from mwanda.system.finite import is_finite
 from mwanda.system.heap import trim
-from mwanda.system.ranks import Ranks
-from mwanda.system.run_options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -53,43 +49,24 @@ class Passes:
     """The windows of every process, the blocks they go through, and the sums they leave.
 
     Args:
-        chosen: the blocks, with the linears whose inputs are to be added up.
         windows: language -> token ids ``int64 [windows, length]``, the same in every process.
-        weights: language -> weight, for Gram matrices.
-        ranks: the processes that share the windows, batch by batch.
-        skip: first tokens of every window that count in no statistics and no comparison.
         probed: windows of each language to compare masked blocks on; 0 for all, None for none.
     """
 
     def __init__(
-        self,
-        decoder: Decoder,
-        chosen: Structure,
-        windows: Mapping[str, torch.Tensor],
-        weights: Mapping[str, float],
-        scratch: Path,
-        options: RunOptions,
-        ranks: Ranks,
-        skip: int = 0,
-        probed: int | None = None,
-        journal: Journal | None = None,
+        self, task: Task, windows: Mapping[str, torch.Tensor], probed: int | None = None
     ) -> None:
-        self._decoder = decoder
-        self._chosen = chosen
-        self._scratch = scratch
-        self._options = options
-        self._ranks = ranks
-        self._journal = journal or Journal()
+        self._task, self._decoder, weights = task, task.decoder, task.evidence.weights
+        self._skip = task.recipe.skip_first_tokens
         self.languages = tuple(windows)
         """Whose windows there are, in order."""
         self._tokens = sum(ids.numel() for ids in windows.values())
         total = sum(weights[tag] for tag in windows)
         self._factors = {
-            tag: weights[tag] / total / ids[:, skip:].numel() for tag, ids in windows.items()
+            tag: weights[tag] / total / ids[:, self._skip :].numel() for tag, ids in windows.items()
         }
-        self._skip = skip
         # Shared out by batch and not by window, so that the batches are those of one process.
-        self._batches = ranks.share(_batches(windows, options.batch_tokens, probed))
+        self._batches = task.ranks.share(_batches(windows, task.options.batch_tokens, probed))
         self._probes = [index for index, batch in enumerate(self._batches) if batch.probed]
         self.probed_tokens = sum(self._batches[at].input_ids.numel() for at in self._probes)
         """This process's tokens to compare masked blocks on."""
@@ -105,10 +82,10 @@ class Passes:
             probing: keep the inputs of the probed windows beside, for :meth:`compare`; the work
                 must keep the block's outputs, those of the last one too.
         """
-        blocks, done = self._chosen.blocks, self._journal.done(stage)
+        blocks, done = self._task.chosen.blocks, self._task.journal.done(stage)
         if done >= len(blocks):
             return
-        self._options.progress.stage(stage, len(blocks), done)
+        self._task.options.progress.stage(stage, len(blocks), done)
         with self._embedded(probing, resumed=done > 0) as (activations, probed):
             for block in blocks[done:]:
                 for place in range(len(probed)):
@@ -118,8 +95,8 @@ class Passes:
                     more = work(Visit(block, module, activations, probed, last))
                 trim()
                 states = None if last else activations
-                self._journal.finished(stage, block.index + 1, states, last=last)
-                self._options.progress.block(self._tokens + more)
+                self._task.journal.finished(stage, block.index + 1, states, last=last)
+                self._task.options.progress.block(self._tokens + more)
 
     def statistics(self, visit: Visit, needs: tuple[Need, ...], *, keep_outputs: bool) -> Capture:
         """Sums of one block's inputs over the windows of every process. Outputs that are kept
@@ -137,7 +114,7 @@ class Passes:
                 count, length = batch.input_ids.shape
                 forward = partial(self._run, visit, index, keep=keep_outputs)
                 capture.run(forward, batch.language, (count, length), whole=keep_outputs)
-        if self._ranks.size > 1:
+        if self._task.ranks.size > 1:
             self._add_up(visit.block, capture, needs)
         capture.drop_unseen()
         capture.check(visit.block.index)
@@ -172,7 +149,7 @@ class Passes:
             capture.sums[linear.name][tag] for linear in block.linears for tag in self.languages
         ]
         counts = torch.tensor([sums.tokens for sums in every], dtype=torch.float64)
-        self._ranks.total([counts, *(part for sums in every for part in sums.tensors)])
+        self._task.ranks.total([counts, *(part for sums in every for part in sums.tensors)])
         for sums, count in zip(every, counts.tolist(), strict=True):
             sums.tokens = int(count)
         if "gram" in needs:
@@ -182,7 +159,7 @@ class Passes:
                 # One each from here on: a process without a batch does not know which are shared.
                 mine = capture.grams.get(linear.name) or GramSums.empty(linear.columns, wide)
                 whole = GramSums(mine.lower.clone())
-                self._ranks.total([whole.lower])
+                self._task.ranks.total([whole.lower])
                 capture.grams[linear.name], capture.leaders[linear.name] = whole, linear.name
 
     @contextmanager
@@ -191,10 +168,11 @@ class Passes:
     ) -> Iterator[tuple[ActivationStore, ActivationStore]]:
         """The first block's inputs of every batch, or those that the journal kept of a later one;
         and room for those of the probed windows, if that is done."""
-        limit, device = self._options.activation_memory, self._decoder.device
+        task = self._task
+        place = task.options.activation_memory, task.scratch, task.decoder.device
         with (
-            ActivationStore(limit, self._scratch, device) as activations,
-            ActivationStore(limit, self._scratch, device, beside=activations) as probed,
+            ActivationStore(*place) as activations,
+            ActivationStore(*place, beside=activations) as probed,
         ):
             ids = [batch.input_ids for batch in self._batches]
             tokens = torch.cat([torch.empty(0, dtype=torch.int64), *map(torch.flatten, ids)])
@@ -203,7 +181,7 @@ class Passes:
                     # One of each shape is embedded all the same: it shows how blocks are called.
                     for shown in {batch.shape: batch for batch in ids}.values():
                         self._decoder.embed(shown)
-                    self._journal.restore(activations, [tuple(batch.shape) for batch in ids])
+                    task.journal.restore(activations, [tuple(batch.shape) for batch in ids])
                 else:
                     for batch in ids:
                         activations.append(self._decoder.embed(batch))

@@ -45,17 +45,14 @@ def prune_blocks(
 ) -> Outcome:
     """Prune every chosen linear, block by block. Sink and mask sink are given all weights and all
     masks, in every process."""
-    schedule, recipe, journal = task.schedule, task.recipe, task.journal
+    schedule, journal = task.schedule, task.journal
     windows = task.evidence.tokens if schedule.visits else {}
-    weights = task.evidence.weights
-    passes = Passes(
-        task.decoder, task.chosen, windows, weights, task.scratch, task.options, task.ranks,
-        recipe.skip_first_tokens, None if schedule.probe is None else schedule.probe.windows,
-        journal,
-    )  # fmt: skip
+
+    probe = schedule.probe
+    passes = Passes(task, windows, None if probe is None else probe.windows)
     outcome = journal.known("outcome", OUTCOME.validate_python, Outcome())
     journal.take_part("outcome", lambda: (OUTCOME.dump_python(outcome), ()))
-    pruner = BlockPruner(task.decoder, recipe, weights, task.ranks, sink, outcome, keep_mask)
+    pruner = BlockPruner(task, sink, outcome, keep_mask)
     surveyor = Surveyor(pruner, passes)
     store: StatisticsSpill | SavedStatistics | None = task.evidence.saved
     if schedule.masks == "kept":

@@ -60,7 +60,7 @@ class _Writer:
         """One linear's keep mask ``bool [out, in]``."""
 
     def finish(self, task: FolderTask, made: PruneResult, known: Mapping[str, str]) -> PruneResult:
-        """Write what goes with the weights, or masks; ``known`` are hashes taken of source files."""
+        """Write what goes with the weights, or masks; ``known`` are hashes of source files."""
         return made
 
     def publish(self) -> None:

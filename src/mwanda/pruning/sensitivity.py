@@ -32,8 +32,8 @@ class Surveyor:
 
     def __init__(self, pruner: BlockPruner, passes: Passes) -> None:
         self.pruner, self.passes = pruner, passes
-        self.decoder, self.recipe = pruner.decoder, pruner.recipe
-        self.weights, self.ranks = pruner.weights, pruner.ranks
+        self.decoder, self.recipe = pruner.task.decoder, pruner.task.recipe
+        self.weights, self.ranks = pruner.task.evidence.weights, pruner.task.ranks
         self.row = self.recipe.allocation_row()
 
     def of_weights(self, block: Block) -> list[Signal]:

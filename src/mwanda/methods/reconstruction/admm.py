@@ -47,16 +47,9 @@ def prune(
     group of ``group`` columns of a row the ``keep`` highest stay, chosen anew in each of these.
 
     Args:
-        weight: ``[out, in]``, any floating dtype, not changed.
-        gram: G, symmetric ``[in, in]``, float32 or wider, which is what is computed in.
-        sparsity: from 0 to 1; for an unstructured mask.
-        keep, group: N and M.
         iterations: of ADMM.
         ramp: how many of them choose the mask, at least one and at most all.
         rho, shrinkage, penalty: see :func:`reconstruct`.
-
-    Raises:
-        NotPositiveError: see :func:`mwanda.methods.reconstruction.factor.damped_cholesky`.
     """
     iterations = max(iterations, 1)
     ramp = min(max(ramp, 1), iterations)
@@ -90,9 +83,6 @@ def reconstruct(
     iterations have not made better than the plain masked one keeps the plain one.
 
     Args:
-        weight: W, ``[out, in]``, any floating dtype, not changed.
-        mask: bool ``[out, in]``, True = keep.
-        gram: G, symmetric ``[in, in]``, float32 or wider, which is what is computed in.
         iterations: of ADMM.
         rho: its step; also what keeps its one factorisation well conditioned.
         shrinkage: from 0 (G itself) to 1 (its diagonal, which leaves the kept weights alone).
@@ -100,9 +90,6 @@ def reconstruct(
 
     Returns:
         The weights; ``damping`` is 0 unless a factorisation failed.
-
-    Raises:
-        NotPositiveError: see :func:`mwanda.methods.reconstruction.factor.damped_cholesky`.
     """
     dense = weight.to(device=gram.device, dtype=gram.dtype)
     problem = _scaled(gram, rho, shrinkage, penalty)

@@ -42,14 +42,7 @@ def prune(
     columns of a row the ``keep`` highest stay.
 
     Args:
-        weight: ``[out, in]``, any floating dtype, not changed.
-        gram: G, symmetric ``[in, in]``, float32 or wider, which is what is computed in.
-        sparsity: from 0 to 1; for an unstructured mask.
-        keep, group: N and M.
         damping: share of the mean diagonal of G that is added to it.
-
-    Raises:
-        NotPositiveError: see :func:`mwanda.methods.reconstruction.factor.damped_cholesky`.
     """
     rows = weight.shape[0]
 
@@ -73,16 +66,7 @@ def prune(
 def reconstruct(
     weight: torch.Tensor, mask: torch.Tensor, gram: torch.Tensor, *, damping: float = 0.01
 ) -> Reconstructed:
-    """The same update under a given mask. Kept weights of a feature that never fires stay.
-
-    Args:
-        weight: ``[out, in]``, any floating dtype, not changed.
-        mask: bool ``[out, in]``, True = keep.
-        gram, damping: see :func:`prune`.
-
-    Raises:
-        NotPositiveError: see :func:`mwanda.methods.reconstruction.factor.damped_cholesky`.
-    """
+    """The same update under a given mask. Kept weights of a feature that never fires stay."""
     mask = mask.to(gram.device)
 
     def given(part: torch.Tensor, _diagonal: torch.Tensor, start: int) -> torch.Tensor:

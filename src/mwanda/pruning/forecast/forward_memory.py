@@ -74,22 +74,16 @@ def _count(decoder: Decoder, hollow: Any, shape: tuple[int, int], entering: int)
     found: dict[str, int] = {}
     for block in decoder.structure.blocks:
         call = decoder.calls.call(block.index, shape)
-        tensors = [v for v in _values(call) if isinstance(v, torch.Tensor)]
-        kept |= {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+        given = (call.args, dict(call.kwargs))
+        kept |= {s._cdata: s.nbytes() for s in (t.untyped_storage() for t in _tensors(given))}
         module = hollow.get_submodule(block.name)
-        kind = f"{module} {[getattr(value, 'shape', value) for value in _values(call)]}"
+        kind = f"{module} {[getattr(value, 'shape', value) for value in tree_leaves(given)]}"
         if kind not in found:
-            args, kwargs = tree_map_only(
-                torch.Tensor, lambda t: t.to(NOWHERE), (call.args, dict(call.kwargs))
-            )
+            args, kwargs = tree_map_only(torch.Tensor, lambda t: t.to(NOWHERE), given)
             with torch.device(NOWHERE), _Counted() as counted, _FusedAttention():
                 BlockCall(args, kwargs, call.hidden_by_name).run(module, hidden)
             found[kind] = counted.most
     return ForwardMemory(entering, sum(kept.values()), max(found.values()))
-
-
-def _values(call: BlockCall) -> list[Any]:
-    return tree_leaves((call.args, dict(call.kwargs)))
 
 
 @contextmanager

@@ -185,10 +185,7 @@ def _collect(
         tokens, work = task.evidence.tokens, None if partial is None else partial.work
         spill = StatisticsSpill(work, list(tokens), journal=task.journal)
         opening = time.perf_counter()
-        passes = Passes(
-            task.decoder, task.chosen, tokens, task.evidence.weights, task.scratch, options,
-            task.ranks, recipe.skip_first_tokens, journal=task.journal,
-        )  # fmt: skip
+        passes = Passes(task, tokens)
 
         def look(visit: Visit) -> int:
             seen = passes.statistics(visit, needs, keep_outputs=not visit.last)
