@@ -43,6 +43,8 @@ from mwanda.system.unfinished import scratch_folder
 
 log = logging.getLogger("mwanda")
 
+SAME = "masks fit models of the same architecture and size only"
+
 NO_FORWARD = RunOptions(device="cpu")
 
 
@@ -190,12 +192,9 @@ def _named(thing: str, manifest: Manifest, structure: Structure) -> list[Linear]
     for name, entry in manifest.linears.items():
         linear = there.get(name)
         if linear is None or (linear.rows, linear.columns) != entry.shape:
-            raise InputError(
-                f"{thing}: {name}",
-                expected=f"a linear of that name and shape {[*entry.shape]} in the model",
-                found="none" if linear is None else f"shape [{linear.rows}, {linear.columns}]",
-                fix="masks fit models of the same architecture and size only",
-            )
+            expected = f"a linear of that name and shape {[*entry.shape]} in the model"
+            found = "none" if linear is None else f"shape [{linear.rows}, {linear.columns}]"
+            raise InputError(f"{thing}: {name}", expected=expected, found=found, fix=SAME)
     return [linear for name, linear in there.items() if name in manifest.linears]
 
 
@@ -222,12 +221,11 @@ def _fitting(
     chosen = chosen_linears(decoder, recipe, strict=False)  # what it names was followed already
     more = [x.name for x in chosen.linears() if x.name not in masks.manifest.linears]
     if more:
-        raise InputError(
-            f"{MASKS} {masks.path}",
-            expected=f"a mask of {more[0]}, which {name} has",
-            found=f"none ({len(more)} such linears)",
-            fix="masks fit models of the same architecture and size only",
+        expected, found = (
+            f"a mask of {more[0]}, which {name} has",
+            f"none ({len(more)} such linears)",
         )
+        raise InputError(f"{MASKS} {masks.path}", expected=expected, found=found, fix=SAME)
     return chosen
 
 

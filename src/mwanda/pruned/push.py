@@ -204,18 +204,16 @@ def _check_name(repo: str) -> None:
     except HFValidationError:
         odd = True
     if odd:
-        raise InputError(
-            "REPO_ID", expected="organisation/name as the hub allows it", found=repr(repo[:100])
-        )
+        expected = "organisation/name as the hub allows it"
+        raise InputError("REPO_ID", expected=expected, found=repr(repo[:100]))
 
 
 def _token() -> str:
     from huggingface_hub import constants, get_token
 
     if constants.HF_HUB_OFFLINE:
-        raise InputError(
-            "push", expected="the hub to be reachable", found="HF_HUB_OFFLINE set", fix="unset it"
-        )
+        expected, found = "the hub to be reachable", "HF_HUB_OFFLINE set"
+        raise InputError("push", expected=expected, found=found, fix="unset it")
     token = get_token()
     if not token:
         raise InputError(

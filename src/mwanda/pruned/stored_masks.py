@@ -78,9 +78,8 @@ def open_masks(path: Path) -> Iterator[StoredMasks]:
         yield FileMasks(MaskFile.open(path))
         return
     if not path.is_dir():
-        raise InputError(
-            str(path), expected="a model folder or a file of masks", found="nothing there"
-        )
+        expected = "a model folder or a file of masks"
+        raise InputError(str(path), expected=expected, found="nothing there")
     manifest = find_manifest(path)
     records = None if manifest is None else manifest.linears
     with Checkpoint.open(path) as checkpoint:

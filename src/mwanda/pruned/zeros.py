@@ -110,9 +110,8 @@ def find_masks(model: nn.Module, folder: str | Path | None = None) -> Masks:
     for linear in chosen:
         parameter = model.get_parameter(linear.parameter)
         if parameter.is_meta:
-            raise InputError(
-                f"linear {linear.name}", expected="weights in memory", found="parameters on meta"
-            )
+            what = f"linear {linear.name}"
+            raise InputError(what, expected="weights in memory", found="parameters on meta")
         if parameter not in kept:
             kept[parameter] = torch.ones_like(parameter, dtype=torch.bool)
         nonzero = matrix_in(parameter.detach(), linear) != 0

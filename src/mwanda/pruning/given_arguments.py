@@ -37,34 +37,28 @@ def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
     elif isinstance(recipe, str | Path):
         recipe = load_recipe(Path(recipe))
     elif not isinstance(recipe, Mapping | None):
-        raise InputError(
-            "recipe",
-            expected="mwanda.Recipe.build(…), its fields, or a YAML file",
-            found=f"a {type(recipe).__name__}",
-        )
+        expected = "mwanda.Recipe.build(…), its fields, or a YAML file"
+        raise InputError("recipe", expected=expected, found=f"a {type(recipe).__name__}")
     return Recipe.build({**(recipe or {}), **given}, source if given else "recipe")
 
 
 def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:
     """A tokenizer, or that of the folder or GGUF file named; a processor's own."""
     if isinstance(tokenizer, str | Path):
-        path, trusted = Path(tokenizer), options.trust_remote_code
+        path = Path(tokenizer)
         if is_gguf(path):
             return read_gguf(path).tokenizer()
         if path.is_file():
-            raise InputError(
-                "tokenizer", expected="the folder that its files are in", found=str(path)
-            )
-        return load_tokenizer(path, trust_remote_code=trusted)
+            expected = "the folder that its files are in"
+            raise InputError("tokenizer", expected=expected, found=str(path))
+        return load_tokenizer(path, trust_remote_code=options.trust_remote_code)
     if not hasattr(tokenizer, "convert_tokens_to_ids"):
         tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     made = callable(tokenizer) and not isinstance(tokenizer, type)
     if not made or not hasattr(tokenizer, "convert_tokens_to_ids"):
-        raise InputError(
-            "tokenizer",
-            expected="the model's tokenizer, as AutoTokenizer gives it, or its folder",
-            found="none" if tokenizer is None else f"a {type(tokenizer).__name__}",
-        )
+        expected = "the model's tokenizer, as AutoTokenizer gives it, or its folder"
+        found = "none" if tokenizer is None else f"a {type(tokenizer).__name__}"
+        raise InputError("tokenizer", expected=expected, found=found)
     return tokenizer
 
 

@@ -227,12 +227,8 @@ class SavedStatistics(StoredSums):
                     raise self._wrong(f"{key}|gram", "a finite Gram matrix", found)
 
     def _wrong(self, name: str, expected: str, found: str) -> InputError:
-        return InputError(
-            f"{STATISTICS} {self.path}: tensor {name}",
-            expected=expected,
-            found=found[:80],
-            fix="the file is damaged; make it again",
-        )
+        what, fix = f"{STATISTICS} {self.path}: tensor {name}", "the file is damaged; make it again"
+        return InputError(what, expected=expected, found=found[:80], fix=fix)
 
     def _read(self, name: str) -> torch.Tensor:
         return read_tensor(f"{STATISTICS} {self.path}", self._infos[name])

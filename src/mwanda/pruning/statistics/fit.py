@@ -96,32 +96,21 @@ def check_names(
     strange = [name for name, shape in shapes.items() if own.get(name) != shape]
     if strange or saved.record.model.blocks != len(decoder.structure.blocks):
         first = strange[0] if strange else f"{saved.record.model.blocks} blocks"
-        here = own.get(first)
-        raise InputError(
-            thing,
-            expected="those of this model"
-            + (f", whose {first} is {[*here]}" if here is not None else ""),
-            found=f"those of {saved.record.model.name}, with {first}"
-            + (f" {[*shapes[first]]}" if strange else ""),
-            fix="make statistics of this model",
-        )
-    absent = [linear.name for linear in chosen.linears() if linear.name not in shapes]
+        here = f", whose {first} is {[*own[first]]}" if first in own else ""
+        there = f" {[*shapes[first]]}" if strange else ""
+        found = f"those of {saved.record.model.name}, with {first}{there}"
+        fix = "make statistics of this model"
+        raise InputError(thing, expected=f"those of this model{here}", found=found, fix=fix)
+    names = [linear.name for linear in chosen.linears()]
+    what, fix = "statistics of", "make statistics without excluding them"
+    absent = [name for name in names if name not in shapes]
+    if not absent and "gram" in Schedule.of(recipe, saved=True).saved_needs:
+        what, fix = "a Gram matrix of what enters", "use no reconstruction"
+        absent = [name for name in names if not saved.has_gram(name)]
     if absent:
-        raise InputError(
-            thing,
-            expected=f"statistics of {absent[0]}",
-            found=f"none ({len(absent)} such linears)",
-            fix="leave them out with --exclude, or make statistics without excluding them",
-        )
-    if "gram" in Schedule.of(recipe, saved=True).saved_needs:
-        bare = [linear.name for linear in chosen.linears() if not saved.has_gram(linear.name)]
-        if bare:
-            raise InputError(
-                thing,
-                expected=f"a Gram matrix of what enters {bare[0]}",
-                found=f"none ({len(bare)} such linears)",
-                fix="leave them out with --exclude, or use no reconstruction",
-            )
+        expected, found = f"{what} {absent[0]}", f"none ({len(absent)} such linears)"
+        fix = f"leave them out with --exclude, or {fix}"
+        raise InputError(thing, expected=expected, found=found, fix=fix)
 
 
 def check_weights(saved: SavedStatistics, decoder: Decoder) -> None:
@@ -132,9 +121,6 @@ def check_weights(saved: SavedStatistics, decoder: Decoder) -> None:
     elif isinstance(decoder, StreamedDecoder) and rest_sha256(decoder) != model.rest_sha256:
         where = "outside its linears"
     if where is not None:
-        raise InputError(
-            f"statistics {saved.path}",
-            expected=f"the model they were made of, {model.name}",
-            found=f"one with other weights {where}",
-            fix="make statistics of this model",
-        )
+        what, expected = f"statistics {saved.path}", f"the model they were made of, {model.name}"
+        found, fix = f"one with other weights {where}", "make statistics of this model"
+        raise InputError(what, expected=expected, found=found, fix=fix)

@@ -202,9 +202,8 @@ def _weights(files: Sequence[SavedStatistics], languages: Sequence[str]) -> dict
         waiting.remove(file)
         own = file.record.calibration.weights
         common = [tag for tag in file.languages if tag in found]
-        scale = next((found[tag] / own[tag] for tag in common if own[tag] and found[tag]), None)
-        if scale is None:
-            scale = float(len(own))
+        scales = (found[tag] / own[tag] for tag in common if own[tag] and found[tag])
+        scale = next(scales, float(len(own)))
         for tag in file.languages:
             weight = found.setdefault(tag, own[tag] * scale)
             if not math.isclose(weight, own[tag] * scale, rel_tol=CLOSE):
@@ -226,11 +225,9 @@ def _factors(files: Sequence[SavedStatistics], weights: dict[str, float]) -> lis
     for file in files:
         shares = {}
         for tag, own in file.record.calibration.weights.items():
-            tokens = _counted(file, tag) / sum(
-                _counted(f, tag) for f in files if tag in f.languages
-            )
+            whole = sum(_counted(f, tag) for f in files if tag in f.languages)
             if own:
-                shares[tag] = weights[tag] / own * tokens
+                shares[tag] = weights[tag] / own * (_counted(file, tag) / whole)
         low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
         if not math.isclose(shares[low], shares[high], rel_tol=CLOSE):
             raise InputError(

@@ -122,31 +122,24 @@ class StatisticsRecord(SavedRecord):
         """Refuse a record that contradicts itself."""
         tags = set(self.calibration.languages)
         named = [name for entry in self.inputs.values() for name in entry.linears]
+        alone = [name for name, entry in self.inputs.items() if name not in entry.linears]
+        beyond = [e for e in self.inputs.values() if e.block >= self.model.blocks]
+        alike = {*self.windows} == {*self.calibration.weights} == tags
         problems = {
             "a linear named twice": len(set(named)) < len(named),
-            "inputs under another name than their first linear's": any(
-                name not in entry.linears for name, entry in self.inputs.items()
-            ),
-            "a block beyond the model's": any(
-                entry.block >= self.model.blocks for entry in self.inputs.values()
-            ),
-            "languages that differ": not tags
-            or {*self.windows} != tags
-            or {*self.calibration.weights} != tags,
+            "inputs under another name than their first linear's": alone,
+            "a block beyond the model's": beyond,
+            "languages that differ": not tags or not alike,
             "no sums of squares": "square" not in self.parts,
             "no compute_dtype": not isinstance(self.settings.get("compute_dtype"), str),
             "no skip_first_tokens": not isinstance(self.settings.get("skip_first_tokens"), int),
             "Gram matrices that were not measured": not self.gram
             and any(entry.gram for entry in self.inputs.values()),
         }
-        found = [what for what, wrong in problems.items() if wrong]
-        if found:
-            raise InputError(
-                thing,
-                expected="a record that mwanda wrote",
-                found=found[0],
-                fix="the file is damaged; make it again",
-            )
+        found = next((what for what, wrong in problems.items() if wrong), None)
+        if found is not None:
+            expected, fix = "a record that mwanda wrote", "the file is damaged; make it again"
+            raise InputError(thing, expected=expected, found=found, fix=fix)
 
 
 def window_hashes(windows: Mapping[str, torch.Tensor]) -> dict[str, str]:
