@@ -71,6 +71,8 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
             is there and not to be written to; nothing was uploaded.
         MwandaError: the folder is not as its manifest says, or the hub refused.
     """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
     folder = path_given("folder", folder)
     _check_name(repo)
     found = verify(folder)
@@ -90,7 +92,19 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
     manifest = _public(found.manifest)
     token = _token()
     try:
-        return _upload(folder, repo, names, manifest, token, public=public, overwrite=overwrite)
+        api, stale = HfApi(token=token), list[str]()
+        if api.repo_exists(repo):
+            stale = _check_existing(api, repo, names, public=public, overwrite=overwrite)
+        _check_card(folder)
+        url = api.create_repo(repo, private=not public, exist_ok=overwrite)
+        operations: list[Any] = [
+            CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
+        ]
+        operations.append(CommitOperationAdd(path_in_repo=MANIFEST, path_or_fileobj=manifest))
+        operations += [CommitOperationDelete(path_in_repo=name) for name in stale]
+        api.create_commit(repo, operations, commit_message="Pruned by mwanda")
+        size = sum((folder / name).stat().st_size for name in names) + len(manifest)
+        return Pushed(repo, str(url), not public, (*names, MANIFEST), size, tuple(stale))
     except hub_errors() as error:
         text = " ".join(str(error).split()).replace(token, "(token)")[:300]
         raise MwandaError(
@@ -99,34 +113,6 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
             found=f"{type(error).__name__}: {text}",
             fix="check the name, the token's rights and the connection",
         ) from None  # the error's own traceback may hold request headers
-
-
-def _upload(
-    folder: Path,
-    repo: str,
-    names: Sequence[str],
-    manifest: bytes,
-    token: str,
-    *,
-    public: bool,
-    overwrite: bool,
-) -> Pushed:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-
-    api = HfApi(token=token)
-    stale: list[str] = []
-    if api.repo_exists(repo):
-        stale = _check_existing(api, repo, names, public=public, overwrite=overwrite)
-    _check_card(folder)
-    url = api.create_repo(repo, private=not public, exist_ok=overwrite)
-    operations: list[Any] = [
-        CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
-    ]
-    operations.append(CommitOperationAdd(path_in_repo=MANIFEST, path_or_fileobj=manifest))
-    operations += [CommitOperationDelete(path_in_repo=name) for name in stale]
-    api.create_commit(repo, operations, commit_message="Pruned by mwanda")
-    size = sum((folder / name).stat().st_size for name in names) + len(manifest)
-    return Pushed(repo, str(url), not public, (*names, MANIFEST), size, tuple(stale))
 
 
 def _check_card(folder: Path) -> None:

@@ -167,26 +167,23 @@ def _named(structure: Structure, records: Mapping[_Key, LinearRecord]) -> Iterat
         yield linear
 
 
-def _shifts(device: torch.device) -> torch.Tensor:
-    return torch.arange(8, dtype=torch.uint8, device=device)
-
-
 def _pack(kept: torch.Tensor) -> torch.Tensor:
     """``uint8 [ceil(n / 8)]`` of a bool tensor, low bit first."""
     flat = kept.reshape(-1)
+    shifts = torch.arange(8, dtype=torch.uint8, device=flat.device)
     bits = torch.zeros(-(-flat.numel() // 8), dtype=torch.uint8, device=flat.device)
     for start in range(0, flat.numel(), PIECE):
         part = flat[start : start + PIECE]
         part = nn.functional.pad(part.to(torch.uint8), (0, -part.numel() % 8)).view(-1, 8)
         into = bits[start // 8 : start // 8 + len(part)]
-        torch.sum(part << _shifts(flat.device), 1, dtype=torch.uint8, out=into)
+        torch.sum(part << shifts, 1, dtype=torch.uint8, out=into)
     return bits
 
 
 def _clear(parameter: nn.Parameter, bits: torch.Tensor) -> None:
     whole = parameter.data
     flat = whole.view(-1) if whole.is_contiguous() else whole.reshape(-1)
-    shifts = _shifts(bits.device)
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
     for start in range(0, flat.numel(), PIECE):
         part = flat[start : start + PIECE]
         packed = bits[start // 8 : (start + part.numel() + 7) // 8]

@@ -47,7 +47,7 @@ def command_of(manifest: Manifest) -> list[str]:
         left |= {*TEXT}
     elif saved is not None or text.source.endswith(".safetensors"):
         left |= {*DRAWN}
-    if text is not None and not left >= {*DRAWN}:
+    else:
         words += _sizes(text)
         left |= {*SIZES}
     for name in PLAIN:
