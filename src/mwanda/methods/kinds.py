@@ -32,7 +32,25 @@ Signal = float | Curves
 
 
 @dataclass(frozen=True)
-class Criterion:
+class Method:
+    """What a row of any kind says of itself, and the functions whose keyword-only parameters are
+    its options."""
+
+    name: str
+    formula: str
+    source: str
+    cost: str = field(kw_only=True)
+    when: str = field(kw_only=True)
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        names = ("score", "allocate", "measure", "probe", "reconstruct", "prune")
+        found = (getattr(self, name, None) for name in names)
+        return tuple(function for function in found if function is not None)
+
+
+@dataclass(frozen=True)
+class Criterion(Method):
     """``score(weight[out, in], statistics, **options) -> float32[out, in]``, higher = keep.
 
     The weight has any floating dtype; the statistics are those of the linear's inputs, by language.
@@ -41,19 +59,10 @@ class Criterion:
     options change them has ``find_needs(**options)``.
     """
 
-    name: str
     score: Score
-    needs: tuple[Need, ...]
-    formula: str
-    source: str
+    needs: tuple[Need, ...] = ()
     rowwise: bool = True
-    find_needs: Callable[..., tuple[Need, ...]] | None = field(default=None, kw_only=True)
-    cost: str = field(kw_only=True)
-    when: str = field(kw_only=True)
-
-    @property
-    def functions(self) -> tuple[Callable[..., Any], ...]:
-        return (self.score,)
+    find_needs: Callable[..., tuple[Need, ...]] | None = None
 
     def needs_of(self, options: Mapping[str, Any]) -> tuple[Need, ...]:
         """The statistics it looks at under these options, defaults where they name none."""
@@ -63,7 +72,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Allocation:
+class Allocation(Method):
     """``measure(weights, statistics, **options) -> float`` of one block (or linear), then
     ``allocate(signals, sizes, target, **options) -> sparsities``; no ``measure``, no signal.
 
@@ -76,21 +85,11 @@ class Allocation:
     one linear.
     """
 
-    name: str
     allocate: Allocate
-    measure: Measure | None
-    needs: tuple[Need, ...]
-    formula: str
-    source: str
-    cost: str = field(kw_only=True)
-    when: str = field(kw_only=True)
-    probe: ProbeOf | None = field(default=None, kw_only=True)
-    scratch: int = field(default=0, kw_only=True)
-
-    @property
-    def functions(self) -> tuple[Callable[..., Any], ...]:
-        found = (self.allocate, self.measure, self.probe)
-        return tuple(function for function in found if function is not None)
+    measure: Measure | None = None
+    needs: tuple[Need, ...] = ()
+    probe: ProbeOf | None = None
+    scratch: int = 0
 
     @property
     def needs_text(self) -> bool:
@@ -99,7 +98,7 @@ class Allocation:
 
 
 @dataclass(frozen=True)
-class Pattern:
+class Pattern(Method):
     """``select(score, sparsity) -> bool[out, in]``, True = keep.
 
     ``group`` is M of an N:M pattern (columns must be divisible by it) and ``fixed`` the only
@@ -108,20 +107,15 @@ class Pattern:
     weights that go from a matrix.
     """
 
-    name: str
     select: Select
     removed: Callable[[int, int, float], int]
-    formula: str
-    source: str
     group: int = 1
     fixed: float | None = None
     rowwise: bool = True
-    cost: str = field(kw_only=True)
-    when: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Reconstruction(Method):
     """``reconstruct(weight, mask, gram, **options) -> Reconstructed``: new values for the weights
     that a mask keeps. One that chooses its own mask has
     ``prune(weight, gram, sparsity, keep, group, **options)`` too, which is then used, and no
@@ -133,25 +127,14 @@ class Reconstruction:
     ``operations(rows, columns, **options)`` counts its floating-point operations, and
     ``memory(rows, columns)`` the numbers, in the Gram matrix's dtype, that it holds at once."""
 
-    name: str
     reconstruct: Reconstruct
-    prune: Reconstruct | None
-    formula: str
-    source: str
+    prune: Reconstruct | None = None
     operations: Callable[..., int] = field(kw_only=True)
     memory: Callable[[int, int], int] = field(kw_only=True)
-    cost: str = field(kw_only=True)
-    when: str = field(kw_only=True)
-    needs: tuple[Need, ...] = field(default=("gram",), kw_only=True)
-
-    @property
-    def functions(self) -> tuple[Callable[..., Any], ...]:
-        return (self.reconstruct,) if self.prune is None else (self.reconstruct, self.prune)
+    needs: tuple[Need, ...] = ("gram",)
 
 
-def option_problems(
-    kind: str, row: Criterion | Allocation | Reconstruction, options: Mapping[str, Any]
-) -> list[str]:
+def option_problems(kind: str, row: Method, options: Mapping[str, Any]) -> list[str]:
     """Every mistake in a method's options, one line each."""
     known: dict[str, Any] = {}
     for function in row.functions:
@@ -173,7 +156,7 @@ def options_of(function: Callable[..., Any], options: Mapping[str, Any]) -> dict
     return {name: value for name, value in options.items() if name in taken}
 
 
-def defaults_of(row: Criterion | Allocation | Reconstruction) -> dict[str, Any]:
+def defaults_of(row: Method) -> dict[str, Any]:
     """Every option of a method with its default."""
     found: dict[str, Any] = {}
     for function in row.functions:
