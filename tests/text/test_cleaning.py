@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mwanda.text.cleaning import Cleaner, CleaningCounts, clean, english_lines
+from mwanda.text.cleaning import Cleaner, CleaningCounts, english_lines
 from mwanda.text.rows import Document
 
 ENGLISH = "You can change the settings of your computer from the menu that is shown here."
@@ -11,6 +11,13 @@ GERMAN = "Sie können die Einstellungen Ihres Rechners im Menü ändern, das hie
 
 def documents(*texts: str) -> list[Document]:
     return [Document(text, number) for number, text in enumerate(texts)]
+
+
+def clean(
+    pages: list[Document], language: str, *, english: frozenset[bytes] = frozenset()
+) -> tuple[list[Document], CleaningCounts]:
+    cleaner = Cleaner(language, english=english)
+    return list(cleaner.clean(pages)), cleaner.counts
 
 
 def test_pages_that_come_twice_are_dropped() -> None:

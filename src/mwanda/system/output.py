@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from mwanda.errors import InputError
 from mwanda.system.durable import sync
@@ -24,12 +23,7 @@ Foreign = Callable[[Path], Sequence[str]]
 class _Output:
     """A target, and the temporary folder beside it in which it is made by this process alone, see
     :mod:`mwanda.system.unfinished`. When a run fails it is removed, unless there is a journal by
-    which a later run goes on.
-
-    Attributes:
-        target: the final name, absolute.
-        partial: the temporary folder and what else is there.
-    """
+    which a later run goes on."""
 
     def __init__(
         self, target: Path, *, overwrite: bool, resume: bool = False, restart: bool = False
@@ -37,9 +31,6 @@ class _Output:
         self.target = Path(os.path.abspath(target))
         self._overwrite, self._resume, self._restart = overwrite, resume, restart
         self.partial = Partial(self.target)
-
-    def _enter(self) -> None:
-        self.partial.open(resume=self._resume, restart=self._restart)
 
     def _check_place(self, *, write: bool = True) -> None:
         if self._taken():
@@ -116,17 +107,12 @@ class OutputFolder(_Output):
         self._check_place(write=write)
 
     def __enter__(self) -> Path:
-        self._enter()
+        self.partial.open(resume=self._resume, restart=self._restart)
         return self.partial.output
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         with self.partial.leaving(error):
-            if kind is None:
+            if error is None:
                 made = self.partial.output
                 for path in sorted(made.rglob("*")):
                     sync(path)
@@ -202,15 +188,10 @@ class OutputFile(_Output):
         self._check_place()
 
     def __enter__(self) -> Path:
-        self._enter()
+        self.partial.open(resume=self._resume, restart=self._restart)
         return self.partial.work
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         with self.partial.leaving(error):
             pass
 

@@ -57,7 +57,7 @@ class Ranks:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors]).to(self._device)
-        with _answering(self):
+        with _answering():
             distributed.all_reduce(flat)
         start = 0
         for tensor in tensors:
@@ -70,7 +70,7 @@ class Ranks:
             return tensor
         # Bools travel as bytes: not every backend knows them.
         raw = tensor.contiguous().view(torch.uint8).to(self._device)
-        with _answering(self):
+        with _answering():
             distributed.broadcast(raw, owner)
         return raw.view(tensor.dtype).to(tensor.device)
 
@@ -81,18 +81,18 @@ ALONE = Ranks()
 
 def launched() -> Ranks:
     """What ``torchrun`` says in the environment; alone without it."""
-    found = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE")}
-    if found["WORLD_SIZE"] is None or found["RANK"] is None:
+    number, count = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if number is None or count is None:
         return ALONE
     try:
-        rank, size = int(found["RANK"]), int(found["WORLD_SIZE"])
+        rank, size = int(number), int(count)
     except ValueError:
         rank, size = 0, 0
     if not 0 <= rank < size:
         raise InputError(
             "RANK and WORLD_SIZE",
             expected="a number below the number of processes, as torchrun sets them",
-            found=f"{found['RANK']} and {found['WORLD_SIZE']}",
+            found=f"{number} and {count}",
             fix="start with torchrun, or unset both",
         )
     return ALONE if size == 1 else Ranks(rank, size)
@@ -124,7 +124,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         yield found
         return
     ranks = Ranks(found.rank, found.size, device)
-    with _answering(ranks):
+    with _answering():
         distributed.init_process_group(backend_of(device), timeout=PATIENCE)
     try:
         yield ranks
@@ -133,7 +133,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
 
 @contextmanager
-def _answering(ranks: Ranks) -> Iterator[None]:
+def _answering() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:  # what torch.distributed raises

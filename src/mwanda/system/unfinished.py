@@ -71,27 +71,27 @@ class Partial:
         """
         with named_errors(self.path):
             self._take()
-            self._prepare(resume=resume, restart=restart)
+            try:
+                self._prepare(resume=resume, restart=restart)
+            except BaseException:
+                self.close(keep=self.resumable)
+                raise
 
     def _prepare(self, *, resume: bool, restart: bool) -> None:
-        try:
-            self._settle()
-            unfinished = (self.work / JOURNAL).exists()
-            if unfinished and not resume and not restart:
-                raise InputError(
-                    str(self.path),
-                    expected="no unfinished run for this output",
-                    found="the journal of one",
-                    fix="go on with it by the same command with a journal and in one process, "
-                    "discard it with --restart, or delete the folder",
-                )
-            self._clear({self.output, self.work} if unfinished and not restart else set())
-            for folder in (self.output, self.work, self.scratch):
-                folder.mkdir(exist_ok=True)
-            self.output.chmod(0o755)
-        except BaseException:
-            self.close(keep=self.resumable)
-            raise
+        self._settle()
+        unfinished = (self.work / JOURNAL).exists()
+        if unfinished and not resume and not restart:
+            raise InputError(
+                str(self.path),
+                expected="no unfinished run for this output",
+                found="the journal of one",
+                fix="go on with it by the same command with a journal and in one process, "
+                "discard it with --restart, or delete the folder",
+            )
+        self._clear({self.output, self.work} if unfinished and not restart else set())
+        for folder in (self.output, self.work, self.scratch):
+            folder.mkdir(exist_ok=True)
+        self.output.chmod(0o755)
 
     def publish(self, made: Path, *, replace: bool) -> None:
         """Give what was made the target's name.

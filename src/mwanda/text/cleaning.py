@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 
 from mwanda.text.languages import canonical, script_of
@@ -58,7 +58,7 @@ _LEARN_FROM, _LEARN_LETTERS, _OWN_WORDS, _OWN_TIMES = 1000, 1 << 20, 100, 2
 _SHORTEST_SAME = 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class CleaningCounts:
     """What was read and what was dropped of one language, in documents and in lines."""
 
@@ -129,11 +129,11 @@ class Cleaner:
                     break
             self._own = _own_words(line for one in first for line in one.text.splitlines())
         for document in chain(first, rest):
-            self._count(documents_seen=1)
+            self.counts.documents_seen += 1
             if not self._keep_repeated:
                 page = digest(normalised(document.text))
                 if page in self._seen:
-                    self._count(duplicates_dropped=1)
+                    self.counts.duplicates_dropped += 1
                     continue
                 self._seen.add(page)
             lines = document.text.splitlines()
@@ -141,11 +141,11 @@ class Cleaner:
             if len(kept) == len(lines):
                 yield document
                 continue
-            self._count(english_lines_dropped=len(lines) - len(kept))
+            self.counts.english_lines_dropped += len(lines) - len(kept)
             if any(line.strip() for line in kept):
                 yield Document("\n".join(kept), document.id)
             else:
-                self._count(documents_emptied=1)
+                self.counts.documents_emptied += 1
 
     def is_english(self, line: str) -> bool:
         """Whether a line is English that was left in this language's text."""
@@ -158,10 +158,6 @@ class Cleaner:
         if self._mixed:
             return False
         return _latin_english(line, self._own) if self._latin else _english_elsewhere(line)
-
-    def _count(self, **more: int) -> None:
-        now = {name: getattr(self.counts, name) + number for name, number in more.items()}
-        self.counts = replace(self.counts, **now)
 
 
 def _words(line: str) -> Counter[str]:
@@ -224,28 +220,11 @@ def _share(words: Counter[str], known: frozenset[str]) -> float:
     return sum(words[word] for word in words.keys() & known) / max(words.total(), 1)
 
 
-def clean(
-    documents: Iterable[Document], language: str, *, english: frozenset[bytes] = frozenset()
-) -> tuple[list[Document], CleaningCounts]:
-    """All of a language's documents cleaned at once, and what was dropped; see :class:`Cleaner`."""
-    cleaner = Cleaner(language, english=english)
-    kept = list(cleaner.clean(documents))
-    return kept, cleaner.counts
-
-
 def english_lines(documents: Iterable[Document], *, most: int = 200_000) -> frozenset[bytes]:
     """Hashes of the lines of 20 or more characters in English text, of the first ``most`` lines."""
-    hashes: set[bytes] = set()
-    read = 0
-    for document in documents:
-        for line in document.text.splitlines():
-            plain = normalised(line)
-            if len(plain) >= _SHORTEST_SAME:
-                hashes.add(digest(plain))
-            read += 1
-            if read >= most:
-                return frozenset(hashes)
-    return frozenset(hashes)
+    lines = (line for document in documents for line in document.text.splitlines())
+    plain = map(normalised, islice(lines, most))
+    return frozenset(digest(line) for line in plain if len(line) >= _SHORTEST_SAME)
 
 
 def mixes_english(language: str) -> bool:

@@ -67,7 +67,7 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.name.lower().startswith(_BESIDE):
             continue
-        stem = path.name[: -len("".join(_endings(path)))] if _endings(path) else path.name
+        stem = path.name.removesuffix(_ending(path))
         if path.is_dir() and _nameless(stem, path) == _NO_LANGUAGE:
             continue  # no text
         if reason := _unreadable(path) or _nameless(stem, path):
@@ -102,11 +102,10 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
 _NO_LANGUAGE = "named after no language"
 
 
-def _endings(path: Path) -> list[str]:
-    """``[".txt", ".gz"]`` of ``pt-BR.txt.gz``, and only what is an ending of text or of packing."""
+def _ending(path: Path) -> str:
+    """``.txt.gz`` of ``pt-BR.txt.gz``."""
     packing = path.suffix if path.suffix.lower() in PACKED else ""
-    kind = Path(path.name.removesuffix(packing)).suffix
-    return [ending for ending in (kind, packing) if ending]
+    return Path(path.name.removesuffix(packing)).suffix + packing
 
 
 def _unreadable(path: Path) -> str | None:
@@ -133,8 +132,7 @@ def _nameless(stem: str, path: Path) -> str | None:
         meant = named_language(stem)
         if meant is None:
             return _NO_LANGUAGE
-        ending = "".join(_endings(path))
-        return f"{_NO_LANGUAGE}; {meant}{ending} if it is {display_name(meant)}"
+        return f"{_NO_LANGUAGE}; {meant}{_ending(path)} if it is {display_name(meant)}"
     return None
 
 

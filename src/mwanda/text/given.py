@@ -48,15 +48,14 @@ class GivenText:
             if not isinstance(key, str):
                 raise InputError(self.name, expected="tags as keys", found=shown(repr(key)))
             tag = canonical(key)
+            where, count = f"{self.name}, {tag}", RowCount()
             if tag in self._texts:
                 raise InputError(self.name, expected="each language once", found=f"{tag} twice")
             if isinstance(rows, str | bytes | Mapping) or not hasattr(rows, "__iter__"):
-                kind = type(rows).__name__
                 raise InputError(
-                    f"{self.name}, {tag}", expected="a list of texts", found=f"a {kind}",
+                    where, expected="a list of texts", found=f"a {type(rows).__name__}",
                     fix="for text in files give the folder that they are in",
                 )  # fmt: skip
-            where, count = f"{self.name}, {tag}", RowCount()
             given = ((f"{where}, {number}", _row(row)) for number, row in enumerate(rows, 1))
             found = [*documents_of(given, TEXT_FIELD, count, advice=_ADVICE)]
             count.tell(where)

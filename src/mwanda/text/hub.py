@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from mwanda.errors import InputError, nearest
@@ -43,10 +43,7 @@ class HubSource:
     column: str
     revision: str | None
     configs: dict[str, list[str]]
-
-    @property
-    def streamed(self) -> bool:
-        return True
+    streamed: ClassVar[bool] = True
 
     def languages(self) -> list[str]:
         tags = [tag for tag, names in self.configs.items() if not all(map(_other_meaning, names))]

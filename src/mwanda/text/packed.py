@@ -88,17 +88,9 @@ class _Zstd(io.RawIOBase):
         super().close()
 
 
-def _zstd(path: Path) -> IO[bytes]:
-    return io.BufferedReader(_Zstd(path), 1 << 16)
-
-
-def _gzip(path: Path) -> IO[bytes]:
-    return io.BufferedReader(gzip.GzipFile(path))
-
-
 PACKED: dict[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": _gzip,
-    ".zst": _zstd,
+    ".gz": lambda path: io.BufferedReader(gzip.GzipFile(path)),
+    ".zst": lambda path: io.BufferedReader(_Zstd(path), 1 << 16),
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }

@@ -5,13 +5,13 @@ Every source gives the documents of one language at a time, lazily and always in
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from mwanda.errors import InputError, nearest
+from mwanda.system.files import sha256_of
 from mwanda.text.files import LAYOUT, kind_of, language_files
 from mwanda.text.rows import (
     TEXT_FIELD,
@@ -136,8 +136,7 @@ class FolderSource:
         return self._found.wrong
 
     def fingerprint(self, language: str) -> str | None:
-        with self._file(language).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self._file(language))
 
     def documents(self, language: str) -> Iterator[Document]:
         path, count = self._file(language), RowCount()

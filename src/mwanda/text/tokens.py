@@ -99,16 +99,9 @@ def _join(piece: _Piece, following: _Piece) -> tuple[int, int]:
 
 def _agree(piece: _Piece, place: int, following: _Piece, other: int) -> bool:
     """Whether the tokens around two places are the same, at the same characters."""
-    if (
-        other < AGREEING
-        or place < AGREEING
-        or bisect_left(piece.starts, piece.starts[place]) < place
-    ):
+    if other < AGREEING or bisect_left(piece.starts, piece.starts[place]) < place:
         return False
-    mine, theirs = (
-        slice(place - AGREEING, place + AGREEING),
-        slice(other - AGREEING, other + AGREEING),
-    )
-    return (
-        piece.ids[mine] == following.ids[theirs] and piece.starts[mine] == following.starts[theirs]
-    )
+    mine = slice(place - AGREEING, place + AGREEING)
+    theirs = slice(other - AGREEING, other + AGREEING)
+    same = piece.ids[mine] == following.ids[theirs]
+    return same and piece.starts[mine] == following.starts[theirs]

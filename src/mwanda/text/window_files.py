@@ -100,10 +100,6 @@ class Windows(Shown):
         return list(self.tokens)
 
     @property
-    def total_windows(self) -> int:
-        return sum(tensor.shape[0] for tensor in self.tokens.values())
-
-    @property
     def total_tokens(self) -> int:
         return sum(tensor.numel() for tensor in self.tokens.values())
 

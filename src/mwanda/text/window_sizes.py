@@ -133,10 +133,6 @@ class Sizes:
         )  # fmt: skip
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def say_shrunk(asked: Sizes, used: Sizes, drawn: Mapping[str, tuple[int, ...]]) -> None:
     """One line where less was drawn than the defaults are.
 
@@ -148,7 +144,7 @@ def say_shrunk(asked: Sizes, used: Sizes, drawn: Mapping[str, tuple[int, ...]]) 
     if used.length < asked.length:
         parts.append(f"the model's context is {used.length} tokens")
     short = [
-        f"{language} has text for {_counted(count, 'window')} of {length} tokens"
+        f"{language} has text for {count} window{'s' * (count != 1)} of {length} tokens"
         for language, (count, length) in drawn.items()
         if (count, length) != (used.windows, used.length)
     ]
