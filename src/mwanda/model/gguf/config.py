@@ -12,15 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mwanda.errors import InputError, shown
-from mwanda.model.gguf.header import GgufHeader
+from mwanda.model.gguf.header import ORIGINAL, GgufHeader
 from mwanda.model.gguf.rope import SCALING, rotary_fields
 from mwanda.model.gguf.told import as_transformers
-
-ORIGINAL = "give the original model's folder (safetensors) instead"
 
 SPARE_BLOCKS = 1000
 """Blocks without a tensor that may be looked for; a number can be anything."""
 
+NORMS = {"attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon"}
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 FOLLOWED: Mapping[str, tuple[str, ...]] = {
     "attention.head_count": ("num_attention_heads",),
@@ -108,7 +107,7 @@ def _refuse_no_model(header: GgufHeader) -> None:
             found=found if vision or kind != "model" else "a vision tower in it",
             fix="give the file of the language model itself",
         )
-    blocks = header.fields.get(f"{header.architecture}.block_count")
+    blocks = header.own.get("block_count")
     if isinstance(blocks, int) and blocks > len(header.tensors) + SPARE_BLOCKS:
         raise InputError(
             str(header.path),
@@ -120,11 +119,7 @@ def _refuse_no_model(header: GgufHeader) -> None:
 
 def _refuse_senseless(header: GgufHeader) -> None:
     """Refuse numbers that no model works with, by what they are."""
-    front = f"{header.architecture}."
-    for key, value in header.fields.items():
-        if not key.startswith(front):
-            continue
-        name = key.removeprefix(front)
+    for name, value in header.own.items():
         base = name.startswith("rope.freq_base")
         signed = not name.startswith("rope.") and not name.endswith(("epsilon", "softcapping"))
         for one in value if isinstance(value, list) else [value]:
@@ -133,7 +128,7 @@ def _refuse_senseless(header: GgufHeader) -> None:
             ):
                 continue
             raise InputError(
-                f"{header.path}: {shown(key)}",
+                f"{header.path}: {shown(f'{header.architecture}.{name}')}",
                 expected="a number above 0"
                 if base
                 else "a finite number" + ("" if signed else " of 0 or more"),
@@ -153,21 +148,21 @@ def _followed(
 ) -> dict[str, Any]:
     """Fields to put into a config that transformers leaves at the class's defaults."""
     extra: dict[str, Any] = {}
-    front = f"{header.architecture}."
+    own = header.own
+    normed = NORMS & taken.keys() & own.keys()  # an architecture has one kind
     same, plain = made.attribute_map, type(made)()
-    read = {same.get(name, name): value for name, value in told.items()}
-    for key, value in header.fields.items():
-        name = key.removeprefix(front)
-        if name == key or name in SHAPES or name.startswith(("rope.", *SCALING)):
+    read = {same.get(name, name) for name in told}
+    for name, value in own.items():
+        if name in SHAPES or name.startswith(("rope.", *SCALING)):
             continue
-        there = taken.get(key)
-        if key in taken and (name not in FOLLOWED or there is None or hasattr(plain, there)):
+        there = taken.get(name)
+        if name in taken and (name not in FOLLOWED or there is None or hasattr(plain, there)):
             continue
         if name == "attention.sliding_window_pattern":
             extra |= _pattern(header, value, made)
             continue
-        if "norm" in name and name.endswith("epsilon") and _other_epsilon(front, taken, header):
-            continue  # an architecture has one kind of norm, and its own field was read
+        if normed and "norm" in name and name.endswith("epsilon"):
+            continue
         field = next((one for one in FOLLOWED.get(name, ()) if hasattr(made, one)), None)
         held = getattr(made, field) if field is not None else None
         if held is None and name.endswith(("key_length", "value_length")):
@@ -176,22 +171,17 @@ def _followed(
             continue
         if _neutral(name, value) and not held:
             continue
-        if field is None and name.startswith("expert_") and name.endswith("feed_forward_length"):
-            continue  # as the weights' shapes say
-        if field is None and name in ("context_length", "feed_forward_length"):
-            continue  # likewise, or no forward of the class asks
+        key = f"{header.architecture}.{name}"
         if field is None:
+            experts = name.startswith("expert_") and name.endswith("feed_forward_length")
+            if experts or name in ("context_length", "feed_forward_length"):
+                continue  # as the weights' shapes say, or no forward of the class asks
             raise _lost(header, key, value, f"{type(made).__name__} has no place for it")
-        windowless = name == "attention.sliding_window" and _windowless(made)
-        if same.get(field, field) in read or windowless:
+        windowless = getattr(made, "use_sliding_window", True) is False
+        if same.get(field, field) in read or (windowless and name == "attention.sliding_window"):
             raise _lost(header, key, value, f"{field} {held!r} in {type(made).__name__}")
         extra[field] = value
     return extra
-
-
-def _other_epsilon(front: str, taken: Mapping[str, str | None], header: GgufHeader) -> bool:
-    pair = (f"{front}attention.layer_norm_epsilon", f"{front}attention.layer_norm_rms_epsilon")
-    return any(key in taken and key in header.fields for key in pair)
 
 
 def _pattern(header: GgufHeader, value: Any, made: Any) -> dict[str, Any]:
@@ -206,10 +196,6 @@ def _pattern(header: GgufHeader, value: Any, made: Any) -> dict[str, Any]:
         key = f"{header.architecture}.attention.sliding_window_pattern"
         raise _lost(header, key, value, f"{type(made).__name__} has no kinds of layers")
     return {"layer_types": kinds} if getattr(made, "layer_types", kinds) != kinds else {}
-
-
-def _windowless(made: Any) -> bool:
-    return getattr(made, "use_sliding_window", True) is False
 
 
 def _head_dim(made: Any) -> int | None:

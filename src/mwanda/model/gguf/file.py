@@ -13,10 +13,10 @@ import torch
 
 from mwanda.errors import InputError, MwandaError, shown
 from mwanda.model.gguf.config import read_config
-from mwanda.model.gguf.header import GgufHeader, parse_header
+from mwanda.model.gguf.header import ORIGINAL, GgufHeader, parse_header
 from mwanda.model.gguf.steps import choose_steps
 from mwanda.model.gguf.tokenizer import build_tokenizer, stop_tokens
-from mwanda.model.gguf.weights import ORIGINAL, WHOLE, write_weights
+from mwanda.model.gguf.weights import WHOLE, write_weights
 from mwanda.model.run.skeleton import build_skeleton, refuse_encoder
 from mwanda.system.heap import trim
 
@@ -33,8 +33,7 @@ class Gguf:
     """A GGUF file of a decoder, of which the header was read and nothing else.
 
     Attributes:
-        header: what it says of itself.
-        config: the transformers config that describes.
+        config: the transformers config that its header describes.
     """
 
     header: GgufHeader
@@ -55,7 +54,7 @@ class Gguf:
         if wide and dtype == torch.bfloat16:
             log.info("%s: its weights in %s are rounded to bfloat16",
                      self.header.path, " and ".join(wide))  # fmt: skip
-        with self._making("a GGUF file of a decoder that this transformers can read"):
+        with _making(self.header, passed=(MwandaError, OSError)):
             try:
                 model = build_skeleton(self.config, dtype, hollow=True)
             except InputError as error:
@@ -81,15 +80,6 @@ class Gguf:
         """The tokenizer in the file."""
         return build_tokenizer(self.header, self.config.model_type)
 
-    @contextmanager
-    def _making(self, expected: str) -> Iterator[None]:
-        try:
-            yield
-        except (MwandaError, OSError):
-            raise
-        except Exception as error:  # metadata may lack anything, which shows as any error
-            raise _unreadable(self.header, expected, error) from error
-
 
 def read_gguf(path: Path) -> Gguf:
     """Read what a GGUF file says of its model."""
@@ -107,13 +97,8 @@ def read_gguf(path: Path) -> Gguf:
     if not named or not header.weights:
         found = "no general.architecture in it" if header.weights else "no weights in it"
         raise InputError(str(path), expected="a GGUF file of a model", found=found, fix=WHOLE)
-    try:
+    with _making(header, passed=(MwandaError,)):
         config, told, spare = read_config(header)
-    except MwandaError:
-        raise
-    except Exception as error:  # as above
-        expected = "a GGUF file of a decoder that this transformers can read"
-        raise _unreadable(header, expected, error) from error
     refuse_encoder(path, config)
     return Gguf(header, config, told, spare)
 
@@ -143,14 +128,20 @@ def open_gguf(path: Path) -> GgufHeader:
         ) from error
 
 
-def _unreadable(header: GgufHeader, expected: str, error: Exception) -> InputError:
-    missing = isinstance(error, ImportError) or "pip install" in str(error)
-    return InputError(
-        str(header.path),
-        expected=expected,
-        found=f"architecture {shown(header.architecture)}: {_one_line(error)}",
-        fix="pip install 'mwanda[gguf]'" if missing else ORIGINAL,
-    )
+@contextmanager
+def _making(header: GgufHeader, *, passed: tuple[type[Exception], ...]) -> Iterator[None]:
+    try:
+        yield
+    except passed:
+        raise
+    except Exception as error:  # metadata may lack anything, which shows as any error
+        missing = isinstance(error, ImportError) or "pip install" in str(error)
+        raise InputError(
+            str(header.path),
+            expected="a GGUF file of a decoder that this transformers can read",
+            found=f"architecture {shown(header.architecture)}: {_one_line(error)}",
+            fix="pip install 'mwanda[gguf]'" if missing else ORIGINAL,
+        ) from error
 
 
 def _one_line(error: Exception) -> str:

@@ -19,19 +19,11 @@ import numpy.typing as npt
 
 from mwanda.errors import InputError, shown
 
+ORIGINAL = "give the original model's folder (safetensors) instead"
+
 FORMATS = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
+    0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
+}  # fmt: skip
 """How a value lies there, by its type's number."""
 
 STRING, ARRAY = 8, 9
@@ -81,7 +73,6 @@ class GgufHeader:
     """All that a GGUF file says of itself; its weights stay where they are.
 
     Attributes:
-        path: the file.
         fields: what it says, by name; a list for an array.
         spans: where each of them stands in the file.
         tensors: in the file's order.
@@ -95,6 +86,12 @@ class GgufHeader:
     @property
     def architecture(self) -> str:
         return str(self.fields["general.architecture"])
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The fields of its architecture, whose name is left out."""
+        front = f"{self.architecture}."
+        return {n.removeprefix(front): v for n, v in self.fields.items() if n.startswith(front)}
 
     @property
     def weights(self) -> int:

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from mwanda.errors import InputError
-from mwanda.model.gguf.header import GgufHeader
+from mwanda.model.gguf.header import ORIGINAL, GgufHeader
 
 SCALING = ("rope.scaling.", "rope.scale_linear")
 
 CLOSE = 1e-5
 """Relative error of a factor found again; the file holds float32."""
 
-MEANT = "a scaling of rotary frequencies that a transformers config can hold"
-ORIGINAL = "give the original model's folder (safetensors) instead"
 FREQUENCIES = "rope_freqs.weight"
 LONG, SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 
@@ -47,13 +45,15 @@ def rotary_fields(header: GgufHeader, made: Any) -> tuple[dict[str, Any], frozen
     rotary = getattr(made, "rope_parameters", None)
     if rotary is None:
         return {}, frozenset()
-    said = _Said(header)
     nested = "full_attention" in rotary
     main = rotary["full_attention"] if nested else rotary
-    said.refuse_unknown({"rope.dimension_sections"} if "mrope_section" in main else set())
-    added = _base(said, rotary, main, nested) | _width(said, made, main)
-    scaling = _scaling(said, made, main, added)
-    if scaling is None or _held(main, scaling):
+    read = KNOWN | ({"rope.dimension_sections"} if "mrope_section" in main else set())
+    for name, value in header.own.items():
+        if name.startswith("rope.") and name not in read:
+            raise _lost(header, f"{header.architecture}.{name} = {value}")
+    added = _base(header, rotary, main, nested) | _width(header, made, main)
+    scaling = _scaling(header, made, main, added)
+    if scaling is None or all(main.get(name) == value for name, value in scaling.items()):
         return added, frozenset(there)
     original = "original_max_position_embeddings"
     if original in scaling and hasattr(made, original):  # where a class keeps it once more
@@ -61,61 +61,51 @@ def rotary_fields(header: GgufHeader, made: Any) -> tuple[dict[str, Any], frozen
     return added | {"rope_scaling": scaling}, frozenset(there)
 
 
-class _Said:
-    """Fields of the file's architecture, and its tensors of factors."""
+def _factors(header: GgufHeader, name: str) -> list[float] | None:
+    """The numbers in a tensor, None where there is none; the layers' own are all the same."""
+    held = [t for t in header.tensors if t.name == name or t.name.endswith(f".{name}")]
+    if not held:
+        return None
+    from gguf.quants import dequantize
 
-    def __init__(self, header: GgufHeader) -> None:
-        self.header = header
-        self._front = f"{header.architecture}."
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return self.header.fields.get(self._front + name, default)
-
-    def refuse_unknown(self, read: set[str]) -> None:
-        for key, value in self.header.fields.items():
-            name = key.removeprefix(self._front)
-            if name != key and name.startswith("rope.") and name not in KNOWN | read:
-                raise self.lost(f"{key} = {value}")
-
-    def factors(self, name: str) -> list[float] | None:
-        """The numbers in a tensor, None where there is none; the layers' own are all the same."""
-        held = [t for t in self.header.tensors if t.name == name or t.name.endswith(f".{name}")]
-        if not held:
-            return None
-        from gguf.quants import dequantize
-
-        read = [dequantize(t.open(self.header.path), t.kind).reshape(-1).tolist() for t in held]
-        if any(one != read[0] for one in read):
-            raise self.lost(f"other {name} in every layer")
-        found: list[float] = read[0]
-        return found
-
-    def lost(self, found: str) -> InputError:
-        return InputError(f"{self.header.path}: rotary positions", expected=MEANT, found=found,
-                          fix=ORIGINAL)  # fmt: skip
+    read = [dequantize(t.open(header.path), t.kind).reshape(-1).tolist() for t in held]
+    if any(one != read[0] for one in read):
+        raise _lost(header, f"other {name} in every layer")
+    found: list[float] = read[0]
+    return found
 
 
-def _base(said: _Said, rotary: Any, main: Any, nested: bool) -> dict[str, Any]:
-    base, windowed = said.get("rope.freq_base"), said.get("rope.freq_base_swa")
+def _lost(header: GgufHeader, found: str) -> InputError:
+    return InputError(
+        f"{header.path}: rotary positions",
+        expected="a scaling of rotary frequencies that a transformers config can hold",
+        found=found,
+        fix=ORIGINAL,
+    )
+
+
+def _base(header: GgufHeader, rotary: Any, main: Any, nested: bool) -> dict[str, Any]:
+    base, windowed = header.own.get("rope.freq_base"), header.own.get("rope.freq_base_swa")
     if windowed is not None:
         other = rotary.get("sliding_attention", main) if nested else main
         if not math.isclose(windowed, other["rope_theta"], rel_tol=1e-6):
-            raise said.lost(f"a base of {windowed} in a window, {other['rope_theta']} in its class")
+            found = f"a base of {windowed} in a window, {other['rope_theta']} in its class"
+            raise _lost(header, found)
     if base is None or math.isclose(base, main["rope_theta"], rel_tol=1e-6):
         return {}
     return {"rope_theta": base}
 
 
-def _width(said: _Said, made: Any, main: Any) -> dict[str, Any]:
+def _width(header: GgufHeader, made: Any, main: Any) -> dict[str, Any]:
     """How much of a head turns."""
-    dimensions = said.get("rope.dimension_count")
+    dimensions = header.own.get("rope.dimension_count")
     if dimensions is None or dimensions == _turning(made, main):
         return {}
     own = getattr(made, "rotary_dim", None)
     if own == dimensions or getattr(made, "global_head_dim", None) == dimensions:
         return {}
     if main.get("partial_rotary_factor") is None:
-        raise said.lost(f"{dimensions} of {_head(made)} dimensions of a head that turn")
+        raise _lost(header, f"{dimensions} of {_head(made)} dimensions of a head that turn")
     return {"partial_rotary_factor": dimensions / _head(made)}
 
 
@@ -128,18 +118,18 @@ def _turning(made: Any, main: Any) -> int:
     return int(_head(made) * (1.0 if part is None else part))
 
 
-def _scaling(said: _Said, made: Any, main: Any, added: Any) -> dict[str, Any] | None:
+def _scaling(header: GgufHeader, made: Any, main: Any, added: Any) -> dict[str, Any] | None:
     """The scaling as a config has it, None for none."""
-    base = float(added.get("rope_theta", main["rope_theta"]))
+    said, base = header.own, float(added.get("rope_theta", main["rope_theta"]))
     kind = said.get("rope.scaling.type") or None
     factor = said.get("rope.scaling.factor") or said.get("rope.scale_linear") or 1.0
     original = said.get("rope.scaling.original_context_length")
-    long, short, each = said.factors(LONG), said.factors(SHORT), said.factors(FREQUENCIES)
+    long, short, each = (_factors(header, name) for name in (LONG, SHORT, FREQUENCIES))
     stretch = said.get("rope.scaling.attn_factor")
     if long is not None or short is not None or kind == "longrope":
-        return _long(said, long, short, original, stretch)
+        return _long(header, long, short, original, stretch)
     if stretch not in (None, 0.0, 1.0):
-        raise said.lost(f"attention stretched by {stretch}")
+        raise _lost(header, f"attention stretched by {stretch}")
     found = None
     if kind == "yarn":
         found = {
@@ -150,31 +140,31 @@ def _scaling(said: _Said, made: Any, main: Any, added: Any) -> dict[str, Any] | 
     elif kind in (None, "linear"):
         found = None if factor == 1.0 else {"rope_type": "linear", "factor": factor}
     elif kind != "none":
-        raise said.lost(f"type {kind}")
+        raise _lost(header, f"type {kind}")
     if each is None or all(one == 1.0 for one in each):
         return found
     if found is not None or 2 * len(each) != _turning(made, main | added):
-        raise said.lost(f"{len(each)} factors of their own, beside {found or 'other dimensions'}")
-    return _fitted(said, each, base)
+        beside = found or "other dimensions"
+        raise _lost(header, f"{len(each)} factors of their own, beside {beside}")
+    return _fitted(header, each, base)
 
 
 def _long(
-    said: _Said, long: Any, short: Any, original: int | None, stretch: float | None
+    header: GgufHeader, long: Any, short: Any, original: int | None, stretch: float | None
 ) -> dict[str, Any]:
     if long is None or short is None or original is None:
-        raise said.lost(
-            "factors for long or short text, and not both with the context they part at"
-        )
-    found = {
+        found = "factors for long or short text, and not both with the context they part at"
+        raise _lost(header, found)
+    scaling = {
         "rope_type": "longrope",
         "long_factor": long,
         "short_factor": short,
         "original_max_position_embeddings": original,
     }
-    return found if stretch in (None, 0.0) else found | {"attention_factor": stretch}
+    return scaling if stretch in (None, 0.0) else scaling | {"attention_factor": stretch}
 
 
-def _fitted(said: _Said, each: Sequence[float], base: float) -> dict[str, Any]:
+def _fitted(header: GgufHeader, each: Sequence[float], base: float) -> dict[str, Any]:
     """Llama 3's numbers from the factors they made: short waves stay, long ones are stretched.
 
     Between them 1 / factor is a straight line over 1 / wavelength, which two numbers fix; of the
@@ -204,8 +194,4 @@ def _fitted(said: _Said, each: Sequence[float], base: float) -> dict[str, Any]:
                 "high_freq_factor": float(high),
                 "original_max_position_embeddings": context,
             }
-    raise said.lost(f"{FREQUENCIES} of {min(each):g} to {factor:g} that no scaling makes")
-
-
-def _held(main: Any, scaling: dict[str, Any]) -> bool:
-    return all(main.get(name) == value for name, value in scaling.items())
+    raise _lost(header, f"{FREQUENCIES} of {min(each):g} to {factor:g} that no scaling makes")

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from mwanda.errors import InputError, MwandaError, shown
-from mwanda.model.gguf.header import GgufHeader
+from mwanda.model.gguf.header import ORIGINAL, GgufHeader
 from mwanda.model.gguf.splits import WHOLE_WORDS, split_words
-
-ORIGINAL = "give the original model's folder (safetensors) instead"
 
 FRONT = "tokenizer."
 GGML = f"{FRONT}ggml."
@@ -104,7 +103,9 @@ def _made(header: GgufHeader) -> Any:
         f"{GGML}remove_extra_whitespaces": kind == "t5",
     })  # fmt: skip
     if unprefixed:
-        built = mapping.sentencepiece_tokenizer(kept, _unprefixed(LlamaTokenizer))
+        built = mapping.sentencepiece_tokenizer(
+            kept, partial(LlamaTokenizer, add_prefix_space=False)
+        )
         made = mapping.add_gguf_special_tokens(built, kept).backend_tokenizer
     else:
         made, _ = mapping.convert_gguf_tokenizer(header.architecture, kept)
@@ -136,13 +137,6 @@ def _refuse_rebuilt(header: GgufHeader, made: Any, model_type: str) -> None:
 def _state(made: Any, part: str) -> Any:
     held = getattr(made, part)
     return held and held.__getstate__()
-
-
-def _unprefixed(kind: Any) -> Any:
-    def build(**parts: Any) -> Any:
-        return kind(add_prefix_space=False, **parts)
-
-    return build
 
 
 def _of_the_file(made: Any, count: int) -> Any:
@@ -190,11 +184,8 @@ def _settings(header: GgufHeader) -> dict[str, Any]:
 
 
 def _refuse_lost(header: GgufHeader, natural: Mapping[str, bool]) -> None:
-    """Refuse a field that says something and has no place; one that is off or empty says nothing.
-
-    Args:
-        natural: what a tokenizer of this kind does, whatever the file says.
-    """
+    """Refuse a field that says something and has no place: another thing than ``natural``, which
+    a tokenizer of this kind does whatever the file says. One that is off or empty says nothing."""
     for name, held in header.fields.items():
         if not name.startswith(FRONT) or name.removeprefix(GGML) in USED | HARMLESS:
             continue

@@ -36,7 +36,8 @@ class _Read(dict[str, Any]):
 
 
 def as_transformers(header: GgufHeader) -> tuple[dict[str, Any], dict[str, str | None]]:
-    """What transformers reads, by the names of its config, and the fields it read that from.
+    """What transformers reads, by the names of its config, and the architecture's own fields that
+    it read that from.
 
     Of each field the name in the config, which its class may not have; None for one that it has.
     """
@@ -52,15 +53,16 @@ def as_transformers(header: GgufHeader) -> tuple[dict[str, Any], dict[str, str |
             if isinstance(value, list) and value and isinstance(value[0], str)
         }
         metadata = _Read({**header.fields, **texts})
-        return get_gguf_config(metadata, header.names), dict.fromkeys(metadata.taken)
+        told = get_gguf_config(metadata, header.names)
+        return told, dict.fromkeys(name.removeprefix(f"{kind}.") for name in metadata.taken)
     with _described(header) as path:
-        told: dict[str, Any] = load_gguf_checkpoint(str(path), return_tensors=False)["config"]
+        told = load_gguf_checkpoint(str(path), return_tensors=False)["config"]
     if told.get("vocab_size") == len(STAND_IN):
         told["vocab_size"] = len(header.fields[TOKENS])
     plain = kind.replace("-", "").replace("_", "")
     tables: dict[str, dict[str, Any]] = GGUF_CONFIG_MAPPING
     names = next((table for k, table in tables.items() if k.replace("_", "") == plain), {})
-    return told, {f"{kind}.{name}": there for name, there in names.items() if there is not None}
+    return told, {name: there for name, there in names.items() if there is not None}
 
 
 @contextmanager

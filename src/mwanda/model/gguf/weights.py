@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from mwanda.errors import DataError, InputError
-from mwanda.model.gguf.header import GgufHeader, GgufTensor
+from mwanda.model.gguf.header import ORIGINAL, GgufHeader, GgufTensor
 from mwanda.model.gguf.steps import Numbers, Steps
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
@@ -33,7 +33,6 @@ WIDE = 1 << 14
 """Numbers in a row for the library to unpack."""
 
 WHOLE = "download the file again, or give the original model's folder"
-ORIGINAL = "give the original model's folder (safetensors) instead"
 
 
 @dataclass(frozen=True)
@@ -155,12 +154,8 @@ class _Made:
         self._dtype = dtype
 
     def whole(self) -> torch.Tensor:
-        shape = self._parameter.shape
-        found = torch.empty(shape, dtype=self._dtype)
-        at = 0
-        for part in self.parts():
-            found[at : at + len(part)] = part
-            at += len(part)
+        found = torch.empty(self._parameter.shape, dtype=self._dtype)
+        _fill(found, self.parts())
         return found
 
     def parts(self) -> Iterator[torch.Tensor]:
@@ -202,18 +197,22 @@ class _Made:
 
     def _values(self, tensor: GgufTensor, start: int, stop: int | None) -> Numbers:
         data = tensor.open(self._path)[start:stop]
-        shape = (*data.shape[:-1], tensor.shape[-1])
-        found = np.empty(shape, np.float32).reshape(-1, shape[-1])
-        at = 0
-        for part in dequantised(tensor, data):
-            found[at : at + len(part)] = part
-            at += len(part)
-        return found.reshape(shape)
+        room = np.empty((*data.shape[:-1], tensor.shape[-1]), np.float32)
+        _fill(room.reshape(-1, tensor.shape[-1]), dequantised(tensor, data))
+        return room
 
     def _checked(self, made: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         if tuple(made.shape) != tuple(shape):
             raise _misshapen(self._path, self._parameter, shape, made.shape)
         return made
+
+
+def _fill(room: Any, parts: Iterable[Any]) -> None:
+    """Put the parts into the rows of a tensor or an array, one after the other."""
+    at = 0
+    for part in parts:
+        room[at : at + len(part)] = part
+        at += len(part)
 
 
 def dequantised(tensor: GgufTensor, data: npt.NDArray[np.uint8]) -> Iterable[Numbers]:
