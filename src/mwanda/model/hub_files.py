@@ -113,11 +113,13 @@ def _shards(name: str, index: str | None) -> set[str]:
 
 def _refuse_kind(name: str, names: Collection[str]) -> None:
     known = folder_kind(names)
-    found = "neither" if known is None else f"{known[1].found} ({shown(known[0])})"
+    found, fix = "neither", "choose another repository"
+    if known is not None:
+        file, kind, fix = known
+        found = f"{kind} ({shown(file)})"
     raise InputError(
-        name, expected=f"a repository with {CONFIG} and safetensors", found=found,
-        fix="choose another repository" if known is None else known[1].fix,
-    )  # fmt: skip
+        name, expected=f"a repository with {CONFIG} and safetensors", found=found, fix=fix
+    )
 
 
 def _cached(name: str, reason: str, *, code: bool, weights: bool) -> Path:
@@ -198,11 +200,13 @@ def _unreachable(error: Exception) -> bool:
 
 
 def _refusal(name: str, error: Exception) -> InputError:
+    from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
         found = "a gated one, whose owner has to let you in"
-        fix = f"ask for access on its page, {_page(name)}, and log in with hf auth login"
+        page = f"{constants.ENDPOINT}/{name}"
+        fix = f"ask for access on its page, {page}, and log in with hf auth login"
     elif isinstance(error, RepositoryNotFoundError):
         found = "none of that name, or a private one that you may not see"
         fix = "check the spelling; for a private one log in with hf auth login, or set HF_TOKEN"
@@ -212,9 +216,3 @@ def _refusal(name: str, error: Exception) -> InputError:
         name, expected="a repository of the hub that can be read",
         found=f"{found}; the hub says: {hub_words(error)}", fix=fix,
     )  # fmt: skip
-
-
-def _page(name: str) -> str:
-    from huggingface_hub import constants
-
-    return f"{constants.ENDPOINT}/{name}"

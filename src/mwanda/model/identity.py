@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 
 import torch
 
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
-from mwanda.model.stored.layout import TensorInfo, byte_view
-from mwanda.model.stored.reader import Checkpoint
+from mwanda.model.stored.layout import byte_view
 
 PIECE = 1 << 20
 """Weights looked at together."""
@@ -40,18 +38,12 @@ def rest_sha256(decoder: StreamedDecoder) -> str:
     tensors = decoder.checkpoint.tensors
     for name in sorted(tensors.keys() - places):
         digest.update(f"{name} {[*tensors[name].shape]}\n".encode())
-        for part in _pieces(decoder.checkpoint, tensors[name]):
+        dtype, count = tensors[name].dtype, math.prod(tensors[name].shape)
+        for start in range(0, count, PIECE):
+            part = torch.empty(min(PIECE, count - start), dtype=dtype)
+            decoder.checkpoint.read_bytes(name, start * dtype.itemsize, byte_view(part))
             _add(digest, part)
     return digest.hexdigest()
-
-
-def _pieces(checkpoint: Checkpoint, info: TensorInfo) -> Iterator[torch.Tensor]:
-    """A stored tensor's values in order, so many at a time."""
-    count = math.prod(info.shape)
-    for start in range(0, count, PIECE):
-        part = torch.empty(min(PIECE, count - start), dtype=info.dtype)
-        checkpoint.read_bytes(info.name, start * info.dtype.itemsize, byte_view(part))
-        yield part
 
 
 def _add(digest: hashlib._Hash, values: torch.Tensor) -> None:

@@ -14,7 +14,7 @@ from mwanda.model.run.discovery import LAYER_FIELDS
 from mwanda.model.run.skeleton import build_skeleton, load_config
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
-from mwanda.model.stored.quantised import refuse_quantised
+from mwanda.model.stored.quantised import quantised_error, refuse_quantised
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.unread import said_of
 from mwanda.system.device import (
@@ -57,10 +57,8 @@ def open_decoder(
             log.warning(
                 "%s/config.json ties %s to %s; they are stored with different values, so each is "
                 "used as it is stored, as transformers does",
-                source.folder,
-                name,
-                other,
-            )
+                source.folder, name, other,
+            )  # fmt: skip
         if decoder.unread:
             log.warning(said_of(decoder.unread, model, str(source.folder)))
         try:
@@ -137,9 +135,4 @@ def _refuse_odd_dtypes(decoder: StreamedDecoder) -> None:
     for linear in decoder.structure.linears():
         info = decoder.checkpoint.tensors[decoder.place(linear).stored]
         if info.dtype not in PRUNABLE:
-            raise InputError(
-                f"{info.file}: tensor {info.name}",
-                expected="weights in bf16, fp16, fp32 or fp64",
-                found=f"quantised weights in {dtype_name(info.dtype)}",
-                fix="prune the original model, then quantise the result",
-            )
+            raise quantised_error(info, f"in {dtype_name(info.dtype)}")

@@ -315,7 +315,7 @@ def _read_index(folder: Path, value: bytes) -> None:
 def _read_checkpoint(path: Path) -> None:
     (path.parent / "config.json").write_text("{}")
     with Checkpoint.open(path.parent) as checkpoint:
-        for name in checkpoint.names:
+        for name in checkpoint.tensors:
             checkpoint.read(name)
 
 

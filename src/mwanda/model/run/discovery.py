@@ -68,26 +68,24 @@ def _numbers_of_blocks(model: nn.Module) -> list[int]:
 
 def _backbone(model: nn.Module, path: str) -> str:
     """The innermost module around a list of blocks that takes tokens and not hidden states."""
-    parent = path.rpartition(".")[0]
-    around = parent
-    while around:
-        module = model.get_submodule(around)
-        if "input_ids" in inspect.signature(type(module).forward).parameters:
-            return around
-        around = around.rpartition(".")[0]
-    return parent
+    taking = (around for around, taken in _around(model, path) if "input_ids" in taken)
+    return next(taking, path.rpartition(".")[0])
 
 
 def in_tower(model: nn.Module, path: str) -> bool:
     """Whether a module is inside a pretrained model that takes no tokens."""
-    around = path.rpartition(".")[0]
-    while around:
-        module = model.get_submodule(around)
-        taken = inspect.signature(type(module).forward).parameters
-        if hasattr(module, "base_model_prefix") and not {"input_ids", "inputs_embeds"} & {*taken}:
-            return True
-        around = around.rpartition(".")[0]
-    return False
+    return any(
+        hasattr(model.get_submodule(around), "base_model_prefix")
+        and taken.isdisjoint(("input_ids", "inputs_embeds"))
+        for around, taken in _around(model, path)
+    )
+
+
+def _around(model: nn.Module, path: str) -> Iterator[tuple[str, set[str]]]:
+    """The modules around one, from the inside, but for the model; and what each is called with."""
+    while path := path.rpartition(".")[0]:
+        module = model.get_submodule(path)
+        yield path, {*inspect.signature(type(module).forward).parameters}
 
 
 def _towers(model: nn.Module, backbone: str) -> tuple[str, ...]:

@@ -28,6 +28,9 @@ class ActivationStore(Closing):
         folder: where the temporary file is made, on demand; it is removed on close.
         device: where :meth:`__getitem__` puts what it returns.
         beside: another store, full by now, that shares the limit.
+
+    Attributes:
+        spilled: bytes kept on disk.
     """
 
     def __init__(
@@ -46,17 +49,12 @@ class ActivationStore(Closing):
         self._maps: dict[int, mmap.mmap] = {}
         self._touched: mmap.mmap | None = None
         self._in_memory = 0
-        self._spilled = 0
+        self.spilled = 0
         self._end = 0
         self._file: int | None = None
 
     def __len__(self) -> int:
         return len(self._held)
-
-    @property
-    def spilled(self) -> int:
-        """Bytes kept on disk."""
-        return self._spilled
 
     def shape(self, index: int) -> torch.Size:
         """Shape of entry ``index``: ``[batch, tokens, width]``."""
@@ -72,7 +70,7 @@ class ActivationStore(Closing):
         mapped = self._map(tensor.nbytes)
         self._maps[len(self._held)] = mapped
         self._held.append(torch.frombuffer(mapped, dtype=tensor.dtype).reshape(tensor.shape))
-        self._spilled += tensor.nbytes
+        self.spilled += tensor.nbytes
         self[len(self._held) - 1] = tensor
 
     def __setitem__(self, index: int, tensor: torch.Tensor) -> None:
@@ -104,15 +102,14 @@ class ActivationStore(Closing):
         """
         entries, digest = [], hashlib.sha256()
         try:
-            with path.open("wb", buffering=0) as file:
+            with path.open("wb") as file:
                 for index in range(len(self)):
                     if index in self._maps:
                         self._touch(self._maps[index])
                     held = self._held[index]
                     entries.append((dtype_name(held.dtype), [*held.shape]))
-                    raw, done = byte_view(held), 0
-                    while done < len(raw):
-                        done += file.write(raw[done:])
+                    raw = byte_view(held)
+                    file.write(raw)
                     digest.update(raw)
         except OSError as error:
             raise disk_error(path, error) from error
@@ -121,13 +118,11 @@ class ActivationStore(Closing):
     def load(self, path: Path, entries: Sequence[tuple[str, Sequence[int]]]) -> None:
         """Append what :meth:`save` wrote."""
         try:
-            with path.open("rb", buffering=0) as file:
+            with path.open("rb") as file:
                 for dtype, shape in entries:
                     tensor = torch.empty([*shape], dtype=DTYPES[dtype])
-                    raw, done = byte_view(tensor), 0
-                    while done < len(raw) and (count := file.readinto(raw[done:])):
-                        done += count
-                    if done < len(raw):
+                    raw = byte_view(tensor)
+                    if file.readinto(raw) < len(raw):
                         raise DataError(
                             str(path), expected="all hidden states", found="the end of the file"
                         )

@@ -157,26 +157,19 @@ def choose_linears(
     for expression in exclude:
         if not any(re.search(expression, name) for name in wanted):
             log.info("--exclude %s changes nothing: what it names is left out anyway", expression)
-    kept = tuple(
-        Block(
-            block.index,
-            block.name,
-            tuple(
-                linear
-                for linear in block.linears
-                if linear.name in wanted and not _in_any(exclude, linear.name)
-            ),
-        )
+    wanted = {name for name in wanted if not _in_any(exclude, name)}
+    kept = [
+        replace(block, linears=tuple(one for one in block.linears if one.name in wanted))
         for block in structure.blocks
-    )
-    if not any(block.linears for block in kept):
+    ]
+    if not wanted:
         raise InputError(
             "--include/--exclude/--skip-blocks",
             expected="at least one linear to prune",
             found="none left",
             fix=f"linear names look like {structure.blocks[0].linears[0].name}",
         )
-    return replace(structure, blocks=kept)
+    return replace(structure, blocks=tuple(kept))
 
 
 def _in_any(expressions: Sequence[str], name: str) -> bool:

@@ -6,7 +6,6 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 import torch
@@ -22,11 +21,7 @@ BEHIND = 128 << 20
 
 
 class ReadAhead:
-    """Tensors of a checkpoint, some of them read before they are asked for.
-
-    Args:
-        checkpoint: is read from this thread and one more.
-    """
+    """Tensors of a checkpoint, some of them read in a thread before they are asked for."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
@@ -87,12 +82,7 @@ class WriteBehind:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_error: object) -> None:
         try:
             if kind is None:
                 self.drain()

@@ -73,11 +73,9 @@ def _refuse_kind(folder: Path) -> None:
     names |= {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
     known = folder_kind(names)
     if known is not None:
-        name, kind = known
-        raise InputError(
-            f"{folder}/{shown(name)}", expected="weights as safetensors", found=kind.found,
-            fix=kind.fix,
-        )  # fmt: skip
+        name, found, fix = known
+        what = f"{folder}/{shown(name)}"
+        raise InputError(what, expected="weights as safetensors", found=found, fix=fix)
 
 
 def check_complete(index: Path, wanted: dict[str, Path], tensors: dict[str, TensorInfo]) -> None:

@@ -121,10 +121,9 @@ def read_tensor(thing: str, info: TensorInfo) -> torch.Tensor:
     tensor = torch.empty(info.shape, dtype=info.dtype)
     wanted, done = byte_view(tensor), 0
     try:
-        with info.file.open("rb", buffering=0) as file:
+        with info.file.open("rb") as file:
             file.seek(info.offset)
-            while done < len(wanted) and (count := file.readinto(wanted[done:])):
-                done += count
+            done = file.readinto(wanted)
         found = f"only {done} of {len(wanted)} bytes"
     except OSError as error:
         found = error.strerror or "a read error"

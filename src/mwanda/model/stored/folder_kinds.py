@@ -3,95 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 FROM_HUB = "give the model in transformers' own format, from which it was converted"
 
 
-@dataclass(frozen=True)
-class FolderKind:
-    """What a folder without weights that are read here is, and what to do."""
-
-    found: str
-    fix: str
-
-
-PICKLE = FolderKind(
+PICKLE = (
     "a pickle-only model, which can run code when it is read",
     "convert it where you trust it: from_pretrained(...).save_pretrained(...)",
 )
+OLDER = (
+    "save it as safetensors: from_pretrained(..., from_{}=True) of an older transformers, and "
+    "save_pretrained(...)"
+)
 
-KINDS: tuple[tuple[tuple[str, ...], FolderKind], ...] = (
-    (("pytorch_model*.bin",), PICKLE),
-    (
-        ("adapter_config.json", "adapter_model*"),
-        FolderKind(
-            "an adapter (LoRA) without the model that it belongs to",
-            "merge it into its base first: "
-            "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(...)",
-        ),
-    ),
-    (("openvino_*", "*openvino*.xml", "openvino/*"), FolderKind("an OpenVINO model", FROM_HUB)),
-    (
-        ("vocabulary.*", "shared_vocabulary.*", "source_vocabulary.*"),
-        FolderKind("a CTranslate2 model", FROM_HUB),
-    ),
-    (("*.onnx", "*.onnx_data", "*.onnx.data"), FolderKind("an ONNX model", FROM_HUB)),
-    (("mlc-chat-config.json", "params_shard_*"), FolderKind("an MLC model", FROM_HUB)),
-    (("*.npz",), FolderKind("an MLX model", FROM_HUB)),
-    (
-        ("*.engine", "rank*.safetensors", "rank*.engine"),
-        FolderKind("a TensorRT-LLM model", FROM_HUB),
-    ),
-    (("*.gguf",), FolderKind("GGUF files alone", "give one of the GGUF files itself as the model")),
-    (("ggml-*", "*.ggml", "*.llamafile"), FolderKind("a GGML model", FROM_HUB)),
-    (
-        ("tf_model*", "saved_model.pb", "*.ckpt.index", "*.ckpt.meta"),
-        FolderKind("a TensorFlow model", "save it as safetensors: from_pretrained(..., "
-                   "from_tf=True) of an older transformers, and save_pretrained(...)"),
-    ),
-    (
-        ("flax_model*", "*.msgpack", "*.orbax*"),
-        FolderKind("a Flax (JAX) model", "save it as safetensors: from_pretrained(..., "
-                   "from_flax=True) of an older transformers, and save_pretrained(...)"),
-    ),
-    (("*.mlmodel", "*.mlpackage", "*.mlmodelc"), FolderKind("a Core ML model", FROM_HUB)),
-    (("*.tflite", "*.litertlm", "*.task"), FolderKind("a LiteRT (TFLite) model", FROM_HUB)),
-    (("*.pte",), FolderKind("an ExecuTorch model", FROM_HUB)),
-    (("*.nemo",), FolderKind("a NeMo model", FROM_HUB)),
-    (("model_index.json",), FolderKind("a diffusers pipeline", "give a language model")),
-    (
-        ("*.distcp", "*/*.distcp", "global_step*", "mp_rank_*", "*_model_states.pt",
-         "pytorch_model_fsdp*"),
-        FolderKind(
-            "a sharded training checkpoint (DeepSpeed or FSDP)",
-            "gather it into one model first, and save_pretrained(...) that",
-        ),
-    ),
-    (
-        ("consolidated*",),
-        FolderKind(
-            "its maker's original weights (consolidated)",
-            "give the same model in transformers' format",
-        ),
-    ),
-    (("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.t7"), PICKLE),
+KINDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("pytorch_model*.bin",), *PICKLE),
+    (("adapter_config.json", "adapter_model*"),
+     "an adapter (LoRA) without the model that it belongs to", "merge it into its base first: "
+     "PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(...)"),
+    (("openvino_*", "*openvino*.xml", "openvino/*"), "an OpenVINO model", FROM_HUB),
+    (("vocabulary.*", "shared_vocabulary.*", "source_vocabulary.*"), "a CTranslate2 model",
+     FROM_HUB),
+    (("*.onnx", "*.onnx_data", "*.onnx.data"), "an ONNX model", FROM_HUB),
+    (("mlc-chat-config.json", "params_shard_*"), "an MLC model", FROM_HUB),
+    (("*.npz",), "an MLX model", FROM_HUB),
+    (("*.engine", "rank*.safetensors", "rank*.engine"), "a TensorRT-LLM model", FROM_HUB),
+    (("*.gguf",), "GGUF files alone", "give one of the GGUF files itself as the model"),
+    (("ggml-*", "*.ggml", "*.llamafile"), "a GGML model", FROM_HUB),
+    (("tf_model*", "saved_model.pb", "*.ckpt.index", "*.ckpt.meta"),
+     "a TensorFlow model", OLDER.format("tf")),
+    (("flax_model*", "*.msgpack", "*.orbax*"), "a Flax (JAX) model", OLDER.format("flax")),
+    (("*.mlmodel", "*.mlpackage", "*.mlmodelc"), "a Core ML model", FROM_HUB),
+    (("*.tflite", "*.litertlm", "*.task"), "a LiteRT (TFLite) model", FROM_HUB),
+    (("*.pte",), "an ExecuTorch model", FROM_HUB),
+    (("*.nemo",), "a NeMo model", FROM_HUB),
+    (("model_index.json",), "a diffusers pipeline", "give a language model"),
+    (("*.distcp", "*/*.distcp", "global_step*", "mp_rank_*", "*_model_states.pt",
+      "pytorch_model_fsdp*"),
+     "a sharded training checkpoint (DeepSpeed or FSDP)",
+     "gather it into one model first, and save_pretrained(...) that"),
+    (("consolidated*",), "its maker's original weights (consolidated)",
+     "give the same model in transformers' format"),
+    (("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.t7"), *PICKLE),
 )  # fmt: skip
-"""Names -> what a folder with one of them is, where it has no safetensors of a model's; the first
-that fits counts."""
+"""Names, what a folder with one of them is that has no safetensors of a model's, and what to do.
+The first that fits counts."""
 
 OTHER_WEIGHTS = ("adapter_*", "consolidated*", "openvino*", "rank*", "optimizer*", "training_*")
 """Safetensors that are not a model's, in a folder that has others or none."""
 
 
-def folder_kind(names: Collection[str]) -> tuple[str, FolderKind] | None:
-    """The name by which a folder is known as another program's, and what it then is."""
-    for patterns, kind in KINDS:
+def folder_kind(names: Collection[str]) -> tuple[str, str, str] | None:
+    """The name by which a folder is known as another program's, what it then is, and what to do."""
+    for patterns, kind, fix in KINDS:
         for name in sorted(names):
             base = name.rpartition("/")[2]
             if any(fnmatchcase(name, p) or fnmatchcase(base, p) for p in patterns):
-                return name, kind
+                return name, kind, fix
     return None
 
 

@@ -16,7 +16,6 @@ class NameMap:
     """From a parameter's name in the module to its name in the checkpoint.
 
     Args:
-        checkpoint: every tensor name stored.
         prefix: transformers' ``base_model_prefix`` (``model``, ``transformer``).
         source: what to call the checkpoint in messages.
     """
@@ -28,18 +27,13 @@ class NameMap:
 
     def find(self, name: str) -> str | None:
         """The checkpoint's name for one module parameter, None when it is not stored."""
-        candidates = [name]
-        if self._prefix:
-            candidates.append(f"{self._prefix}{name}")
-            if name.startswith(self._prefix):
-                candidates.append(name[len(self._prefix) :])
+        candidates = (name, f"{self._prefix}{name}", name.removeprefix(self._prefix))
         return next((c for c in candidates if c in self._names), None)
 
     def require(self, names: Iterable[str]) -> str:
         """The checkpoint's name for one weight that may go by several names (tied weights)."""
         aliases = list(names)
-        for alias in aliases:
-            found = self.find(alias)
+        for found in map(self.find, aliases):
             if found is not None:
                 return found
         example = next(iter(self._names), "nothing")

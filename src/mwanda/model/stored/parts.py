@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
 from mwanda.model.stored.layout import byte_view
 from mwanda.model.stored.reader import Checkpoint
+
+Item = TypeVar("Item")
 
 Box = tuple[tuple[int, int], ...]
 """Start and stop along every dimension."""
@@ -67,12 +70,10 @@ class Part:
         shape = shapes.pop()
         dim %= len(shape) + 1
         pieces = [
-            Piece(
-                piece.stored,
-                piece.source,
-                (*piece.target[:dim], (number, number + 1), *piece.target[dim:]),
-                tuple(axis + (axis >= dim) for axis in piece.axes),
-                piece.all_of_it,
+            replace(
+                piece,
+                target=(*piece.target[:dim], (number, number + 1), *piece.target[dim:]),
+                axes=tuple(axis + (axis >= dim) for axis in piece.axes),
             )
             for number, part in enumerate(parts)
             for piece in part.pieces
@@ -93,7 +94,7 @@ class Part:
                 target = _replaced(piece.target, dim, (low + start, high + start))
                 pieces.append(replace(piece, target=target))
             start += part.shape[dim]
-        return cls(_resized(parts[0].shape, dim, start), tuple(pieces))
+        return cls(_replaced(parts[0].shape, dim, start), tuple(pieces))
 
     def split(self, count: int, dim: int) -> list[Part]:
         """``count`` parts along ``dim``, cut as ``torch.chunk`` cuts."""
@@ -109,12 +110,10 @@ class Part:
         order = list(range(len(self.shape)))
         order[first], order[second] = order[second], order[first]
         pieces = [
-            Piece(
-                piece.stored,
-                piece.source,
-                tuple(piece.target[axis] for axis in order),
-                tuple(order.index(axis) for axis in piece.axes),
-                piece.all_of_it,
+            replace(
+                piece,
+                target=tuple(piece.target[axis] for axis in order),
+                axes=tuple(order.index(axis) for axis in piece.axes),
             )
             for piece in self.pieces
         ]
@@ -135,7 +134,7 @@ class Part:
                 source = _replaced(source, own, (first + shift, last + shift))
             target = _replaced(piece.target, dim, (first - start, last - start))
             pieces.append(Piece(piece.stored, source, target, piece.axes, all_of_it))
-        return Part(_resized(self.shape, dim, stop - start), tuple(pieces))
+        return Part(_replaced(self.shape, dim, stop - start), tuple(pieces))
 
 
 @dataclass(frozen=True)
@@ -207,9 +206,5 @@ def read_box(checkpoint: Checkpoint, name: str, box: Box) -> torch.Tensor:
     return part
 
 
-def _replaced(box: Box, dim: int, sides: tuple[int, int]) -> Box:
-    return (*box[:dim], sides, *box[dim + 1 :])
-
-
-def _resized(shape: tuple[int, ...], dim: int, size: int) -> tuple[int, ...]:
-    return (*shape[:dim], size, *shape[dim + 1 :])
+def _replaced(values: tuple[Item, ...], dim: int, value: Item) -> tuple[Item, ...]:
+    return (*values[:dim], value, *values[dim + 1 :])

@@ -25,20 +25,18 @@ def refuse_quantised(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint whose matrices are not stored as plain numbers."""
     for pattern, method in PACKED:
         for info in checkpoint.tensors.values():
-            if pattern.search(info.name) and (method != "MXFP4" or _is_bytes(info)):
-                raise _refusal(info, f"({method}, tensors of {dtype_name(info.dtype)})")
+            plain = method == "MXFP4" and info.dtype not in (torch.uint8, torch.int8)
+            if pattern.search(info.name) and not plain:
+                raise quantised_error(info, f"({method}, tensors of {dtype_name(info.dtype)})")
     for info in checkpoint.tensors.values():
         if info.dtype == torch.uint32 and info.name.endswith(".weight"):
-            raise _refusal(info, "(MLX, tensors of uint32)")
+            raise quantised_error(info, "(MLX, tensors of uint32)")
         if len(info.shape) >= 2 and dtype_name(info.dtype).startswith("float8"):
-            raise _refusal(info, f"in {dtype_name(info.dtype)}")
+            raise quantised_error(info, f"in {dtype_name(info.dtype)}")
 
 
-def _is_bytes(info: TensorInfo) -> bool:
-    return info.dtype in (torch.uint8, torch.int8)
-
-
-def _refusal(info: TensorInfo, kind: str) -> InputError:
+def quantised_error(info: TensorInfo, kind: str) -> InputError:
+    """The error for a tensor of a kind such as ``in int8``."""
     return InputError(
         f"{info.file}: tensor {info.name}",
         expected="weights in bf16, fp16, fp32 or fp64",

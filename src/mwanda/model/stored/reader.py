@@ -91,16 +91,6 @@ class Checkpoint(Closing):
             raise InputError(str(folder), expected="tensors in the checkpoint", found="none")
         return cls(folder, tensors, metadata, states)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The tensors' names, in the order of :attr:`tensors`."""
-        return tuple(self.tensors)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(info.nbytes for info in self.tensors.values())
-
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor in ordinary memory of its own.
 
@@ -206,13 +196,11 @@ class Checkpoint(Closing):
                 raise DataError(f"{self.folder}: read after the checkpoint was closed")
             if file not in self._descriptors:
                 try:
-                    descriptor = os.open(file, os.O_RDONLY)
+                    self._descriptors[file] = descriptor = os.open(file, os.O_RDONLY)
                 except OSError as error:
                     raise _fault(str(file), error) from error
-                self._descriptors[file] = descriptor
                 # By the descriptor: the name may lead to another file by now.
-                status = os.fstat(descriptor)
-                self._check_unchanged(file, _state_of(status))
+                self._check_unchanged(file, _state_of(os.fstat(descriptor)))
             return self._descriptors[file]
 
     def _check_unchanged(self, file: Path, state: _State) -> None:
@@ -239,10 +227,9 @@ def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 def _state(file: Path) -> _State:
     try:
-        status = file.stat()
+        return _state_of(file.stat())
     except OSError as error:
         raise _fault(str(file), error) from error
-    return _state_of(status)
 
 
 def _state_of(status: os.stat_result) -> _State:
