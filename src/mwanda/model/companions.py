@@ -92,13 +92,8 @@ class Companions:
 
 
 def companion_names(names: Collection[str], read: Read, *, code: bool = True) -> set[str]:
-    """Those of a folder's files that go with its weights.
-
-    Args:
-        names: of the files, with ``/`` where they lie in a folder of it.
-        read: called for configs and the model's own code only.
-        code: whether the model's own Python is among them.
-    """
+    """Those of a folder's files that go with its weights, by their names in it; the model's own
+    Python only with ``code``. Configs and that Python are read, and nothing else."""
     found = {name for name in names if _any(name, NAMES) or is_licence(name)}
     own = own_code(names, read)
     named = {text for name in CONFIGS for text in _strings(_parsed(read(name)))}
@@ -184,11 +179,8 @@ def tokenizer_files(folder: Path) -> list[Path]:
 
 
 def copy_companions(source: Path, target: Path) -> list[str]:
-    """Copy what goes with the weights, and say in one line what else was left behind.
-
-    Returns:
-        Names of the files copied.
-    """
+    """Copy what goes with the weights, and say in one line what else was left behind; the names of
+    the files copied."""
     found = find_companions(source)
     for name, path in found.files.items():
         (target / name).parent.mkdir(exist_ok=True)

@@ -19,13 +19,8 @@ CONFIG, README = "config.json", "README.md"
 
 
 def fetch_model(name: str, *, code: bool = False, weights: bool = True) -> Path:
-    """The folder in the hub's cache that holds a model, fetched where it is not there yet.
-
-    Args:
-        name: the hub id.
-        code: fetch the model's own Python too.
-        weights: False for all but these.
-    """
+    """The folder in the hub's cache that holds a model, fetched where it is not there yet: its
+    weights if wanted, and its own code."""
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:

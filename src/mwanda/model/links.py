@@ -31,11 +31,8 @@ STORAGE = ("/dev/shm", "/run/media", "/run/user")
 
 
 def real_file(folder: Path, name: str, kind: str = "") -> Path:
-    """The regular file that a name in a model folder stands for, every link followed.
-
-    Args:
-        kind: put before its name in a message.
-    """
+    """The regular file that a name in a model folder stands for, every link followed; a message
+    has its kind before its name."""
     thing, path = f"{folder}: {kind}{shown(name)}", folder / name
     fix = "put the file itself in its place, or take it out of the folder"
     try:

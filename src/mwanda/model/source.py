@@ -25,7 +25,6 @@ class ModelSource:
     """A model folder in the hub's layout, wherever it came from.
 
     Attributes:
-        folder: holds config.json, safetensors and tokenizer.
         name: as the user wrote it.
         kind: ``folder``, ``gguf`` or ``hub``.
         original: the file or folder the user named, None for the hub.
@@ -57,10 +56,9 @@ def open_model(
     trust_remote_code: bool = False,
     weights: bool = True,
 ) -> Iterator[ModelSource]:
-    """Give a model folder for whatever ``name`` is.
+    """Give a model folder for a folder, a GGUF file, or a hub id (``organisation/model``).
 
     Args:
-        name: a folder, a GGUF file, or a hub id (``organisation/model``, fetched on purpose).
         scratch: where a converted GGUF is kept meanwhile; None takes the system's place.
         trust_remote_code: fetch the model's own code too.
         weights: False to fetch all but these.

@@ -33,23 +33,19 @@ def parse_dtype(name: str, option: str) -> torch.dtype | None:
 
 
 def choose_device(name: str, local_rank: int | None = None) -> torch.device:
-    """The device to compute on; ``auto`` takes CUDA when there is one.
-
-    Args:
-        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        local_rank: number of this process on its machine, where several share its devices: plain
-            ``auto`` and ``cuda`` then mean the device of that number.
-    """
+    """The device to compute on; ``auto`` takes CUDA when there is one. Plain ``auto`` and ``cuda``
+    mean the device of this process's number on its machine, where several share its devices."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and local_rank is not None:
         name = f"cuda:{local_rank}"
+    unknown = InputError("--device", expected="auto, cpu, cuda or cuda:N", found=name)
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError("--device", expected="auto, cpu, cuda or cuda:N", found=name) from error
+        raise unknown from error
     if device.type not in ("cpu", "cuda"):
-        raise InputError("--device", expected="auto, cpu, cuda or cuda:N", found=name)
+        raise unknown
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("--device", expected="a device of this machine", found=f"{name}: no CUDA")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -13,12 +13,7 @@ from mwanda.system.refusals import disk_error
 
 
 def reached(step: str, path: Path) -> None:
-    """Called before every step and after every rename; it does nothing.
-
-    Args:
-        step: ``sync``, ``rename`` or ``renamed``.
-        path: what is synced, or the new name.
-    """
+    """Called before every ``sync`` and ``rename``, and when one is ``renamed``; it does nothing."""
 
 
 def sync(path: Path) -> None:

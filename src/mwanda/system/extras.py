@@ -8,13 +8,7 @@ from mwanda.errors import InputError
 
 
 def need(module: str, what: str, extra: str) -> None:
-    """Refuse to begin without a library.
-
-    Args:
-        module: its name when it is imported.
-        what: needs it.
-        extra: of mwanda, that installs it.
-    """
+    """Refuse to begin ``what`` without a library that an extra of mwanda brings."""
     if importlib.util.find_spec(module) is None:
         raise InputError(
             what,

@@ -17,12 +17,7 @@ _BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
 def check_disk_space(folder: Path, needed: int, what: str, *, held: int = 0) -> None:
-    """Refuse to start what the disk has no room for.
-
-    Args:
-        needed: bytes.
-        held: bytes of it that are on the disk already.
-    """
+    """Refuse to start what the disk has no room for: of ``needed`` bytes ``held`` are there."""
     free = shutil.disk_usage(folder).free
     if free + held < needed:
         raise InputError(

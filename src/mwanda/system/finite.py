@@ -17,12 +17,8 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 
 def narrowed(what: str, tensor: torch.Tensor, dtype: torch.dtype, fix: str) -> torch.Tensor:
-    """A tensor in another dtype, or the tensor itself where that is its own.
-
-    Args:
-        what: names it, in the error.
-        fix: what to do about it.
-    """
+    """A tensor in another dtype, or the tensor itself where that is its own; one that overflows
+    is refused as ``what``."""
     made = tensor.to(dtype)
     if made.dtype == tensor.dtype or is_finite(made):
         return made

@@ -23,7 +23,7 @@ Foreign = Callable[[Path], Sequence[str]]
 class _Output:
     """A target, and the temporary folder beside it in which it is made by this process alone, see
     :mod:`mwanda.system.unfinished`. When a run fails it is removed, unless there is a journal by
-    which a later run goes on."""
+    which a later run goes on: ``resume`` goes on with one, ``restart`` discards it."""
 
     def __init__(
         self, target: Path, *, overwrite: bool, resume: bool = False, restart: bool = False
@@ -64,15 +64,7 @@ class OutputFolder(_Output):
 
     As a context it gives the temporary folder; when the block ends well, everything in it is synced
     and renamed to the target. An older output is replaced only with ``overwrite``, and only if it
-    is empty or our own.
-
-    Args:
-        target: the final name.
-        overwrite: replace an existing output.
-        resume: go on with an unfinished run of the same target.
-        restart: discard one.
-        what: an output of this kind in words, for messages.
-        foreign: what in an existing folder is not of it.
+    is empty or our own: ``what`` in words, and nothing ``foreign`` in it.
     """
 
     def __init__(
@@ -89,10 +81,9 @@ class OutputFolder(_Output):
         self._what, self._foreign = what, foreign or beside_manifest
 
     def check(self, source: Path | None = None, *, write: bool = True) -> None:
-        """Refuse an unusable target before any work.
+        """Refuse an unusable target before any work, such as one over the model that is read.
 
         Args:
-            source: the model that is read; it must not be written over.
             write: also try whether the parent can be written, by making a folder in it.
         """
         target = self.target
@@ -143,16 +134,7 @@ class OutputFile(_Output):
     """A file that appears whole or not at all.
 
     As a context it gives a temporary folder for what is put aside on the way; :meth:`publish` moves
-    a file out of it to the target's name.
-
-    Args:
-        target: the final name.
-        suffix: that it has to have.
-        what: such a file in words, for messages.
-        is_ours: whether an existing file is one of that kind, which alone is replaced.
-        overwrite: replace an existing file of the same kind.
-        resume: go on with an unfinished run of the same target.
-        restart: discard one.
+    a file out of it to the target's name. Only a file that ``is_ours`` is replaced.
     """
 
     def __init__(
@@ -170,11 +152,7 @@ class OutputFile(_Output):
         self._suffix, self._what, self._is_ours = suffix, what, is_ours
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
-        """Refuse an unusable target before any work.
-
-        Args:
-            inputs: files that are read.
-        """
+        """Refuse an unusable target before any work, such as one of the files that are read."""
         target = self.target
         if target.suffix != self._suffix:
             raise InputError(

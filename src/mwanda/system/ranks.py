@@ -27,17 +27,10 @@ once by its closed connection."""
 
 
 class Ranks:
-    """The processes of one run, seen from one of them.
-
-    Attributes:
-        rank: number of this process, from 0; process 0 writes.
-        size: how many there are.
-    """
+    """The ``size`` processes of one run, seen from the one of number ``rank``."""
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device = HOST) -> None:
-        self.rank = rank
-        self.size = size
-        self._device = device
+        self.rank, self.size, self._device = rank, size, device
 
     @property
     def writes(self) -> bool:
@@ -114,11 +107,8 @@ def local_rank() -> int | None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """The processes ``torchrun`` started, connected; alone without it.
-
-    Args:
-        device: what the forward runs on, which decides how the processes talk.
-    """
+    """The processes ``torchrun`` started, connected as the forward's device needs it; alone
+    without it."""
     found = launched()
     if found.size == 1:
         yield found

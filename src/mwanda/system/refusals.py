@@ -26,11 +26,8 @@ def disk_error(path: Path, error: OSError) -> MwandaError:
 
 
 def named(error: BaseException, place: Path) -> MwandaError | None:
-    """The same of any exception that means no disk or no memory; None where it means neither.
-
-    Args:
-        place: what was being written, where the error does not say.
-    """
+    """The same of any exception that means no disk or no memory, and None where it means neither;
+    ``place`` is what was being written, where the error does not say."""
     if isinstance(error, MwandaError):
         return None
     if isinstance(error, OSError) and error.errno in (*_FULL, *_FAILING):

@@ -34,12 +34,7 @@ _ATTEMPTS = 10
 
 
 class Partial:
-    """``.NAME.partial`` beside the target ``NAME``.
-
-    Attributes:
-        path: the folder itself.
-        output, work, scratch: see above.
-    """
+    """``.NAME.partial`` beside the target ``NAME``, and the folders in it, see above."""
 
     def __init__(self, target: Path) -> None:
         self._target = target
@@ -63,12 +58,7 @@ class Partial:
             os.close(descriptor)
 
     def open(self, *, resume: bool = False, restart: bool = False) -> None:
-        """Take the folder for this process, empty, or as an unfinished run left it.
-
-        Args:
-            resume: go on where that run stopped.
-            restart: discard it.
-        """
+        """Take the folder for this process, empty, or to go on as an unfinished run left it."""
         with named_errors(self.path):
             self._take()
             try:
@@ -94,12 +84,8 @@ class Partial:
         self.output.chmod(0o755)
 
     def publish(self, made: Path, *, replace: bool) -> None:
-        """Give what was made the target's name.
-
-        Args:
-            made: a file or folder in here.
-            replace: a folder of that name is there and is to go.
-        """
+        """Give what was made in here the target's name; with ``replace`` the folder that has it
+        goes."""
         # By its number it is known again if this process ends before it has tidied up.
         (self.path / _PUBLISHED).write_text(_number(made))
         old = self.path / _OLD
@@ -113,11 +99,7 @@ class Partial:
                 os.rename(old, self._target)
 
     def close(self, *, keep: bool) -> None:
-        """Give the folder up.
-
-        Args:
-            keep: leave what a later run can go on from; nothing at all is left otherwise.
-        """
+        """Give the folder up. Nothing of it is left, or with ``keep`` what a later run needs."""
         if self._lock is None:
             return
         descriptor, self._lock = self._lock, None
@@ -131,11 +113,8 @@ class Partial:
 
     @contextmanager
     def leaving(self, error: BaseException | None) -> Iterator[None]:
-        """Give the folder up after the block, which is for what remains to be done.
-
-        Args:
-            error: what the run ended with before that; None when it ended well.
-        """
+        """Give the folder up after the block, which is for what remains to be done when the run
+        ended well, or with an error."""
         ended = error
         try:
             yield

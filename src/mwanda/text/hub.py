@@ -99,12 +99,8 @@ class HubSource:
 
 
 def open_hub(name: str, rest: str) -> HubSource:
-    """The data set of ``hub:<data set>[?split=train&column=text&revision=...]``.
-
-    Args:
-        name: what the user wrote.
-        rest: the same without ``hub:``.
-    """
+    """The data set of ``hub:<data set>[?split=train&column=text&revision=...]``, of which ``rest``
+    is what follows the colon."""
     need("datasets", f"text source {name}", "hub")
     dataset, _, query = rest.partition("?")
     if not dataset:

@@ -95,9 +95,6 @@ def documents_of(
     """The documents in rows that each come with the beginning of an error's message.
 
     A row without text is counted and left out. The field must be in one of the first rows.
-
-    Args:
-        advice: what to do where it is not, see :func:`no_column`.
     """
     known, place, fields = False, "", dict[str, bool]()
     for where, row in rows:
@@ -127,12 +124,8 @@ def documents_of(
 def document_of(
     where: str, row: Row, column: str = TEXT_FIELD, count: RowCount | None = None
 ) -> Document | None:
-    """The document in a row, its types checked; None where its text is null.
-
-    Args:
-        where: begins the message of an error.
-        count: told of an id that cannot be used.
-    """
+    """The document in a row, its types checked; None where its text is null. An id that cannot be
+    used is counted."""
     if column not in row:
         raise no_column(where, column, list(row), [k for k, v in row.items() if _is_text(v)])
     text = row[column]

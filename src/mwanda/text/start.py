@@ -27,11 +27,7 @@ def start_of(tokenizer: Tokenizes) -> tuple[int, ...]:
 
 
 def shown_start(start: Sequence[int], where: str) -> str:
-    """``first token of every window: id 1``, ``… ids 64790, 64792``, or ``none``.
-
-    Args:
-        where: what one token of a start is called there: ``first token of every window``.
-    """
+    """``first token of every window: id 1``, ``… ids 64790, 64792``, or ``none``."""
     ids = ", ".join(map(str, start))
     return f"{where}: id{'s' if len(start) > 1 else ''} {ids}" if start else "none"
 

@@ -63,14 +63,11 @@ class Sizes:
         """Windows, and tokens of text in each, that a language gives.
 
         The length shrinks only where the number of windows need not do alone, and then so little
-        that all of the text is used.
+        that all of the text is used. None where there is too little text.
 
         Args:
             have: tokens of its text.
             start: tokens before the text of every window.
-
-        Returns:
-            None where there is too little text.
         """
         room = self.length - start
         if have >= self.windows * room:
@@ -100,12 +97,8 @@ class Sizes:
         return max(floor, self.windows * max(1, shortest))
 
     def too_little(self, have: Mapping[str, int], start: int, others: list[str]) -> InputError:
-        """What to say of languages with too little text, and what to paste to go on.
-
-        Args:
-            have: of each of them, the tokens of its text.
-            others: languages with enough.
-        """
+        """What to say of languages that have too few tokens of text, beside others with enough, and
+        what to paste to go on."""
         room = self.length - start
         need = self.windows * room
         least = min(have.values())

@@ -52,9 +52,9 @@ def draw(
 
     Args:
         languages: canonical tags, each once.
-        windows: windows of each language, at least 1.
-        length: tokens in a window, those that begin a text included. Where one of the two is None,
-            the default shrinks to the context and to each language's text, said in one line.
+        windows, length: of each language, and tokens in one, those that begin a text included.
+            Where one of the two is None, the default shrinks to the context and to each language's
+            text, said in one line.
         seed: of the order of the documents.
         allow_short: take what there is where a language has less text than was asked for: as many
             whole windows as it fills, or else a single shorter one.

@@ -42,12 +42,7 @@ class Gguf:
     _spare: frozenset[str]
 
     def convert(self, folder: Path, dtype: torch.dtype) -> None:
-        """Write ``folder`` as a model folder with the dequantised weights.
-
-        Args:
-            folder: an existing folder to fill.
-            dtype: of the weights written.
-        """
+        """Make an existing folder a model folder, with dequantised weights in ``dtype``."""
         from transformers import GenerationConfig
 
         wide = sorted({t.kind.name for t in self.header.tensors if t.rows > 1} & WIDE)

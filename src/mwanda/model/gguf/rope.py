@@ -35,11 +35,8 @@ KNOWN = {
 
 
 def rotary_fields(header: GgufHeader, made: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """What to add to a config, by the names its class takes; and the tensors it was found in.
-
-    Args:
-        made: the config without it.
-    """
+    """What to add to a config that was made without it, by the names its class takes; and the
+    tensors it was found in."""
     there = {name for name in (FREQUENCIES, LONG, SHORT) if name in header.names}
     there |= {name for name in header.names if name.endswith(f".{FREQUENCIES}")}
     rotary = getattr(made, "rope_parameters", None)

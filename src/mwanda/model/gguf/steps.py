@@ -26,12 +26,7 @@ class Steps(Protocol):
 
 
 def choose_steps(header: GgufHeader, told: Mapping[str, Any], model: Any) -> Steps:
-    """transformers' steps for an architecture.
-
-    Args:
-        told: what transformers read of the file's metadata.
-        model: a skeleton.
-    """
+    """transformers' steps for an architecture, of which it was ``told``, and a skeleton."""
     from transformers.integrations.gguf import GGUF_ARCHS
 
     if header.architecture in GGUF_ARCHS:

@@ -49,11 +49,8 @@ PREFIXED = {"llama": True, "t5": True, "gpt2": False, "gemma4": False}
 
 
 def build_tokenizer(header: GgufHeader, model_type: str) -> Any:
-    """The tokenizer that the file describes; what it saves is read back the same.
-
-    Args:
-        model_type: of the config that is saved beside it.
-    """
+    """The tokenizer that the file describes; what it saves beside a config of this type is read
+    back the same."""
     from transformers import PreTrainedTokenizerFast
 
     try:

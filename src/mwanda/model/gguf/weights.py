@@ -52,11 +52,8 @@ def write_weights(
     spare: frozenset[str],
     max_shard_size: int,
 ) -> None:
-    """Write the checkpoint that a skeleton's class loads, under the names that it is stored by.
-
-    Args:
-        spare: tensors of the file whose numbers are in the config.
-    """
+    """Write the checkpoint that a skeleton's class loads, under the names that it is stored by; the
+    numbers of ``spare`` tensors are in the config."""
     parameters = _parameters(header, steps, model, spare)
     empty = {one.name: torch.empty(one.shape, dtype=dtype, device=NOWHERE) for one in parameters}
     stored = _as_stored(model, empty)

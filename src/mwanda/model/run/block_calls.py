@@ -69,16 +69,15 @@ class CallBook:
     """The calls of every block, one entry for each input shape ``[batch, tokens]``.
 
     Args:
-        model: the causal model; everything outside its blocks must hold real weights while
-            :meth:`enter` runs.
+        model: the causal model; everything outside its blocks must hold real weights while its
+            forward runs.
         backbone: the module whose forward runs ``blocks``.
         blocks: in order of execution.
     """
 
     def __init__(self, model: nn.Module, backbone: nn.Module, blocks: Sequence[nn.Module]) -> None:
+        self.backbone, self.blocks = backbone, list(blocks)
         self._name = type(model).__name__
-        self._backbone = backbone
-        self._blocks = list(blocks)
         self._calls: dict[tuple[int, ...], list[BlockCall]] = {}
         self._tensors = CallTensors()
         self.returns_tuple = False
@@ -110,6 +109,48 @@ class CallBook:
         call = self._calls[tuple(shape)][block]
         return call.of(*self._tensors.give((call.args, call.kwargs)))
 
+    def run(self, input_ids: torch.Tensor) -> Any:
+        """The backbone on tokens ``int64 [batch, tokens]``, without a cache of keys and values."""
+        accepted = inspect.signature(type(self.backbone).forward).parameters
+        cacheless = {"use_cache": False} if "use_cache" in accepted else {}
+        return self.backbone(input_ids=input_ids, **cacheless)
+
+    def finish(self, input_ids: torch.Tensor, hidden: torch.Tensor) -> Any:
+        """The backbone's own output when its last block gives ``hidden`` ``[batch, tokens, width]``
+        for these tokens: the final norm applied."""
+        with self.last_block_gives(hidden):
+            return self.run(input_ids)
+
+    def last_block_gives(self, hidden: torch.Tensor) -> AbstractContextManager[None]:
+        """Inside, the last block returns ``hidden`` ``[batch, tokens, width]``; none computes."""
+        last = len(self.blocks) - 1
+
+        def give(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+            if index == last:
+                return hidden
+            return first_tensor(args[0] if args else kwargs["hidden_states"])
+
+        return self.passing_through(give)
+
+    @contextmanager
+    def passing_through(
+        self, receive: Callable[[int, tuple[Any, ...], dict[str, Any]], torch.Tensor]
+    ) -> Iterator[None]:
+        """Inside, block k returns ``receive(k, args, kwargs)`` and computes nothing."""
+        returns_tuple = self.returns_tuple
+
+        def stand_in(index: int) -> Callable[..., Any]:
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                hidden = receive(index, args, kwargs)
+                return (hidden, _Beside()) if returns_tuple else hidden
+
+            return forward
+
+        with ExitStack() as replaced:
+            for index, block in enumerate(self.blocks):
+                replaced.enter_context(forward_replaced(block, stand_in(index)))
+            yield
+
     def _record(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, list[BlockCall]]:
         calls: list[BlockCall] = []
         inputs: list[torch.Tensor] = []
@@ -140,17 +181,17 @@ class CallBook:
             self._check_values(index, (args[1:], kwargs))
             return hidden
 
-        with passing_through(self._blocks, note, self.returns_tuple):
+        with self.passing_through(note):
             try:
-                output = run_backbone(self._backbone, input_ids)
+                output = self.run(input_ids)
             except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
                 if not self.returns_tuple:
                     raise _ReturnsTupleError from error
                 found = f"{type(error).__name__}: {str(error)[:80]}"
                 expected = "a block to give hidden states, alone or first in a pair"
                 self._refuse(max(0, len(calls) - 1), expected, found, error)
-        if len(calls) != len(self._blocks):
-            self._refuse(len(calls), f"{len(self._blocks)} blocks to run", f"{len(calls)}")
+        if len(calls) != len(self.blocks):
+            self._refuse(len(calls), f"{len(self.blocks)} blocks to run", f"{len(calls)}")
         if first_tensor(output).shape[:-1] != inputs[0].shape[:-1] and not self.returns_tuple:
             raise _ReturnsTupleError
         return inputs[0], calls
@@ -193,72 +234,8 @@ class CallBook:
         cause: Exception | None = None,
         fix: str = SHARED,
     ) -> NoReturn:
-        raise InputError(
-            f"{self._name}, block {index}",
-            expected=expected,
-            found=found,
-            fix=fix,
-        ) from cause
-
-
-def finish(
-    backbone: nn.Module,
-    blocks: Sequence[nn.Module],
-    input_ids: torch.Tensor,
-    hidden: torch.Tensor,
-    returns_tuple: bool,
-) -> Any:
-    """The backbone's own output when its last block gives ``hidden``: the final norm applied.
-
-    Args:
-        input_ids: ``int64 [batch, tokens]``, the tokens that ``hidden`` came from.
-        hidden: ``[batch, tokens, width]``.
-    """
-    with last_block_gives(blocks, hidden, returns_tuple):
-        return run_backbone(backbone, input_ids)
-
-
-def last_block_gives(
-    blocks: Sequence[nn.Module], hidden: torch.Tensor, returns_tuple: bool
-) -> AbstractContextManager[None]:
-    """Inside, the last block returns ``hidden`` ``[batch, tokens, width]``, and none computes."""
-    last = len(blocks) - 1
-
-    def give(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
-        if index == last:
-            return hidden
-        return first_tensor(args[0] if args else kwargs["hidden_states"])
-
-    return passing_through(blocks, give, returns_tuple)
-
-
-def run_backbone(backbone: nn.Module, input_ids: torch.Tensor) -> Any:
-    """The backbone on tokens, without a cache of keys and values."""
-    accepted = inspect.signature(type(backbone).forward).parameters
-    return backbone(
-        input_ids=input_ids, **({"use_cache": False} if "use_cache" in accepted else {})
-    )
-
-
-@contextmanager
-def passing_through(
-    blocks: Sequence[nn.Module],
-    receive: Callable[[int, tuple[Any, ...], dict[str, Any]], torch.Tensor],
-    returns_tuple: bool,
-) -> Iterator[None]:
-    """Inside, block k returns ``receive(k, args, kwargs)`` and computes nothing."""
-
-    def stand_in(index: int) -> Callable[..., Any]:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            hidden = receive(index, args, kwargs)
-            return (hidden, _Beside()) if returns_tuple else hidden
-
-        return forward
-
-    with ExitStack() as replaced:
-        for index, block in enumerate(blocks):
-            replaced.enter_context(forward_replaced(block, stand_in(index)))
-        yield
+        what = f"{self._name}, block {index}"
+        raise InputError(what, expected=expected, found=found, fix=fix) from cause
 
 
 @contextmanager

@@ -8,7 +8,7 @@ few tokens through the class's own forward, its blocks replaced, show whether it
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
@@ -16,14 +16,7 @@ import torch
 from torch import nn
 
 from mwanda.errors import InputError
-from mwanda.model.run.block_calls import (
-    finish,
-    first_tensor,
-    forward_replaced,
-    last_block_gives,
-    passing_through,
-    run_backbone,
-)
+from mwanda.model.run.block_calls import CallBook, first_tensor, forward_replaced
 from mwanda.model.run.call_tensors import tensors_of
 
 PROBED = 8
@@ -53,34 +46,23 @@ def apply_head(
         return _logits(model, dummy)[0]
 
 
-def check_inputs(
-    model: nn.Module,
-    backbone: nn.Module,
-    blocks: Sequence[nn.Module],
-    input_ids: torch.Tensor,
-    returns_tuple: bool,
-) -> None:
+def check_inputs(model: nn.Module, calls: CallBook, input_ids: torch.Tensor) -> None:
     """Refuse a class whose blocks get other arguments than the backbone alone gives them.
 
     Args:
         input_ids: ``int64 [batch, tokens]``, of which a few are used. No head is needed.
     """
     ids = input_ids[:1, :PROBED]
-    alone = _arguments(blocks, lambda: run_backbone(backbone, ids), returns_tuple)
+    alone = _arguments(calls, lambda: calls.run(ids))
     with _unbroken(model):
-        within = _arguments(blocks, lambda: _logits(model, ids), returns_tuple)
-    same = len(alone) == len(within) and all(map(torch.equal, alone, within))
-    if not same:
-        _refuse(model, f"its blocks get other inputs than {type(backbone).__name__} gives them")
+        within = _arguments(calls, lambda: _logits(model, ids))
+    if len(alone) != len(within) or not all(map(torch.equal, alone, within)):
+        backbone = type(calls.backbone).__name__
+        _refuse(model, f"its blocks get other inputs than {backbone} gives them")
 
 
 def check_outputs(
-    model: nn.Module,
-    backbone: nn.Module,
-    blocks: Sequence[nn.Module],
-    input_ids: torch.Tensor,
-    hidden: torch.Tensor,
-    returns_tuple: bool,
+    model: nn.Module, calls: CallBook, input_ids: torch.Tensor, hidden: torch.Tensor
 ) -> None:
     """Refuse a class whose logits are no function of the backbone's output, position by position.
 
@@ -90,12 +72,12 @@ def check_outputs(
     """
     ids, hidden = input_ids[:1, :PROBED], hidden[:1, :PROBED]
     with _unbroken(model):
-        with last_block_gives(blocks, hidden, returns_tuple):
+        with calls.last_block_gives(hidden):
             logits = _logits(model, ids)
-        output = finish(backbone, blocks, ids, hidden, returns_tuple)
+        output = calls.finish(ids, hidden)
         # Other neighbours, and in another order: nothing but the position itself may count.
         places = [*range(ids.shape[1] - 1, -1, -2)]
-        ours = apply_head(model, backbone, output, first_tensor(output)[0, places])
+        ours = apply_head(model, calls.backbone, output, first_tensor(output)[0, places])
     if logits.shape[:2] != ids.shape or ours.shape != logits[0, places].shape:
         _refuse(model, f"logits of shape {list(logits.shape)} for {ids.shape[1]} tokens")
     theirs = logits[0, places].double()
@@ -109,19 +91,17 @@ class _EnteredError(Exception):
     """The last block was reached; nothing after it is wanted."""
 
 
-def _arguments(
-    blocks: Sequence[nn.Module], run: Callable[[], Any], returns_tuple: bool
-) -> list[torch.Tensor]:
+def _arguments(calls: CallBook, run: Callable[[], Any]) -> list[torch.Tensor]:
     """Every tensor that blocks are called with, hidden states among them, each once."""
     found: dict[int, torch.Tensor] = {}
 
     def note(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
         found.update((id(tensor), tensor) for tensor in tensors_of((args, kwargs)))
-        if index == len(blocks) - 1:
+        if index == len(calls.blocks) - 1:
             raise _EnteredError
         return first_tensor(args[0] if args else kwargs["hidden_states"])
 
-    with passing_through(blocks, note, returns_tuple), suppress(_EnteredError):
+    with calls.passing_through(note), suppress(_EnteredError):
         run()
     return [tensor for tensor in found.values() if not _causal(tensor)]
 

@@ -8,11 +8,8 @@ from typing import Any
 def layer_values(config: Any, name: str, layers: int) -> list[Any]:
     """A field's value in every layer, None where a layer has no such field.
 
-    transformers refuses to read from the whole config what its layers may have each their own
-    value of (Gemma 4's ``head_dim``).
-
-    Args:
-        config: the text decoder's.
+    transformers refuses to read from the whole config, a text decoder's, what its layers may have
+    each their own value of (Gemma 4's ``head_dim``).
     """
     each = getattr(config, "per_layer_config", None)
     if each is None or not getattr(config, "is_heterogeneous", False):

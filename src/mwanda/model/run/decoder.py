@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from mwanda.errors import InputError
-from mwanda.model.run.block_calls import CallBook, finish
+from mwanda.model.run.block_calls import CallBook
 from mwanda.model.run.causal_class import apply_head, check_inputs, check_outputs
 from mwanda.model.run.context import context_length
 from mwanda.model.run.discovery import find_structure
@@ -129,7 +129,7 @@ class Decoder(ABC):
         ids = input_ids.to(self.device)
         with self._plainly():
             self._check_once(check_outputs, ids, hidden)
-            return finish(self.backbone, self.blocks, ids, hidden, self.calls.returns_tuple)
+            return self.calls.finish(ids, hidden)
 
     def logits(self, output: Any, normed: torch.Tensor) -> torch.Tensor:
         """Logits ``[positions, vocabulary]`` by the model's own head."""
@@ -139,7 +139,7 @@ class Decoder(ABC):
     def _check_once(self, check: Callable[..., None], *tensors: torch.Tensor) -> None:
         """The causal class against what is run of it here, with the first text there is."""
         if check in self._unchecked:
-            check(self.model, self.backbone, self.blocks, *tensors, self.calls.returns_tuple)
+            check(self.model, self.calls, *tensors)
             self._unchecked.remove(check)
 
 

@@ -95,11 +95,8 @@ class ActivationStore(Closing):
         return self._held[index].to(self._device, non_blocking=True)
 
     def save(self, path: Path) -> tuple[list[tuple[str, list[int]]], str]:
-        """Write all entries into one file, one after the other.
-
-        Returns:
-            Dtype and shape of each, and the SHA-256 of the file.
-        """
+        """Write all entries into one file, one after the other; dtype and shape of each, and the
+        SHA-256 of the file."""
         entries, digest = [], hashlib.sha256()
         try:
             with path.open("wb") as file:

@@ -56,16 +56,13 @@ def build_skeleton(
     trust_remote_code: bool = False,
     hollow: bool = False,
 ) -> Any:
-    """The causal model the config describes: parameters on meta, buffers real on the CPU.
+    """The causal model a config describes, in evaluation mode: parameters on meta, buffers real on
+    the CPU.
 
     Args:
-        config: a transformers config.
         dtype: what the forward will run in; buffers follow it as in ``from_pretrained``.
         kind: the class to build; None for the one that the config names.
         hollow: buffers on meta too, which no size in a config can make large.
-
-    Returns:
-        A ``PreTrainedModel`` in evaluation mode whose parameters hold no memory.
     """
     kind = auto_class(config) if kind is None else kind
     with building(), _parameters_on_meta(), NOWHERE if hollow else nullcontext():
@@ -178,11 +175,7 @@ def _refuse_quantised(path: Path, config: Any) -> None:
 
 
 def refuse_encoder(path: Path, config: Any) -> None:
-    """Refuse a config that is no decoder's, by what it says of itself.
-
-    Args:
-        path: the file it was read from.
-    """
+    """Refuse a config that is no decoder's, by what it says of itself."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,

@@ -22,13 +22,10 @@ from mwanda.system.device import HOST
 
 
 class StreamedDecoder(Decoder):
-    """A model whose weights stay in its checkpoint until they are used.
+    """A model whose weights stay in its checkpoint until they are used; see :class:`Decoder`.
 
     Args:
         model: a skeleton, see :func:`mwanda.model.run.skeleton.build_skeleton`.
-        checkpoint: an open checkpoint that holds the weights.
-        device, dtype: where and in what the forward runs, but for what transformers keeps in
-            float32.
 
     Attributes:
         untied: pairs of names that the config ties, and that are stored with different values.
@@ -188,11 +185,8 @@ class StreamedDecoder(Decoder):
     def _filled(
         self, owners: Iterable[list[str]], tokens: torch.Tensor | None = None
     ) -> Iterator[None]:
-        """Parameters (by all their names) hold real weights inside, and none after.
-
-        Args:
-            tokens: rows of the token embedding that are enough.
-        """
+        """Parameters (by all their names) hold real weights inside, and none after; of the token
+        embedding these rows are enough."""
         changed: list[tuple[nn.Module, str, nn.Parameter]] = []
         try:
             for names in owners:

@@ -37,11 +37,7 @@ class ReadAhead:
             self._coming[name] = self._thread.submit(partial(self._checkpoint.read, name))
 
     def take(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """One tensor, waited for or read now.
-
-        Args:
-            dtype: of the result; None for the stored one.
-        """
+        """One tensor, waited for or read now; in the stored dtype or another."""
         coming = self._coming.pop(name, None)
         if coming is None:
             return self._checkpoint.read(name, dtype)
@@ -62,13 +58,10 @@ class ReadAhead:
 
 
 class WriteBehind:
-    """Hands tensors to a writer from a thread; at most ``limit`` bytes wait for it.
+    """Hands tensors to an open writer from a thread. At most ``limit`` bytes wait for it, or one
+    larger tensor alone.
 
     What fails there is raised by the next call here, at the latest when the block ends.
-
-    Args:
-        writer: an open writer, closed only after this.
-        limit: bytes of tensors that may wait; one larger than that waits alone.
     """
 
     def __init__(self, writer: ShardWriter, limit: int = BEHIND) -> None:

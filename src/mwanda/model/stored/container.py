@@ -45,11 +45,8 @@ Record = TypeVar("Record", bound=SavedRecord)
 def read_record(
     path: Path, kind: str, record: type[Record]
 ) -> tuple[Record, dict[str, TensorInfo]]:
-    """A file's record and where its tensors are; no tensor is read.
-
-    Args:
-        kind: what the file has to be of, such as ``statistics``.
-    """
+    """The record of a file of a kind such as ``statistics``, and where its tensors are; none of
+    them is read."""
     thing = f"{kind} {path}"
     if not path.is_file():
         raise InputError(thing, expected="a safetensors file", found="no such file")
@@ -113,11 +110,7 @@ def check_tensors(
 
 
 def read_tensor(thing: str, info: TensorInfo) -> torch.Tensor:
-    """One tensor of a file whose header was read before.
-
-    Args:
-        thing: what to call the file in messages.
-    """
+    """One tensor of a file whose header was read before; a message calls the file ``thing``."""
     tensor = torch.empty(info.shape, dtype=info.dtype)
     wanted, done = byte_view(tensor), 0
     try:
@@ -138,12 +131,8 @@ def read_tensor(thing: str, info: TensorInfo) -> torch.Tensor:
 
 
 class Spill:
-    """Tensors put aside on disk as they come, then joined into one file, one in memory at a time.
-
-    Args:
-        folder: where they lie meanwhile; what an earlier run has settled there counts.
-        kind: what they are; several kinds can lie in one folder.
-    """
+    """Tensors of a kind put aside in a folder as they come, then joined into one file, one in
+    memory at a time. What an earlier run has settled in the folder counts."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self._folder, self._kind = folder, kind

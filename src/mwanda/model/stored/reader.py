@@ -92,12 +92,8 @@ class Checkpoint(Closing):
         return cls(folder, tensors, metadata, states)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """One tensor in ordinary memory of its own.
-
-        Args:
-            dtype: of the result; None for the stored one. A matrix that has to be converted is
-                read in pieces of rows, so that it is never held twice.
-        """
+        """One tensor in ordinary memory of its own, in the stored dtype or another. A matrix that
+        has to be converted is read in pieces of rows, so that it is never held twice."""
         info = self._info(name)
         wanted = info.dtype if dtype is None else dtype
         tensor = torch.empty(info.shape, dtype=wanted)
@@ -131,11 +127,8 @@ class Checkpoint(Closing):
     ) -> torch.Tensor:
         """A matrix [rows, columns] of which only some rows are read; all others are zero.
 
-        Rows never written hold no memory, so a large embedding costs what its tokens cost.
-
-        Args:
-            rows: int64, ascending, without repetition.
-            dtype: of the result; None for the stored one.
+        Rows never written hold no memory, so a large embedding costs what its tokens cost. The
+        numbers of those read are int64, ascending, without repetition.
         """
         info = self._info(name)
         matrix = _untouched(info.shape, info.dtype if dtype is None else dtype)

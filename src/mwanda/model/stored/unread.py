@@ -21,7 +21,6 @@ def unread_tensors(model: Any, targets: Mapping[str, str], used: set[str]) -> li
     """Stored names that nothing reads, and that the class does not say to pass over.
 
     Args:
-        model: a skeleton.
         targets: stored name -> what transformers calls it in the model.
         used: stored names that are read whatever they are called.
     """
@@ -48,9 +47,6 @@ def refuse_more_blocks(
     """Refuse a checkpoint that holds more blocks than the config says.
 
     A block with tensors that no other block has predicts later tokens (MTP): it is none of them.
-
-    Args:
-        blocks: paths of the model's blocks.
     """
     path = blocks[0].rpartition(".")[0]
     inner = path.removeprefix(f"{model.base_model_prefix}.")  # which may not be stored with it

@@ -118,12 +118,8 @@ class ShardWriter:
                 _write_all(place.file, place.descriptor, place.offset + start, part)
 
     def overwrite(self, name: str, start: int, part: torch.Tensor) -> None:
-        """Write over one stretch of a tensor that was written before.
-
-        Args:
-            start: number of the stretch's first element.
-            part: its values, row after row, in the tensor's dtype.
-        """
+        """Write over a tensor that was written before, from element ``start`` on; ``part`` is in
+        its dtype."""
         place = self._places.get(name)
         size = 0 if place is None else math.prod(place.shape)
         fits = place is not None and part.dtype == place.dtype and start + part.numel() <= size
