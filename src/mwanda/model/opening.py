@@ -37,12 +37,8 @@ PRUNABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 def open_decoder(
     source: ModelSource, options: RunOptions, *, measuring: bool = False
 ) -> Iterator[StreamedDecoder]:
-    """A streamed decoder over a model folder.
-
-    Args:
-        measuring: for an evaluation: ``auto`` computes in float32 on a CPU, because a number that
-            is compared should not carry bf16's rounding.
-    """
+    """A streamed decoder over a model folder. For measuring, ``auto`` computes in float32 on a
+    CPU, because a number that is compared should not carry bf16's rounding."""
     device = choose_device(options.device, local_rank())
     parse_dtype(options.compute_dtype, "--compute-dtype")
     with Checkpoint.open(source.folder) as checkpoint:

@@ -81,11 +81,8 @@ class OutputFolder(_Output):
         self._what, self._foreign = what, foreign or beside_manifest
 
     def check(self, source: Path | None = None, *, write: bool = True) -> None:
-        """Refuse an unusable target before any work, such as one over the model that is read.
-
-        Args:
-            write: also try whether the parent can be written, by making a folder in it.
-        """
+        """Refuse an unusable target before any work, such as one over the model that is read; see
+        :func:`check_parent`."""
         target = self.target
         if source is not None and source.resolve().is_relative_to(target.resolve()):
             same = source.resolve() == target.resolve()
@@ -197,11 +194,8 @@ class OutputFile(_Output):
 
 
 def check_parent(target: Path, *, write: bool = True) -> None:
-    """Refuse a target whose folder is not there.
-
-    Args:
-        write: also try whether the folder can be written, by making one in it.
-    """
+    """Refuse a target whose folder is not there, or with ``write`` one that nothing can be written
+    to: a folder is made in it."""
     parent = target.parent
     if not parent.is_dir():
         missing = not parent.exists()

@@ -146,15 +146,12 @@ def named_language(name: str) -> str | None:
 
 
 def seen_among(tags: Iterable[str], calibrated: Iterable[str]) -> tuple[str, ...]:
-    """Those of ``tags`` whose language is among the calibrated ones.
+    """Those of ``tags`` whose language is among the calibrated ones; all are canonical.
 
     A region that only one side writes makes no difference: Swedish of Sweden has seen Swedish.
     Where the likeliest region is among the tags, or one that calibrated by its name, a tag without
     one stands for the likeliest if it calibrated: ``pt`` has seen ``pt-BR`` and not ``pt-PT``
     beside it. A script makes a difference wherever both are known.
-
-    Args:
-        tags, calibrated: canonical.
     """
     wanted, known = list(tags), list(calibrated)
     every = [Language.get(tag) for tag in {*wanted, *known}]

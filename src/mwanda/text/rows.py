@@ -189,13 +189,8 @@ def no_column(
     of_text: Sequence[str],
     advice: str = FIELD_ADVICE,
 ) -> InputError:
-    """The error for a field that is not there, with the one that was probably meant.
-
-    Args:
-        there: the fields there are.
-        of_text: those of them that hold text.
-        advice: what to do, with ``{name}`` for the field that was meant.
-    """
+    """The error for a field that is not there: what to do names one of those of text, if it is the
+    only one, in place of ``{name}``."""
     found = f"the fields {', '.join(map(str, there))}" if there else "no fields"
     meant = [str(name) for name in of_text if name != "id"]
     name = meant[0] if len(meant) == 1 else "NAME"

@@ -148,14 +148,12 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
 def load(
     path: Path, languages: Sequence[str] | None = None, *, vocabulary: int | None = None
 ) -> Windows:
-    """Reads windows that :func:`save` or another tool wrote.
+    """Reads windows that :func:`save` or another tool wrote; the latter have no seed, length or
+    sentence hashes.
 
     Args:
         languages: canonical tags to read, in that order; None for all there are.
         vocabulary: if given, every token id must be below it.
-
-    Returns:
-        The windows. Those of another tool have no seed, length or sentence hashes.
     """
     path = Path(path)
     if not path.is_file():

@@ -127,12 +127,8 @@ class Sizes:
 
 
 def say_shrunk(asked: Sizes, used: Sizes, drawn: Mapping[str, tuple[int, ...]]) -> None:
-    """One line where less was drawn than the defaults are.
-
-    Args:
-        asked, used: before and after a look at the model's context.
-        drawn: language -> number and length of its windows.
-    """
+    """One line where less was drawn than the defaults are: the sizes asked for, those that the
+    model's context leaves, and each language's number and length of windows."""
     parts = []
     if used.length < asked.length:
         parts.append(f"the model's context is {used.length} tokens")

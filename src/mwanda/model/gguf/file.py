@@ -30,11 +30,8 @@ log = logging.getLogger("mwanda")
 
 @dataclass(frozen=True)
 class Gguf:
-    """A GGUF file of a decoder, of which the header was read and nothing else.
-
-    Attributes:
-        config: the transformers config that its header describes.
-    """
+    """A GGUF file of a decoder, of which the header was read and nothing else, and the
+    transformers config that it describes."""
 
     header: GgufHeader
     config: Any

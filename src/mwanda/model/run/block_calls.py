@@ -83,11 +83,8 @@ class CallBook:
         self.returns_tuple = False
 
     def enter(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Embed tokens ``int64 [batch, tokens]`` and record how each block is called.
-
-        Returns:
-            The first block's input ``[batch, tokens, width]``.
-        """
+        """Embed tokens ``int64 [batch, tokens]`` and record how each block is called; the first
+        block's input ``[batch, tokens, width]``."""
         try:
             hidden, calls = self._record(input_ids)
         except _ReturnsTupleError:

@@ -49,11 +49,8 @@ class CallTensors:
         self._last: dict[Part, torch.Tensor] = {}
 
     def take(self, block: int, arguments: Any, seen: dict[int, Any]) -> Any:
-        """Arguments of a block with large tensors as parts.
-
-        Args:
-            seen: what blocks before were given in the same call, by identity; is added to.
-        """
+        """Arguments of a block with large tensors as parts; ``seen`` is what blocks before were
+        given in the same call, by identity, and is added to."""
         count = 0
 
         def kept(tensor: torch.Tensor) -> Any:

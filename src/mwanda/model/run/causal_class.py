@@ -33,11 +33,7 @@ def apply_head(
     model: nn.Module, backbone: nn.Module, output: Any, normed: torch.Tensor
 ) -> torch.Tensor:
     """Logits ``[positions, vocabulary]`` of ``normed`` ``[positions, width]``, by the model's own
-    head: scaling and soft capping included.
-
-    Args:
-        output: what the backbone returned, used as a template.
-    """
+    head: scaling and soft capping included. What the backbone returned is the template."""
     replaced: Any = (normed[None], *output[1:]) if isinstance(output, tuple) else None
     if replaced is None:
         replaced = type(output)(**{**output, "last_hidden_state": normed[None]})
@@ -47,11 +43,8 @@ def apply_head(
 
 
 def check_inputs(model: nn.Module, calls: CallBook, input_ids: torch.Tensor) -> None:
-    """Refuse a class whose blocks get other arguments than the backbone alone gives them.
-
-    Args:
-        input_ids: ``int64 [batch, tokens]``, of which a few are used. No head is needed.
-    """
+    """Refuse a class whose blocks get other arguments than the backbone alone gives them, by a few
+    tokens of ``int64 [batch, tokens]``. No head is needed."""
     ids = input_ids[:1, :PROBED]
     alone = _arguments(calls, lambda: calls.run(ids))
     with _unbroken(model):
@@ -64,12 +57,8 @@ def check_inputs(model: nn.Module, calls: CallBook, input_ids: torch.Tensor) -> 
 def check_outputs(
     model: nn.Module, calls: CallBook, input_ids: torch.Tensor, hidden: torch.Tensor
 ) -> None:
-    """Refuse a class whose logits are no function of the backbone's output, position by position.
-
-    Args:
-        input_ids: ``int64 [batch, tokens]``, of which a few are used.
-        hidden: what the last block made of them, ``[batch, tokens, width]``.
-    """
+    """Refuse a class whose logits are no function of the backbone's output, position by position,
+    by a few tokens ``int64 [batch, tokens]`` and what the last block made of them."""
     ids, hidden = input_ids[:1, :PROBED], hidden[:1, :PROBED]
     with _unbroken(model):
         with calls.last_block_gives(hidden):

@@ -100,11 +100,8 @@ def is_router(block: nn.Module, path: str) -> bool:
 def routing(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What an experts module was called with: hidden states and the experts of each token.
-
-    Returns:
-        ``[tokens, hidden]`` and ``int64 [tokens, k]``.
-    """
+    """What an experts module was called with: hidden states ``[tokens, hidden]`` and the experts of
+    each token, ``int64 [tokens, k]``."""
     given = list(inspect.signature(module.forward).bind(*args, **kwargs).arguments.values())
     hidden, chosen = given[0], given[1]
     if chosen.is_floating_point():  # no token would seem to go anywhere

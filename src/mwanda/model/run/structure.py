@@ -127,11 +127,8 @@ def choose_linears(
     """Keep only the linears the user asked for; blocks stay, perhaps with none to prune.
 
     A linear is kept when any ``include`` expression is found in its name (or none is given) and
-    no ``exclude`` expression is.
-
-    Args:
-        strict: refuse an expression that is found in no name; False for a recipe that was followed
-            before that was asked.
+    no ``exclude`` expression is. An expression that is in no name is refused, but (not ``strict``)
+    for a recipe that was followed before that was asked.
     """
     last = len(structure.blocks) - 1
     names = [linear.name for linear in structure.linears()]

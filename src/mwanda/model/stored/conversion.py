@@ -23,8 +23,7 @@ class Sources:
     """From a parameter's name in the module to what it is made of in the checkpoint.
 
     Args:
-        model: a skeleton of the model; only its names and shapes are looked at.
-        checkpoint: an open checkpoint.
+        model: a skeleton, of which only names and shapes are looked at.
         take: gives a stored tensor by name, in the stored dtype or the one asked for.
 
     Attributes:
@@ -64,11 +63,7 @@ class Sources:
         return self._stored(self._names.require(aliases))
 
     def read(self, part: Part, dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
-        """A parameter's values.
-
-        Args:
-            dtype: for floating values; None keeps the stored one.
-        """
+        """A parameter's values, floating ones in ``dtype`` if it is given."""
         first = part.pieces[0]
         stored = self._checkpoint.tensors[first.stored]
         wanted = dtype if dtype is not None and stored.dtype.is_floating_point else stored.dtype

@@ -153,10 +153,10 @@ class Place:
 
 
 def find_place(piece: Piece, box: Box, rows: int, shape: Sequence[int]) -> Place | None:
-    """The place of a matrix that is ``box`` of a parameter; None where the piece is not all of it.
+    """The place of a matrix that is ``box`` of a parameter, with two dimensions longer than 1 at
+    most; None where the piece is not all of it.
 
     Args:
-        box: of the parameter, two of its dimensions longer than 1 at most.
         rows: the parameter's dimension that runs along the matrix's rows.
         shape: of the stored tensor.
     """

@@ -35,7 +35,6 @@ class Checkpoint(Closing):
     Any number of threads may read at once; :meth:`close` only after the last of them.
 
     Attributes:
-        folder: where it lies.
         tensors: name -> where its bytes are; shard after shard, in each in the order of the bytes.
         files: the shards.
         metadata: of the first shard.

@@ -47,8 +47,6 @@ class ShardWriter:
     :class:`~mwanda.system.output.OutputFolder`.
 
     Args:
-        folder: where the shards go.
-        shards: from :func:`plan_shards`.
         kept: tensors that an earlier run has written into the same shards, which then may be there
             already; None for new ones.
     """
