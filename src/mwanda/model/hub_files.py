@@ -147,14 +147,12 @@ def _cached(name: str, reason: str, *, code: bool, weights: bool) -> Path:
 
 def _listed_before(name: str) -> set[str]:
     """The repository's files as an earlier download listed them; none where that was not kept."""
-    import huggingface_hub
-    from huggingface_hub import errors
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
 
-    listed = getattr(huggingface_hub, "get_cached_repo_tree", None)  # not in its version 1.0
-    none = getattr(errors, "CachedRepoTreeNotFoundError", LookupError)
     try:
-        return set() if listed is None else {file.path for file in listed(name)}
-    except (none, OSError, ValueError):
+        return {file.path for file in get_cached_repo_tree(name)}
+    except (CachedRepoTreeNotFoundError, OSError, ValueError):
         return set()
 
 

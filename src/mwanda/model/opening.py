@@ -18,6 +18,7 @@ from mwanda.model.stored.quantised import quantised_error, refuse_quantised
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.unread import said_of
 from mwanda.system.device import (
+    DTYPES,
     NOWHERE,
     choose_compute_dtype,
     choose_device,
@@ -30,7 +31,7 @@ from mwanda.system.run_options import RunOptions
 
 log = logging.getLogger("mwanda")
 
-PRUNABLE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+PRUNABLE = tuple(DTYPES.values())
 
 
 @contextmanager

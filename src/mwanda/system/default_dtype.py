@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 _HERE = local()
 """``dtype`` is there in a thread that has a default of its own."""
@@ -77,7 +78,7 @@ class _OwnDefault(TorchFunctionMode):
             or getattr(func, "__name__", "") in _CASTS
         ):
             return result
-        given = [*_leaves(args), *_leaves(tuple(kwargs.values()))]
+        given = tree_leaves((args, kwargs))
         if any(_decides(one, func in _FROM_DATA) for one in given):
             return result
         # Whole numbers became real ones, in the default dtype of the process.
@@ -85,17 +86,8 @@ class _OwnDefault(TorchFunctionMode):
             chosen = (torch.as_tensor(one, dtype=dtype) for one in args[1:])
             return func(args[0], *chosen, **_real(kwargs, dtype))
         if any(isinstance(one, torch.Tensor) for one in given):
-            real = _real(args, dtype), _real(kwargs, dtype)
-            return func(*real[0], **real[1])
+            return func(*_real(args, dtype), **_real(kwargs, dtype))
         return func(*args, **{**kwargs, "dtype": dtype})
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for item in value:
-            yield from _leaves(item)
-    else:
-        yield value
 
 
 def _decides(value: Any, from_data: bool) -> bool:
@@ -105,11 +97,5 @@ def _decides(value: Any, from_data: bool) -> bool:
     return isinstance(value, torch.dtype) or (from_data and hasattr(value, "dtype"))
 
 
-def _real(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(dtype)
-    if isinstance(value, dict):
-        return {key: _real(item, dtype) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([_real(item, dtype) for item in value])
-    return value
+def _real(values: Any, dtype: torch.dtype) -> Any:
+    return tree_map_only(torch.Tensor, lambda one: one.to(dtype), values)

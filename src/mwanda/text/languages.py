@@ -87,14 +87,7 @@ def _with_script(tag: Language) -> Language:
     if tag.language == "zh":
         of_script = Language.make(language="zh", script=script).maximize().territory
         territory = None if territory == of_script else territory
-    return Language.make(
-        language=tag.language,
-        script=script,
-        territory=territory,
-        variants=tag.variants,
-        extensions=tag.extensions,
-        private=tag.private,
-    )
+    return tag.update_dict({"script": script, "territory": territory})
 
 
 def other_meaning(name: str) -> str | None:

@@ -7,7 +7,6 @@ same sentences is noticed later, on another machine and without the text.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import unicodedata
@@ -82,10 +81,15 @@ def unpack_hashes(packed: str) -> frozenset[bytes]:
     """The hashes that :func:`pack_hashes` packed."""
     try:
         data = base64.b64decode(packed.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise _damaged(str(error)) from error
-    if len(data) % HASH_BYTES:
-        raise _damaged(f"{len(data)} bytes")
+        if len(data) % HASH_BYTES:
+            raise ValueError(f"{len(data)} bytes")
+    except ValueError as error:
+        raise InputError(
+            "sentence hashes",
+            expected=f"base64 of {HASH_BYTES}-byte hashes",
+            found=str(error),
+            fix="the file is damaged or was edited; make it again",
+        ) from error
     return frozenset(data[i : i + HASH_BYTES] for i in range(0, len(data), HASH_BYTES))
 
 
@@ -94,12 +98,3 @@ def overlap(texts: Iterable[str], hashes: Set[bytes]) -> list[int]:
     return [
         position for position, text in enumerate(texts) if not hashes.isdisjoint(text_hashes(text))
     ]
-
-
-def _damaged(found: str) -> InputError:
-    return InputError(
-        "sentence hashes",
-        expected=f"base64 of {HASH_BYTES}-byte hashes",
-        found=found,
-        fix="the file is damaged or was edited; make it again",
-    )

@@ -59,10 +59,10 @@ def is_experts(module: nn.Module) -> bool:
 def matrices(module: nn.Module) -> Iterator[ExpertMatrix]:
     """Every expert's matrices: gate and up apart where they lie one above the other."""
     first, turned = _first(module), bool(module.is_transposed)
-    count = int(_parameter(module, first).shape[0])
+    count = int(module.get_parameter(first).shape[0])
     for expert in range(count):
         for leaf in (first, "down_proj"):
-            rows, columns = _parameter(module, leaf).shape[1:]
+            rows, columns = module.get_parameter(leaf).shape[1:]
             if turned:
                 rows, columns = columns, rows
             # Turned, the two lie side by side in every row: one matrix, pruned as one.
@@ -93,7 +93,7 @@ def is_router(block: nn.Module, path: str) -> bool:
     rows = int(weight.shape[0]) if isinstance(weight, torch.Tensor) else 0
     # A gate_proj is no router, also where it has as many rows as there are experts (Qwen3-Next).
     named = re.search(r"(^|[._])(gate(?!_(up_)?proj)|router)($|[._])", path[len(parent) :])
-    counts = {int(_parameter(experts, "down_proj").shape[0]) for experts in held}
+    counts = {int(experts.get_parameter("down_proj").shape[0]) for experts in held}
     return named is not None and rows in counts | {1}
 
 
@@ -120,10 +120,10 @@ def product(module: nn.Module, expert: int, inputs: torch.Tensor) -> torch.Tenso
     Computed as the module itself does, with its own gating and activation.
     """
     first = _first(module)
-    weight = _parameter(module, first)[expert]
+    weight = module.get_parameter(first)[expert]
     made = inputs @ weight if module.is_transposed else functional.linear(inputs, weight)
     if module.has_bias:
-        made = made + _parameter(module, f"{first}_bias")[expert]
+        made = made + module.get_parameter(f"{first}_bias")[expert]
     gated: torch.Tensor = module._apply_gate(made) if module.has_gate else module.act_fn(made)  # type: ignore[operator]
     return gated
 
@@ -156,7 +156,3 @@ def runnable_experts(model: Any, dtype: torch.dtype) -> Iterator[None]:
 
 def _first(module: nn.Module) -> str:
     return "gate_up_proj" if module.has_gate else "up_proj"
-
-
-def _parameter(module: nn.Module, name: str) -> torch.Tensor:
-    return module.get_parameter(name)

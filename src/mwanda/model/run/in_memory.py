@@ -19,12 +19,12 @@ from mwanda.errors import InputError
 from mwanda.model.run.experts import is_experts
 from mwanda.model.run.skeleton import build_skeleton
 from mwanda.model.run.structure import Linear
+from mwanda.system.device import DTYPES
 
 log = logging.getLogger("mwanda")
 
-FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PACKED = (torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.float8_e5m2)
-"""What a matrix of weights may be kept in, and what only a quantised one is."""
+"""What only a quantised matrix of weights is kept in."""
 
 SHOWN = 3
 """Names that a message shows."""
@@ -139,7 +139,7 @@ def _oddness(module: nn.Module) -> str | None:
         for weight in module.parameters(recurse=False):
             if type(weight.data) is not torch.Tensor:
                 return f"a {type(weight.data).__name__}"
-            if weight.dtype not in FLOATS:
+            if weight.dtype not in DTYPES.values():
                 return f"one in {weight.dtype}"
     held = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     packed = any(one.dtype in PACKED and one.ndim == 2 for one in held)

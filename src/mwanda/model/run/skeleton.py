@@ -80,8 +80,12 @@ def build_skeleton(
             ) from error
         model.tie_weights()
     if not hollow:
+        # Once more, outside the narrow dtype that the modules were made in, as ``from_pretrained``
+        # does it: rotary frequencies that a constructor computes in bf16 are wrong.
         with building():
-            _compute_buffers(model)
+            for module in model.modules():
+                module._is_hf_initialized = False
+            model.initialize_weights()
     if dtype == torch.float64 and any(is_experts(module) for module in model.modules()):
         model.set_experts_implementation("eager")  # the grouped product refuses it
     model.eval()
@@ -115,18 +119,6 @@ def auto_class(config: Any) -> Any:
         found=f"{type(config).__name__}, which none of its automatic classes takes",
         fix="load the model with its own class and prune it in memory from Python",
     )
-
-
-def _compute_buffers(model: Any) -> None:
-    """Buffers once more, outside the narrow dtype that the modules were made in.
-
-    ``from_pretrained`` does so: rotary frequencies that a constructor computes in bf16 are wrong.
-    """
-    if not hasattr(model, "initialize_weights"):
-        return
-    for module in model.modules():
-        module._is_hf_initialized = False
-    model.initialize_weights()
 
 
 @contextmanager

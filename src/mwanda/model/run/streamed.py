@@ -70,7 +70,12 @@ class StreamedDecoder(Decoder):
 
     @contextmanager
     def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Iterator[None]:
-        with self._filled(self._outside(head), None if head else tokens):
+        owners = [
+            names
+            for key, names in self._aliases.items()
+            if not names[0].startswith(self._inside) and (head or key not in self._head)
+        ]
+        with self._filled(owners, None if head else tokens):
             yield
 
     def close(self) -> None:
@@ -109,13 +114,6 @@ class StreamedDecoder(Decoder):
             stored = read_box(self.checkpoint, place.stored, place.box)
         shape = (linear.rows, linear.columns)
         return stored.view(shape[::-1]).t() if place.transposed else stored.view(shape)
-
-    def _outside(self, head: bool) -> list[list[str]]:
-        return [
-            names
-            for key, names in self._aliases.items()
-            if not names[0].startswith(self._inside) and (head or key not in self._head)
-        ]
 
     def _untie(self) -> dict[int, list[str]]:
         """Parameter -> its names; those with different values in the checkpoint are untied."""

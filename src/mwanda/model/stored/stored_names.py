@@ -63,8 +63,7 @@ def separate(model: nn.Module, names: Iterable[str]) -> None:
 def compute_dtypes(model: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
     """Parameter or stored buffer -> the dtype that ``from_pretrained(dtype=dtype)`` loads it in; a
     skeleton built in ``dtype`` departs from it by itself here and there."""
-    planned = getattr(model, "_get_dtype_plan", None)
-    plan: dict[str, torch.dtype] = {} if planned is None else planned(dtype)
+    plan: dict[str, torch.dtype] = model._get_dtype_plan(dtype)
     patterns = [(re.compile(key.replace("*", ".*")), kept) for key, kept in plan.items()]
     return {
         name: next((kept for pattern, kept in patterns if pattern.search(name)), tensor.dtype)

@@ -27,9 +27,7 @@ def unread_tensors(model: Any, targets: Mapping[str, str], used: set[str]) -> li
     known = model.state_dict().keys()
     unknown = {name: target for name, target in targets.items() if target not in known}
     left = SimpleNamespace(missing_keys=set(), unexpected_keys=set(unknown.values()))
-    adjust = getattr(model, "_adjust_missing_and_unexpected_keys", None)
-    if adjust is not None:
-        adjust(left)
+    model._adjust_missing_and_unexpected_keys(left)
     return sorted(
         name
         for name, target in unknown.items()
