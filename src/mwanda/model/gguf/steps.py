@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +13,6 @@ import torch
 from mwanda.model.gguf.header import GgufHeader
 
 Numbers = npt.NDArray[np.float32]
-
-
-class Steps(Protocol):
-    """From the numbers in a file to a parameter's."""
-
-    def target(self, name: str) -> str | None:
-        """The parameter that a tensor of the file belongs to, None for none."""
-
-    def make(self, target: str, parts: Mapping[str, Numbers]) -> torch.Tensor:
-        """A parameter of its tensors in the file, or some of its experts of theirs."""
 
 
 def choose_steps(header: GgufHeader, told: Mapping[str, Any], model: Any) -> Steps:
@@ -49,9 +39,11 @@ class _Processor:
         self._names: dict[str, str] = get_gguf_hf_weights_map(_Shallow(model), self._processor)
 
     def target(self, name: str) -> str | None:
+        """The parameter that a tensor of the file belongs to, None for none."""
         return self._names.get(name) or self._names.get(name.removesuffix(".weight"))
 
     def make(self, target: str, parts: Mapping[str, Numbers]) -> torch.Tensor:
+        """A parameter of its tensors in the file, or some of its experts of theirs."""
         beside: dict[str, Any] = {"tensors": {}}
         for name, values in parts.items():
             done = self._processor.process(
@@ -128,3 +120,7 @@ class _Operations:
             name, self._renamings, self._converters, prefix, self._known
         )
         return found
+
+
+Steps: TypeAlias = _Processor | _Operations
+"""From the numbers in a file to a parameter's."""

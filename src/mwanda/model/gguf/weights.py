@@ -35,13 +35,6 @@ WIDE = 1 << 14
 WHOLE = "download the file again, or give the original model's folder"
 
 
-@dataclass(frozen=True)
-class _Parameter:
-    name: str
-    shape: tuple[int, ...]
-    sources: tuple[GgufTensor, ...]
-
-
 def write_weights(
     header: GgufHeader,
     steps: Steps,
@@ -54,7 +47,7 @@ def write_weights(
 ) -> None:
     """Write the checkpoint that a skeleton's class loads, under the names that it is stored by; the
     numbers of ``spare`` tensors are in the config."""
-    parameters = _parameters(header, steps, model, spare)
+    parameters = _parameters(header, steps, model, dtype, spare)
     empty = {one.name: torch.empty(one.shape, dtype=dtype, device=NOWHERE) for one in parameters}
     stored = _as_stored(model, empty)
     alone = [_as_stored(model, {name: values}) for name, values in empty.items()]
@@ -70,11 +63,10 @@ def write_weights(
     )
     with ShardWriter(folder, shards) as writer:
         for one in parameters:
-            made = _Made(header.path, one, steps, dtype)
             if list(_as_stored(model, {one.name: empty[one.name]})) == [one.name]:
-                writer.write_parts(one.name, dtype, one.shape, made.parts())
+                writer.write_parts(one.name, dtype, one.shape, one.parts())
             else:
-                for name, values in _as_stored(model, {one.name: made.whole()}).items():
+                for name, values in _as_stored(model, {one.name: one.whole()}).items():
                     writer.write(name, values)
 
 
@@ -87,7 +79,7 @@ def _as_stored(model: Any, tensors: Mapping[str, torch.Tensor]) -> dict[str, tor
 
 
 def _parameters(
-    header: GgufHeader, steps: Steps, model: Any, spare: frozenset[str]
+    header: GgufHeader, steps: Steps, model: Any, dtype: torch.dtype, spare: frozenset[str]
 ) -> list[_Parameter]:
     """Every parameter and what it is made of; tied ones once."""
     state = model.state_dict()
@@ -123,45 +115,46 @@ def _parameters(
             found=f"none for it ({len(absent)} such weights)",
             fix=WHOLE,
         )
-    found = [_Parameter(n, tuple(state[n].shape), tuple(sources[n])) for n in wanted]
+    found = [
+        _Parameter(n, tuple(state[n].shape), tuple(sources[n]), header.path, steps, dtype)
+        for n in wanted
+    ]
     for one in sorted(found, key=lambda parameter: parameter.name):
         if math.prod(one.shape) != sum(tensor.size for tensor in one.sources):
-            raise _misshapen(header.path, one, one.shape, one.sources[0].shape)
+            raise one.misshapen(one.shape, one.sources[0].shape)
     return found
 
 
-def _misshapen(
-    path: Path, parameter: _Parameter, wanted: Sequence[int], found: Sequence[int]
-) -> InputError:
-    return InputError(
-        f"{path}: {parameter.name}",
-        expected=f"shape {list(wanted)}, as transformers reads the file's metadata",
-        found=f"{list(found)}",
-        fix=ORIGINAL,
-    )
-
-
-class _Made:
+@dataclass(frozen=True)
+class _Parameter:
     """One parameter's values, in parts along its first dimension where that can be."""
 
-    def __init__(self, path: Path, parameter: _Parameter, steps: Steps, dtype: torch.dtype) -> None:
-        self._path = path
-        self._parameter = parameter
-        self._steps = steps
-        self._dtype = dtype
+    name: str
+    shape: tuple[int, ...]
+    sources: tuple[GgufTensor, ...]
+    path: Path
+    steps: Steps
+    dtype: torch.dtype
+
+    def misshapen(self, wanted: Sequence[int], found: Sequence[int]) -> InputError:
+        return InputError(
+            f"{self.path}: {self.name}",
+            expected=f"shape {list(wanted)}, as transformers reads the file's metadata",
+            found=f"{list(found)}",
+            fix=ORIGINAL,
+        )
 
     def whole(self) -> torch.Tensor:
-        found = torch.empty(self._parameter.shape, dtype=self._dtype)
+        found = torch.empty(self.shape, dtype=self.dtype)
         _fill(found, self.parts())
         return found
 
     def parts(self) -> Iterator[torch.Tensor]:
         """Values one after the other; together as many as the parameter has."""
-        shape = self._parameter.shape
-        sources = self._parameter.sources
+        shape = self.shape
         first = shape[0] if shape else 1
-        parted = len(shape) > 1 and all(t.shape[:1] == (first,) for t in sources)
-        size = max(t.size for t in sources)
+        parted = len(shape) > 1 and all(t.shape[:1] == (first,) for t in self.sources)
+        size = max(t.size for t in self.sources)
         if not parted or size <= PIECE or not self._apart():
             yield self._checked(self._make(0, None), shape)
             return
@@ -176,31 +169,30 @@ class _Made:
         So it is with experts, and with what nothing is done to: that is tried on numbers all
         different, in a few rows.
         """
-        shape = self._parameter.shape
-        if len(shape) == 3 and all(len(t.shape) == 3 for t in self._parameter.sources):
+        if len(self.shape) == 3 and all(len(t.shape) == 3 for t in self.sources):
             return True
-        (source,) = self._parameter.sources
-        rows = np.arange(2 * shape[1], dtype=np.float32).reshape(2, -1)
+        (source,) = self.sources
+        rows = np.arange(2 * self.shape[1], dtype=np.float32).reshape(2, -1)
         try:
-            made = self._steps.make(self._parameter.name, {source.name: rows.copy()})
+            made = self.steps.make(self.name, {source.name: rows.copy()})
         except (ValueError, RuntimeError, IndexError):  # rows that belong together
             return False
         return torch.equal(made, torch.from_numpy(rows))
 
     def _make(self, start: int, stop: int | None) -> torch.Tensor:
-        parts = {t.name: self._values(t, start, stop) for t in self._parameter.sources}
-        made = self._steps.make(self._parameter.name, parts)
-        return narrowed(f"{self._path}: {self._parameter.name}", made, self._dtype, ORIGINAL)
+        parts = {t.name: self._values(t, start, stop) for t in self.sources}
+        made = self.steps.make(self.name, parts)
+        return narrowed(f"{self.path}: {self.name}", made, self.dtype, ORIGINAL)
 
     def _values(self, tensor: GgufTensor, start: int, stop: int | None) -> Numbers:
-        data = tensor.open(self._path)[start:stop]
+        data = tensor.open(self.path)[start:stop]
         room = np.empty((*data.shape[:-1], tensor.shape[-1]), np.float32)
         _fill(room.reshape(-1, tensor.shape[-1]), dequantised(tensor, data))
         return room
 
     def _checked(self, made: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         if tuple(made.shape) != tuple(shape):
-            raise _misshapen(self._path, self._parameter, shape, made.shape)
+            raise self.misshapen(shape, made.shape)
         return made
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from mwanda.errors import InputError
 from mwanda.model.run.experts import is_experts, is_router, matrices
-from mwanda.model.run.structure import Block, Fused, Linear, Structure
+from mwanda.model.run.structure import Block, Linear, Structure
 
 LAYER_FIELDS = ("num_hidden_layers", "decoder_layers", "num_decoder_layers", "num_layers")
 """Where a config says how many blocks there are."""
@@ -110,10 +110,7 @@ def _has_linear(module: nn.Module) -> bool:
 def _linears(prefix: str, block: nn.Module) -> Iterator[Linear]:
     for path, module in block.named_modules():
         if is_experts(module):
-            where = f"{prefix}.{path}"
-            for m in matrices(module):
-                fused = Fused(f"{where}.{m.leaf}", m.box)
-                yield Linear(f"{where}.{m.path}", m.rows, m.columns, m.transposed, fused)
+            yield from matrices(module, f"{prefix}.{path}")
         elif _is_linear(module) and not is_router(block, path):
             weight = module.weight
             if not isinstance(weight, torch.Tensor):

@@ -13,7 +13,6 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,29 +21,9 @@ from torch.nn import functional
 
 from mwanda.errors import InputError
 from mwanda.model.run.config_fields import layer_values
-from mwanda.model.stored.parts import Box
+from mwanda.model.run.structure import Fused, Linear
 
 FLAGS = ("has_gate", "has_bias", "is_transposed", "is_concatenated")
-
-
-@dataclass(frozen=True)
-class ExpertMatrix:
-    """One matrix of one expert.
-
-    Attributes:
-        path: from the experts module, e.g. ``3.gate_proj``.
-        leaf: the fused parameter's name in that module.
-        box: which part of the parameter.
-        rows, columns: as ``[out, in]``.
-        transposed: the part lies ``[in, out]``.
-    """
-
-    path: str
-    leaf: str
-    box: Box
-    rows: int
-    columns: int
-    transposed: bool
 
 
 def is_experts(module: nn.Module) -> bool:
@@ -56,8 +35,9 @@ def is_experts(module: nn.Module) -> bool:
     return all(parameter is not None and parameter.dim() == 3 for parameter in held)
 
 
-def matrices(module: nn.Module) -> Iterator[ExpertMatrix]:
-    """Every expert's matrices: gate and up apart where they lie one above the other."""
+def matrices(module: nn.Module, where: str) -> Iterator[Linear]:
+    """Every expert's matrices, in a module of this path: gate and up apart where they lie one above
+    the other."""
     first, turned = _first(module), bool(module.is_transposed)
     count = int(module.get_parameter(first).shape[0])
     for expert in range(count):
@@ -72,10 +52,8 @@ def matrices(module: nn.Module) -> Iterator[ExpertMatrix]:
             for number, name in enumerate(names):
                 out, into = (number * step, (number + 1) * step), (0, int(columns))
                 sides = (into, out) if turned else (out, into)
-                yield ExpertMatrix(
-                    f"{expert}.{name}", leaf, ((expert, expert + 1), *sides), step,
-                    int(columns), turned,
-                )  # fmt: skip
+                fused = Fused(f"{where}.{leaf}", ((expert, expert + 1), *sides))
+                yield Linear(f"{where}.{expert}.{name}", step, int(columns), turned, fused)
 
 
 def is_router(block: nn.Module, path: str) -> bool:

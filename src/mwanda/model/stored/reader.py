@@ -36,22 +36,14 @@ class Checkpoint(Closing):
 
     Attributes:
         tensors: name -> where its bytes are; shard after shard, in each in the order of the bytes.
-        files: the shards.
         metadata: of the first shard.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        tensors: dict[str, TensorInfo],
-        metadata: dict[str, str],
-        states: dict[Path, _State],
-    ) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.tensors = tensors
-        self.metadata = metadata
-        self.files = tuple(states)
-        self._states = states
+        self.tensors: dict[str, TensorInfo] = {}
+        self.metadata: dict[str, str] = {}
+        self._states: dict[Path, _State] = {}
         self._descriptors: dict[Path, int] = {}
         self._closed = False
         self._lock = threading.Lock()
@@ -67,13 +59,12 @@ class Checkpoint(Closing):
         check_named(folder)
         sharded = not (folder / SINGLE).is_file() and (folder / INDEX).is_file()
         wanted = read_index(folder, folder / INDEX) if sharded else {}
-        tensors: dict[str, TensorInfo] = {}
-        metadata: dict[str, str] = {}
-        states: dict[Path, _State] = {}
+        made = cls(folder)
+        tensors = made.tensors
         for shard in sorted(set(wanted.values())) if sharded else [single_shard(folder)]:
-            states[shard] = _state(shard)  # before the header: a change since then is a change
-            infos, its_metadata = read_header(shard)
-            metadata = metadata or its_metadata
+            made._states[shard] = _state(shard)  # before the header: a change since is a change
+            infos, metadata = read_header(shard)
+            made.metadata = made.metadata or metadata
             for info in infos:
                 if wanted.get(info.name, shard) != shard:
                     continue
@@ -88,7 +79,12 @@ class Checkpoint(Closing):
         check_complete(folder / INDEX, wanted, tensors)
         if not tensors:
             raise InputError(str(folder), expected="tensors in the checkpoint", found="none")
-        return cls(folder, tensors, metadata, states)
+        return made
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The shards."""
+        return tuple(self._states)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor in ordinary memory of its own, in the stored dtype or another. A matrix that
