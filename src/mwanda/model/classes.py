@@ -23,19 +23,13 @@ STATUSES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class TriedClass:
-    """One class of transformers.
-
-    Attributes:
-        name: of the class.
-        model_type: of its config; the first where there are several.
-        status: one of :data:`STATUSES`.
-        reason: why it was refused or not tried; of one that works, the options that it needs:
-            linears that its forward never calls are left out by name.
-    """
+    """One class of transformers."""
 
     name: str
-    model_type: str
-    status: str
+    model_type: str  # of its config; the first where there are several
+    status: str  # one of STATUSES
+    # Why it was refused or not tried; of one that works, the options that it needs: linears that
+    # its forward never calls are left out by name.
     reason: str = ""
 
 

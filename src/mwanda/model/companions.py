@@ -78,17 +78,11 @@ Read = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class Companions:
-    """What goes with a model's weights.
+    """What goes with a model's weights."""
 
-    Attributes:
-        files: name in the folder -> the file itself, behind any links.
-        left: names of what else lies there, a folder's with ``/`` behind it.
-        missing: the model's own code that its configs name and the folder lacks.
-    """
-
-    files: dict[str, Path]
-    left: tuple[str, ...]
-    missing: tuple[str, ...]
+    files: dict[str, Path]  # name in the folder -> the file itself, behind any links
+    left: tuple[str, ...]  # names of what else lies there, a folder's with / behind it
+    missing: tuple[str, ...]  # the model's own code that its configs name and the folder lacks
 
 
 def companion_names(names: Collection[str], read: Read, *, code: bool = True) -> set[str]:

@@ -22,20 +22,13 @@ from mwanda.system.files import check_disk_space
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model folder in the hub's layout, wherever it came from.
-
-    Attributes:
-        name: as the user wrote it.
-        kind: ``folder``, ``gguf`` or ``hub``.
-        original: the file or folder the user named, None for the hub.
-        dequantised: what the weights were made from when they were not stored plain.
-    """
+    """A model folder in the hub's layout, wherever it came from."""
 
     folder: Path
-    name: str
-    kind: str
-    original: Path | None
-    dequantised: str | None = None
+    name: str  # as the user wrote it
+    kind: str  # folder, gguf or hub
+    original: Path | None  # the file or folder the user named, None for the hub
+    dequantised: str | None = None  # what the weights were made from if not stored plain
 
     @property
     def hub_id(self) -> str | None:

@@ -20,20 +20,17 @@ _BESIDE = ("readme", "license", "licence", "notice", "changelog", "citation")
 
 @dataclass
 class LanguageFiles:
-    """The files of a folder.
+    """The files of a folder."""
 
-    Attributes:
-        files: canonical tag to the file, in the order of their names.
-        on_request: tags of files whose name is an ordinary word or a pair of languages too: taken
-            where they are asked for by name.
-        passed_over: name and reason of the files that are not read, but for hidden ones and those
-            that tell of the folder, such as README.md.
-        wrong: tags whose file must not be read, and why: a link out of the folder, one of two.
-    """
-
+    # By canonical tag, in the order of their names.
     files: dict[str, Path] = field(default_factory=dict)
+    # Tags of files whose name is an ordinary word or a pair of languages too: taken where they are
+    # asked for by name.
     on_request: set[str] = field(default_factory=set)
+    # Name and reason of the files that are not read, but for hidden ones and those that tell of the
+    # folder, such as README.md.
     passed_over: list[str] = field(default_factory=list)
+    # Tags whose file must not be read, and why: a link out of the folder, one of two.
     wrong: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -29,20 +29,14 @@ _DATE = re.compile(r"^\d{8}\.")
 
 @dataclass(frozen=True)
 class HubSource:
-    """A data set whose configurations are named after languages.
+    """A data set whose configurations are named after languages."""
 
-    Attributes:
-        name: the source as the user wrote it.
-        dataset: ``owner/name``, or the path of a local data-set folder.
-        configs: canonical tag to the names of the configurations for it.
-    """
-
-    name: str
-    dataset: str
+    name: str  # as the user wrote it
+    dataset: str  # owner/name, or the path of a local data-set folder
     split: str
     column: str
     revision: str | None
-    configs: dict[str, list[str]]
+    configs: dict[str, list[str]]  # canonical tag -> the names of the configurations for it
     streamed: ClassVar[bool] = True
 
     def languages(self) -> list[str]:

@@ -35,32 +35,21 @@ _OF_TEXT = re.compile(r"(dictionary<values=)?(large_)?(string|binary)(_view)?(,|
 
 @dataclass(frozen=True)
 class Document:
-    """One piece of text that belongs together: a page, a paragraph, a sentence.
-
-    Attributes:
-        id: the same number or name in every language where the text is parallel, or None.
-    """
+    """One piece of text that belongs together: a page, a paragraph, a sentence."""
 
     text: str
-    id: int | str | None = None
+    id: int | str | None = None  # the same in every language where the text is parallel
 
 
 @dataclass
 class RowCount:
-    """Rows read, and why some among them are no documents.
-
-    Attributes:
-        null: whose text is null.
-        missing: without the field.
-        blank: whose text is white space.
-        odd_ids: taken, but with an id that is no whole number or string, and so none.
-    """
+    """Rows read, and why some among them are no documents."""
 
     read: int = 0
     null: int = 0
-    missing: int = 0
-    blank: int = 0
-    odd_ids: int = 0
+    missing: int = 0  # without the field
+    blank: int = 0  # whose text is white space
+    odd_ids: int = 0  # taken, but with an id that is no whole number or string, and so none
 
     @property
     def without(self) -> int:

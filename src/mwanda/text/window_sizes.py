@@ -25,19 +25,12 @@ NAMED = 8
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of each language.
-
-    Attributes:
-        windows: how many.
-        length: tokens in each, those the tokenizer begins a text with included.
-        loose: which of these two nobody asked for: they shrink to what there is.
-        allow_short: take any text there is, whatever was asked for.
-    """
+    """Of each language."""
 
     windows: int = WINDOWS
-    length: int = LENGTH
-    loose: frozenset[str] = frozenset()
-    allow_short: bool = False
+    length: int = LENGTH  # tokens in each, those the tokenizer begins a text with included
+    loose: frozenset[str] = frozenset()  # of these two, what nobody asked for: it may shrink
+    allow_short: bool = False  # take any text there is, whatever was asked for
 
     @classmethod
     def of(cls, windows: int | None, length: int | None, *, allow_short: bool = False) -> Sizes:

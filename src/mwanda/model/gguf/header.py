@@ -38,20 +38,13 @@ LENGTH = struct.Struct("<Q")
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """Where a tensor lies.
-
-    Attributes:
-        shape: as torch has it, the last dimension next to each other.
-        kind: of its numbers, an entry of ``GGMLQuantizationType``.
-        start: its first byte in the file.
-        row_bytes: of one row; a vector is one row.
-    """
+    """Where a tensor lies."""
 
     name: str
-    shape: tuple[int, ...]
-    kind: Any
-    start: int
-    row_bytes: int
+    shape: tuple[int, ...]  # as torch has it, the last dimension next to each other
+    kind: Any  # of its numbers, an entry of GGMLQuantizationType
+    start: int  # its first byte in the file
+    row_bytes: int  # of one row; a vector is one row
 
     @property
     def size(self) -> int:
@@ -70,17 +63,11 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """All that a GGUF file says of itself; its weights stay where they are.
-
-    Attributes:
-        fields: what it says, by name; a list for an array.
-        spans: where each of them stands in the file.
-        tensors: in the file's order.
-    """
+    """All that a GGUF file says of itself; its weights stay where they are."""
 
     path: Path
-    fields: Mapping[str, Any]
-    spans: Mapping[str, tuple[int, int]]
+    fields: Mapping[str, Any]  # what it says, by name; a list for an array
+    spans: Mapping[str, tuple[int, int]]  # where each of them stands in the file
     tensors: tuple[GgufTensor, ...]
 
     @property

@@ -148,16 +148,14 @@ def _hollowed(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Par
 
 def _refuse_quantised(path: Path, config: Any) -> None:
     text = config.get_text_config(decoder=True)
-    quantisation = getattr(config, "quantization_config", None) or getattr(
-        text, "quantization_config", None
-    )
+    said = (getattr(one, "quantization_config", None) for one in (config, text))
+    quantisation = next(filter(None, said), None)
     if quantisation:
-        of_mlx = isinstance(quantisation, dict) and {"bits", "group_size"} <= quantisation.keys()
-        method = (
-            quantisation.get("quant_method", "MLX" if of_mlx else None)
-            if isinstance(quantisation, dict)
-            else getattr(quantisation, "quant_method", None)
-        )
+        if isinstance(quantisation, dict):
+            of_mlx = {"bits", "group_size"} <= quantisation.keys()
+            method = quantisation.get("quant_method", "MLX" if of_mlx else None)
+        else:
+            method = getattr(quantisation, "quant_method", None)
         raise InputError(
             str(path),
             expected="weights in bf16, fp16 or fp32",

@@ -33,21 +33,15 @@ class Fused:
 
 @dataclass(frozen=True)
 class Linear:
-    """One prunable matrix.
+    """One prunable matrix, ``[out, in]`` whatever its layout in memory."""
 
-    Attributes:
-        name: module path from the model's root, e.g. ``model.layers.3.mlp.down_proj``; of a fused
-            expert as if it were a module: ``model.layers.3.mlp.experts.7.down_proj``.
-        rows, columns: the matrix as ``[out, in]``, whatever its layout in memory.
-        transposed: True where the weight is kept ``[in, out]`` (Conv1D).
-        fused: set where the matrix is a part of a larger parameter.
-    """
-
+    # Module path from the model's root, e.g. model.layers.3.mlp.down_proj; of a fused expert as if
+    # it were a module: model.layers.3.mlp.experts.7.down_proj.
     name: str
     rows: int
     columns: int
-    transposed: bool
-    fused: Fused | None = None
+    transposed: bool  # the weight is kept [in, out] (Conv1D)
+    fused: Fused | None = None  # set where the matrix is a part of a larger parameter
 
     @property
     def parameter(self) -> str:
@@ -81,17 +75,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Structure:
-    """A model seen as ``backbone(embedding -> blocks -> norm) -> head``.
+    """A model seen as ``backbone(embedding -> blocks -> norm) -> head``."""
 
-    Attributes:
-        backbone: path of the module whose forward runs the blocks.
-        blocks: in order of execution.
-        towers: prefixes of the modules that text does not enter, as ``model.vision_tower.``.
-    """
-
-    backbone: str
-    blocks: tuple[Block, ...]
-    towers: tuple[str, ...] = ()
+    backbone: str  # path of the module whose forward runs the blocks
+    blocks: tuple[Block, ...]  # in order of execution
+    towers: tuple[
+        str, ...
+    ] = ()  # prefixes of modules that text does not enter: model.vision_tower.
 
     def linears(self) -> Iterator[Linear]:
         for block in self.blocks:

@@ -46,18 +46,13 @@ _OTHER_KINDS = (
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """One stored tensor: where its bytes lie and what they mean.
-
-    Attributes:
-        offset: of the first byte in ``file``.
-        nbytes: dtype size times number of elements.
-    """
+    """One stored tensor: where its bytes lie and what they mean."""
 
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
     file: Path
-    offset: int
+    offset: int  # of the first byte in the file
     nbytes: int
 
 

@@ -24,21 +24,13 @@ Box = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class Piece:
-    """One stored tensor's share of a parameter.
+    """One stored tensor's share of a parameter."""
 
-    Attributes:
-        stored: the tensor's name in the checkpoint.
-        source: which part of it.
-        target: where in the parameter that part lies.
-        axes: the parameter's dimension of each dimension of the stored tensor.
-        all_of_it: ``source`` is the whole tensor.
-    """
-
-    stored: str
-    source: Box
-    target: Box
-    axes: tuple[int, ...]
-    all_of_it: bool = True
+    stored: str  # the tensor's name in the checkpoint
+    source: Box  # which part of it
+    target: Box  # where in the parameter that part lies
+    axes: tuple[int, ...]  # the parameter's dimension of each dimension of the stored tensor
+    all_of_it: bool = True  # the source is the whole tensor
 
 
 @dataclass(frozen=True)
@@ -139,17 +131,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a matrix lies in the checkpoint.
+    """Where a matrix lies in the checkpoint."""
 
-    Attributes:
-        stored: the tensor's name.
-        box: which part of it; None for all of a two-dimensional tensor.
-        transposed: stored ``[in, out]``.
-    """
-
-    stored: str
-    box: Box | None
-    transposed: bool
+    stored: str  # the tensor's name
+    box: Box | None  # which part of it; None for all of a two-dimensional tensor
+    transposed: bool  # stored [in, out]
 
 
 def find_place(piece: Piece, box: Box, rows: int, shape: Sequence[int]) -> Place | None:

@@ -36,12 +36,11 @@ def shared_names(
         if part is None:
             absent.append(name)
             continue
-        for known, group in groups:
-            if _same(part, known, checkpoint):
-                group.append(name)
-                break
-        else:
+        alike = (group for known, group in groups if _same(part, known, checkpoint))
+        if (group := next(alike, None)) is None:
             groups.append((part, [name]))
+        else:
+            group.append(name)
     if not groups:
         return [list(names)]
     groups[0][1].extend(absent)
