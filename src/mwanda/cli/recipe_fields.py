@@ -10,13 +10,10 @@ from mwanda.errors import InputError
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.method_choice import Method
 from mwanda.pruning.recipe.resolved import default_allocation
-from mwanda.pruning.recipe.written import Written, named_values
+from mwanda.pruning.recipe.written import named_values, written_as
 
 TYPES = get_type_hints(Recipe)
-WRITTEN = {
-    name: next((told for told in field.metadata if isinstance(told, Written)), Written())
-    for name, field in Recipe.model_fields.items()
-}
+WRITTEN = {name: written_as(field) for name, field in Recipe.model_fields.items()}
 
 
 def field_options() -> Iterator[tuple[str, Any, str, str]]:

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from mwanda.pruning.calibration_text import loose_sizes, weights_of
+from mwanda.pruning.recipe.keywords import StatisticsFields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.study.records import ModelRecord, key_of
 
-FIELDS = {"languages", "windows", "window_length", "seed", "skip_first_tokens"}
+LATER = {"language_weights", "include", "exclude", "skip_blocks"}
+"""Of what says what is measured: what each prune may choose anew."""
+
+FIELDS = {*StatisticsFields.__annotations__} - LATER
 """Of a recipe: what a pass over text depends on."""
 
 Prints = dict[tuple[str, bool], str | None]

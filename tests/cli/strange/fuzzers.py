@@ -6,7 +6,7 @@ import copy
 import json
 import shutil
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from mwanda.cli.recipe_fields import recipe_fields
+from mwanda.cli.recipe_fields import field_options, recipe_fields
 from mwanda.errors import MwandaError
 from mwanda.evaluation.gate import parse_share
 from mwanda.evaluation.texts import parse_ids
@@ -34,6 +34,7 @@ from mwanda.text.languages import canonical, parse_languages
 from mwanda.text.sources import open_source
 from mwanda.text.window_files import load
 from tests.cli.strange.place import SHARD, Place
+from tests.support.recipes import EVERY_FIELD
 
 __all__ = ["TARGETS", "Target", "meet"]
 
@@ -241,17 +242,8 @@ def _archives(place: Place) -> st.SearchStrategy[bytes]:
     return _changed(index).map(forged)
 
 
-RECIPE: Mapping[str, Any] = {
-    "sparsity": 0.5, "pattern": "unstructured", "criterion": {"name": "m-wanda", "norms": "raw"},
-    "allocation": {"name": "cwl", "options": {"width": 0.1}}, "reconstruction": "none",
-    "mode": "dense", "languages": ["de", "sw"], "language_weights": {"de": 2, "sw": 1},
-    "windows": 4, "window_length": 32, "seed": 0, "include": ["q_proj"], "exclude": ["x|y"],
-    "skip_blocks": [0, 1], "dtype": "auto", "skip_first_tokens": 1, "expert_tokens": 3,
-}  # fmt: skip
-
-
 def _recipes(_place: Place) -> st.SearchStrategy[bytes]:
-    plain = yaml.safe_dump(dict(RECIPE)).encode()
+    plain = yaml.safe_dump(dict(EVERY_FIELD)).encode()
 
     def dumped(tree: Any) -> bytes:
         with suppress(Exception):  # what YAML cannot say
@@ -260,7 +252,7 @@ def _recipes(_place: Place) -> st.SearchStrategy[bytes]:
 
     edited = _EDITS.map(lambda edits: _edited(plain, edits, 400))
     signs = st.text(st.sampled_from("&*!%@`|>{}[],:#-?'\"<=~ \n\tab01.e"), max_size=60)
-    return st.one_of(_changed(dict(RECIPE)).map(dumped), edited, signs.map(str.encode))
+    return st.one_of(_changed(dict(EVERY_FIELD)).map(dumped), edited, signs.map(str.encode))
 
 
 LINE = b'{"text": "ein Satz", "id": 7}\n'
@@ -352,16 +344,12 @@ def _read_text(folder: Path, value: tuple[str, bytes]) -> None:
 
 
 def _read_words(_folder: Path, text: str) -> None:
-    def options() -> None:
-        fields = recipe_fields(
-            None, languages=text, language_weights=text, skip_blocks=text,
-            criterion_option=[text], allocation_option=[text],
-        )  # fmt: skip
-        Recipe.build(fields)
-
+    for name, kind, *_ in field_options():
+        if kind in (str, list[str]):
+            with suppress(MwandaError):
+                Recipe.build(recipe_fields(**{name: text if kind is str else [text]}))
     for read in (
         lambda: parse_size(text, "--x"), lambda: parse_ids(text), lambda: parse_share(text, "--x"),
-        options,
     ):  # fmt: skip
         with suppress(MwandaError):
             read()

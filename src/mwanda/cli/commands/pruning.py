@@ -13,14 +13,14 @@ from mwanda.cli import options as opt
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.keywords import StatisticsFields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.progress import speaks
 from mwanda.text.languages import parse_languages
 
 TAKE = (
-    *opt.TEXT, "languages", "language_weights", "windows", "window_length", "seed", "keep_english",
-    "keep_repeated", "skip_first_tokens", "gram", "include", "exclude", "skip_blocks", *opt.FORWARD,
-    "allow_short", "trust_remote_code", "overwrite", "journal", "restart", *opt.LOUD,
+    *opt.TEXT, *StatisticsFields.__annotations__, "gram", *opt.FORWARD, "allow_short",
+    "trust_remote_code", "overwrite", "journal", "restart", *opt.LOUD,
 )  # fmt: skip
 WINDOWS = (
     *opt.TEXT, "languages", "windows", "window_length", "seed", "keep_english", "keep_repeated",

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mwanda.methods.registry import find_pattern
 from mwanda.model.given import is_hub_id
 from mwanda.pruning.folder.manifest import Manifest
 from mwanda.pruning.folder.manifest_records import CalibrationRecord
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.method_choice import FINDERS
+from mwanda.pruning.recipe.written import Written, written_as
 from mwanda.text.sources import folder_of
 
-PLAIN = ("sparsity", "pattern", "allocation_level", "mode", "windows", "window_length", "seed",
-         "skip_first_tokens", "dtype", "expert_tokens")  # fmt: skip
-"""Fields of a recipe that are options of their name, with one value."""
+SIZES = ("windows", "window_length")
+"""Fields of a recipe that the languages of one draw can differ in."""
 
-DRAWN = ("windows", "window_length", "seed")
+DRAWN = (*SIZES, "seed")
 """Those that mean nothing where no text was drawn."""
 
-SIZES = ("windows", "window_length")
-"""Those that the languages of one draw can differ in."""
-
-TEXT = (*DRAWN, "mode", "skip_first_tokens")
+TEXT = (*DRAWN, "language_weights", "keep_english", "keep_repeated", "mode", "skip_first_tokens")
 """Those that mean nothing where none was looked at."""
 
 
@@ -40,9 +40,8 @@ def command_of(manifest: Manifest) -> list[str]:
         words += ["--calibration", short_source(text.source)]
     if text is not None:
         words += ["--languages", ",".join(text.languages)]
-    for name in ("keep_english", "keep_repeated"):
-        words += [_option(name)] if text is not None and recipe.get(name) else []
-    left: set[str] = set() if recipe.get("pattern") == "unstructured" else {"sparsity"}
+    fixed = find_pattern(recipe["pattern"]).fixed is not None
+    left = {"languages", "sparsity"} if fixed else {"languages"}
     if text is None:
         left |= {*TEXT}
     elif saved is not None or text.source.endswith(".safetensors"):
@@ -50,18 +49,9 @@ def command_of(manifest: Manifest) -> list[str]:
     else:
         words += _sizes(text)
         left |= {*SIZES}
-    for name in PLAIN:
-        if name not in left and recipe.get(name) is not None:
-            words += [_option(name), str(recipe[name])]
-    for name in ("criterion", "allocation", "reconstruction"):
-        words += _method(name, recipe.get(name))
-    if recipe.get("language_weights"):
-        shares = recipe["language_weights"].items()
-        words += ["--language-weights", ",".join(f"{tag}={weight}" for tag, weight in shares)]
-    for name in ("include", "exclude"):
-        words += [word for pattern in recipe.get(name) or () for word in (_option(name), pattern)]
-    if recipe.get("skip_blocks"):
-        words += ["--skip-blocks", ",".join(map(str, recipe["skip_blocks"]))]
+    for name, field in Recipe.model_fields.items():
+        if name not in left:
+            words += _words(name, recipe.get(name), written_as(field))
     return words
 
 
@@ -92,13 +82,25 @@ def short_source(source: str) -> str:
     return folder.name if column is None else f"{folder.name}?column={column}"
 
 
-def _method(kind: str, method: Mapping[str, Any] | None) -> list[str]:
-    if method is None:
+def _words(name: str, value: Any, written: Written) -> list[str]:
+    """The options that a field of a recipe is written with; none where it is left open."""
+    option = _option(name)
+    if isinstance(value, bool):
+        flags = (written.flags or option).split("/")
+        return [flags[0]] if value else flags[1:]
+    if value is None or value in ([], {}):
         return []
-    words = [_option(kind), str(method["name"])]
-    for name, value in (method.get("options") or {}).items():
-        words += [_option(f"{kind}_option"), f"{name}={value}"]
-    return words
+    if name in FINDERS:
+        options = (f"{key}={given}" for key, given in (value.get("options") or {}).items())
+        more = (word for given in options for word in (_option(f"{name}_option"), given))
+        return [option, str(value["name"]), *more]
+    if isinstance(value, Mapping):
+        value = [f"{key}={given}" for key, given in value.items()]
+    if not isinstance(value, list):
+        return [option, str(value)]
+    if written.repeated:
+        return [word for given in value for word in (option, str(given))]
+    return [option, ",".join(map(str, value))]
 
 
 def _option(name: str) -> str:

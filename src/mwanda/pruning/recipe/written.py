@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pydantic.fields import FieldInfo
+
 from mwanda.errors import InputError
 
 
@@ -21,6 +23,11 @@ class Written(NamedTuple):
     flags: str = ""
     repeated: bool = False
     read: Callable[[str], Any] | None = None
+
+
+def written_as(field: FieldInfo) -> Written:
+    """How this field is."""
+    return next((told for told in field.metadata if isinstance(told, Written)), Written())
 
 
 def named_values(given: Sequence[str], option: str) -> dict[str, Any]:
