@@ -17,6 +17,7 @@ import mwanda
 from mwanda import InputError, Recipe, RunOptions
 from mwanda.methods.kinds import defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
+from mwanda.pruning.recipe.by_name import find_recipe
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.pruning.recipe.yaml_file import load_recipe
 from tests.pruning.pipeline.helpers import Tiny, windows_object
@@ -241,7 +242,7 @@ def test_every_number_of_the_findings_stands_in_a_table() -> None:
 def test_the_best_recipe_is_what_was_confirmed(search: Any) -> None:
     fields = dict(search.grids.BEST)
     calibration = search.grids.CALIBRATION | fields.pop("calibration", {})
-    given = load_recipe(ROOT.parent / "recipes" / "best-quality.yaml")
+    given = load_recipe(find_recipe("best-quality"))
     assert (given.pop("windows"), given.pop("window_length")) == (
         calibration["windows"], calibration["length"],
     )  # fmt: skip

@@ -10,11 +10,11 @@ from tests.cli.helpers import SMALL, Bench
 
 OPTIONS: list[tuple[list[str], tuple[str, ...]]] = [
     (["--sparsity", "1.2"], ("sparsity", "less than 1", "found 1.2", "such as 0.5")),
-    (["--sparsity", "1"], ("sparsity", "less than 1", "found 1.0")),
+    (["--sparsity", "1"], ("sparsity", "less than 1", "found 1;")),
     (["--sparsity", "-1"], ("sparsity", "0 or more", "found -1")),
     (["--sparsity=nan"], ("sparsity", "finite", "found nan")),
     (["--sparsity", "inf"], ("sparsity", "found inf")),
-    (["--sparsity", "half"], ("--sparsity", "valid number", "prune --help")),
+    (["--sparsity", "half"], ("sparsity", "expected a number", "found half", "50%")),
     (["--pattern", "2:4", "--sparsity", "0.6"], ("sparsity", "2:4", "0.5", "found 0.6", "leave")),
     (["--pattern", "2:4", "--allocation", "owl"], ("allocation", "uniform", "2:4", "found owl")),
     (["--pattern", "3:5"], ("3:5", "divisible by 5", "q_proj with 48", "18 such", "--exclude")),

@@ -1,37 +1,60 @@
-"""The recipes that come with the project prune as they are."""
+"""The recipes that come with the library prune as they are, by their names."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from mwanda.pruning.recipe.by_name import find_recipe, recipe_names
 from mwanda.pruning.recipe.yaml_file import load_recipe
 from tests.cli.helpers import Bench
-from tests.support import REPOSITORY
-
-RECIPES = sorted((REPOSITORY / "recipes").glob("*.yaml"))
 
 
-def test_there_are_recipes() -> None:
-    assert "best-quality.yaml" in {path.name for path in RECIPES}
-
-
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_prunes_and_is_recorded(bench: Bench, path: Path) -> None:
-    made = bench.run(*bench.prune("--recipe", path, "--sparsity", 0.5, "--json")).json()
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_prunes_and_is_recorded(bench: Bench, name: str) -> None:
+    made = bench.run(*bench.prune("--recipe", name, "--json")).json()
     assert abs(made["totals"]["sparsity"] - 0.5) < 0.02
-    given = load_recipe(path)
+    given = load_recipe(find_recipe(name))
     for part in ("criterion", "allocation", "reconstruction"):
-        if part in given:
+        if isinstance(given.get(part), dict):
             options = {name: value for name, value in given[part].items() if name != "name"}
             assert made["recipe"][part]["name"] == given[part]["name"]
             assert made["recipe"][part]["options"] == options  # every constant is written out
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_takes_a_pattern(bench: Bench, path: Path) -> None:
+def test_a_recipe_takes_a_pattern(bench: Bench) -> None:
     uniform = ("--allocation", "uniform", "--allocation-level", "block", "--pattern", "2:4")
-    made = bench.run(*bench.prune("--recipe", path, *uniform, "--json")).json()
+    made = bench.run(*bench.prune("--recipe", "best-quality", *uniform, "--json")).json()
     assert made["recipe"]["pattern"] == "2:4"
     assert made["totals"]["sparsity"] == 0.5
+
+
+def test_an_unknown_recipe_suggests(bench: Bench) -> None:
+    bench.refuse(bench.prune("--recipe", "best-qualty"), "did you mean 'best-quality'?")
+    bench.refuse(bench.prune("--recipe", "no/quick"), "no/quick", "a recipe file")
+    bench.refuse(bench.prune("--recipe", "quick.yaml"), "quick.yaml", "a recipe file")
+
+
+def test_recipes_are_listed(bench: Bench) -> None:
+    listed = bench.run("ls", "recipes", "--json").json()
+    assert [row["name"] for row in listed] == [
+        "2:4", "best-quality", "low-memory", "m-wanda-paper", "quick",
+    ]  # fmt: skip
+    assert all(row["about"].endswith(".") for row in listed)
+    shown = bench.run("ls", "recipes")
+    assert shown.out.startswith("2:4\n    2:4, of each four")
+    printed = bench.run("ls", "recipes", "m-wanda-paper").out
+    assert "ours, because the paper's are not known to us" in printed
+    mine = bench.recipe(printed)  # a copy is a recipe, and names its schema wherever it lies
+    assert load_recipe(mine) == load_recipe(find_recipe("m-wanda-paper"))
+    assert "$schema=file:///" in printed
+    assert bench.run("ls", "recipes", "--schema", "--json").json()["title"] == "mwanda recipe"
+    bench.refuse(["ls", "recipes", "qick"], "did you mean 'quick'?")
+    bench.refuse(["ls", "models", "--schema"], "nothing after it")
+
+
+def test_a_sparsity_in_per_cent(bench: Bench) -> None:
+    made = bench.run(
+        *bench.prune("--sparsity", "25%", "--recipe", bench.recipe("sparsity: 30%"), "--json")
+    ).json()
+    assert made["recipe"]["sparsity"] == 0.25
+    bench.refuse(bench.prune("--sparsity", "100%"), "such as 0.5 or 50%")

@@ -64,7 +64,7 @@ OPTIONS: Mapping[str, Option] = {
     ),
     "text_field": Option(str, "Field of a row that holds the text. Default: text."),
     "statistics": Option(Path, "A file of mwanda stats, instead of --calibration."),
-    "recipe": Option(Path, "YAML recipe; options given here win over it."),
+    "recipe": Option(str, "A name of mwanda ls recipes, or a YAML file; options win over it."),
     "text": Option(str, "Text source to score, as --calibration.", Parameter.empty),
     "sentences": Option(int, "Seeded subset of so many a language.", least=1),
     "ids": Option(str, "Only records with id in LOWEST:HIGHEST."),

@@ -20,23 +20,24 @@ def field_options() -> Iterator[tuple[str, Any, str, str]]:
     """Name, type, help and flags of every option that a field is written with."""
     for name, field in Recipe.model_fields.items():
         plain = next((kind for kind in (bool, int, float) if _is(name, kind)), str)
-        kind = list[str] if WRITTEN[name].repeated else plain
+        kind = list[str] if WRITTEN[name].repeated else str if WRITTEN[name].read else plain
         yield name, kind, field.description or "", WRITTEN[name].flags
         if _is(name, Method):
             yield f"{name}_option", list[str], f"NAME=VALUE of the {name}; may be repeated.", ""
 
 
 def recipe_fields(
-    recipe: Path | None = None, *, saved: bool = False, **given: Any
+    recipe: str | Path | None = None, *, saved: bool = False, **given: Any
 ) -> dict[str, Any]:
-    """The fields of a recipe file, overridden by those among a command's options.
+    """The fields of a recipe, by its name or file, overridden by those among a command's options.
 
     Args:
         saved: whether it goes with saved statistics, which have defaults of their own.
     """
+    from mwanda.pruning.recipe.by_name import find_recipe
     from mwanda.pruning.recipe.yaml_file import load_recipe
 
-    fields: dict[str, Any] = {} if recipe is None else load_recipe(recipe)
+    fields: dict[str, Any] = {} if recipe is None else load_recipe(find_recipe(recipe))
     for name, written in WRITTEN.items():
         value = given.get(name)
         if value is not None:

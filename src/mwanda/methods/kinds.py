@@ -136,10 +136,7 @@ class Reconstruction(Method):
 
 def option_problems(kind: str, row: Method, options: Mapping[str, Any]) -> list[str]:
     """Every mistake in a method's options, one line each."""
-    known: dict[str, Any] = {}
-    for function in row.functions:
-        known |= _option_types(function)
-    problems = []
+    known, problems = option_types(row), []
     for name, value in options.items():
         label = f"{kind} {row.name}, option {name}"
         if name not in known:
@@ -148,6 +145,14 @@ def option_problems(kind: str, row: Method, options: Mapping[str, Any]) -> list[
         elif (wanted := _mismatch(known[name], value)) is not None:
             problems.append(str(InputError(label, expected=wanted, found=repr(value))))
     return problems
+
+
+def option_types(row: Method) -> dict[str, Any]:
+    """Every option of a method with its type."""
+    found: dict[str, Any] = {}
+    for function in row.functions:
+        found |= _option_types(function)
+    return found
 
 
 def options_of(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

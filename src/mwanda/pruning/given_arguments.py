@@ -11,6 +11,7 @@ from mwanda.model.gguf.file import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.by_name import find_recipe
 from mwanda.pruning.recipe.yaml_file import load_recipe
 from mwanda.system.run_options import RunOptions
 
@@ -35,9 +36,9 @@ def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
             return recipe
         recipe = recipe.model_dump(exclude_unset=True)
     elif isinstance(recipe, str | Path):
-        recipe = load_recipe(Path(recipe))
+        recipe = load_recipe(find_recipe(recipe))
     elif not isinstance(recipe, Mapping | None):
-        expected = "mwanda.Recipe.build(…), its fields, or a YAML file"
+        expected = "mwanda.Recipe.build(…), its fields, its name, or a YAML file"
         raise InputError("recipe", expected=expected, found=f"a {type(recipe).__name__}")
     return Recipe.build({**(recipe or {}), **given}, source if given else "recipe")
 

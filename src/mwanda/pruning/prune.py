@@ -62,7 +62,7 @@ def prune(
         masks_only: write nothing but the masks, into the file ``out``; see
             :mod:`mwanda.pruning.folder.mask_file`.
         tokenizer: for a model in memory, unless ``calibration`` is windows; or its folder.
-        recipe: what to do, its fields or its file.
+        recipe: what to do, its fields, its name (``"best-quality"``) or its file.
         options: how to run.
         fields: of a recipe by name, which win over it: ``sparsity=0.5, languages=["de", "sw"]``.
 

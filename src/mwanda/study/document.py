@@ -13,10 +13,9 @@ from mwanda.evaluation.tasks.published import LOCAL
 from mwanda.evaluation.translation import parse_direction
 from mwanda.model.gguf.types import check_type
 from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.values import Listed, Methods, Number, Whole, in_words
+from mwanda.pruning.recipe.values import Listed, Methods, Share, Whole, in_words
 from mwanda.pruning.recipe.yaml_file import load_recipe
 
-Share = Annotated[Number, Field(ge=0, lt=1)]
 Fields = dict[str, Any]
 Tags = Annotated[tuple[str, ...], Listed]
 Seed = Annotated[Whole, Field(ge=0)]

@@ -12,6 +12,7 @@ from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
+from mwanda.errors import InputError
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.keywords import StatisticsFields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
@@ -155,14 +156,25 @@ def ls(
     what: Annotated[
         str,
         typer.Argument(
-            help="criteria, allocations, patterns, reconstructions, methods (all four) or models."
+            help="recipes, criteria, allocations, patterns, reconstructions, methods (all four) or "
+            "models."
         ),
     ],
+    name: Annotated[
+        str | None, typer.Argument(help="Of recipes: print this one, to copy and change.")
+    ] = None,
+    schema: Annotated[bool, "Of recipes: the JSON schema of their files, for editors."] = False,
 ) -> Iterator[View]:
-    """List what there is, with formulas and sources."""
-    from mwanda.cli.views.listing import listed
+    """List what there is: recipes, methods with formulas and sources, models tried."""
+    from mwanda.cli.views import listing
 
-    yield listed(what)
+    if what == "recipes":
+        yield listing.recipes(name, schema=schema)
+    elif name is not None or schema:
+        found = "--schema" if name is None else repr(name)
+        raise InputError(f"ls {what}", expected="nothing after it", found=found)
+    else:
+        yield listing.listed(what)
 
 
 def _recipe(given: dict[str, Any]) -> ResolvedRecipe:

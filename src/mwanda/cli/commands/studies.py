@@ -29,8 +29,8 @@ def search(
     text: str,
     max_loss: Annotated[str, "What a language may lose in NLL per sentence: 5%."],
     out: Annotated[Path | None, "Folder to write the model found to."] = None,
-    step: Annotated[float, "Sparsities tried are multiples of it."] = 0.01,
-    highest: Annotated[float, "The highest that is tried."] = 0.9,
+    step: Annotated[str, "Sparsities tried are multiples of it."] = "1%",
+    highest: Annotated[str, "The highest sparsity that is tried."] = "90%",
     text_languages: Annotated[str | None, "Scored, tags with commas. Default: all."] = None,
     text_seed: Annotated[int, typer.Option(min=0, help="Of that subset.")] = 0,
     cache: Annotated[Path | None, "Folder that keeps the dense model's scores."] = None,
@@ -38,7 +38,7 @@ def search(
     **given: Annotated[Any, SEARCH],
 ) -> Iterator[View]:
     """Find the highest sparsity at which no language of MODEL loses more than --max-loss."""
-    from mwanda.evaluation.gate import Gate
+    from mwanda.evaluation.gate import Gate, parse_share
     from mwanda.evaluation.texts import parse_ids
 
     gate = Gate.parse(max_loss, given["language"] or [], "--max-loss", given["gate_on"])
@@ -49,6 +49,7 @@ def search(
     early.check_evidence(given)
     if out is not None:
         early.check_folder_out(out, model, overwrite=given["overwrite"])
+    apart, most = parse_share(step, "--step"), parse_share(highest, "--highest")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     wanted = None if text_languages is None else parse_languages(text_languages)
     fields = recipe_fields(saved=True, **given)
@@ -59,7 +60,7 @@ def search(
         texts = read_texts(text, wanted, sentences=given["sentences"], seed=text_seed, ids=ids)
         found = search_sparsity(
             model, texts, gate, calibration=given["calibration"], statistics=given["statistics"],
-            out=out, step=step, highest=highest, max_length=given["max_length"], cache=cache,
+            out=out, step=apart, highest=most, max_length=given["max_length"], cache=cache,
             work=work, options=opt.run_options_of(given, progress=progress), **fields,
         )  # fmt: skip
     from mwanda.cli.views.studies import searched

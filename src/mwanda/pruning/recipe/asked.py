@@ -17,7 +17,7 @@ from mwanda.methods.registry import (
     find_reconstruction,
 )
 from mwanda.pruning.recipe.method_choice import Method, as_value_error, checked
-from mwanda.pruning.recipe.values import Listed, Number, Patterns, Switch, Whole, in_words
+from mwanda.pruning.recipe.values import Listed, Number, Patterns, Share, Switch, Whole, in_words
 from mwanda.pruning.recipe.written import Written, block_numbers, weights_by_language
 from mwanda.system.run_options import FLOATS
 from mwanda.text.languages import canonical
@@ -53,8 +53,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sparsity: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
-        None, description="Share of weights to remove. Default: 0.5."
+    sparsity: Annotated[Share | None, Written(read=str)] = Field(
+        None, description="Share of weights to remove, 0.5 or 50%. Default: 0.5."
     )
     pattern: str = Field(
         "unstructured",
@@ -286,5 +286,6 @@ def _problem(source: str, item: Any) -> str:
     if item["type"] == "extra_forbidden":
         return f"{source}: {place}: unknown field; {nearest(place, Recipe.model_fields)}"
     message = in_words(item).removeprefix(f"{place}: ")
-    fix = "; give a share of weights from 0 to below 1, such as 0.5" if place == "sparsity" else ""
-    return f"{source}: {place}: {message}{fix}"
+    if place == "sparsity":
+        message += "; give a share of weights from 0 to below 1, such as 0.5 or 50%"
+    return f"{source}: {place}: {message}"

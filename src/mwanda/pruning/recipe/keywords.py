@@ -47,7 +47,7 @@ class SearchFields(StatisticsFields, total=False):
 class RecipeFields(SearchFields, total=False):
     """All of them."""
 
-    sparsity: float | None
+    sparsity: float | str | None
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

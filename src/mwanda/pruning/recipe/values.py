@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict
@@ -87,6 +88,17 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
+def _per_cent(value: Any) -> Any:
+    """``50%`` is 0.5."""
+    if not isinstance(value, str) or not value.rstrip().endswith("%"):
+        return value
+    try:
+        # Divided as a decimal: 0.07 is the same number whichever way it is written.
+        return float(Decimal(value.rstrip()[:-1].strip()) / 100)
+    except InvalidOperation:
+        return value
+
+
 def _no_whole_truth(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "expected a whole number")
@@ -145,6 +157,9 @@ Switch = Annotated[bool, Strict()]
 
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth)]
 """A finite number, and not true or false."""
+
+Share = Annotated[Number, Field(ge=0, lt=1), BeforeValidator(_per_cent)]
+"""A share from 0 to below 1, as a number or as ``50%``."""
 
 Listed = BeforeValidator(_listed)
 """For a field that is a list."""
