@@ -15,19 +15,13 @@ def check_model(name: str | Path) -> None:
     except (OSError, ValueError):  # a name too long, or with a NUL
         is_folder = is_file = False
     if is_file and not is_gguf(path):
-        raise InputError(
-            str(name),
-            expected="a model folder or a GGUF file",
-            found="a file of another kind",
-            fix="give the folder that holds config.json and the safetensors",
-        )
+        found = "a file of another kind"
+        fix = "give the folder that holds config.json and the safetensors"
+        raise InputError(str(name), expected="a model folder or a GGUF file", found=found, fix=fix)
     if not is_folder and not is_file and not is_hub_id(str(name)):
-        raise InputError(
-            shown(str(name)),
-            expected="a model folder, a GGUF file or a hub id",
-            found="nothing there",
-            fix="check the spelling",
-        )
+        what = shown(str(name))
+        expected = "a model folder, a GGUF file or a hub id"
+        raise InputError(what, expected=expected, found="nothing there", fix="check the spelling")
 
 
 def is_hub_id(name: str) -> bool:

@@ -104,12 +104,9 @@ def _refuse_empty(folder: Path, tokenizer: Any) -> None:
 
 
 def _no_tokenizer(folder: Path, found: str) -> InputError:
-    return InputError(
-        f"{folder}: tokenizer",
-        expected="tokenizer files that this transformers can load",
-        found=found,
-        fix="copy tokenizer.json and tokenizer_config.json of the model into the folder",
-    )
+    expected = "tokenizer files that this transformers can load"
+    fix = "copy tokenizer.json and tokenizer_config.json of the model into the folder"
+    return InputError(f"{folder}: tokenizer", expected=expected, found=found, fix=fix)
 
 
 def copy_licences(source: ModelSource, target: Path) -> None:

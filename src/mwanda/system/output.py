@@ -42,11 +42,8 @@ class _Output:
         try:
             return self.target.exists() or self.target.is_symlink()
         except OSError as error:
-            raise InputError(
-                "--out",
-                expected="a name that the disk takes",
-                found=f"{self.target.name[:60]}: {error.strerror}",
-            ) from error
+            found = f"{self.target.name[:60]}: {error.strerror}"
+            raise InputError("--out", expected="a name that the disk takes", found=found) from error
 
     def _publish(self, made: Path) -> None:
         taken = self._taken()
@@ -110,12 +107,9 @@ class OutputFolder(_Output):
     def _check_existing(self) -> None:
         target = self.target
         if not self._overwrite:
-            raise InputError(
-                str(target),
-                expected="a new folder",
-                found="an existing one" if target.is_dir() else "an existing file",
-                fix="choose another --out" + (", or pass --overwrite" if target.is_dir() else ""),
-            )
+            found = "an existing one" if target.is_dir() else "an existing file"
+            fix = "choose another --out" + (", or pass --overwrite" if target.is_dir() else "")
+            raise InputError(str(target), expected="a new folder", found=found, fix=fix)
         usable = target.is_dir() and not target.is_symlink()
         foreign = self._foreign(target) if usable else ["no folder"]
         if foreign:
@@ -178,12 +172,9 @@ class OutputFile(_Output):
     def _check_existing(self) -> None:
         target = self.target
         if not self._overwrite or target.is_dir():
-            raise InputError(
-                str(target),
-                expected="a new file",
-                found="a folder" if target.is_dir() else "an existing one",
-                fix="choose another --out" + ("" if target.is_dir() else ", or pass --overwrite"),
-            )
+            found = "a folder" if target.is_dir() else "an existing one"
+            fix = "choose another --out" + ("" if target.is_dir() else ", or pass --overwrite")
+            raise InputError(str(target), expected="a new file", found=found, fix=fix)
         if not self._is_ours(target):
             raise InputError(
                 str(target),
@@ -199,12 +190,9 @@ def check_parent(target: Path, *, write: bool = True) -> None:
     parent = target.parent
     if not parent.is_dir():
         missing = not parent.exists()
-        raise InputError(
-            str(parent),
-            expected="a folder to write into",
-            found="no such folder" if missing else "a file",
-            fix="make the folder first" if missing else "choose another --out",
-        )
+        found = "no such folder" if missing else "a file"
+        fix = "make the folder first" if missing else "choose another --out"
+        raise InputError(str(parent), expected="a folder to write into", found=found, fix=fix)
     if not write:
         return
     try:

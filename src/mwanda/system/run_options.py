@@ -54,8 +54,5 @@ class RunOptions:
         for each in fields(self):
             wanted, value = {"str": str, "bool": bool}.get(str(each.type)), getattr(self, each.name)
             if wanted is not None and not isinstance(value, wanted):
-                raise InputError(
-                    each.name,
-                    expected="text" if wanted is str else "True or False",
-                    found=repr(value),
-                )
+                expected = "text" if wanted is str else "True or False"
+                raise InputError(each.name, expected=expected, found=repr(value))

@@ -208,12 +208,9 @@ class Partial:
         usable = path.is_dir() and not path.is_symlink()
         foreign = sorted({p.name for p in path.iterdir()} - _NAMES) if usable else ["no folder"]
         if foreign:
-            raise InputError(
-                str(path),
-                expected="nothing, or what an unfinished run of mwanda left",
-                found=", ".join(foreign[:3]),
-                fix="move it away, or choose another --out",
-            )
+            expected = "nothing, or what an unfinished run of mwanda left"
+            fix = "move it away, or choose another --out"
+            raise InputError(str(path), expected=expected, found=", ".join(foreign[:3]), fix=fix)
 
     def _taken(self, descriptor: int) -> InputError:
         process, _, machine = os.pread(descriptor, 300, 0).decode(errors="replace").partition(" ")

@@ -28,12 +28,8 @@ def open_text(given: Any) -> TextSource:
     if hasattr(given, "documents") and hasattr(given, "fingerprint"):
         return given  # type: ignore[no-any-return]
     several = hasattr(given, "__iter__") and not isinstance(given, bytes)
-    raise InputError(
-        "text",
-        expected=EXPECTED,
-        found=f"a {type(given).__name__}",
-        fix="say which language it is in: {'de': [...]}" if several else None,
-    )
+    fix = "say which language it is in: {'de': [...]}" if several else None
+    raise InputError("text", expected=EXPECTED, found=f"a {type(given).__name__}", fix=fix)
 
 
 class GivenText:

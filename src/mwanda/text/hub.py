@@ -103,12 +103,9 @@ def open_hub(name: str, rest: str) -> HubSource:
     pairs = parse_qsl(query, keep_blank_values=True)
     for key, value in pairs:
         if key not in _DEFAULTS:
-            raise InputError(
-                f"text source {name}",
-                expected="the options split, column and revision",
-                found=repr(key),
-                fix=nearest(key, _DEFAULTS),
-            )
+            expected = "the options split, column and revision"
+            fix = nearest(key, _DEFAULTS)
+            raise InputError(f"text source {name}", expected=expected, found=repr(key), fix=fix)
         if not value or [other for other, _ in pairs].count(key) > 1:
             raise InputError(f"text source {name}", expected=f"one value for {key}")
         options[key] = value

@@ -194,12 +194,9 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         try:
             yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path}:{number}",
-                expected="UTF-8",
-                found=f"byte 0x{raw[error.start]:02x} at column {error.start + 1}",
-                fix="convert the file, e.g. with iconv -t UTF-8",
-            ) from error
+            found = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
+            fix = "convert the file, e.g. with iconv -t UTF-8"
+            raise InputError(f"{path}:{number}", expected="UTF-8", found=found, fix=fix) from error
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, Row]]:

@@ -84,12 +84,9 @@ def unpack_hashes(packed: str) -> frozenset[bytes]:
         if len(data) % HASH_BYTES:
             raise ValueError(f"{len(data)} bytes")
     except ValueError as error:
-        raise InputError(
-            "sentence hashes",
-            expected=f"base64 of {HASH_BYTES}-byte hashes",
-            found=str(error),
-            fix="the file is damaged or was edited; make it again",
-        ) from error
+        expected = f"base64 of {HASH_BYTES}-byte hashes"
+        fix = "the file is damaged or was edited; make it again"
+        raise InputError("sentence hashes", expected=expected, found=str(error), fix=fix) from error
     return frozenset(data[i : i + HASH_BYTES] for i in range(0, len(data), HASH_BYTES))
 
 

@@ -262,12 +262,9 @@ def _provenance(path: Path, text: str | None) -> Windows:
         _check_types({"kept": [], **found}, {"kept": list})
         draws = [_draw(entry) for entry in found["draws"]]
     except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
-        raise InputError(
-            f"windows {path}",
-            expected=f"provenance of format {_FORMAT} under {_KEY!r} in the metadata",
-            found=str(error),
-            fix="the file is damaged or from another version; draw the windows again",
-        ) from error
+        expected = f"provenance of format {_FORMAT} under {_KEY!r} in the metadata"
+        fix = "the file is damaged or from another version; draw the windows again"
+        raise InputError(f"windows {path}", expected=expected, found=str(error), fix=fix) from error
     by_tag = {draw.language: draw for draw in draws}
     of_draw = (found["source"], found["seed"], found["bos"], found["length"])
     return Windows({}, by_tag, *of_draw, tuple(map(str, found.get("kept", ()))))

@@ -44,12 +44,9 @@ class Sizes:
         if context is None or self.length <= context:
             return self
         if "length" not in self.loose:
-            raise InputError(
-                "--window-length",
-                expected=f"at most the model's context of {context} tokens",
-                found=str(self.length),
-                fix=f"pass --window-length {context}, or leave it out",
-            )
+            expected = f"at most the model's context of {context} tokens"
+            fix = f"pass --window-length {context}, or leave it out"
+            raise InputError("--window-length", expected=expected, found=str(self.length), fix=fix)
         return replace(self, length=context)
 
     def fitted(self, have: int, start: int) -> tuple[int, int] | None:

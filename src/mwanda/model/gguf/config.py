@@ -218,9 +218,6 @@ def _same(there: Any, value: Any) -> bool:
 
 def _lost(header: GgufHeader, key: str, value: Any, found: str) -> InputError:
     said = shown(str(value))[:40]
-    return InputError(
-        f"{header.path}: {shown(key)} = {said}",
-        expected="fields of which transformers' config for this architecture has each",
-        found=found,
-        fix=ORIGINAL,
-    )
+    what = f"{header.path}: {shown(key)} = {said}"
+    expected = "fields of which transformers' config for this architecture has each"
+    return InputError(what, expected=expected, found=found, fix=ORIGINAL)

@@ -100,12 +100,9 @@ def open_gguf(path: Path) -> GgufHeader:
     try:
         import gguf  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            str(path),
-            expected="the package that reads GGUF",
-            found=str(error),
-            fix="pip install 'mwanda[gguf]'",
-        ) from error
+        expected = "the package that reads GGUF"
+        fix = "pip install 'mwanda[gguf]'"
+        raise InputError(str(path), expected=expected, found=str(error), fix=fix) from error
     try:
         return parse_header(path)
     except MwandaError:

@@ -73,12 +73,9 @@ def _factors(header: GgufHeader, name: str) -> list[float] | None:
 
 
 def _lost(header: GgufHeader, found: str) -> InputError:
-    return InputError(
-        f"{header.path}: rotary positions",
-        expected="a scaling of rotary frequencies that a transformers config can hold",
-        found=found,
-        fix=ORIGINAL,
-    )
+    expected = "a scaling of rotary frequencies that a transformers config can hold"
+    what = f"{header.path}: rotary positions"
+    return InputError(what, expected=expected, found=found, fix=ORIGINAL)
 
 
 def _base(header: GgufHeader, rotary: Any, main: Any, nested: bool) -> dict[str, Any]:

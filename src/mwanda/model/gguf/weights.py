@@ -137,12 +137,9 @@ class _Parameter:
     dtype: torch.dtype
 
     def misshapen(self, wanted: Sequence[int], found: Sequence[int]) -> InputError:
-        return InputError(
-            f"{self.path}: {self.name}",
-            expected=f"shape {list(wanted)}, as transformers reads the file's metadata",
-            found=f"{list(found)}",
-            fix=ORIGINAL,
-        )
+        what = f"{self.path}: {self.name}"
+        expected = f"shape {list(wanted)}, as transformers reads the file's metadata"
+        return InputError(what, expected=expected, found=f"{list(found)}", fix=ORIGINAL)
 
     def whole(self) -> torch.Tensor:
         found = torch.empty(self.shape, dtype=self.dtype)

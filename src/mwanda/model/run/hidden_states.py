@@ -125,11 +125,8 @@ class ActivationStore(Closing):
                         )
                     self.append(tensor)
         except OSError as error:
-            raise DataError(
-                str(path),
-                expected="a file that can be read",
-                found=error.strerror or "a read error",
-            ) from error
+            found = error.strerror or "a read error"
+            raise DataError(str(path), expected="a file that can be read", found=found) from error
 
     def close(self) -> None:
         """Forget everything and remove the temporary file."""

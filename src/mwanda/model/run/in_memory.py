@@ -91,12 +91,9 @@ def check_changeable(model: nn.Module) -> None:
     for path, module in model.named_modules():
         found = _oddness(module) if IN_A_LIST.search(f".{path}.") else None
         if found is not None:
-            raise InputError(
-                f"the model given: {path}",
-                expected="a weight of its own, in floating point",
-                found=found,
-                fix="prune the plain model, before it is quantised or wrapped",
-            )
+            expected = "a weight of its own, in floating point"
+            fix = "prune the plain model, before it is quantised or wrapped"
+            raise InputError(f"the model given: {path}", expected=expected, found=found, fix=fix)
 
 
 def warn_of_wrappers(model: Any, linears: Iterable[Linear]) -> None:

@@ -156,12 +156,9 @@ def _refuse_quantised(path: Path, config: Any) -> None:
             method = quantisation.get("quant_method", "MLX" if of_mlx else None)
         else:
             method = getattr(quantisation, "quant_method", None)
-        raise InputError(
-            str(path),
-            expected="weights in bf16, fp16 or fp32",
-            found=f"quantised weights ({method or 'unnamed method'})",
-            fix="prune the original model, then quantise the result",
-        )
+        found = f"quantised weights ({method or 'unnamed method'})"
+        fix = "prune the original model, then quantise the result"
+        raise InputError(str(path), expected="weights in bf16, fp16 or fp32", found=found, fix=fix)
 
 
 def refuse_encoder(path: Path, config: Any) -> None:
@@ -173,12 +170,9 @@ def refuse_encoder(path: Path, config: Any) -> None:
 
     names = getattr(config, "architectures", None) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(
-            f"{path}: architectures",
-            expected="a list of class names",
-            found=repr(names)[:60],
-            fix="check the file, or download it again",
-        )
+        what = f"{path}: architectures"
+        fix = "check the file, or download it again"
+        raise InputError(what, expected="a list of class names", found=repr(names)[:60], fix=fix)
     kind = getattr(config, "model_type", "?")
     # A class of the model's own: its config says what it is for.
     own_causal = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
@@ -215,12 +209,9 @@ def refuse_encoder_in_memory(model: Any) -> None:
 
 
 def _no_decoder(what: str, found: str) -> InputError:
-    return InputError(
-        what,
-        expected="a decoder with a causal language-model head",
-        found=found,
-        fix="encoder and encoder-decoder models cannot be pruned here",
-    )
+    expected = "a decoder with a causal language-model head"
+    fix = "encoder and encoder-decoder models cannot be pruned here"
+    return InputError(what, expected=expected, found=found, fix=fix)
 
 
 def _is_causal(name: str, mapping: dict[str, str]) -> bool:

@@ -150,12 +150,9 @@ def choose_linears(
         for block in structure.blocks
     ]
     if not wanted:
-        raise InputError(
-            "--include/--exclude/--skip-blocks",
-            expected="at least one linear to prune",
-            found="none left",
-            fix=f"linear names look like {structure.blocks[0].linears[0].name}",
-        )
+        what = "--include/--exclude/--skip-blocks"
+        fix = f"linear names look like {structure.blocks[0].linears[0].name}"
+        raise InputError(what, expected="at least one linear to prune", found="none left", fix=fix)
     return replace(structure, blocks=tuple(kept))
 
 

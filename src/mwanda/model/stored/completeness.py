@@ -40,12 +40,9 @@ def check_named(folder: Path) -> None:
     named = config.get("transformers_weights") if isinstance(config, dict) else None
     read = SINGLE if (folder / SINGLE).is_file() else INDEX
     if named not in (None, read):
-        raise InputError(
-            f"{folder}/config.json: transformers_weights",
-            expected=f"none, or {read}",
-            found=shown(repr(named)),
-            fix=f"take it out, and let {SINGLE} or {INDEX} be the weights that it names",
-        )
+        what = f"{folder}/config.json: transformers_weights"
+        fix = f"take it out, and let {SINGLE} or {INDEX} be the weights that it names"
+        raise InputError(what, expected=f"none, or {read}", found=shown(repr(named)), fix=fix)
 
 
 def single_shard(folder: Path) -> Path:

@@ -59,12 +59,9 @@ def read_record(
             found=f"one of {str(data['kind'])[:40]}" if "kind" in data else "a foreign file",
         )
     if data.get("format") != FORMAT:
-        raise InputError(
-            thing,
-            expected=f"format {FORMAT}",
-            found=repr(data.get("format"))[:40],
-            fix="it is from another version of mwanda; make it again",
-        )
+        expected = f"format {FORMAT}"
+        fix = "it is from another version of mwanda; make it again"
+        raise InputError(thing, expected=expected, found=repr(data.get("format"))[:40], fix=fix)
     try:
         return record.model_validate(data), {info.name: info for info in infos}
     except ValidationError as error:
@@ -121,12 +118,9 @@ def read_tensor(thing: str, info: TensorInfo) -> torch.Tensor:
     except OSError as error:
         found = error.strerror or "a read error"
     if done < len(wanted):
-        raise DataError(
-            f"{thing}: tensor {shown(info.name)}",
-            expected="the file as it was when it was opened",
-            found=found,
-            fix="it changed meanwhile; run again",
-        )
+        what = f"{thing}: tensor {shown(info.name)}"
+        expected = "the file as it was when it was opened"
+        raise DataError(what, expected=expected, found=found, fix="it changed meanwhile; run again")
     return tensor
 
 

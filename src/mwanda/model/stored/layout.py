@@ -149,12 +149,9 @@ def _tensor(path: Path, name: str, entry: Any, start: int, size: int) -> TensorI
     wanted, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     dtype = DTYPES_BY_NAME.get(wanted) if isinstance(wanted, str) else None
     if dtype is None:
-        raise InputError(
-            f"{path}: tensor {shown(name)}",
-            expected="a known dtype",
-            found=shown(repr(wanted)),
-            fix=f"mwanda knows {', '.join(DTYPES_BY_NAME)}",
-        )
+        what = f"{path}: tensor {shown(name)}"
+        fix = f"mwanda knows {', '.join(DTYPES_BY_NAME)}"
+        raise InputError(what, expected="a known dtype", found=shown(repr(wanted)), fix=fix)
     if not _whole_numbers(shape) or len(shape) > _MOST_DIMENSIONS:
         raise _bad(path, name, "a shape of whole numbers", shown(repr(shape)))
     if not _whole_numbers(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
@@ -186,12 +183,8 @@ def _whole_numbers(value: Any) -> TypeGuard[list[int]]:
 
 
 def _bad(path: Path, what: str, expected: str, found: str) -> InputError:
-    return InputError(
-        f"{path}: {shown(what)}",
-        expected=expected,
-        found=found,
-        fix="the file is damaged; download it again",
-    )
+    fix = "the file is damaged; download it again"
+    return InputError(f"{path}: {shown(what)}", expected=expected, found=found, fix=fix)
 
 
 def read_index(folder: Path, index: Path) -> dict[str, Path]:

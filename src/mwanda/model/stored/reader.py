@@ -107,11 +107,9 @@ class Checkpoint(Closing):
         """Rows ``start`` to ``stop`` of a matrix: [stop - start, columns], in its stored dtype."""
         info = self._info(name)
         if len(info.shape) != 2 or not 0 <= start <= stop <= info.shape[0]:
-            raise DataError(
-                f"{info.file}: tensor {shown(name)}",
-                expected=f"a matrix with rows {start} to {stop}",
-                found=f"shape {list(info.shape)}",
-            )
+            expected = f"a matrix with rows {start} to {stop}"
+            found = f"shape {list(info.shape)}"
+            raise DataError(f"{info.file}: tensor {shown(name)}", expected=expected, found=found)
         columns = info.shape[1]
         rows = torch.empty((stop - start, columns), dtype=info.dtype)
         self.read_bytes(name, start * columns * info.dtype.itemsize, byte_view(rows))

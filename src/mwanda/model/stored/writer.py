@@ -122,11 +122,9 @@ class ShardWriter:
         size = 0 if place is None else math.prod(place.shape)
         fits = place is not None and part.dtype == place.dtype and start + part.numel() <= size
         if self._closed or place is None or not place.written or start < 0 or not fits:
-            raise DataError(
-                f"tensor {shown(name)}",
-                expected="a stretch of a tensor that was written before",
-                found=f"{part.numel()} values of {part.dtype} from {start} on",
-            )
+            expected = "a stretch of a tensor that was written before"
+            found = f"{part.numel()} values of {part.dtype} from {start} on"
+            raise DataError(f"tensor {shown(name)}", expected=expected, found=found)
         here = part.detach().to(HOST).contiguous()
         offset = place.offset + start * place.dtype.itemsize
         _write_all(place.file, place.descriptor, offset, byte_view(here))
@@ -211,11 +209,8 @@ class ShardWriter:
                 found = "a second write" if place is not None else "an unplanned tensor"
                 raise DataError(what, expected="one write of it", found=found)
             if dtype != place.dtype or shape != place.shape:
-                raise DataError(
-                    what,
-                    expected=f"{place.dtype} {list(place.shape)}",
-                    found=f"{dtype} {list(shape)}",
-                )
+                expected = f"{place.dtype} {list(place.shape)}"
+                raise DataError(what, expected=expected, found=f"{dtype} {list(shape)}")
             place.claimed = True
             self._busy += 1
         try:
@@ -230,11 +225,9 @@ class ShardWriter:
     def _finish(self) -> None:
         absent = [name for name, place in self._places.items() if not place.written]
         if absent:
-            raise DataError(
-                f"tensor {shown(absent[0])}",
-                expected="every planned tensor to be written",
-                found=f"{len(absent)} that were not",
-            )
+            expected = "every planned tensor to be written"
+            found = f"{len(absent)} that were not"
+            raise DataError(f"tensor {shown(absent[0])}", expected=expected, found=found)
         if len(self._shards) > 1:
             weight_map = {t[0]: shard.name for shard in self._shards for t in shard.tensors}
             total = sum(nbytes_of(t[1], t[2]) for shard in self._shards for t in shard.tensors)
