@@ -59,10 +59,9 @@ def _fetch(name: str, names: set[str], *, code: bool, weights: bool) -> Path:
         shards = _shards(name, read(INDEX)) if index else {SINGLE} & names or _lone(names)
         absent = sorted(shards - names)
         if absent:
-            raise InputError(
-                f"{name}: {INDEX}", expected=f"{shown(absent[0])} in the repository",
-                found="no such file", fix="tell its owner, or choose another revision's copy",
-            )  # fmt: skip
+            expected = f"{shown(absent[0])} in the repository"
+            fix = "tell its owner, or choose another revision's copy"
+            raise InputError(f"{name}: {INDEX}", expected=expected, found="no such file", fix=fix)
         _same(name, folder, _download(name, shards))
     return folder
 
@@ -73,19 +72,16 @@ def _download(name: str, files: Collection[str]) -> Path:
     folder = Path(snapshot_download(name, allow_patterns=[glob.escape(file) for file in files]))
     absent = sorted(file for file in files if not (folder / file).is_file())
     if absent:  # what is cached is given without a word where the connection breaks
-        raise InputError(
-            name, expected="the files that the hub lists", found=f"no {shown(absent[0])}",
-            fix="the download broke off; run again",
-        )  # fmt: skip
+        found = f"no {shown(absent[0])}"
+        fix = "the download broke off; run again"
+        raise InputError(name, expected="the files that the hub lists", found=found, fix=fix)
     return folder
 
 
 def _same(name: str, folder: Path, now: Path) -> None:
     if now != folder:
-        raise InputError(
-            name, expected="one revision of the model", found="another, pushed meanwhile",
-            fix="run again",
-        )  # fmt: skip
+        found = "another, pushed meanwhile"
+        raise InputError(name, expected="one revision of the model", found=found, fix="run again")
 
 
 def _lone(names: Collection[str]) -> set[str]:
@@ -124,10 +120,8 @@ def _cached(name: str, reason: str, *, code: bool, weights: bool) -> Path:
     fix = "fetch it once while the hub can be reached, or give a local folder; check the spelling"
     config = try_to_load_from_cache(name, CONFIG)
     if not isinstance(config, str):
-        raise InputError(
-            name, expected="a model folder, or a model of the hub that is in the cache",
-            found=f"neither; {reason}", fix=fix,
-        )  # fmt: skip
+        expected = "a model folder, or a model of the hub that is in the cache"
+        raise InputError(name, expected=expected, found=f"neither; {reason}", fix=fix)
     folder = Path(config).parent
     read = _reader(folder)
     needed = companion_names(_listed_before(name), read, code=code)
@@ -138,10 +132,9 @@ def _cached(name: str, reason: str, *, code: bool, weights: bool) -> Path:
     absent = sorted(file for file in needed if not (folder / file).is_file())
     if absent:
         more = f" and {len(absent) - 1} more" if absent[1:] else ""
-        raise InputError(
-            f"{name} in the cache, {folder}", expected="the whole model",
-            found=f"a part of it: no {shown(absent[0])}{more}; {reason}", fix=fix,
-        )  # fmt: skip
+        what = f"{name} in the cache, {folder}"
+        found = f"a part of it: no {shown(absent[0])}{more}; {reason}"
+        raise InputError(what, expected="the whole model", found=found, fix=fix)
     return folder
 
 

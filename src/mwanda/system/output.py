@@ -150,10 +150,9 @@ class OutputFile(_Output):
                 str(target), expected=f"a name ending in {self._suffix}", found=target.name
             )
         if any(target.resolve() == path.resolve() for path in inputs):
-            raise InputError(
-                str(target), expected="another file than those read", found="one of them",
-                fix="choose another --out",
-            )  # fmt: skip
+            expected = "another file than those read"
+            fix = "choose another --out"
+            raise InputError(str(target), expected=expected, found="one of them", fix=fix)
         self._check_place()
 
     def __enter__(self) -> Path:

@@ -32,20 +32,18 @@ def read_lines(path: Path) -> Iterator[bytes]:
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, not of what is in the file
-        raise InputError(
-            str(path), expected=f"a whole file packed as {path.suffix}", found=str(error),
-            fix="pack it again",
-        ) from error  # fmt: skip
+        expected = f"a whole file packed as {path.suffix}"
+        found = str(error)
+        raise InputError(str(path), expected=expected, found=found, fix="pack it again") from error
 
 
 def refuse_pointer(path: Path) -> None:
     """Refuse what git leaves in place of a large file until it is fetched."""
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
-            raise InputError(
-                str(path), expected="text", found="a Git LFS pointer, not the text",
-                fix="run git lfs pull in the folder",
-            )  # fmt: skip
+            found = "a Git LFS pointer, not the text"
+            fix = "run git lfs pull in the folder"
+            raise InputError(str(path), expected="text", found=found, fix=fix)
 
 
 class _Zstd(io.RawIOBase):

@@ -146,10 +146,8 @@ def _decoded(where: str, field: str, raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
-            where, expected=f"UTF-8 in field {field!r}",
-            found=f"byte 0x{raw[error.start]:02x} at {error.start}",
-        ) from error  # fmt: skip
+        found = f"byte 0x{raw[error.start]:02x} at {error.start}"
+        raise InputError(where, expected=f"UTF-8 in field {field!r}", found=found) from error
 
 
 def _identity(given: Any) -> int | str | None:

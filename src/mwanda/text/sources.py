@@ -120,10 +120,9 @@ class FolderSource:
     def languages(self) -> list[str]:
         tags = [tag for tag in self._found.files if tag not in self._found.on_request]
         if not tags:
-            raise InputError(
-                f"text folder {self.name}", expected=LAYOUT, found=f"only {self._found.words}",
-                fix="name each file after its language",
-            )  # fmt: skip
+            found = f"only {self._found.words}"
+            fix = "name each file after its language"
+            raise InputError(f"text folder {self.name}", expected=LAYOUT, found=found, fix=fix)
         check_languages(self, sorted(tags))
         return sorted(tags)
 

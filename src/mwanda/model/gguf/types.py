@@ -13,9 +13,7 @@ def check_type(name: str, thing: str = "--type") -> str:
     """The name of a type, in any case of letters, as GGUF writes it."""
     kind = name.strip().upper()
     if kind not in TYPES:
-        raise InputError(
-            thing, expected="a GGUF type that the library gguf can write", found=name[:40],
-            fix=nearest(kind, TYPES),
-        )  # fmt: skip
+        expected = "a GGUF type that the library gguf can write"
+        raise InputError(thing, expected=expected, found=name[:40], fix=nearest(kind, TYPES))
     need("gguf", thing, "gguf")
     return kind

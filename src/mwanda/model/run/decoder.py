@@ -149,10 +149,9 @@ class MemoryDecoder(Decoder):
     def __init__(self, model: Any) -> None:
         first = next(model.parameters())
         if first.is_meta:
-            raise InputError(
-                "the model given", expected="weights in memory", found="parameters on meta",
-                fix="load it without device_map, or give its folder, which is read block by block",
-            )  # fmt: skip
+            found = "parameters on meta"
+            fix = "load it without device_map, or give its folder, which is read block by block"
+            raise InputError("the model given", expected="weights in memory", found=found, fix=fix)
         if hasattr(model, "prompt_encoder"):
             raise InputError(
                 "the model given", expected="a model of which the blocks are all",
