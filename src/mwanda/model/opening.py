@@ -49,7 +49,10 @@ def open_decoder(
         _refuse_sizes(config, checkpoint, options)
         model = build_skeleton(config, dtype, trust_remote_code=options.trust_remote_code)
         decoder = StreamedDecoder(model, checkpoint, device, dtype)
-        _refuse_odd_dtypes(decoder)
+        for linear in decoder.structure.linears():
+            info = checkpoint.tensors[decoder.place(linear).stored]
+            if info.dtype not in PRUNABLE:
+                raise quantised_error(info, f"in {dtype_name(info.dtype)}")
         for name, other in decoder.untied:
             log.warning(
                 "%s/config.json ties %s to %s; they are stored with different values, so each is "
@@ -126,10 +129,3 @@ def _numbers(value: Any) -> Iterator[int]:
             yield from _numbers(item)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield value
-
-
-def _refuse_odd_dtypes(decoder: StreamedDecoder) -> None:
-    for linear in decoder.structure.linears():
-        info = decoder.checkpoint.tensors[decoder.place(linear).stored]
-        if info.dtype not in PRUNABLE:
-            raise quantised_error(info, f"in {dtype_name(info.dtype)}")
