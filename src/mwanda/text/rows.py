@@ -75,11 +75,7 @@ class RowCount:
 
 
 def documents_of(
-    rows: Iterable[tuple[str, Row]],
-    column: str,
-    count: RowCount,
-    *,
-    advice: str = FIELD_ADVICE,
+    rows: Iterable[tuple[str, Row]], column: str, count: RowCount, *, advice: str = FIELD_ADVICE
 ) -> Iterator[Document]:
     """The documents in rows that each come with the beginning of an error's message.
 

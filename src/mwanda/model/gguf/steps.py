@@ -47,10 +47,7 @@ class _Processor:
         beside: dict[str, Any] = {"tensors": {}}
         for name, values in parts.items():
             done = self._processor.process(
-                weights=values,
-                name=name,
-                tensor_key_mapping=self._names,
-                parsed_parameters=beside,
+                weights=values, name=name, tensor_key_mapping=self._names, parsed_parameters=beside
             )
             if done.name is not None:
                 return torch.from_numpy(np.ascontiguousarray(done.weights))
