@@ -1,6 +1,6 @@
 """Does anything but our own errors come out of a parser that meets changed bytes or structure?
 
-The parsers and the strategies are those of ``tests/strange/fuzzers.py``. Round after round each
+The parsers and the strategies are those of ``tests/bad_input/fuzzers.py``. Round after round each
 gets some hundred inputs, drawn by hypothesis from a seed that is the round's number, until the CPU
 time is used up; the log names every round, and ``--first ROUND --minutes 0`` draws it again.
 """
@@ -21,9 +21,9 @@ sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modul
 from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
 
 # By name: tests are not checked for types.
-FUZZERS: Any = import_module("tests.cli.strange.fuzzers")
+FUZZERS: Any = import_module("tests.bad_input.fuzzers")
 TARGETS, meet = FUZZERS.TARGETS, FUZZERS.meet
-Place: Any = import_module("tests.cli.strange.place").Place
+Place: Any = import_module("tests.bad_input.place").Place
 
 from harness import Table, bar, options_of, parsed, save  # noqa: E402
 

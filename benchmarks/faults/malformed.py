@@ -1,6 +1,6 @@
 """What does it cost to be told that an input is wrong?
 
-Every wrong input of ``tests/strange/corpus.py`` meets its command in a process of its own. Kept
+Every wrong input of ``tests/bad_input/table.py`` meets its command in a process of its own. Kept
 are its exit code, whether it said what it has to, whether anything was left behind or changed, the
 process's wall time and its largest resident memory. The command runs twice in that process
 (``runners/twice.py``): the second time nothing is imported any more, and takes what the refusal
@@ -29,16 +29,12 @@ from harness import Table, bar, options_of, parsed, save  # noqa: E402
 from processes import environment  # noqa: E402
 
 # By name: tests are not checked for types.
-CASES: Any = import_module("tests.cli.strange.corpus").CASES
-Place: Any = import_module("tests.cli.strange.place").Place
+CASES: Any = import_module("tests.bad_input.table").CASES
+Place: Any = import_module("tests.bad_input.place").Place
 tree: Any = import_module("tests.cli.helpers").tree
 
 MOST_SECONDS, MOST_MEMORY = 1.0, 500e6
 """Beyond the time to import, and resident."""
-
-
-NO_PROCESS = ("model: a name with a NUL",)
-"""What no process can be given; the tests give it to the command within one."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Told:
         seconds: of the process; ``again`` of the command when all is imported.
         resident: bytes.
         torch: whether torch was loaded.
-        as_expected: exit code 2, the expected words in so many lines, no traceback; twice.
+        as_expected: its exit code, the expected words in so many lines, no traceback; twice.
         clean: nothing left behind, nothing changed.
     """
 
@@ -66,7 +62,8 @@ class Told:
 def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
     """Make one wrong input and give it to its command."""
     root.mkdir()
-    words = [str(word) for word in case.make(good.at(root))]
+    place = good.at(root)
+    words = [*map(str, case.make(place)), "-q"]
     before = tree(root)
     report = root.with_suffix(".json")
     line = [given.python, str(ROOT / "benchmarks" / "runners" / "twice.py"), str(report), *words]
@@ -80,11 +77,11 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
     found = json.loads(report.read_text())
     said = ran.stderr.splitlines()
     as_expected = (
-        found["codes"] == [2, 2]
+        found["codes"] == [case.code] * 2
         and not ran.stdout
         and len(said) == 2 * case.lines
         and all(row.startswith("error: ") for row in said)
-        and all(part in "\n".join(said[: case.lines]) for part in case.says)
+        and all(part in "\n".join(said[: case.lines]) for part in case.parts(place))
     )
     return Told(case.name, ran.returncode, seconds, found["again"], found["resident"],
                 found["torch"], as_expected, clean)  # fmt: skip
@@ -100,7 +97,8 @@ def main() -> None:
         before = tree(good.good)
         kept = given.work / "told.json"
         known = json.loads(kept.read_text()) if kept.is_file() else {}
-        chosen = [case for case in CASES if given.only in case.name and case.name not in NO_PROCESS]
+        # No process can be given a NUL; the tests give it to the command within one.
+        chosen = [c for c in CASES if given.only in c.name and "\\x00" not in c.name]
         for number, case in enumerate(chosen):
             if case.name not in known:
                 one = tell(case, good, good.good.parent / f"{number:03d}", given)

@@ -100,13 +100,6 @@ class Bench:
         save_file(tensors, folder / "model.safetensors", {"format": "pt"})
         return folder
 
-    def text(self, raw: bytes, name: str = "de.txt") -> Path:
-        """A folder of one text file."""
-        folder = self.root / "text"
-        folder.mkdir()
-        (folder / name).write_bytes(raw)
-        return folder
-
     def recipe(self, text: str) -> Path:
         path = self.root / "recipe.yaml"
         path.write_text(text, encoding="utf-8")

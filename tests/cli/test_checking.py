@@ -147,13 +147,3 @@ def test_a_difference_is_a_result_and_no_failure(bench: Bench, pruned: Path) -> 
     data = bench.run("diff", bench.source, pruned, "--json").json()
     assert data["total"]["share"] == 0.5
     assert data["linears"][UP]["rows"] == [80, 80]
-
-
-def test_what_cannot_be_compared(bench: Bench, pruned: Path) -> None:
-    no = bench.root / "no"
-    bench.refuse(["diff", pruned, no], str(no), "nothing there")
-    bench.refuse(["diff", no, pruned], str(no), "nothing there")
-    bench.refuse(["diff", pruned, pruned / "config.json"], "config.json", "safetensors")
-    bench.refuse(["verify", pruned, "--against", no], str(no), "nothing there")
-    bench.refuse(["verify", pruned, "--mask", no], f"masks {no}", "no such file")
-    bench.refuse(["verify", pruned, "--mask", pruned / SHARD], "a foreign file")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,7 +129,6 @@ def test_measured_errors_are_shown_by_language_and_sparsity(bench: Bench) -> Non
         assert signal["sparsities"] == pytest.approx([0.3, 0.5, 0.7])
         assert set(signal["errors"]) == set(made["recipe"]["languages"])
         assert all(0 < low < high for low, _, high in signal["errors"].values())
-    bench.refuse(bench.prune(*words, "--pattern", "2:4"), "allocation", "uniform", "2:4")
 
 
 def test_a_pattern_and_a_choice_of_linears(bench: Bench) -> None:
@@ -149,7 +150,6 @@ def test_a_pattern_and_a_choice_of_linears(bench: Bench) -> None:
 def test_an_output_of_ours_may_be_overwritten(bench: Bench) -> None:
     quick = ("--criterion", "magnitude")
     assert bench.run(*bench.prune(*quick, calibrated=False)).code == 0
-    bench.refuse(bench.prune(*quick, calibrated=False), "--overwrite")
     words = bench.prune(*quick, "--sparsity", 0.25, "--overwrite", calibrated=False)
     assert bench.run(*words).code == 0
     assert manifest(bench.out)["recipe"]["sparsity"] == 0.25
@@ -225,9 +225,9 @@ def test_the_gate_decides_the_exit_code(bench: Bench, pruned: Path, other_text: 
     assert set(told["failed"]) == {"de", "sw", "fr"}
     assert len(narrow.err.splitlines()) == 1
     assert narrow.err.startswith("error: ")
+    assert "de +" in narrow.err
     one = bench.run("eval", worse, *words[2:], "9000%", "--language", "sw=0.1%", "--json")
     assert (one.code, set(json.loads(one.out)["gate"]["failed"])) == (3, {"sw"})
-    bench.refuse(["eval", worse, *words[2:], "5%", "--language", "hi=1%"], "--language", "hi")
 
 
 def test_a_gate_says_pass_or_fail_and_compares_with_the_base(
@@ -244,22 +244,11 @@ def test_a_gate_says_pass_or_fail_and_compares_with_the_base(
     assert "more than 0.01% in NLL" in told.err
     assert json.loads(bench.run(*words, bench.source, "--json").out)["baseline_is_base"] is True
     other = tiny("llama", seed=5)
-    bench.refuse([*words, other], "--baseline", "was pruned from", "model.safetensors",
-                 "--other-baseline")  # fmt: skip
     let = bench.run(*words, other, "--other-baseline", "--json")
     assert json.loads(let.out)["baseline_is_base"] is False
-    bench.refuse([*words, bench.source, "--gate-on", "mean"], "--gate-on", "upper", "mean")
     dense = ["eval", bench.source, *words[2:], pruned]
     swapped = bench.run(*["900%" if one == "0.01%" else one for one in dense])
     assert "the baseline could not be checked: no manifest says what" in swapped.out
-
-
-def test_options_of_a_gate_without_a_limit(bench: Bench, pruned: Path, other_text: Path) -> None:
-    words = ["eval", pruned, "--text", other_text, "--baseline", bench.source]
-    bench.refuse([*words, "--gate-on", "upper"], "--gate-on", "a limit, --fail-if-worse-than or")
-    bench.refuse([*words, "--other-baseline"], "--other-baseline", "a limit, --fail-if-worse-than")
-    bench.refuse([*words[:4], "--other-baseline"], "--other-baseline", "--fail-if-worse-than")
-    bench.refuse([*words, "--fail-if-worse-than", "1"], "found 1; write 1%, or 100%")
 
 
 def test_overlap_may_be_allowed(bench: Bench, pruned: Path) -> None:
@@ -298,6 +287,26 @@ def test_windows_are_drawn_once_and_kept(bench: Bench) -> None:
     assert path.read_bytes() != first
 
 
+def test_windows_fed_back_give_the_same_masks(bench: Bench) -> None:
+    file, given = bench.root / "w.safetensors", bench.root / "given"
+    text = ["--calibration", bench.corpus, *SMALL]
+    for words in (
+        ["windows", bench.source, "--out", file, *text],
+        ["prune", bench.source, "--out", bench.out, *text],
+        ["prune", bench.source, "--out", given, "--calibration", file],
+    ):
+        ran = bench.run(*words)
+        assert ran.code == 0, ran.err
+    one, other = (
+        {name: row["mask_sha256"] for name, row in manifest(folder)["linears"].items()}
+        for folder in (bench.out, given)
+    )
+    assert len(one) == 21
+    assert one == other
+    shard = "model.safetensors"
+    assert (bench.out / shard).read_bytes() == (given / shard).read_bytes()
+
+
 def test_debug_shows_the_traceback(bench: Bench) -> None:
     from mwanda.cli import main
     from mwanda.errors import InputError
@@ -329,6 +338,17 @@ def test_no_memory_and_no_disk_are_said_by_every_command(
 ) -> None:
     monkeypatch.setattr("mwanda.pruned.verify.verify", failing(error))
     bench.refuse(["verify", pruned], says, code=1)
+
+
+def test_a_place_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "mkdtemp", failing(OSError(errno.EACCES, "Permission denied")))
+    bench.refuse(bench.prune(), str(bench.root), "can be written", "Permission denied", "--out")
+
+
+def test_a_disk_that_is_full(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = shutil.disk_usage(bench.root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=1000))
+    bench.refuse(bench.prune(), "GB of free disk", "found 0.00 GB", "free some space")
 
 
 def test_an_interruption_is_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

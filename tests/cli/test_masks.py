@@ -26,22 +26,3 @@ def test_out_and_on_again(bench: Bench, pruned: Path) -> None:
     assert "MB, masks of 21 linears" in bench.run(
         "mask", "extract", pruned, "--out", file, "--overwrite"
     ).out  # fmt: skip
-
-
-def test_refusals(bench: Bench, pruned: Path) -> None:
-    file = bench.root / "m.safetensors"
-    shard = next(pruned.glob("*.safetensors"))
-    bench.refuse(["mask", "extract", bench.source, "--out", file], "mwanda.json")
-    bench.refuse(["mask", "extract", pruned, "--out", bench.root / "m"], "ending in .safetensors")
-    bench.refuse(["mask", "extract", pruned], "--out")
-    bench.refuse(["mask", "apply", bench.root / "no", bench.source, "--out", bench.out], "no such")
-    bench.refuse(["mask", "apply", shard, bench.source, "--out", bench.out], "a file of masks")
-    assert bench.run("mask", "extract", pruned, "--out", file).code == 0
-    bench.refuse(["mask", "extract", pruned, "--out", file], "pass --overwrite")
-    apply = ["mask", "apply", file]
-    bench.refuse([*apply, bench.root / "no", "--out", bench.out], "nothing there")
-    bench.refuse([*apply, bench.source, "--out", bench.source], "another folder than the source")
-    bench.refuse([*apply, bench.source, "--out", bench.out, "--dtype", "int3"], "--dtype")
-    bench.refuse([*apply, bench.source, "--out", bench.out, "--max-shard-size", "x"],
-                 "--max-shard-size")  # fmt: skip
-    bench.refuse([*apply, bench.source, "--out", file], "an existing file")

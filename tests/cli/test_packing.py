@@ -31,35 +31,6 @@ def test_there_and_back(bench: Bench, pruned: Path) -> None:
     assert bench.run("pack", pruned, "--out", path, "--overwrite", "--level", 3).code == 0
 
 
-def test_refusals(bench: Bench, pruned: Path) -> None:
-    path = bench.root / "a.mwz"
-    bench.refuse(["pack", pruned, "--out", bench.root / "a.zip"], "a name ending in .mwz")
-    bench.refuse(["pack", bench.root / "no", "--out", path], "a model folder", "no folder")
-    bench.refuse(["pack", pruned, "--out", path, "--level", 23], "--level", "pack --help")
-    bench.refuse(["pack", pruned, "--out", path, "--threads", 0], "--threads", "pack --help")
-    bench.refuse(["pack", pruned], "--out", "pack --help")
-    bench.refuse(["unpack", pruned / "config.json", "--out", bench.out], "an archive that mwanda")
-    bench.refuse(["unpack", bench.root / "no", "--out", bench.out], "no such file")
-    bench.refuse(["unpack", pruned, "--out", bench.out], "an archive")
-    bench.refuse(["gguf-check", pruned / "config.json", pruned], "a GGUF file")
-    bench.refuse(
-        ["gguf-check", pruned / "config.json", pruned, "--fail-below", "x"], "--fail-below"
-    )
-
-
-def test_a_damaged_archive(bench: Bench, pruned: Path) -> None:
-    path = bench.root / "a.mwz"
-    bench.run("pack", pruned, "--out", path)
-    data = bytearray(path.read_bytes())
-    for at in (30, len(data) // 2, len(data) - 70, len(data) - 3):
-        data[at] ^= 4
-        path.write_bytes(data)
-        bench.refuse(["unpack", path, "--out", bench.out], str(path), "damaged")
-        data[at] ^= 4
-    path.write_bytes(data[:-20])
-    bench.refuse(["unpack", path, "--out", bench.out], str(path), "damaged")
-
-
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.cli.helpers import Bench
@@ -47,21 +45,6 @@ def test_failed_cells_are_exit_code_1(bench: Bench, lab: Lab) -> None:
     assert "failed: tiny, wanda, 0.25, seed 0: " in ran.out
 
 
-def test_what_is_no_study_is_refused(bench: Bench, lab: Lab) -> None:
-    bench.refuse(["study", "status", bench.root / "no"], "study", "no folder")
-    bench.refuse(["study", bench.root / "no.yaml", "--out", bench.out], "no.yaml", "no such file")
-    (bench.root / "full").mkdir()
-    (bench.root / "full" / "thesis.txt").write_text("mine")
-    words = ["study", lab.document(), "--out", bench.root / "full"]
-    bench.refuse(words, "thesis.txt", "choose another --out")
-    bench.refuse([*words[:3], bench.out, "--processes", 2, "--cluster", 2], "--processes")
-    path = lab.document(criteria=["wonda"], sparsities=[2])
-    bench.refuse(["study", path, "--out", bench.out], "sparsities.0", "less than 1")
-    path = lab.document(criteria=["wonda"], languages=["fr"])
-    bench.refuse(["study", path, "--out", bench.out], "wonda", "study.yaml")
-    assert not bench.out.exists()
-
-
 def test_the_extra_is_asked_for(bench: Bench, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
@@ -71,14 +54,7 @@ def test_the_extra_is_asked_for(bench: Bench, lab: Lab, monkeypatch: pytest.Monk
     assert "mwanda[cluster]" in ran.err
 
 
-def test_the_folder_is_made_only_for_a_good_document(bench: Bench, lab: Lab) -> None:
-    assert bench.run("study", lab.document(models={"a": "/no"}), "--out", lab.out).code == 2
-    assert not Path(lab.out).exists()
-
-
 def test_a_report_of_it(bench: Bench, lab: Lab) -> None:
-    bench.refuse(["report", bench.root / "no"], "study", "no folder")
-    bench.refuse(["report", lab.root], "plan.json", "another folder")
     assert bench.run("study", lab.document(seeds=[0, 1]), "--out", lab.out).code == 0
     made = bench.run("report", lab.out)
     assert made.code == 0, made.err
@@ -104,10 +80,6 @@ def test_a_search(bench: Bench, lab: Lab) -> None:
     assert bench.run("verify", bench.out).code == 0
     shown = bench.run(*words, "--max-loss", "99999%")
     assert "0.6 is the highest tried that passed; nothing higher was tried" in shown.out
-    bench.refuse([*words, "--max-loss", "5%", "--language", "hi=1%"], "--language", "hi")
-    bench.refuse([*words, "--max-loss", "5%", "--sparsity", 0.5], "--sparsity", "none")
-    bench.refuse([*words, "--max-loss", "five"], "--max-loss", "5%")
-    bench.refuse([*words, "--max-loss", "5%", "--out", bench.out], "--overwrite")
 
 
 def test_several_processes_of_torchrun_are_refused(

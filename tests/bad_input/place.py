@@ -19,11 +19,12 @@ import mwanda
 from mwanda.pruned.archive.codec import PLAIN, encode
 from mwanda.pruned.archive.contents import HEADER, footer
 from tests.model.helpers import INDEX, raw_file
+from tests.study.helpers import Lab
 from tests.support.gguf_files import gguf_model, write_gguf
 from tests.support.models import tiny_model
 from tests.support.text import write_corpus, write_parallel
 
-__all__ = ["QUICK", "Place"]
+__all__ = ["QUICK", "SHARD", "Place"]
 
 QUICK = ("--windows", "2", "--window-length", "32")
 SHARD = "model.safetensors"
@@ -34,9 +35,10 @@ class Place:
     """Where commands are run on files that are wrong.
 
     Attributes:
-        good: a folder with ``model``, ``text``, ``parallel``, ``pruned``, ``masks.safetensors``,
-            ``statistics.safetensors``, ``windows.safetensors``, ``pruned.mwz`` and ``model.gguf``,
-            all sound. Nothing writes in it.
+        good: a folder with ``model``, another one ``unlike`` it, ``text``, ``other`` text,
+            ``parallel``, ``pruned``, ``masks.safetensors``, ``statistics.safetensors``,
+            ``windows.safetensors``, ``pruned.mwz`` and ``model.gguf``, all sound. Nothing writes
+            in it.
         root: an empty folder for one case.
     """
 
@@ -47,9 +49,11 @@ class Place:
     def make(cls, folder: Path) -> Place:
         """Make the sound files, by the library's own functions."""
         folder.mkdir(parents=True, exist_ok=True)
-        model = tiny_model("llama", folder / "model", layers=2)
+        model = tiny_model("llama", folder / "model")
         write_corpus(folder / "text", ["de", "sw"], lines=60)
+        write_corpus(folder / "other", ["de", "sw", "fr"], lines=5, seed=3)
         write_parallel(folder / "parallel", ["de", "sw"])
+        tiny_model("llama", folder / "unlike", seed=5)
         words: dict[str, Any] = {"windows": 2, "window_length": 32}
         given: dict[str, Any] = {"calibration": str(folder / "text"), **words}
         fields: dict[str, Any] = {"criterion": "wanda", "allocation": "uniform"}
@@ -86,6 +90,37 @@ class Place:
         """A prune of the sound model with no text but what the words give."""
         return ["prune", self.good / "model", "--out", self.out, *words]
 
+    def plan(self, *words: object) -> list[object]:
+        """The plan of that prune."""
+        return ["plan", self.good / "model", *self.prune()[4:], *words]
+
+    def evaluate(self, *words: object) -> list[object]:
+        """An evaluation of the sound model on the text it may have been pruned on."""
+        return ["eval", self.good / "model", "--text", self.good / "text", "--no-generate", *words]
+
+    def compare(self, *words: object) -> list[object]:
+        """An evaluation of the pruned model on other text; later words win."""
+        given = ["--text", self.good / "other", "--no-generate", "--sentences", 2]
+        return ["eval", self.good / "pruned", *given, *words]
+
+    def draw(self, *words: object) -> list[object]:
+        """Windows of sound text; later words win."""
+        given = ["--out", self.root / "w.safetensors", "--calibration", self.good / "text", *QUICK]
+        return ["windows", self.good / "model", *given, *words]
+
+    def study(self, **fields: Any) -> Path:
+        """The document of a small study, its fields changed."""
+        models = {"tiny": self.good / "model"}
+        lab = Lab(models, self.good / "text", self.good / "parallel", self.root)
+        evaluation = {"text": str(lab.text), "languages": ["de", "sw"]}
+        return lab.document(**{"evaluation": evaluation} | fields)
+
+    def search(self, *words: object) -> list[object]:
+        """A search on sound text; later words win."""
+        given = ["--text", self.good / "parallel", "--text-languages", "de,sw", *QUICK]
+        given += ["--calibration", self.good / "text", "--step", 0.2, "--highest", 0.6]
+        return ["search", self.good / "model", *given, "--criterion", "wanda", *words]
+
     def translate(self, *words: object) -> list[object]:
         """A translation of a few sound sentences; later words win."""
         given = ["--text", self.good / "parallel", "--direction", "de-sw", "--sentences", "2"]
@@ -94,6 +129,15 @@ class Place:
     def quantise(self, *words: object) -> list[object]:
         """The sound model in a GGUF type; later words win."""
         return ["quantise", self.good / "model", "--type", "Q8_0", "--out", self.out, *words]
+
+    def pack(self, *words: object) -> list[object]:
+        """The pruned model packed; later words win."""
+        return ["pack", self.good / "pruned", "--out", self.root / "a.mwz", *words]
+
+    def apply(self, source: Path, *words: object) -> list[object]:
+        """Sound masks on a model; later words win."""
+        masks = self.good / "masks.safetensors"
+        return ["mask", "apply", masks, source, "--out", self.out, *words]
 
     def xcopa(self, raw: bytes, name: str = "test.et.jsonl") -> list[object]:
         """Tasks from a folder of one file."""
@@ -146,8 +190,10 @@ class Place:
         (folder / INDEX).write_bytes(text)
         return self.prune(folder)
 
-    def weights(self, change: Callable[[dict[str, torch.Tensor]], Any]) -> list[object]:
-        folder = self.model()
+    def weights(
+        self, change: Callable[[dict[str, torch.Tensor]], Any], **config: Any
+    ) -> list[object]:
+        folder = self.model(**config)
         tensors = load_file(folder / SHARD)
         change(tensors)
         save_file(tensors, folder / SHARD, {"format": "pt"})
@@ -167,6 +213,18 @@ class Place:
         folder.mkdir()
         (folder / name).write_bytes(raw)
         return self.prune(None, "--calibration", folder)
+
+    def copied(self, name: str) -> Path:
+        """A copy of a sound folder or file."""
+        copy = shutil.copytree if (self.good / name).is_dir() else shutil.copyfile
+        return Path(copy(self.good / name, self.root / name))
+
+    def written(self, name: str, text: str = "") -> Path:
+        """A file of the caller's own."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
 
     def recipe(self, text: str | bytes) -> list[object]:
         path = self.root / "recipe.yaml"

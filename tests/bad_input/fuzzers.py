@@ -33,7 +33,7 @@ from mwanda.system.files import parse_size
 from mwanda.text.languages import canonical, parse_languages
 from mwanda.text.sources import open_source
 from mwanda.text.window_files import load
-from tests.cli.strange.place import SHARD, Place
+from tests.bad_input.place import SHARD, Place
 from tests.support.recipes import EVERY_FIELD
 
 __all__ = ["TARGETS", "Target", "meet"]

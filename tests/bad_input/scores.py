@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.cli.strange.case import Case
-from tests.cli.strange.place import Place
+from tests.bad_input.case import Case
+from tests.bad_input.place import Place
 from tests.support.tasks import XCOPA_ROW, winograd_line
 
-__all__ = ["EVALUATION"]
+__all__ = ["SCORES"]
 
 
 SOUND = json.dumps(XCOPA_ROW).encode()
@@ -38,7 +38,7 @@ LINE = winograd_line("en", "cat", "dog").encode()
 
 TASKS = [
     xcopa("empty", b"", "an empty file"),
-    xcopa("no JSON", b"{", ":1: expected JSON"),
+    xcopa("no JSON", b"{", "test.et.jsonl:1: expected JSON"),
     xcopa("a list", b"[]", "expected an object"),
     xcopa("brackets without end", b"[" * 99_999, "expected JSON"),
     xcopa("a number of 5000 digits", b"9" * 5000, "expected JSON"),
@@ -58,10 +58,14 @@ TASKS = [
     xwinograd("no answer", LINE.replace(b"true", b"false"), "one of them right"),
     xwinograd("a language that is none", LINE.replace(b"en\t", b"zz9\t"), ":1", "'zz9'"),
     Case("tasks: none", _tasks(), ("--task", "Missing option")),
-    Case("tasks: files that are not there", _tasks("--task", "xcopa=no"), ("xcopa, no", "folder")),
+    Case("tasks: files that are not there", _tasks("--task", "xcopa=no"),
+         ("xcopa, no: expected a folder",)),
     Case("tasks: an unknown one", _tasks("--task", "xcpa=no"), ("'xcpa'", "xcopa")),
     Case("tasks: no path", _tasks("--task", "xcopa="), ("NAME=PATH",)),
-    Case("tasks: the hub, unasked", _tasks("--task", "xnli"), ("--task xnli", "--hub")),
+    Case("tasks: the hub, unasked", _tasks("--task", "xnli"), ("--task xnli", "or pass --hub")),
+    Case("tasks: a language that is missing", lambda p: [*p.xcopa(SOUND), "--languages", "de"],
+         ("xcopa, --languages: expected one of et",)),
+    Case("tasks: no items", lambda p: [*p.xcopa(SOUND), "--items", "0"], ("--items",)),
     Case("tasks: two mistakes", _tasks("--task", "xcopa=no", "--task", "xwinograd=no"),
          ("xcopa, no", "xwinograd, no"), lines=2),
 ]  # fmt: skip
@@ -75,8 +79,11 @@ TRANSLATIONS = [
     translate("no direction", "--direction", "german", says=("--direction german", "en-de")),
     translate("to itself", "--direction", "de-de", says=("--direction de-de",)),
     translate("a language that is none", "--direction", "de-xx1", says=("'xx1'",)),
-    translate("a language that is missing", "--direction", "de-hi", says=("'hi'",)),
+    translate("a language that is missing", "--direction", "de-hi",
+              says=("language 'hi'", "expected one of de, sw")),
     translate("more examples than there are", "--shots", 99, says=("99 sentences",)),
+    translate("examples that would be scored", "--shots", 9,
+              says=("expected 9 sentences that are not scored, found 4",)),
     translate("ids that are none", "--ids", "a:b", says=("--ids",)),
     translate("a text that is not there", "--text", "no", says=("text folder no",)),
     Case("translate: text without ids", lambda p: p.translate("--text", p.good / "text"),
@@ -84,13 +91,14 @@ TRANSLATIONS = [
 ]  # fmt: skip
 
 QUANTISING = [
-    Case("quantise: a type that is none", lambda p: p.quantise("--type", "Q4_K"), ("GGUF type",)),
+    Case("quantise: a type that is none", lambda p: p.quantise("--type", "Q4_K"),
+         ("--type: expected a GGUF type",)),
     Case("quantise: a folder that is there", lambda p: p.quantise("--out", p.good / "text"),
-         ("text",)),
+         ("text", "expected a new folder")),
     Case("quantise: nothing there", lambda p: ["quantise", "no", *p.quantise()[2:]],
          ("found nothing there",)),
     Case("quantise: shards of no size", lambda p: p.quantise("--max-shard-size", "x"),
          ("--max-shard-size",)),
 ]  # fmt: skip
 
-EVALUATION = (*TASKS, *TRANSLATIONS, *QUANTISING)
+SCORES = (*TASKS, *TRANSLATIONS, *QUANTISING)

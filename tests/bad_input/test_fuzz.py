@@ -11,14 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.cli.strange.fuzzers import TARGETS, meet
-from tests.cli.strange.place import Place
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Sound files of every kind. Do not write in it."""
-    return Place.make(tmp_path_factory.mktemp("good") / "files")
+from tests.bad_input.fuzzers import TARGETS, meet
+from tests.bad_input.place import Place
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -35,7 +29,7 @@ def test_only_our_own_errors_come_out(good: Place, tmp_path: Path, name: str) ->
 
 
 def test_something_else_than_our_own_errors_would_come_out(good: Place, tmp_path: Path) -> None:
-    from tests.cli.strange.fuzzers import Target
+    from tests.bad_input.fuzzers import Target
 
     def read(_folder: Path, value: object) -> None:
         if isinstance(value, bytes) and value[:1] > b"\x80":
