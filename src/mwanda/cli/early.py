@@ -89,6 +89,27 @@ def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
     OutputFolder(out, overwrite=overwrite).check(source, write=False)
 
 
+def report_files(paths: Mapping[str, Path | None], *, overwrite: bool) -> dict[str, OutputFile]:
+    """Kind of report -> its file, of those asked for; one that must not be written, or cannot."""
+    kinds = {"html": ".html", "markdown": ".md", "junit": ".xml"}
+    found = {
+        kind: OutputFile(
+            path, suffix=kinds[kind], what="a report that mwanda wrote", is_ours=_is_report,
+            overwrite=overwrite, option=f"--{kind}",
+        )
+        for kind, path in paths.items()
+        if path is not None
+    }  # fmt: skip
+    for output in found.values():
+        output.check()
+    return found
+
+
+def _is_report(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"mwanda" in file.read(600)
+
+
 def check_output(out: Path, suffix: str, *, overwrite: bool) -> None:
     """A file that must not be written, or cannot; what kind it is of is for the job."""
     OutputFile(

@@ -125,7 +125,8 @@ class OutputFile(_Output):
     """A file that appears whole or not at all.
 
     As a context it gives a temporary folder for what is put aside on the way; :meth:`publish` moves
-    a file out of it to the target's name. Only a file that ``is_ours`` is replaced.
+    a file out of it to the target's name. Only a file that ``is_ours`` is replaced. Messages name
+    the ``option``.
     """
 
     def __init__(
@@ -138,9 +139,10 @@ class OutputFile(_Output):
         overwrite: bool,
         resume: bool = False,
         restart: bool = False,
+        option: str = "--out",
     ) -> None:
         super().__init__(target, overwrite=overwrite, resume=resume, restart=restart)
-        self._suffix, self._what, self._is_ours = suffix, what, is_ours
+        self._suffix, self._what, self._is_ours, self._option = suffix, what, is_ours, option
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
         """Refuse an unusable target before any work, such as one of the files that are read."""
@@ -151,7 +153,7 @@ class OutputFile(_Output):
             )
         if any(target.resolve() == path.resolve() for path in inputs):
             expected = "another file than those read"
-            fix = "choose another --out"
+            fix = f"choose another {self._option}"
             raise InputError(str(target), expected=expected, found="one of them", fix=fix)
         self._check_place()
 
@@ -172,14 +174,16 @@ class OutputFile(_Output):
         target = self.target
         if not self._overwrite or target.is_dir():
             found = "a folder" if target.is_dir() else "an existing one"
-            fix = "choose another --out" + ("" if target.is_dir() else ", or pass --overwrite")
+            fix = f"choose another {self._option}" + (
+                "" if target.is_dir() else ", or pass --overwrite"
+            )
             raise InputError(str(target), expected="a new file", found=found, fix=fix)
         if not self._is_ours(target):
             raise InputError(
                 str(target),
                 expected=f"{self._what}, the only kind that --overwrite replaces",
                 found="a file of another kind",
-                fix="choose another --out",
+                fix=f"choose another {self._option}",
             )
 
 

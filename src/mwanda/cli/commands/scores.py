@@ -22,7 +22,8 @@ log = logging.getLogger("mwanda")
 EVAL = (
     "text_field", "baseline", "languages", "sentences", "seed", "ids", "max_length",
     "fail_if_worse_than", "language", "gate_on", "other_baseline", "generate", "continuations",
-    "cache", "update_card", *opt.FORWARD, "allow_overlap", "trust_remote_code", *opt.LOUD,
+    "cache", "update_card", "html", "markdown", "junit", "overwrite", *opt.FORWARD,
+    "allow_overlap", "trust_remote_code", *opt.LOUD,
 )  # fmt: skip
 WHOLE_MODEL = ("device", "compute_dtype", "allow_overlap", "trust_remote_code", *opt.LOUD)
 TRANSLATE = ("text_field", "sentences", "shots", "ids", "seed", "batch", *WHOLE_MODEL)
@@ -51,6 +52,9 @@ def evaluate(
         Path | None, "Folder that keeps scores by hash; read back if unchanged."
     ] = None,
     update_card: Annotated[bool, "Put the table into MODEL's README.md."] = False,
+    html: Annotated[Path | None, "Write a report as a page that needs no network, .html."] = None,
+    markdown: Annotated[Path | None, "Write the report as Markdown, .md."] = None,
+    junit: Annotated[Path | None, "Write the gate as JUnit XML for CI, .xml."] = None,
     **given: Annotated[Any, EVAL],
 ) -> Iterator[View]:
     """Score every language under MODEL, and against a baseline when one is given."""
@@ -68,6 +72,11 @@ def evaluate(
         raise InputError("--other-baseline", expected=asked, found="none")
     if update_card and not (Path(model) / MARK).is_file():
         raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
+    if junit is not None and gate is None:
+        raise InputError("--junit", expected=f"a limit, {option} or --language", found="none")
+    reports = early.report_files(
+        {"html": html, "markdown": markdown, "junit": junit}, overwrite=given["overwrite"]
+    )
     early.check_model(model, baseline)
     early.check_text(text)
     if continuations:
@@ -101,6 +110,10 @@ def evaluate(
         yield views.evaluated(result)
     else:
         yield views.compared(compared, gate, is_base)
+    if reports:
+        from mwanda.study.report.one_model import Found, write_reports
+
+        write_reports(reports, Found(result, compared, gate, is_base))
     if update_card:
         from mwanda.pruning.folder.card import update_card as put
 

@@ -3,15 +3,13 @@ as SVG."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mwanda.study.folder import StudyFolder
-from mwanda.study.report.charts import STYLES
 from mwanda.study.report.csv_files import ALWAYS, SOMETIMES, write_numbers
 from mwanda.study.report.data import StudyResults, load_results
-from mwanda.study.report.elements import Section, Table
+from mwanda.study.report.elements import Section
 from mwanda.study.report.generation_sections import generated, tasks, translation
 from mwanda.study.report.language_sections import (
     by_kind,
@@ -22,11 +20,10 @@ from mwanda.study.report.language_sections import (
     side_by_side,
 )
 from mwanda.study.report.other_sections import blocks, failed, in_short, provenance
+from mwanda.study.report.page import page_html, page_markdown
 from mwanda.study.report.pictures import pictures_of
 from mwanda.study.report.quantised_section import quantised
-from mwanda.study.report.templating import render
 from mwanda.system.output import OutputFolder
-from mwanda.system.text_tables import markdown
 
 FILES = ("index.html", "report.md", *ALWAYS)
 MORE = tuple(SOMETIMES)
@@ -91,54 +88,14 @@ def sections_of(results: StudyResults) -> list[Section]:
 
 def report_html(results: StudyResults, sections: Sequence[Section]) -> str:
     """One page that needs nothing else; every name is escaped."""
-    return render(
-        "page.html.j2",
-        title=TITLE,
-        sections=sections,
-        several=len(results.models) > 1,
-        styles=STYLES,
-        document=results.plan.document,
-    )
+    several, document = len(results.models) > 1, results.plan.document
+    return page_html(TITLE, sections, several=several, document=document)
 
 
 def report_markdown(results: StudyResults, sections: Sequence[Section]) -> str:
     """The same in Markdown, without the pictures; their numbers are in the tables."""
-    lines = [f"# {TITLE}", ""]
-    for section in sections:
-        lines += [f"## {section.title}", ""]
-        for heading, parts in section.groups:
-            if heading and len(results.models) > 1:
-                lines += [f"### {_plain(heading)}", ""]
-            for part in parts:
-                if isinstance(part, str):
-                    lines += [_plain(part), ""]
-                elif isinstance(part, tuple):
-                    lines += [*(f"* {_plain(line)}" for line in part), ""]
-                elif isinstance(part, Table):
-                    lines += [f"**{_plain(part.caption)}**", "", _markdown(part), ""]
-                    lines += [_plain(part.note), ""] if part.note else []
-    runs = re.findall("`+", results.plan.document)
-    fence = "`" * max(3, 1 + max(map(len, runs), default=0))
-    lines += ["## The study as it was written", "", f"{fence}yaml",
-              results.plan.document.rstrip(), fence]  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def _markdown(table: Table) -> str:
-    drawn = {
-        place for row in table.rows for place, cell in enumerate(row) if not isinstance(cell, str)
-    }
-    header, *rows = [
-        [str(cell) for place, cell in enumerate(row) if place not in drawn]
-        for row in (table.header, *table.rows)
-    ]
-    return markdown(header, rows)
-
-
-def _plain(text: str) -> str:
-    """Words only: nothing in it starts markup."""
-    one = re.sub(r"([\\`*_\[\]|])", r"\\\1", " ".join(text.split()))
-    return one.replace("&", "&amp;").replace("<", "&lt;")
+    several, document = len(results.models) > 1, results.plan.document
+    return page_markdown(TITLE, sections, several=several, document=document)
 
 
 def _foreign(folder: Path) -> list[str]:

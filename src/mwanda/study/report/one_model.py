@@ -1,0 +1,202 @@
+"""The report of one model: what ``mwanda eval`` found, as a page, as Markdown and as JUnit XML."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mwanda.evaluation.gate import DECIDES, Gate
+from mwanda.evaluation.junit import junit_xml
+from mwanda.evaluation.language import LanguageRise, mean
+from mwanda.evaluation.loss_tables import label
+from mwanda.evaluation.results import Comparison, Evaluation
+from mwanda.pruning.folder.made_with import command_of, short_name, short_source
+from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
+from mwanda.study.report.cells import bounds_of, ends_of, interval_of
+from mwanda.study.report.elements import Cell, Section, Table
+from mwanda.study.report.page import MADE_BY, page_html, page_markdown
+from mwanda.study.report.translation_table import CHECKED, check_row
+from mwanda.system.output import OutputFile
+from mwanda.text.languages import display_name, script_of
+
+log = logging.getLogger("mwanda")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is to report.
+
+    Attributes:
+        model: that was scored.
+        compared: it against a baseline; None without one.
+        gate: that was set.
+        is_base: whether the baseline is the model's base; None where that is not known.
+    """
+
+    model: Evaluation
+    compared: Comparison | None = None
+    gate: Gate | None = None
+    is_base: bool | None = None
+
+
+def write_reports(files: Mapping[str, OutputFile], found: Found) -> None:
+    """Every report that was asked for: ``html``, ``markdown``, or ``junit``, which has a gate."""
+    sections, did = sections_of(found), "scores in" if found.compared is None else "lost in"
+    title = f"What {short_name(found.model.model)} {did} every language"
+    made: dict[str, Callable[[], str]] = {
+        "html": lambda: page_html(title, sections),
+        "markdown": lambda: f"{MADE_BY}\n\n{page_markdown(title, sections)}",
+    }
+    if found.gate is not None and found.compared is not None:
+        made["junit"] = partial(junit_xml, found.compared, found.gate)
+    for kind, output in files.items():
+        with output as work:
+            fresh = work / "report"
+            fresh.write_text(made[kind](), encoding="utf-8")
+            output.publish(fresh)
+        log.info("wrote %s", output.target)
+
+
+def sections_of(found: Found) -> list[Section]:
+    """All there is to show, in order."""
+    compared = found.compared
+    sections = [_in_short(found)]
+    if compared is not None and found.gate is not None:
+        sections.append(_gate(compared, found.gate))
+    sections.append(_languages(found.model) if compared is None else _losses(compared))
+    sections += [one for one in (_generated(found.model), _continued(found.model)) if one]
+    return [*sections, _provenance(found)]
+
+
+def _in_short(found: Found) -> Section:
+    model, count, compared = found.model, len(found.model.languages), found.compared
+    if compared is None:
+        average = mean(one.nll_per_sentence for one in model.languages.values())
+        start = f"{count} languages of {short_source(model.text)}."
+        said = f"{start} Mean: {average:.2f} nats per sentence."
+        return Section("short", "In short", [("", [said])])
+    start = f"{count} languages of {short_source(model.text)}, against {_name(compared.baseline)}."
+    worse = sum(one.low > 0 for one in compared.intervals.values())
+    groups = {"Every language": compared.rises}
+    if compared.seen and compared.unseen:
+        groups |= {"Calibrated": compared.seen, "Not calibrated": compared.unseen}
+    lines = [
+        *(_mean_line(name, rises) for name, rises in groups.items()),
+        f"Worst: {display_name(compared.worst.language)}, {compared.worst.relative:+.1%}.",
+        f"{worse} of {count} languages are significantly worse: their 95 % interval is above 0.",
+    ]  # fmt: skip
+    if found.gate is not None:
+        failed = found.gate.failed(compared)
+        names = ", ".join(display_name(one.language) for one in failed)
+        lines.append(f"The gate is not met: {names}." if failed else "The gate is met.")
+    if found.is_base is False:
+        lines.append("The baseline is not the model that this one was pruned from.")
+    return Section("short", "In short", [("", [start, tuple(lines)])])
+
+
+def _mean_line(name: str, rises: Sequence[LanguageRise]) -> str:
+    average, count = mean(one.relative for one in rises), len(rises)
+    return f"{name}: {average:+.1%} NLL per sentence in the mean of {count}."
+
+
+def _gate(compared: Comparison, gate: Gate) -> Section:
+    rows = [
+        [label(one.language, True), "pass" if one.passed else "FAIL", f"{one.relative:+.2%}",
+         "none" if one.reason else f"{one.low:+.2%} to {one.high:+.2%}", f"{one.limit:.2%}",
+         f"{one.margin:+.2%}"]
+        for one in sorted(gate.judge(compared), key=lambda one: one.passed)
+    ]  # fmt: skip
+    header = ["language", "verdict", "rise", "95 % interval", "limit", "margin"]
+    table = Table(
+        "What every language may lose, and lost: rise in NLL per sentence",
+        header, rows, words=(1,),
+        note=f"Judged by {DECIDES[gate.on]}. A margin below 0 fails.",
+    )  # fmt: skip
+    return Section("gate", "The gate", [("", [table])])
+
+
+def _losses(compared: Comparison) -> Section:
+    low, high = ends_of(compared.intervals.values())
+    rows: list[list[Cell]] = []
+    for rise in compared.rises:
+        tag, result = rise.language, compared.pruned.languages[rise.language]
+        interval = compared.intervals[tag]
+        rows.append([
+            label(tag, rise.seen or not compared.seen), script_of(tag), f"{rise.baseline:.2f}",
+            f"{rise.pruned:.2f}", f"{rise.relative:+.1%}", bounds_of(interval),
+            interval_of(interval, low, high), result.perplexity_shown,
+            f"{result.bits_per_byte:.4f}",
+        ])  # fmt: skip
+    average = mean(rise.relative for rise in compared.rises)
+    before, after = (
+        mean(getattr(rise, name) for rise in compared.rises) for name in ("baseline", "pruned")
+    )
+    rows.append(["mean", "", f"{before:.2f}", f"{after:.2f}", f"{average:+.1%}", *[""] * 4])
+    header = ["language", "script", "baseline", "pruned", "rise", "95 % interval", "picture",
+              "perplexity", "bits per byte"]  # fmt: skip
+    table = Table(
+        "Nats per sentence of both models, and the rise over the baseline", header, rows, totals=1,
+        texts=2, words=(6,),
+        note="The interval is of the choice of sentences, over articles. The line in a picture is "
+        "0. Perplexity compares only within a language and tokeniser.",
+    )  # fmt: skip
+    return Section("languages", "What each language lost", [("", [table])])
+
+
+def _languages(model: Evaluation) -> Section:
+    header, rows = model.table()
+    table = Table("Every language under the model", header, rows, totals=1)
+    return Section("languages", "Every language", [("", [table])])
+
+
+def _generated(model: Evaluation) -> Section | None:
+    rows = [
+        [label(tag, True), str(made.outputs.texts), *check_row(made.as_dict())]
+        for tag, made in model.generated.items()
+    ]
+    table = Table("Continuations, checked", ["language", "continuations", *CHECKED], rows)
+    return Section("generated", "Generated text", [("", [table])]) if rows else None
+
+
+def _continued(model: Evaluation) -> Section | None:
+    rows = [
+        [label(tag, True), " ".join(one.prompt.split()), " ".join(one.text.split()),
+         "yes" if one.repetitive else ""]
+        for tag, one in model.continuations.items()
+    ]  # fmt: skip
+    header = ["language", "prompt", "the model goes on", "only repeats itself"]
+    table = Table("One continuation a language", header, rows, texts=4)
+    return Section("continuations", "Continuations", [("", [table])]) if rows else None
+
+
+def _provenance(found: Found) -> Section:
+    model, manifest = found.model, find_manifest(Path(found.model.model))
+    facts = {
+        "model": _name(model),
+        "baseline": "none" if found.compared is None else _name(found.compared.baseline),
+        **({} if manifest is None else _made(manifest)),
+        "text scored": short_source(model.text),
+        "its SHA-256": model.text_sha256,
+        **{name: str(value) for name, value in model.settings.items()},
+        **{f"{name} version": value for name, value in versions().items()},
+    }
+    rows = [[name, value] for name, value in facts.items()]
+    table = Table("What the numbers depend on", ["what", "value"], rows, texts=2)
+    return Section("provenance", "Provenance", [("", [table])])
+
+
+def _made(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "sparsity": f"{manifest.totals.sparsity:.2%} of the pruned linears",
+        "made by": shlex.join(command_of(manifest)),
+        "weights of the manifest": manifest.sha256 or "unknown",
+    }
+
+
+def _name(model: Evaluation) -> str:
+    return short_name(model.model)

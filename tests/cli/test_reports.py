@@ -1,0 +1,71 @@
+"""``mwanda eval`` with a report as HTML, Markdown and JUnit XML."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from tests.cli.helpers import Bench
+from tests.study.report.helpers import Page
+from tests.support import REPOSITORY
+
+
+def words(bench: Bench, pruned: Path, text: Path) -> list[object]:
+    return ["eval", pruned, "--text", text, "--no-generate", "--baseline", bench.source,
+            "--fail-if-worse-than", "0.01%"]  # fmt: skip
+
+
+def test_a_gate_that_is_not_met_leaves_its_reports(
+    bench: Bench, pruned: Path, other_text: Path
+) -> None:
+    files = {kind: bench.root / f"r.{kind}" for kind in ("html", "md", "xml")}
+    asked = [*words(bench, pruned, other_text), "--html", files["html"], "--markdown", files["md"],
+             "--junit", files["xml"]]  # fmt: skip
+    ran = bench.run(*asked)
+    assert ran.code == 3, ran.err
+    (suite,) = ElementTree.parse(files["xml"]).getroot()
+    failed = [one.attrib["name"].split()[0] for one in suite if one.find("failure") is not None]
+    assert failed
+    assert f"gate: FAIL: {', '.join(failed)} " in ran.out
+    page = " ".join(Page(files["html"].read_text(encoding="utf-8")).words)
+    markdown = files["md"].read_text(encoding="utf-8")
+    for text in (page, markdown):
+        assert "The gate is not met" in text
+        assert "mwanda prune" in text  # the command that made it
+    assert sorted(path.name for path in bench.root.iterdir()) == ["r.html", "r.md", "r.xml"]
+    bench.refuse(asked, "r.html", "choose another --html, or pass --overwrite")
+    assert bench.run(*asked, "--overwrite").code == 3
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_any_work(
+    bench: Bench, pruned: Path, other_text: Path
+) -> None:
+    asked = words(bench, pruned, other_text)
+    bench.refuse([*asked[:4], "--junit", bench.root / "r.xml"], "--junit", "--fail-if-worse-than")
+    bench.refuse([*asked, "--junit", bench.root / "r.txt"], "a name ending in .xml")
+    bench.refuse([*asked, "--html", bench.root / "none" / "r.html"], "no such folder")
+    mine = bench.root / "README.md"
+    mine.write_text("mine")
+    bench.refuse([*asked, "--markdown", mine, "--overwrite"], "the only kind that --overwrite")
+    assert mine.read_text() == "mine"
+
+
+def test_the_example_for_ci_runs(
+    bench: Bench, pruned: Path, other_text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (REPOSITORY / "docs" / "ci.md").read_text(encoding="utf-8")
+    job = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])["jobs"]["gate"]
+    (gate,) = (step["run"] for step in job["steps"] if step.get("name") == "Gate")
+    places = {"ORGANISATION/PRUNED": pruned, "ORGANISATION/BASE": bench.source, "texts": other_text}
+    program, *asked = shlex.split(gate)
+    assert program == "mwanda"
+    monkeypatch.chdir(bench.root)
+    assert bench.run(*(places.get(word, word) for word in asked)).code in (0, 3)
+    kept = next(step["with"]["path"] for step in job["steps"] if "upload" in step.get("uses", ""))
+    assert all((bench.root / name).is_file() for name in kept.split())
+    assert (bench.root / "languages.md").is_file()

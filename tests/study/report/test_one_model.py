@@ -1,0 +1,76 @@
+"""The report of one model: its numbers, and names that are markup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mwanda import Comparison, Gate
+from mwanda.evaluation.generation import Continuation
+from mwanda.study.report.elements import Table
+from mwanda.study.report.one_model import Found, sections_of
+from mwanda.study.report.page import page_html, page_markdown
+from tests.evaluation.test_shown import COMPARED, DENSE, NASTY, PRUNED
+from tests.study.report.helpers import Page
+
+GATE = Gate("15%", {"sw": 0.05})
+
+
+def tables(found: Found) -> dict[str, Table]:
+    """Section -> its table."""
+    return {
+        section.id: part
+        for section in sections_of(found)
+        for _, parts in section.groups
+        for part in parts
+        if isinstance(part, Table)
+    }
+
+
+def test_the_gate_says_first_what_failed() -> None:
+    rows = tables(Found(PRUNED, COMPARED, GATE))["gate"].rows
+    assert [row[:3] for row in rows] == [
+        ["hi Hindi", "FAIL", "+25.00%"],
+        ["sw Swahili", "FAIL", "+10.00%"],
+        ["de German", "pass", "-25.00%"],
+    ]
+    assert [row[4] for row in rows] == ["15.00%", "5.00%", "15.00%"]
+
+
+def test_every_language_and_the_mean() -> None:
+    table = tables(Found(PRUNED, COMPARED))["languages"]
+    assert [[row[0], row[4]] for row in table.rows] == [
+        ["de German", "-25.0%"], ["hi Hindi (unseen)", "+25.0%"], ["sw Swahili", "+10.0%"],
+        ["mean", "+3.3%"],
+    ]  # fmt: skip
+    assert all(len(row) == len(table.header) for row in table.rows)
+    assert "gate" not in tables(Found(PRUNED, COMPARED))
+
+
+def test_in_short() -> None:
+    text = page_markdown("t", sections_of(Found(PRUNED, COMPARED, GATE, is_base=False)))
+    for said in ("Every language: +3.3%", "Not calibrated: +25.0%",
+                 "Worst: Hindi, +25.0%", "The gate is not met: Hindi, Swahili.",
+                 "not the model that this one was pruned from"):  # fmt: skip
+        assert said in text
+    assert "The gate is met." in page_markdown("t", sections_of(Found(PRUNED, COMPARED, Gate(9))))
+
+
+def test_one_model_alone() -> None:
+    found = tables(Found(DENSE))
+    assert list(found) == ["languages", "provenance"]
+    assert found["languages"].rows[-1][2] == "36.67"
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_no_name_is_markup(alone: bool) -> None:
+    said = {"de": Continuation(NASTY, NASTY, repetitive=True)}
+    model = replace(PRUNED, text=NASTY, continuations=said)
+    compared = None if alone else Comparison.of(replace(DENSE, model=NASTY), model)
+    sections = sections_of(Found(model, compared, None if alone else GATE))
+    page = Page(page_html(NASTY, sections))
+    assert not [*page.all("img"), *page.all("script")]
+    assert NASTY in " ".join(page.words)
+    assert "document" not in {a.get("id") for _, a in page.elements}
+    assert "<img" not in page_markdown(NASTY, sections)
