@@ -97,9 +97,8 @@ def _shards(name: str, index: str | None) -> set[str]:
     try:
         return {str(shard) for shard in json.loads(index or "")["weight_map"].values()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{name}: {INDEX}", expected="a weight_map from tensor to shard", found="none"
-        ) from error
+        expected = "a weight_map from tensor to shard"
+        raise InputError(f"{name}: {INDEX}", expected=expected, found="none") from error
 
 
 def _refuse_kind(name: str, names: Collection[str]) -> None:
@@ -108,9 +107,8 @@ def _refuse_kind(name: str, names: Collection[str]) -> None:
     if known is not None:
         file, kind, fix = known
         found = f"{kind} ({shown(file)})"
-    raise InputError(
-        name, expected=f"a repository with {CONFIG} and safetensors", found=found, fix=fix
-    )
+    expected = f"a repository with {CONFIG} and safetensors"
+    raise InputError(name, expected=expected, found=found, fix=fix)
 
 
 def _cached(name: str, reason: str, *, code: bool, weights: bool) -> Path:

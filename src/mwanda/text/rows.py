@@ -124,9 +124,8 @@ def document_of(
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(
-            where, expected="Unicode text", found=f"half a surrogate pair at {error.start}"
-        ) from error
+        found = f"half a surrogate pair at {error.start}"
+        raise InputError(where, expected="Unicode text", found=found) from error
     given = row.get("id")
     identity = _identity(given)
     if count is not None and identity is None and not _none_meant(given):
@@ -177,9 +176,8 @@ def no_column(
     found = f"the fields {', '.join(map(str, there))}" if there else "no fields"
     meant = [str(name) for name in of_text if name != "id"]
     name = meant[0] if len(meant) == 1 else "NAME"
-    return InputError(
-        where, expected=f"a field {column!r}", found=found, fix=advice.replace("{name}", name)
-    )
+    expected = f"a field {column!r}"
+    return InputError(where, expected=expected, found=found, fix=advice.replace("{name}", name))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -202,9 +200,8 @@ def json_rows(path: Path) -> Iterator[tuple[str, Row]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(
-                where, expected="a JSON object on each line", found=str(error)
-            ) from error
+            found = str(error)
+            raise InputError(where, expected="a JSON object on each line", found=found) from error
         if not isinstance(row, dict):
             kind = type(row).__name__
             raise InputError(where, expected='an object {"text": ...}', found=kind)

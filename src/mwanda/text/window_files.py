@@ -114,13 +114,11 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
     path = Path(path)
     if path.is_dir() or (path.exists() and not overwrite):
         found = "a folder" if path.is_dir() else "a file that is there already"
-        raise InputError(
-            str(path), expected="a new file", found=found, fix="choose another name or overwrite it"
-        )
+        fix = "choose another name or overwrite it"
+        raise InputError(str(path), expected="a new file", found=found, fix=fix)
     if not path.parent.is_dir():
-        raise InputError(
-            str(path), expected="a folder to write to", found=f"no folder {path.parent}"
-        )
+        expected = "a folder to write to"
+        raise InputError(str(path), expected=expected, found=f"no folder {path.parent}")
     provenance = {
         "format": _FORMAT,
         "source": windows.source,
@@ -177,9 +175,8 @@ def load(
                     _wrong_tokens(thing, tokens[tag], written.draws.get(tag), vocabulary)
                 )
     except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"windows {path}", expected="a safetensors file", found=str(error)
-        ) from error
+        expected = "a safetensors file"
+        raise InputError(f"windows {path}", expected=expected, found=str(error)) from error
     if problems:
         raise InputError.several(problems)
     draws = {tag: written.draws.get(tag) or _foreign(tag, tokens[tag]) for tag in tokens}

@@ -120,9 +120,8 @@ class ActivationStore(Closing):
                     tensor = torch.empty([*shape], dtype=DTYPES[dtype])
                     raw = byte_view(tensor)
                     if file.readinto(raw) < len(raw):
-                        raise DataError(
-                            str(path), expected="all hidden states", found="the end of the file"
-                        )
+                        expected = "all hidden states"
+                        raise DataError(str(path), expected=expected, found="the end of the file")
                     self.append(tensor)
         except OSError as error:
             found = error.strerror or "a read error"
