@@ -37,11 +37,9 @@ def model_given(model: Any) -> Any:
     """The transformers model itself; out of what ``torch.compile`` puts around one."""
     inner = getattr(model, "_orig_mod", None)
     model = inner if isinstance(inner, nn.Module) else model
-    kind = type(model)
-    package = kind.__module__.partition(".")[0]
-    around = package in ("torch", "deepspeed") and isinstance(
-        getattr(model, "module", None), nn.Module
-    )
+    inside = getattr(model, "module", None)
+    wrapper = type(model).__module__.partition(".")[0] in ("torch", "deepspeed")
+    around = wrapper and isinstance(inside, nn.Module)
     if around or not isinstance(model, nn.Module) or not hasattr(model, "config"):
         raise _no_model(model, around=around)
     return model

@@ -22,6 +22,9 @@ from mwanda.model.run.experts import is_experts
 from mwanda.system.device import NOWHERE
 from mwanda.system.surroundings import building
 
+CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""How classes with a causal head are called, whether transformers lists them or not."""
+
 _HERE = local()
 """``hollow`` is there and true in a thread that is making a skeleton."""
 
@@ -163,11 +166,10 @@ def _refuse_quantised(path: Path, config: Any) -> None:
 
 def refuse_encoder(path: Path, config: Any) -> None:
     """Refuse a config that is no decoder's, by what it says of itself."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
+    from transformers.models.auto import modeling_auto as auto
 
+    causal = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    masked = auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     names = getattr(config, "architectures", None) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         what = f"{path}: architectures"
@@ -179,15 +181,11 @@ def refuse_encoder(path: Path, config: Any) -> None:
     found = None
     if getattr(config, "is_encoder_decoder", False):
         found = f"the encoder-decoder {names[0] if names else kind}"
-    elif (
-        names
-        and not own_causal
-        and not any(_is_causal(n, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) for n in names)
-    ):
+    elif names and not own_causal and not any(n.endswith(CAUSAL) or n in causal for n in names):
         base_only = all(n.endswith("Model") and "For" not in n for n in names)
-        if not base_only or kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        if not base_only or kind in masked:
             found = names[0]
-    elif not names and kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+    elif not names and kind in masked:
         found = f"model type {kind}, an encoder"
     if found is not None:
         raise _no_decoder(str(path), found)
@@ -195,16 +193,13 @@ def refuse_encoder(path: Path, config: Any) -> None:
 
 def refuse_encoder_in_memory(model: Any) -> None:
     """Refuse a model that is no decoder by its config or class; an unknown class passes."""
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-    )
+    from transformers.models.auto import modeling_auto as auto
 
     name = type(model).__name__
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True:
         raise _no_decoder("the model given", f"the encoder-decoder {name}")
-    masked = name in MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
-    if masked and name not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
+    masked = name in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES.values()
+    if masked and name not in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values():
         raise _no_decoder("the model given", f"the encoder {name}")
 
 
@@ -212,12 +207,6 @@ def _no_decoder(what: str, found: str) -> InputError:
     expected = "a decoder with a causal language-model head"
     fix = "encoder and encoder-decoder models cannot be pruned here"
     return InputError(what, expected=expected, found=found, fix=fix)
-
-
-def _is_causal(name: str, mapping: dict[str, str]) -> bool:
-    return name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) or (
-        name in mapping.values()
-    )
 
 
 def _one_line(error: BaseException) -> str:

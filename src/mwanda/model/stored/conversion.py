@@ -41,9 +41,7 @@ class Sources:
     ) -> None:
         self._checkpoint = checkpoint
         self._take = take
-        self._names = NameMap(
-            checkpoint.tensors.keys(), model.base_model_prefix, str(checkpoint.folder)
-        )
+        self._names = NameMap(checkpoint.tensors, model.base_model_prefix, str(checkpoint.folder))
         shapes = {name: info.shape for name, info in checkpoint.tensors.items()}
         self._converted, self.targets = _converted(model, shapes, str(checkpoint.folder))
 
