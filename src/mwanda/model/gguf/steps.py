@@ -28,15 +28,11 @@ class _Processor:
     """Architectures for which transformers has a processor of NumPy arrays, or none."""
 
     def __init__(self, header: GgufHeader, told: Mapping[str, Any], model: Any) -> None:
-        from transformers.modeling_gguf_pytorch_utils import (
-            TENSOR_PROCESSORS,
-            TensorProcessor,
-            get_gguf_hf_weights_map,
-        )
+        from transformers import modeling_gguf_pytorch_utils as gguf
 
-        kind = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
+        kind = gguf.TENSOR_PROCESSORS.get(header.architecture, gguf.TensorProcessor)
         self._processor = kind(config=dict(told))
-        self._names: dict[str, str] = get_gguf_hf_weights_map(_Shallow(model), self._processor)
+        self._names: dict[str, str] = gguf.get_gguf_hf_weights_map(_Shallow(model), self._processor)
 
     def target(self, name: str) -> str | None:
         """The parameter that a tensor of the file belongs to, None for none."""

@@ -93,24 +93,19 @@ def _converted(
 ) -> tuple[dict[str, Part | InputError], dict[str, str]]:
     """Parameter -> what it is made of, or why that cannot be told; only those with another name.
     And stored name -> its name in the model."""
+    from transformers import core_model_loading as loading
     from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import (
-        WeightConverter,
-        WeightRenaming,
-        dot_natural_key,
-        rename_source_key,
-    )
 
     transforms = get_model_conversion_mapping(model)
-    renamings = [entry for entry in transforms if isinstance(entry, WeightRenaming)]
-    converters = [entry for entry in transforms if isinstance(entry, WeightConverter)]
+    renamings = [entry for entry in transforms if isinstance(entry, loading.WeightRenaming)]
+    converters = [entry for entry in transforms if isinstance(entry, loading.WeightConverter)]
     by_pattern = {pattern: entry for entry in converters for pattern in entry.source_patterns}
     known = model.state_dict()
     found: dict[str, Part | InputError] = {}
     gathered: dict[str, tuple[Any, dict[str, list[Part]]]] = {}
     targets: dict[str, str] = {}
-    for stored in sorted(shapes, key=dot_natural_key):
-        name, pattern = rename_source_key(
+    for stored in sorted(shapes, key=loading.dot_natural_key):
+        name, pattern = loading.rename_source_key(
             stored, renamings, converters, model.base_model_prefix, known
         )
         targets[stored] = name
