@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from mwanda.cli.commands import finished, pruning, scores, studies
+from mwanda.cli.commands import finished, pruning, scores, studies, trimming
 from mwanda.cli.options import Command, with_options
 
 COMMANDS: tuple[tuple[str, str, Command], ...] = (
@@ -22,6 +22,7 @@ COMMANDS: tuple[tuple[str, str, Command], ...] = (
     ("", "diff", finished.diff),
     ("", "pack", finished.pack),
     ("", "unpack", finished.unpack),
+    ("", "trim", trimming.trim),
     ("", "quantise", finished.quantise),
     ("", "gguf-check", finished.gguf_check),
     ("", "push", finished.push),

@@ -16,6 +16,7 @@ from mwanda.errors import InputError, MwandaError
 from mwanda.model.source import open_model
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.stored_masks import matrix_of, misplaced
+from mwanda.pruned.trim.cut import CutCheckpoint, trimmed_rows
 from mwanda.pruned.verify_source import SourceCheck, check_companions
 from mwanda.pruning.folder.bases import other_files
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_sha256, read_manifest
@@ -161,7 +162,11 @@ def _source(
     against: str | Path, checkpoint: Checkpoint, manifest: Manifest
 ) -> Iterator[SourceCheck]:
     with open_model(against) as opened, Checkpoint.open(opened.folder) as source:
-        yield SourceCheck(checkpoint, source, manifest, companions=opened.kind != "gguf")
+        rows = trimmed_rows(manifest, source)
+        seen = CutCheckpoint(source, rows) if rows else source
+        yield SourceCheck(
+            checkpoint, seen, manifest, companions=opened.kind != "gguf", trimmed=bool(rows)
+        )
 
 
 def _file_problems(folder: Path, manifest: Manifest) -> Iterator[str]:

@@ -28,13 +28,24 @@ PIECE = 1 << 24
 
 
 class SourceCheck:
-    """Compares what was pruned with its source, linear by linear and then tensor by tensor; without
-    companions the files beside the weights were not the source's."""
+    """Compares what was pruned with its source, linear by linear and then tensor by tensor.
+
+    Args:
+        companions: whether the files beside the weights were the source's, too.
+        trimmed: whether the source is shown with the rows alone that a trim has left.
+    """
 
     def __init__(
-        self, written: Checkpoint, source: Checkpoint, manifest: Manifest, *, companions: bool
+        self,
+        written: Checkpoint,
+        source: Checkpoint,
+        manifest: Manifest,
+        *,
+        companions: bool,
+        trimmed: bool = False,
     ) -> None:
-        self.folder = source.folder if companions else None
+        self.folder = source.folder if companions and not trimmed else None
+        self._trimmed = trimmed
         self._written, self._source = written, source
         self._records = manifest.linears
         dtype = manifest.recipe.get("dtype", "auto")
@@ -49,7 +60,9 @@ class SourceCheck:
                 f"{self._reconstruction} gave the kept weights new values: only zeros and the "
                 "tensors that were not pruned are compared with the source"
             )
-        if self.folder is None:
+        if self._trimmed:
+            found.append("tokenizer and config have the ids of the trim and are not compared")
+        elif self.folder is None:
             found.append("tokenizer and config were made from a GGUF file and are not compared")
         return found
 

@@ -68,6 +68,13 @@ class StreamedDecoder(Decoder):
         """Where a linear's weight lies in the checkpoint."""
         return self._places[linear.name]
 
+    def stored_names(self, parameter: str) -> list[str]:
+        """The stored tensors that a parameter is made of, and those that are stored for it beside
+        them, as a tied head may be."""
+        used = {piece.stored for piece in self._stored[parameter].pieces}
+        beside = {name for name, target in self._sources.targets.items() if target == parameter}
+        return sorted(used | beside)
+
     @contextmanager
     def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Iterator[None]:
         owners = [

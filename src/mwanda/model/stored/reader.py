@@ -37,13 +37,14 @@ class Checkpoint(Closing):
     Attributes:
         tensors: name -> where its bytes are; shard after shard, in each in the order of the bytes.
         metadata: of the first shard.
+        states: file -> size and time of change when it was opened.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tensors: dict[str, TensorInfo] = {}
         self.metadata: dict[str, str] = {}
-        self._states: dict[Path, _State] = {}
+        self.states: dict[Path, _State] = {}
         self._descriptors: dict[Path, int] = {}
         self._closed = False
         self._lock = threading.Lock()
@@ -62,7 +63,7 @@ class Checkpoint(Closing):
         made = cls(folder)
         tensors = made.tensors
         for shard in sorted(set(wanted.values())) if sharded else [single_shard(folder)]:
-            made._states[shard] = _state(shard)  # before the header: a change since is a change
+            made.states[shard] = _state(shard)  # before the header: a change since is a change
             infos, metadata = read_header(shard)
             made.metadata = made.metadata or metadata
             for info in infos:
@@ -84,7 +85,7 @@ class Checkpoint(Closing):
     @property
     def files(self) -> tuple[Path, ...]:
         """The shards."""
-        return tuple(self._states)
+        return tuple(self.states)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor in ordinary memory of its own, in the stored dtype or another. A matrix that
@@ -190,7 +191,7 @@ class Checkpoint(Closing):
             return self._descriptors[file]
 
     def _check_unchanged(self, file: Path, state: _State) -> None:
-        if state != self._states[file]:
+        if state != self.states[file]:
             raise DataError(
                 str(file),
                 expected="the shard as it was when it was opened",

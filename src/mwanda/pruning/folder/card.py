@@ -12,9 +12,9 @@ import yaml
 
 from mwanda.methods.registry import find_reconstruction
 from mwanda.pruning.folder.card_metadata import Loading, loading_of, metadata
-from mwanda.pruning.folder.made_with import command_of, short_name, short_source
+from mwanda.pruning.folder.made_with import commands_of, short_name, short_source
 from mwanda.pruning.folder.manifest import Manifest
-from mwanda.pruning.folder.manifest_records import CalibrationRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, TrimRecord
 from mwanda.system.durable import put
 from mwanda.text.languages import display_name
 
@@ -84,14 +84,18 @@ def allotted_by(recipe: Mapping[str, Any]) -> str:
 def _body(manifest: Manifest, loading: Loading) -> str:
     recipe, totals, origin = manifest.recipe, manifest.totals, manifest.mask_file
     base = _plain(short_name(manifest.base))
-    lines = [
-        f"# {base}, pruned",
-        "",
-        f"One-shot pruning of `{base}`: {totals.sparsity:.1%} of the weights of "
-        f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
-        "",
-        f"- {chosen_by(recipe, masks_only=origin is not None)}, {allotted_by(recipe)}, "
-        f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
+    pruned = bool(totals.pruned or not manifest.trims)
+    lines = [f"# {base}, {'pruned' if pruned else 'trimmed'}", ""]
+    if pruned:
+        lines += [
+            f"One-shot pruning of `{base}`: {totals.sparsity:.1%} of the weights of "
+            f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
+            "",
+            f"- {chosen_by(recipe, masks_only=origin is not None)}, {allotted_by(recipe)}, "
+            f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
+        ]
+    lines += [_trimmed(record) for record in (*manifest.earlier_trims, *manifest.trims)]
+    lines += [
         f"- weights written in {manifest.dtype}"
         + (f"; the source was dequantised from {manifest.dequantised}" if manifest.dequantised
            else ""),
@@ -110,27 +114,36 @@ def _body(manifest: Manifest, loading: Loading) -> str:
         lines.append(f"- the base had been pruned before, on {_text(before)}")
     made = ", ".join(f"{name} {manifest.versions[name]}" for name in VERSIONS
                      if name in manifest.versions)  # fmt: skip
+    commands = [shlex.join(command).replace("`", "'") for command in commands_of(manifest)]
+    lines += ["", *_snippet(loading), "", f"Made with {made}:", "", "```", *commands, "```", ""]
+    lines += ["## Limits", ""]
+    if pruned:
+        lines += [
+            "- the tensors are dense with zeros in them: the same size and speed in common "
+            "runtimes",
+            "- languages not named above were not looked at and may have lost more",
+            "- nothing was trained after the pruning",
+        ]
+    if manifest.trims or manifest.earlier_trims:
+        lines.append("- text in other scripts than those named is written in single bytes, badly")
     lines += [
-        "",
-        *_snippet(loading),
-        "",
-        f"Made with {made}:",
-        "",
-        "```",
-        shlex.join(command_of(manifest)).replace("`", "'"),
-        "```",
-        "",
-        "## Limits",
-        "",
-        "- the tensors are dense with zeros in them: the same size and speed in common runtimes",
-        "- languages not named above were not looked at and may have lost more",
-        "- nothing was trained after the pruning",
         "",
         "`mwanda.json` holds the whole recipe, hashes and the sparsity of every linear; "
         "`mwanda verify` checks the folder against it. The base model's licence applies.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _trimmed(record: TrimRecord) -> str:
+    """What a cut of the vocabulary left, as a line of the card."""
+    kept = len(record.old_ids)
+    chosen = {"script": "scripts", "letters": "letters in scripts", "text": "tokens of a text in"}
+    names = ", ".join(f"{tag} ({display_name(tag)})" for tag in record.languages)
+    return (
+        f"- vocabulary trimmed to {kept:,} of {record.rows:,} tokens, by {chosen[record.by]} "
+        f"{', '.join(record.scripts)}, for {names}"
+    )
 
 
 def _snippet(loading: Loading) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from mwanda.methods.registry import find_pattern
 from mwanda.model.given import is_hub_id
 from mwanda.pruning.folder.manifest import Manifest
-from mwanda.pruning.folder.manifest_records import CalibrationRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, TrimRecord
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.method_choice import FINDERS
 from mwanda.pruning.recipe.written import Written, written_as
@@ -25,9 +25,28 @@ TEXT = (*DRAWN, "language_weights", "keep_english", "keep_repeated", "mode", "sk
 """Those that mean nothing where none was looked at."""
 
 
-def command_of(manifest: Manifest) -> list[str]:
-    """The words of the command line: every choice written out, so that defaults may change; names
+def commands_of(manifest: Manifest) -> list[list[str]]:
+    """The words of the command lines: every choice written out, so that defaults may change; names
     of files and folders without the machine's own."""
+    trims = [_trim_of(record) for record in manifest.trims]
+    if not manifest.linears and trims:
+        trims[0][2] = short_name(manifest.base)
+        return trims
+    return [command_of(manifest), *trims]
+
+
+def _trim_of(record: TrimRecord) -> list[str]:
+    words = ["mwanda", "trim", "FOLDER", "--out", "TRIMMED", "--languages"]
+    words += [",".join(record.languages), "--by", record.by]
+    if record.also_scripts:
+        words += ["--also-scripts", ",".join(record.also_scripts)]
+    if record.text is not None:
+        words += ["--text", short_source(record.text)]
+    return words if record.budget is None else [*words, "--budget", str(record.budget)]
+
+
+def command_of(manifest: Manifest) -> list[str]:
+    """The words of the prune's."""
     base, origin = short_name(manifest.base), manifest.mask_file
     if origin is not None:
         words = ["mwanda", "mask", "apply", origin.name, base, "--out", "FOLDER"]

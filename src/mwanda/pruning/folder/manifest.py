@@ -22,6 +22,7 @@ from mwanda.pruning.folder.manifest_records import (
     MaskFileRecord,
     StatisticsFileRecord,
     Totals,
+    TrimRecord,
 )
 from mwanda.system.shown import Sheet
 
@@ -43,6 +44,8 @@ class Manifest(Entry):
         earlier: the text of the prunes that the base had been through, the first one first.
         earlier_bases: the files of what the base was pruned from, and of what that was, as
             ``base_files``, the first one first.
+        trims: cuts of the vocabulary since the prune, the first one first.
+        earlier_trims: those that the base had been through.
         compute_dtype, device: of the forward.
         signals: what the allocation saw of each block, or linear, in order: a value, or errors by
             language and sparsity.
@@ -66,6 +69,8 @@ class Manifest(Entry):
     calibration: CalibrationRecord | None
     earlier: tuple[CalibrationRecord, ...] = ()
     earlier_bases: tuple[dict[str, str], ...] = ()
+    trims: tuple[TrimRecord, ...] = ()
+    earlier_trims: tuple[TrimRecord, ...] = ()
     linears: dict[str, LinearRecord]
     totals: Totals
     signals: list[Signal]
@@ -149,7 +154,7 @@ def manifest_sha256(data: Mapping[str, Any]) -> str:
 def manifest_text(manifest: Manifest) -> str:
     """``mwanda.json``, with the hash of what is in it."""
     data = manifest.model_dump(mode="json")
-    for name in ("earlier", "earlier_bases"):  # as it was written before there were such fields
+    for name in ("earlier", "earlier_bases", "trims", "earlier_trims"):  # as before there were any
         if not data[name]:
             del data[name]
     data["sha256"] = manifest_sha256(data)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mwanda.model.stored.reader import Checkpoint
@@ -185,3 +188,45 @@ def weights_in(checkpoint: Checkpoint) -> int:
     """Number of weights of the whole model."""
     infos = checkpoint.tensors.values()
     return sum(i.nbytes // i.dtype.itemsize for i in infos if i.dtype.is_floating_point)
+
+
+class TrimRecord(Entry):
+    """A cut of the vocabulary: which rows of the tables stayed, and why.
+
+    Attributes:
+        by: ``script``, ``letters`` or ``text``.
+        languages, scripts: BCP-47 tags and ISO 15924 codes; ``also_scripts`` were asked for.
+        text: source that letters or tokens were chosen by.
+        budget: of tokens; None without one.
+        rows: of the tables before.
+        kept: which of them stayed, as :func:`packed_rows` writes them.
+        tensors: those that were cut -> how many rows they had.
+    """
+
+    by: str
+    languages: tuple[str, ...]
+    scripts: tuple[str, ...]
+    also_scripts: tuple[str, ...] = ()
+    text: str | None = None
+    budget: int | None = None
+    rows: int
+    kept: str
+    tensors: dict[str, int]
+
+    @property
+    def old_ids(self) -> list[int]:
+        """New id -> old id."""
+        return rows_of(self.kept, self.rows)
+
+
+def packed_rows(kept: Collection[int], rows: int) -> str:
+    """Row numbers as Base64 of zlib of one bit a row, the highest bit first."""
+    bits = np.zeros(rows, dtype=bool)
+    bits[sorted(kept)] = True
+    return base64.b64encode(zlib.compress(np.packbits(bits).tobytes(), 9)).decode()
+
+
+def rows_of(packed: str, rows: int) -> list[int]:
+    """What :func:`packed_rows` was given, in ascending order."""
+    raw = np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype=np.uint8)
+    return [int(number) for number in np.flatnonzero(np.unpackbits(raw, count=rows))]

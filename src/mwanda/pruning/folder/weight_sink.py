@@ -176,6 +176,7 @@ def hashed(
     changes = {
         "base_files": {path.name: hashes[path] for path in base},
         "earlier_bases": tuple(files for files in bases if files),
+        "earlier_trims": () if before is None else (*before.earlier_trims, *before.trims),
         "dequantised": task.source.dequantised,
         "files": {name: hashes[path] for name, path in written.items()},
         "seconds": seconds,

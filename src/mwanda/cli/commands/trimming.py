@@ -1,0 +1,87 @@
+"""Trims of a vocabulary: trim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mwanda.cli import early
+from mwanda.cli import options as opt
+from mwanda.cli.views import View
+from mwanda.errors import InputError
+from mwanda.system.progress import progress_bar
+from mwanda.text.languages import parse_languages
+
+TRIM = ("text_field", "max_shard_size", "trust_remote_code", "overwrite")
+
+
+def trim(
+    model: opt.Model,
+    languages: Annotated[str, "Tags with commas: de,fr,sw. Their scripts stay, and Latin."],
+    out: Annotated[Path | None, "Folder to write, or .gguf where MODEL is one."] = None,
+    by: Annotated[
+        str,
+        "script: all that can be written in the scripts. letters: in the letters that --text uses. "
+        "text: only tokens that --text has.",
+    ] = "script",
+    text: Annotated[str | None, "Text source for --by letters or text, as --calibration."] = None,
+    budget: Annotated[str | None, "Rows to keep with --by text, such as 65536 or 64k."] = None,
+    also_scripts: Annotated[str | None, "More scripts by ISO 15924 code: Cyrl,Grek."] = None,
+    keep_texts: Annotated[Path | None, "File of lines whose tokens stay."] = None,
+    multiple: Annotated[
+        int, typer.Option(min=1, help="The number of rows is a multiple of this.")
+    ] = 64,
+    allow_loss: Annotated[bool, "Write also if text is split into more tokens."] = False,
+    plan: Annotated[bool, "Say what would be left; write nothing."] = False,
+    **given: Annotated[Any, TRIM],
+) -> Iterator[View]:
+    """Cut MODEL's vocabulary to what its languages can use: smaller and faster in every runtime,
+    and by script nothing is lost."""
+    if (out is None) != plan:
+        raise InputError(
+            "--out", expected="a folder to write, or --plan to write nothing",
+            found="neither" if out is None else "both",
+        )  # fmt: skip
+    choice: dict[str, Any] = {
+        "by": by, "text": text, "budget": None if budget is None else rows_of(budget),
+        "also_scripts": () if also_scripts is None else tuple(also_scripts.split(",")),
+        "keep_texts": () if keep_texts is None else _lines(keep_texts), "multiple": multiple,
+    }  # fmt: skip
+    tags = parse_languages(languages)
+    early.check_model(model)
+    if out is not None and out.suffix != ".gguf":
+        early.check_folder_out(out, model, overwrite=given["overwrite"])
+    if text is not None:
+        early.check_text(text)
+    from mwanda.cli.views.trimming import planned, trimmed
+    from mwanda.pruned.trim.trim import plan_trim
+    from mwanda.pruned.trim.trim import trim as run
+
+    if out is None:
+        yield planned(plan_trim(model, tags, options=opt.run_options_of(given), **choice))
+        return
+    with progress_bar() as progress:
+        made = run(
+            model, out, tags, allow_loss=allow_loss,
+            options=opt.run_options_of(given, progress=progress), **choice,
+        )  # fmt: skip
+    yield trimmed(made)
+
+
+def rows_of(text: str) -> int:
+    """``"65536"`` or ``"64k"`` (1024 each) as a number."""
+    digits = text.strip().lower()
+    number = digits.removesuffix("k")
+    if not number.isdecimal():
+        raise InputError("--budget", expected="a number of rows such as 65536 or 64k", found=text)
+    return int(number) * (1024 if digits.endswith("k") else 1)
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("--keep-texts", expected="a file of lines", found=str(error)) from error

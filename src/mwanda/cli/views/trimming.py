@@ -1,0 +1,63 @@
+"""What a trim of a vocabulary leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mwanda.cli.views import View
+from mwanda.system.text_tables import plain
+from mwanda.text.languages import display_name
+
+if TYPE_CHECKING:
+    from mwanda.pruned.trim.plan import TrimPlan
+    from mwanda.pruned.trim.trim import TrimResult
+
+SCRIPTS = 12
+"""Scripts that the table shows; all are in its JSON."""
+
+
+def planned(plan: TrimPlan) -> View:
+    """What a trim would leave."""
+    return plan.as_dict(), "\n".join(_lines(plan))
+
+
+def trimmed(result: TrimResult) -> View:
+    """What a trim has left."""
+    lines = _lines(result.plan)
+    if result.checked:
+        lines.append(f"{result.checked:,} paragraphs of the Declaration: all have the same tokens")
+    return result.as_dict(), "\n".join([*lines, f"wrote {result.out} in {result.seconds:.1f} s"])
+
+
+def _lines(plan: TrimPlan) -> list[str]:
+    rows = [
+        [script, f"{before:,}", f"{after:,}"]
+        for script, (before, after) in [*plan.by_script.items()][:SCRIPTS]
+    ]
+    more = [*plan.by_script.values()][SCRIPTS:]
+    if more:
+        before, after = (f"{sum(column):,}" for column in zip(*more, strict=True))
+        rows.append([f"{len(more)} more", before, after])
+    lines = [
+        plain(["script", "tokens", "kept"], rows),
+        f"rows {plan.rows:,} to {plan.kept:,}, of which {plan.structural:,} stay for any language; "
+        f"cut in {', '.join(plan.tensors)}",
+        f"weights {plan.weights:,} to {plan.kept_weights:,} (-{plan.saved:.1%}); "
+        f"{plan.bytes / 1e9:.2f} to {plan.kept_bytes / 1e9:.2f} GB",
+    ]
+    if plan.coverage:
+        told = [
+            [
+                f"{tag} {display_name(tag)}",
+                f"{one.texts:,}",
+                f"{one.share:.1%}",
+                f"{one.growth:.3f}",
+            ]
+            for tag, one in plan.coverage.items()
+        ]
+        lines += ["", plain(["", "held-out lines", "", "same tokens", "x tokens"], told)]
+    if plan.by == "script":
+        lines.append(f"text in {', '.join(plan.scripts)} keeps its tokens and their logits")
+    elif plan.by == "letters":
+        lines.append("text of the same letters keeps its tokens and their logits")
+    return lines

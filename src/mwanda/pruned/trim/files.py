@@ -1,0 +1,137 @@
+"""What goes with trimmed weights: configs and tokenizer with the new ids."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mwanda.errors import InputError, shown
+from mwanda.model.companions import find_companions, is_tokenizer
+from mwanda.pruned.trim.choice import Chosen
+from mwanda.pruned.trim.token_ids import (
+    CONFIGS,
+    SIZES,
+    is_id_field,
+    map_tokenizer,
+    map_tokenizer_config,
+    read_json,
+    with_ids,
+    with_sizes,
+)
+from mwanda.pruned.trim.vocabulary import Vocabulary
+
+log = logging.getLogger("mwanda")
+
+_BY_CONTENT = ("tokenizer_config.json", "special_tokens_map.json")
+_TEXTS = ("chat_template.json",)
+"""JSON of a tokenizer that names no ids."""
+
+
+def write_companions(
+    source: Path,
+    target: Path,
+    vocabulary: Vocabulary,
+    chosen: Chosen,
+    config: Mapping[str, Any],
+    tables: Mapping[str, int],
+) -> None:
+    """Write configs and tokenizer with new ids, and copy all else that goes with the weights.
+
+    Args:
+        config: all that the model's config says, its defaults too.
+        tables: tensors that were cut -> how many rows they had.
+    """
+    new = chosen.new_ids
+    gone = frozenset(text for number, text in vocabulary.added.items() if number not in new)
+    sizes = _sizes(chosen.rows, tables)
+    _write(target / "config.json", _config(read_json(source / "config.json"), config, new, sizes))
+    dropped = []
+    for name, path in find_companions(source).files.items():
+        (target / name).parent.mkdir(exist_ok=True)
+        if name == "tokenizer.json":
+            _write(target / name, map_tokenizer(vocabulary, new), indent=None)
+        elif name in _BY_CONTENT:
+            _write(target / name, map_tokenizer_config(read_json(path), gone, new))
+        elif name in CONFIGS:
+            _write(target / name, with_ids(read_json(path), new))
+        elif name == "added_tokens.json":
+            known = read_json(path).items()
+            _write(target / name, {text: new[i] for text, i in known if i in new})
+        elif name == "tokenizer.model" and (made := cut_sentencepiece(path, new)) is not None:
+            (target / name).write_bytes(made)
+        elif is_tokenizer(name) and name not in _TEXTS:
+            dropped.append(name)
+        else:
+            shutil.copyfile(path, target / name)
+    if dropped:
+        log.info("left out, since tokenizer.json says the same: %s", ", ".join(map(shown, dropped)))
+
+
+def cut_sentencepiece(path: Path, new: Mapping[int, int]) -> bytes | None:
+    """``tokenizer.model`` with the pieces that stay, whose ids are their places; None where it is
+    not SentencePiece's or its package is not there."""
+    try:
+        from sentencepiece import sentencepiece_model_pb2
+    except ImportError:
+        return None
+    model = sentencepiece_model_pb2.ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except Exception:  # noqa: BLE001  protobuf has no public name for its error
+        return None
+    kept = [piece for number, piece in enumerate(model.pieces) if number in new]
+    if [new[i] for i in range(len(model.pieces)) if i in new] != [*range(len(kept))]:
+        return None
+    special = model.trainer_spec
+    for name in ("unk_id", "bos_id", "eos_id", "pad_id"):
+        if getattr(special, name) >= 0:
+            setattr(special, name, new.get(getattr(special, name), -1))
+    special.vocab_size = len(kept)
+    del model.pieces[:]
+    model.pieces.extend(kept)
+    return bytes(model.SerializeToString())
+
+
+def _sizes(rows: Sequence[int], tables: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Field of a config -> rows before and after; a table may be shorter than the vocabulary."""
+    before = max(tables.values())
+    sizes = {name: (before, len(rows)) for name in SIZES}
+    shorter = min(tables.values())
+    if shorter < before:
+        after = sum(row < shorter for row in rows)
+        sizes["vocab_size_per_layer_input"] = (shorter, after)
+    return sizes
+
+
+def _config(
+    data: Any,
+    config: Mapping[str, Any],
+    new: Mapping[int, int],
+    sizes: Mapping[str, tuple[int, int]],
+) -> Any:
+    """``config.json`` with new ids and sizes, also those that it left to its class's defaults."""
+    if not isinstance(data, dict):
+        raise InputError("config.json", expected="an object", found=type(data).__name__)
+    made = with_sizes(with_ids(data, new), sizes)
+    for place, full in ((made, config), *((made[n], config[n]) for n in _nested(made, config))):
+        for name, value in full.items():
+            if name in place:
+                continue
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if is_id_field(name) and whole and value in new and new[value] != value:
+                place[name] = new[value]
+            elif name in sizes and value == sizes[name][0]:
+                place[name] = sizes[name][1]
+    return made
+
+
+def _nested(made: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    return [n for n, v in config.items() if isinstance(v, dict) and isinstance(made.get(n), dict)]
+
+
+def _write(path: Path, data: Any, indent: int | None = 2) -> None:
+    path.write_text(json.dumps(data, indent=indent, ensure_ascii=False) + "\n", encoding="utf-8")

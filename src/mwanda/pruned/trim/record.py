@@ -1,0 +1,63 @@
+"""What a trimmed folder says of itself: manifest and card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.source import ModelSource
+from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruning.folder.card import write_card
+from mwanda.pruning.folder.known_text import known_in_folder
+from mwanda.pruning.folder.manifest import (
+    MANIFEST,
+    Manifest,
+    find_manifest,
+    manifest_text,
+    versions,
+)
+from mwanda.pruning.folder.manifest_records import Totals, TrimRecord, weights_in
+from mwanda.pruning.task import base_files
+from mwanda.system.device import dtype_name
+from mwanda.system.durable import put
+from mwanda.system.files import hash_files
+
+
+def finish_folder(
+    folder: Path,
+    source: ModelSource,
+    decoder: StreamedDecoder,
+    cut: Checkpoint,
+    record: TrimRecord,
+) -> None:
+    """Write the manifest and the card of a folder that has everything else.
+
+    A pruned source's manifest goes on, with the new files: its linears are as they were.
+    """
+    written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    before = find_manifest(source.folder)
+    bases = [] if before is not None else base_files(source, decoder.checkpoint)
+    hashes = hash_files([*written, *bases])
+    files = {path.relative_to(folder).as_posix(): hashes[path] for path in written}
+    if before is None:
+        manifest = Manifest(
+            base=source.name, base_files={path.name: hashes[path] for path in bases},
+            dequantised=source.dequantised, recipe={}, statistics="none", device="cpu",
+            compute_dtype="none", dtype=dtype_name(decoder.dtype), calibration=None,
+            earlier=known_in_folder(source.folder), linears={},
+            totals=Totals.of((), weights_in(cut)), signals=[], files=files, versions=versions(),
+            trims=(record,),
+        )  # fmt: skip
+    else:
+        manifest = before.model_copy(
+            update={
+                "files": files,
+                "totals": Totals.of(before.linears.values(), weights_in(cut)),
+                "trims": (*before.trims, record),
+                "versions": versions(),
+            }
+        )
+    path = source.folder / "README.md"
+    readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    write_card(folder, manifest, source_readme=readme, base=source.hub_id)
+    put(folder / MANIFEST, manifest_text(manifest).encode())
