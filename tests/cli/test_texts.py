@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mwanda.cli.views.pruning import go_on
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.text.window_files import load
 from tests.cli.helpers import SMALL, Bench
@@ -157,3 +158,41 @@ def test_what_windows_have_settled_is_not_asked_again(
     assert "its text was drawn before; not used: --seed, --keep-english" in caplog.text
     recipe = read_manifest(bench.out).recipe
     assert (recipe["keep_english"], recipe["seed"]) == (False, 0)
+
+
+def test_languages_alone_are_a_first_try(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    words = bench.prune(
+        "--languages", "sw,de", "--criterion", "wanda", "--allocation", "uniform",
+        "--windows", "1000", "--window-length", "32", calibrated=False,  # more than there is
+    )  # fmt: skip
+    made = bench.run(*words)
+    assert made.code == 0, made.err
+    assert "no --calibration: bundled:udhr/first is taken, little text" in caplog.text
+    calibration = read_manifest(bench.out).calibration
+    assert calibration is not None
+    assert (calibration.source, [*calibration.languages]) == ("bundled:udhr/first", ["sw", "de"])
+    advice = caplog.messages[-1].splitlines()
+    assert advice[0] == "next:"
+    assert (
+        advice[1]
+        .strip()
+        .startswith(
+            f"mwanda eval {bench.out} --baseline {bench.source} --text bundled:udhr/second "
+            "--languages sw,de"
+        )
+    )
+    assert advice[2].strip() == f"mwanda verify {bench.out} --against {bench.source}"
+    caplog.clear()
+    assert bench.run(*words, "--overwrite", "--json").code == 0
+    assert "next:" not in caplog.text
+    bench.refuse(
+        [*words, "--overwrite", "--languages", "de,et"],
+        "--calibration: expected text in et",
+        "only",
+    )
+
+
+def test_advice_is_quoted_for_the_shell() -> None:
+    score, check = go_on("a b", Path("it's"), ["et"]).splitlines()[1:]
+    assert check.strip() == """mwanda verify 'it'"'"'s' --against 'a b'"""
+    assert "--languages" not in score  # the bundled text has no Estonian

@@ -25,8 +25,8 @@ PrunedFolder = Annotated[Path, typer.Argument(help="A folder that mwanda wrote."
 OutFolder = Annotated[Path, "Folder to write; must not exist."]
 OutFile = Annotated[Path, "File to write, .safetensors."]
 
-Command = Callable[..., Iterable[View] | None]
-"""Takes options, and yields what it wants shown, if anything."""
+Command = Callable[..., Iterable[View | str] | None]
+"""Takes options, and yields what it wants shown, or advises, if anything."""
 
 
 class Option(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,24 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.model.run.decoder import Decoder
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
+from mwanda.system.progress import speaks
 from mwanda.system.run_options import RunOptions
 from mwanda.text.given import GivenText, open_text
+from mwanda.text.sources import open_source
 from mwanda.text.text_source import TextSource, available
 from mwanda.text.window_files import Windows, load
 from mwanda.text.windows import draw
+
+log = logging.getLogger("mwanda")
 
 CalibrationInput = str | Path | Mapping[str, Any] | TextSource | Windows
 """A source as :func:`mwanda.text.given.open_text` takes it, a windows file, or windows."""
 
 
-GIVE_TEXT = "give a folder of <tag>.txt files, a windows file, or bundled:udhr/first"
+FIRST_TRY = "bundled:udhr/first"
+"""What calibrates where languages are named and no text is."""
+
+GIVE_TEXT = f"give a folder of <tag>.txt files, a windows file, or {FIRST_TRY}"
 
 
 def is_window_file(calibration: CalibrationInput) -> bool:
@@ -33,6 +41,27 @@ def name_of(calibration: CalibrationInput) -> str:
     if isinstance(calibration, Windows):
         return calibration.source
     return str(calibration) if isinstance(calibration, str | Path) else GivenText.name
+
+
+def text_or_first_try(
+    calibration: CalibrationInput | None, recipe: ResolvedRecipe, options: RunOptions
+) -> tuple[CalibrationInput | None, RunOptions]:
+    """Where no text is given but languages are, all there is of the bundled text in these."""
+    if calibration is not None or recipe.languages is None or not recipe.needs_text:
+        return calibration, options
+    there = open_source(FIRST_TRY).languages()
+    missing = ", ".join(tag for tag in recipe.languages if tag not in there)
+    if missing:
+        found = f"none, and the bundled text has only {', '.join(there)}"
+        raise InputError(
+            "--calibration", expected=f"text in {missing}", found=found,
+            fix="give a folder with a <tag>.txt for each language, or leave them out",
+        )  # fmt: skip
+    if speaks():
+        log.warning(
+            "no --calibration: %s is taken, little text and good for a first try only", FIRST_TRY
+        )
+    return FIRST_TRY, replace(options, allow_short=True)
 
 
 def open_calibration(

@@ -13,7 +13,7 @@ from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
 from mwanda.model.run.experts import runnable_experts
 from mwanda.model.run.in_memory import check_changeable, model_given, warn_of_wrappers
 from mwanda.model.stored.parts import Place
-from mwanda.pruning.calibration_text import CalibrationInput
+from mwanda.pruning.calibration_text import CalibrationInput, text_or_first_try
 from mwanda.pruning.evidence import gather, open_evidence
 from mwanda.pruning.folder.known_text import known_in_memory, records, remember
 from mwanda.pruning.given_arguments import (
@@ -55,7 +55,8 @@ def prune(
             memory, whose weights are masked in place, block by block: when that fails midway, the
             blocks before stay masked. It has to be there whole, without adapters.
         out: the folder to write.
-        calibration: text source, texts such as ``{"de": ["…", "…"]}``, windows file, or
+        calibration: left out where languages are named, it is the little text that comes with the
+            library; text source, texts such as ``{"de": ["…", "…"]}``, windows file, or
             :class:`Windows`.
         statistics: instead of that, a file of :func:`mwanda.collect_statistics`: dense mode without
             text and without a forward.
@@ -72,6 +73,8 @@ def prune(
     """
     resolved = resolve(recipe_given(recipe, fields, "prune"), saved=statistics is not None)
     options = options_given(options)
+    if statistics is None:
+        calibration, options = text_or_first_try(calibration, resolved, options)
     if isinstance(model, str | Path):
         if out is None:
             raise InputError("--out", expected="a folder to write", found="none")

@@ -34,7 +34,7 @@ def prune(
     out: opt.OutFolder,
     masks_only: Annotated[bool, "Write the masks alone, --out FILE.safetensors."] = False,
     **given: Annotated[Any, opt.PRUNE],
-) -> Iterator[View]:
+) -> Iterator[View | str]:
     """Prune MODEL into a folder that plain transformers loads."""
     recipe = _recipe(given)
     early.check_model(model)
@@ -53,9 +53,12 @@ def prune(
             options=opt.run_options_of(given, progress=progress),
         )  # fmt: skip
     if speaks():
-        from mwanda.cli.views.pruning import pruned
+        from mwanda.cli.views.pruning import go_on, pruned
 
         yield pruned(result)
+        if not masks_only:
+            text = result.manifest.calibration
+            yield go_on(model, out, [] if text is None else [*text.languages])
 
 
 def plan(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import typer
 
 from mwanda.text.languages import display_name
+
+log = logging.getLogger("mwanda")
 
 View = tuple[Any, str]
 """A result for a machine, and for a person."""
@@ -17,8 +20,13 @@ DRAWN = ["windows", "tokens", "documents", "duplicates", "English"]
 """Columns of what was drawn of a language's text."""
 
 
-def show(view: View, as_json: bool) -> None:
-    """The half of a view that was asked for, on stdout."""
+def show(view: View | str, as_json: bool) -> None:
+    """The half of a view that was asked for, on stdout; advice goes to the log, and is not given
+    beside JSON."""
+    if isinstance(view, str):
+        if not as_json:
+            log.info(view)
+        return
     data, text = view
     if as_json or text:
         typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import join
 
 from mwanda.cli.views import DRAWN, View, drawn_row, named, removed, took
 from mwanda.pruning.folder.card import allotted_by, chosen_by
@@ -12,7 +15,11 @@ from mwanda.pruning.forecast.operations import Limit
 from mwanda.pruning.forecast.plan import Plan
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.system.text_tables import plain as table
+from mwanda.text.sources import open_source
 from mwanda.text.window_files import Windows
+
+SECOND = "bundled:udhr/second"
+"""What may be scored of the bundled text when the first half has calibrated."""
 
 
 def pruned(result: PruneResult) -> View:
@@ -54,6 +61,22 @@ def pruned(result: PruneResult) -> View:
     if result.limit is not None:
         lines.append(_limit(result.limit))
     return data, "\n".join(lines)
+
+
+def go_on(model: str, out: Path, languages: Sequence[str]) -> str:
+    """The commands that come next, to paste into a shell.
+
+    Args:
+        model: what was pruned, as it was named.
+        out: where to.
+        languages: that calibrated; none where no text did.
+    """
+    there = open_source(SECOND, tell=False).languages()
+    known = ",".join(tag for tag in languages if tag in there)
+    words = ["--text", SECOND, *(["--languages", known] if known else [])]
+    score = join(["mwanda", "eval", str(out), "--baseline", model, *words])
+    check = join(["mwanda", "verify", str(out), "--against", model])
+    return f"next:\n  {score}  # or text of your own\n  {check}"
 
 
 def _limit(limit: Limit) -> str:

@@ -24,6 +24,7 @@ from mwanda.pruning.calibration_text import (
     calibration_languages,
     get_windows,
     sizes_of,
+    text_or_first_try,
 )
 from mwanda.pruning.evidence import open_evidence
 from mwanda.pruning.forecast.forward_memory import count_forward
@@ -149,6 +150,8 @@ def plan(
     """
     options = options_given(options)
     resolved = resolve(recipe_given(recipe, fields, "plan"), saved=statistics is not None)
+    if statistics is None:
+        calibration, options = text_or_first_try(calibration, resolved, options)
     schedule = Schedule.of(resolved, saved=statistics is not None)
     check_model(path_given("model", model))
     opened = open_evidence(calibration, statistics, resolved, options)

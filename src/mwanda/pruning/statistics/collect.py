@@ -16,7 +16,12 @@ from mwanda.methods.input_statistics import Need
 from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_passes import Passes, Visit
-from mwanda.pruning.calibration_text import GIVE_TEXT, CalibrationInput, open_calibration
+from mwanda.pruning.calibration_text import (
+    GIVE_TEXT,
+    CalibrationInput,
+    open_calibration,
+    text_or_first_try,
+)
 from mwanda.pruning.evidence import Opened
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
@@ -105,6 +110,7 @@ def collect_statistics(
         expected = "--gram, whose matrices are sums under fixed weights"
         fix = "leave them out: every prune weighs the languages anew"
         raise InputError("--language-weights", expected=expected, found="none", fix=fix)
+    calibration, options = text_or_first_try(calibration, recipe, options)
     if calibration is None:
         expected = "text to take statistics on"
         raise InputError("--calibration", expected=expected, found="none", fix=GIVE_TEXT)
