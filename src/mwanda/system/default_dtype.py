@@ -6,7 +6,7 @@ does any other thread's ``from_pretrained``, and two at once put back each other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import local
 from typing import Any
@@ -36,26 +36,23 @@ def own_default_dtype(dtype: torch.dtype) -> Iterator[None]:
     alone. For one thread at a time, see :func:`mwanda.system.surroundings.building`."""
     before: torch.dtype | None = getattr(_HERE, "dtype", None)
     get, put = torch.get_default_dtype, torch.set_default_dtype
-    _HERE.dtype = dtype
-    if before is None:
-        torch.get_default_dtype = lambda: getattr(_HERE, "dtype", None) or get()
-        torch.set_default_dtype = _set_here_or(put)
-    try:
-        with _OwnDefault():
-            yield
-    finally:
-        torch.get_default_dtype, torch.set_default_dtype = get, put
-        _HERE.dtype = before
 
-
-def _set_here_or(put: Callable[[torch.dtype], None]) -> Callable[[torch.dtype], None]:
     def set_default_dtype(d: torch.dtype) -> None:
         if getattr(_HERE, "dtype", None) is None:
             put(d)
         else:
             _HERE.dtype = d
 
-    return set_default_dtype
+    _HERE.dtype = dtype
+    if before is None:
+        torch.get_default_dtype = lambda: getattr(_HERE, "dtype", None) or get()
+        torch.set_default_dtype = set_default_dtype
+    try:
+        with _OwnDefault():
+            yield
+    finally:
+        torch.get_default_dtype, torch.set_default_dtype = get, put
+        _HERE.dtype = before
 
 
 class _OwnDefault(TorchFunctionMode):
