@@ -21,11 +21,11 @@ import torch
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
-from gemma import pruned_folder
 from harness import Bar, Table, bar, options_of, parsed, save, spread
 from mwanda import MaskedLinear, mask_linears
 from mwanda.model.run.discovery import find_structure
 from mwanda.pruned.kernel.build import available_paths
+from real_models import pruned_folder
 
 LAYER = (4096, 14336)
 BATCHES = (1, 2, 4)

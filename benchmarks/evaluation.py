@@ -13,7 +13,6 @@ Three things are timed on the same texts, threads and dtype (float32):
 
 from __future__ import annotations
 
-import argparse
 import random
 import time
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 import torch
 
-from harness import Table, add_options, bar, save
+from harness import Table, bar, options_of, save
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.head import TILE
 from mwanda.evaluation.results import Evaluation
@@ -138,9 +137,8 @@ def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = options_of(__doc__, "evaluation")
     parser.add_argument("--data", type=Path, required=True, help="folder with flores/")
-    add_options(parser, "evaluation")
     parser.add_argument("--languages", nargs="+", default=SEEN + UNSEEN)
     parser.add_argument("--sentences", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)

@@ -24,13 +24,14 @@ from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 import mwanda as library
-from gemma import LANGUAGES, dense_folder
 from harness import Table, bar, kept, options_of, parsed, save
 from mwanda.model.run.discovery import find_structure
 from mwanda.model.run.structure import matrix_in
 from mwanda.pruned.zeros import find_masks as masks
 from mwanda.text.window_files import load
 from processes import call
+from real_models import dense_folder
+from studies import SEEN
 
 WAYS = ("callback", "hook")
 
@@ -213,7 +214,7 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     """Text and training, as ``siblings.py`` takes them too."""
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/ and flores/")
     parser.add_argument("--dense", type=Path, help="a dense folder; made from the GGUF if absent")
-    parser.add_argument("--languages", default=LANGUAGES)
+    parser.add_argument("--languages", default=",".join(SEEN))
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--rate", type=float, default=3e-5)
     parser.add_argument("--sparsity", type=float, default=0.5)

@@ -13,10 +13,10 @@ from pathlib import Path
 import gguf
 from gguf.quants import quantize
 
-from gemma import pruned_folder
 from harness import Table, bar, options_of, parsed, save
 from mwanda.model.stored.reader import Checkpoint
 from processes import call
+from real_models import pruned_folder
 
 TYPES = ["Q8_0", "Q5_0", "Q4_0", "Q4_1"]
 KEEP = ("Q8_0", "Q5_0", "Q4_0")

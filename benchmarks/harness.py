@@ -175,7 +175,6 @@ def save(
     Tables without rows are left out: a run of some of the tools has no ratios.
     """
     tables = [table for table in tables if table.rows]
-    path.parent.mkdir(parents=True, exist_ok=True)
     whole = {
         "command": _command(sys.argv),
         "machine": machine(),
@@ -183,8 +182,7 @@ def save(
         "bars": [asdict(one) for one in bars],
         **data,
     }
-    text = json.dumps(whole, indent=1, ensure_ascii=False)
-    path.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
+    write_json(path, whole)
     for table in tables:
         print(plain(table.header, table.rows))
     for one in bars:
@@ -192,22 +190,16 @@ def save(
         print(f"{verdict} {one.claim}: {one.value:.3g}, {one.sense} {one.limit:g}")
 
 
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """A file of results, without the machine's folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    path.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
+
+
 def options_of(description: str | None, name: str) -> argparse.ArgumentParser:
     """A parser with the options every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
-    add_options(parser, name)
-    return parser
-
-
-def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What was given, the folder ``--work`` made."""
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    return given
-
-
-def add_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """The options every benchmark has."""
     parser.add_argument("--work", type=Path, default=Path("out") / name, help="where models go")
     parser.add_argument("--results", type=Path, default=RESULTS / f"{name}.json")
     parser.add_argument(
@@ -216,6 +208,14 @@ def add_options(parser: argparse.ArgumentParser, name: str) -> None:
         help="interpreter that has mwanda; MWANDA_PYTHON gives it too",
     )
     parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was given, the folder ``--work`` made."""
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    return given
 
 
 def _command(line: Sequence[str]) -> str:

@@ -7,11 +7,9 @@ sentences, everything in float32. It can be stopped anywhere and goes on in ``--
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
-from harness import RESULTS, placeless
+from harness import RESULTS, write_json
 from mwanda.cli.demo.packages import find_weights
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.study.report.data import Group, StudyResults
@@ -74,9 +72,7 @@ def main() -> None:
         },
         "table": {"header": header, "rows": rows},
     }
-    results_file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    results_file.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
+    write_json(results_file, data)
 
 
 def evaluation(results: StudyResults, group: Group | None) -> Evaluation:

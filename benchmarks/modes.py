@@ -8,13 +8,11 @@ A study calibrated on ``DATA/gnome`` in 15 languages, scored on a seeded subset 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import RESULTS, placeless
+from harness import RESULTS, write_json
 from mwanda.cli.demo.packages import KNOWN, find_weights
 from mwanda.evaluation.articles import ARTICLE
 from mwanda.evaluation.language import LanguageResult, mean
@@ -71,9 +69,7 @@ def main() -> None:
         "comparisons": comparisons,
         "table": table(comparisons),
     }  # fmt: skip
-    given.results.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    given.results.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
+    write_json(given.results, data)
     print(plain(data["table"]["header"], data["table"]["rows"]))
 
 

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from gemma import pruned_folder
 from harness import Bar, Table, bar, kept, options_of, parsed, save, spread
 from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.archive.reader import Archive
 from mwanda.system.files import sha256_of
 from processes import call, environment, run
+from real_models import pruned_folder
 
 PRUNINGS = ["0", "0.5", "2:4", "0.99"]
 BARS = {"0.5": 0.38, "2:4": 0.37}

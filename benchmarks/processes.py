@@ -109,7 +109,7 @@ def mwanda(python: str | Path) -> list[str]:
 
 
 def call(given: argparse.Namespace, *words: object, data_limit: int | None = None) -> Process:
-    """One command of mwanda, with the interpreter and threads of :func:`harness.add_options`."""
+    """One command of mwanda, with the interpreter and threads of :func:`harness.options_of`."""
     line = [*mwanda(given.python), *map(str, words)]
     return run(line, env=environment(given.threads), data_limit=data_limit)
 

@@ -11,10 +11,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from gemma import dense_folder, windows_file
 from harness import Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
 from made_up import llama, make_model, write_text
 from processes import environment, mwanda, run
+from real_models import dense_folder, windows_file
 
 SINGLE = "one process"
 MODES = ("dense", "sequential")

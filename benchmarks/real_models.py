@@ -16,6 +16,8 @@ from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
 from mwanda.pruning.folder.manifest import MANIFEST
 from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions
+from processes import call
+from studies import SEEN
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +52,38 @@ def dense_model(name: str, work: Path, options: RunOptions) -> Path:
     options = replace(options, overwrite=True)
     prune(gguf, out=folder, sparsity=0.0, criterion="magnitude", options=options)
     return folder
+
+
+def dense_folder(given: argparse.Namespace) -> Path:
+    """Gemma 3 270M unpruned: ``--dense`` where it is given."""
+    if getattr(given, "dense", None) is not None:
+        return Path(given.dense)
+    return dense_model("gemma3-270m", given.work, RunOptions())
+
+
+def pruned_folder(given: argparse.Namespace, pruning: str = "0.5") -> Path:
+    """The model pruned by magnitude, for what does not depend on which weights stay.
+
+    Args:
+        pruning: a sparsity, or N:M.
+    """
+    folder: Path = given.work / f"pruned-{pruning.replace(':', 'of')}"
+    if not (folder / "mwanda.json").is_file():
+        how = "--pattern" if ":" in pruning else "--sparsity"
+        call(given, "prune", dense_folder(given), "--out", folder, "--criterion", "magnitude",
+             how, pruning, "--json")  # fmt: skip
+    return folder
+
+
+def windows_file(given: argparse.Namespace) -> Path:
+    """``--windows`` windows of ``--length`` tokens of ``DATA/gnome`` in each of fifteen languages,
+    as one safetensors file."""
+    path: Path = given.work / f"windows-{given.windows}x{given.length}.safetensors"
+    if not path.is_file():
+        call(given, "windows", dense_folder(given), "--out", path,
+             "--calibration", given.data / "gnome", "--languages", ",".join(SEEN),
+             "--windows", given.windows, "--window-length", given.length, "--json")  # fmt: skip
+    return path
 
 
 def folders_given(words: Sequence[str]) -> dict[str, Path]:

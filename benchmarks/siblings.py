@@ -25,9 +25,9 @@ from finetune import (
     pruned_folder,
     windows,
 )
-from gemma import dense_folder
 from harness import Table, bar, kept, mask_difference, options_of, parsed, save
 from processes import call
+from real_models import dense_folder
 
 
 def sibling_folder(given: argparse.Namespace, dense: Path, rows: torch.Tensor) -> Path:

@@ -13,9 +13,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from gemma import dense_folder, windows_file
 from harness import Bar, Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
 from processes import Process, environment, mwanda, mwanda_split, run
+from real_models import dense_folder, windows_file
 
 RUNNERS = Path(__file__).parent / "runners"
 PLAIN, PEER, AUTHORS = "plain forward", "llm-compressor", "authors' algorithm"

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gemma import dense_folder, windows_file
 from harness import Table, options_of, parsed, save, spread
 from mwanda.pruning.folder.mask_file import MaskFile
 from processes import Process, call
+from real_models import dense_folder, windows_file
 
 CRITERIA = ("magnitude", "wanda", "m-wanda", "ria", "m-ria")
 ALLOCATIONS = ("uniform", "owl", "cwl", "dlp")

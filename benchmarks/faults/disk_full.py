@@ -8,7 +8,6 @@ the space is freed, the same command must end in the hashes of a run that was no
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 from functools import partial
@@ -17,8 +16,8 @@ from typing import Any
 
 from forks import (
     Child,
-    add_fault_options,
     entries_of,
+    fault_options,
     fields,
     hashes,
     pace,
@@ -32,7 +31,10 @@ ROOMY = 4 << 30
 
 
 def main() -> None:
-    given = _arguments()
+    parser = fault_options(__doc__, "disk-full", "en,de,fr")
+    parser.add_argument("--blocks", type=int, default=4, help="only the first so many")
+    parser.add_argument("--sizes", type=int, default=20)
+    given = parser.parse_args()
     words = [*prune_words(given, given.blocks, (2, 64)), "--mode", "sequential"]
     models = (given.models or given.work).as_posix()
     pace(0.0, 0.0)
@@ -100,14 +102,6 @@ def _resize(place: Path, size: int) -> None:
 def _used(place: Path) -> int:
     status = os.statvfs(place)
     return (status.f_blocks - status.f_bfree) * status.f_frsize
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_fault_options(parser, "disk-full", "en,de,fr")
-    parser.add_argument("--blocks", type=int, default=4, help="only the first so many")
-    parser.add_argument("--sizes", type=int, default=20)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

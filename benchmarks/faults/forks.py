@@ -20,15 +20,14 @@ sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks' modu
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from harness import add_options
+from harness import options_of
 from mwanda.cli import main
 from mwanda.pruning import journal
 from mwanda.pruning.draw_windows import draw_windows
 from mwanda.system import durable
 from mwanda.system.run_options import RunOptions
 from real_models import add_model_option, dense_model
-
-LANGUAGES = "en,de,fr,es,ru,zh,ja,ko,id,vi,fi,ta,te,gu,fa"
+from studies import SEEN
 
 
 class Child:
@@ -79,15 +78,16 @@ class Child:
         return self.wait()
 
 
-def add_fault_options(
-    parser: argparse.ArgumentParser, results: str, languages: str = LANGUAGES
-) -> None:
-    """Options that all of these scripts have."""
-    add_options(parser, results)
+def fault_options(
+    description: str | None, results: str, languages: str = ",".join(SEEN)
+) -> argparse.ArgumentParser:
+    """A parser with the options that all of these scripts have."""
+    parser = options_of(description, results)
     add_model_option(parser)
     parser.add_argument("--models", type=Path, help="where the models are; --work by default")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--languages", default=languages)
+    return parser
 
 
 def prune_words(

@@ -8,7 +8,6 @@ end in the hashes of the undisturbed one, and leave nothing else.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import time
@@ -18,9 +17,9 @@ from typing import Any
 
 from forks import (
     Child,
-    add_fault_options,
     counted,
     entries_of,
+    fault_options,
     fields,
     fresh,
     hashes,
@@ -93,7 +92,17 @@ class Bench:
 
 
 def main() -> None:
-    given = _arguments()
+    parser = fault_options(__doc__, "kills")
+    parser.add_argument("--blocks", type=int, help="only the first so many; all by default")
+    parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--window-length", type=int, default=128)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--steps", action="store_true", help="also at every sync and rename")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--share", type=float, help="of the journal's pace; its own by default")
+    parser.add_argument("--patience", type=float, help="the same, in seconds")
+    given = parser.parse_args()
     shape = (given.windows, given.window_length)
     words = prune_words(given, given.blocks, shape)
     pace(given.share, given.patience)
@@ -140,21 +149,6 @@ def main() -> None:
             bar("outputs that differ from the undisturbed run's", different, most=0),
         ],
     )  # fmt: skip
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_fault_options(parser, "kills")
-    parser.add_argument("--blocks", type=int, help="only the first so many; all by default")
-    parser.add_argument("--windows", type=int, default=2)
-    parser.add_argument("--window-length", type=int, default=128)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--steps", action="store_true", help="also at every sync and rename")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--share", type=float, help="of the journal's pace; its own by default")
-    parser.add_argument("--patience", type=float, help="the same, in seconds")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -5,17 +5,21 @@ Wall time is that of the whole process, imports included. Both must end in the s
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
-from forks import add_fault_options, fields, fresh, hashes, prune_words
+from forks import fault_options, fields, fresh, hashes, prune_words
 
 from harness import Table, bar, pairwise, save, spread
 from processes import call
 
 
 def main() -> None:
-    given = _arguments()
+    parser = fault_options(__doc__, "journal-overhead")
+    parser.add_argument("--windows", type=int, default=2)
+    parser.add_argument("--window-length", type=int, default=256)
+    parser.add_argument("--mode", choices=("dense", "sequential"), default="sequential")
+    parser.add_argument("--pairs", type=int, default=5)
+    given = parser.parse_args()
     shape = (given.windows, given.window_length)
     words = [*prune_words(given, None, shape), "--mode", given.mode, "--json"]
     times: dict[str, list[float]] = {"journal": [], "no journal": []}
@@ -44,16 +48,6 @@ def main() -> None:
         tables=[Table(["run", "median", "min", "max"], rows)],
         bars=[bar("time with a journal over time without", ratio, most=1.05)],
     )  # fmt: skip
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_fault_options(parser, "journal-overhead")
-    parser.add_argument("--windows", type=int, default=2)
-    parser.add_argument("--window-length", type=int, default=256)
-    parser.add_argument("--mode", choices=("dense", "sequential"), default="sequential")
-    parser.add_argument("--pairs", type=int, default=5)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

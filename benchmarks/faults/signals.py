@@ -7,7 +7,6 @@ say how to go on, and the same command must end in the hashes of an undisturbed 
 
 from __future__ import annotations
 
-import argparse
 import signal
 import time
 from functools import partial
@@ -15,8 +14,8 @@ from typing import Any
 
 from forks import (
     Child,
-    add_fault_options,
     entries_of,
+    fault_options,
     fields,
     fresh,
     hashes,
@@ -31,7 +30,10 @@ SIGNALS = {"SIGTERM": (signal.SIGTERM, 143), "SIGINT": (signal.SIGINT, 130)}
 
 
 def main() -> None:
-    given = _arguments()
+    parser = fault_options(__doc__, "signals", "en,de,fr")
+    parser.add_argument("--blocks", type=int, default=6, help="only the first so many")
+    parser.add_argument("--rounds", type=int, default=5, help="of each signal")
+    given = parser.parse_args()
     words = prune_words(given, given.blocks, (2, 64))
     pace(0.0, 0.0)
     log, second_log = given.work / "signals.log", given.work / "second.log"
@@ -75,14 +77,6 @@ def main() -> None:
             bar("runs that went wrong", sum(not (r["right"] and r["same"]) for r in runs), most=0)
         ],
     )
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_fault_options(parser, "signals", "en,de,fr")
-    parser.add_argument("--blocks", type=int, default=6, help="only the first so many")
-    parser.add_argument("--rounds", type=int, default=5, help="of each signal")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from forks import add_fault_options, cut_model, fresh
+from forks import cut_model, fault_options, fresh
 
 from harness import Table, bar, save
 from mwanda.study.folder import StudyFolder
@@ -33,7 +33,15 @@ COMPARED = ("cells", "statistics", "failed")
 
 
 def main() -> None:
-    given = _arguments()
+    parser = fault_options(__doc__, "study-kill")
+    parser.add_argument("--windows", type=int, default=1)
+    parser.add_argument("--window-length", type=int, default=64)
+    parser.add_argument("--sentences", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--least", type=float, default=8.0, help="seconds that a start takes")
+    parser.add_argument("--processes", type=int, default=1)
+    given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     model = cut_model(given.model, given.models or given.work, None)
     document = given.work / "study.yaml"
@@ -163,19 +171,6 @@ def _study(given: argparse.Namespace, model: Path) -> dict[str, Any]:
             "sentences": given.sentences, "ids": "1000:",
         },
     }  # fmt: skip
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_fault_options(parser, "study-kill")
-    parser.add_argument("--windows", type=int, default=1)
-    parser.add_argument("--window-length", type=int, default=64)
-    parser.add_argument("--sentences", type=int, default=4)
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--least", type=float, default=8.0, help="seconds that a start takes")
-    parser.add_argument("--processes", type=int, default=1)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":
