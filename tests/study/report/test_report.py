@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from mwanda import InputError
-from mwanda.study.report.data import load_results
+from mwanda.study.report.csv_files import ALWAYS, SOMETIMES, TASKS
+from mwanda.study.report.data import Group, load_results
+from mwanda.study.report.elements import Table
 from mwanda.study.report.language_families import families, family_of, script_name
 from mwanda.study.report.write import FILES, write_report
 from mwanda.text.languages import canonical
@@ -97,6 +99,35 @@ def test_every_number_of_a_picture_is_in_a_table(tmp_path: Path) -> None:
     assert {"+0.0%°", "-0.0%°"} & {*words}  # Swahili under the second: not significant
     assert "not significant" in " ".join(words) or "loses less" in " ".join(words)
     assert "second loses less" in words
+
+
+def test_a_row_of_a_csv_file_has_a_value_for_every_name_of_the_header(tmp_path: Path) -> None:
+    results = load_results(study(tmp_path, GRID))
+    (model,) = results.models
+    checks = {"texts": 2, "empty": 0, "other_language": 0.0, "repetitive": 0.0}
+    checked = {"outputs": checks, "references": checks}
+    signatures = {"bleu": "x", "chrf++": "y"}
+    sizes = {"bytes": 1, "source_bytes": 2, "tensors": 3, "kept": []}
+    results.cells["cell0"] |= {
+        "generated": {"de": checked},
+        "translation": {"de-sw": checked | {"bleu": 1.0, "chrf++": 2.0, "signatures": signatures}},
+        "tasks": {"xcopa": {"de": dict.fromkeys(TASKS, 1)}},
+    }
+    model.quantised["Q8_0"] = Group(
+        "Q8_0", 0.0, {None: results.cells["cell0"] | {"quantised": sizes}}, model.languages
+    )
+    for name, (header, make) in (ALWAYS | SOMETIMES).items():
+        rows = list(make(results))
+        assert rows, f"add something for {name} above"
+        assert {len(row) for row in rows} == {len(header)}, name
+
+
+def test_a_table_whose_rows_do_not_fit_is_not_made() -> None:
+    assert Table("t", ["a", "b"], [["x", "y"]], words=("b",)).words == ("b",)
+    with pytest.raises(ValueError, match=r"t: .*'b'.* do not fit"):
+        Table("t", ["a", "b"], [["x", "y"], ["z"]])
+    with pytest.raises(ValueError, match="c"):
+        Table("t", ["a", "b"], [["x", "y"]], words=("c",))
 
 
 def test_names_that_are_markup_stay_names(tmp_path: Path) -> None:

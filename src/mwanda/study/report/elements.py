@@ -19,8 +19,7 @@ class Table:
         folded: shown only when asked for.
         note: below it.
         totals: number of last rows that sum up the others.
-        texts: leading columns of words; the rest are numbers.
-        words: other columns of words.
+        words: names of the columns that hold words, beside the first; the rest are numbers.
     """
 
     caption: str
@@ -29,8 +28,12 @@ class Table:
     folded: bool = False
     note: str = ""
     totals: int = 0
-    texts: int = 1
-    words: Sequence[int] = ()
+    words: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        wrong = [row for row in self.rows if len(row) != len(self.header)]
+        if wrong or not {*self.words} <= {*self.header}:
+            raise ValueError(f"{self.caption}: {self.header} do not fit {wrong or self.words}")
 
 
 @dataclass(frozen=True)

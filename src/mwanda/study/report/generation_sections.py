@@ -39,7 +39,7 @@ def translation(results: StudyResults) -> Section | None:
                 for direction in directions
                 for entry, made in own
             ],
-            texts=2,
+            words=("method",),
             note=f"Signatures: {'; '.join(signatures)}. {SHARES}",
         )
         groups.append((model.name, [table]))

@@ -134,7 +134,7 @@ def _language_table(model: ModelResults, sparsity: float) -> Table:
         folded=sparsity != headline(model),
         note=MARK,
         totals=1,
-        texts=3,
+        words=("script", "family"),
     )
 
 
@@ -157,7 +157,7 @@ def overall(model: ModelResults) -> list[Part]:
             ["method", "sparsity", "reached", "mean rise", "95 % interval", "picture",
              "worst language", "languages worse", "seeds"],
             rows,
-            words=(5, 6),
+            words=("picture", "worst language"),
             note="Languages worse: those whose interval lies above 0. Seeds: the mean rises of "
             f"the best and the worst draw of calibration text. {MARK}",
         )
@@ -200,7 +200,7 @@ def side_by_side(model: ModelResults) -> list[Part]:
         ["methods", "sparsity", "difference", "95 % interval", "picture", "verdict"],
         rows,
         note=MARK,
-        words=(4, 5),
+        words=("picture", "verdict"),
     )
     return [whole, *tables]
 
@@ -255,7 +255,7 @@ def by_kind(model: ModelResults) -> list[Part]:
                         for name, tags in order
                     ],
                     folded=sparsity != headline(model),
-                    texts=2,
+                    words=("languages",),
                 )
             )  # fmt: skip
     return parts

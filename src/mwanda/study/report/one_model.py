@@ -114,7 +114,7 @@ def _gate(compared: Comparison, gate: Gate) -> Section:
     header = ["language", "verdict", "rise", "95 % interval", "limit", "margin"]
     table = Table(
         "What every language may lose, and lost: rise in NLL per sentence",
-        header, rows, words=(1,),
+        header, rows, words=("verdict",),
         note=f"Judged by {DECIDES[gate.on]}. A margin below 0 fails.",
     )  # fmt: skip
     return Section("gate", "The gate", [("", [table])])
@@ -141,7 +141,7 @@ def _losses(compared: Comparison) -> Section:
               "perplexity", "bits per byte"]  # fmt: skip
     table = Table(
         "Nats per sentence of both models, and the rise over the baseline", header, rows, totals=1,
-        texts=2, words=(6,),
+        words=("script", "picture"),
         note="The interval is of the choice of sentences, over articles. The line in a picture is "
         "0. Perplexity compares only within a language and tokeniser.",
     )  # fmt: skip
@@ -170,7 +170,7 @@ def _continued(model: Evaluation) -> Section | None:
         for tag, one in model.continuations.items()
     ]  # fmt: skip
     header = ["language", "prompt", "the model goes on", "only repeats itself"]
-    table = Table("One continuation a language", header, rows, texts=4)
+    table = Table("One continuation a language", header, rows, words=header)
     return Section("continuations", "Continuations", [("", [table])]) if rows else None
 
 
@@ -186,7 +186,7 @@ def _provenance(found: Found) -> Section:
         **{f"{name} version": value for name, value in versions().items()},
     }
     rows = [[name, value] for name, value in facts.items()]
-    table = Table("What the numbers depend on", ["what", "value"], rows, texts=2)
+    table = Table("What the numbers depend on", ["what", "value"], rows, words=("value",))
     return Section("provenance", "Provenance", [("", [table])])
 
 

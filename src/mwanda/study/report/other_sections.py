@@ -144,7 +144,7 @@ def failed(results: StudyResults) -> Section | None:
     if not results.failures:
         return None
     rows = [[label, " ".join(problems)] for label, problems in results.failures.items()]
-    table = Table("Points of the grid that failed", ["point", "error"], rows, texts=2)
+    table = Table("Points of the grid that failed", ["point", "error"], rows, words=("error",))
     return Section("failed", "What failed", [("", [table])])
 
 
@@ -180,8 +180,10 @@ def provenance(results: StudyResults) -> Section:
         facts.append([f"{name} version", ", ".join(sorted(numbers)) + note])
     models = [[name, _short(m.path), m.sha256] for name, m in plan.models.items()]
     tables = [
-        Table("Models of the study", ["model", "from", "SHA-256"], models, texts=3),
-        Table("What the numbers depend on", ["what", "value"], facts, texts=2),
+        Table(
+            "Models of the study", ["model", "from", "SHA-256"], models, words=("from", "SHA-256")
+        ),
+        Table("What the numbers depend on", ["what", "value"], facts, words=("value",)),
         _recipes(results),
     ]
     return Section("provenance", "Provenance", [("", tables)])
@@ -204,7 +206,7 @@ def _recipes(results: StudyResults) -> Table:
                 ]  # fmt: skip
     header = ["method", "criterion", "allocation", "reconstruction", "pattern", "statistics",
               "windows × tokens a language", "languages", "seeds"]  # fmt: skip
-    return Table("Methods of the study", header, list(rows.values()), texts=len(header))
+    return Table("Methods of the study", header, list(rows.values()), words=header)
 
 
 def _method(data: Mapping[str, Any] | None) -> str:

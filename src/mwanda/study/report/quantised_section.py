@@ -48,7 +48,7 @@ def _parts(model: ModelResults) -> list[Part]:
             ["model", "sparsity", "MB", "of the dense model's", "mean rise", "95 % interval",
              "worst language", "languages worse"],
             rows,
-            words=(6,),
+            words=("worst language",),
             note="A quantised model's bytes are those of its weights in a GGUF file. A pruned "
             "model's are the weights that are left, in the dense model's dtype, and a bit for "
             f"every weight of the pruned linears. {MARK}",
