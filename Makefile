@@ -10,7 +10,7 @@ QUICK := tests/test_rooms.py tests/test_docs.py tests/system tests/methods tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quick test coverage check demo release constraints clean
+.PHONY: help setup quick test coverage check format lists demo release constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,15 @@ check: $(READY) ## lint, formatting, types; the last coverage, if there is one
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 	@if [ -f .coverage ]; then $(BIN)/python -m coverage report; else echo "no coverage counted: make coverage"; fi
+
+format: $(READY) ## mend formatting, and what lint can mend
+	$(BIN)/python -m ruff check --fix-only --quiet
+	$(BIN)/python -m ruff format
+
+lists: $(READY) ## write what is made from the code: methods, files, the schema of a recipe
+	$(BIN)/python -m mwanda ls methods > docs/methods.md
+	$(BIN)/python -m mwanda ls recipes --schema > src/mwanda/pruning/recipe/named/recipe.schema.json
+	$(BIN)/python tools/file_list.py
 
 demo: $(READY) ## prune a small model and show what each language loses
 	$(BIN)/python -m mwanda.cli.demo

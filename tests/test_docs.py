@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import runpy
 from pathlib import Path
 
 import pytest
 
+from mwanda.methods.kinds import defaults_of
+from mwanda.methods.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
+from mwanda.pruning.recipe.asked import Recipe
 from tests.support import REPOSITORY
 
 PAGES = sorted(
@@ -101,3 +105,27 @@ def test_the_readme_fits_its_first_screens_and_a_package_index() -> None:
     assert all(link.startswith("https://") for link in LINK.findall(bare))
     assert "[153 of 181]" not in bare
     assert "153 of 181 causal classes" in bare
+
+
+def table_under(page: str, heading: str) -> list[list[list[str]]]:
+    """The table under a heading: what is in backticks, by row and cell."""
+    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found
+    lines = itertools.dropwhile(lambda line: not line.startswith("|"), rest.splitlines())
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines)
+    return [[CODE.findall(cell) for cell in row.strip("|").split("|")] for row in rows][2:]
+
+
+def test_every_field_of_a_recipe_is_told() -> None:
+    """Else give it a row in docs/options.md."""
+    told = {name for row in table_under("options.md", "## What to do") for name in row[1]}
+    assert {name for name in told if name.isidentifier()} == {*Recipe.model_fields}
+
+
+def test_every_constant_of_a_method_is_told() -> None:
+    """Else docs/options.md lacks it, or has one that is gone."""
+    rows = table_under("options.md", "### Constants of a method")
+    told = {(option, name) for row in rows for option in row[0] for name in row[1]}
+    methods = (CRITERIA | ALLOCATIONS | RECONSTRUCTIONS).values()
+    assert told == {(option, row.name) for row in methods for option in defaults_of(row)}

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mwanda.errors import InputError
+from mwanda.methods.allocation.budget import CEILING
 from mwanda.methods.allocation.comparison import Curves
 from mwanda.methods.input_statistics import FeatureSums, InputStatistics, summarise
 from mwanda.methods.kinds import (
@@ -40,6 +41,7 @@ from mwanda.pruning.masks import choose_mask
 
 CRITERION_ROWS = [pytest.param(row, id=name) for name, row in CRITERIA.items()]
 ALLOCATION_ROWS = [pytest.param(row, id=name) for name, row in ALLOCATIONS.items()]
+COMPARING_ROWS = [pytest.param(r, id=n) for n, r in ALLOCATIONS.items() if r.probe is not None]
 PATTERN_ROWS = [pytest.param(row, id=name) for name, row in PATTERNS.items()]
 RECONSTRUCTION_ROWS = [pytest.param(row, id=name) for name, row in RECONSTRUCTIONS.items()]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
@@ -144,6 +146,31 @@ def test_an_allocation_meets_the_budget(row: Allocation, target: float) -> None:
     assert row.allocate(signals_of(row, [0.5], target), [10], target) == [target]
     alike = signals_of(row, [0.5] * 3, target)
     assert row.allocate(alike, [10, 7, 3], target) == [target] * 3
+
+
+@pytest.mark.parametrize("target", [0.01, 0.5, 0.95, 0.99])
+@pytest.mark.parametrize("row", COMPARING_ROWS)
+def test_an_allocation_that_compares_asks_what_can_be_answered(
+    row: Allocation, target: float
+) -> None:
+    assert row.measure is None
+    assert row.probe is not None
+    probe = row.probe(target)
+    points = probe.sparsities
+    assert points == tuple(sorted({*points}))
+    assert 0 <= points[0] <= points[-1] <= max(CEILING, target)
+    assert probe.windows >= 0
+    # Errors at the others follow from that at the one.
+    assert probe.compared == points or (len(probe.compared) == 1 and {*probe.compared} <= {*points})
+    assert probe.compared[-1] > 0
+
+
+@pytest.mark.parametrize("row", COMPARING_ROWS)
+def test_a_block_that_no_text_reached_gets_the_target(row: Allocation) -> None:
+    found = row.allocate(signals_of(row, [0.3, 0.0, 0.8], 0.5), [100, 70, 50], 0.5)
+    assert found[1] == pytest.approx(0.5)
+    assert found[0] > 0.5 > found[2]
+    assert row.allocate(signals_of(row, [0.0, 0.0], 0.5), [10, 7], 0.5) == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.9])
@@ -254,7 +281,7 @@ def test_the_table_is_keyed_by_name_and_cannot_be_written(table: Any) -> None:
         (find_criterion, "wnada", r"criterion: .*'wnada'; did you mean 'wanda'\?"),
         (find_criterion, "m_wanda", r"did you mean 'm-wanda'\?"),
         (find_allocation, "unifrom", r"allocation: .*did you mean 'uniform'\?"),
-        (find_allocation, "zzz", r"choose one of alpha, cwl, dlp, measured, owl, uniform"),
+        (find_allocation, "zzz", f"choose one of {', '.join(sorted(ALLOCATIONS))}"),
         (find_reconstruction, "amdm", r"reconstruction: .*did you mean 'admm'\?"),
         (find_pattern, "unstructred", r"pattern: .*did you mean 'unstructured'\? .*any N:M"),
         (find_pattern, "5:4", r"N:M with 1 ≤ N ≤ M ≤ 1024, N the weights kept, found 5:4"),

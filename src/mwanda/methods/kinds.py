@@ -81,8 +81,9 @@ class Allocation(Method):
 
     ``probe(target, **options) -> Probe`` instead of ``measure`` says at which sparsities, and on
     how much text, masked and dense outputs of the block are to be compared; the signals are then
-    :class:`Curves`. ``scratch`` is what ``measure`` holds beside the weights, in bytes a weight of
-    one linear.
+    :class:`Curves`, and a block that no text reached gets the target. So do a block that is alone,
+    and blocks that are alike, to the last bit. ``scratch`` is what ``measure`` holds beside the
+    weights, in bytes a weight of one linear.
     """
 
     allocate: Allocate
@@ -123,9 +124,11 @@ class Reconstruction(Method):
 
     The weight ``[out, in]`` has any floating dtype and is not changed; the mask is bool
     ``[out, in]``, True = keep; G, symmetric ``[in, in]``, is float32 or wider, which is what is
-    computed in. Both raise NotPositiveError, as ``factor.damped_cholesky`` does.
+    computed in. The error ``(Z - W)·G·(Z - W)ᵀ`` falls below that of the mask alone, and a mask
+    that keeps all changes nothing. Both raise NotPositiveError, as ``factor.damped_cholesky`` does.
     ``operations(rows, columns, **options)`` counts its floating-point operations, and
-    ``memory(rows, columns)`` the numbers, in the Gram matrix's dtype, that it holds at once."""
+    ``memory(rows, columns)`` the numbers, in the Gram matrix's dtype, that it holds at once, those
+    of the Gram matrix and the weight included."""
 
     reconstruct: Reconstruct
     prune: Reconstruct | None = None

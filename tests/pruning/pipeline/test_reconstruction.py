@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 import mwanda
 from mwanda import DataError, InputError, RunOptions
 from mwanda.methods.gram import GramSums
-from mwanda.methods.reconstruction import admm, sparsegpt
 from mwanda.methods.reconstruction.factor import Reconstructed
+from mwanda.methods.registry import RECONSTRUCTIONS
 from tests.pruning.pipeline.helpers import (
     SHARE,
     WEIGHTS,
@@ -59,19 +59,16 @@ def grams_of(model: Any, names: list[str]) -> dict[str, torch.Tensor]:
 
 
 def update(kind: str, weight: torch.Tensor, gram: torch.Tensor, inputs: Any) -> Reconstructed:
-    if kind == "sparsegpt":
-        return sparsegpt.prune(weight, gram, 0.5, 1, 1)
-    if kind == "admm-gradual":
-        return admm.prune(weight, gram, 0.5, 1, 1)
-    mask = oracle.rows(0.5)(oracle.wanda(weight, inputs))
-    if kind == "sparsegpt-update":
-        return sparsegpt.reconstruct(weight, mask, gram)
-    return admm.reconstruct(weight, mask, gram)
+    row = RECONSTRUCTIONS[kind]
+    if row.prune is not None:
+        return row.prune(weight, gram, 0.5, 1, 1)
+    return row.reconstruct(weight, oracle.rows(0.5)(oracle.wanda(weight, inputs)), gram)
 
 
 @torch.no_grad()
-def expected(folder: Path, kind: str, mode: str) -> dict[str, torch.Tensor]:
-    """Every linear's weight after a plain run in float64."""
+def expected(folder: Path, kind: str, mode: str) -> tuple[dict[str, torch.Tensor], set[float]]:
+    """Every linear's weight after a plain run in float64, and the damping."""
+    damping = set()
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
     blocks = oracle.blocks_of(model)
     names = [name for name, _ in oracle.linears_of(model)]
@@ -81,16 +78,18 @@ def expected(folder: Path, kind: str, mode: str) -> dict[str, torch.Tensor]:
         inputs = oracle.measure(model, group, token_windows(), SHARE)
         for name in group:
             weight = oracle.matrix(model.get_submodule(name))
-            weight.copy_(update(kind, weight, grams[name], inputs[name]).weight)
-    return {name: oracle.matrix(module) for name, module in oracle.linears_of(model)}
+            made = update(kind, weight, grams[name], inputs[name])
+            weight.copy_(made.weight)
+            damping.add(made.damping)
+    return {name: oracle.matrix(module) for name, module in oracle.linears_of(model)}, damping
 
 
 @pytest.mark.parametrize("mode", ["sequential", "dense"])
-@pytest.mark.parametrize("kind", ["sparsegpt", "sparsegpt-update", "admm", "admm-gradual"])
+@pytest.mark.parametrize("kind", RECONSTRUCTIONS)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_it_is_the_plain_run(tiny: Tiny, tmp_path: Path, family: str, kind: str, mode: str) -> None:
     result = prune(tiny(family), tmp_path / "out", mode=mode, reconstruction=kind)
-    wanted = expected(tiny(family), kind, mode)
+    wanted, damping = expected(tiny(family), kind, mode)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     for name, module in oracle.linears_of(model):
         found = oracle.matrix(module)
@@ -99,9 +98,8 @@ def test_it_is_the_plain_run(tiny: Tiny, tmp_path: Path, family: str, kind: str,
     assert mwanda.verify(tmp_path / "out").problems == ()
     assert result.manifest.statistics == mode
     assert abs(result.manifest.totals.sparsity - 0.5) < 1 / 48
-    damping = {record.damping for record in result.manifest.linears.values()}
-    assert damping == ({0.0} if kind.startswith("admm") else {0.01})
-    own = kind in ("sparsegpt", "admm-gradual")
+    assert {record.damping for record in result.manifest.linears.values()} == damping
+    own = RECONSTRUCTIONS[kind].prune is not None
     card = (tmp_path / "out" / "README.md").read_text()
     assert (f"masks and kept weights by {kind}" in card) is own
     assert (f"criterion: wanda, kept weights updated by {kind}" in card) is not own

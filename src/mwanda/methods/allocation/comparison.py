@@ -24,7 +24,8 @@ class Probe:
     Attributes:
         sparsities: ascending; the points of the curve.
         windows: of every language, to measure on; 0 takes all.
-        compared: those of the sparsities at which masked and dense outputs are compared.
+        compared: the sparsities at which masked and dense outputs are compared. Either all of them,
+            or one above 0, from which the errors at the others follow (see :func:`extended`).
     """
 
     sparsities: tuple[float, ...]
@@ -38,7 +39,8 @@ class Curves:
 
     Attributes:
         sparsities: ascending.
-        errors: language -> relative error of the block's outputs at each of them.
+        errors: language -> relative error of the block's outputs at each of them; 0 everywhere
+            where no text reached what was masked.
         weights: language -> w_ℓ.
     """
 

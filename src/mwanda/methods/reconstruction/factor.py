@@ -21,7 +21,8 @@ class Reconstructed:
     Attributes:
         weight: float32 or wider ``[out, in]``, zero wherever ``mask`` is False.
         mask: bool ``[out, in]``, True = keep.
-        damping: share of the mean diagonal that was added to the Gram matrix.
+        damping: share of the mean diagonal that was added to the Gram matrix; 0 where nothing is
+            factored.
         raised: whether that is more than was asked for, because a factorisation failed with less.
     """
 

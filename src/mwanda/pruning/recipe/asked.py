@@ -70,8 +70,8 @@ class Recipe(BaseModel):
     )
     allocation_level: Level | None = Field(
         None,
-        description="A sparsity for each block, role or linear. Default: role for measured, else "
-        "block.",
+        description="A sparsity for each block, role or linear. Default: role where the allocation "
+        "compares outputs, as measured does; else block.",
     )
     reconstruction: Method | None = Field(
         None, description="Of the weights kept; see mwanda ls reconstructions. Default: none."
