@@ -13,7 +13,6 @@ from typing import Any
 from mwanda.errors import InputError, shown
 from mwanda.system.arguments import whole_given
 from mwanda.system.shown import Shown
-from mwanda.system.surroundings import undisturbed
 from mwanda.text.given import open_text
 from mwanda.text.languages import tags_of
 from mwanda.text.rows import Document
@@ -54,7 +53,6 @@ class TextSet(Shown):
         ]
 
 
-@undisturbed()
 def read_texts(
     text: str | Path | Mapping[str, Any],
     languages: str | Sequence[str] | None = None,
