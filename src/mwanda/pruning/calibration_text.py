@@ -16,7 +16,7 @@ from mwanda.system.run_options import RunOptions
 from mwanda.text.given import GivenText, open_text
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import TextSource, available
-from mwanda.text.window_files import Windows, load
+from mwanda.text.window_files import Windows, load, vocabulary_sha256
 from mwanda.text.windows import draw
 
 log = logging.getLogger("mwanda")
@@ -91,6 +91,20 @@ def open_calibration(
     return opened
 
 
+def _check_vocabulary(windows: Windows, tokenizer: Callable[[], Any]) -> None:
+    """Refuse windows of another tokenizer, whose ids may all be there and mean other tokens, as
+    after a trim; where the model has none nothing is known."""
+    try:
+        own = vocabulary_sha256(tokenizer())
+    except InputError:
+        return
+    if own not in (None, windows.vocabulary):
+        raise InputError(
+            windows.source, expected="windows drawn with this model's tokenizer",
+            found="ids of another vocabulary", fix="draw them again with mwanda windows",
+        )  # fmt: skip
+
+
 def _check_skipped(windows: Windows, languages: list[str], recipe: ResolvedRecipe) -> None:
     """Refuse to skip all there is of a language; a short one shows when its windows are cut."""
     lengths = {tag: int(windows.tokens[tag].shape[1]) for tag in languages}
@@ -158,6 +172,8 @@ def get_windows(
             keep_english=recipe.keep_english,
             keep_repeated=recipe.keep_repeated,
         )
+    elif windows.vocabulary is not None:
+        _check_vocabulary(windows, tokenizer)
     _check_skipped(windows, languages, recipe)
     for tag in languages:
         ids, what = windows.tokens[tag], f"{windows.source}, {tag}"

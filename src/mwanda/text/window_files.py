@@ -74,6 +74,7 @@ class Windows(Shown):
         length: tokens in a window, as asked for or as the model's context has it, which a language
             with little text may not reach; None for foreign windows.
         kept: what cleaning was told to leave in, ``english`` and ``repeated``.
+        vocabulary: SHA-256 of the tokenizer's tokens and their ids; None where it is not known.
     """
 
     tokens: dict[str, torch.Tensor]
@@ -83,6 +84,7 @@ class Windows(Shown):
     bos: str
     length: int | None
     kept: tuple[str, ...] = ()
+    vocabulary: str | None = None
 
     def _summary(self) -> str:
         counts = ", ".join(f"{tag} {len(ids)}×{ids.shape[1]}" for tag, ids in self.tokens.items())
@@ -102,6 +104,18 @@ class Windows(Shown):
     @property
     def total_tokens(self) -> int:
         return sum(tensor.numel() for tensor in self.tokens.values())
+
+
+def vocabulary_sha256(tokenizer: Any) -> str | None:
+    """Of a tokenizer's tokens and their ids; None for one that does not tell them."""
+    tell = getattr(tokenizer, "get_vocab", None)
+    if tell is None:
+        return None
+    told = sorted(tell().items(), key=lambda one: (one[1], one[0]))
+    digest = hashlib.sha256()
+    for token, number in told:
+        digest.update(f"{number} {token}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def window_sha256(tokens: torch.Tensor) -> str:
@@ -126,6 +140,7 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
         "bos": windows.bos,
         "length": windows.length,
         "kept": list(windows.kept),
+        "vocabulary": windows.vocabulary,
         "draws": [asdict(windows.draws[language]) for language in windows.tokens],
     }
     tensors = {language: tensor.contiguous() for language, tensor in windows.tokens.items()}
@@ -256,7 +271,8 @@ def _provenance(path: Path, text: str | None) -> Windows:
         _check_types(found, {"source": str, "seed": int | None, "bos": str, "length": int | None})
         if found.get("format") != _FORMAT:
             raise TypeError(f"format {found.get('format')!r}")
-        _check_types({"kept": [], **found}, {"kept": list})
+        found = {"kept": [], "vocabulary": None, **found}
+        _check_types(found, {"kept": list, "vocabulary": str | None})
         draws = [_draw(entry) for entry in found["draws"]]
     except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
         expected = f"provenance of format {_FORMAT} under {_KEY!r} in the metadata"
@@ -264,7 +280,7 @@ def _provenance(path: Path, text: str | None) -> Windows:
         raise InputError(f"windows {path}", expected=expected, found=str(error), fix=fix) from error
     by_tag = {draw.language: draw for draw in draws}
     of_draw = (found["source"], found["seed"], found["bos"], found["length"])
-    return Windows({}, by_tag, *of_draw, tuple(map(str, found.get("kept", ()))))
+    return Windows({}, by_tag, *of_draw, tuple(map(str, found["kept"])), found["vocabulary"])
 
 
 def _draw(entry: Any) -> LanguageDraw:

@@ -22,7 +22,12 @@ from mwanda.text.shared_sentences import pack_hashes, text_hashes
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.text_source import TextSource, available, check_languages
 from mwanda.text.tokens import Tokenizes, pieces_of_ids
-from mwanda.text.window_files import LanguageDraw, Windows, window_sha256
+from mwanda.text.window_files import (
+    LanguageDraw,
+    Windows,
+    vocabulary_sha256,
+    window_sha256,
+)
 from mwanda.text.window_sizes import Sizes, say_shrunk
 
 log = logging.getLogger("mwanda")
@@ -116,7 +121,8 @@ def draw(
     rule = shown_start(start, places)
     kept = (("english", keep_english), ("repeated", keep_repeated))
     left = tuple(name for name, on in kept if on)
-    return Windows(tokens, draws, source.name, seed, rule, used.length, left)
+    known = vocabulary_sha256(tokenizer)
+    return Windows(tokens, draws, source.name, seed, rule, used.length, left, known)
 
 
 def _after_dropping(words: str | None) -> str:

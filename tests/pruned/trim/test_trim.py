@@ -21,6 +21,7 @@ from transformers import (
 
 import mwanda
 from mwanda.errors import DataError, InputError, MwandaError
+from mwanda.evaluation.baseline import check_baseline
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.folder.manifest_records import packed_rows, rows_of
 from tests.pruned.trim.vocabularies import SIZE, learn, save, texts
@@ -149,6 +150,8 @@ def test_prune_and_trim_commute(tmp_path: Path, tied: bool) -> None:
         assert any("ids of the trim" in note for note in found.notes)
     assert mwanda.verify(tmp_path / "tp", against=tmp_path / "t").problems == ()
     assert mwanda.diff(tmp_path / "p", tmp_path / "pt").total.differing == 0
+    for baseline in ("p", "m"):
+        assert check_baseline(tmp_path / "pt", tmp_path / baseline, refuse=True)
     card = (tmp_path / "pt" / "README.md").read_text()
     assert "mwanda trim FOLDER --out TRIMMED --languages de,zh --by script" in card
 
@@ -301,3 +304,21 @@ def test_a_trimmed_folder_is_pruned_no_matter_the_family(
         assert torch.allclose(
             logits(tmp_path / family, ids), logits(tiny(family), ids)[:, :259], atol=1e-5
         )
+
+
+def test_windows_and_statistics_of_the_whole_vocabulary_are_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    draw: dict[str, Any] = {"languages": ["de"], "windows": 2, "window_length": 16}
+    plain: dict[str, Any] = {"sparsity": 0.5, "criterion": "wanda", "allocation": "uniform"}
+    text = "bundled:udhr/first"
+    mwanda.trim(model, tmp_path / "t", "de")
+    mwanda.collect_statistics(model, tmp_path / "s.safetensors", calibration=text, **draw)
+    with pytest.raises(InputError, match="with other weights"):
+        mwanda.prune(tmp_path / "t", out=tmp_path / "o", statistics=tmp_path / "s.safetensors",
+                     **plain)  # fmt: skip
+    taken = mwanda.prune(model, out=tmp_path / "p", calibration=text, **plain, **draw).windows
+    with pytest.raises(InputError, match="ids of another vocabulary; draw them again"):
+        mwanda.prune(tmp_path / "t", out=tmp_path / "o", calibration=taken, **plain)
+    again = mwanda.prune(model, out=tmp_path / "q", calibration=taken, **plain)
+    assert again.manifest.linears == read_manifest(tmp_path / "p").linears

@@ -32,7 +32,8 @@ def finish_folder(
 ) -> None:
     """Write the manifest and the card of a folder that has everything else.
 
-    A pruned source's manifest goes on, with the new files: its linears are as they were.
+    A pruned source's manifest goes on, with the new files: its linears are as they were. The source
+    is a base then too.
     """
     written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     before = find_manifest(source.folder)
@@ -52,6 +53,7 @@ def finish_folder(
         manifest = before.model_copy(
             update={
                 "files": files,
+                "earlier_bases": (*before.earlier_bases, before.files),
                 "totals": Totals.of(before.linears.values(), weights_in(cut)),
                 "trims": (*before.trims, record),
                 "versions": versions(),
