@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import mwanda
-from gemma import dense_folder
 from harness import Table, kept, options_of, parsed, save, spread
 from mwanda.evaluation.results import Comparison
+from real_models import dense_folder
 
 SETS: dict[str, dict[str, Any]] = {
     "de fr sw": {"languages": "de,fr,sw"},
