@@ -167,8 +167,7 @@ def apply_masks(
             _apply(opened, task, folder, outcome)
         hashes = hash_files(base_files(source, decoder.checkpoint))
         known = {path.name: sha256 for path, sha256 in hashes.items()}
-        places = {linear.name: decoder.place(linear) for linear in task.chosen.linears()}
-        linears = linear_records(task.chosen, places, outcome)
+        linears = linear_records(task.chosen, decoder.place, outcome)
         changes = {
             "base": source.name,
             "dtype": dtype_name(wanted or source_dtype(decoder.checkpoint)),

@@ -23,12 +23,9 @@ from mwanda.system.heap import trim
 
 @dataclass(frozen=True)
 class Visit:
-    """One block while its weights are there.
-
-    Attributes:
-        activations: what goes into it, batch by batch; replaced by what comes out of it.
-        probed: what goes into it of the batches to compare on, kept; empty where none are.
-    """
+    """One block while its weights are there. What goes into it, batch by batch, are activations,
+    replaced by what comes out of it; of the batches to compare on, if any, it is kept as
+    ``probed``."""
 
     block: Block
     module: torch.nn.Module

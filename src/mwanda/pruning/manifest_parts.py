@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mwanda.model.run.structure import Structure
+from mwanda.model.run.structure import Linear, Structure
 from mwanda.model.stored.parts import Place
 from mwanda.pruning.folder.known_text import records
 from mwanda.pruning.folder.manifest import Manifest, versions
@@ -21,8 +21,8 @@ from mwanda.system.device import dtype_name
 from mwanda.system.shown import Sheet, Shown
 from mwanda.text.window_files import Windows
 
-Places = Mapping[str, Place]
-"""Linear name -> where it lies in the checkpoint."""
+PlaceOf = Callable[[Linear], Place]
+"""Where a linear lies in the checkpoint."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,27 +59,26 @@ class PruneResult(Shown):
 
 
 def build_manifest(
-    task: Task, outcome: Outcome, base: str, model_weights: int, dtype: torch.dtype, places: Places
+    task: Task, outcome: Outcome, base: str, model_weights: int, dtype: torch.dtype, place: PlaceOf
 ) -> Manifest:
     """The manifest of a finished prune, without files; ``dtype`` is what was written."""
     recipe, calibration, saved = task.recipe, task.evidence.calibration, task.evidence.saved
-    linears = linear_records(task.chosen, places, outcome)
+    linears = linear_records(task.chosen, place, outcome)
     statistics, resolved = "none", recipe
     if calibration is not None:
         # Where masks and weights need none, the allocation's, which are dense.
         statistics = recipe.mode if recipe.linear_needs else "dense"
         draws = calibration.languages.values()
-        resolved = recipe.model_copy(
-            update={
-                "languages": tuple(calibration.languages),
-                # What was drawn decides these, whatever the recipe said.
-                "windows": max(draw.windows for draw in draws),
-                "window_length": max(draw.tokens // draw.windows for draw in draws),
-                "seed": recipe.seed if calibration.seed is None else calibration.seed,
-                "keep_english": "english" in calibration.kept,
-                "keep_repeated": "repeated" in calibration.kept,
-            }
-        )
+        # What was drawn decides these, whatever the recipe said.
+        drawn = {
+            "languages": tuple(calibration.languages),
+            "windows": max(draw.windows for draw in draws),
+            "window_length": max(draw.tokens // draw.windows for draw in draws),
+            "seed": recipe.seed if calibration.seed is None else calibration.seed,
+            "keep_english": "english" in calibration.kept,
+            "keep_repeated": "repeated" in calibration.kept,
+        }
+        resolved = recipe.model_copy(update=drawn)
     return Manifest(
         base=base,
         base_files={},
@@ -102,18 +101,14 @@ def build_manifest(
     )
 
 
-def linear_records(chosen: Structure, places: Places, outcome: Outcome) -> dict[str, LinearRecord]:
+def linear_records(chosen: Structure, place: PlaceOf, outcome: Outcome) -> dict[str, LinearRecord]:
     """Of every chosen linear, what became of it."""
-    return {
-        linear.name: LinearRecord(
-            tensor=places[linear.name].stored,
-            box=places[linear.name].box,
-            transposed=places[linear.name].transposed,
-            block=block.index,
-            sparsity=outcome.records[linear.name].sparsity,
-            damping=outcome.damping.get(linear.name),
-            **asdict(outcome.records[linear.name]),
-        )
-        for block in chosen.blocks
-        for linear in block.linears
-    }
+    found = {}
+    for block in chosen.blocks:
+        for linear in block.linears:
+            lies, made = place(linear), outcome.records[linear.name]
+            found[linear.name] = LinearRecord(
+                tensor=lies.stored, box=lies.box, transposed=lies.transposed, block=block.index,
+                sparsity=made.sparsity, damping=outcome.damping.get(linear.name), **asdict(made),
+            )  # fmt: skip
+    return found

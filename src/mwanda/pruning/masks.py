@@ -89,14 +89,8 @@ def record(mask: torch.Tensor, written: torch.Tensor, source_zeros: int) -> Mask
     """Counts and hashes of a mask and of the weight ``[out, in]`` that was written under it."""
     nonzero = (written != 0).cpu()
     rows, columns = mask.shape
-    return MaskRecord(
-        (int(rows), int(columns)),
-        pruned=count_zeros(mask),
-        zeros=count_zeros(nonzero),
-        source_zeros=source_zeros,
-        mask_sha256=digest(mask),
-        zeros_sha256=digest(nonzero),
-    )
+    shape, pruned, zeros = (int(rows), int(columns)), count_zeros(mask), count_zeros(nonzero)
+    return MaskRecord(shape, pruned, zeros, source_zeros, digest(mask), digest(nonzero))
 
 
 def count_zeros(tensor: torch.Tensor) -> int:

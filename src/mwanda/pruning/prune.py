@@ -12,6 +12,7 @@ from mwanda.errors import InputError
 from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
 from mwanda.model.run.experts import runnable_experts
 from mwanda.model.run.in_memory import check_changeable, model_given, warn_of_wrappers
+from mwanda.model.run.structure import Linear
 from mwanda.model.stored.parts import Place
 from mwanda.pruning.calibration_text import CalibrationInput, text_or_first_try
 from mwanda.pruning.evidence import gather, open_evidence
@@ -122,18 +123,13 @@ def _prune_memory(
             scratch=Path(scratch), earlier=earlier,
         )  # fmt: skip
         outcome = prune_blocks(task, lambda _linear, weight: weight)
-    manifest = build_manifest(
-        task,
-        outcome,
-        str(getattr(model.config, "_name_or_path", "") or type(model).__name__),
-        sum(p.numel() for p in model.parameters() if p.is_floating_point()),
-        decoder.dtype,
-        {
-            linear.name: Place(
-                linear.parameter, linear.fused.box if linear.fused else None, linear.transposed
-            )
-            for linear in chosen.linears()
-        },
-    )
+
+    def place_of(linear: Linear) -> Place:
+        box = linear.fused.box if linear.fused else None
+        return Place(linear.parameter, box, linear.transposed)
+
+    name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
+    weights = sum(p.numel() for p in model.parameters() if p.is_floating_point())
+    manifest = build_manifest(task, outcome, name, weights, decoder.dtype, place_of)
     remember(model, records(manifest.calibrations))
     return PruneResult(None, manifest, evidence.windows, outcome.spilled)

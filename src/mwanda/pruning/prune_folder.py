@@ -168,10 +168,8 @@ def _prune(
         outcome.seconds["finish writing"] = time.perf_counter() - draining
         checkpoint, journal = task.decoder.checkpoint, task.journal
         dtype = task.dtype or source_dtype(checkpoint)
-        places = {linear.name: task.decoder.place(linear) for linear in task.chosen.linears()}
-        manifest = build_manifest(
-            task, outcome, task.source.name, weights_in(checkpoint), dtype, places
-        )
+        weights, place = weights_in(checkpoint), task.decoder.place
+        manifest = build_manifest(task, outcome, task.source.name, weights, dtype, place)
         known = journal.fingerprint["model"] if journal.folder is not None else {}
         made = PruneResult(None, manifest, task.evidence.windows, outcome.spilled)
         made = writer.finish(task, made, known)

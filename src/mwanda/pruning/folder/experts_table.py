@@ -58,19 +58,13 @@ def language_table(record: ExpertsRecord) -> Table:
     rows = []
     for tag in tags:
         reached = sum(expert.tokens.get(tag, 0) > 0 for expert in experts)
-        own = sorted(
-            (expert for expert in experts if expert.shares.get(tag, 0.0) > OWN),
-            key=lambda expert: -expert.shares[tag],
-        )
+        mine = [expert for expert in experts if expert.shares.get(tag, 0.0) > OWN]
+        own = sorted(mine, key=lambda expert: -expert.shares[tag])[:SHOWN]
+        named = ", ".join(f"{e.label} {e.shares[tag]:.0%}" for e in own)
         busy = sorted(experts, key=lambda expert: -expert.loads.get(tag, 0.0))[:SHOWN]
-        rows.append(
-            [
-                f"{tag} {display_name(tag)}",
-                f"{reached} of {len(experts)}",
-                f"{len(own)}" + _list(f"{e.label} {e.shares[tag]:.0%}" for e in own[:SHOWN]),
-                ", ".join(f"{e.label} {e.loads.get(tag, 0.0):.0%}" for e in busy),
-            ]
-        )
+        filled = ", ".join(f"{e.label} {e.loads.get(tag, 0.0):.0%}" for e in busy)
+        counted = [f"{reached} of {len(experts)}", f"{len(mine)}" + (f": {named}" if own else "")]
+        rows.append([f"{tag} {display_name(tag)}", *counted, filled])
     return ["language", "experts reached", "its own", "share of its tokens"], rows
 
 
@@ -81,16 +75,13 @@ def block_table(record: ExpertsRecord) -> Table:
     for path, experts in _blocks(record):
         seen = [expert for expert in experts if any(expert.tokens.values())]
         sharpest = max(seen, key=lambda e: max(e.shares.values()), default=None)
-        tag = "" if sharpest is None else max(sharpest.shares, key=sharpest.shares.__getitem__)
-        rows.append(
-            [
-                experts[0].block if experts else path,
-                str(len(experts)),
-                str(len(experts) - len(seen)),
-                str(sum(entry is not None and entry[0] == path for entry in weak)),
-                "" if sharpest is None else f"{sharpest.number}: {sharpest.shares[tag]:.0%} {tag}",
-            ]
-        )
+        most = ""
+        if sharpest is not None:
+            tag = max(sharpest.shares, key=sharpest.shares.__getitem__)
+            most = f"{sharpest.number}: {sharpest.shares[tag]:.0%} {tag}"
+        served = sum(entry is not None and entry[0] == path for entry in weak)
+        counts = (len(experts), len(experts) - len(seen), served)
+        rows.append([experts[0].block if experts else path, *map(str, counts), most])
     return ["block", "experts", "without a token", "by magnitude", "most one-sided"], rows
 
 
@@ -128,8 +119,3 @@ def _blocks(record: ExpertsRecord) -> Iterator[tuple[str, list[_Expert]]]:
             shares = {tag: load / total for tag, load in loads.items()}
             held.append(_Expert(block, number, known, shares, loads))
         yield path, held
-
-
-def _list(items: Iterator[str]) -> str:
-    text = ", ".join(items)
-    return f": {text}" if text else ""

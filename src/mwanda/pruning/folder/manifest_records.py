@@ -143,13 +143,9 @@ class StatisticsFileRecord(Entry):
 
 
 class MaskFileRecord(Entry):
-    """The file of masks that was applied to this model as they are, no weight changed by them.
-
-    Attributes:
-        name, sha256: of the file.
-        base: the model they were chosen on, as the user named it then.
-        same: whether this model is known to be that one, by its files or its linears.
-    """
+    """The file of masks that was applied to this model as they are, no weight changed by them; the
+    model they were chosen on, as the user named it then; and whether this model is known to be the
+    same, by its files or its linears."""
 
     name: str
     sha256: str

@@ -21,13 +21,9 @@ Size = Annotated[int, Field(gt=0)]
 
 
 class ModelRecord(Entry):
-    """The model that was looked at.
-
-    Attributes:
-        name: as the user wrote it.
-        linears_sha256, rest_sha256: see :mod:`mwanda.model.identity`.
-        dequantised: what its weights were made from, when they were not stored plain.
-    """
+    """The model that was looked at, named as the user wrote it, its hashes those of
+    :mod:`mwanda.model.identity`; and what its weights were made from, when they were not stored
+    plain."""
 
     name: str
     blocks: Size
