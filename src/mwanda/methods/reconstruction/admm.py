@@ -152,39 +152,30 @@ def _solved(
     choose: Choose | None = None,
     ramp: int = 0,
 ) -> Reconstructed:
-    """Some rows after the other: none looks at another, and each takes many times its memory."""
+    """New weights and their mask, chosen anew in the first ``ramp`` iterations; some rows after the
+    other: none looks at another, and each takes many times its memory."""
+    rho, matrix, inverse = problem.rho, problem.matrix, problem.inverse
+
+    def solve(dense: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        target = dense * problem.scale
+        pull = target @ matrix @ inverse
+        kept = target * mask
+        dual = torch.zeros_like(kept)
+        for step in range(iterations):
+            dual += pull + rho * ((kept - dual) @ inverse)
+            if choose is not None and step < ramp:
+                mask = choose(dual, step)
+            kept = dual * mask
+            dual -= kept
+        plain = target * mask
+        better = _errors(kept - target, matrix) < _errors(plain - target, matrix)
+        return torch.where(better.unsqueeze(1), kept / problem.scale, dense * mask), mask
+
     found, masks = torch.empty_like(dense), torch.empty_like(mask)
     for start in range(0, len(dense), ROWS):
         rows = slice(start, start + ROWS)
-        found[rows], masks[rows] = _iterated(
-            dense[rows], mask[rows], problem, iterations, choose, ramp
-        )
+        found[rows], masks[rows] = solve(dense[rows], mask[rows])
     return Reconstructed(found, masks, problem.damping, problem.raised)
-
-
-def _iterated(
-    dense: torch.Tensor,
-    mask: torch.Tensor,
-    problem: _Scaled,
-    iterations: int,
-    choose: Choose | None,
-    ramp: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """New weights and their mask, chosen anew in the first ``ramp`` iterations."""
-    rho, matrix, inverse = problem.rho, problem.matrix, problem.inverse
-    target = dense * problem.scale
-    pull = target @ matrix @ inverse
-    kept = target * mask
-    dual = torch.zeros_like(kept)
-    for step in range(iterations):
-        dual += pull + rho * ((kept - dual) @ inverse)
-        if choose is not None and step < ramp:
-            mask = choose(dual, step)
-        kept = dual * mask
-        dual -= kept
-    plain = target * mask
-    better = _errors(kept - target, matrix) < _errors(plain - target, matrix)
-    return torch.where(better.unsqueeze(1), kept / problem.scale, dense * mask), mask
 
 
 def _errors(change: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
