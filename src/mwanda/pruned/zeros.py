@@ -25,8 +25,8 @@ PIECE = 1 << 22
 
 
 class Masks:
-    """Where weights of a model, so many, are to stay zero: one bit a weight, on the weight's
-    device."""
+    """Where the weights of a model are to stay zero: one bit a weight, on the weight's device.
+    ``zeros`` is how many."""
 
     def __init__(self, kept: Mapping[nn.Parameter, torch.Tensor]) -> None:
         # Weak: a handle that nobody removed is not to keep the model alive.

@@ -23,9 +23,9 @@ from mwanda.system.heap import trim
 
 @dataclass(frozen=True)
 class Visit:
-    """One block while its weights are there. What goes into it, batch by batch, are activations,
-    replaced by what comes out of it; of the batches to compare on, if any, it is kept as
-    ``probed``."""
+    """One block while its weights are there. ``activations`` go into it, batch by batch, and are
+    replaced by what comes out; ``probed`` are kept of the batches to compare on, if there are any.
+    """
 
     block: Block
     module: torch.nn.Module

@@ -138,9 +138,8 @@ class Journal:
     def finished(
         self, stage: str, done: int, states: ActivationStore | None, *, last: bool
     ) -> None:
-        """Take note that one more block of a stage is finished, the number ``done`` of them, and
-        the last one or not. What goes into the next block are states; None where there is no
-        forward."""
+        """Take note that ``done`` blocks of a stage are finished, the last one among them or not.
+        The states go into the next block; None where there is no forward, or no next one."""
         self._stages[stage] = done
         now = time.perf_counter()
         # What ends a stage is noted with little work and saves the most.

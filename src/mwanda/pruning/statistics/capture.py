@@ -53,8 +53,7 @@ class Capture:
         self._last: tuple[torch.Tensor, torch.Tensor, FeatureSums, str] | None = None
         self._calls: dict[str, int] = {}
         self._now: list[str] = []
-        self._each_once = False
-        self._stops = False
+        self._each_once = self._stops = False
         self._language, self._windows = "", (0, 0)
         self._skip = skip
         self.sums: BlockSums = {linear.name: {} for linear in linears}

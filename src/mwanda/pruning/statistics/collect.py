@@ -55,8 +55,8 @@ FIELDS = tuple(StatisticsFields.__annotations__)
 
 @dataclass(frozen=True, repr=False)
 class Collected(Shown):
-    """Statistics that were saved, in no file by a process that does not write; and how many bytes
-    of activations went to disk."""
+    """Statistics that were saved: their file, None in a process that does not write; what it says
+    of itself; and bytes of activations that went to disk."""
 
     path: Path | None
     record: StatisticsRecord
