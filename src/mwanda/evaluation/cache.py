@@ -13,7 +13,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,7 @@ class ScoreCache:
             "key": dict(key),
             "settings": scores.settings,
             "languages": {
-                tag: {
-                    "sentence_nll": list(result.sentence_nll),
-                    "tokens": result.tokens,
-                    "size": result.size,
-                    "unscored": result.unscored,
-                }
+                tag: {name: value for name, value in asdict(result).items() if name != "language"}
                 for tag, result in scores.languages.items()
             },
         }
@@ -203,9 +198,7 @@ def _scores(data: Any, key: Mapping[str, Any]) -> Scores | None:
             tag: LanguageResult(
                 tag,
                 tuple(float(value) for value in row["sentence_nll"]),
-                int(row["tokens"]),
-                int(row["size"]),
-                int(row["unscored"]),
+                *(int(row[name]) for name in ("tokens", "size", "unscored")),
             )
             for tag, row in body["languages"].items()
         }

@@ -4,7 +4,7 @@ language it is."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -38,12 +38,7 @@ class Checked:
     other_language: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "texts": self.texts,
-            "empty": self.empty,
-            "repetitive": self.repetitive,
-            "other_language": self.other_language,
-        }
+        return asdict(self)
 
 
 def repeated_share(text: str) -> float:

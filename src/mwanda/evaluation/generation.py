@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -25,7 +25,7 @@ class Continuation:
     repetitive: bool
 
     def as_dict(self) -> dict[str, Any]:
-        return {"prompt": self.prompt, "text": self.text, "repetitive": self.repetitive}
+        return asdict(self)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.evaluation.texts import TextSet, digest_of, ids_given
+from mwanda.evaluation.texts import TextSet, digest_of, ids_given, within
 from mwanda.evaluation.translation import Direction, parse_direction
 from mwanda.system.arguments import several_given, whole_given
 from mwanda.system.shown import Shown
@@ -52,10 +52,7 @@ class ParallelText(Shown):
     @property
     def sha256(self) -> str:
         """Of every sentence, the shots first."""
-        return digest_of(
-            {tag: [rows[one] for one in (*self.shots, *self.scored)]
-             for tag, rows in self.sentences.items()}
-        )  # fmt: skip
+        return self.texts.sha256
 
     @property
     def texts(self) -> TextSet:
@@ -63,7 +60,7 @@ class ParallelText(Shown):
         ids = (*self.shots, *self.scored)
         found = {tag: [rows[one] for one in ids] for tag, rows in self.sentences.items()}
         own = dict.fromkeys(found, ids)
-        return TextSet(self.source, found, self.seed, self.sha256, ids, own)
+        return TextSet(self.source, found, self.seed, digest_of(found), ids, own)
 
 
 def read_parallel(
@@ -112,7 +109,7 @@ def read_parallel(
     if problems:
         raise InputError.several(problems)
     common = [one for one in found[tags[0]] if all(one in rows for rows in found.values())]
-    inside = [one for one in common if ids is None or _within(one, ids)]
+    inside = [one for one in common if within(one, ids)]
     least = 1 if sentences is None else sentences
     if len(inside) < least:
         raise InputError(
@@ -137,11 +134,6 @@ def directions_of(given: str | Sequence[str | Direction]) -> list[Direction]:
     """Every direction given; text is one, or more with commas between."""
     several = several_given("directions", given, '["en-de", "de-en"]')
     return [d if isinstance(d, Direction) else parse_direction(str(d)) for d in several]
-
-
-def _within(one: int | str, ids: tuple[int, int | None]) -> bool:
-    low, high = ids
-    return isinstance(one, int) and low <= one and (high is None or one <= high)
 
 
 def _drawn(pool: Sequence[int | str], count: int, seed: int) -> list[int | str]:

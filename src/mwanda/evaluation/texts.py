@@ -120,6 +120,14 @@ def parse_ids(text: str, option: str = "--ids") -> tuple[int, int | None]:
     return start, stop
 
 
+def within(one: int | str | None, ids: tuple[int, int | None] | None) -> bool:
+    """Whether an id is in a range of them; no range holds all."""
+    if ids is None:
+        return True
+    low, high = ids
+    return isinstance(one, int) and low <= one and (high is None or one <= high)
+
+
 def load_texts(
     source: TextSource,
     languages: Sequence[str],
@@ -142,13 +150,8 @@ def load_texts(
                 problems.append(f"{source.name}, {tag}: --ids needs an integer id in every record")
         if problems:
             raise InputError.several(problems)
-    low, high = ids or (0, None)
     places = {
-        tag: [
-            place
-            for place, document in enumerate(documents)
-            if ids is None or (low <= _id(document) and (high is None or _id(document) <= high))
-        ]
+        tag: [place for place, one in enumerate(documents) if within(one.id, ids)]
         for tag, documents in read.items()
     }
     problems += [f"{source.name}, {tag}: no text to score" for tag, p in places.items() if not p]
@@ -197,10 +200,6 @@ def _own_ids(documents: list[Document], places: list[int]) -> tuple[int | str, .
     """Of the documents at these places: where any has no id, the places."""
     ids = [one for place in places if (one := documents[place].id) is not None]
     return tuple(ids if len(ids) == len(places) else places)
-
-
-def _id(document: Document) -> int:
-    return document.id if isinstance(document.id, int) else -1
 
 
 def digest_of(texts: dict[str, list[str]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -41,12 +41,7 @@ class Translated:
     output: str
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "source": self.source,
-            "reference": self.reference,
-            "output": self.output,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, repr=False)
