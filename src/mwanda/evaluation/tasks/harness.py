@@ -208,27 +208,22 @@ def silent() -> Iterator[None]:
 
     They belong to the whole process, so one thread at a time is here.
     """
-    with _IN_LM_EVAL, _silenced():
-        yield
+    with _IN_LM_EVAL:
+        logger = logging.getLogger("lm_eval")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        names = ("lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface")
+        modules = [importlib.import_module(name) for name in names]
+        bars = [vars(module)["tqdm"] for module in modules]
 
+        def no_bar(*given: Any, **more: Any) -> Any:
+            return bars[0](*given, **{**more, "disable": True})
 
-@contextmanager
-def _silenced() -> Iterator[None]:
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    names = ("lm_eval.api.task", "lm_eval.api.model", "lm_eval.models.huggingface")
-    modules = [importlib.import_module(name) for name in names]
-    bars = [vars(module)["tqdm"] for module in modules]
-
-    def no_bar(*given: Any, **more: Any) -> Any:
-        return bars[0](*given, **{**more, "disable": True})
-
-    try:
-        for module in modules:
-            vars(module)["tqdm"] = no_bar
-        yield
-    finally:
-        logger.setLevel(level)
-        for module, bar in zip(modules, bars, strict=True):
-            vars(module)["tqdm"] = bar
+        try:
+            for module in modules:
+                vars(module)["tqdm"] = no_bar
+            yield
+        finally:
+            logger.setLevel(level)
+            for module, bar in zip(modules, bars, strict=True):
+                vars(module)["tqdm"] = bar

@@ -33,13 +33,9 @@ def check_stock(name: str) -> str:
     return name
 
 
+@silent()
 def stock_tasks(name: str, languages: Sequence[str] | None) -> dict[str, Any]:
     """Language -> lm-eval task. Only the folder of that name is indexed: all take long."""
-    with silent():
-        return _stock(name, languages)
-
-
-def _stock(name: str, languages: Sequence[str] | None) -> dict[str, Any]:
     import lm_eval.tasks
 
     folder, start = STOCK[check_stock(name)]
