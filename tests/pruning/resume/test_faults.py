@@ -100,7 +100,7 @@ def test_a_signal_leaves_the_journal(
 ) -> None:
     """And a line that says how to go on; then it does, to the same bytes."""
     source, windows = tiny("llama", layers=12), windows_file(tmp_path, counts={"de": (60, 64)})
-    words = ["prune", source, "--calibration", windows, "--mode", "sequential", "--out"]
+    words = ["prune", source, "-q", "--calibration", windows, "--mode", "sequential", "--out"]
     place = tmp_path / "place"
     place.mkdir()
 
