@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import typer
 
+from mwanda.cli.completion import completer
 from mwanda.cli.recipe_fields import field_options
 from mwanda.cli.views import View, show
 from mwanda.system.files import parse_size
@@ -49,7 +50,9 @@ class Option(NamedTuple):
         """As typer finds it in a function's signature."""
         plain = f"--{name.replace('_', '-')}"
         flags = self.flags or (f"{plain}/--no-{plain[2:]}" if self.default is True else plain)
-        told = typer.Option(*flags.split(), help=self.help, min=self.least)
+        told = typer.Option(
+            *flags.split(), help=self.help, min=self.least, autocompletion=completer(name)
+        )
         kind = self.kind | None if self.default is None else self.kind
         return Parameter(
             name, Parameter.KEYWORD_ONLY, default=self.default, annotation=Annotated[kind, told]

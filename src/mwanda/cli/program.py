@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from mwanda.cli.commands import finished, pruning, scores, studies, trimming
-from mwanda.cli.options import Command, with_options
+from mwanda.cli.help import Command, Group
+from mwanda.cli.options import Command as Function
+from mwanda.cli.options import with_options
 
-COMMANDS: tuple[tuple[str, str, Command], ...] = (
-    ("", "report", studies.report),
-    ("", "search", studies.search),
+COMMANDS: tuple[tuple[str, str, Function], ...] = (
     ("", "prune", pruning.prune),
     ("", "eval", scores.evaluate),
-    ("", "windows", pruning.windows),
-    ("", "plan", pruning.plan),
+    ("", "report", studies.report),
     ("", "ls", pruning.ls),
+    ("", "plan", pruning.plan),
+    ("", "windows", pruning.windows),
+    ("", "search", studies.search),
+    ("", "translate", scores.translate),
+    ("", "tasks", scores.tasks),
     ("", "verify", finished.verify),
     ("", "diff", finished.diff),
     ("", "pack", finished.pack),
     ("", "unpack", finished.unpack),
+    ("", "push", finished.push),
     ("", "trim", trimming.trim),
     ("", "quantise", finished.quantise),
     ("", "gguf-check", finished.gguf_check),
-    ("", "push", finished.push),
-    ("", "translate", scores.translate),
-    ("", "tasks", scores.tasks),
     ("stats", "take", pruning.take),
     ("stats", "merge", pruning.merge),
     ("stats", "show", pruning.show),
@@ -37,7 +39,16 @@ COMMANDS: tuple[tuple[str, str, Command], ...] = (
     ("mask", "extract", finished.extract),
     ("mask", "apply", finished.apply),
 )
-"""Group, name and function, in the order of the help."""
+"""Group, name and function."""
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Prune a model and see what it lost": ("prune", "eval", "report", "ls"),
+    "Before a prune": ("plan", "windows", "stats", "search"),
+    "The pruned model": ("verify", "diff", "mask", "pack", "unpack", "push"),
+    "Other ways to a smaller model": ("trim", "quantise", "gguf-check"),
+    "More measurements": ("study", "translate", "tasks"),
+}
+"""Commands and groups as the help shows them, in the order of the work."""
 
 GROUPS: tuple[tuple[str, str, str | None], ...] = (
     (
@@ -53,9 +64,10 @@ GROUPS: tuple[tuple[str, str, str | None], ...] = (
 
 def program() -> typer.Typer:
     """All commands under one name."""
-    plain: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None}
+    plain: dict[str, Any] = {"rich_markup_mode": None}
     app = typer.Typer(
         name="mwanda",
+        cls=_Root,
         help="Prune a multilingual language model in one shot without losing its languages.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -64,12 +76,16 @@ def program() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     groups = {"": app}
     for name, told, default in GROUPS:
-        kind = TyperGroup if default is None else _with_default(default)
-        groups[name] = typer.Typer(cls=kind, help=told, **plain)
+        kind = Group if default is None else _with_default(default)
+        groups[name] = typer.Typer(cls=kind, help=told, add_completion=False, **plain)
         app.add_typer(groups[name], name=name)
     for group, name, function in COMMANDS:
-        groups[group].command(name)(with_options(function))
+        groups[group].command(name, cls=Command)(with_options(function))
     return app
+
+
+class _Root(Group):
+    panels = PANELS
 
 
 def _root(
@@ -84,11 +100,11 @@ def _root(
         typer.echo(installed("mwanda"))
 
 
-def _with_default(command: str) -> type[TyperGroup]:
+def _with_default(command: str) -> type[Group]:
     """A group whose command ``command`` is meant where none of its commands is named first; a
     folder named as a command is ``./merge``."""
 
-    class _Defaulted(TyperGroup):
+    class _Defaulted(Group):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             if not args or args[0] not in self.commands:
                 args = [command, *args]

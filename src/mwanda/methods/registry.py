@@ -223,6 +223,19 @@ RECONSTRUCTIONS = _table(
 )
 
 
+def other_kind(name: str) -> str:
+    """``"that is a reconstruction: --reconstruction sparsegpt"``; nothing of an unknown name."""
+    tables: Mapping[str, Mapping[str, object]] = {
+        "criterion": CRITERIA,
+        "allocation": ALLOCATIONS,
+        "pattern": PATTERNS,
+        "reconstruction": RECONSTRUCTIONS,
+    }
+    kind = next((kind for kind, rows in tables.items() if name in rows), None)
+    article = "an" if kind == "allocation" else "a"
+    return "" if kind is None else f"that is {article} {kind}: --{kind} {name}"
+
+
 def find_criterion(name: str) -> Criterion:
     """A criterion by name, or an InputError that suggests the nearest one."""
     return _find(name, CRITERIA, "criterion")
@@ -253,6 +266,6 @@ def find_pattern(name: str) -> Pattern:
 
 def _find(name: str, table: Mapping[str, Row], kind: str, others: str = "") -> Row:
     if name not in table:
-        fix = nearest(name, table) + others
+        fix = other_kind(name) or nearest(name, table) + others
         raise InputError(kind, expected="a known name", found=repr(name), fix=fix)
     return table[name]

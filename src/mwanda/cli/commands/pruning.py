@@ -10,6 +10,7 @@ import typer
 
 from mwanda.cli import early
 from mwanda.cli import options as opt
+from mwanda.cli.completion import completer
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
 from mwanda.errors import InputError
@@ -160,11 +161,16 @@ def ls(
         str,
         typer.Argument(
             help="recipes, criteria, allocations, patterns, reconstructions, methods (all four) or "
-            "models."
+            "models.",
+            autocompletion=completer("what"),
         ),
     ],
     name: Annotated[
-        str | None, typer.Argument(help="Of recipes: print this one, to copy and change.")
+        str | None,
+        typer.Argument(
+            help="Of recipes: print this one, to copy and change.",
+            autocompletion=completer("recipe"),
+        ),
     ] = None,
     schema: Annotated[bool, "Of recipes: the JSON schema of their files, for editors."] = False,
 ) -> Iterator[View]:

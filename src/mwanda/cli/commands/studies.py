@@ -31,6 +31,9 @@ def search(
     out: Annotated[Path | None, "Folder to write the model found to."] = None,
     step: Annotated[str, "Sparsities tried are multiples of it."] = "1%",
     highest: Annotated[str, "The highest sparsity that is tried."] = "90%",
+    sparsity: Annotated[
+        str | None, typer.Option(hidden=True, help="Refused: what is searched for.")
+    ] = None,
     text_languages: Annotated[str | None, "Scored, tags with commas. Default: all."] = None,
     text_seed: Annotated[int, typer.Option(min=0, help="Of that subset.")] = 0,
     cache: Annotated[Path | None, "Folder that keeps the dense model's scores."] = None,
@@ -52,7 +55,7 @@ def search(
     apart, most = parse_share(step, "--step"), parse_share(highest, "--highest")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     wanted = None if text_languages is None else parse_languages(text_languages)
-    fields = recipe_fields(saved=True, **given)
+    fields = recipe_fields(saved=True, sparsity=sparsity, **given)
     with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.texts import read_texts
         from mwanda.study.search import search_sparsity

@@ -12,10 +12,9 @@ from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.views import View
 from mwanda.errors import InputError
-from mwanda.system.progress import progress_bar
 from mwanda.text.languages import parse_languages
 
-TRIM = ("text_field", "max_shard_size", "trust_remote_code", "overwrite")
+TRIM = ("text_field", "max_shard_size", "trust_remote_code", "overwrite", *opt.LOUD)
 
 
 def trim(
@@ -63,7 +62,7 @@ def trim(
     if out is None:
         yield planned(plan_trim(model, tags, options=opt.run_options_of(given), **choice))
         return
-    with progress_bar() as progress:
+    with opt.progress_of(given, model) as progress:
         made = run(
             model, out, tags, allow_loss=allow_loss,
             options=opt.run_options_of(given, progress=progress), **choice,

@@ -61,12 +61,14 @@ class Recipe(BaseModel):
         description="unstructured, unstructured-matrix or N:M, N kept. Default: unstructured.",
     )
     criterion: Method = Field(
-        Method(name="m-wanda"), description="See mwanda ls criteria. Default: m-wanda."
+        Method(name="m-wanda"),
+        description="How weights are scored: mwanda ls criteria. Default: m-wanda.",
     )
     allocation: Method | None = Field(
         None,
-        description="See mwanda ls allocations. Default: measured; cwl with --statistics and in a "
-        "search; uniform with N:M, sparsity 0 or a criterion that needs no text.",
+        description="How sparsity is shared out: mwanda ls allocations. Default: measured; cwl "
+        "with --statistics and in a search; uniform with N:M, sparsity 0 or a criterion that needs "
+        "no text.",
     )
     allocation_level: Level | None = Field(
         None,
@@ -74,7 +76,8 @@ class Recipe(BaseModel):
         "compares outputs, as measured does; else block.",
     )
     reconstruction: Method | None = Field(
-        None, description="Of the weights kept; see mwanda ls reconstructions. Default: none."
+        None,
+        description="New values for the weights kept: mwanda ls reconstructions. Default: none.",
     )
     mode: Mode | None = Field(
         None,
@@ -105,10 +108,10 @@ class Recipe(BaseModel):
         0, ge=0, description="First tokens of every window that do not count. Default: 0."
     )
     include: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
-        (), description="Regular expression over linear names."
+        (), description="Prune only linears whose name has this regular expression."
     )
     exclude: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
-        (), description="Regular expression over linear names."
+        (), description="Leave out linears whose name has this regular expression."
     )
     skip_blocks: Annotated[tuple[Whole, ...], Listed, Written(read=block_numbers)] = Field(
         (), description="Block numbers to leave alone: 0,1,17."

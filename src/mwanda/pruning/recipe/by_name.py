@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mwanda.errors import InputError, nearest, shown
+from mwanda.methods.registry import other_kind
 
 FOLDER = Path(__file__).with_name("named")
 SCHEMA = FOLDER / "recipe.schema.json"
@@ -37,7 +38,7 @@ def find_recipe(given: str | Path) -> Path:
         "recipe",
         expected="a YAML file or the name of a recipe",
         found=repr(shown(name)),
-        fix=nearest(name, names),
+        fix=other_kind(name) or nearest(name, names),
     )
 
 
