@@ -17,6 +17,7 @@ from mwanda.study.cluster import run_on_cluster
 from mwanda.study.folder import StudyFolder
 from mwanda.study.status import Status, cell_states, seconds_left
 from mwanda.study.study_plan import Plan, make_plan, read_plan
+from mwanda.study.tracking import Tracker, check_tracker
 from mwanda.study.worker import PARENT, PAUSE, Worker
 from mwanda.system.arguments import path_given
 from mwanda.system.progress import Progress, duration
@@ -33,6 +34,7 @@ def start_study(
     retry_failed: bool = False,
     cluster: int | None = None,
     cluster_options: dict[str, object] | None = None,
+    log_to: str | None = None,
     progress: Progress | None = None,
 ) -> Status:
     """Run a study to its end, or go on with one; what has a result is not computed again.
@@ -44,6 +46,7 @@ def start_study(
         retry_failed: run cells again that failed before.
         cluster: jobs to submit instead, through submitit.
         cluster_options: of its executor, such as ``slurm_partition``.
+        log_to: ``mlflow``, ``trackio`` or ``wandb``, whose library logs every point of the grid.
         progress: is told how far each prune is, where this process works itself.
 
     Raises:
@@ -51,6 +54,8 @@ def start_study(
         MwandaError: every worker died.
     """
     check_alone("study")
+    if log_to is not None:
+        check_tracker(log_to)
     folder = StudyFolder(path_given("out", out))
     folder.check()
     plan = make_plan(path_given("document", document))
@@ -59,8 +64,11 @@ def start_study(
     if retry_failed:
         for key in plan.cells:
             folder.forget_failure(key)
-    watch = _Watch(folder, plan, processes if cluster is None else cluster)
+    tracker = None if log_to is None else Tracker(log_to, folder, plan)
+    watch = _Watch(folder, plan, processes if cluster is None else cluster, tracker)
+    watch.look()
     if not watch.waiting:
+        watch.end()
         return Status.of(folder)
     if cluster is not None:
         run_on_cluster(folder, cluster, cluster_options or {}, watch.look)
@@ -68,15 +76,17 @@ def start_study(
         Worker(folder, progress=progress, done=lambda _key: watch.look()).run()
     else:
         _run_processes(folder, processes, watch.look)
-    watch.look()
+    watch.end()
     return Status.of(folder)
 
 
 class _Watch:
     """Tells of every cell that comes to an end, whoever worked on it."""
 
-    def __init__(self, folder: StudyFolder, plan: Plan, workers: int) -> None:
-        self.folder, self.plan, self.workers = folder, plan, workers
+    def __init__(
+        self, folder: StudyFolder, plan: Plan, workers: int, tracker: Tracker | None
+    ) -> None:
+        self.folder, self.plan, self.workers, self.tracker = folder, plan, workers, tracker
         states = cell_states(folder, plan)
         self.waiting = [key for key, state in states.items() if state == "waiting"]
         counts = Counter(states.values())
@@ -97,7 +107,15 @@ class _Watch:
             left = seconds_left(self.folder, self.plan, len(self.waiting), self.workers)
             rest = f"; about {duration(left)} left" if self.waiting and left is not None else ""
             log.info("[%d/%d] %s: %s%s", count, len(self.plan.cells), labels[key], end, rest)
+        if self.tracker is not None:
+            self.tracker.look()
         return bool(self.waiting)
+
+    def end(self) -> None:
+        """Tell of the rest."""
+        self.look()
+        if self.tracker is not None:
+            self.tracker.look(last=True)
 
 
 def _run_processes(folder: StudyFolder, count: int, look: Callable[[], bool]) -> None:

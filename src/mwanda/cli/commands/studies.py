@@ -83,6 +83,9 @@ def run(
     ] = None,
     cluster_option: Annotated[list[str] | None, "NAME=VALUE of submitit; may be repeated."] = None,
     retry_failed: Annotated[bool, "Run cells again that failed before."] = False,
+    log_to: Annotated[
+        str | None, "Log every point to mlflow, trackio or wandb, by its own library."
+    ] = None,
     **given: Annotated[Any, opt.LOUD],
 ) -> Iterator[View]:
     """Prune and evaluate every cell of the grid in FILE.
@@ -99,7 +102,7 @@ def run(
     with opt.progress_of(given) as progress:
         found = start_study(
             document, out, processes=processes, retry_failed=retry_failed, cluster=cluster,
-            cluster_options=options, progress=progress,
+            cluster_options=options, log_to=log_to, progress=progress,
         )  # fmt: skip
     yield status_of(found)
     failures_of(StudyFolder(out))

@@ -22,7 +22,7 @@ from mwanda.study.report.elements import Cell, Section, Table
 from mwanda.study.report.page import MADE_BY, page_html, page_markdown
 from mwanda.study.report.translation_table import CHECKED, check_row
 from mwanda.system.output import OutputFile
-from mwanda.text.languages import display_name, script_of
+from mwanda.text.languages import display_name
 
 log = logging.getLogger("mwanda")
 
@@ -82,26 +82,26 @@ def _in_short(found: Found) -> Section:
         return Section("short", "In short", [("", [said])])
     start = f"{count} languages of {short_source(model.text)}, against {_name(compared.baseline)}."
     worse = sum(one.low > 0 for one in compared.intervals.values())
-    groups = {"Every language": compared.rises}
-    if compared.seen and compared.unseen:
-        groups |= {"Calibrated": compared.seen, "Not calibrated": compared.unseen}
-    lines = [
-        *(_mean_line(name, rises) for name, rises in groups.items()),
-        f"Worst: {display_name(compared.worst.language)}, {compared.worst.relative:+.1%}.",
-        f"{worse} of {count} languages are significantly worse: their 95 % interval is above 0.",
-    ]  # fmt: skip
+    lines = []
     if found.gate is not None:
         failed = found.gate.failed(compared)
         names = ", ".join(display_name(one.language) for one in failed)
         lines.append(f"The gate is not met: {names}." if failed else "The gate is met.")
+    lines.append(_mean_line(f"all {count} languages", compared.rises))
+    if compared.seen and compared.unseen:
+        lines.append(_mean_line(f"the {len(compared.seen)} that calibrated", compared.seen))
+        lines.append(_mean_line(f"the {len(compared.unseen)} that did not", compared.unseen))
+    lines += [
+        f"Worst: {display_name(compared.worst.language)}, {compared.worst.relative:+.1%}.",
+        f"{worse} of {count} languages are significantly worse: their 95 % interval is above 0.",
+    ]
     if found.is_base is False:
         lines.append("The baseline is not the model that this one was pruned from.")
     return Section("short", "In short", [("", [start, tuple(lines)])])
 
 
-def _mean_line(name: str, rises: Sequence[LanguageRise]) -> str:
-    average, count = mean(one.relative for one in rises), len(rises)
-    return f"{name}: {average:+.1%} NLL per sentence in the mean of {count}."
+def _mean_line(which: str, rises: Sequence[LanguageRise]) -> str:
+    return f"Mean of {which}: {mean(one.relative for one in rises):+.1%} NLL per sentence."
 
 
 def _gate(compared: Comparison, gate: Gate) -> Section:
@@ -127,21 +127,20 @@ def _losses(compared: Comparison) -> Section:
         tag, result = rise.language, compared.pruned.languages[rise.language]
         interval = compared.intervals[tag]
         rows.append([
-            label(tag, rise.seen or not compared.seen), script_of(tag), f"{rise.baseline:.2f}",
-            f"{rise.pruned:.2f}", f"{rise.relative:+.1%}", bounds_of(interval),
-            interval_of(interval, low, high), result.perplexity_shown,
-            f"{result.bits_per_byte:.4f}",
+            label(tag, rise.seen or not compared.seen), f"{rise.relative:+.1%}",
+            interval_of(interval, low, high), bounds_of(interval), f"{rise.baseline:.2f}",
+            f"{rise.pruned:.2f}", result.perplexity_shown, f"{result.bits_per_byte:.4f}",
         ])  # fmt: skip
     average = mean(rise.relative for rise in compared.rises)
     before, after = (
         mean(getattr(rise, name) for rise in compared.rises) for name in ("baseline", "pruned")
     )
-    rows.append(["mean", "", f"{before:.2f}", f"{after:.2f}", f"{average:+.1%}", *[""] * 4])
-    header = ["language", "script", "baseline", "pruned", "rise", "95 % interval", "picture",
-              "perplexity", "bits per byte"]  # fmt: skip
+    rows.append(["mean", f"{average:+.1%}", "", "", f"{before:.2f}", f"{after:.2f}", "", ""])
+    header = ["language", "rise", "picture", "95 % interval", "baseline", "pruned", "perplexity",
+              "bits per byte"]  # fmt: skip
     table = Table(
         "Nats per sentence of both models, and the rise over the baseline", header, rows, totals=1,
-        words=("script", "picture"),
+        words=("picture",),
         note="The interval is of the choice of sentences, over articles. The line in a picture is "
         "0. Perplexity compares only within a language and tokeniser.",
     )  # fmt: skip
@@ -194,7 +193,7 @@ def _made(manifest: Manifest) -> dict[str, Any]:
     return {
         "sparsity": f"{manifest.totals.sparsity:.2%} of the pruned linears",
         "made by": shlex.join(command_of(manifest)),
-        "weights of the manifest": manifest.sha256 or "unknown",
+        "SHA-256 of its manifest": manifest.sha256 or "unknown",
     }
 
 
