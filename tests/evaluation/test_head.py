@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from mwanda.evaluation import head
-from mwanda.evaluation.head_form import find_form
 from mwanda.model.run.decoder import MemoryDecoder
+from mwanda.model.run.head_form import find_form
 from tests.support.models import (
     FAMILIES,
     HEAD_DIM,

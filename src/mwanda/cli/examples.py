@@ -24,6 +24,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "plan": ("mwanda plan MODEL --calibration TEXT --languages de,fr,sw --sparsity 30%",),
     "windows": ("mwanda windows MODEL --out windows.safetensors --calibration TEXT",),
     "ls": ("mwanda ls recipes", "mwanda ls criteria"),
+    "recover": (
+        "mwanda recover pruned --dense MODEL --calibration TEXT --languages de,fr,sw \\\n"
+        "  --out recovered",
+    ),
     "verify": ("mwanda verify pruned --against MODEL",),
     "diff": ("mwanda diff pruned-a pruned-b",),
     "pack": ("mwanda pack pruned --out pruned.mwz",),

@@ -31,13 +31,17 @@ PANEL_OF: Mapping[str, str] = {
     for panel, names in {
         METHOD: "criterion criterion_option allocation allocation_option allocation_level "
         "reconstruction reconstruction_option pattern mode language_weights include exclude "
-        "skip_blocks dtype expert_tokens gram masks_only step highest",
+        "skip_blocks dtype expert_tokens gram masks_only step highest learning_rate sampled "
+        "train_embeddings",
         TEXT: "text_field statistics windows window_length seed keep_english keep_repeated "
-        "skip_first_tokens allow_short allow_overlap ids max_length text_seed text_languages",
+        "skip_first_tokens allow_short allow_overlap ids max_length text_seed text_languages "
+        "held_out",
         RESOURCES: "device compute_dtype activation_memory batch_tokens max_shard_size threads "
-        "batch cache work processes cluster cluster_option trust_remote_code",
+        "batch at_once gradient_checkpointing cache work processes cluster cluster_option "
+        "trust_remote_code",
         RECOVERY: "overwrite journal restart retry_failed",
-        OUTPUT: "as_json quiet verbose debug help version install_completion show_completion",
+        OUTPUT: "report_to as_json quiet verbose debug help version install_completion "
+        "show_completion",
     }.items()
     for name in names.split()
 }  # fmt: skip
@@ -47,7 +51,8 @@ GIVEN: Mapping[str, str] = {
     "out": "PATH", "calibration": "SOURCE", "text": "SOURCE", "languages": "TAGS",
     "text_languages": "TAGS", "sparsity": "SHARE", "step": "SHARE", "highest": "SHARE",
     "recipe": "NAME|FILE", "statistics": "FILE", "mask": "FILE", "baseline": "MODEL",
-    "against": "MODEL", "criterion": "NAME", "allocation": "NAME", "reconstruction": "NAME",
+    "against": "MODEL", "dense": "MODEL", "report_to": "NAME", "criterion": "NAME",
+    "allocation": "NAME", "reconstruction": "NAME",
     "pattern": "NAME", "mode": "NAME", "allocation_level": "NAME", "device": "NAME",
     "compute_dtype": "NAME", "dtype": "NAME", "kind": "NAME", "text_field": "NAME",
     "criterion_option": "NAME=VALUE", "allocation_option": "NAME=VALUE",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mwanda.cli.commands import finished, pruning, scores, studies, trimming
+from mwanda.cli.commands import finished, pruning, recovering, scores, studies, trimming
 from mwanda.cli.help import Command, Group
 from mwanda.cli.options import Command as Function
 from mwanda.cli.options import with_options
@@ -22,6 +22,7 @@ COMMANDS: tuple[tuple[str, str, Function], ...] = (
     ("", "search", studies.search),
     ("", "translate", scores.translate),
     ("", "tasks", scores.tasks),
+    ("", "recover", recovering.recover),
     ("", "verify", finished.verify),
     ("", "diff", finished.diff),
     ("", "pack", finished.pack),
@@ -44,7 +45,7 @@ COMMANDS: tuple[tuple[str, str, Function], ...] = (
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Prune a model and see what it lost": ("prune", "eval", "report", "ls"),
     "Before a prune": ("plan", "windows", "stats", "search"),
-    "The pruned model": ("verify", "diff", "mask", "pack", "unpack", "push"),
+    "The pruned model": ("recover", "verify", "diff", "mask", "pack", "unpack", "push"),
     "Other ways to a smaller model": ("trim", "quantise", "gguf-check"),
     "More measurements": ("study", "translate", "tasks"),
 }

@@ -3,7 +3,7 @@
 A vocabulary of 262,144 times a batch of tokens would not fit, and going over logits that have left
 the cache takes time: the head is multiplied in tiles of positions × vocabulary, and each tile is
 summed while it is warm. What a model does around the matrix product (a scale, a soft cap) is not
-looked up by family: :mod:`mwanda.evaluation.head_form` asks the model itself. Any other head is run
+looked up by family: :mod:`mwanda.model.run.head_form` asks the model itself. Any other head is run
 as it is.
 """
 
@@ -14,17 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from mwanda.evaluation.head_form import PlainHead, find_form, summed_in
 from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.head_form import PlainHead, plain_head, summed_in
 
 TILE = (1024, 1024)
 """Positions and vocabulary entries of one tile: 4 MiB of float32, which stays in a CPU's cache."""
 
 LOGIT_BYTES = 128 << 20
 """Float32 logits held at once where the model's own head is run."""
-
-PROBES = 4
-"""Positions, evenly spread, on which the tiles must agree with the model's own head."""
 
 
 def _losses(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -89,7 +86,7 @@ def head_losses(
     Returns:
         float64 ``[positions]``, nats.
     """
-    head = _plain_head(decoder, output, normed) if len(normed) else None
+    head = plain_head(decoder, output, normed) if len(normed) else None
     if head is None:
         return _own_losses(decoder, output, normed, targets)
     losses = _losses(head, normed, targets)
@@ -97,20 +94,6 @@ def head_losses(
     if len(odd):
         losses[odd] = _own_losses(decoder, output, normed[odd], targets[odd])
     return losses
-
-
-def _plain_head(decoder: Decoder, output: Any, normed: torch.Tensor) -> PlainHead | None:
-    """The head as a :class:`PlainHead` that gives the model's own logits, None where none does."""
-    spread = torch.linspace(0, len(normed) - 1, min(PROBES, len(normed)), dtype=torch.float64)
-    places = spread.round().long()
-    probes = normed[places.to(normed.device)]
-    head = find_form(decoder, output, probes)
-    if head is None:
-        return None
-    own = decoder.logits(output, probes).double()
-    made = head.logits(probes).double()
-    allowed = 4 * torch.finfo(probes.dtype).eps * float(own.abs().max())
-    return head if float((made - own).abs().max()) <= allowed else None
 
 
 def _own_losses(

@@ -58,7 +58,7 @@ class Extracted(Shown):
         size: bytes of the file.
         zero_before: weights that were zero in the source and that its masks kept; they cannot be
             told from the others and count as removed.
-        updated: the reconstruction that changed the kept weights, which masks cannot bring back.
+        updated: what changed the kept weights, which masks cannot bring back.
     """
 
     path: Path
@@ -106,12 +106,14 @@ def extract_masks(
             masks.add(linear, nonzero)
         decoder.checkpoint.check_unchanged()
         totals = Totals.of(records.values(), manifest.totals.model_weights)
-        changes = {"linears": records, "totals": totals, "files": {}, "sha256": None}
+        changes = {
+            "linears": records, "totals": totals, "files": {}, "recoveries": (), "sha256": None,
+        }  # fmt: skip
         found = manifest.model_copy(update=changes)
         output.publish(masks.finish(found, None))
     log.info("wrote %s", out)
     more = found.totals.pruned - manifest.totals.pruned
-    return Extracted(out, found, out.stat().st_size, more, manifest.reconstruction)
+    return Extracted(out, found, out.stat().st_size, more, manifest.updated_by)
 
 
 @undisturbed()

@@ -50,15 +50,17 @@ class SourceCheck:
         self._records = manifest.linears
         dtype = manifest.recipe.get("dtype", "auto")
         self._dtype = DTYPES.get(dtype) if isinstance(dtype, str) else None
-        self._reconstruction = manifest.reconstruction
+        self._updated = manifest.updated_by
+        self._learnt = {name for one in manifest.recoveries for name in one.learnt}
 
     def notes(self) -> list[str]:
         """What this comparison cannot see."""
         found = []
-        if self._reconstruction is not None:
+        if self._updated is not None:
+            rest = "did not learn" if self._learnt else "were not pruned"
             found.append(
-                f"{self._reconstruction} gave the kept weights new values: only zeros and the "
-                "tensors that were not pruned are compared with the source"
+                f"{self._updated} gave the kept weights new values: only zeros and the tensors "
+                f"that {rest} are compared with the source"
             )
         if self._trimmed:
             found.append("tokenizer and config have the ids of the trim and are not compared")
@@ -79,7 +81,7 @@ class SourceCheck:
         had = count_zeros(stored)
         if had != record.source_zeros:
             return f"{had} zeros in the source instead of {record.source_zeros}"
-        if self._reconstruction is not None:
+        if self._updated is not None:
             return None
         made = stored.to(self._written_dtype(stored.dtype))
         if made.dtype != weight.dtype:
@@ -105,6 +107,8 @@ class SourceCheck:
             if (new.dtype, new.shape) != (wanted, old.shape):
                 found = f"{new.dtype} {[*new.shape]}"
                 yield f"tensor {name}: {found} instead of {wanted} {[*old.shape]}"
+                continue
+            if name in self._learnt:
                 continue
             wrong = sum(self._differing(name, box, pruned) for box, pruned in self._rest(name))
             if wrong:

@@ -10,7 +10,12 @@ import pytest
 import mwanda
 from mwanda import InputError, Recipe
 from mwanda.pruning.given_arguments import recipe_given
-from mwanda.pruning.recipe.keywords import RecipeFields, SearchFields, StatisticsFields
+from mwanda.pruning.recipe.keywords import (
+    RecipeFields,
+    RecoverFields,
+    SearchFields,
+    StatisticsFields,
+)
 
 HINTS = get_type_hints(RecipeFields)
 
@@ -32,7 +37,7 @@ def test_a_plain_field_has_the_type_that_a_recipe_gives_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "fields"),
     [("prune", RecipeFields), ("plan", RecipeFields), ("search_sparsity", SearchFields),
-     ("collect_statistics", StatisticsFields)],
+     ("collect_statistics", StatisticsFields), ("recover", RecoverFields)],
 )  # fmt: skip
 def test_a_function_shows_the_fields_that_it_takes(name: str, fields: Any) -> None:
     function = getattr(mwanda, name)

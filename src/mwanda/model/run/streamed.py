@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -75,6 +75,11 @@ class StreamedDecoder(Decoder):
         beside = {name for name, target in self._sources.targets.items() if target == parameter}
         return sorted(used | beside)
 
+    def part(self, name: str) -> Part:
+        """Which stored tensors a parameter is made of by this name: one that is stored twice has
+        others by its other name."""
+        return self._sources.find(name) or self._stored[name]
+
     @contextmanager
     def outside(self, *, head: bool, tokens: torch.Tensor | None = None) -> Iterator[None]:
         owners = [
@@ -88,6 +93,15 @@ class StreamedDecoder(Decoder):
     def close(self) -> None:
         """Stop reading ahead; the checkpoint may be closed after that."""
         self._ahead.close()
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All weights but those of towers are there inside, as a model in memory has them."""
+        with ExitStack() as held:
+            held.enter_context(self.outside(head=True))
+            for index in range(len(self.blocks)):
+                held.enter_context(self.block(index))
+            yield
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:

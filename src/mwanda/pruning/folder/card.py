@@ -14,7 +14,7 @@ from mwanda.methods.registry import find_reconstruction
 from mwanda.pruning.folder.card_metadata import Loading, loading_of, metadata
 from mwanda.pruning.folder.made_with import commands_of, short_name, short_source
 from mwanda.pruning.folder.manifest import Manifest
-from mwanda.pruning.folder.manifest_records import CalibrationRecord, TrimRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, RecoveryRecord, TrimRecord
 from mwanda.system.durable import put
 from mwanda.text.languages import display_name
 
@@ -65,6 +65,8 @@ def has_table(folder: Path) -> bool:
 def chosen_by(recipe: Mapping[str, Any], *, masks_only: bool = False) -> str:
     """What chose the masks, and what became of the weights they keep, in a few words; nothing did
     of ``masks_only``, which were applied to weights of another run."""
+    if "criterion" not in recipe:
+        return "masks of another program"
     name = (recipe.get("reconstruction") or {}).get("name")
     criterion = f"criterion: {recipe['criterion']['name']}"
     if name is None:
@@ -91,8 +93,13 @@ def _body(manifest: Manifest, loading: Loading) -> str:
             f"One-shot pruning of `{base}`: {totals.sparsity:.1%} of the weights of "
             f"{totals.linears} linears are zero ({totals.model_sparsity:.1%} of the whole model).",
             "",
-            f"- {chosen_by(recipe, masks_only=origin is not None)}, {allotted_by(recipe)}, "
-            f"pattern: {recipe['pattern']}, statistics: {manifest.statistics}",
+            f"- {chosen_by(recipe, masks_only=origin is not None)}"
+            + (
+                f", {allotted_by(recipe)}, pattern: {recipe['pattern']}, "
+                f"statistics: {manifest.statistics}"
+                if "pattern" in recipe
+                else ""
+            ),
         ]
     lines += [_trimmed(record) for record in (*manifest.earlier_trims, *manifest.trims)]
     lines += [
@@ -112,6 +119,7 @@ def _body(manifest: Manifest, loading: Loading) -> str:
         lines.append(f"- calibrated on {tokens:,} tokens of {_text(drawn)}")
     for before in manifest.earlier:
         lines.append(f"- the base had been pruned before, on {_text(before)}")
+    lines += [line for recovery in manifest.recoveries for line in _recovered(recovery)]
     made = ", ".join(f"{name} {manifest.versions[name]}" for name in VERSIONS
                      if name in manifest.versions)  # fmt: skip
     commands = [shlex.join(command).replace("`", "'") for command in commands_of(manifest)]
@@ -122,8 +130,8 @@ def _body(manifest: Manifest, loading: Loading) -> str:
             "- the tensors are dense with zeros in them: the same size and speed in common "
             "runtimes",
             "- languages not named above were not looked at and may have lost more",
-            "- nothing was trained after the pruning",
         ]
+        lines += [] if manifest.recoveries else ["- nothing was trained after the pruning"]
     if manifest.trims or manifest.earlier_trims:
         lines.append("- text in other scripts than those named is written in single bytes, badly")
     lines += [
@@ -144,6 +152,26 @@ def _trimmed(record: TrimRecord) -> str:
         f"- vocabulary trimmed to {kept:,} of {record.rows:,} tokens, by {chosen[record.by]} "
         f"{', '.join(record.scripts)}, for {names}"
     )
+
+
+def _recovered(recovery: RecoveryRecord) -> list[str]:
+    """How it learnt after the prune, as lines of Markdown."""
+    base, text, held = short_name(recovery.dense), recovery.text, recovery.held_out
+    tokens = sum(draw.tokens for draw in text.languages.values())
+    means = [
+        sum(text.weights[tag] * loss for tag, loss in losses.items())
+        for losses in ({tag: one.before for tag, one in held.items()},
+                       {tag: one.after for tag, one in held.items()})
+    ]  # fmt: skip
+    worse = ", ".join(recovery.worse)
+    return [
+        f"- recovered after that: kept weights learnt the next-token distribution of "
+        f"`{_plain(base)}` in {recovery.steps} steps on {tokens:,} tokens of {_text(text)}; zeros "
+        "are where they were",
+        f"- its divergence from `{_plain(base)}` on windows held out: {means[0]:.3f} nats a token "
+        f"before, {means[1]:.3f} after"
+        + (f"; larger than before in: {worse}" if worse else ", smaller in every language"),
+    ]
 
 
 def _snippet(loading: Loading) -> list[str]:

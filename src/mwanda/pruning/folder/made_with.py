@@ -9,7 +9,7 @@ from typing import Any
 from mwanda.methods.registry import find_pattern
 from mwanda.model.given import is_hub_id
 from mwanda.pruning.folder.manifest import Manifest
-from mwanda.pruning.folder.manifest_records import CalibrationRecord, TrimRecord
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, RecoveryRecord, TrimRecord
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.method_choice import FINDERS
 from mwanda.pruning.recipe.written import Written, written_as
@@ -32,7 +32,8 @@ def commands_of(manifest: Manifest) -> list[list[str]]:
     if not manifest.linears and trims:
         trims[0][2] = short_name(manifest.base)
         return trims
-    return [command_of(manifest), *trims]
+    prune = [command_of(manifest)] if "pattern" in manifest.recipe else []
+    return [*prune, *map(recovery_command, manifest.recoveries), *trims]
 
 
 def _trim_of(record: TrimRecord) -> list[str]:
@@ -72,6 +73,26 @@ def command_of(manifest: Manifest) -> list[str]:
         if name not in left:
             words += _words(name, recipe.get(name), written_as(field))
     return words
+
+
+def recovery_command(recovery: RecoveryRecord) -> list[str]:
+    """The same of a recovery."""
+    text = recovery.text
+    words = ["mwanda", "recover", short_name(recovery.pruned), "--dense"]
+    words += [short_name(recovery.dense), "--out", "FOLDER"]
+    words += ["--calibration", short_source(text.source), "--languages", ",".join(text.languages)]
+    if not text.source.endswith(".safetensors"):
+        words += [*_sizes(text), *(_option(f"keep_{name}") for name in text.kept)]
+    held_out = {one.windows for one in recovery.held_out.values()}
+    alike = len({*text.weights.values()}) == 1
+    given = {
+        "seed": text.seed,
+        "language_weights": {} if alike else {t: f"{w:.6g}" for t, w in text.weights.items()},
+        "held_out": held_out.pop() if len(held_out) == 1 else None,
+        "steps": recovery.steps,
+        **recovery.settings,
+    }
+    return words + [word for one in given.items() for word in _words(*one, Written())]
 
 
 def _sizes(text: CalibrationRecord) -> list[str]:

@@ -20,6 +20,7 @@ from mwanda.pruning.folder.manifest_records import (
     ExpertsRecord,
     LinearRecord,
     MaskFileRecord,
+    RecoveryRecord,
     StatisticsFileRecord,
     Totals,
     TrimRecord,
@@ -36,7 +37,7 @@ class Manifest(Entry):
     Attributes:
         base: the model as the user named it; ``base_files`` maps its files to SHA-256.
         dequantised: what the weights were made from, when they were not stored plain.
-        recipe: resolved.
+        recipe: resolved; empty where another program pruned.
         statistics: ``sequential``, ``dense`` or ``none``.
         statistics_file: where they were saved by an earlier run; the calibration is that run's.
         mask_file: where masks chosen on another model, or in another run, were read from; recipe
@@ -50,6 +51,7 @@ class Manifest(Entry):
         signals: what the allocation saw of each block, or linear, in order: a value, or errors by
             language and sparsity.
         experts: which experts the languages' tokens went to; None for a model without.
+        recoveries: how its kept weights were trained after the prune, the first time first.
         files: every file written but this one and the card, mapped to SHA-256.
         seconds: stage -> wall time.
         sha256: of the rest, see :func:`manifest_sha256`; None before it is written.
@@ -75,6 +77,7 @@ class Manifest(Entry):
     totals: Totals
     signals: list[Signal]
     experts: ExpertsRecord | None = None
+    recoveries: tuple[RecoveryRecord, ...] = ()
     files: dict[str, str]
     versions: dict[str, str]
     seconds: dict[str, float] = Field(default_factory=dict)
@@ -110,17 +113,23 @@ class Manifest(Entry):
 
     @property
     def calibrations(self) -> tuple[CalibrationRecord, ...]:
-        """All text that calibrated this model, by every prune it has been through."""
-        return (*self.earlier, *(() if self.calibration is None else (self.calibration,)))
+        """All text that this model has seen, in every prune and recovery it has been through."""
+        own = () if self.calibration is None else (self.calibration,)
+        return (*self.earlier, *own, *(recovery.text for recovery in self.recoveries))
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """Languages that calibrated this pruning or an earlier one."""
+        """Languages of that text."""
         return seen_in(self.calibrations)
 
     @property
-    def reconstruction(self) -> str | None:
+    def updated_by(self) -> str | None:
         """What changed the weights that the masks keep; None where nothing did."""
+        return "recovery" if self.recoveries else self.reconstruction
+
+    @property
+    def reconstruction(self) -> str | None:
+        """What gave the kept weights new values as they were pruned; None where nothing did."""
         method = self.recipe.get("reconstruction")
         name = method.get("name") if isinstance(method, Mapping) else method
         return None if name is None else str(name)
@@ -154,7 +163,8 @@ def manifest_sha256(data: Mapping[str, Any]) -> str:
 def manifest_text(manifest: Manifest) -> str:
     """``mwanda.json``, with the hash of what is in it."""
     data = manifest.model_dump(mode="json")
-    for name in ("earlier", "earlier_bases", "trims", "earlier_trims"):  # as before there were any
+    # As before there were any.
+    for name in ("earlier", "earlier_bases", "recoveries", "trims", "earlier_trims"):
         if not data[name]:
             del data[name]
     data["sha256"] = manifest_sha256(data)

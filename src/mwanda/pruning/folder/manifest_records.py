@@ -6,6 +6,7 @@ import base64
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -151,6 +152,45 @@ class MaskFileRecord(Entry):
     sha256: str
     base: str
     same: bool
+
+
+class HeldOutRecord(Entry):
+    """Windows of one language that a recovery was judged on: how many, and the mean divergence from
+    the dense model, in nats a token, before and after it."""
+
+    windows: int
+    before: float
+    after: float
+
+
+class RecoveryRecord(Entry):
+    """How the kept weights of a pruned model learnt from a dense one.
+
+    Attributes:
+        pruned, dense: the models as the user named them; their files mapped to SHA-256.
+        settings: of the run.
+        steps: of the optimiser; ``best_step`` is that of the state that was kept.
+        text: what was learnt from, with what was held out: the last windows of each language.
+        held_out: by language.
+        learnt: stored tensors with values of their own now, beside those that linears lie in.
+    """
+
+    pruned: str
+    pruned_files: dict[str, str]
+    dense: str
+    dense_files: dict[str, str]
+    settings: dict[str, Any]
+    steps: int
+    best_step: int
+    compute_dtype: str
+    text: CalibrationRecord
+    held_out: dict[str, HeldOutRecord]
+    learnt: tuple[str, ...]
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """Languages that ended further from the dense model than they began."""
+        return tuple(tag for tag, one in self.held_out.items() if one.after > one.before)
 
 
 class Totals(Entry):

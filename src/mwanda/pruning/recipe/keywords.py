@@ -15,8 +15,8 @@ Several = str | Sequence[str] | None
 """A list, or text with commas."""
 
 
-class StatisticsFields(TypedDict, total=False):
-    """Those that say what is measured."""
+class TextFields(TypedDict, total=False):
+    """Those that say what is drawn of a text."""
 
     languages: Several
     language_weights: Mapping[str, float] | None
@@ -25,6 +25,17 @@ class StatisticsFields(TypedDict, total=False):
     seed: int | None
     keep_english: bool | None
     keep_repeated: bool | None
+
+
+class RecoverFields(TextFields, total=False):
+    """Those, and what is written."""
+
+    dtype: str | None
+
+
+class StatisticsFields(TextFields, total=False):
+    """Those that say what is measured."""
+
     include: Several
     exclude: Several
     skip_blocks: Sequence[int] | None
@@ -53,7 +64,7 @@ class RecipeFields(SearchFields, total=False):
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def with_fields(fields: type[StatisticsFields]) -> Callable[[Function], Function]:
+def with_fields(fields: type[TextFields]) -> Callable[[Function], Function]:
     """A decorator of a function that takes ``**fields: Unpack[…]``: its signature and its docstring
     have each field, as a parameter that is None where it is left open."""
 

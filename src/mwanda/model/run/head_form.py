@@ -28,6 +28,9 @@ ROUNDING = 4.0
 HUGE = 1e9
 """A product that any cap has flattened."""
 
+PROBES = 4
+"""Positions, evenly spread, on which a form must agree with the model's own head."""
+
 
 @dataclass(frozen=True)
 class PlainHead:
@@ -67,6 +70,26 @@ class PlainHead:
     def logits(self, normed: torch.Tensor) -> torch.Tensor:
         """``[positions, vocabulary]``, for a few positions."""
         return self.finish(nn.functional.linear(self.prepare(normed), self.weight, self.bias))
+
+
+def plain_head(decoder: Decoder, output: Any, normed: torch.Tensor) -> PlainHead | None:
+    """The head as a :class:`PlainHead` that gives the model's own logits, None where none does;
+    inside ``decoder.outside(head=True)``.
+
+    Args:
+        output: a backbone's output, for :meth:`Decoder.logits`.
+        normed: last hidden states of some positions, ``[positions, width]``.
+    """
+    spread = torch.linspace(0, len(normed) - 1, min(PROBES, len(normed)), dtype=torch.float64)
+    places = spread.round().long()
+    probes = normed[places.to(normed.device)]
+    head = find_form(decoder, output, probes)
+    if head is None:
+        return None
+    own = decoder.logits(output, probes).double()
+    made = head.logits(probes).double()
+    allowed = 4 * torch.finfo(probes.dtype).eps * float(own.abs().max())
+    return head if float((made - own).abs().max()) <= allowed else None
 
 
 def find_form(decoder: Decoder, output: Any, probes: torch.Tensor) -> PlainHead | None:

@@ -1,0 +1,76 @@
+"""What a pruned model learns after the prune: recover."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from mwanda.cli import early
+from mwanda.cli import options as opt
+from mwanda.cli.recipe_fields import recipe_fields
+from mwanda.cli.views import View
+from mwanda.system.extras import need
+
+RECOVER = (
+    *opt.TEXT, "languages", "language_weights", "windows", "seed", "keep_english", "keep_repeated",
+    "dtype", *opt.FORWARD, "max_shard_size", "allow_short", "trust_remote_code",
+    "overwrite", "journal", "restart", *opt.LOUD,
+)  # fmt: skip
+
+
+def recover(
+    model: Annotated[str, typer.Argument(help="A folder with zeros, usually a pruned one.")],
+    dense: Annotated[str, "The model it was pruned from: folder, GGUF file or hub id."],
+    out: opt.OutFolder,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Default: 4 passes over the text, at most 300 steps.")
+    ] = None,
+    learning_rate: Annotated[float, "The highest; it falls as a cosine."] = 4e-5,
+    batch: Annotated[int, typer.Option(min=1, help="Windows of one step.")] = 8,
+    at_once: Annotated[
+        int | None, typer.Option(min=1, help="Of them, windows of one forward. Default: all.")
+    ] = None,
+    held_out: Annotated[
+        int | None,
+        typer.Option(min=1, help="Windows a language not learnt from. Default: an eighth."),
+    ] = None,
+    sampled: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Entries of a large vocabulary that stand for the unlikely; 0: all of it."
+        ),
+    ] = 8192,
+    window_length: Annotated[
+        int | None, typer.Option(min=2, help="Tokens per window. Default: 256.")
+    ] = None,
+    train_embeddings: Annotated[bool, "Embeddings and head learn too."] = False,
+    gradient_checkpointing: Annotated[bool, "Less memory, a third more work."] = False,
+    never_worse: Annotated[bool, "Exit 3 if a language ends worse than it began."] = False,
+    report_to: Annotated[
+        list[str] | None, "tensorboard, wandb, …: what the Trainer logs to; may be repeated."
+    ] = None,
+    **given: Annotated[Any, RECOVER],
+) -> Iterator[View]:
+    """Let the weights that MODEL kept learn from the dense model in every language; zeros stay."""
+    need("accelerate", "mwanda recover", "recover")
+    fields = recipe_fields(window_length=window_length, **given)
+    early.check_model(model, dense)
+    early.check_folder_out(out, model, overwrite=given["overwrite"])
+    early.check_folder_out(out, dense, overwrite=given["overwrite"])
+    early.check_text(given["calibration"])
+    with opt.progress_of(given, model) as progress:
+        from mwanda.pruned.recover.recover import recover as run
+
+        made = run(
+            model, out, dense=dense, calibration=given["calibration"], steps=steps,
+            learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
+            sampled=sampled, train_embeddings=train_embeddings,
+            gradient_checkpointing=gradient_checkpointing, never_worse=never_worse,
+            report_to=report_to or (), options=opt.run_options_of(given, progress=progress),
+            **fields,
+        )  # fmt: skip
+    from mwanda.cli.views.recovering import recovered
+
+    yield recovered(made)

@@ -1,0 +1,36 @@
+"""What a recovery gave back, language by language."""
+
+from __future__ import annotations
+
+from mwanda.cli.views import View, named, removed, took
+from mwanda.pruned.recover.recover import RecoverResult
+from mwanda.system.text_tables import plain
+
+
+def recovered(made: RecoverResult) -> View:
+    """A folder whose kept weights have learnt."""
+    manifest, recovery = made.manifest, made.recovery
+    rows = [
+        [
+            named(tag),
+            str(one.windows),
+            f"{one.before:.4f}",
+            f"{one.after:.4f}",
+            f"{one.after / one.before - 1:+.1%}" if one.before else "",
+        ]
+        for tag, one in recovery.held_out.items()
+    ]
+    lines = [
+        f"{made.folder}: {removed(manifest.totals)}, written in {manifest.dtype}",
+        f"{recovery.steps} steps, that of step {recovery.best_step} kept",
+        "",
+        plain(["held out", "windows", "nats a token before", "after", ""], rows),
+        "",
+        took({"recover": manifest.seconds["recover"]}),
+    ]
+    data = recovery.model_dump(mode="json", exclude={"text"}) | {
+        "folder": str(made.folder),
+        "totals": manifest.totals.model_dump(),
+        "seconds": manifest.seconds["recover"],
+    }
+    return data, "\n".join(lines)

@@ -1,0 +1,176 @@
+"""What the dense model makes of every window: the hidden states under its head, kept on disk.
+
+Its next-token distribution is its head times these, exactly and over the whole vocabulary, at
+``width`` numbers a token instead of one for every entry of the vocabulary. The model is streamed
+block by block, so that it need not fit in memory, nor be there while the other one learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from mwanda.errors import DataError, InputError
+from mwanda.model.run.block_calls import first_tensor
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.head_form import PlainHead, plain_head
+from mwanda.model.run.hidden_states import ActivationStore
+from mwanda.model.stored.shards import Shard
+from mwanda.model.stored.writer import ShardWriter
+from mwanda.pruned.recover.divergence import LOGIT_BYTES
+from mwanda.pruned.recover.lessons import Window
+from mwanda.system.durable import put
+from mwanda.system.finite import is_finite
+from mwanda.system.run_options import RunOptions
+
+LIKELY = 32
+"""Entries of the vocabulary that are kept of every position: the likeliest."""
+
+PROBED = 16
+"""Tokens that are put through a model to see its head."""
+
+FILE, DONE = "targets.safetensors", "targets.done"
+
+
+class Targets:
+    """The dense model's hidden states, read window by window.
+
+    Args:
+        folder: that :func:`take_targets` wrote into.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = safe_open(folder / FILE, framework="pt")
+
+    def hidden(self, window: Window) -> torch.Tensor:
+        """Of every token, ``[length, width]``."""
+        return self._row(window, "hidden")
+
+    def likely(self, window: Window) -> torch.Tensor:
+        """The likeliest tokens after every token, ``int32 [length, LIKELY]``."""
+        return self._row(window, "likely")
+
+    def _row(self, window: Window, what: str) -> torch.Tensor:
+        tag, place = window
+        row: torch.Tensor = self._file.get_slice(f"{tag}.{what}")[place]
+        return row
+
+
+@torch.no_grad()
+def take_targets(
+    decoder: Decoder,
+    tokens: Mapping[str, torch.Tensor],
+    head: PlainHead,
+    folder: Path,
+    options: RunOptions,
+    *,
+    likely: bool,
+) -> None:
+    """Run the dense model over all windows, unless that was done before.
+
+    Args:
+        tokens: language -> ``int64 [windows, length]``.
+        head: the model's, see :func:`find_head`.
+        folder: where the result goes, and what is spilled meanwhile.
+        likely: keep the likeliest entries of the vocabulary too.
+    """
+    if (folder / DONE).is_file():
+        return
+    for name in (FILE, DONE):
+        (folder / name).unlink(missing_ok=True)
+    batches = list(_batches(tokens, options.batch_tokens))
+    blocks, total = decoder.structure.blocks, sum(ids.numel() for ids in tokens.values())
+    options.progress.stage("dense model", len(blocks) + 1)
+    with ActivationStore(options.activation_memory, folder, decoder.device) as states:
+        with decoder.outside(head=False):
+            for _, rows in batches:
+                states.append(decoder.embed(rows))
+        for block in blocks:
+            with decoder.block(block.index) as module:
+                for index in range(len(batches)):
+                    states[index] = decoder.run_block(block.index, module, states[index])
+            options.progress.block(total)
+        with decoder.outside(head=False):
+            for index, (_, rows) in enumerate(batches):
+                states[index] = first_tensor(decoder.finish(rows, states[index]))
+        _write(folder, tokens, batches, states, head, min(LIKELY, len(head.weight)) * likely)
+    options.progress.block(total)
+    put(folder / DONE, b"")
+
+
+@torch.no_grad()
+def find_head(decoder: Decoder, tokens: Mapping[str, torch.Tensor]) -> PlainHead:
+    """A model's head, told by a few of these tokens; its weight stays.
+
+    Raises:
+        InputError: a head that is more than a product, scales and a soft cap.
+    """
+    ids = next(iter(tokens.values()))[:1, :PROBED]
+    with decoder.outside(head=True):
+        hidden = decoder.embed(ids)
+        for block in decoder.structure.blocks:
+            with decoder.block(block.index) as module:
+                hidden = decoder.run_block(block.index, module, hidden)
+        output = decoder.finish(ids, hidden)
+        head = plain_head(decoder, output, first_tensor(output)[0])
+    if head is None:
+        raise InputError(
+            f"head of model class {type(decoder.model).__name__}",
+            expected="one matrix, with at most scales and a soft cap around it",
+            found="something else",
+            fix="recover this model with another program, and mwanda.keep_zeros around its steps",
+        )
+    bias = None if head.bias is None else head.bias.detach()
+    return replace(head, weight=head.weight.detach(), bias=bias)
+
+
+def _batches(
+    tokens: Mapping[str, torch.Tensor], most: int
+) -> Iterator[tuple[Sequence[Window], torch.Tensor]]:
+    """Windows of one language together, so many tokens at a time."""
+    for tag, ids in tokens.items():
+        step = max(1, most // ids.shape[1])
+        for start in range(0, len(ids), step):
+            rows = ids[start : start + step]
+            yield [(tag, start + row) for row in range(len(rows))], rows
+
+
+def _write(
+    folder: Path,
+    tokens: Mapping[str, torch.Tensor],
+    batches: Sequence[tuple[Sequence[Window], torch.Tensor]],
+    states: ActivationStore,
+    head: PlainHead,
+    most: int,
+) -> None:
+    """The hidden states, and so many of the likeliest entries, language by language."""
+    width, dtype = states.shape(0)[-1], head.weight.dtype
+    plan: list[tuple[str, torch.dtype, tuple[int, ...]]] = []
+    for tag, ids in tokens.items():
+        plan.append((f"{tag}.hidden", dtype, (*ids.shape, width)))
+        if most:
+            plan.append((f"{tag}.likely", torch.int32, (*ids.shape, most)))
+    with ShardWriter(folder, [Shard(FILE, tuple(plan))]) as writer:
+        for tag, ids in tokens.items():
+            own = [index for index, (windows, _) in enumerate(batches) if windows[0][0] == tag]
+            hidden = torch.cat([states[index].to("cpu") for index in own])
+            if not is_finite(hidden):
+                raise DataError(
+                    f"the dense model's hidden states, language {tag}", expected="finite values",
+                    found="NaN or infinity", fix="compute in float32",
+                )  # fmt: skip
+            writer.write(f"{tag}.hidden", hidden.to(dtype))
+            if most:
+                likely = [_likeliest(head, states[index].flatten(0, 1), most) for index in own]
+                writer.write(f"{tag}.likely", torch.cat(likely).view(*ids.shape, most))
+
+
+def _likeliest(head: PlainHead, hidden: torch.Tensor, most: int) -> torch.Tensor:
+    """``int32 [positions, most]``."""
+    step = max(1, LOGIT_BYTES // (4 * len(head.weight)))
+    found = [head.logits(part).topk(most, sorted=False).indices for part in hidden.split(step)]
+    return torch.cat(found).to("cpu", torch.int32)

@@ -1,0 +1,233 @@
+"""A recovery about to run: two models opened and found to fit, and the text cut into windows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from mwanda.errors import InputError
+from mwanda.model.opening import open_decoder, source_dtype
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.source import ModelSource, load_tokenizer, open_model
+from mwanda.pruned.recover.lessons import Lessons
+from mwanda.pruned.recover.settings import Settings
+from mwanda.pruning.calibration_text import get_windows, weights_of
+from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
+from mwanda.pruning.folder.manifest_records import CalibrationRecord, LinearRecord
+from mwanda.pruning.journal import Journal
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
+from mwanda.pruning.task import base_files
+from mwanda.system.device import choose_compute_dtype, device_kind, dtype_name, parse_dtype
+from mwanda.system.files import check_disk_space, hash_files
+from mwanda.system.run_options import RunOptions
+from mwanda.system.unfinished import Partial
+from mwanda.text.text_source import TextSource
+from mwanda.text.window_files import Windows, window_sha256
+
+log = logging.getLogger("mwanda")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models.
+
+    Attributes:
+        files: name -> SHA-256, of what it is read from.
+    """
+
+    source: ModelSource
+    decoder: StreamedDecoder
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RecoverTask:
+    """What decides the result of a recovery.
+
+    Attributes:
+        manifest: of the pruned folder; None for one that has none.
+        products: dtype of the products while learning.
+        steps: of the optimiser.
+        journal: beside the output, by which a later run goes on.
+    """
+
+    pruned: Side
+    dense: Side
+    manifest: Manifest | None
+    lessons: Lessons
+    text: CalibrationRecord
+    recipe: ResolvedRecipe
+    settings: Settings
+    options: RunOptions
+    products: torch.dtype
+    steps: int
+    partial: Partial
+    journal: Journal
+
+    @property
+    def records(self) -> dict[str, LinearRecord]:
+        """Of the pruned linears; none where another program pruned."""
+        return {} if self.manifest is None else self.manifest.linears
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """What is written; None for what the pruned model has."""
+        return parse_dtype(self.recipe.dtype, "--dtype")
+
+
+@contextmanager
+def open_task(
+    model: str,
+    dense: str,
+    opened: TextSource | Windows,
+    recipe: ResolvedRecipe,
+    settings: Settings,
+    options: RunOptions,
+    partial: Partial,
+) -> Iterator[RecoverTask]:
+    """Open both models and cut the text.
+
+    Raises:
+        InputError: models that do not fit one another, no zeros, or too little text.
+    """
+    with ExitStack() as stack:
+        # What learns is kept in float32; the other one runs as any forward does.
+        exact = replace(options, compute_dtype="float32")
+        pruned = _open(stack, model, exact, partial)
+        other = _open(stack, dense, options, partial)
+        manifest = find_manifest(pruned.source.folder)
+        _check_zeros(model, pruned.decoder, manifest)
+        tokenizer = _common_tokenizer(pruned, other, options)
+        _warn_of_another(model, dense, manifest, other)
+        windows = get_windows(opened, lambda: tokenizer, pruned.decoder, recipe, options)
+        context = other.decoder.context_length
+        longest = max(ids.shape[1] for ids in windows.tokens.values())
+        if context is not None and longest > context:
+            raise InputError(
+                "--window-length", expected=f"at most the dense model's context of {context}",
+                found=str(longest),
+            )  # fmt: skip
+        weights = weights_of(recipe, windows.languages)
+        lessons = Lessons.of(windows, weights, settings.held_out)
+        steps = settings.steps_for(sum(lessons.to_learn.values()))
+        products = _products(pruned.decoder, options)
+
+        def fingerprint() -> Mapping[str, Any]:
+            return {
+                "job": "recovery",
+                "settings": settings.recorded(),
+                "steps": steps,
+                "held_out": dict(lessons.held_out),
+                "dtype": recipe.dtype,
+                "seed": recipe.seed,
+                "pruned": dict(pruned.files),
+                "dense": dict(other.files),
+                "windows": {tag: window_sha256(ids) for tag, ids in lessons.tokens.items()},
+                "weights": dict(weights),
+                "device": device_kind(pruned.decoder.device),
+                "compute_dtype": dtype_name(products),
+                "dense_dtype": dtype_name(other.decoder.dtype),
+                "batch_tokens": options.batch_tokens,
+                "threads": torch.get_num_threads(),
+                "versions": versions(),
+            }
+
+        yield RecoverTask(
+            pruned=pruned, dense=other, manifest=manifest, lessons=lessons,
+            text=CalibrationRecord.of(windows, weights), recipe=recipe, settings=settings,
+            options=options, products=products, steps=steps, partial=partial,
+            journal=Journal(partial.work if options.journal else None, fingerprint),
+        )  # fmt: skip
+
+
+def check_room(task: RecoverTask, learnt: int) -> None:
+    """Refuse to start where output, targets and checkpoints do not fit on the disk.
+
+    Args:
+        learnt: numbers that learn.
+    """
+    infos = task.pruned.decoder.checkpoint.tensors.values()
+    written = task.dtype or torch.float32
+    needed = sum(
+        info.nbytes // info.dtype.itemsize * min(written.itemsize, info.dtype.itemsize)
+        if task.dtype is None else info.nbytes // info.dtype.itemsize * written.itemsize
+        for info in infos
+    )  # fmt: skip
+    text = task.dense.decoder.config.get_text_config(decoder=True)
+    tokens = sum(ids.numel() for ids in task.lessons.tokens.values())
+    needed += tokens * int(text.hidden_size) * task.dense.decoder.dtype.itemsize * 2
+    needed += 3 * 3 * 4 * learnt  # the best, the last and the next checkpoint, each with Adam's
+    held = task.partial.held if task.journal.resumed else 0
+    check_disk_space(
+        task.partial.path, needed, "the recovered model and its checkpoints", held=held
+    )
+
+
+def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) -> Side:
+    trusted = options.trust_remote_code
+    source = stack.enter_context(open_model(name, partial.scratch, trust_remote_code=trusted))
+    decoder = stack.enter_context(open_decoder(source, options))
+    paths = base_files(source, decoder.checkpoint)
+    return Side(source, decoder, {path.name: sha for path, sha in hash_files(paths).items()})
+
+
+def _check_zeros(name: str, decoder: StreamedDecoder, manifest: Manifest | None) -> None:
+    if manifest is not None and manifest.totals.pruned:
+        return
+    for block in decoder.structure.blocks:
+        decoder.expect(block.linears)
+        for linear in block.linears:
+            if bool((decoder.source_weight(linear) == 0).any()):
+                return
+    raise InputError(
+        name, expected="a pruned model, with zeros in its linears", found="no zero",
+        fix="prune it first: mwanda prune",
+    )  # fmt: skip
+
+
+def _common_tokenizer(pruned: Side, dense: Side, options: RunOptions) -> Any:
+    """The tokenizer of both models."""
+    sizes = (pruned.decoder.vocabulary, dense.decoder.vocabulary)
+    if sizes[0] != sizes[1]:
+        raise InputError(
+            dense.source.name,
+            expected=f"the vocabulary of {pruned.source.name}, {sizes[0]} entries",
+            found=f"{sizes[1]}",
+            fix="give the model that it was pruned from",
+        )
+    ours, theirs = (
+        load_tokenizer(side.source.folder, trust_remote_code=options.trust_remote_code)
+        for side in (pruned, dense)
+    )
+    one, other = ours.get_vocab(), theirs.get_vocab()
+    if one != other:
+        differ = {token for token, _ in {*one.items()} ^ {*other.items()}}
+        raise InputError(
+            dense.source.name,
+            expected=f"the tokenizer of {pruned.source.name}",
+            found=f"one in which {len(differ)} tokens have other numbers",
+            fix="give the model that it was pruned from",
+        )
+    return ours
+
+
+def _warn_of_another(name: str, dense: str, manifest: Manifest | None, side: Side) -> None:
+    if manifest is not None and not set(manifest.base_files.values()) <= {*side.files.values()}:
+        log.warning(
+            "%s was not pruned from %s, by its files; its distribution is learnt all the same",
+            name, dense,
+        )  # fmt: skip
+
+
+def _products(decoder: StreamedDecoder, options: RunOptions) -> torch.dtype:
+    """What products run in while weights are float32: float16 would need its losses scaled."""
+    wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
+    chosen = choose_compute_dtype(wanted, source_dtype(decoder.checkpoint), decoder.device)
+    if chosen == torch.float64:
+        raise InputError("--compute-dtype", expected="float32 or narrower", found="float64")
+    return torch.bfloat16 if chosen == torch.float16 else chosen

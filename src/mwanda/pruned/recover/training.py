@@ -1,0 +1,232 @@
+"""The training itself: transformers' Trainer, with our loss, our windows and what is held out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging as logs
+
+from mwanda.pruned.recover.learner import Course, Learner, together
+from mwanda.pruned.recover.lessons import Lessons
+from mwanda.pruned.recover.settings import Settings
+from mwanda.pruned.recover.targets import Targets
+from mwanda.system.progress import Progress
+
+log = logging.getLogger("mwanda")
+
+LOOKS = 8
+"""How often the windows held out are looked at, and the state kept."""
+
+WARM_UP = 10
+"""Steps over which the learning rate rises, or a tenth of all."""
+
+STATE = "trainer_state.json"
+"""What the Trainer writes last into a checkpoint of its own."""
+
+Losses = Mapping[str, float]
+"""Language -> mean divergence from the dense model, nats a token."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is held out, and how far the model is from the dense one on it.
+
+    Attributes:
+        course: its windows.
+        tags: the language of each.
+        weights: language -> weight, summing to 1.
+        batch: windows of one forward.
+    """
+
+    course: Course
+    tags: Sequence[str]
+    weights: Mapping[str, float]
+    batch: int
+
+    @torch.no_grad()
+    def losses(self, learner: Learner, device: torch.device) -> dict[str, float]:
+        """Of every language."""
+        found: dict[str, list[float]] = {}
+        place = 0
+        for rows in DataLoader(self.course, self.batch, collate_fn=together):
+            given = {name: tensor.to(device) for name, tensor in rows.items()}
+            for loss in learner(**given)["windows"].tolist():
+                found.setdefault(self.tags[place], []).append(loss)
+                place += 1
+        return {tag: sum(own) / len(own) for tag, own in found.items()}
+
+    def mean(self, losses: Losses) -> float:
+        """Over languages, by weight."""
+        return sum(self.weights[tag] * loss for tag, loss in losses.items())
+
+
+class Teaching(Trainer):
+    """A Trainer whose windows come in the order given, and which is judged on those held out."""
+
+    def __init__(
+        self, watch: Watch, device: torch.device, told: Callable[[int, Losses], None], **given: Any
+    ) -> None:
+        super().__init__(**given)
+        self._watch, self._at, self._told = watch, device, told
+        self.remove_callback(PrinterCallback)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The mean divergence of the batch."""
+        found = model(**inputs)
+        return (found["loss"], found) if return_outputs else found["loss"]
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The divergence on what is held out, by language."""
+        model = self.accelerator.unwrap_model(self.model)
+        model.eval()
+        losses = self._watch.losses(model, self._at)
+        metrics = {f"eval_held_out_{tag}": loss for tag, loss in losses.items()}
+        metrics["eval_held_out"] = self._watch.mean(losses)
+        self._told(self.state.global_step, losses)
+        self.log(metrics)
+        self.control: Any = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        """What learns; the rest is on disk already."""
+        learnt = {
+            name: parameter.detach().contiguous()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+        super()._save(output_dir, learnt)
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """What does not learn is in no checkpoint, on purpose."""
+
+
+class _Steps(TrainerCallback):
+    """Tells the progress, and has the last state looked at too."""
+
+    def __init__(self, progress: Progress, tokens: int) -> None:
+        self._progress, self._tokens = progress, tokens
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        self._progress.block(self._tokens)
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = control.should_save = True
+        return control
+
+
+def teach(
+    learner: Learner,
+    lessons: Lessons,
+    targets: Targets,
+    watch: Watch,
+    steps: int,
+    settings: Settings,
+    *,
+    seed: int,
+    likely: bool,
+    work: Path,
+    device: torch.device,
+    progress: Progress,
+    told: Callable[[int, Losses], None],
+) -> int:
+    """Let the model learn; it ends in the state that did best on what is held out.
+
+    Args:
+        work: folder for checkpoints, from the last of which a later run goes on.
+        told: is given the number of steps, and every language's loss, at each look.
+
+    Returns:
+        The step of that state.
+    """
+    order = lessons.order(steps * settings.batch, seed)
+    course = Course(order, lessons.tokens, targets, seed=seed, likely=likely)
+    at_once = settings.at_once or settings.batch
+    look = max(1, -(-steps // LOOKS))
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=steps,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=settings.batch // at_once,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(WARM_UP, steps // 10),
+        weight_decay=0.0,
+        use_cpu=device.type == "cpu",
+        seed=seed,
+        eval_strategy="steps",
+        eval_steps=look,
+        save_strategy="steps",
+        save_steps=look,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_held_out",
+        greater_is_better=False,
+        logging_steps=look,
+        report_to=list(settings.report_to),
+        disable_tqdm=True,
+        log_level="error",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # windows are not spread over devices
+    found = _last_checkpoint(work)
+    progress.stage("recover", steps, 0 if found is None else step_of(found))
+    length = max(ids.shape[1] for ids in lessons.tokens.values())
+    with _undisturbing(), torch.enable_grad():
+        trainer = Teaching(
+            watch, device, told, model=learner, args=arguments, train_dataset=course,
+            eval_dataset=watch.course, data_collator=together,
+            callbacks=[_Steps(progress, settings.batch * length)],
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=None if found is None else str(found))
+    return int(trainer.state.best_global_step or steps)
+
+
+@contextmanager
+def _undisturbing() -> Iterator[None]:
+    """What the Trainer sets for the whole process is put back: seeds, and how much is logged."""
+    drawn, numbers, level = random.getstate(), np.random.get_state(), logs.get_verbosity()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(drawn)
+        np.random.set_state(numbers)
+        logs.set_verbosity(level)
+
+
+def _last_checkpoint(work: Path) -> Path | None:
+    """The last checkpoint that was finished."""
+    found = [path.parent for path in work.glob(f"checkpoint-*/{STATE}") if _whole(path)]
+    return max(found, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint was made after."""
+    return int(checkpoint.name.partition("-")[2])
+
+
+def _whole(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,175 @@
+"""What a model learns against logits of the two models' own forward, and in which order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig
+
+from mwanda.errors import InputError
+from mwanda.model.run.decoder import MemoryDecoder
+from mwanda.pruned.recover.learner import Course, Learner, learning, together
+from mwanda.pruned.recover.lessons import Lessons
+from mwanda.pruned.recover.settings import Settings
+from mwanda.pruned.recover.targets import Targets, find_head, take_targets
+from mwanda.system.run_options import RunOptions
+from tests.pruning.pipeline.helpers import token_windows, windows_object
+from tests.support.models import HEAD_DIM, HEADS, HIDDEN, INTERMEDIATE, redraw, tiny_config
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 300, "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE,
+    "num_hidden_layers": 2, "num_attention_heads": HEADS, "num_key_value_heads": HEADS,
+    "pad_token_id": 0,
+}  # fmt: skip
+CONFIGS = {
+    **{family: tiny_config(family) for family in ("llama", "gemma3", "cohere", "gpt2", "bloom")},
+    "soft cap": Gemma2Config(**SIZES, head_dim=HEAD_DIM, final_logit_softcapping=2.0),
+    "scale": GraniteConfig(**SIZES, logits_scaling=3.7),
+}
+TOKENS = {tag: ids[:3] for tag, ids in token_windows().items()}
+ORDER = [("de", 1), ("sw", 0), ("de", 0)]
+
+
+def model(name: str, seed: int) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = AutoModelForCausalLM.from_config(CONFIGS[name])
+        redraw(made, seed)
+    return made.float().eval()
+
+
+def learner(
+    pruned: Any, dense: Any, folder: Path, **settings: Any
+) -> tuple[Learner, dict[str, torch.Tensor]]:
+    """A learner, and one batch for it in which windows have different lengths."""
+    asked = Settings(**settings)
+    folder.mkdir(exist_ok=True)
+    one, other = MemoryDecoder(pruned), MemoryDecoder(dense)
+    teacher = find_head(other, TOKENS)
+    likely = 0 < asked.sampled < 300
+    take_targets(other, TOKENS, teacher, folder, RunOptions(batch_tokens=48), likely=likely)
+    made = Learner(one, find_head(one, TOKENS), teacher, torch.float32, asked)
+    course = Course(ORDER, TOKENS, Targets(folder), seed=0, likely=likely)
+    return made, together([course[place] for place in range(len(ORDER))])
+
+
+def oracle(pruned: Any, dense: Any) -> list[torch.Tensor]:
+    """Every window's mean divergence, by the models' own logits."""
+    found = []
+    for tag, place in ORDER:
+        ids = TOKENS[tag][place][None]
+        one = pruned(ids).logits[0].double().log_softmax(-1)
+        with torch.no_grad():
+            other = dense(ids).logits[0].double().log_softmax(-1)
+        found.append((other.exp() * (other - one)).sum(-1).mean())
+    return found
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_loss_is_that_of_the_models_own_logits(name: str, tmp_path: Path) -> None:
+    pruned, dense = model(name, 1), model(name, 2)
+    expected = oracle(pruned, dense)
+    made, batch = learner(pruned, dense, tmp_path, train_embeddings=True)
+    found = made(**batch)
+    torch.testing.assert_close(found["windows"].double(), torch.stack(expected), rtol=1e-4, atol=0)
+    mean = torch.stack(expected).mean()
+    torch.testing.assert_close(found["loss"].double(), mean, rtol=1e-4, atol=0)
+    learnt = learning(MemoryDecoder(pruned), Settings(train_embeddings=True))
+    gradients = torch.autograd.grad(mean, learnt, allow_unused=True)
+    found["loss"].backward()
+    for parameter, gradient in zip(learnt, gradients, strict=True):
+        if gradient is not None:
+            torch.testing.assert_close(parameter.grad, gradient, rtol=2e-3, atol=1e-6)
+
+
+def test_embeddings_and_head_stay_unless_asked_for(tmp_path: Path) -> None:
+    pruned = model("llama", 1)
+    made, batch = learner(pruned, model("llama", 2), tmp_path)
+    made(**batch)["loss"].backward()
+    still = {name for name, parameter in pruned.named_parameters() if parameter.grad is None}
+    assert still == {"model.embed_tokens.weight", "lm_head.weight"}
+    assert not [module for module in made.train().modules() if module.training]
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_blocks_that_run_twice_give_the_same_gradient(name: str, tmp_path: Path) -> None:
+    found = []
+    for checkpointing in (False, True):
+        pruned = model(name, 1)
+        made, batch = learner(
+            pruned, model(name, 2), tmp_path, gradient_checkpointing=checkpointing
+        )
+        runs: list[int] = []
+        pruned.model.layers[0].input_layernorm.register_forward_hook(
+            lambda *_, runs=runs: runs.append(1)
+        )
+        made.train()(**batch)["loss"].backward()
+        assert len(runs) == 1 + checkpointing
+        found.append([p.grad for p in pruned.parameters() if p.grad is not None])
+    assert all(map(torch.equal, *found))
+
+
+def test_a_part_of_the_vocabulary_stands_for_all_of_it(tmp_path: Path) -> None:
+    pruned, dense = model("llama", 1), model("llama", 2)
+    whole, batch = learner(pruned, dense, tmp_path / "a", sampled=0)
+    part, drawn = learner(pruned, dense, tmp_path / "b", sampled=20)
+    names = [name for name, parameter in whole.named_parameters() if parameter.requires_grad]
+    exact = gradient(whole, batch, names)
+    mean = torch.zeros_like(exact)
+    for draw in range(20):
+        mean += gradient(part, drawn | {"draw": torch.full((3,), draw)}, names) / 20
+    assert float(torch.nn.functional.cosine_similarity(mean, exact, dim=0)) > 0.97
+    assert float(mean.norm() / exact.norm()) == pytest.approx(1, abs=0.1)
+
+
+def gradient(made: Learner, batch: dict[str, torch.Tensor], names: list[str]) -> torch.Tensor:
+    parameters = dict(made.named_parameters())
+    found = torch.autograd.grad(made(**batch)["loss"], [parameters[name] for name in names])
+    return torch.cat([one.flatten() for one in found])
+
+
+def lessons(weights: dict[str, float], held_out: int | None = None) -> Lessons:
+    return Lessons.of(
+        windows_object(token_windows({"de": (9, 8), "sw": (3, 8)})), weights, held_out
+    )
+
+
+def test_languages_take_turns_by_their_weights() -> None:
+    made = lessons({"de": 0.75, "sw": 0.25})
+    assert made.to_learn == {"de": 8, "sw": 2}
+    assert made.watched == [("de", 8), ("sw", 2)]
+    order = made.order(80, seed=3)
+    for start in range(0, 80, 8):
+        assert Counter(tag for tag, _ in order[start : start + 8]) == {"de": 6, "sw": 2}
+    german = [place for tag, place in order if tag == "de"]
+    assert sorted(german[:8]) == [*range(8)] != german[:8]
+    assert sorted(german[8:16]) == [*range(8)]
+    assert german[8:16] != german[:8]
+    assert made.order(13, seed=3) == order[:13]
+    assert made.order(80, seed=4) != order
+    assert {tag for tag, _ in lessons({"de": 1.0, "sw": 0.0}).order(8, 0)} == {"de"}
+
+
+def test_a_language_with_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(InputError, match="made up, sw: expected at least 4 windows: 3 held out"):
+        lessons({"de": 0.5, "sw": 0.5}, held_out=3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")}, {"batch": 1.5},
+     {"at_once": 3}, {"held_out": 0}, {"sampled": -1}],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Settings(**wrong)
+
+
+def test_steps_follow_from_the_text() -> None:
+    assert Settings().steps_for(168) == 84
+    assert Settings().steps_for(10_000) == 300
+    assert Settings(steps=7).steps_for(10_000) == 7

@@ -1,0 +1,260 @@
+"""A pruned folder recovered: zeros exact, the rest nearer to the dense model, all of it told."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+import mwanda
+from mwanda.errors import GateError, InputError, MwandaError
+from mwanda.pruned.recover import recover as module
+from mwanda.pruned.recover.recover import RecoverResult
+from mwanda.pruned.recover.settings import Settings
+from mwanda.pruning import journal
+from mwanda.pruning.folder.manifest import read_manifest
+from mwanda.system.progress import Silent
+from tests.pruning.pipeline.helpers import windows_file
+from tests.support.folders_made import Tiny, pruned
+from tests.support.models import tiny_model
+
+COUNTS = {"de": (24, 20), "sw": (16, 16)}
+HOW: dict[str, Any] = {"steps": 6, "batch": 8, "learning_rate": 1e-3}
+
+Pruned = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Pruned:
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            made[family] = pruned(tiny, tmp_path_factory.mktemp("recover") / "pruned", family)
+        return made[family]
+
+    return make
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return windows_file(tmp_path, counts=COUNTS, seed=5)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return {k: v for path in folder.glob("*.safetensors") for k, v in load_file(path).items()}
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "mixtral", "gpt2"])
+def test_zeros_stay_and_the_rest_comes_nearer(
+    family: str, folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    source, dense = folder(family), tiny(family)
+    made = mwanda.recover(source, tmp_path / "out", dense=dense, calibration=text, **HOW)
+    recovery, old, new = made.recovery, weights(source), weights(tmp_path / "out")
+    assert {tag: one.windows for tag, one in recovery.held_out.items()} == {"de": 3, "sw": 2}
+    assert all(one.after < one.before for one in recovery.held_out.values())
+    assert recovery.worse == ()
+    before, after = read_manifest(source), read_manifest(tmp_path / "out")
+    assert after == made.manifest.model_copy(update={"sha256": after.sha256})
+    assert after.linears == before.linears  # zeros are counted and hashed there
+    still = {name for name in old if torch.equal(old[name], new[name])}
+    assert {name.rpartition(".")[2] for name in old} >= {"weight"}
+    assert old.keys() == new.keys()
+    kept = {"llama": 2, "gemma3": 1, "mixtral": 2 + 3, "gpt2": 2}  # mixtral: three routers
+    assert len(still) == kept[family], still
+    for against in (dense, None):
+        found = mwanda.verify(tmp_path / "out", against=against)
+        assert found.problems == ()
+    assert "recovery gave the kept weights new values" in mwanda.verify(
+        tmp_path / "out", against=dense
+    ).notes[0]  # fmt: skip
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert loaded(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
+    assert not (tmp_path / ".out.partial").exists()
+
+
+def test_what_is_said_of_it(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    made = mwanda.recover(
+        folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text,
+        language_weights={"de": 3, "sw": 1}, dtype="bfloat16", **HOW,
+    )  # fmt: skip
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "mwanda recover pruned --dense llama0 --out FOLDER" in card
+    assert "--language-weights de=0.75,sw=0.25 --steps 6 --learning-rate 0.001" in card
+    assert "smaller in every language" in card
+    assert "nothing was trained" not in card
+    assert [len(text.languages) for text in made.manifest.calibrations] == [2, 2]
+    assert made.manifest.calibrations[-1].weights == {"de": 0.75, "sw": 0.25}
+    assert {one.dtype for one in weights(tmp_path / "out").values()} == {torch.bfloat16}
+    assert repr(made).startswith("<RecoverResult: ")
+    assert mwanda.verify(tmp_path / "out", against=tiny("llama")).problems == ()
+    again = mwanda.recover(
+        tmp_path / "out", tmp_path / "again", dense=tiny("llama"), calibration=text, **HOW
+    )
+    assert len(again.manifest.recoveries) == 2
+    extracted = mwanda.extract_masks(tmp_path / "again", tmp_path / "masks.safetensors")
+    assert (extracted.updated, extracted.manifest.recoveries) == ("recovery", ())
+
+
+class _Stops(Silent):
+    """Ends the run after so many steps."""
+
+    def __init__(self, after: int) -> None:
+        self.left, self.counts = after, False
+
+    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+        self.counts = name == "recover"
+
+    def block(self, tokens: int) -> None:
+        self.left -= self.counts
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+def test_resumed_is_unbroken(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "PATIENCE", 0.0)
+    given: dict[str, Any] = {"dense": tiny("llama"), "calibration": text, **HOW, "at_once": 4}
+
+    def run(name: str, progress: Any) -> RecoverResult:
+        options = mwanda.RunOptions(progress=progress)
+        return mwanda.recover(folder("llama"), tmp_path / name, options=options, **given)
+
+    unbroken = run("whole", Silent())
+    for after in (0, 3):  # in the first step, and in the one after a checkpoint
+        with pytest.raises(KeyboardInterrupt):
+            run("broken", _Stops(after))
+        assert not (tmp_path / "broken").exists()
+    counted = _Stops(100)
+    broken = run("broken", counted)
+    assert counted.left == 100 - 3  # three of six were done
+    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    assert names == {path.name for path in (tmp_path / "broken").iterdir()}
+    one, other = (weights(tmp_path / name) for name in ("whole", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert unbroken.recovery == broken.recovery
+
+
+def test_another_run_does_not_go_on(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "PATIENCE", 0.0)
+    options = mwanda.RunOptions(progress=_Stops(1))
+    given: dict[str, Any] = {"dense": tiny("llama"), "calibration": text, "options": options}
+    with pytest.raises(KeyboardInterrupt):
+        mwanda.recover(folder("llama"), tmp_path / "out", **given, **HOW)
+    with pytest.raises(InputError, match=r"another settings\.learning_rate"):
+        mwanda.recover(folder("llama"), tmp_path / "out", **given, **HOW | {"learning_rate": 2e-3})
+
+
+def test_a_folder_of_another_program(tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    dense, sparse = tiny("llama"), tmp_path / "sparse"
+    shutil.copytree(dense, sparse)
+    held = weights(sparse)
+    for name, weight in held.items():
+        if ".mlp." in name:
+            weight[:, 1::2] = 0
+    save_file(held, sparse / "model.safetensors", metadata={"format": "pt"})
+    made = mwanda.recover(sparse, tmp_path / "out", dense=dense, calibration=text, **HOW)
+    assert len(made.manifest.linears) == 9
+    assert made.manifest.totals.sparsity == 0.5
+    assert mwanda.verify(tmp_path / "out", against=dense).problems == ()
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "masks of another program" in card
+    assert "mwanda prune" not in card
+
+
+def test_embeddings_learn_where_they_are_asked_to(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    for family, names in (
+        ("llama", {"model.embed_tokens.weight", "lm_head.weight"}),
+        ("gemma3", {"model.embed_tokens.weight"}),
+    ):
+        made = mwanda.recover(
+            folder(family), tmp_path / family, dense=tiny(family), calibration=text,
+            train_embeddings=True, **HOW,
+        )  # fmt: skip
+        assert names <= {*made.recovery.learnt}
+        old, new = weights(folder(family)), weights(tmp_path / family)
+        assert not any(torch.equal(old[name], new[name]) for name in names)
+        assert mwanda.verify(tmp_path / family, against=tiny(family)).problems == ()
+
+
+def test_bad_input_is_one_error_and_leaves_nothing(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    source, dense = folder("llama"), tiny("llama")
+    other = tiny_model("gpt2", tmp_path / "other")
+    shutil.copy(tiny("llama", bos=False) / "tokenizer.json", other)
+    vocabulary = (other / "tokenizer.json").read_text(encoding="utf-8").replace('"!":', '"!!":')
+    (other / "tokenizer.json").write_text(vocabulary, encoding="utf-8")
+    small = tiny_model("llama", tmp_path / "small")
+    config = (small / "config.json").read_text(encoding="utf-8")
+    (small / "config.json").write_text(config.replace("300", "290"), encoding="utf-8")
+    held = weights(small)
+    cut = {name: one[:290].contiguous() if len(one) == 300 else one for name, one in held.items()}
+    save_file(cut, small / "model.safetensors", metadata={"format": "pt"})
+    there = {*tmp_path.iterdir()}
+    out = tmp_path / "out"
+    wrong: list[tuple[str, dict[str, Any]]] = [
+        ("expected a pruned model, with zeros in its linears, found no zero", {"model": dense}),
+        ("expected the tokenizer of", {"dense": other}),
+        ("expected the vocabulary of .*, 300 entries, found 290", {"dense": small}),
+        ("de: expected at least 25 windows: 24 held out", {"held_out": 24}),
+        ("expected a new folder, found an existing one", {"out": other}),
+        ("expected another folder than the source model's", {"out": source, "over": True}),
+        ("--calibration: expected text to learn from", {"calibration": None}),
+        ("language 'fr': expected one of those in", {"languages": "fr"}),
+        ("--compute-dtype", {"compute": "float64"}),
+        ("batch: expected a whole number", {"batch": 0}),
+    ]  # fmt: skip
+    for says, changed in wrong:
+        given = {"model": source, "out": out, "dense": dense, "calibration": text} | HOW | changed
+        options = mwanda.RunOptions(
+            overwrite=bool(given.pop("over", False)),
+            compute_dtype=str(given.pop("compute", "auto")),
+        )
+        with pytest.raises(InputError, match=says):
+            mwanda.recover(given.pop("model"), given.pop("out"), options=options, **given)
+        assert {*tmp_path.iterdir()} == there
+
+
+def test_without_the_extra(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec",
+        lambda name, *more: None if name == "accelerate" else real(name, *more),
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"pip install 'mwanda\[recover\]'"):
+        mwanda.recover(folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text)
+
+
+def test_what_was_no_gain_is_not_written(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(MwandaError, match="expected a model nearer to the dense one"):
+        mwanda.recover(
+            folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text,
+            **HOW | {"learning_rate": 10.0},
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_language_that_lost_is_named_or_refused(caplog: pytest.LogCaptureFixture) -> None:
+    before, after = {"de": 0.5, "sw": 0.3}, {"de": 0.2, "sw": 0.31}
+    module._check(before, after, 0.4, 0.25, Settings())
+    assert "sw 0.3000 to 0.3100" in caplog.text
+    with pytest.raises(GateError, match=r"--never-worse.*sw 0\.3000 to 0\.3100"):
+        module._check(before, after, 0.4, 0.25, Settings(never_worse=True))
