@@ -5,6 +5,7 @@ A new one goes into the list of its kind; nothing else has to be written.
 
 from __future__ import annotations
 
+from tests.bad_input.calls import CALLS
 from tests.bad_input.case import Case
 from tests.bad_input.models import MODELS
 from tests.bad_input.options import COMMANDS, OPTIONS
@@ -17,5 +18,5 @@ from tests.bad_input.texts import TEXTS
 __all__ = ["CASES"]
 
 CASES: tuple[Case, ...] = (
-    *COMMANDS, *OPTIONS, *RECIPES, *MODELS, *TEXTS, *SAVED, *SCORES, *OUTPUTS,
+    *COMMANDS, *OPTIONS, *RECIPES, *MODELS, *TEXTS, *SAVED, *SCORES, *OUTPUTS, *CALLS,
 )  # fmt: skip

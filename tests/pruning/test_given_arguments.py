@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
-from mwanda import InputError, Recipe, RunOptions
+from mwanda import InputError, Recipe
 from mwanda.text.given import GivenText, open_text
 from mwanda.text.rows import Document
-from tests.pruning.pipeline.helpers import windows_file
 from tests.support.folders_made import Tiny
 from tests.support.text import write_corpus
 
@@ -85,89 +83,12 @@ def test_given_texts_are_known_again(tiny: Tiny, corpus: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        (["Ein Satz.", "Noch einer."], "found a list; say which language"),
-        ((line for line in ["Ein Satz."]), "found a generator; say which language"),
-        ({"Ein Satz."}, "found a set; say which language"),
-        (7, "found a int"),
-        (b"text", "found a bytes"),
-        ({}, "given texts: expected a folder"),
-        ({"de": "Ein Satz."}, "given texts, de: expected a list of texts, found a str"),
-        ({"de": 7}, "given texts, de: expected a list of texts, found a int"),
-        ({"de": []}, "given texts, de: expected text, found none"),
-        ({"de": ["", " "]}, "given texts, de: expected text, found none"),
-        ({"de": ["a", 7]}, "given texts, de, 2: expected a string in field 'text', found int"),
-        ({"de": [None]}, "given texts, de: expected text, found none"),
-        ({"de": ["a"], "deu": ["b"]}, "expected each language once, found de twice"),
-        ({"klingonisch": ["a"]}, "language 'klingonisch'"),
-        ({7: ["a"]}, "expected tags as keys, found 7"),
-    ],
-)
-def test_text_that_is_none(tiny: Tiny, tmp_path: Path, given: Any, says: str) -> None:
-    for call in (
-        lambda: mwanda.prune(tiny("llama"), out=tmp_path / "out", calibration=given, **SHORT),
-        lambda: mwanda.collect_statistics(
-            tiny("llama"), tmp_path / "s.safetensors", calibration=given
-        ),
-        lambda: mwanda.plan(tiny("llama"), recipe={}, calibration=given),
-        lambda: mwanda.read_texts(given),
-        lambda: mwanda.evaluate(tiny("llama"), given),
-        lambda: mwanda.read_parallel(given, "de-sw"),
-    ):
-        with pytest.raises(InputError) as error:
-            call()
-        if "generator" not in says:
-            assert says in str(error.value)
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
     ("given", "tags"),
     [("de", ["de"]), ("de, swa", ["de", "sw"]), (("sw", "de"), ["sw", "de"]), ({"sw", "de"}, None),
      ((tag for tag in ["sw"]), ["sw"]), ({"de": 1}.keys(), ["de"])],
 )  # fmt: skip
 def test_languages_in_any_form(corpus: Path, given: Any, tags: list[str] | None) -> None:
     assert list(mwanda.read_texts(corpus, given).texts) == (tags or ["de", "sw"])
-
-
-@pytest.mark.parametrize(
-    "given",
-    [7, b"de", {"de": 1}, [7], ["de", None], [], "", ["de", "deu"], ["xx1"], [["de"]], ["de,sw"]],
-)
-def test_languages_that_are_none(tiny: Tiny, corpus: Path, tmp_path: Path, given: Any) -> None:
-    with pytest.raises(InputError, match="language"):
-        mwanda.read_texts(corpus, given)
-    with pytest.raises(InputError, match="language"):
-        mwanda.evaluate(tiny("llama"), corpus, languages=given)
-    with pytest.raises(InputError, match="language"):
-        mwanda.prune(tiny("llama"), out=tmp_path / "out", calibration=corpus, languages=given)
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [(None, "found none"), (7, "found a int"), (torch.nn.Linear(1, 1), "found a Linear"),
-     (lambda text: text, "found a function"), ("/no/where", "tokenizer files"),
-     ("org/model", "no such folder"), (__file__, "the folder that its files are in"),
-     (dict, "found a type")],
-)  # fmt: skip
-def test_tokenizers_that_are_none(tiny: Tiny, corpus: Path, given: Any, says: str) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny("llama"))
-    for call in (
-        lambda: mwanda.prune(model, tokenizer=given, calibration=corpus, **SHORT),
-        lambda: mwanda.evaluate(model, corpus, tokenizer=given),
-    ):
-        with pytest.raises(InputError, match="tokenizer") as error:
-            call()
-        assert says in str(error.value)
-
-
-def test_a_tokenizer_where_none_is_used(tiny: Tiny, corpus: Path, tmp_path: Path) -> None:
-    given = {"tokenizer": AutoTokenizer.from_pretrained(tiny("llama"))}
-    with pytest.raises(InputError, match="none for a model on disk, which has its own"):
-        mwanda.prune(tiny("llama"), out=tmp_path / "out", calibration=corpus, **given)
-    with pytest.raises(InputError, match="none for a model on disk, which has its own"):
-        mwanda.evaluate(tiny("llama"), corpus, **given)
 
 
 def test_the_tokenizer_of_a_processor_or_a_folder(tiny: Tiny, corpus: Path) -> None:
@@ -190,71 +111,6 @@ def test_a_recipe_in_any_form(tiny: Tiny, corpus: Path, tmp_path: Path) -> None:
         for one in (path, str(path), fields, Recipe.build(fields))
     }
     assert len(plans) == 1
-    for wrong in (7, [("sparsity", 0.5)], b"r.yaml"):
-        with pytest.raises(InputError, match=r"recipe: expected mwanda\.Recipe"):
-            mwanda.prune(tiny("llama"), out=tmp_path / "out", recipe=wrong)
-    with pytest.raises(InputError, match="unknown field"):
-        mwanda.prune(tiny("llama"), out=tmp_path / "out", recipe={"sparsty": 0.5})
-
-
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"device": 0}, "device: expected text, found 0"),
-        ({"batch_tokens": 0}, "batch_tokens: expected a whole number from 1, found 0"),
-        ({"batch_tokens": "64"}, "batch_tokens: expected a whole number"),
-        ({"activation_memory": "512MiB"}, "activation_memory: expected a whole number"),
-        ({"overwrite": "no"}, "overwrite: expected True or False, found 'no'"),
-    ],
-)
-def test_options_that_are_none(fields: dict[str, Any], says: str) -> None:
-    with pytest.raises(InputError) as error:
-        RunOptions(**fields)
-    assert says in str(error.value)
-
-
-def test_what_is_no_option_or_number(tiny: Tiny, corpus: Path, tmp_path: Path) -> None:
-    for call in (
-        lambda given: mwanda.prune(tiny("llama"), out=tmp_path / "o", **given),
-        lambda given: mwanda.evaluate(tiny("llama"), corpus, **given),
-        lambda given: mwanda.quantise(tiny("llama"), tmp_path / "o", **given),
-    ):
-        with pytest.raises(InputError, match=r"options: expected mwanda\.RunOptions"):
-            call({"options": {"device": "cpu"}})
-    for name, wrong in (
-        ("sentences", 0), ("sentences", "3"), ("seed", -1), ("seed", None), ("max_length", 1),
-        ("generated", True), ("sentences", 2.5),
-    ):  # fmt: skip
-        with pytest.raises(InputError, match=f"{name}: expected a whole number from"):
-            mwanda.evaluate(tiny("llama"), corpus, **{name: wrong})
-
-
-def test_paths_that_are_none(tiny: Tiny, tmp_path: Path) -> None:
-    model, file = tiny("llama"), windows_file(tmp_path)
-    calls: list[Callable[[Any], Any]] = [
-        lambda p: mwanda.prune(model, out=p or 0, calibration=file),
-        lambda p: mwanda.prune(model, out=tmp_path / "o", statistics=p or 0),
-        lambda p: mwanda.plan(p, recipe={}),
-        lambda p: mwanda.collect_statistics(p, tmp_path / "o.safetensors", calibration=file),
-        lambda p: mwanda.collect_statistics(model, p, calibration=file),
-        lambda p: mwanda.quantise(p, tmp_path / "o"),
-        lambda p: mwanda.quantise(model, p),
-        lambda p: mwanda.pack(p, tmp_path / "o.mwz"),
-        lambda p: mwanda.verify(p),
-        lambda p: mwanda.diff(model, p),
-        lambda p: mwanda.extract_masks(p, tmp_path / "o.safetensors"),
-        lambda p: mwanda.apply_masks(p, model, tmp_path / "o"),
-        lambda p: mwanda.load_packed(p),
-        lambda p: mwanda.push(p, "a/b"),
-        lambda p: mwanda.show_statistics(p),
-        lambda p: mwanda.start_study(p, tmp_path / "o"),
-    ]
-    for call in calls:
-        for wrong in (None, 7, b"x", ["x"]):
-            with pytest.raises(InputError, match="expected a path"):
-                call(wrong)
-    with pytest.raises(InputError, match="two files or more, found 1"):
-        mwanda.merge_statistics("ab.safetensors", tmp_path / "o.safetensors")
 
 
 def test_verify_takes_text(tiny: Tiny, tmp_path: Path) -> None:
