@@ -27,7 +27,8 @@ from pathlib import Path
 
 import mwanda
 
-HOW = {"calibration": CALIBRATION, "languages": LANGUAGES, "sparsity": 0.3}
+SHORT = {"windows": 6, "window_length": 128}  # the bundled text is short: leave out with your own
+HOW = {"calibration": CALIBRATION, "languages": LANGUAGES, "sparsity": 0.3, **SHORT}
 plan = mwanda.plan(MODEL, **HOW)
 plan
 

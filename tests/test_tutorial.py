@@ -55,8 +55,6 @@ def test_it_runs(tiny: Tiny, tmp_path: Path, drawn: None) -> None:
         if "parameters" in marker:
             names |= {"MODEL": str(tiny("llama")), "OUT": str(tmp_path / "pruned"),
                       "LANGUAGES": ["en", "de"], "OTHERS": ["sw"]}  # fmt: skip
-        if "HOW = " in source:
-            names["HOW"] |= {"windows": 2, "window_length": 32}
     assert names["compared"].pruned.seen == ("en", "de")
     assert names["english"].pruned.seen == ("en",)
     assert {rise.language for rise in names["compared"].rises} == {"en", "de", "sw"}
