@@ -10,6 +10,8 @@ from .evaluation.results import Evaluation as Evaluation
 from .evaluation.score_tasks import evaluate_tasks as evaluate_tasks
 from .evaluation.texts import read_texts as read_texts
 from .evaluation.translate import translate as translate
+from .evaluation.trim_loss import TrimLoss as TrimLoss
+from .evaluation.trim_loss import trim_loss as trim_loss
 from .pruned.diff import diff as diff
 from .pruned.gguf_check import check_gguf as check_gguf
 from .pruned.kernel.linear import MaskedLinear as MaskedLinear

@@ -111,7 +111,9 @@ def evaluate(
             name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
             decoder = MemoryDecoder(model)
             with evaluation_mode(model), runnable_experts(model, decoder.dtype):
-                scores = _score(decoder, tokenizer, texts, scratch, options, max_length, name)
+                scores = score_languages(
+                    decoder, tokenizer, texts, scratch, options, max_length, name
+                )
                 result = _evaluation(name, texts, scores, known_text)
                 if continuations or generated:
                     _continue(result, model, tokenizer, texts, continuations, generated)
@@ -136,7 +138,7 @@ def evaluate(
                 )
             if known is None:
                 with open_decoder(source, options, measuring=True) as streamed:
-                    known = _score(
+                    known = score_languages(
                         streamed, tokenizer, texts, scratch, options, max_length, str(model)
                     )
                 if kept is not None:
@@ -166,7 +168,7 @@ def _continue(
         result.generated.update(found)
 
 
-def _score(
+def score_languages(
     decoder: Decoder,
     tokenizer: Any,
     texts: TextSet,
@@ -175,6 +177,7 @@ def _score(
     max_length: int | None,
     name: str,
 ) -> Scores:
+    """Every language's texts under a decoder, whatever it is called."""
     start = start_of(tokenizer)
     flat = [(tag, text) for tag, group in texts.texts.items() for text in group]
     scores = score_texts(

@@ -14,6 +14,9 @@ from mwanda.cli.views import View
 from mwanda.errors import InputError
 from mwanda.text.languages import parse_languages
 
+TRIED = 48
+"""Held-out lines of a language that a choice by text is scored on."""
+
 TRIM = ("text_field", "max_shard_size", "trust_remote_code", "overwrite", *opt.LOUD)
 
 
@@ -67,7 +70,16 @@ def trim(
             model, out, tags, allow_loss=allow_loss,
             options=opt.run_options_of(given, progress=progress), **choice,
         )  # fmt: skip
-    yield trimmed(made)
+        losses = {}
+        if by == "text":
+            from mwanda.evaluation.trim_loss import trim_loss
+
+            tried = {tag: texts[:TRIED] for tag, texts in made.held_out.items() if texts}
+            losses = trim_loss(
+                model, out, tried, old_ids=made.old_ids,
+                options=opt.run_options_of(given, progress=progress),
+            )  # fmt: skip
+    yield trimmed(made, losses)
 
 
 def rows_of(text: str) -> int:

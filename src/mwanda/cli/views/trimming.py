@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mwanda.cli.views import View
@@ -9,6 +11,7 @@ from mwanda.system.text_tables import plain
 from mwanda.text.languages import display_name
 
 if TYPE_CHECKING:
+    from mwanda.evaluation.trim_loss import TrimLoss
     from mwanda.pruned.trim.plan import TrimPlan
     from mwanda.pruned.trim.trim import TrimResult
 
@@ -21,12 +24,23 @@ def planned(plan: TrimPlan) -> View:
     return plan.as_dict(), "\n".join(_lines(plan))
 
 
-def trimmed(result: TrimResult) -> View:
-    """What a trim has left."""
+def trimmed(result: TrimResult, losses: Mapping[str, TrimLoss]) -> View:
+    """What a trim has left, and what it costs where it costs anything."""
     lines = _lines(result.plan)
+    if losses:
+        header = ["", "nats a line", "whole", "tokenisation", "softmax", "total"]
+        rows = [
+            [tag, display_name(tag), f"{one.whole:.2f}", f"{one.tokenisation:+.2f}",
+             f"{one.softmax:+.2f}", f"{one.total:+.2f}"]
+            for tag, one in losses.items()
+        ]  # fmt: skip
+        lines += ["", plain(header, rows)]
     if result.checked:
         lines.append(f"{result.checked:,} paragraphs of the Declaration: all have the same tokens")
-    return result.as_dict(), "\n".join([*lines, f"wrote {result.out} in {result.seconds:.1f} s"])
+    data = result.as_dict() | {
+        "losses": {tag: asdict(one) | {"total": one.total} for tag, one in losses.items()}
+    }
+    return data, "\n".join([*lines, f"wrote {result.out} in {result.seconds:.1f} s"])
 
 
 def _lines(plan: TrimPlan) -> list[str]:
@@ -47,12 +61,7 @@ def _lines(plan: TrimPlan) -> list[str]:
     ]
     if plan.coverage:
         told = [
-            [
-                f"{tag} {display_name(tag)}",
-                f"{one.texts:,}",
-                f"{one.share:.1%}",
-                f"{one.growth:.3f}",
-            ]
+            [tag, display_name(tag), f"{one.texts:,}", f"{one.share:.1%}", f"{one.growth:.3f}"]
             for tag, one in plan.coverage.items()
         ]
         lines += ["", plain(["", "held-out lines", "", "same tokens", "x tokens"], told)]

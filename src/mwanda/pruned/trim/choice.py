@@ -62,9 +62,9 @@ class Choice:
             problems.append(f"by: found {made.by!r}; {nearest(made.by, WAYS)}")
         if made.by == "script" and made.text is not None:
             problems.append("text: expected none with --by script, which needs none; leave it out")
-        if made.by != "script" and made.text is None:
+        if made.by in ("letters", "text") and made.text is None:
             problems.append(f"text: expected a source of text with --by {made.by}, found none")
-        if made.budget is not None and made.by != "text":
+        if made.budget is not None and made.by in ("script", "letters"):
             problems.append(f"budget: expected none with --by {made.by}, which keeps all it names")
         for name in ("multiple", "budget"):
             try:

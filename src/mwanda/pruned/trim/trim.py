@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +51,16 @@ class TrimResult:
         out: the folder or file.
         plan: rows, weights and bytes.
         checked: texts that were split by both tokenizers, all alike.
+        old_ids: new id -> old id.
+        held_out: language -> texts that chose nothing; empty by script.
         seconds: wall time.
     """
 
     out: str
     plan: TrimPlan
     checked: int
+    old_ids: tuple[int, ...]
+    held_out: Mapping[str, list[str]]
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -129,8 +133,8 @@ def trim(
                 str(target), expected="a folder, as the model is none of GGUF", found="a .gguf",
                 fix="choose a folder with --out",
             )  # fmt: skip
-        plan, checked = trim_gguf(model, target, choice, options, allow_loss=allow_loss)
-        return TrimResult(str(target), plan, checked, time.perf_counter() - start)
+        plan, checked, chosen = trim_gguf(model, target, choice, options, allow_loss=allow_loss)
+        return _result(target, plan, checked, chosen, start)
     output = OutputFolder(target, overwrite=options.overwrite)
     output.check(Path(model) if Path(model).exists() else None)
     with (
@@ -163,7 +167,12 @@ def trim(
         checkpoint.check_unchanged()
         record = _record(opened, choice)
         finish_folder(folder, opened.source, opened.decoder, checkpoint, record)
-    return TrimResult(str(target), plan, checked, time.perf_counter() - start)
+    return _result(target, plan, checked, chosen, start)
+
+
+def _result(target: Path, plan: TrimPlan, checked: int, chosen: Chosen, start: float) -> TrimResult:
+    seconds = time.perf_counter() - start
+    return TrimResult(str(target), plan, checked, chosen.rows, chosen.held_out, seconds)
 
 
 @undisturbed()

@@ -32,11 +32,11 @@ from mwanda.text.tokens import token_ids
 
 def trim_gguf(
     path: Path, target: Path, choice: Choice, options: RunOptions, *, allow_loss: bool
-) -> tuple[TrimPlan, int]:
+) -> tuple[TrimPlan, int, Chosen]:
     """Write a GGUF file with fewer tokens; arguments and errors as :func:`mwanda.trim`.
 
     Returns:
-        What is left, and how many texts were split by both tokenizers.
+        What is left, how many texts were split by both tokenizers, and the rows.
     """
     output = OutputFile(
         target, suffix=".gguf", what="a GGUF file", is_ours=_is_gguf, overwrite=options.overwrite
@@ -54,7 +54,7 @@ def trim_gguf(
         options.progress.block(0)
         plan = _plan(opened, choice, coverage, made.stat().st_size)
         output.publish(made)
-    return plan, checked
+    return plan, checked, opened.chosen
 
 
 def plan_gguf(path: Path, choice: Choice) -> TrimPlan:

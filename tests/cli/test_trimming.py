@@ -1,0 +1,55 @@
+"""trim from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import Bench
+
+
+def test_a_plan_and_a_trim_say_the_same(bench: Bench) -> None:
+    words = ["trim", bench.source, "--languages", "de,sw"]
+    plan = bench.run(*words, "--plan", "--json").json()
+    made = bench.run(*words, "--out", bench.out, "--json").json()
+    assert plan == {name: made[name] for name in plan}
+    assert made["kept"] < made["rows"]
+    assert bench.run("verify", bench.out, "--against", bench.source).code == 0
+    shown = bench.run(*words, "--out", bench.out, "--overwrite")
+    assert "text in Latn keeps its tokens and their logits" in shown.out
+
+
+def test_a_choice_by_text_shows_what_it_costs(bench: Bench) -> None:
+    words = ["trim", bench.source, "--languages", "de", "--by", "text", "--text", bench.corpus,
+             "--out", bench.out]  # fmt: skip
+    made = bench.run(*words, "--json").json()
+    assert made["coverage"]["de"]["same"] == made["coverage"]["de"]["texts"] > 0
+    assert made["losses"]["de"]["tokenisation"] == 0
+    assert made["losses"]["de"]["total"] == made["losses"]["de"]["softmax"] < 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], ("--out", "--plan", "neither")),
+        (["--plan", "--out", "x"], ("--out", "both")),
+        (["--plan", "--by", "text", "--text", "TEXT", "--budget", "1.5"], ("--budget", "64k")),
+        (["--plan", "--by", "word"], ("script", "letters", "text")),
+        (["--plan", "--keep-texts", "nowhere.txt"], ("--keep-texts",)),
+        (["--out", "x.gguf"], ("none of GGUF",)),
+    ],
+)
+def test_what_is_refused(bench: Bench, words: list[str], says: tuple[str, ...]) -> None:
+    given = [bench.corpus if word == "TEXT" else word for word in words]
+    given = [bench.root / word if word in ("x", "x.gguf") else word for word in given]
+    bench.refuse(["trim", bench.source, "--languages", "de", *given], *says)
+
+
+def test_a_hungry_budget_in_words(bench: Bench, tmp_path: Path) -> None:
+    lines = tmp_path / "keep.txt"
+    lines.write_text("ключ\n", encoding="utf-8")
+    words = ["trim", bench.source, "--languages", "de", "--plan", "--json", "--keep-texts", lines]
+    assert bench.run(*words).json()["kept"] >= 259
+    bench.refuse([*words[:-3], "--by", "text", "--text", bench.corpus, "--budget", "8"],
+                 "budget", "rows that any text needs")  # fmt: skip

@@ -1,0 +1,39 @@
+"""What a trim costs adds up from its tokens and from the rows that are gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mwanda
+from mwanda.errors import InputError
+from tests.pruned.trim.test_trim import with_weights
+from tests.pruned.trim.vocabularies import learn, save, texts
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_weights(save(learn("unigram"), tmp_path_factory.mktemp("m")), tied=True)
+
+
+@pytest.mark.parametrize("by", ["script", "text"])
+def test_the_parts_add_up(model: Path, tmp_path: Path, by: str) -> None:
+    lossy = {"by": "text", "text": "bundled:udhr/first", "budget": 128, "allow_loss": True}
+    mwanda.trim(model, tmp_path / "t", "de", **(lossy if by == "text" else {}))
+    lines = {"de": [*texts("de")][-6:]}
+    loss = mwanda.trim_loss(model, tmp_path / "t", lines)["de"]
+    before, after = (mwanda.evaluate(f, lines).languages["de"] for f in (model, tmp_path / "t"))
+    assert loss.whole == pytest.approx(before.nll_per_sentence)
+    rise = after.nll_per_sentence - before.nll_per_sentence
+    assert loss.total == pytest.approx(rise, abs=1e-3)
+    assert loss.softmax < 0
+    if by == "script":
+        assert loss.tokenisation == 0
+    else:
+        assert abs(loss.tokenisation) > 1
+
+
+def test_a_folder_that_no_trim_made_is_refused(model: Path) -> None:
+    with pytest.raises(InputError, match="mwanda trim wrote"):
+        mwanda.trim_loss(model, model, {"de": ["Guten Tag"]})
