@@ -11,9 +11,8 @@ from pathlib import Path
 
 from harness import RESULTS, write_json
 from mwanda.cli.demo.packages import find_weights
-from mwanda.evaluation.results import Comparison, Evaluation
-from mwanda.study.report.data import Group, StudyResults
-from mwanda.study.report.side_by_side import method_rows
+from mwanda.evaluation.results import Comparison
+from mwanda.study.report.side_by_side import evaluation_of, method_rows
 from mwanda.system.run_options import RunOptions
 from mwanda.system.text_tables import markdown, plain
 from real_models import add_model_option, dense_model
@@ -54,8 +53,8 @@ def main() -> None:
     }
     found = run_study(study, work, processes=given.processes)
     (model,) = found.models
-    baseline = evaluation(found, None)
-    results = {group.method: evaluation(found, group) for group in model.at(given.sparsity)}
+    baseline = evaluation_of(found, None)
+    results = {group.method: evaluation_of(found, group) for group in model.at(given.sparsity)}
     header, rows = method_rows(baseline, results, SEEN)
     print(plain(header, rows))
     print("\n" + markdown(header, rows))
@@ -73,19 +72,6 @@ def main() -> None:
         "table": {"header": header, "rows": rows},
     }
     write_json(results_file, data)
-
-
-def evaluation(results: StudyResults, group: Group | None) -> Evaluation:
-    """What a study measured of its one pruned model, or of the dense one."""
-    (model,), plan = results.models, results.plan
-    return Evaluation(
-        model.name if group is None else group.method,
-        model.baseline if group is None else group.results,
-        () if group is None else group.seen,
-        plan.evaluation.text,
-        plan.text_sha256,
-        {"seed": plan.evaluation.seed, "compute_dtype": plan.run.compute_dtype},
-    )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
-"""``make demo``: prune Gemma 3 270M three ways and show what each language lost.
+"""``make demo``: prune Gemma 3 270M three ways at two sparsities and show what each language lost.
 
 Real weights (see :mod:`mwanda.cli.demo.packages`), real text: the bundled Universal Declaration of
-Human Rights, whose first half of the articles calibrates and whose second half is reported.
+Human Rights, whose articles 1 to 27 calibrate and 28 to 30 are scored. It is a study of seven
+cells, so that it goes on where it was stopped and ends with its own report.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,16 @@ SEEN = (
     "zh",
 )
 SEED = 0
-SPARSITY = 0.5
-WINDOWS, LENGTH = 6, 128
-REPORT_TOKENS = 400
-CALIBRATION, REPORT = "bundled:udhr/first", "bundled:udhr/second"
+SPARSITIES = (0.3, 0.5)
+LENGTH = 96
+"""Tokens of a window: English has text for as many of them as there are languages, one each."""
+TEXT = "bundled:udhr"
+CALIBRATED = 27
+"""The last article that calibrates; those after it are scored."""
+SCORED_TOKENS = 120
+PROMPT = "Jedes Kind hat das Recht auf"
+
+log = logging.getLogger("mwanda")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from mwanda.errors import MwandaError
     from mwanda.system.progress import quiet_libraries
 
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    log.setLevel(logging.INFO)
     quiet_libraries()
     exit_on_sigterm()
     try:
@@ -63,110 +73,156 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(work: Path) -> None:
-    """Assemble, prune, evaluate, print; keeps models and ``results.json`` in ``work``."""
-    from mwanda.cli.demo.compared import compared_methods
-    from mwanda.cli.demo.packages import GEMMA, assemble, licences
-    from mwanda.evaluation.evaluate import evaluate
-    from mwanda.evaluation.generation import continue_texts
+    """Assemble, prune, score, print; keeps models, study and report in ``work``."""
     from mwanda.model.source import load_tokenizer
-    from mwanda.pruning.prune import prune
-    from mwanda.study.report.side_by_side import method_rows
+    from mwanda.study.folder import StudyFolder
+    from mwanda.study.launch import failures_of, start_study
+    from mwanda.study.report.data import load_results
+    from mwanda.study.report.write import write_report
     from mwanda.system.progress import progress_bar
-    from mwanda.system.run_options import RunOptions
-    from mwanda.system.text_tables import plain
-    from mwanda.text.start import start_of
 
     start = time.perf_counter()
     work.mkdir(parents=True, exist_ok=True)
-    terms, *notices = licences()
-    _say(f"Gemma 3 270M is under the Gemma terms: {terms}")
     with progress_bar() as progress:
-        options = RunOptions(overwrite=True, allow_short=True, progress=progress)
+        dense = dense_model(work, progress)
+        write_texts(work / "text", load_tokenizer(dense))
+        document, folder = work / "study.yaml", StudyFolder(work / "study")
+        document.write_text(json.dumps(study(dense, work / "text"), indent=1), encoding="utf-8")
+        start_study(document, folder.path, progress=progress)
+    failures_of(folder)
+    results = load_results(folder)
+    print(told(results))
+    log.info("generating")
+    keys = {(e.method, e.sparsity): e.key for e in results.plan.entries}
+    made = folder.path / "models"
+    models = {"dense": dense} | {
+        f"{name}, {SPARSITIES[0]:.0%}": made / keys[name, SPARSITIES[0]]
+        for name in ("wanda, English", "m-wanda")
+    }
+    print(f"\nGreedy, no three tokens twice, after “{PROMPT}” (every child has the right to):")
+    for name, path in models.items():
+        print(f"  {name:<20} … {continued(path)}")
+    write_report(folder.path, work / "report", overwrite=True)
+    print(
+        f"\nreport: {(work / 'report' / 'index.html').resolve()}\n"
+        f"models: {made}; {time.perf_counter() - start:.0f} s in all"
+    )
+
+
+def dense_model(work: Path, progress: Any) -> Path:
+    """The dequantised model in ``work``, made if it is not there."""
+    from mwanda.cli.demo.packages import GEMMA, assemble, licences
+    from mwanda.pruning.prune import prune
+    from mwanda.system.run_options import RunOptions
+
+    terms, *notices = licences()
+    log.info("Gemma 3 270M is under the Gemma terms: %s", terms)
+    dense = work / "dense"
+    if not dense.is_dir():
         gguf = assemble(work / GEMMA.file)
         for licence in (terms, *notices):  # they travel along with every model made from it
             shutil.copyfile(licence, work / licence.name)
-        dense = work / "dense"
-        _say("dequantising to bfloat16")
+        log.info("dequantising to bfloat16")
+        options = RunOptions(progress=progress)
         prune(gguf, out=dense, sparsity=0.0, criterion="magnitude", options=options)
-        common: dict[str, Any] = {
-            "calibration": CALIBRATION,
-            "sparsity": SPARSITY,
-            "mode": "sequential",
-            "window_length": LENGTH,
-            "seed": SEED,
-            "options": options,
-        }
-        plans = compared_methods(SEEN, WINDOWS)
-        tokenizer = load_tokenizer(dense)
-        texts = report_texts(tokenizer)
-        results, tokens = {}, {}
-        for name, fields in plans.items():
-            _say(f"pruning {SPARSITY:.0%} with {name}")
-            folder = work / name.replace(", ", "-")
-            made = prune(dense, out=folder, **common, **fields)
-            tokens[name] = 0 if made.windows is None else made.windows.total_tokens
-            _say(f"evaluating {name}")
-            results[name] = evaluate(folder, texts, options=options)
-        _say("evaluating the dense model")
-        baseline = evaluate(dense, texts, options=options)
-    header, rows = method_rows(baseline, results, SEEN)
-    print(
-        f"\nGemma 3 270M, {SPARSITY:.0%} of the weights of every linear removed. Negative "
-        f"log-likelihood of the second half of the\nDeclaration: nats per paragraph of the dense "
-        f"model, and the rise over it per language.\n"
-    )
-    print(plain(header, rows))
-    shown = ", ".join(f"{name}: {count:,}" for name, count in tokens.items())
-    print(f"\ncalibration tokens: {shown} (the bundled English text has no more)")
-    model = _load(work / "m-wanda")
-    first = start_of(tokenizer)
-    prompts = {"en": ["Everyone has the right to live in a country where all of the people"],
-               "de": ["Alle Menschen haben das Recht, in einem Land zu leben, in dem"]}  # fmt: skip
-    print("\nthe m-wanda model goes on:")
-    for tag, made_text in continue_texts(model, tokenizer, prompts, start=first).items():
-        note = "  [it only repeats itself]" if made_text.repetitive else ""
-        print(f"  {tag}: {made_text.prompt} | {' '.join(made_text.text.split())}{note}")
-    data = {"dense": baseline.as_dict(), **{name: r.as_dict() for name, r in results.items()}}
-    (work / "results.json").write_text(json.dumps(data, indent=1, ensure_ascii=False))
-    print(f"\nmodels and results.json are in {work}; {time.perf_counter() - start:.0f} s in all")
+    return dense
 
 
-def report_texts(tokenizer: Any) -> Any:
-    """About ``REPORT_TOKENS`` tokens a language of the second half, in a seeded order, without the
-    few formulas that the first half has word for word."""
-    from mwanda.evaluation.texts import TextSet, digest_of
+def study(dense: Path, text: Path) -> dict[str, Any]:
+    """The fields of ``study.yaml``."""
+    from mwanda.cli.demo.compared import compared_methods
+
+    return {
+        "models": {"Gemma 3 270M": str(dense)},
+        "calibration": str(text / "calibration"),
+        "methods": compared_methods(SEEN, 1),
+        "sparsities": SPARSITIES,
+        "seeds": [SEED],
+        "recipe": {"window_length": LENGTH},
+        "evaluation": {"text": str(text / "scored")},
+        "run": {"allow_short": True},
+        "keep": True,
+    }
+
+
+def write_texts(folder: Path, tokenizer: Any) -> None:
+    """Write ``calibration`` and ``scored``, one ``.jsonl`` file a language.
+
+    Scored are about ``SCORED_TOKENS`` tokens a language, in a seeded order, without what the
+    calibrating articles have word for word.
+    """
     from mwanda.text.shared_sentences import overlap, text_hashes
     from mwanda.text.sources import open_source
 
-    first, second = open_source(CALIBRATION), open_source(REPORT)
-    known = {
-        h for tag in first.languages() for d in first.documents(tag) for h in text_hashes(d.text)
-    }
-    chosen: dict[str, list[str]] = {}
-    for tag in second.languages():
-        texts = [document.text for document in second.documents(tag)]
-        repeated = set(overlap(texts, known))
+    source = open_source(TEXT)
+    for tag in source.languages():
+        documents = list(source.documents(tag))
+        first = [d.text for d in documents if int(d.id or 0) // 100 <= CALIBRATED]
+        texts = [d.text for d in documents if int(d.id or 0) // 100 > CALIBRATED]
+        repeated = set(overlap(texts, {h for text in first for h in text_hashes(text)}))
         fresh = [text for number, text in enumerate(texts) if number not in repeated]
         random.Random(SEED).shuffle(fresh)
-        picked: list[str] = []
+        scored: list[str] = []
         count = 0
         for text in fresh:
-            if count >= REPORT_TOKENS:
+            if count >= SCORED_TOKENS:
                 break
-            picked.append(text)
+            scored.append(text)
             count += len(tokenizer(text, add_special_tokens=False)["input_ids"])
-        chosen[tag] = picked
-    return TextSet(REPORT, chosen, SEED, digest_of(chosen))
+        for name, chosen in {"calibration": first, "scored": scored}.items():
+            file = folder / name / f"{tag}.jsonl"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            rows = (json.dumps({"text": text}, ensure_ascii=False) for text in chosen)
+            file.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
-def _load(folder: Path) -> Any:
+def told(results: Any) -> str:
+    """What was measured, as a table of 80 columns for a terminal."""
+    from mwanda.study.report.side_by_side import evaluation_of, method_rows
+    from mwanda.system.text_tables import plain
+
+    (model,) = results.models
+    groups = {f"{g.sparsity:.0%} {g.method}": g for g in model.in_order}
+    pruned = {name: evaluation_of(results, group) for name, group in groups.items()}
+    _, rows = method_rows(evaluation_of(results, None), pruned, SEEN)
+    short = [group.method.removeprefix("wanda, ") for group in groups.values()]
+    table = plain(["language", *short], [[row[0], *row[3:]] for row in rows])
+    tokens: Mapping[str, int] = {name: group.first["tokens"] for name, group in groups.items()}
+    same = len(set(tokens.values())) == 1
+    amounts = f"{max(tokens.values()):,} tokens" if same else str(tokens)
+    middle = len(table.splitlines()[0]) - 27 * len(SPARSITIES)
+    above = " " * middle + "".join(f"{f'{one:.0%} removed':>27}" for one in model.sparsities)
+    return (
+        "\nGemma 3 270M with 30 % and with 50 % of the weights of every linear removed. How much\n"
+        "worse the model predicts articles 28 to 30 of the Universal Declaration: rise of the\n"
+        "negative log-likelihood over the dense model.\n"
+        "  English, all: wanda, calibrated on English, or on 16 languages\n"
+        "  m-wanda: mwanda's defaults on the same 16 languages\n"
+        f"Each was calibrated on {amounts} of articles 1 to 27.\n\n{above}\n{table}"
+    )
+
+
+def continued(folder: Path) -> str:
+    """What the model writes after ``PROMPT``."""
+    import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    from mwanda.evaluation.decode import endings, greedy
+    from mwanda.model.source import load_tokenizer
 
-
-def _say(text: str) -> None:
-    print(f"== {text}", file=sys.stderr, flush=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        made = greedy(
+            model,
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=24,
+            pad_token_id=endings(model)[1],
+            no_repeat_ngram_size=3,
+        )
+    return " ".join(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).split())
 
 
 if __name__ == "__main__":

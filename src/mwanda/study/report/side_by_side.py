@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mwanda.evaluation.language import LanguageRise, mean
 from mwanda.evaluation.results import Comparison, Evaluation
+from mwanda.study.report.data import Group, StudyResults
 from mwanda.text.languages import display_name, script_of
 
 
@@ -51,6 +52,19 @@ def method_rows(
     worst = [f"{c.worst.language} {c.worst.relative:+.1%}" for c in compared.values()]
     rows.append(["worst", "", "", *worst])
     return header, rows
+
+
+def evaluation_of(results: StudyResults, group: Group | None) -> Evaluation:
+    """What a study of one model measured of a method, or of the dense model for None."""
+    (model,), plan = results.models, results.plan
+    return Evaluation(
+        model.name if group is None else group.method,
+        model.baseline if group is None else group.results,
+        () if group is None else group.seen,
+        plan.evaluation.text,
+        plan.text_sha256,
+        {"seed": plan.evaluation.seed, "compute_dtype": plan.run.compute_dtype},
+    )
 
 
 def _mean(rises: Sequence[LanguageRise]) -> str:
