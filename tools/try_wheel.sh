@@ -42,7 +42,8 @@ small=(--windows 4 --window-length 64)
 "$mwanda" prune tiny --out pruned --calibration text --languages de,sw "${small[@]}"
 "$mwanda" eval pruned --baseline tiny --text other --languages de,sw --no-generate
 "$mwanda" verify pruned --against tiny
-"$mwanda" ls methods > methods.md
+"$mwanda" ls recipes
+"$mwanda" prune tiny --out quick --calibration text --languages de,sw --sparsity 50% --recipe quick "${small[@]}"
 "$mwanda" study study.yaml --out study
 "$mwanda" report study
 test -s study/report/index.html

@@ -44,7 +44,7 @@ LENGTH = 96
 TEXT = "bundled:udhr"
 CALIBRATED = 27
 """The last article that calibrates; those after it are scored."""
-SCORED_TOKENS = 120
+SCORED_TOKENS = 60
 PROMPT = "Jedes Kind hat das Recht auf"
 
 log = logging.getLogger("mwanda")
