@@ -8,6 +8,9 @@ QUICK := tests/test_rooms.py tests/test_docs.py tests/system tests/methods tests
 	tests/model/stored/test_stored_names.py tests/pruning/folder/test_card.py tests/cli/test_options.py \
 	tests/pruned/test_mask_overlap.py tests/evaluation/test_gate.py tests/study/test_document.py
 
+# Per cent of the lines that make quick reaches: a little below what was measured, 54.
+FLOOR := 52
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup quick test coverage check format lists demo release constraints clean
@@ -34,11 +37,11 @@ coverage: $(READY) ## run the tests half as fast again, and count the lines they
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=
 	$(BIN)/python -m coverage report
 
-check: $(READY) ## lint, formatting, types; the last coverage, if there is one
+check: $(READY) ## lint, formatting, types; what make quick reaches, of all lines
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
-	@if [ -f .coverage ]; then $(BIN)/python -m coverage report; else echo "no coverage counted: make coverage"; fi
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n $(WORKERS) $(QUICK) --cov --cov-report= --cov-fail-under=$(FLOOR)
 
 format: $(READY) ## mend formatting, and what lint can mend
 	$(BIN)/python -m ruff check --fix-only --quiet
