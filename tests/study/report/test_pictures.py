@@ -42,6 +42,11 @@ def test_it_needs_nothing_else_and_no_variables() -> None:
     marks = set(re.findall(r'href="#(\w+)"', text))
     assert marks <= set(re.findall(r'id="(\w+)"', text))
     assert all(f".s{style} {{ color: #" in text for style in range(8))
+    light, dark = text.split("@media (prefers-color-scheme: dark)")
+    ground = re.search(r"\.ground { fill: (#\w+); }", dark)
+    assert ground
+    assert ground[1] not in light
+    assert all(f".s{style} {{ color: #" in dark for style in range(8))
 
 
 def test_panels_and_legend_stay_within_the_picture_and_apart() -> None:
