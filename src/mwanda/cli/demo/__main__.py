@@ -15,7 +15,7 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,13 +185,19 @@ def told(results: Any) -> str:
     groups = {f"{g.sparsity:.0%} {g.method}": g for g in model.in_order}
     pruned = {name: evaluation_of(results, group) for name, group in groups.items()}
     _, rows = method_rows(evaluation_of(results, None), pruned, SEEN)
+    *rows, worst = [[row[0], *row[3:]] for row in rows]
+    tags, highest = zip(*(cell.split() for cell in worst[1:]), strict=True)
     short = [group.method.removeprefix("wanda, ") for group in groups.values()]
-    table = plain(["language", *short], [[row[0], *row[3:]] for row in rows])
-    tokens: Mapping[str, int] = {name: group.first["tokens"] for name, group in groups.items()}
+    table = plain(["language", *short], [*rows, ["worst", *highest], ["which that is", *tags]])
+    tokens = {name: group.first["tokens"] for name, group in groups.items()}
     same = len(set(tokens.values())) == 1
-    amounts = f"{max(tokens.values()):,} tokens" if same else str(tokens)
-    middle = len(table.splitlines()[0]) - 27 * len(SPARSITIES)
-    above = " " * middle + "".join(f"{f'{one:.0%} removed':>27}" for one in model.sparsities)
+    amounts = f"{max(tokens.values()):,} tokens" if same else f"tokens ({tokens})"
+    first, *widths = (len(dashes) for dashes in table.splitlines()[1].split())
+    third = len(widths) // len(SPARSITIES)
+    above = " " * first + "".join(
+        f"{f'{sparsity:.0%} removed':>{sum(widths[place * third :][:third]) + 2 * third}}"
+        for place, sparsity in enumerate(SPARSITIES)
+    )
     return (
         "\nGemma 3 270M with 30 % and with 50 % of the weights of every linear removed. How much\n"
         "worse the model predicts articles 28 to 30 of the Universal Declaration: rise of the\n"
