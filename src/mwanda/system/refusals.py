@@ -34,7 +34,8 @@ def named(error: BaseException, place: Path) -> MwandaError | None:
         written = error.filename2 or error.filename  # the second where one is copied to another
         return disk_error(Path(written) if written else place, error)
     text = str(error).lower()
-    if any(f"os {{ code: {number}," in text for number in _FULL):  # safetensors' way to say it
+    unwritten = "pytorchstreamwriter failed writing" in text  # torch's way to say it
+    if unwritten or any(f"os {{ code: {n}," in text for n in _FULL):  # and that of safetensors
         return disk_error(place, OSError(errno.ENOSPC, "No space left on device"))
     # torch has no class of its own for the CPU's memory, only for a device's.
     if (

@@ -119,6 +119,10 @@ class _Stops(Silent):
             raise KeyboardInterrupt
 
 
+def _refuse(*_: Any) -> None:
+    raise GateError("refused")
+
+
 def test_resumed_is_unbroken(
     folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,9 +138,14 @@ def test_resumed_is_unbroken(
         with pytest.raises(KeyboardInterrupt):
             run("broken", _Stops(after))
         assert not (tmp_path / "broken").exists()
-    counted = _Stops(100)
-    broken = run("broken", counted)
-    assert counted.left == 100 - 3  # three of six were done
+    with monkeypatch.context() as refusing:
+        refusing.setattr(module, "_check", _refuse)
+        counted = _Stops(100)
+        with pytest.raises(GateError, match="refused"):
+            run("broken", counted)
+        assert counted.left == 100 - 3  # three of six were done
+    counted = _Stops(0)
+    broken = run("broken", counted)  # all six were: it may be written now
     names = {path.name for path in (tmp_path / "whole").iterdir()}
     assert names == {path.name for path in (tmp_path / "broken").iterdir()}
     one, other = (weights(tmp_path / name) for name in ("whole", "broken"))

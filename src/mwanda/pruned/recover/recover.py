@@ -44,9 +44,6 @@ from mwanda.system.surroundings import undisturbed
 
 log = logging.getLogger("mwanda")
 
-LENGTH = 256
-"""Tokens of a window by default."""
-
 
 @dataclass(frozen=True, repr=False)
 class RecoverResult(Shown):
@@ -125,7 +122,7 @@ def recover(
         report_to: what else is told of the progress: ``tensorboard``, ``wandb`` and whatever
             transformers' Trainer knows.
         options: how to run. A run that was cut off goes on from its last checkpoint.
-        fields: of a recipe; ``window_length`` is 256 where it is not given.
+        fields: of a recipe; ``window_length`` is 256, or the context, where it is not given.
 
     Raises:
         InputError: bad input: no zeros, another tokenizer or vocabulary than the dense model's, too
@@ -142,7 +139,7 @@ def recover(
         gradient_checkpointing=gradient_checkpointing, never_worse=never_worse,
         report_to=tuple(report_to),
     )  # fmt: skip
-    recipe = resolve(recipe_given({"window_length": LENGTH}, fields, "recover"))
+    recipe = resolve(recipe_given(None, fields, "recover"))
     output = OutputFolder(
         out, overwrite=options.overwrite, resume=options.journal, restart=options.restart
     )

@@ -31,6 +31,9 @@ from mwanda.text.window_files import Windows, window_sha256
 
 log = logging.getLogger("mwanda")
 
+LENGTH = 256
+"""Tokens of a window by default, where the context has as many."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -100,18 +103,20 @@ def open_task(
         exact = replace(options, compute_dtype="float32")
         pruned = _open(stack, model, exact, partial)
         other = _open(stack, dense, options, partial)
+        if pruned.decoder.device.index:
+            raise InputError(
+                "--device", expected="cuda, the first that is visible", found=options.device,
+                fix="choose another one by CUDA_VISIBLE_DEVICES",
+            )  # fmt: skip
         manifest = find_manifest(pruned.source.folder)
         _check_zeros(model, pruned.decoder, manifest)
         tokenizer = _common_tokenizer(pruned, other, options)
         _warn_of_another(model, dense, manifest, other)
-        windows = get_windows(opened, lambda: tokenizer, pruned.decoder, recipe, options)
-        context = other.decoder.context_length
-        longest = max(ids.shape[1] for ids in windows.tokens.values())
-        if context is not None and longest > context:
-            raise InputError(
-                "--window-length", expected=f"at most the dense model's context of {context}",
-                found=str(longest),
-            )  # fmt: skip
+        shorter = min((pruned.decoder, other.decoder), key=lambda one: one.context_length or 1e9)
+        if "window_length" not in recipe.model_fields_set:
+            length = min(LENGTH, shorter.context_length or LENGTH)
+            recipe = recipe.model_copy(update={"window_length": length})
+        windows = get_windows(opened, lambda: tokenizer, shorter, recipe, options)
         weights = weights_of(recipe, windows.languages)
         lessons = Lessons.of(windows, weights, settings.held_out)
         steps = settings.steps_for(sum(lessons.to_learn.values()))

@@ -1,0 +1,41 @@
+"""``mwanda recover`` as it is typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.cli.helpers import Bench
+
+
+def test_recover(bench: Bench, pruned: Path, other_text: Path) -> None:
+    words = ["recover", pruned, "--dense", bench.source, "--out", bench.out]
+    text = ["--calibration", bench.corpus, "--windows", "8", "--window-length", "32"]
+    how = ["--steps", "3", "--learning-rate", "1e-3"]
+    shown = bench.run(*words, *text, *how)
+    assert shown.code == 0, shown.err
+    assert re.search(r"de German +1 +0\.\d+ +0\.\d+ +-\d", shown.out)
+    bench.refuse([*words, *text, *how], "expected a new folder")
+    found = bench.run(*words, *text, *how, "--overwrite", "--json").json()
+    assert found["steps"] == 3
+    assert found["held_out"].keys() == {"de", "sw"}
+    assert bench.run("verify", bench.out, "--against", bench.source).code == 0
+    scored = ["eval", bench.out, "--text"]
+    refused = bench.run(*scored, bench.corpus)
+    assert refused.code == 2
+    assert "text that did not calibrate the model" in refused.err
+    assert bench.run(*scored, other_text, "--languages", "de,sw", "--no-generate").code == 0
+
+
+def test_what_cannot_be_recovered(bench: Bench, pruned: Path) -> None:
+    words = ["recover", pruned, "--dense", bench.source, "--out", bench.out]
+    text = ["--calibration", bench.corpus]
+    bench.refuse([*words, *text, "--steps", "0"], "--steps")
+    bench.refuse([*words, *text, "--learning-rate", "-1"], "learning_rate", "above 0")
+    bench.refuse([*words, *text, "--at-once", "3"], "at_once", "divides the batch of 8")
+    bench.refuse([*words, "--calibration", "nowhere"], "nowhere")
+    bench.refuse([*words[:2], *words[4:], *text], "--dense")
+    bench.refuse(["recover", "nothing", *words[2:], *text], "nothing", "nothing there")
+    bench.refuse(["recover", bench.source, *words[2:], *text], "found no zero")
+    many = ["--windows", "900"]
+    bench.refuse([*words, *text, *many], "tokens of text for 900 windows", lines=2)
