@@ -41,7 +41,7 @@ class Watch:
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
         self.times.append(time.perf_counter())
 
     def block(self, tokens: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
-from mwanda.system.progress import PERIOD, Bar, Lines, Silent, duration, progress_bar
+from mwanda.system.progress import PERIOD, Bar, Lines, Silent, duration, progress_bar, watched
 
 
 class Clock:
@@ -54,6 +54,18 @@ def test_the_time_left_is_by_the_blocks_of_this_run(capsys: pytest.CaptureFixtur
         "evaluate: block 1 of 2, 2 tokens/s, 40 s left",
         "evaluate: block 2 of 2, 2 tokens/s",
     ]
+
+
+def test_what_is_counted_has_its_own_word(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines(0.0, clock)
+    for item in watched(["a", "b"], "diff", lines):
+        clock.now += 10
+        assert item in "ab"
+    assert capsys.readouterr().err.splitlines() == [
+        "diff: linear 1 of 2, 10 s left", "diff: linear 2 of 2",
+    ]  # fmt: skip
+    assert [*watched([1], "diff", None)] == [1]
 
 
 def test_a_bar_shows_one_stage_and_where_it_began() -> None:

@@ -145,7 +145,9 @@ class _Page:
         for left, right in rows:
             table.add_row(_coloured(left), Text(right))
         table.expand = True
-        self._print(Panel(table, title=title, title_align="left", border_style="dim"))
+        self._print(
+            Panel(table, title=Text(title, "not dim bold"), title_align="left", border_style="dim")
+        )
 
 
 def _options(command: Any, ctx: Any) -> list[Rows]:

@@ -90,7 +90,7 @@ OPTIONS: Mapping[str, Option] = {
     "restart": Option(bool, "Discard what an unfinished run has kept.", False),
     "as_json": Option(bool, "Print the result as JSON.", False, "--json"),
     "quiet": Option(bool, "Only warnings and errors on stderr.", False, "--quiet -q"),
-    "verbose": Option(bool, "A line for every block.", False, "--verbose -v"),
+    "verbose": Option(bool, "A line for every step.", False, "--verbose -v"),
     "debug": Option(bool, "Show the traceback behind an error.", False),
     **{name: Option(kind, told, None, flags) for name, kind, told, flags in field_options()},
 }

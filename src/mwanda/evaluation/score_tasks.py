@@ -111,7 +111,7 @@ def _run(
             made = {tag: local_task(task, tag, rows) for tag, rows in text.documents.items()}
             there = {tag: len(rows) for tag, rows in text.documents.items()}
             sources[task] = {"path": text.source, "sha256": text.sha256}
-        options.progress.stage(f"task {task}", len(made))
+        options.progress.stage(f"task {task}", len(made), unit="language")
         scores[task] = {}
         for tag, one in made.items():
             ids = drawn(how["items"], there[tag], how["seed"])

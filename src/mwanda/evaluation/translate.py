@@ -100,7 +100,9 @@ def _translate(
     start = start_of(tokenizer)
     found = {}
     for direction in directions:
-        options.progress.stage(f"translate {direction}", -(-len(parallel.scored) // batch))
+        options.progress.stage(
+            f"translate {direction}", -(-len(parallel.scored) // batch), unit="batch"
+        )
         found[str(direction)] = _one_direction(
             model, tokenizer, parallel, direction, batch, check, options, start
         )

@@ -13,6 +13,7 @@ from mwanda.errors import InputError
 from mwanda.pruned.stored_masks import FolderMasks, StoredMasks, open_masks
 from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.system.arguments import path_given
+from mwanda.system.progress import Progress, watched
 from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
@@ -144,13 +145,14 @@ class Diff(Shown):
 
 
 @undisturbed()
-def diff(first: str | Path, second: str | Path) -> Diff:
+def diff(first: str | Path, second: str | Path, *, progress: Progress | None = None) -> Diff:
     """Compare the masks of two pruned models, linear by linear.
 
     Args:
         first, second: model folders or files of masks. Of a folder every weight that is not zero
             counts as kept. Which linears are compared is what the manifest or file of either says;
             of two folders without a manifest, every matrix inside a block.
+        progress: is told of every linear.
 
     Raises:
         InputError: neither folder nor file of masks, or not one linear in common.
@@ -162,7 +164,7 @@ def diff(first: str | Path, second: str | Path) -> Diff:
         rows: list[DiffLinear] = []
         sides: tuple[list[str], list[str]] = [], []
         reshaped: list[str] = []
-        for name, record in known.items():
+        for name, record in watched(known.items(), "diff", progress):
             shapes = a.shape(name, record), b.shape(name, record)
             if None in shapes:
                 for side, shape in zip(sides, shapes, strict=True):

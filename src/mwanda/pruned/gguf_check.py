@@ -21,6 +21,7 @@ from mwanda.model.given import is_gguf
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.folder.manifest import MANIFEST, find_manifest
 from mwanda.system.arguments import path_given
+from mwanda.system.progress import Progress, watched
 from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
@@ -97,7 +98,9 @@ class GgufCheck(Shown):
 
 
 @undisturbed()
-def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
+def check_gguf(
+    gguf: str | Path, folder: str | Path, *, progress: Progress | None = None
+) -> GgufCheck:
     """Compare a GGUF file with the pruned folder it was made of, position by position.
 
     Looked at are the linears in ``mwanda.json``, or without one every matrix with 1 % zeros or
@@ -118,7 +121,7 @@ def check_gguf(gguf: str | Path, folder: str | Path) -> GgufCheck:
     missing: list[str] = []
     with Checkpoint.open(folder) as checkpoint:
         heads = _heads(folder)
-        for name in _pruned(folder, checkpoint):
+        for name in watched(_pruned(folder, checkpoint), "compare", progress, "matrix"):
             zero = (checkpoint.read(name) == 0).numpy()
             if zero.ndim == 1 or (zero.mean() < MANY and not (folder / MANIFEST).is_file()):
                 continue

@@ -35,6 +35,7 @@ from mwanda.system.arguments import path_given
 from mwanda.system.device import dtype_name, parse_dtype
 from mwanda.system.files import check_disk_space, hash_files, sha256_of
 from mwanda.system.output import OutputFolder
+from mwanda.system.progress import Progress, watched
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
@@ -70,7 +71,12 @@ class Extracted(Shown):
 
 @undisturbed()
 def extract_masks(
-    folder: str | Path, out: str | Path, *, overwrite: bool = False, trust_remote_code: bool = False
+    folder: str | Path,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
 ) -> Extracted:
     """Write the masks of a pruned folder, one bit a weight, into a file of their own.
 
@@ -79,6 +85,7 @@ def extract_masks(
         out: the file to write, ``.safetensors``; see :mod:`mwanda.pruning.folder.mask_file`.
         overwrite: replace an existing file of masks.
         trust_remote_code: run code that the model folder brings along.
+        progress: is told of every linear.
 
     Raises:
         InputError: no pruned folder, or an unusable ``out``.
@@ -99,7 +106,8 @@ def extract_masks(
     ):
         check_disk_space(made, 2 * manifest.totals.weights // 8, "the masks")
         masks, records = MaskWriter(made), {}
-        for linear in _named(f"{folder}: {MANIFEST}", manifest, decoder.structure):
+        named = _named(f"{folder}: {MANIFEST}", manifest, decoder.structure)
+        for linear in watched(named, "extract", progress):
             decoder.expect([linear])
             nonzero = decoder.source_weight(linear) != 0
             records[linear.name] = _seen(folder, linear, nonzero, manifest.linears[linear.name])

@@ -146,7 +146,7 @@ def unpack(
         size = sum(entry.size for entry in opened.index.files)
         check_disk_space(Path(out).absolute().parent, size, "the unpacked folder")
         places = [p for entry in opened.index.files for p in opened.file_places(entry)]
-        progress.stage("unpack", len(places))
+        progress.stage("unpack", len(places), unit="piece")
 
         def decoded(place: Place) -> bytearray:
             raw = bytearray(place.raw)

@@ -117,7 +117,7 @@ def quantise(
             )  # fmt: skip
         weights = sum(info.nbytes // info.dtype.itemsize for info in infos.values())
         check_disk_space(folder, 4 * weights, "the quantised model")
-        options.progress.stage("quantise", len(infos))
+        options.progress.stage("quantise", len(infos), unit="tensor")
         shards = plan_shards(
             [(i.name, _written(i.dtype), i.shape) for i in infos.values()], options.max_shard_size
         )

@@ -6,11 +6,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 log = logging.getLogger("mwanda")
+
+Item = TypeVar("Item")
 
 PERIOD = 30.0
 """Least seconds from one line to the next, where there is no terminal to draw a bar on."""
@@ -19,8 +21,12 @@ PERIOD = 30.0
 class Progress(Protocol):
     """What long work reports to."""
 
-    def stage(self, name: str, blocks: int, done: int = 0) -> None:
-        """A new stage of so many blocks begins, of which an earlier run has done some."""
+    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
+        """A new stage of so many blocks begins, of which an earlier run has done some.
+
+        Args:
+            unit: what counts as a block, in words.
+        """
 
     def block(self, tokens: int) -> None:
         """One more block is done, for which so many tokens were computed."""
@@ -29,7 +35,7 @@ class Progress(Protocol):
 class Silent:
     """Reports to nobody."""
 
-    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
         """Nothing."""
 
     def block(self, tokens: int) -> None:
@@ -86,7 +92,7 @@ def progress_bar(
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        TextColumn("block"),
+        TextColumn("{task.fields[unit]}"),
         MofNCompleteColumn(),
         TextColumn("{task.fields[pace]}"),
     )
@@ -97,8 +103,8 @@ def progress_bar(
 class _Pace:
     """How fast one stage goes. What an earlier run has done says nothing of it."""
 
-    def __init__(self, name: str, blocks: int, done: int, now: float) -> None:
-        self.name, self.blocks, self.done = name, blocks, done
+    def __init__(self, name: str, blocks: int, done: int, now: float, unit: str = "block") -> None:
+        self.name, self.blocks, self.done, self.unit = name, blocks, done, unit
         self._begun, self._before, self._tokens = now, done, 0
 
     def block(self, tokens: int) -> None:
@@ -126,8 +132,8 @@ class Lines:
         self._last = clock()
         self._pace = _Pace("", 0, 0, self._last)
 
-    def stage(self, name: str, blocks: int, done: int = 0) -> None:
-        self._pace = _Pace(name, blocks, done, self._clock())
+    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
+        self._pace = _Pace(name, blocks, done, self._clock(), unit)
 
     def block(self, tokens: int) -> None:
         now, pace = self._clock(), self._pace
@@ -135,7 +141,7 @@ class Lines:
         if now - self._last < self._period:
             return
         self._last = now
-        place = f"{pace.name}: block {pace.done} of {pace.blocks}"
+        place = f"{pace.name}: {pace.unit} {pace.done} of {pace.blocks}"
         # Not through the log: a study keeps that of its cells to itself.
         print(", ".join(filter(None, (place, pace.words(now)))), file=sys.stderr, flush=True)
 
@@ -148,15 +154,26 @@ class Bar:
         self._task: Any = None
         self._pace = _Pace("", 0, 0, 0.0)
 
-    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
         if self._task is not None:
             self._shown.remove_task(self._task)
-        self._task = self._shown.add_task(name, total=blocks, completed=done, pace="")
+        self._task = self._shown.add_task(name, total=blocks, completed=done, unit=unit, pace="")
         self._pace = _Pace(name, blocks, done, time.monotonic())
 
     def block(self, tokens: int) -> None:
         self._pace.block(tokens)
         self._shown.update(self._task, advance=1, pace=self._pace.words(time.monotonic()))
+
+
+def watched(
+    items: Collection[Item], name: str, progress: Progress | None, unit: str = "linear"
+) -> Iterator[Item]:
+    """The items, each reported when the next one is asked for."""
+    progress = progress or Silent()
+    progress.stage(name, len(items), unit=unit)
+    for item in items:
+        yield item
+        progress.block(0)
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from mwanda.cli.views import finished as views
 from mwanda.model.gguf.types import check_type
 
 WRITING = ("max_shard_size", "trust_remote_code", "overwrite", *opt.LOUD)
+EXTRACTING = ("trust_remote_code", "overwrite", *opt.LOUD)
 CODING = ("threads", "overwrite", *opt.LOUD)
 
 
@@ -40,24 +41,29 @@ def verify(
 def diff(
     first: Annotated[Path, typer.Argument(help="A pruned folder, or a file of masks.")],
     second: Annotated[Path, typer.Argument(help="Another.")],
+    **given: Annotated[Any, opt.LOUD],
 ) -> Iterator[View]:
     """Say where the masks of two pruned models differ, by block and by linear."""
     early.check_masks(first)
     early.check_masks(second)
     from mwanda.pruned.diff import diff as run
 
-    yield views.compared(run(first, second))
+    with opt.progress_of(given) as progress:
+        found = run(first, second, progress=progress)
+    yield views.compared(found)
 
 
 def extract(
-    folder: opt.PrunedFolder, out: opt.OutFile, trust_remote_code: bool, overwrite: bool
+    folder: opt.PrunedFolder, out: opt.OutFile, **given: Annotated[Any, EXTRACTING]
 ) -> Iterator[View]:
     """Write which weights of FOLDER are not zero, one bit each."""
     early.check_pruned(folder)
-    early.check_output(out, ".safetensors", overwrite=overwrite)
+    early.check_output(out, ".safetensors", overwrite=given["overwrite"])
     from mwanda.pruned.mask_files import extract_masks
 
-    made = extract_masks(folder, out, overwrite=overwrite, trust_remote_code=trust_remote_code)
+    with opt.progress_of(given) as progress:
+        how = {name: given[name] for name in ("overwrite", "trust_remote_code")}
+        made = extract_masks(folder, out, progress=progress, **how)
     yield views.extracted(made)
 
 
@@ -136,6 +142,7 @@ def gguf_check(
     gguf: Annotated[Path, typer.Argument(help="A GGUF file made of a pruned folder.")],
     folder: Annotated[Path, typer.Argument(help="The pruned folder.")],
     fail_below: Annotated[str | None, "Exit 3 if a smaller share is kept, e.g. 99.9%."] = None,
+    **given: Annotated[Any, opt.LOUD],
 ) -> Iterator[View]:
     """Say which share of FOLDER's zeros is still zero in a GGUF file, by quantisation type."""
     from mwanda.evaluation.gate import parse_share
@@ -145,7 +152,8 @@ def gguf_check(
     early.check_folder(folder, "the pruned folder")
     from mwanda.pruned.gguf_check import check_gguf as run
 
-    found = run(gguf, folder)
+    with opt.progress_of(given) as progress:
+        found = run(gguf, folder, progress=progress)
     yield views.zeros_kept(found)
     for line in found.warnings:
         typer.echo(f"warning: {line}", err=True)

@@ -124,7 +124,8 @@ def write_archive(
     """Write these files into an archive, a few chunks of them in memory at a time. The level of
     zstd is tried beside Huffman codes for numbers; 0 tries none there."""
     plans = [_plan(name, path) for name, path in files]
-    progress.stage("pack", sum(1 for plan in plans for s in plan.stretches for _ in s.steps()))
+    pieces = sum(1 for plan in plans for s in plan.stretches for _ in s.steps())
+    progress.stage("pack", pieces, unit="piece")
 
     def code(piece: tuple[_Stretch, bytes]) -> tuple[_Stretch, bytes, Chunk]:
         stretch, raw = piece

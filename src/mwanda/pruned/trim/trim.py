@@ -155,7 +155,7 @@ def trim(
         refuse_loss(coverage, allow_loss)
         checked = check_promise(chosen, choice, opened.tokenizer, made)
         plan = _plan(opened, choice, coverage)
-        options.progress.stage("trim", len(checkpoint.tensors))
+        options.progress.stage("trim", len(checkpoint.tensors), unit="tensor")
         shards = plan_shards(
             [(i.name, i.dtype, i.shape) for i in checkpoint.tensors.values()],
             options.max_shard_size,

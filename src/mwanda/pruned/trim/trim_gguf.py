@@ -48,7 +48,7 @@ def trim_gguf(
         refuse_loss(coverage, allow_loss)
         checked = check_promise(opened.chosen, choice, opened.tokenizer, after)
         merges = _merges(opened)
-        options.progress.stage("trim", 1)
+        options.progress.stage("trim", 1, unit="file")
         made = work / target.name
         write_trimmed(opened.header, made, opened.chosen.rows, merges)
         options.progress.block(0)
