@@ -16,4 +16,4 @@ EVERY_FIELD: Mapping[str, Any] = MappingProxyType({
     "skip_first_tokens": 1, "include": ["q_proj", "mlp"], "exclude": ["x|y"],
     "skip_blocks": [0, 1], "dtype": "bfloat16", "expert_tokens": 3,
 })  # fmt: skip
-"""In the order of :class:`mwanda.Recipe`; a new field has its value here."""
+"""A new field of :class:`mwanda.Recipe` has its value here."""
