@@ -160,7 +160,7 @@ def recover(
 
 
 def _recover(task: RecoverTask, folder: Path) -> Manifest:
-    from mwanda.pruned.recover.learner import Course, Learner, learnt_names, sampled_of
+    from mwanda.pruned.recover.learner import Course, Learner, learning, learnt_names, sampled_of
     from mwanda.pruned.recover.training import Losses, Watch, teach
 
     start = time.perf_counter()
@@ -169,6 +169,7 @@ def _recover(task: RecoverTask, folder: Path) -> Manifest:
     places = {name: task.partial.work / name for name in ("targets", "checkpoints")}
     for place in places.values():
         place.mkdir(exist_ok=True)
+    check_room(task, sum(parameter.numel() for parameter in learning(pruned, settings)))
     form, teacher = find_head(pruned, lessons.tokens), find_head(dense, lessons.tokens)
     likely = bool(sampled_of(settings, pruned.vocabulary))
     take_targets(dense, lessons.tokens, teacher, places["targets"], options, likely=likely)
@@ -186,7 +187,6 @@ def _recover(task: RecoverTask, folder: Path) -> Manifest:
     with pruned.whole(), ExitStack() as held:
         learner = Learner(pruned, form, teacher, task.products, settings)
         names = learnt_names(pruned.model)
-        check_room(task, sum(p.numel() for p in learner.parameters() if p.requires_grad))
         records = records_before(task, source_zeros)
         kept = held.enter_context(
             keep_zeros(pruned.model, task.pruned.source.folder if task.records else None)

@@ -16,6 +16,8 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource, load_tokenizer, open_model
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.settings import Settings
+from mwanda.pruned.recover.targets import LIKELY
+from mwanda.pruned.recover.written import stored_dtype
 from mwanda.pruning.calibration_text import get_windows, weights_of
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, LinearRecord
@@ -156,16 +158,14 @@ def check_room(task: RecoverTask, learnt: int) -> None:
     Args:
         learnt: numbers that learn.
     """
-    infos = task.pruned.decoder.checkpoint.tensors.values()
-    written = task.dtype or torch.float32
     needed = sum(
-        info.nbytes // info.dtype.itemsize * min(written.itemsize, info.dtype.itemsize)
-        if task.dtype is None else info.nbytes // info.dtype.itemsize * written.itemsize
-        for info in infos
-    )  # fmt: skip
+        info.nbytes // info.dtype.itemsize * stored_dtype(info.dtype, task.dtype).itemsize
+        for info in task.pruned.decoder.checkpoint.tensors.values()
+    )
     text = task.dense.decoder.config.get_text_config(decoder=True)
     tokens = sum(ids.numel() for ids in task.lessons.tokens.values())
-    needed += tokens * int(text.hidden_size) * task.dense.decoder.dtype.itemsize * 2
+    # Hidden states as they are made and as they are kept, and the likely tokens.
+    needed += tokens * (int(text.hidden_size) * task.dense.decoder.dtype.itemsize * 2 + 4 * LIKELY)
     needed += 3 * 3 * 4 * learnt  # the best, the last and the next checkpoint, each with Adam's
     held = task.partial.held if task.journal.resumed else 0
     check_disk_space(
