@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from mwanda.cli.examples import EXAMPLES
+from mwanda.cli.recipe_fields import field_options
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -29,10 +30,8 @@ PANELS = (EVERYDAY, METHOD, TEXT, RESOURCES, RECOVERY, OUTPUT)
 PANEL_OF: Mapping[str, str] = {
     name: panel
     for panel, names in {
-        METHOD: "criterion criterion_option allocation allocation_option allocation_level "
-        "reconstruction reconstruction_option pattern mode language_weights include exclude "
-        "skip_blocks dtype expert_tokens gram masks_only step highest learning_rate sampled "
-        "train_embeddings",
+        METHOD: f"{' '.join(name for name, *_ in field_options())} gram masks_only step highest "
+        "learning_rate sampled train_embeddings",
         TEXT: "text_field statistics windows window_length seed keep_english keep_repeated "
         "skip_first_tokens allow_short allow_overlap ids max_length text_seed text_languages "
         "held_out",
@@ -40,12 +39,14 @@ PANEL_OF: Mapping[str, str] = {
         "batch at_once gradient_checkpointing cache work processes cluster cluster_option "
         "trust_remote_code",
         RECOVERY: "overwrite journal restart retry_failed",
+        EVERYDAY: "languages sparsity",
         OUTPUT: "report_to as_json quiet verbose debug help version install_completion "
         "show_completion",
     }.items()
     for name in names.split()
 }  # fmt: skip
-"""Whose panel is not the first."""
+"""The panel of an option, the first for what is not here; a later row wins over the fields of a
+recipe."""
 
 GIVEN: Mapping[str, str] = {
     "out": "PATH", "calibration": "SOURCE", "text": "SOURCE", "languages": "TAGS",
