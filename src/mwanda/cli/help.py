@@ -94,7 +94,7 @@ class Group(TyperGroup):
             for panel, names in listed.items()
         }
         own = [row for _, part in _options(self, ctx) for row in part]
-        _Page(ctx).show([*rows.items(), ("Options", own)])
+        _Page(ctx).show([*rows.items()], [("Options", own)])
 
 
 Rows = tuple[str, list[tuple[str, str]]]
@@ -111,7 +111,8 @@ class _Page:
         self._console.width = min(self._console.width, WIDEST)
         self._ctx, self._command = ctx, ctx.command
 
-    def show(self, panels: Iterable[Rows]) -> None:
+    def show(self, *columns: list[Rows]) -> None:
+        """All of it; panels of one list are aligned."""
         from rich.text import Text
 
         path = self._ctx.command_path
@@ -127,10 +128,10 @@ class _Page:
             for example in examples:
                 self._print(Text(indent(example, "  "), "green"))
         self._print()
-        every = [*panels]
-        width = min(LEFT, max(len(left) for _, rows in every for left, _ in rows))
-        for title, rows in every:
-            self._panel(title, rows, width)
+        for panels in columns:
+            width = min(LEFT, max(len(left) for _, rows in panels for left, _ in rows))
+            for title, rows in panels:
+                self._panel(title, rows, width)
 
     def _print(self, *what: Any) -> None:
         self._console.print(*what, soft_wrap=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,8 @@ from mwanda.cli import options as opt
 from mwanda.cli.views import View
 from mwanda.cli.views import finished as views
 from mwanda.model.gguf.types import check_type
+
+log = logging.getLogger("mwanda")
 
 WRITING = ("max_shard_size", "trust_remote_code", "overwrite", *opt.LOUD)
 EXTRACTING = ("trust_remote_code", "overwrite", *opt.LOUD)
@@ -166,9 +169,11 @@ def push(
     repo: Annotated[str, typer.Argument(metavar="REPO_ID", help="organisation/name on the hub.")],
     public: Annotated[bool, "For everybody to see; otherwise private."] = False,
     overwrite: Annotated[bool, "Into a repository that mwanda filled before."] = False,
+    **given: Annotated[Any, ("quiet",)],
 ) -> Iterator[View]:
     """Verify FOLDER and upload it to the hub, private unless told otherwise."""
     early.check_pruned(folder)
+    log.info("checking and sending %s", folder)
     from mwanda.pruned.push import push as run
 
     yield views.pushed(run(folder, repo, public=public, overwrite=overwrite))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,13 +21,15 @@ from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.progress import speaks
 from mwanda.text.languages import parse_languages
 
+log = logging.getLogger("mwanda")
+
 TAKE = (
     *opt.TEXT, *StatisticsFields.__annotations__, "gram", *opt.FORWARD, "allow_short",
     "trust_remote_code", "overwrite", "journal", "restart", *opt.LOUD,
 )  # fmt: skip
 WINDOWS = (
     *opt.TEXT, "languages", "windows", "window_length", "seed", "keep_english", "keep_repeated",
-    "allow_short", "trust_remote_code", "overwrite",
+    "allow_short", "trust_remote_code", "overwrite", "quiet",
 )  # fmt: skip
 
 
@@ -90,6 +93,7 @@ def windows(
     early.check_output(out, ".safetensors", overwrite=given["overwrite"])
     early.check_model(model)
     early.check_text(given["calibration"])
+    log.info("opening %s", model)
     from mwanda.cli.views.pruning import drawn
     from mwanda.pruning.draw_windows import draw_windows
 
