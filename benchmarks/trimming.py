@@ -75,7 +75,6 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
 def same_tokens(dense: Path, folder: Path, text: Path, tags: list[str]) -> dict[str, float]:
     """Language -> share of its sentences that have the tokens they had."""
     from mwanda.model.source import load_tokenizer
-    from mwanda.pruned.trim.plan import cover
     from mwanda.pruning.folder.manifest import read_manifest
     from mwanda.text.tokens import token_ids
 
@@ -85,9 +84,11 @@ def same_tokens(dense: Path, folder: Path, text: Path, tags: list[str]) -> dict[
     for tag in tags:
         lines = [json.loads(line) for line in (text / f"{tag}.jsonl").read_text().splitlines()]
         sentences = [line["text"] for line in lines if line["id"] >= 1000]
-        found[tag] = cover(
-            sentences, lambda one: token_ids(before, one), lambda one: token_ids(after, one), rows
-        ).share
+        same = [
+            token_ids(before, one) == [rows[new] for new in token_ids(after, one)]
+            for one in sentences
+        ]
+        found[tag] = sum(same) / len(same)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -79,22 +79,6 @@ class Coverage:
     def growth(self) -> float:
         """Tokens after over tokens before."""
         return self.kept_tokens / self.tokens if self.tokens else 1.0
-
-
-def cover(texts: Iterable[str], before: Any, after: Any, old_ids: Sequence[int]) -> Coverage:
-    """Split texts by both tokenizers.
-
-    Args:
-        before, after: text -> ids.
-        old_ids: new id -> old id.
-    """
-    count = same = tokens = kept = 0
-    for text in texts:
-        old, new = before(text), after(text)
-        count += 1
-        same += old == [old_ids[number] for number in new]
-        tokens, kept = tokens + len(old), kept + len(new)
-    return Coverage(count, same, tokens, kept)
 
 
 def count_scripts(vocabulary: Vocabulary, kept: Iterable[int]) -> dict[str, tuple[int, int]]:

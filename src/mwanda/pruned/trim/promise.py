@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from mwanda.errors import DataError, MwandaError
 from mwanda.pruned.trim.choice import Choice, Chosen
-from mwanda.pruned.trim.plan import Coverage, cover
+from mwanda.pruned.trim.plan import Coverage
 from mwanda.pruned.trim.token_ids import map_tokenizer
 from mwanda.pruned.trim.vocabulary import Vocabulary
 from mwanda.text.sources import open_source
@@ -33,19 +34,67 @@ class Restricted:
         return {"input_ids": self._tokenizer.encode(text, add_special_tokens=False).ids}
 
 
-def coverage_of(chosen: Chosen, before: Any, after: Any) -> dict[str, Coverage]:
-    """Language -> how its held-out texts fare.
+@dataclass(frozen=True)
+class Trial:
+    """Texts, split by the tokenizer before a trim; that one need not be kept for it.
 
-    Args:
-        before, after: tokenizers.
+    Attributes:
+        old_ids: new id -> old id.
+        promised: language -> texts of the characters that stay, and their ids: all as before.
+        held_out: language -> texts that chose nothing, and their ids.
     """
-    return {
-        tag: cover(
-            texts, lambda text: token_ids(before, text), lambda text: token_ids(after, text),
-            chosen.rows,
-        )
-        for tag, texts in chosen.held_out.items()
-    }  # fmt: skip
+
+    old_ids: tuple[int, ...]
+    promised: Mapping[str, list[tuple[str, list[int]]]]
+    held_out: Mapping[str, list[tuple[str, list[int]]]]
+
+    @classmethod
+    def of(cls, chosen: Chosen, choice: Choice, tokenizer: Any) -> Trial:
+        """Paragraphs of the Declaration for a choice by characters, and the texts held out."""
+
+        def split(texts: Iterable[str]) -> list[tuple[str, list[int]]]:
+            return [(text, token_ids(tokenizer, text)) for text in texts]
+
+        promised = {}
+        if chosen.characters is not None:
+            bundled, covers = open_source(TRIED), chosen.characters.issuperset
+            for tag in sorted({*bundled.languages()} & {*choice.languages}):
+                texts = (document.text for document in bundled.documents(tag))
+                promised[tag] = split(filter(covers, texts))
+        held_out = {tag: split(texts) for tag, texts in chosen.held_out.items()}
+        return cls(chosen.rows, promised, held_out)
+
+    def check(self, tokenizer: Any) -> int:
+        """Refuse to go on where a text is split otherwise that should not be.
+
+        Returns:
+            How many texts were tried.
+        """
+        for tag, texts in self.promised.items():
+            for text, ids in texts:
+                if ids != self._split(tokenizer, text):
+                    raise DataError(
+                        f"trimmed tokenizer, {tag}", expected="the tokens that a text had before",
+                        found=f"others in {text[:60]!r}",
+                        fix="do not use it; this tokenizer does what mwanda does not know",
+                    )  # fmt: skip
+        return sum(map(len, self.promised.values()))
+
+    def coverage(self, tokenizer: Any) -> dict[str, Coverage]:
+        """Language -> how its held-out texts fare."""
+        found = {}
+        for tag, texts in self.held_out.items():
+            made = [self._split(tokenizer, text) for text, _ in texts]
+            found[tag] = Coverage(
+                texts=len(texts),
+                same=sum(new == old for new, (_, old) in zip(made, texts, strict=True)),
+                tokens=sum(len(ids) for _, ids in texts),
+                kept_tokens=sum(map(len, made)),
+            )
+        return found
+
+    def _split(self, tokenizer: Any, text: str) -> list[int]:
+        return [self.old_ids[one] for one in token_ids(tokenizer, text)]
 
 
 def refuse_loss(coverage: Mapping[str, Coverage], allow_loss: bool) -> None:
@@ -60,28 +109,3 @@ def refuse_loss(coverage: Mapping[str, Coverage], allow_loss: bool) -> None:
             "old tokens", found=told, fix="give more text or a larger budget, keep by script, or "
             "pass --allow-loss",
         )  # fmt: skip
-
-
-def check_promise(chosen: Chosen, choice: Choice, before: Any, after: Any) -> int:
-    """Split real text by both tokenizers, and refuse to go on where it should be alike and is not.
-
-    Returns:
-        How many texts were tried: paragraphs of the Declaration that are of these characters alone.
-    """
-    characters, tried = chosen.characters, 0
-    if characters is None:
-        return tried
-    bundled = open_source(TRIED)
-    for tag in sorted({*bundled.languages()} & {*choice.languages}):
-        for document in bundled.documents(tag):
-            if not characters.issuperset(document.text):
-                continue
-            tried += 1
-            old = token_ids(before, document.text)
-            if old != [chosen.rows[one] for one in token_ids(after, document.text)]:
-                raise DataError(
-                    f"trimmed tokenizer, {tag}", expected="the tokens that a text had before",
-                    found=f"others in {document.text[:60]!r}",
-                    fix="do not use it; this tokenizer does what mwanda does not know",
-                )  # fmt: skip
-    return tried

@@ -25,7 +25,7 @@ from mwanda.pruned.trim.choice import Choice, Chosen, choose
 from mwanda.pruned.trim.cut import CutCheckpoint, vocabulary_tensors
 from mwanda.pruned.trim.files import write_companions
 from mwanda.pruned.trim.plan import Coverage, TrimPlan, count_scripts
-from mwanda.pruned.trim.promise import Restricted, check_promise, coverage_of, refuse_loss
+from mwanda.pruned.trim.promise import Restricted, Trial, refuse_loss
 from mwanda.pruned.trim.record import finish_folder
 from mwanda.pruned.trim.token_ids import structural
 from mwanda.pruned.trim.trim_gguf import plan_gguf, trim_gguf
@@ -34,6 +34,7 @@ from mwanda.pruning.folder.manifest_records import TrimRecord, packed_rows
 from mwanda.pruning.given_arguments import options_given
 from mwanda.system.arguments import path_given
 from mwanda.system.files import check_disk_space
+from mwanda.system.heap import trim as release
 from mwanda.system.output import OutputFolder
 from mwanda.system.run_options import RunOptions
 from mwanda.system.surroundings import undisturbed
@@ -75,9 +76,9 @@ class _Opened:
     source: ModelSource
     decoder: StreamedDecoder
     vocabulary: Vocabulary
-    tokenizer: Any
     tables: dict[str, int]
     chosen: Chosen
+    trial: Trial
 
 
 @undisturbed()
@@ -151,9 +152,9 @@ def trim(
         )  # fmt: skip
         copy_licences(opened.source, folder)
         made = load_tokenizer(folder, trust_remote_code=options.trust_remote_code)
-        coverage = coverage_of(chosen, opened.tokenizer, made)
+        coverage = opened.trial.coverage(made)
         refuse_loss(coverage, allow_loss)
-        checked = check_promise(chosen, choice, opened.tokenizer, made)
+        checked = opened.trial.check(made)
         plan = _plan(opened, choice, coverage)
         options.progress.stage("trim", len(checkpoint.tensors), unit="tensor")
         shards = plan_shards(
@@ -193,8 +194,7 @@ def plan_trim(
     ):
         coverage = {}
         if opened.chosen.held_out:
-            after = Restricted(opened.vocabulary, opened.chosen)
-            coverage = coverage_of(opened.chosen, opened.tokenizer, after)
+            coverage = opened.trial.coverage(Restricted(opened.vocabulary, opened.chosen))
         return _plan(opened, asked, coverage)
 
 
@@ -204,17 +204,27 @@ def _opened(model: str, choice: Choice, options: RunOptions, scratch: Path) -> I
         open_model(model, scratch, trust_remote_code=options.trust_remote_code) as source,
         open_decoder(source, options) as decoder,
     ):
-        vocabulary = Vocabulary.read(source.folder)
         tables = vocabulary_tensors(decoder)
-        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
+        vocabulary, chosen, trial = _choose(choice, source, decoder, options)
+        release()
+        yield _Opened(source, decoder, vocabulary, tables, chosen, trial)
 
-        def encode(text: str) -> list[int]:
-            return token_ids(tokenizer, text)
 
-        config = decoder.config.to_dict()
-        known = structural(source.folder, vocabulary, config, encode, decoder.vocabulary)
-        chosen = choose(choice, vocabulary, known, tokenizer, decoder.vocabulary)
-        yield _Opened(source, decoder, vocabulary, tokenizer, tables, chosen)
+def _choose(
+    choice: Choice, source: ModelSource, decoder: StreamedDecoder, options: RunOptions
+) -> tuple[Vocabulary, Chosen, Trial]:
+    """The tokenizer is large: it is loaded first, when nothing else is, and not held after this."""
+    tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
+    release()
+    vocabulary = Vocabulary.read(source.folder)
+
+    def encode(text: str) -> list[int]:
+        return token_ids(tokenizer, text)
+
+    config, rows = decoder.config.to_dict(), decoder.vocabulary
+    known = structural(source.folder, vocabulary, config, encode, rows)
+    chosen = choose(choice, vocabulary, known, tokenizer, rows)
+    return vocabulary, chosen, Trial.of(chosen, choice, tokenizer)
 
 
 def _cut(opened: _Opened) -> CutCheckpoint:

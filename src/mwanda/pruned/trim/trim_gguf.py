@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.model.gguf.file import Gguf, open_gguf, read_gguf
@@ -21,7 +20,7 @@ from mwanda.pruned.trim.gguf_vocabulary import (
     write_trimmed,
 )
 from mwanda.pruned.trim.plan import Coverage, TrimPlan, count_scripts
-from mwanda.pruned.trim.promise import Restricted, check_promise, coverage_of, refuse_loss
+from mwanda.pruned.trim.promise import Restricted, Trial, refuse_loss
 from mwanda.pruned.trim.token_ids import structural
 from mwanda.pruned.trim.vocabulary import Vocabulary
 from mwanda.system.output import OutputFile
@@ -44,9 +43,9 @@ def trim_gguf(
     output.check([path])
     with output as work, _opened(path, choice, work) as opened:
         after = Restricted(opened.vocabulary, opened.chosen)
-        coverage = coverage_of(opened.chosen, opened.tokenizer, after)
+        coverage = opened.trial.coverage(after)
         refuse_loss(coverage, allow_loss)
-        checked = check_promise(opened.chosen, choice, opened.tokenizer, after)
+        checked = opened.trial.check(after)
         merges = _merges(opened)
         options.progress.stage("trim", 1, unit="file")
         made = work / target.name
@@ -62,8 +61,7 @@ def plan_gguf(path: Path, choice: Choice) -> TrimPlan:
     with scratch_folder(None) as scratch, _opened(path, choice, scratch) as opened:
         coverage = {}
         if opened.chosen.held_out:
-            after = Restricted(opened.vocabulary, opened.chosen)
-            coverage = coverage_of(opened.chosen, opened.tokenizer, after)
+            coverage = opened.trial.coverage(Restricted(opened.vocabulary, opened.chosen))
         return _plan(opened, choice, coverage, None)
 
 
@@ -71,9 +69,9 @@ def plan_gguf(path: Path, choice: Choice) -> TrimPlan:
 class _Opened:
     header: GgufHeader
     vocabulary: Vocabulary
-    tokenizer: Any
     tables: dict[str, int]
     chosen: Chosen
+    trial: Trial
 
 
 @contextmanager
@@ -90,8 +88,9 @@ def _opened(path: Path, choice: Choice, scratch: Path) -> Iterator[_Opened]:
     tokens = len(header.fields[f"{GGML}tokens"])
     known = structural(folder, vocabulary, {}, encode, tokens)
     known |= structural_ids(header, vocabulary.reserved)
-    yield _Opened(header, vocabulary, tokenizer, tables,
-                  choose(choice, vocabulary, known, tokenizer, tokens))  # fmt: skip
+    chosen = choose(choice, vocabulary, known, tokenizer, tokens)
+    trial = Trial.of(chosen, choice, tokenizer)
+    yield _Opened(header, vocabulary, tables, chosen, trial)
 
 
 def _merges(opened: _Opened) -> list[str]:
