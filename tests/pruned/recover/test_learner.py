@@ -26,7 +26,10 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
 }  # fmt: skip
 CONFIGS = {
-    **{family: tiny_config(family) for family in ("llama", "gemma3", "cohere", "gpt2", "bloom")},
+    **{
+        family: tiny_config(family)
+        for family in ("llama", "gemma3", "cohere", "gpt2", "bloom", "opt-post")
+    },
     "soft cap": Gemma2Config(**SIZES, head_dim=HEAD_DIM, final_logit_softcapping=2.0),
     "scale": GraniteConfig(**SIZES, logits_scaling=3.7),
 }

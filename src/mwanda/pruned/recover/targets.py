@@ -23,6 +23,7 @@ from mwanda.model.stored.shards import Shard
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruned.recover.divergence import LOGIT_BYTES
 from mwanda.pruned.recover.lessons import Window
+from mwanda.system.device import HOST
 from mwanda.system.durable import put
 from mwanda.system.finite import is_finite
 from mwanda.system.run_options import RunOptions
@@ -95,9 +96,8 @@ def take_targets(
                     states[index] = decoder.run_block(block.index, module, states[index])
             options.progress.block(total)
         with decoder.outside(head=False):
-            for index, (_, rows) in enumerate(batches):
-                states[index] = first_tensor(decoder.finish(rows, states[index]))
-        _write(folder, tokens, batches, states, head, min(LIKELY, len(head.weight)) * likely)
+            most = min(LIKELY, len(head.weight)) * likely
+            _write(folder, decoder, tokens, batches, states, head, most)
     options.progress.block(total)
     put(folder / DONE, b"")
 
@@ -141,6 +141,7 @@ def _batches(
 
 def _write(
     folder: Path,
+    decoder: Decoder,
     tokens: Mapping[str, torch.Tensor],
     batches: Sequence[tuple[Sequence[Window], torch.Tensor]],
     states: ActivationStore,
@@ -148,7 +149,7 @@ def _write(
     most: int,
 ) -> None:
     """The hidden states, and so many of the likeliest entries, language by language."""
-    width, dtype = states.shape(0)[-1], head.weight.dtype
+    width, dtype = head.weight.shape[1], head.weight.dtype
     plan: list[tuple[str, torch.dtype, tuple[int, ...]]] = []
     for tag, ids in tokens.items():
         plan.append((f"{tag}.hidden", dtype, (*ids.shape, width)))
@@ -156,8 +157,12 @@ def _write(
             plan.append((f"{tag}.likely", torch.int32, (*ids.shape, most)))
     with ShardWriter(folder, [Shard(FILE, tuple(plan))]) as writer:
         for tag, ids in tokens.items():
-            own = [index for index, (windows, _) in enumerate(batches) if windows[0][0] == tag]
-            hidden = torch.cat([states[index].to("cpu") for index in own])
+            made = [
+                first_tensor(decoder.finish(rows, states[index]))
+                for index, (windows, rows) in enumerate(batches)
+                if windows[0][0] == tag
+            ]
+            hidden = torch.cat(made).to(HOST)
             if not is_finite(hidden):
                 raise DataError(
                     f"the dense model's hidden states, language {tag}", expected="finite values",
@@ -165,7 +170,7 @@ def _write(
                 )  # fmt: skip
             writer.write(f"{tag}.hidden", hidden.to(dtype))
             if most:
-                likely = [_likeliest(head, states[index].flatten(0, 1), most) for index in own]
+                likely = [_likeliest(head, one.flatten(0, 1), most) for one in made]
                 writer.write(f"{tag}.likely", torch.cat(likely).view(*ids.shape, most))
 
 
@@ -173,4 +178,4 @@ def _likeliest(head: PlainHead, hidden: torch.Tensor, most: int) -> torch.Tensor
     """``int32 [positions, most]``."""
     step = max(1, LOGIT_BYTES // (4 * len(head.weight)))
     found = [head.logits(part).topk(most, sorted=False).indices for part in hidden.split(step)]
-    return torch.cat(found).to("cpu", torch.int32)
+    return torch.cat(found).to(HOST, torch.int32)
