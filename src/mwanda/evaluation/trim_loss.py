@@ -16,11 +16,12 @@ from mwanda.model.source import load_tokenizer, open_model
 from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.given_arguments import options_given
 from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 
 
-@dataclass(frozen=True)
-class TrimLoss:
+@dataclass(frozen=True, repr=False)
+class TrimLoss(Shown):
     """Nats a text of one language, on the same texts.
 
     Attributes:

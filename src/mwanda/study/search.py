@@ -83,7 +83,7 @@ class SearchResult(Shown):
         return [asdict(trial) | {"failed": ", ".join(trial.failed)} for trial in self.trials]
 
     def _sheet(self) -> Sheet:
-        return Sheet.of(self._records(), "mean")
+        return Sheet.of(self._records(), "mean", change=True)
 
     @property
     def sparsity(self) -> float | None:

@@ -78,11 +78,14 @@ class Sheet:
     change: bool = False
 
     @classmethod
-    def of(cls, records: Sequence[Mapping[str, Any]], bar: str = "") -> Sheet:
+    def of(
+        cls, records: Sequence[Mapping[str, Any]], bar: str = "", *, change: bool = False
+    ) -> Sheet:
         """Of records, which have the same keys; a single one goes down and not across.
 
         Args:
             bar: the key whose numbers are drawn too.
+            change: whether they are of what rose or fell.
         """
         if len(records) == 1:
             return cls(["", ""], [[key, cell(value)] for key, value in records[0].items()])
@@ -90,7 +93,8 @@ class Sheet:
         rows = [[cell(value) for value in one.values()] for one in records]
         if not bar:
             return cls(header, rows)
-        return cls(header, rows, [one[bar] for one in records], header.index(bar))
+        bars = [one[bar] for one in records]
+        return cls(header, rows, bars, header.index(bar), change=change)
 
 
 def in_short(value: Any) -> str:

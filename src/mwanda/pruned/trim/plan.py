@@ -11,12 +11,13 @@ import regex
 from langcodes.data_dicts import LIKELY_SUBTAGS
 
 from mwanda.pruned.trim.vocabulary import Vocabulary, byte_characters
+from mwanda.system.shown import Shown
 
 OTHER = "other"
 
 
-@dataclass(frozen=True)
-class TrimPlan:
+@dataclass(frozen=True, repr=False)
+class TrimPlan(Shown):
     """What stays of a vocabulary.
 
     Attributes:
@@ -45,6 +46,15 @@ class TrimPlan:
     structural: int
     by_script: Mapping[str, tuple[int, int]]
     coverage: Mapping[str, Coverage]
+
+    def _summary(self) -> str:
+        return f"{self.model}, {self.kept:,} of {self.rows:,} rows stay, {self.saved:.1%} saved"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [
+            {"script": script, "tokens": before, "kept": after}
+            for script, (before, after) in self.by_script.items()
+        ]
 
     @property
     def saved(self) -> float:

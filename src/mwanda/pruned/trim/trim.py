@@ -37,6 +37,7 @@ from mwanda.system.files import check_disk_space
 from mwanda.system.heap import trim as release
 from mwanda.system.output import OutputFolder
 from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 from mwanda.text.tokens import token_ids
@@ -44,8 +45,8 @@ from mwanda.text.tokens import token_ids
 log = logging.getLogger("mwanda")
 
 
-@dataclass(frozen=True)
-class TrimResult:
+@dataclass(frozen=True, repr=False)
+class TrimResult(Shown):
     """What was written.
 
     Attributes:
@@ -63,6 +64,12 @@ class TrimResult:
     old_ids: tuple[int, ...]
     held_out: Mapping[str, list[str]]
     seconds: float
+
+    def _summary(self) -> str:
+        return f"{self.out}, {self.plan._summary()}"
+
+    def _records(self) -> list[dict[str, Any]]:
+        return self.plan._records()
 
     def as_dict(self) -> dict[str, Any]:
         return {
