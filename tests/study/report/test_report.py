@@ -14,6 +14,7 @@ from mwanda.study.report.csv_files import ALWAYS, SOMETIMES, TASKS
 from mwanda.study.report.data import Group, load_results
 from mwanda.study.report.elements import Table
 from mwanda.study.report.language_families import families, family_of, script_name
+from mwanda.study.report.other_sections import in_short
 from mwanda.study.report.write import FILES, write_report
 from mwanda.text.languages import canonical
 from tests.study.report.helpers import ALL, GRID, LESS, NASTY, Page, html, page, study
@@ -229,3 +230,12 @@ def test_families_are_of_known_languages_and_told_with_scripts() -> None:
     assert family_of("sw", table) == "Atlantic-Congo"
     assert family_of("tlh", table) == "not listed"
     assert (script_name("ta"), script_name("de")) == ("Tamil", "Latin")
+
+
+@pytest.mark.parametrize(("sentences", "said"), [
+    (2, "too little text to be sure of a language"), (12, "languages significantly worse"),
+])  # fmt: skip
+def test_little_text_is_not_told_as_no_loss(tmp_path: Path, sentences: int, said: str) -> None:
+
+    results = load_results(study(tmp_path, GRID, sentences=sentences, ids=False))
+    assert str(in_short(results).groups).count(said) == 4

@@ -44,9 +44,11 @@ def _finding(model: ModelResults, method: str) -> str:
         (groups[0], next((g for g in groups if g.sparsity == headline(model)), groups[-1]))
     ):
         loss = model.loss(group)
+        sure = f"{loss.certain} of {len(model.languages)} languages significantly worse"
+        if all(one.reason for one in loss.languages.values()):
+            sure = "too little text to be sure of a language"
         told.append(
-            f"at {group.sparsity:.0%} {loss.mean.mean:+.1%} on average, "
-            f"{loss.certain} of {len(model.languages)} languages significantly worse, worst "
+            f"at {group.sparsity:.0%} {loss.mean.mean:+.1%} on average, {sure}, worst "
             f"{worst_of(loss)}"
         )
     name = f"{model.name}, {method}" if len(model.methods) > 1 else model.name
