@@ -46,7 +46,20 @@ def test_what_is_refused(bench: Bench, words: list[str], says: tuple[str, ...]) 
     bench.refuse(["trim", bench.source, "--languages", "de", *given], *says)
 
 
-def test_a_hungry_budget_in_words(bench: Bench, tmp_path: Path) -> None:
+def test_a_prune_is_trimmed_in_one_go(bench: Bench) -> None:
+    words = bench.prune("--languages", "de,sw", "--sparsity", "50%", "--trim")
+    made = bench.run(*words, "--json").json()
+    assert made["folder"] == str(bench.out)
+    assert made["trim"]["kept"] < made["trim"]["rows"]
+    assert [path.name for path in bench.root.iterdir()] == ["out"]
+    found = bench.run("verify", bench.out, "--against", bench.source, "--json").json()
+    assert found["problems"] == []
+    assert found["totals"]["sparsity"] == pytest.approx(0.5, abs=0.01)
+    bench.refuse(bench.prune("--trim", "--overwrite"), "--trim", "--languages")
+    bench.refuse(bench.prune("--trim", "--languages", "de"), "out", "--overwrite")
+
+
+def test_a_budget_and_texts_to_keep(bench: Bench, tmp_path: Path) -> None:
     lines = tmp_path / "keep.txt"
     lines.write_text("ключ\n", encoding="utf-8")
     words = ["trim", bench.source, "--languages", "de", "--plan", "--json", "--keep-texts", lines]

@@ -37,11 +37,15 @@ def prune(
     model: opt.Model,
     out: opt.OutFolder,
     masks_only: Annotated[bool, "Write the masks alone, --out FILE.safetensors."] = False,
+    trim: Annotated[bool, "Trim the vocabulary to the languages too, as mwanda trim does."] = False,
     **given: Annotated[Any, opt.PRUNE],
 ) -> Iterator[View | str]:
     """Prune MODEL into a folder that plain transformers loads."""
     recipe = _recipe(given)
     early.check_model(model)
+    if trim and (masks_only or recipe.languages is None):
+        expected = "--languages, and no --masks-only"
+        raise InputError("--trim", expected=expected, found="neither" if masks_only else "none")
     if speaks():  # a process that does not write must not mind what another has written
         if masks_only and recipe.reconstruction is None:
             early.check_output(out, ".safetensors", overwrite=given["overwrite"])
@@ -49,17 +53,26 @@ def prune(
             early.check_folder_out(out, model, overwrite=given["overwrite"])
     early.check_evidence(given, needed=recipe.needs_text)
     with opt.progress_of(given, model) as progress:
-        from mwanda.pruning.prune import prune as run
+        run_options = opt.run_options_of(given, progress=progress)
+        how: dict[str, Any] = {"recipe": recipe, "options": run_options}
+        how |= {name: given[name] for name in ("calibration", "statistics")}
+        if trim:
+            from mwanda.pruned.trim.after_prune import prune_and_trim
 
-        result = run(
-            model, out=out, calibration=given["calibration"], statistics=given["statistics"],
-            masks_only=masks_only, recipe=recipe,
-            options=opt.run_options_of(given, progress=progress),
-        )  # fmt: skip
+            result, cut = prune_and_trim(model, out, recipe.languages or (), **how)
+        else:
+            from mwanda.pruning.prune import prune as run
+
+            result = run(model, out=out, masks_only=masks_only, **how)
     if speaks():
         from mwanda.cli.views.pruning import go_on, pruned
 
-        yield pruned(result)
+        shown = pruned(result)
+        if trim:
+            from mwanda.cli.views.trimming import and_trimmed
+
+            shown = and_trimmed(shown, cut)
+        yield shown
         if not masks_only:
             text = result.manifest.calibration
             yield go_on(model, out, [] if text is None else [*text.languages])
