@@ -10,7 +10,7 @@ import typer
 
 from mwanda.cli.program import program
 from mwanda.cli.recipe_fields import recipe_fields
-from mwanda.pruning.folder.made_with import command_of
+from mwanda.pruning.folder.made_with import commands_of
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.resolved import resolve
 from tests.support.recipes import EVERY_FIELD
@@ -21,12 +21,13 @@ def again(recipe: Recipe, *, source: str = "some/text") -> Recipe:
     drawn = SimpleNamespace(windows=recipe.windows, tokens=recipe.windows * recipe.window_length)
     text = SimpleNamespace(source=source, languages=dict.fromkeys(recipe.languages or (), drawn))
     manifest: Any = SimpleNamespace(
-        base="some/model", mask_file=None, statistics_file=None, calibration=text,
+        base="some/model", linears={"x": None}, mask_file=None, statistics_file=None,
+        calibration=text, recoveries=(), trims=(),
         recipe=resolve(recipe).model_dump(mode="json"),
     )  # fmt: skip
     command: Any = typer.main.get_command(program())
     prune = command.commands["prune"]
-    given = prune.make_context("prune", command_of(manifest)[2:]).params
+    given = prune.make_context("prune", commands_of(manifest)[0][2:]).params
     return Recipe.build(recipe_fields(**given))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from mwanda import Comparison, Gate
 from mwanda.evaluation.generation import Continuation
+from mwanda.study.report import one_model
 from mwanda.study.report.elements import Table
 from mwanda.study.report.one_model import Found, sections_of
 from mwanda.study.report.page import page_html, page_markdown
@@ -74,3 +77,13 @@ def test_no_name_is_markup(alone: bool) -> None:
     assert NASTY in " ".join(page.words)
     assert "document" not in {a.get("id") for _, a in page.elements}
     assert "<img" not in page_markdown(NASTY, sections)
+
+
+def test_a_model_that_was_only_trimmed_says_by_what() -> None:
+    trim = SimpleNamespace(languages=["de"], by="script", also_scripts=(), text=None, budget=None)
+    manifest: Any = SimpleNamespace(
+        base="m", linears={}, recipe={}, recoveries=(), trims=(trim,), sha256=None,
+        totals=SimpleNamespace(sparsity=0.0),
+    )  # fmt: skip
+    made = one_model._made(manifest)
+    assert made["made by"] == "mwanda trim m --out TRIMMED --languages de --by script"

@@ -32,7 +32,7 @@ def commands_of(manifest: Manifest) -> list[list[str]]:
     if not manifest.linears and trims:
         trims[0][2] = short_name(manifest.base)
         return trims
-    prune = [command_of(manifest)] if "pattern" in manifest.recipe else []
+    prune = [_prune_of(manifest)] if "pattern" in manifest.recipe else []
     return [*prune, *map(recovery_command, manifest.recoveries), *trims]
 
 
@@ -46,7 +46,7 @@ def _trim_of(record: TrimRecord) -> list[str]:
     return words if record.budget is None else [*words, "--budget", str(record.budget)]
 
 
-def command_of(manifest: Manifest) -> list[str]:
+def _prune_of(manifest: Manifest) -> list[str]:
     """The words of the prune's."""
     base, origin = short_name(manifest.base), manifest.mask_file
     if origin is not None:

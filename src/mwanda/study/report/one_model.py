@@ -15,7 +15,7 @@ from mwanda.evaluation.junit import junit_xml
 from mwanda.evaluation.language import LanguageRise, mean
 from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.results import Comparison, Evaluation
-from mwanda.pruning.folder.made_with import command_of, short_name, short_source
+from mwanda.pruning.folder.made_with import commands_of, short_name, short_source
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.study.report.cells import bounds_of, ends_of, interval_of
 from mwanda.study.report.elements import Cell, Section, Table
@@ -192,7 +192,7 @@ def _provenance(found: Found) -> Section:
 def _made(manifest: Manifest) -> dict[str, Any]:
     return {
         "sparsity": f"{manifest.totals.sparsity:.2%} of the pruned linears",
-        "made by": shlex.join(command_of(manifest)),
+        "made by": " && ".join(map(shlex.join, commands_of(manifest))),
         "SHA-256 of its manifest": manifest.sha256 or "unknown",
     }
 
