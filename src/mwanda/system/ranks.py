@@ -57,6 +57,10 @@ class Ranks:
             tensor.copy_(flat[start : start + tensor.numel()].reshape(tensor.shape))
             start += tensor.numel()
 
+    def wait(self) -> None:
+        """Go on when all have come this far."""
+        self.total([torch.zeros(1)])
+
     def send(self, tensor: torch.Tensor, owner: int) -> torch.Tensor:
         """The owner's tensor in every process; the others give one of the same shape and dtype."""
         if self.size == 1:

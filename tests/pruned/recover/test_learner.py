@@ -54,7 +54,7 @@ def learner(
     one, other = MemoryDecoder(pruned), MemoryDecoder(dense)
     teacher = find_head(other, TOKENS)
     likely = 0 < asked.sampled < 300
-    take_targets(other, TOKENS, teacher, folder, RunOptions(batch_tokens=48), likely=likely)
+    take_targets(other, TOKENS, teacher, folder, 0, RunOptions(batch_tokens=48), likely=likely)
     made = Learner(one, find_head(one, TOKENS), teacher, torch.float32, asked)
     course = Course(ORDER, TOKENS, Targets(folder), seed=0, likely=likely)
     return made, together([course[place] for place in range(len(ORDER))])

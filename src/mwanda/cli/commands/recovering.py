@@ -12,6 +12,7 @@ from mwanda.cli import options as opt
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
 from mwanda.system.extras import need
+from mwanda.system.progress import speaks
 
 RECOVER = (
     *opt.TEXT, "languages", "language_weights", "windows", "seed", "keep_english", "keep_repeated",
@@ -57,8 +58,8 @@ def recover(
     need("accelerate", "mwanda recover", "recover")
     fields = recipe_fields(window_length=window_length, **given)
     early.check_model(model, dense)
-    early.check_folder_out(out, model, overwrite=given["overwrite"])
-    early.check_folder_out(out, dense, overwrite=given["overwrite"])
+    for name in (model, dense) if speaks() else ():
+        early.check_folder_out(out, name, overwrite=given["overwrite"])
     early.check_text(given["calibration"])
     with opt.progress_of(given, model) as progress:
         from mwanda.pruned.recover.recover import recover as run
@@ -71,6 +72,7 @@ def recover(
             report_to=report_to or (), options=opt.run_options_of(given, progress=progress),
             **fields,
         )  # fmt: skip
-    from mwanda.cli.views.recovering import recovered
+    if speaks():
+        from mwanda.cli.views.recovering import recovered
 
-    yield recovered(made)
+        yield recovered(made)

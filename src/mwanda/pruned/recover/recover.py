@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 from mwanda.errors import GateError, InputError, MwandaError
-from mwanda.model.given import check_model
 from mwanda.pruned.recover.record import (
     manifest_of,
     records_before,
@@ -29,15 +28,17 @@ from mwanda.pruned.recover.written import (
 )
 from mwanda.pruned.zeros import keep_zeros
 from mwanda.pruning.calibration_text import CalibrationInput, open_calibration
-from mwanda.pruning.folder.manifest import Manifest
+from mwanda.pruning.folder.manifest import Manifest, read_manifest
 from mwanda.pruning.folder.manifest_records import RecoveryRecord
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
 from mwanda.pruning.recipe.resolved import resolve
+from mwanda.pruning.task import keeps_journal, ranks_for
 from mwanda.system.arguments import path_given
+from mwanda.system.device import choose_device
 from mwanda.system.extras import need
 from mwanda.system.output import OutputFolder
-from mwanda.system.ranks import check_alone
+from mwanda.system.ranks import joined, local_rank
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
 from mwanda.system.surroundings import undisturbed
@@ -131,7 +132,6 @@ def recover(
         MwandaError: nothing was gained on what was held out.
     """
     need("accelerate", "mwanda recover", "recover")
-    check_alone("recover")
     options, out = options_given(options), path_given("out", out)
     settings = Settings(
         steps=steps, learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
@@ -140,26 +140,32 @@ def recover(
         report_to=tuple(report_to),
     )  # fmt: skip
     recipe = resolve(recipe_given(None, fields, "recover"))
-    output = OutputFolder(
-        out, overwrite=options.overwrite, resume=options.journal, restart=options.restart
-    )
     names = [str(path_given("model", model)), str(path_given("dense", dense))]
-    for name in names:
-        check_model(name)
+    ranks_for(names[1])
+    several = ranks_for(names[0])
+    settings.windows_at_once(several.size)
+    output = OutputFolder(
+        out, overwrite=options.overwrite, resume=keeps_journal(options, several),
+        restart=options.restart,
+    )  # fmt: skip
+    for name in names if several.writes else ():
         output.check(source=Path(name) if Path(name).exists() else None)
     opened = None if calibration is None else open_calibration(calibration, recipe)
     if opened is None:
         raise InputError("--calibration", expected="text to learn from", found="none")
-    with (
-        output as folder,
-        open_task(names[0], names[1], opened, recipe, settings, options, output.partial) as task,
-    ):
-        manifest = _recover(task, folder)
-    log.info("wrote %s", out)
-    return RecoverResult(out, manifest)
+    with joined(choose_device(options.device, local_rank())) as ranks:
+        with output if ranks.writes else nullcontext():
+            ranks.wait()
+            given = (opened, recipe, settings, options, output.partial, ranks)
+            with open_task(names[0], names[1], *given) as task:
+                _recover(task, output.partial.output)
+        ranks.wait()
+    if ranks.writes:
+        log.info("wrote %s", out)
+    return RecoverResult(out, read_manifest(out))
 
 
-def _recover(task: RecoverTask, folder: Path) -> Manifest:
+def _recover(task: RecoverTask, folder: Path) -> None:
     from mwanda.pruned.recover.learner import Course, Learner, learning, learnt_names, sampled_of
     from mwanda.pruned.recover.training import Losses, Watch, teach
 
@@ -169,10 +175,14 @@ def _recover(task: RecoverTask, folder: Path) -> Manifest:
     places = {name: task.partial.work / name for name in ("targets", "checkpoints")}
     for place in places.values():
         place.mkdir(exist_ok=True)
-    check_room(task, sum(parameter.numel() for parameter in learning(pruned, settings)))
+    ranks = task.ranks
+    if ranks.writes:
+        check_room(task, sum(parameter.numel() for parameter in learning(pruned, settings)))
     form, teacher = find_head(pruned, lessons.tokens), find_head(dense, lessons.tokens)
     likely = bool(sampled_of(settings, pruned.vocabulary))
-    take_targets(dense, lessons.tokens, teacher, places["targets"], options, likely=likely)
+    own = {tag: lessons.tokens[tag] for tag in ranks.share([*lessons.tokens])}
+    take_targets(dense, own, teacher, places["targets"], ranks.rank, options, likely=likely)
+    ranks.wait()
     task.journal.finished("targets", 1, None, last=True)
     source_zeros = {} if task.records else zeros_of_dense(task)
     targets, watched = Targets(places["targets"]), lessons.watched
@@ -181,6 +191,8 @@ def _recover(task: RecoverTask, folder: Path) -> Manifest:
     before: dict[str, float] = {}
 
     def told(step: int, losses: Losses) -> None:
+        if not ranks.writes:
+            return
         task.journal.finished("steps", step, None, last=True)
         _tell(step, task.steps, watch.mean(losses), losses, before)
 
@@ -195,8 +207,11 @@ def _recover(task: RecoverTask, folder: Path) -> Manifest:
         told(0, before)
         best = teach(
             learner, lessons, targets, watch, task.steps, settings, seed=seed, likely=likely,
-            work=places["checkpoints"], device=pruned.device, progress=options.progress, told=told,
+            work=places["checkpoints"], decoder=pruned, processes=ranks.size,
+            progress=options.progress, told=told,
         )  # fmt: skip
+        if not ranks.writes:
+            return
         round_as_written(pruned, names, task.dtype)
         kept.masks.apply()
         after = watch.losses(learner, pruned.device)
@@ -207,7 +222,7 @@ def _recover(task: RecoverTask, folder: Path) -> Manifest:
     manifest = manifest_of(task, linears, recovery)
     seconds = {**manifest.seconds, "recover": time.perf_counter() - start}
     manifest = manifest.model_copy(update={"seconds": seconds})
-    return complete(folder, task.pruned.source, manifest, task.dtype)
+    complete(folder, task.pruned.source, manifest, task.dtype)
 
 
 def _tell(step: int, steps: int, mean: float, losses: Any, before: dict[str, float]) -> None:

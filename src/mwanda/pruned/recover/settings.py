@@ -53,11 +53,22 @@ class Settings:
         number = isinstance(rate, int | float) and not isinstance(rate, bool)
         if not number or not math.isfinite(rate) or rate <= 0:
             raise InputError("learning_rate", expected="a number above 0", found=repr(rate))
-        if self.at_once is not None and self.batch % self.at_once:
+        self.windows_at_once(1)
+
+    def windows_at_once(self, processes: int) -> int:
+        """Windows of one forward of one process.
+
+        Raises:
+            InputError: a batch that cannot be shared out so.
+        """
+        at_once = self.at_once or max(1, self.batch // processes)
+        if self.batch % (at_once * processes):
             raise InputError(
-                "at_once", expected=f"a number that divides the batch of {self.batch}",
-                found=str(self.at_once),
+                "at_once", expected=f"a number that divides the batch of {self.batch}"
+                + (f" among {processes} processes" if processes > 1 else ""),
+                found=str(at_once),
             )  # fmt: skip
+        return at_once
 
     def steps_for(self, windows: int) -> int:
         """Steps over so many windows to learn from."""

@@ -34,7 +34,8 @@ LIKELY = 32
 PROBED = 16
 """Tokens that are put through a model to see its head."""
 
-FILE, DONE = "targets.safetensors", "targets.done"
+FILE, DONE = "targets-{}.safetensors", "targets-{}.done"
+"""Of each process: the languages it took."""
 
 
 class Targets:
@@ -45,7 +46,8 @@ class Targets:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = safe_open(folder / FILE, framework="pt")
+        files = [safe_open(path, framework="pt") for path in sorted(folder.glob(FILE.format("*")))]
+        self._files = {name: file for file in files for name in file.keys()}  # noqa: SIM118
 
     def hidden(self, window: Window) -> torch.Tensor:
         """Of every token, ``[length, width]``."""
@@ -57,7 +59,8 @@ class Targets:
 
     def _row(self, window: Window, what: str) -> torch.Tensor:
         tag, place = window
-        row: torch.Tensor = self._file.get_slice(f"{tag}.{what}")[place]
+        name = f"{tag}.{what}"
+        row: torch.Tensor = self._files[name].get_slice(name)[place]
         return row
 
 
@@ -67,6 +70,7 @@ def take_targets(
     tokens: Mapping[str, torch.Tensor],
     head: PlainHead,
     folder: Path,
+    rank: int,
     options: RunOptions,
     *,
     likely: bool,
@@ -77,16 +81,19 @@ def take_targets(
         tokens: language -> ``int64 [windows, length]``.
         head: the model's, see :func:`find_head`.
         folder: where the result goes, and what is spilled meanwhile.
+        rank: of this process, for the result's name.
         likely: keep the likeliest entries of the vocabulary too.
     """
-    if (folder / DONE).is_file():
+    name, done = FILE.format(rank), folder / DONE.format(rank)
+    if done.is_file() or not tokens:
         return
-    for name in (FILE, DONE):
-        (folder / name).unlink(missing_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    spilled = folder / f"spilled-{rank}"
+    spilled.mkdir(exist_ok=True)
     batches = list(_batches(tokens, options.batch_tokens))
     blocks, total = decoder.structure.blocks, sum(ids.numel() for ids in tokens.values())
     options.progress.stage("dense model", len(blocks) + 1)
-    with ActivationStore(options.activation_memory, folder, decoder.device) as states:
+    with ActivationStore(options.activation_memory, spilled, decoder.device) as states:
         with decoder.outside(head=False):
             for _, rows in batches:
                 states.append(decoder.embed(rows))
@@ -97,9 +104,9 @@ def take_targets(
             options.progress.block(total)
         with decoder.outside(head=False):
             most = min(LIKELY, len(head.weight)) * likely
-            _write(folder, decoder, tokens, batches, states, head, most)
+            _write(folder / name, decoder, tokens, batches, states, head, most)
     options.progress.block(total)
-    put(folder / DONE, b"")
+    put(done, b"")
 
 
 @torch.no_grad()
@@ -140,7 +147,7 @@ def _batches(
 
 
 def _write(
-    folder: Path,
+    path: Path,
     decoder: Decoder,
     tokens: Mapping[str, torch.Tensor],
     batches: Sequence[tuple[Sequence[Window], torch.Tensor]],
@@ -155,7 +162,7 @@ def _write(
         plan.append((f"{tag}.hidden", dtype, (*ids.shape, width)))
         if most:
             plan.append((f"{tag}.likely", torch.int32, (*ids.shape, most)))
-    with ShardWriter(folder, [Shard(FILE, tuple(plan))]) as writer:
+    with ShardWriter(path.parent, [Shard(path.name, tuple(plan))]) as writer:
         for tag, ids in tokens.items():
             made = [
                 first_tensor(decoder.finish(rows, states[index]))

@@ -23,9 +23,10 @@ from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, LinearRecord
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
-from mwanda.pruning.task import base_files
+from mwanda.pruning.task import base_files, keeps_journal
 from mwanda.system.device import choose_compute_dtype, device_kind, dtype_name, parse_dtype
 from mwanda.system.files import check_disk_space, hash_files
+from mwanda.system.ranks import Ranks
 from mwanda.system.run_options import RunOptions
 from mwanda.system.unfinished import Partial
 from mwanda.text.text_source import TextSource
@@ -58,6 +59,7 @@ class RecoverTask:
         manifest: of the pruned folder; None for one that has none.
         products: dtype of the products while learning.
         steps: of the optimiser.
+        ranks: the processes that share the work.
         journal: beside the output, by which a later run goes on.
     """
 
@@ -72,6 +74,7 @@ class RecoverTask:
     products: torch.dtype
     steps: int
     partial: Partial
+    ranks: Ranks
     journal: Journal
 
     @property
@@ -94,6 +97,7 @@ def open_task(
     settings: Settings,
     options: RunOptions,
     partial: Partial,
+    ranks: Ranks,
 ) -> Iterator[RecoverTask]:
     """Open both models and cut the text.
 
@@ -105,7 +109,7 @@ def open_task(
         exact = replace(options, compute_dtype="float32")
         pruned = _open(stack, model, exact, partial)
         other = _open(stack, dense, options, partial)
-        if pruned.decoder.device.index:
+        if ranks.size == 1 and pruned.decoder.device.index:
             raise InputError(
                 "--device", expected="cuda, the first that is visible", found=options.device,
                 fix="choose another one by CUDA_VISIBLE_DEVICES",
@@ -147,8 +151,8 @@ def open_task(
         yield RecoverTask(
             pruned=pruned, dense=other, manifest=manifest, lessons=lessons,
             text=CalibrationRecord.of(windows, weights), recipe=recipe, settings=settings,
-            options=options, products=products, steps=steps, partial=partial,
-            journal=Journal(partial.work if options.journal else None, fingerprint),
+            options=options, products=products, steps=steps, partial=partial, ranks=ranks,
+            journal=Journal(partial.work if keeps_journal(options, ranks) else None, fingerprint),
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.utils import logging as logs
 
+from mwanda.model.run.decoder import Decoder
 from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.settings import Settings
@@ -143,7 +144,8 @@ def teach(
     seed: int,
     likely: bool,
     work: Path,
-    device: torch.device,
+    decoder: Decoder,
+    processes: int,
     progress: Progress,
     told: Callable[[int, Losses], None],
 ) -> int:
@@ -151,6 +153,8 @@ def teach(
 
     Args:
         work: folder for checkpoints, from the last of which a later run goes on.
+        decoder: whose weights learn.
+        processes: that share every batch.
         told: is given the number of steps, and every language's loss, at each look.
 
     Returns:
@@ -158,13 +162,13 @@ def teach(
     """
     order = lessons.order(steps * settings.batch, seed)
     course = Course(order, lessons.tokens, targets, seed=seed, likely=likely)
-    at_once = settings.at_once or settings.batch
+    at_once, device = settings.windows_at_once(processes), decoder.device
     look = max(1, -(-steps // LOOKS))
     arguments = TrainingArguments(
         output_dir=str(work),
         max_steps=steps,
         per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=settings.batch // at_once,
+        gradient_accumulation_steps=settings.batch // (at_once * processes),
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=min(WARM_UP, steps // 10),
@@ -185,6 +189,8 @@ def teach(
         log_level="error",
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        # An expert to which no token of this process went has no gradient.
+        ddp_find_unused_parameters=any(one.expert for one in decoder.structure.linears()),
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # windows are not spread over devices
     found = _last_checkpoint(work)
