@@ -31,14 +31,17 @@ def wide(lab: Lab, tiny: Tiny) -> Lab:
     return Lab({"wide": tiny("qwen3")}, lab.calibration, lab.text, lab.root)
 
 
+METHODS = ["dense", "Q8_0", "Q4_0", "trimmed", "trimmed+Q8_0", "wanda"]
+
+
 def test_everything_at_once(wide: Lab, tmp_path: Path) -> None:
     document = wide.document(
-        criteria=["wanda"], sparsities=[0.5], quantised=["Q8_0", "q4_0"],
+        criteria=["wanda"], sparsities=[0.5], quantised=["Q8_0", "q4_0", "trimmed", "trimmed+q8_0"],
         evaluation=evaluation(wide, continuations=2, translation=TRANSLATION),
     )  # fmt: skip
     found = start_study(document, wide.out)
-    assert found.counts == {"done": 4, "failed": 0, "running": 0, "waiting": 0}
-    assert [e["method"] for e in found.entries] == ["dense", "Q8_0", "Q4_0", "wanda"]
+    assert found.counts == {"done": 6, "failed": 0, "running": 0, "waiting": 0}
+    assert [e["method"] for e in found.entries] == METHODS
     folder = StudyFolder(wide.out)
     cells = {e["method"]: folder.result(e["key"]) or {} for e in found.entries}
     mwanda.quantise(wide.models["wide"], tmp_path / "q", "Q4_0")
@@ -49,6 +52,11 @@ def test_everything_at_once(wide: Lab, tmp_path: Path) -> None:
     assert cells["dense"]["translation"] == plain.as_dict()["directions"]
     assert cells["Q4_0"]["quantised"]["bytes"] < cells["Q8_0"]["quantised"]["bytes"]
     assert "quantised" not in cells["dense"]
+    small = cells["trimmed"]["quantised"]
+    assert small["bytes"] < small["source_bytes"] == cells["Q8_0"]["quantised"]["source_bytes"]
+    both = cells["trimmed+Q8_0"]["quantised"]
+    assert both["bytes"] < min(small["bytes"], cells["Q8_0"]["quantised"]["bytes"])
+    assert (both["type"], both["weights"]) == ("trimmed+Q8_0", small["weights"])
     for cell in cells.values():
         assert set(cell["generated"]) == {"de", "hi", "sw"}
         assert cell["generated"]["de"]["outputs"]["texts"] == 2
@@ -57,7 +65,7 @@ def test_everything_at_once(wide: Lab, tmp_path: Path) -> None:
     write_report(wide.out, report)
     assert {p.name for p in report.iterdir()} == {*FILES, *MORE[:3], "pictures"}
     page = (report / "report.md").read_text(encoding="utf-8")
-    for title in ("## Instead: quantised", "## Translation", "## Generated text"):
+    for title in ("## Instead: quantised or trimmed", "## Translation", "## Generated text"):
         assert title in page
     assert "dense in Q4_0" in page
     assert "Methods: wanda. Sparsities: 50%." in page
@@ -68,11 +76,11 @@ def test_everything_at_once(wide: Lab, tmp_path: Path) -> None:
         name: list(csv.DictReader((report / name).read_text(encoding="utf-8").splitlines()))
         for name in MORE[:3]
     }
-    assert [r["method"] for r in rows["translation.csv"]] == ["dense", "Q8_0", "Q4_0", "wanda"]
+    assert [r["method"] for r in rows["translation.csv"]] == METHODS
     assert float(rows["translation.csv"][0]["bleu"]) == plain.directions["de-sw"].bleu
-    assert len(rows["generated.csv"]) == 4 * 3
-    assert {r["type"] for r in rows["quantised.csv"]} == {"Q8_0", "Q4_0"}
-    assert len(rows["quantised.csv"]) == 2 * (1 + 3)
+    assert len(rows["generated.csv"]) == 6 * 3
+    assert {r["type"] for r in rows["quantised.csv"]} == {"Q8_0", "Q4_0", "trimmed", "trimmed+Q8_0"}
+    assert len(rows["quantised.csv"]) == 4 * (1 + 3)
     write_report(wide.out, report, overwrite=True)
 
 
@@ -93,6 +101,7 @@ def test_without_any_of_it_keys_and_files_are_what_they_were(lab: Lab, tmp_path:
     ("fields", "says"),
     [
         ({"quantised": ["Q4_K"]}, "quantised: Q4_K: expected a GGUF type"),
+        ({"quantised": ["trimmed+"]}, "quantised: trimmed+: expected a GGUF type"),
         ({"methods": {"Q8_0": {}}, "quantised": ["Q8_0"]}, "methods.Q8_0: expected another name"),
         ({"evaluation": {"translation": {"directions": []}}}, "evaluation.translation.directions"),
         ({"evaluation": {"translation": {"directions": ["de"]}}}, "de: expected two languages"),

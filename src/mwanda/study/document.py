@@ -108,6 +108,10 @@ class RunPart(_Part):
     trust_remote_code: bool = False
 
 
+TRIMMED = "trimmed"
+"""A form of a dense model: its vocabulary cut to the languages of the evaluation."""
+
+
 class StudyDocument(_Part):
     """A grid of prunes, every one evaluated.
 
@@ -120,7 +124,8 @@ class StudyDocument(_Part):
             list is given. ``languages`` may name one of the sets.
         sparsities, seeds: every method's, unless it fixes them.
         recipe: fields of every recipe; ``mode`` is dense unless given.
-        quantised: GGUF types; each dense model is also measured in each of them.
+        quantised: GGUF types, ``trimmed``, or both as ``trimmed+Q8_0``; each dense model is also
+            measured in each of these forms, trimmed by script to the languages of the evaluation.
         keep: whether pruned models stay, in the study's folder.
     """
 
@@ -158,7 +163,7 @@ class StudyDocument(_Part):
     @classmethod
     def _types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(dict.fromkeys(check_type(kind, kind) for kind in value))
+            return tuple(dict.fromkeys(map(_small_form, value)))
         except InputError as error:
             raise ValueError(str(error)) from error
 
@@ -195,6 +200,14 @@ class StudyDocument(_Part):
         """Whether combinations of methods are asked for: by a list of them, or by no method."""
         lists = (self.criteria, self.allocations, self.patterns, self.reconstructions)
         return not self.methods or any(one is not None for one in lists)
+
+
+def _small_form(name: str) -> str:
+    """A form that a dense model is measured in, as it is written everywhere."""
+    first, plus, kind = name.partition("+")
+    if first != TRIMMED:
+        return check_type(name, name)
+    return f"{TRIMMED}+{check_type(kind, name)}" if plus else TRIMMED
 
 
 def load_study(path: Path) -> tuple[StudyDocument, str]:

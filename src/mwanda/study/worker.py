@@ -17,11 +17,13 @@ from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.translate import translate
 from mwanda.pruned.quantise import quantise
+from mwanda.pruned.trim.trim import trim
 from mwanda.pruning.folder.manifest import Manifest, versions
 from mwanda.pruning.prune import prune
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.pruning.statistics.show import show_statistics
+from mwanda.study.document import TRIMMED
 from mwanda.study.folder import StudyFolder
 from mwanda.study.inputs import InputCheck, dtype_for
 from mwanda.study.records import Cell
@@ -39,6 +41,9 @@ PAUSE = 0.5
 
 SIZES = ("type", "tensors", "kept", "bytes", "source_bytes", "weights")
 """What a report says of a quantised model."""
+
+WHOLE = ("source_bytes", "weights")
+"""Those of the model before a trim."""
 
 FAILURES = (
     MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError,
@@ -166,9 +171,7 @@ class Worker:
         if cell.settings["recipe"] is not None:
             model, manifest = self._prune(key, cell, model, scratch)
         elif "quantised" in cell.settings:
-            out = scratch / "quantised"
-            made = quantise(model, out, cell.settings["quantised"], options=options).as_dict()
-            model, more["quantised"] = str(out), {name: made[name] for name in SIZES}
+            model, more["quantised"] = self._small_form(cell, model, scratch, options)
         result = evaluate(
             model,
             self._texts,
@@ -209,6 +212,24 @@ class Worker:
                 for tag, r in result.languages.items()
             },
         }
+
+    def _small_form(
+        self, cell: Cell, model: str, scratch: Path, options: RunOptions
+    ) -> tuple[str, dict[str, Any]]:
+        """The dense model trimmed, quantised, or both, and what a report says of it."""
+        name = str(cell.settings["quantised"])
+        first, _, kind = name.rpartition("+")
+        sizes: dict[str, Any] = {"type": name, "tensors": 0, "kept": {}}
+        if TRIMMED in (first, kind):
+            plan = trim(model, scratch / TRIMMED, list(self._texts.texts), options=options).plan
+            model = str(scratch / TRIMMED)
+            sizes |= {"bytes": plan.kept_bytes, "source_bytes": plan.bytes, "weights": plan.weights}
+        if kind != TRIMMED:
+            made = quantise(model, scratch / "quantised", kind, options=options).as_dict()
+            model = str(scratch / "quantised")
+            sizes = {n: made[n] for n in SIZES} | {n: sizes[n] for n in WHOLE if n in sizes}
+            sizes["type"] = name
+        return model, sizes
 
     def _prune(self, key: str, cell: Cell, model: str, scratch: Path) -> tuple[str, Manifest]:
         fields = {k: v for k, v in cell.settings["recipe"].items() if k not in cell.loose}

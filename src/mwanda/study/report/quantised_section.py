@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mwanda.study.document import TRIMMED
 from mwanda.study.report.cells import (
     MARK,
     bounds_of,
@@ -21,7 +22,7 @@ from mwanda.study.report.language_sections import NO_DENSE
 def quantised(results: StudyResults) -> Section | None:
     """The dense models in fewer bits, beside the pruned ones; None where there are none."""
     groups = [(model.name, _parts(model)) for model in results.models if model.quantised]
-    return Section("quantised", "Instead: quantised", groups) if groups else None
+    return Section("quantised", "Instead: quantised or trimmed", groups) if groups else None
 
 
 def _parts(model: ModelResults) -> list[Part]:
@@ -29,11 +30,21 @@ def _parts(model: ModelResults) -> list[Part]:
         return [NO_DENSE]
     first = next(iter(model.quantised.values())).first["quantised"]
     sized: list[tuple[float, str, str, Group]] = [
-        (float(group.first["quantised"]["bytes"]), f"dense in {kind}", "", group)
+        (
+            float(group.first["quantised"]["bytes"]),
+            f"dense{', ' if TRIMMED in kind else ' in '}{kind}",
+            "",
+            group,
+        )
         for kind, group in model.quantised.items()
     ]
+    trimmed = model.quantised.get(TRIMMED)
     for group in model.groups.values():
-        sized.append((_masked_bytes(group, first), group.method, f"{group.sparsity:.0%}", group))
+        share, size = f"{group.sparsity:.0%}", _masked_bytes(group, first)
+        sized.append((size, group.method, share, group))
+        if trimmed is not None:  # rows that go lose nothing in these languages
+            size -= first["source_bytes"] - trimmed.first["quantised"]["bytes"]
+            sized.append((size, f"{group.method}, {TRIMMED}", share, group))
     rows = []
     for size, name, share, group in sorted(sized, key=lambda row: row[:3], reverse=True):
         loss = model.loss(group)
@@ -44,12 +55,14 @@ def _parts(model: ModelResults) -> list[Part]:
         ])  # fmt: skip
     parts: list[Part] = [
         Table(
-            f"{model.name}: quantised and pruned models by what their weights take",
+            f"{model.name}: smaller forms and pruned models by what their weights take",
             ["model", "sparsity", "MB", "of the dense model's", "mean rise", "95 % interval",
              "worst language", "languages worse"],
             rows,
             words=("worst language",),
-            note="A quantised model's bytes are those of its weights in a GGUF file. A pruned "
+            note="A quantised model's bytes are those of its weights in a GGUF file. A trimmed "
+            "model's vocabulary is cut to the scripts of these languages, which changes nothing "
+            "in them: a pruned model that is also trimmed has the pruned one's losses. A pruned "
             "model's are the weights that are left, in the dense model's dtype, and a bit for "
             f"every weight of the pruned linears. {MARK}",
         )
