@@ -39,3 +39,17 @@ def test_what_cannot_be_recovered(bench: Bench, pruned: Path) -> None:
     bench.refuse(["recover", bench.source, *words[2:], *text], "found no zero")
     many = ["--windows", "900"]
     bench.refuse([*words, *text, *many], "tokens of text for 900 windows", lines=2)
+
+
+def test_a_prune_is_recovered_in_one_go(bench: Bench) -> None:
+    given = ["--windows", "8", "--window-length", "32", "--criterion", "wanda", "--recover"]
+    words = ["prune", bench.source, "--out", bench.out, "--allocation", "uniform", *given]
+    text = ["--calibration", bench.corpus]
+    made = bench.run(*words, *text, "--json").json()
+    assert made["recovery"]["steps"] == 7  # four passes over seven windows of two languages
+    assert made["totals"] == made["recovery"]["totals"]
+    assert {path.name for path in bench.root.iterdir()} == {"out"}
+    assert bench.run("verify", bench.out, "--against", bench.source).code == 0
+    bench.refuse([*words, *text], "expected a new folder")
+    bench.refuse([*words, "--overwrite"], "--recover", "--calibration")
+    bench.refuse([*words, *text, "--masks-only"], "--recover", "no --masks-only")

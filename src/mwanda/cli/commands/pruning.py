@@ -38,6 +38,9 @@ def prune(
     out: opt.OutFolder,
     masks_only: Annotated[bool, "Write the masks alone, --out FILE.safetensors."] = False,
     trim: Annotated[bool, "Trim the vocabulary to the languages too, as mwanda trim does."] = False,
+    recover: Annotated[
+        bool, "Let what is kept learn from MODEL, as mwanda recover does."
+    ] = False,
     **given: Annotated[Any, opt.PRUNE],
 ) -> Iterator[View | str]:
     """Prune MODEL into a folder that plain transformers loads."""
@@ -46,6 +49,10 @@ def prune(
     if trim and (masks_only or recipe.languages is None):
         expected = "--languages, and no --masks-only"
         raise InputError("--trim", expected=expected, found="neither" if masks_only else "none")
+    if recover and (masks_only or trim):
+        other = "--masks-only" if masks_only else "--trim"
+        raise InputError("--recover", expected=f"no {other}", found="both",
+                         fix="run mwanda trim afterwards" if trim else None)  # fmt: skip
     if speaks():  # a process that does not write must not mind what another has written
         if masks_only and recipe.reconstruction is None:
             early.check_output(out, ".safetensors", overwrite=given["overwrite"])
@@ -60,6 +67,10 @@ def prune(
             from mwanda.pruned.trim.after_prune import prune_and_trim
 
             result, cut = prune_and_trim(model, out, recipe.languages or (), **how)
+        elif recover:
+            from mwanda.pruned.recover.after_prune import prune_and_recover
+
+            result, learnt = prune_and_recover(model, out, **how)
         else:
             from mwanda.pruning.prune import prune as run
 
@@ -72,6 +83,10 @@ def prune(
             from mwanda.cli.views.trimming import and_trimmed
 
             shown = and_trimmed(shown, cut)
+        if recover:
+            from mwanda.cli.views.recovering import and_recovered
+
+            shown = and_recovered(shown, learnt)
         yield shown
         if not masks_only:
             text = result.manifest.calibration

@@ -78,8 +78,8 @@ def _prune_of(manifest: Manifest) -> list[str]:
 def recovery_command(recovery: RecoveryRecord) -> list[str]:
     """The same of a recovery."""
     text = recovery.text
-    words = ["mwanda", "recover", short_name(recovery.pruned), "--dense"]
-    words += [short_name(recovery.dense), "--out", "FOLDER"]
+    words = ["mwanda", "recover", "FOLDER", "--dense", short_name(recovery.dense)]
+    words += ["--out", "RECOVERED"]
     words += ["--calibration", short_source(text.source), "--languages", ",".join(text.languages)]
     if not text.source.endswith(".safetensors"):
         words += [*_sizes(text), *(_option(f"keep_{name}") for name in text.kept)]
