@@ -65,11 +65,33 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
     for _ in range(ROUNDS):
         for key, path in (("whole", dense), ("trimmed", folder)):
             rounds[key].append(decoded(path))
+    if given.llama is not None and given.gguf is not None:
+        found["llama"] = in_llama(given, ask, folder.with_suffix(".gguf"), text, tags)
     found["decoding"] = {
         key: {what: spread([one[what] for one in values]) for what in values[0]}
         for key, values in rounds.items()
     }
     return found
+
+
+def in_llama(
+    given: argparse.Namespace, ask: dict[str, Any], out: Path, text: Path, tags: list[str]
+) -> dict[str, Any]:
+    """The same choice in the GGUF file, read by llama.cpp."""
+    made = mwanda.trim(given.gguf, out, options=mwanda.RunOptions(overwrite=True), **ask)
+    asked = {"rows": made.old_ids, "sentences": {tag: sentences_of(text, tag)[:40] for tag in tags}}
+    (given.work / "llama.json").write_text(json.dumps(asked))
+    runner = Path(__file__).parent / "runners" / "llama_trim.py"
+    words = [given.llama, str(runner), str(given.gguf), str(out), str(given.work / "llama.json")]
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    found: dict[str, Any] = json.loads(told.splitlines()[-1])
+    return {"bytes": made.plan.bytes, "kept_bytes": made.plan.kept_bytes, **found}
+
+
+def sentences_of(text: Path, tag: str) -> list[str]:
+    """Those of FLORES that chose nothing."""
+    lines = [json.loads(line) for line in (text / f"{tag}.jsonl").read_text().splitlines()]
+    return [line["text"] for line in lines if line["id"] >= 1000]
 
 
 def same_tokens(dense: Path, folder: Path, text: Path, tags: list[str]) -> dict[str, float]:
@@ -82,8 +104,7 @@ def same_tokens(dense: Path, folder: Path, text: Path, tags: list[str]) -> dict[
     rows = read_manifest(folder).trims[-1].old_ids
     found = {}
     for tag in tags:
-        lines = [json.loads(line) for line in (text / f"{tag}.jsonl").read_text().splitlines()]
-        sentences = [line["text"] for line in lines if line["id"] >= 1000]
+        sentences = sentences_of(text, tag)
         same = [
             token_ids(before, one) == [rows[new] for new in token_ids(after, one)]
             for one in sentences
@@ -127,13 +148,20 @@ def table(found: dict[str, dict[str, Any]]) -> Table:
             name, one["by"], f"{one['kept']:,}", f"-{one['saved']:.1%}",
             f"{min(one['same'].values()):.3f}",
             f"{one['nats']:+.2f}" if "nats" in one else "",
-            f"{faster:.2f}", f"{whole['load']['median']:.1f} / {cut['load']['median']:.1f}",
+            f"{faster:.2f}", llama_of(one),
+            f"{whole['load']['median']:.1f} / {cut['load']['median']:.1f}",
             f"{whole['peak_gb']['median']:.2f} / {cut['peak_gb']['median']:.2f}",
         ])  # fmt: skip
     return Table(
         ["languages", "by", "rows", "parameters", "same tokens", "nats a sentence",
-         "decoding, x whole", "load, s", "peak, GB"], rows,
+         "decoding, x whole", "in llama.cpp", "load, s", "peak, GB"], rows,
     )  # fmt: skip
+
+
+def llama_of(one: dict[str, Any]) -> str:
+    """How much faster, where it was tried."""
+    found = one.get("llama")
+    return f"{found['tokens']['trimmed'] / found['tokens']['whole']:.2f}" if found else ""
 
 
 def main() -> None:
@@ -142,6 +170,8 @@ def main() -> None:
     parser.add_argument("--dense", type=Path)
     parser.add_argument("--small-text", default="bundled:udhr", help="for the choice by text")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--gguf", type=Path, help="the model as a GGUF file, for llama.cpp")
+    parser.add_argument("--llama", help="interpreter that has llama-cpp-python")
     parser.add_argument("--sentences", type=int, default=48)
     given = parsed(parser)
     found = {
