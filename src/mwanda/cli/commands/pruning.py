@@ -38,9 +38,7 @@ def prune(
     out: opt.OutFolder,
     masks_only: Annotated[bool, "Write the masks alone, --out FILE.safetensors."] = False,
     trim: Annotated[bool, "Trim the vocabulary to the languages too, as mwanda trim does."] = False,
-    recover: Annotated[
-        bool, "Let what is kept learn from MODEL, as mwanda recover does."
-    ] = False,
+    recover: Annotated[bool, "Let what is kept learn from MODEL, as mwanda recover does."] = False,
     **given: Annotated[Any, opt.PRUNE],
 ) -> Iterator[View | str]:
     """Prune MODEL into a folder that plain transformers loads."""

@@ -25,7 +25,7 @@ def verified(found: Verification, *, every: bool) -> View:
     """Whether a folder is as its manifest says.
 
     Args:
-        every: the findings too where they are those of a wrong source.
+        every: linears without a problem too, and the findings where they are a wrong source's.
     """
     totals, linears, rows = found.manifest.totals, {}, []
     for item in found.linears:
@@ -35,18 +35,21 @@ def verified(found: Verification, *, every: bool) -> View:
         }  # fmt: skip
         counts = (f"{count:,}" for count in (record.pruned, item.zeros, record.source_zeros))
         state = "ok" if item.problem is None else "WRONG"
-        rows.append([item.name, f"{record.sparsity:.4f}", *counts, state])
+        if every or item.problem is not None:
+            rows.append([item.name, f"{record.sparsity:.4f}", *counts, state])
     data = {"other_base": found.other_base, "problems": list(found.problems),
             "notes": list(found.notes), "totals": totals.model_dump(),
             "linears": linears}  # fmt: skip
     if found.other_base is not None and not every:
         return data, ""
     end = (
-        f"{len(found.manifest.files)} files whole; sparsity {totals.sparsity:.4%} over the pruned "
+        f"{len(found.manifest.files)} files whole, {len(found.linears)} linears as they were "
+        f"written; sparsity {totals.sparsity:.4%} over the pruned "
         f"linears, {totals.model_sparsity:.4%} over the model, by mask positions"
     )
     header = ["linear", "sparsity", "removed", "zeros", "zero in source", ""]
-    lines = [plain(header, rows), *(f"note: {note}" for note in found.notes)]
+    lines = [plain(header, rows)] if rows else []
+    lines += [f"note: {note}" for note in found.notes]
     if found.other_base is not None:
         lines = [found.other_base, *found.problems, *lines]
     return data, "\n".join([*lines, end if not found.problems else "not as the manifest says"])
