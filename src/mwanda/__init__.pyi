@@ -41,4 +41,5 @@ from .study.read import Study as Study
 from .study.read import read_study as read_study
 from .study.report.write import write_report as write_report
 from .study.search import search_sparsity as search_sparsity
+from .system.progress import Silent as Silent
 from .system.run_options import RunOptions as RunOptions

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
-from mwanda.system.progress import place_among, quiet_libraries
+from mwanda.system.progress import ToStderr, place_among, quiet_libraries
 
 FAILURES = (
     OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError, AttributeError,
@@ -72,16 +72,9 @@ def _run(arguments: list[str], debug: bool) -> int:
         return 1 if ours is None else ours.exit_code
 
 
-class _Stderr(logging.Handler):
-    """To what is stderr at that time: a bar that is shown has its own, above which lines go."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
-
-
 def _quiet(debug: bool) -> None:
     """Our log goes to stderr; libraries speak only when something is wrong."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Stderr()])
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[ToStderr()])
     logging.getLogger("mwanda").setLevel(logging.DEBUG if debug else logging.INFO)
     quiet_libraries()
     if not debug:

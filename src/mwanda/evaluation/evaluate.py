@@ -38,6 +38,7 @@ from mwanda.system.arguments import whole_given
 from mwanda.system.device import DTYPES, choose_device, dtype_name
 from mwanda.system.extras import need
 from mwanda.system.run_options import RunOptions
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.languages import seen_among
 from mwanda.text.shared_sentences import overlap, unpack_hashes
@@ -46,6 +47,7 @@ from mwanda.text.start import shown_start, start_of
 log = logging.getLogger("mwanda")
 
 
+@speaking
 @undisturbed()
 def evaluate(
     model: Any,

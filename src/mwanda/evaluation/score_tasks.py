@@ -20,6 +20,7 @@ from mwanda.pruning.given_arguments import options_given
 from mwanda.system.arguments import whole_given
 from mwanda.system.device import dtype_name
 from mwanda.system.run_options import RunOptions
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.languages import tags_of
 from mwanda.text.start import shown_start, start_of
@@ -30,6 +31,7 @@ BATCH = 8
 ITEMS = 100
 
 
+@speaking
 @undisturbed()
 def evaluate_tasks(
     model: Any,

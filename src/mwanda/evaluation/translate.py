@@ -27,6 +27,7 @@ from mwanda.system.arguments import whole_given
 from mwanda.system.device import dtype_name
 from mwanda.system.extras import need
 from mwanda.system.run_options import RunOptions
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.tokens import token_ids
@@ -35,6 +36,7 @@ BATCH = 8
 """Sentences that are generated at a time."""
 
 
+@speaking
 @undisturbed()
 def translate(
     model: Any,

@@ -17,6 +17,7 @@ from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.given_arguments import options_given
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 
 
@@ -40,6 +41,7 @@ class TrimLoss(Shown):
         return self.tokenisation + self.softmax
 
 
+@speaking
 @undisturbed()
 def trim_loss(
     whole: str | Path,

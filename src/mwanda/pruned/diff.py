@@ -15,6 +15,7 @@ from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.system.arguments import path_given
 from mwanda.system.progress import Progress, watched
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 
 
@@ -144,6 +145,7 @@ class Diff(Shown):
         }
 
 
+@speaking
 @undisturbed()
 def diff(first: str | Path, second: str | Path, *, progress: Progress | None = None) -> Diff:
     """Compare the masks of two pruned models, linear by linear.

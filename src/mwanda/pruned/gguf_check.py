@@ -23,6 +23,7 @@ from mwanda.pruning.folder.manifest import MANIFEST, find_manifest
 from mwanda.system.arguments import path_given
 from mwanda.system.progress import Progress, watched
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 
 ZERO_KEEPING = frozenset({
@@ -97,6 +98,7 @@ class GgufCheck(Shown):
             )  # fmt: skip
 
 
+@speaking
 @undisturbed()
 def check_gguf(
     gguf: str | Path, folder: str | Path, *, progress: Progress | None = None

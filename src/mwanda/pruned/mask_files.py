@@ -39,6 +39,7 @@ from mwanda.system.progress import Progress, watched
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 
@@ -69,6 +70,7 @@ class Extracted(Shown):
     updated: str | None
 
 
+@speaking
 @undisturbed()
 def extract_masks(
     folder: str | Path,
@@ -124,6 +126,7 @@ def extract_masks(
     return Extracted(out, found, out.stat().st_size, more, manifest.updated_by)
 
 
+@speaking
 @undisturbed()
 def apply_masks(
     masks: str | Path,
@@ -131,7 +134,7 @@ def apply_masks(
     out: str | Path,
     *,
     dtype: str | None = None,
-    options: RunOptions | None = None,
+    options: RunOptions = NO_FORWARD,
 ) -> PruneResult:
     """Set to zero what a file of masks removes, in a model of the same architecture.
 
@@ -151,7 +154,7 @@ def apply_masks(
     """
     check_alone("mask apply")
     start = time.perf_counter()
-    options, out = options_given(options, NO_FORWARD), path_given("out", out)
+    options, out = options_given(options), path_given("out", out)
     name = str(path_given("model", model))
     opened = MaskFile.open(masks)
     check_model(name)

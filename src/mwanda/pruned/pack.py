@@ -22,6 +22,7 @@ from mwanda.system.files import check_disk_space
 from mwanda.system.output import OutputFile, OutputFolder
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.threads import in_order
 
@@ -65,6 +66,7 @@ class PackResult(Shown):
         return asdict(self)
 
 
+@speaking
 @undisturbed()
 def pack(
     folder: str | Path,
@@ -118,6 +120,7 @@ def pack(
     return PackResult.of(index, out.stat().st_size, time.perf_counter() - start)
 
 
+@speaking
 @undisturbed()
 def unpack(
     archive: str | Path,

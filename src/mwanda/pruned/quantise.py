@@ -31,6 +31,7 @@ from mwanda.system.finite import narrowed
 from mwanda.system.output import QUANTISED, OutputFolder
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 
@@ -74,6 +75,7 @@ class QuantiseResult(Shown):
         return asdict(self)
 
 
+@speaking
 @undisturbed()
 def quantise(
     model: str | Path, out: str | Path, type: str = "Q8_0", *, options: RunOptions | None = None

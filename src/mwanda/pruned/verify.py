@@ -27,6 +27,7 @@ from mwanda.system.arguments import path_given
 from mwanda.system.files import sha256_of
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 
 LOADED = (".safetensors", ".safetensors.index.json")
@@ -85,6 +86,7 @@ class Verification(Shown):
             )
 
 
+@speaking
 @undisturbed()
 def verify(
     folder: str | Path,

@@ -16,10 +16,10 @@ from mwanda.pruning.recipe.yaml_file import load_recipe
 from mwanda.system.run_options import RunOptions
 
 
-def options_given(options: Any, default: RunOptions | None = None) -> RunOptions:
+def options_given(options: Any) -> RunOptions:
     """How to run."""
     if options is None:
-        return default or RunOptions()
+        return RunOptions()
     if not isinstance(options, RunOptions):
         raise InputError(
             "options", expected="mwanda.RunOptions(…)", found=f"a {type(options).__name__}"

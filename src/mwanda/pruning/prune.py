@@ -32,9 +32,11 @@ from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.task import Task, chosen_linears
 from mwanda.system.arguments import path_given
 from mwanda.system.run_options import RunOptions
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import free_from_inference, undisturbed
 
 
+@speaking
 @undisturbed()
 @with_fields(RecipeFields)
 def prune(

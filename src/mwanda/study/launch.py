@@ -22,10 +22,12 @@ from mwanda.study.worker import PARENT, PAUSE, Worker
 from mwanda.system.arguments import path_given
 from mwanda.system.progress import Progress, duration
 from mwanda.system.ranks import check_alone
+from mwanda.system.speaking import speaking
 
 log = logging.getLogger("mwanda")
 
 
+@speaking
 def start_study(
     document: str | Path,
     out: str | Path,

@@ -29,6 +29,7 @@ from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Sheet, Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 
 log = logging.getLogger("mwanda")
@@ -121,6 +122,7 @@ class SearchResult(Shown):
             )
 
 
+@speaking
 @undisturbed()
 @with_fields(SearchFields)
 def search_sparsity(

@@ -42,6 +42,18 @@ class Silent:
         """Nothing."""
 
 
+class Unasked(Silent):
+    """Reports to nobody; a public function reports on stderr instead."""
+
+
+class ToStderr(logging.Handler):
+    """To what is stderr at that time: a bar that is shown has its own, above which lines go."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        print(self.format(record), file=sys.stderr)
+
+
 def speaks() -> bool:
     """Whether this process shows progress and results: of several that share a run, the first."""
     return os.environ.get("RANK", "0") == "0"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from mwanda.errors import InputError
 from mwanda.system.arguments import whole_given
-from mwanda.system.progress import Progress, Silent
+from mwanda.system.progress import Progress, Unasked
 
 MIB = 1 << 20
 
@@ -32,7 +32,8 @@ class RunOptions:
         allow_short: go on with less calibration text than asked for.
         allow_overlap: evaluate on text that was drawn for calibration.
         trust_remote_code: run code that the model folder brings along.
-        progress: what is told how far the work is.
+        progress: what is told how far the work is; ``mwanda.Silent()`` for nobody. Where it is left
+            out, a public function speaks on stderr, see :mod:`mwanda.system.speaking`.
     """
 
     device: str = "auto"
@@ -46,7 +47,7 @@ class RunOptions:
     allow_short: bool = False
     allow_overlap: bool = False
     trust_remote_code: bool = False
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=Unasked)
 
     def __post_init__(self) -> None:
         for name, least in (("batch_tokens", 1), ("activation_memory", 0), ("max_shard_size", 1)):

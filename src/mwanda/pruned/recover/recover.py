@@ -41,6 +41,7 @@ from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import joined, local_rank
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 
 log = logging.getLogger("mwanda")
@@ -77,6 +78,7 @@ class RecoverResult(Shown):
         ]
 
 
+@speaking
 @undisturbed()
 @with_fields(RecoverFields)
 def recover(

@@ -38,6 +38,7 @@ from mwanda.system.heap import trim as release
 from mwanda.system.output import OutputFolder
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 from mwanda.text.tokens import token_ids
@@ -88,6 +89,7 @@ class _Opened:
     trial: Trial
 
 
+@speaking
 @undisturbed()
 def trim(
     model: str | Path,
@@ -183,6 +185,7 @@ def _result(target: Path, plan: TrimPlan, checked: int, chosen: Chosen, start: f
     return TrimResult(str(target), plan, checked, chosen.rows, chosen.held_out, seconds)
 
 
+@speaking
 @undisturbed()
 def plan_trim(
     model: str | Path,

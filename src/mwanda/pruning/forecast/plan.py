@@ -54,6 +54,7 @@ from mwanda.system.device import (
 )
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.text_source import TextSource
 from mwanda.text.window_files import Windows
@@ -126,6 +127,7 @@ class Plan(Shown):
         return [self.as_dict() | several]
 
 
+@speaking
 @undisturbed()
 @with_fields(RecipeFields)
 def plan(

@@ -44,6 +44,7 @@ from mwanda.system.files import check_disk_space
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
+from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import Partial
 
@@ -76,6 +77,7 @@ class Collected(Shown):
         ]
 
 
+@speaking
 @undisturbed()
 @with_fields(StatisticsFields)
 def collect_statistics(
