@@ -24,7 +24,7 @@ SHAPES = {"am": (20, 127), "de": (128, 128), "sw": (128, 128)}
 """Of the tiny model's context of 128, one token per byte."""
 
 LINE = (
-    "calibration windows: less than 128 of 2048 tokens a language: the model's context is 128 "
+    "calibration windows: fewer than 128 of 2048 tokens a language: the model's context is 128 "
     "tokens; am has text for 20 windows of 127 tokens"
 )
 

@@ -150,3 +150,16 @@ def test_every_file_word_is_a_code_and_no_common_language() -> None:
         canonical(word)
     common = "eng deu fin pol ces war min sun cat hat bar ace ban bug mad tok yor ibo"
     assert not any(map(other_meaning, common.split()))
+
+
+def test_a_tag_within_a_name_is_offered(tmp_path: Path) -> None:
+    (tmp_path / "de_web.txt").write_text("Guten Tag")
+    (tmp_path / "corpus-sw.jsonl").write_text("{}")
+    (tmp_path / "data-old.txt").write_text("x")
+    with pytest.raises(InputError) as caught:
+        open_source(tmp_path)
+    assert "de_web.txt (named after no language; de.txt if it is German)" in str(caught.value)
+    assert "corpus-sw.jsonl (named after no language; sw.jsonl if it is Swahili)" in str(
+        caught.value
+    )
+    assert "data-old.txt (named after no language)" in str(caught.value)

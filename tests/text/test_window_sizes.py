@@ -129,7 +129,7 @@ def test_one_line_says_what_shrank(caplog: pytest.LogCaptureFixture) -> None:
         assert caplog.messages == []
         say_shrunk(asked, asked.within(256), {"de": (128, 256), "am": (7, 250)})
         assert caplog.messages == [
-            "calibration windows: less than 128 of 2048 tokens a language: the model's context is "
+            "calibration windows: fewer than 128 of 2048 tokens a language: the model's context is "
             "256 tokens; am has text for 7 windows of 250 tokens"
         ]
         caplog.clear()

@@ -59,7 +59,9 @@ def text_or_first_try(
         )  # fmt: skip
     if speaks():
         log.warning(
-            "no --calibration: %s is taken, little text and good for a first try only", FIRST_TRY
+            "no --calibration: %s is taken, little text and good for a first try only; "
+            "--recipe quick makes it a fast one",
+            FIRST_TRY,
         )
     return FIRST_TRY, replace(options, allow_short=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,10 +127,22 @@ def _nameless(stem: str, path: Path) -> str | None:
     try:
         canonical(stem)
     except InputError:
-        meant = named_language(stem)
+        meant = named_language(stem) or _tag_within(stem)
         if meant is None:
             return _NO_LANGUAGE
         return f"{_NO_LANGUAGE}; {meant}{_ending(path)} if it is {display_name(meant)}"
+    return None
+
+
+def _tag_within(stem: str) -> str | None:
+    """``de`` of ``de_web`` and ``corpus-de``: a two-letter tag that a name begins or ends with."""
+    parts = re.split(r"[_.\-]", stem)
+    for part in (parts[0], parts[-1]) if len(parts) > 1 else ():
+        try:
+            if len(part) == 2:
+                return canonical(part)
+        except InputError:
+            continue
     return None
 
 

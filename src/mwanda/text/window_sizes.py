@@ -131,6 +131,6 @@ def say_shrunk(asked: Sizes, used: Sizes, drawn: Mapping[str, tuple[int, ...]]) 
     parts += short[:NAMED] + more
     if parts:
         log.warning(
-            "calibration windows: less than %d of %d tokens a language: %s",
+            "calibration windows: fewer than %d of %d tokens a language: %s",
             asked.windows, asked.length, "; ".join(parts),
         )  # fmt: skip
