@@ -59,6 +59,13 @@ def test_a_prune_is_trimmed_in_one_go(bench: Bench) -> None:
     bench.refuse(bench.prune("--trim", "--languages", "de"), "out", "--overwrite")
 
 
+def test_a_model_that_is_not_finished_is_told_from_none(bench: Bench) -> None:
+    words = ["trim", bench.root / "m", "--languages", "de", "--plan"]
+    bench.refuse(words, "found nothing there; check the spelling")
+    (bench.root / ".m.partial").mkdir()
+    bench.refuse(words, "found an unfinished run of it; run the command again")
+
+
 def test_a_budget_and_texts_to_keep(bench: Bench, tmp_path: Path) -> None:
     lines = tmp_path / "keep.txt"
     lines.write_text("ключ\n", encoding="utf-8")

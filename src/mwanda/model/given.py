@@ -20,8 +20,11 @@ def check_model(name: str | Path) -> None:
         raise InputError(str(name), expected="a model folder or a GGUF file", found=found, fix=fix)
     if not is_folder and not is_file and not is_hub_id(str(name)):
         what = shown(str(name))
+        found, fix = "nothing there", "check the spelling"
+        if path.with_name(f".{path.name}.partial").is_dir():
+            found, fix = "an unfinished run of it", "run the command again that was to write it"
         expected = "a model folder, a GGUF file or a hub id"
-        raise InputError(what, expected=expected, found="nothing there", fix="check the spelling")
+        raise InputError(what, expected=expected, found=found, fix=fix)
 
 
 def is_hub_id(name: str) -> bool:
