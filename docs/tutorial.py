@@ -2,9 +2,9 @@
 # # Prune a model and see what each language lost
 #
 # This notebook prunes a language model in one shot, scores every language before and after, and
-# compares two ways to prune. It needs `pip install 'mwanda[notebook]'`. Jupyter and VS Code open
-# this file as a notebook with jupytext; each `# %%` begins a cell. It also runs as it is: `python
-# docs/tutorial.py`.
+# compares two ways to prune. It needs `pip install '.[notebook]'` in the folder of the repository.
+# Jupyter and VS Code open this file as a notebook once jupytext is installed (`pip install
+# jupytext`); each `# %%` begins a cell. It also runs as it is: `python docs/tutorial.py`.
 #
 # With the model named here it takes some minutes on a laptop's processor, and needs no GPU.
 
@@ -27,7 +27,8 @@ from pathlib import Path
 
 import mwanda
 
-SHORT = {"windows": 6, "window_length": 128}  # the bundled text is short: leave out with your own
+# The bundled text is short. With your own leave these out; fewer windows make a first look quick.
+SHORT = {"windows": 6, "window_length": 128}
 HOW = {"calibration": CALIBRATION, "languages": LANGUAGES, "sparsity": 0.3, **SHORT}
 plan = mwanda.plan(MODEL, **HOW)
 plan
@@ -79,9 +80,8 @@ english = mwanda.Comparison.of(dense, mwanda.evaluate(alone.folder, texts))
 english.plot(compared)
 
 # %%
-frames = {"english": english.to_frame(), "all": compared.to_frame()}
-lost = {name: frame.set_index("language")["relative"] for name, frame in frames.items()}
-{name: f"{rise.mean():+.1%} in the mean" for name, rise in lost.items()}
+lost = english.to_frame(compared)["relative"]  # a row for every language, a column for each model
+lost.mean()
 
 # %% [markdown]
 # ## A gate

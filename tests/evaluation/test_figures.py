@@ -40,8 +40,9 @@ def test_a_comparison_has_a_row_a_language_and_the_mean() -> None:
     found = {name: round(places[0], 6) for name, places in marks(axes).items()}
     assert found == {"mean": pytest.approx(10 / 3), "German": -25, "Swahili": 10, "Hindi": 25}
     rows = [label.get_text() for label in axes.get_yticklabels()]
-    assert rows == ["mean", "calibrated", "German", "Swahili", "not calibrated", "Hindi"]
+    assert rows == ["mean", "calibrated", "Swahili", "German", "not calibrated", "Hindi"]
     assert axes.get_legend() is None
+    assert axes.get_xlabel().endswith("no 95 % interval for any language: too little text")
 
 
 def test_models_beside_each_other_are_told_apart() -> None:
@@ -52,6 +53,13 @@ def test_models_beside_each_other_are_told_apart() -> None:
     assert DENSE.plot(PRUNED).get_xlim()[0] == 0
     with pytest.raises(InputError, match="the same texts"):
         DENSE.plot(replace(PRUNED, text_sha256="another"))
+
+
+@pytest.mark.parametrize("draw", [lambda: COMPARED.plot([COMPARED]), lambda: COMPARED.plot(DENSE),
+                                  lambda: DENSE.plot(COMPARED)])  # fmt: skip
+def test_what_cannot_stand_beside_is_refused(draw: Any) -> None:
+    with pytest.raises(InputError, match=r"further results of the kind .*a\.plot\(\*several\)"):
+        draw()
 
 
 def test_one_model_has_its_intervals() -> None:

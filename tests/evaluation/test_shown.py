@@ -75,6 +75,26 @@ def test_a_frame_has_a_row_for_every_language() -> None:
     assert lost["name"]["sw"] == "Swahili"
     assert lost["seen"].to_dict() == {"de": True, "hi": False, "sw": True}
     assert lost["low"].isna().all()  # one sentence has no interval
+    assert lost.dtypes[["low", "high"]].tolist() == ["float64", "float64"]
+    assert [*lost.columns[5:8]] == ["relative", "low", "high"]
+
+
+def test_a_frame_of_several_comparisons_has_them_side_by_side() -> None:
+    other = Comparison.of(DENSE, evaluation("some/where/other", 2.0))
+    both = COMPARED.to_frame(other)["relative"]
+    assert both["other"].to_dict() == {"de": -0.1, "hi": 0.1, "sw": 0.04}
+    assert len(both.columns) == 2
+
+
+def test_a_swapped_comparison_is_warned_of(
+    tiny: Tiny, pruned: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    dense, made = str(tiny("llama")), str(pruned.folder)
+    of = {name: evaluation(name, raised) for name, raised in ((dense, 0.0), (made, 5.0))}
+    assert "worst Hindi +25.0%" in repr(Comparison.of(of[dense], of[made]))
+    assert not caplog.records
+    Comparison.of(of[made], of[dense])
+    assert "swap them" in caplog.text
 
 
 def test_a_frame_of_a_prune_and_of_its_plan(tiny: Tiny, pruned: Any, tmp_path: Path) -> None:

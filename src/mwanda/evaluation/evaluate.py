@@ -267,7 +267,8 @@ def refuse_overlap(texts: TextSet, calibrations: Calibrations, options: RunOptio
             problems.append(
                 f"{texts.source}, {tag}: expected text that did not calibrate the model, found "
                 f"{len(shared)} of {len(group)} texts that share sentences with it, first number "
-                f"{shared[0] + 1}; evaluate on other text, or pass --allow-overlap"
+                f"{shared[0] + 1}; evaluate on other text, or pass --allow-overlap, "
+                "in Python RunOptions(allow_overlap=True)"
             )
     if problems:
         raise InputError.several(problems)

@@ -31,7 +31,7 @@ def plot_languages(
     intervals: Mapping[str, tuple[float, float]] | None = None,
 ) -> Any:
     """A row for every language with a mark for every model, the mean first, then languages that
-    calibrated, then the others.
+    calibrated, then the others, each group by the first model's value.
 
     Args:
         label: of the axis.
@@ -44,7 +44,8 @@ def plot_languages(
     Raises:
         InputError: matplotlib is not installed.
     """
-    every = list(next(iter(series.values())))
+    first = next(iter(series.values()))
+    every = sorted(first, key=lambda tag: -first[tag])
     groups = [[tag for tag in every if tag in seen], [tag for tag in every if tag not in seen]]
     names = ["calibrated", "not calibrated"] if all(groups) else ["", ""]
     rows: list[tuple[str, list[str]]] = [("mean", every)]
@@ -62,7 +63,15 @@ def plot_languages(
         axes.plot([low, high], [place, place], color=SOFT, linewidth=1.4, zorder=1)
         for number, (name, value) in enumerate(zip(series, values, strict=True)):
             label_once = name if place == 0 else "_"
-            axes.plot(value, place, linestyle="", markersize=6, label=label_once, **_style(number))
+            axes.plot(
+                value,
+                place,
+                linestyle="",
+                markersize=6,
+                label=label_once,
+                clip_on=False,
+                **_style(number),
+            )
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     for tick, (name, tags) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if name == "mean" or not tags else "normal")
@@ -72,6 +81,7 @@ def plot_languages(
     axes.grid(axis="x", color=SOFT, alpha=0.35, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.margins(x=0.08)
     if axes.get_xlim()[0] > 0:
         axes.set_xlim(left=0)
     else:

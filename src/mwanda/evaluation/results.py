@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mwanda.errors import InputError
+from mwanda.evaluation.alike import beside, check_alike, check_order
 from mwanda.evaluation.figures import plot_languages, short_names
 from mwanda.evaluation.language import LanguageResult, LanguageRise, mean, worst_of
 from mwanda.evaluation.loss_tables import comparison_rows, evaluation_rows
+from mwanda.system.extras import need
 from mwanda.system.shown import Sheet, Shown
 from mwanda.text.languages import display_name
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from mwanda.evaluation.paired import Difference
 
 
@@ -77,9 +81,9 @@ class Evaluation(Shown):
         Raises:
             InputError: matplotlib is not installed, or the texts are not the same.
         """
-        several = (self, *others)
+        several = beside(self, others)
         for other in others:
-            Comparison.of(self, other)
+            check_alike(self, other)
         names = short_names([one.model for one in several])
         series = {
             name: {tag: result.nll_per_sentence for tag, result in one.languages.items()}
@@ -120,40 +124,11 @@ class Comparison(Shown):
         """Compare two evaluations.
 
         Raises:
-            InputError: they are not about the same texts, or tokens.
+            InputError: they are not about the same texts, or tokens. A baseline that was made
+                of the other is warned of.
         """
-        both = f"{pruned.model} against {baseline.model}"
-        one_tokenizer = "compare models of one tokenizer"
-
-        if baseline.text_sha256 != pruned.text_sha256:
-            raise InputError(
-                both,
-                expected="the same texts for both",
-                found="different ones",
-                fix="evaluate both with the same --text, --sentences and --seed",
-            )
-        for tag, result in pruned.languages.items():
-            if result.unscored != (left := baseline.languages[tag].unscored):
-                raise InputError(
-                    f"{both}, {tag}",
-                    expected="the same texts scored by both",
-                    found=f"{result.unscored} and {left} of which nothing could be scored",
-                    fix="leave texts of one token out",
-                )
-            if result.tokens != (count := baseline.languages[tag].tokens):
-                raise InputError(
-                    f"{both}, {tag}",
-                    expected="the same tokens scored by both",
-                    found=f"{result.tokens} and {count} of them",
-                    fix=one_tokenizer,
-                )
-        if (own := pruned.settings.get("bos")) != (other := baseline.settings.get("bos")):
-            raise InputError(
-                both,
-                expected="texts that begin alike for both",
-                found=f"{own} and {other}",
-                fix=one_tokenizer,
-            )
+        check_order(baseline.model, pruned.model)
+        check_alike(baseline, pruned)
         rises = tuple(
             LanguageRise(
                 tag,
@@ -173,7 +148,7 @@ class Comparison(Shown):
         average, worst = mean(rise.relative for rise in self.rises), self.worst
         return (
             f"{self.pruned.model} against {self.baseline.model}, {len(self.rises)} languages, NLL "
-            f"per sentence {average:+.1%} in the mean, {display_name(worst.language)} "
+            f"per sentence {average:+.1%} in the mean, worst {display_name(worst.language)} "
             f"{worst.relative:+.1%}"
         )
 
@@ -181,8 +156,8 @@ class Comparison(Shown):
         found = []
         for rise in self.rises:
             result, interval = self.pruned.languages[rise.language], self.intervals[rise.language]
-            ends = {end: interval.as_dict()[end] for end in ("low", "high")}
-            found.append(rise.record() | ends | {
+            ends = (math.nan, math.nan) if interval.reason else (interval.low, interval.high)
+            found.append(rise.record() | dict(zip(("low", "high"), ends, strict=True)) | {
                 "perplexity": result.perplexity, "bits_per_byte": result.bits_per_byte,
             })  # fmt: skip
         return found
@@ -192,6 +167,29 @@ class Comparison(Shown):
         bars = [rise.relative for rise in self.rises]
         totals = len(rows) - len(bars)
         return Sheet(header, rows, bars, header.index("rise %"), totals=totals, change=True)
+
+    def to_frame(self, *others: Comparison) -> DataFrame:
+        """A pandas data frame with a row for every language. ``low`` and ``high`` are NaN where
+        there is no interval. Of several comparisons, ``frame["relative"]`` has a column for each.
+
+        Raises:
+            InputError: pandas is not installed, or the baselines differ.
+        """
+        if not others:
+            return super().to_frame()
+        frames = [Shown.to_frame(one).set_index("language") for one in self._with(others)]
+        names = short_names([one.pruned.model for one in (self, *others)])
+        need("pandas", "to_frame", "notebook")
+        import pandas
+
+        columns = [(field, name) for field in frames[0].columns for name in names]
+        return pandas.concat(frames, axis=1, keys=names).swaplevel(axis=1)[columns]
+
+    def _with(self, others: Sequence[Comparison]) -> Sequence[Comparison]:
+        several = beside(self, others)
+        for other in others:
+            check_alike(self.baseline, other.pruned)
+        return several
 
     def plot(self, *others: Comparison, axes: Any = None) -> Any:
         """A figure of what every language lost, other models' losses beside it; one model alone
@@ -206,9 +204,7 @@ class Comparison(Shown):
         Raises:
             InputError: matplotlib is not installed, or the baselines differ.
         """
-        several = (self, *others)
-        for other in others:
-            Comparison.of(self.baseline, other.pruned)
+        several = self._with(others)
         names = short_names([one.pruned.model for one in several])
         series = {
             name: {rise.language: 100 * rise.relative for rise in one.rises}
@@ -220,6 +216,9 @@ class Comparison(Shown):
             if not one.reason
         }  # fmt: skip
         label = "rise in negative log-likelihood per sentence, %"
+        if without := [display_name(tag) for tag, one in self.intervals.items() if one.reason]:
+            told = "any language" if len(without) == len(self.rises) else ", ".join(without)
+            label += "" if others else f"\nno 95 % interval for {told}: too little text"
         seen = several[-1].pruned.seen
         return plot_languages(series, seen, label, axes=axes, intervals=ends)
 

@@ -80,7 +80,7 @@ def prune(
         calibration, options = text_or_first_try(calibration, resolved, options)
     if isinstance(model, str | Path):
         if out is None:
-            raise InputError("--out", expected="a folder to write", found="none")
+            raise InputError("out", expected="a folder to write", found="none")
         no_tokenizer(tokenizer)
         given = (calibration, statistics, resolved, options)
         return prune_folder(str(model), path_given("out", out), *given, masks_only=masks_only)

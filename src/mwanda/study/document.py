@@ -220,7 +220,7 @@ def load_study(path: Path) -> tuple[StudyDocument, str]:
         places = {item["loc"][:n] for item in items for n in range(1, len(item["loc"]))}
         # A list is not also too short because of what is wrong in it.
         problems = [line for i in items if i["loc"] not in places for line in _problems(i)]
-        raise InputError.several(f"{path}: {problem}" for problem in problems) from error
+        raise InputError.several(f"{path}: {problem}" for problem in problems) from None
 
 
 def _problems(item: Mapping[str, Any]) -> list[str]:

@@ -133,7 +133,7 @@ def read_plan(folder: StudyFolder) -> Plan:
         raise InputError(
             f"{folder.path}/plan.json: {place}", expected="a plan that mwanda wrote",
             found=found, fix=again,
-        ) from error  # fmt: skip
+        ) from None  # fmt: skip
 
 
 def make_plan(path: Path) -> Plan:

@@ -101,7 +101,10 @@ class Sizes:
                 )
             if others:
                 fixes.append(f"leave out those with too little: --languages {','.join(others)}")
-            fixes.append("pass --allow-short to take what each language has")
+            fixes.append(
+                "pass --allow-short, in Python RunOptions(allow_short=True), to take what each "
+                "language has"
+            )
         floor = f", or by default at least {self.least(start)}" if self.loose else ""
         fix = " or ".join([", ".join(fixes[:-1]) + ",", fixes[-1]] if fixes[1:] else fixes)
         return InputError.several(

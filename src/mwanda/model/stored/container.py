@@ -71,7 +71,7 @@ def read_record(
             expected="a record that mwanda wrote",
             found=found,
             fix="the file is damaged; make it again",
-        ) from error
+        ) from None
 
 
 def saved_file(

@@ -193,4 +193,4 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         place, found = first_problem(error)
         expected = "a manifest that mwanda wrote"
-        raise InputError(f"{path}: {place}", expected=expected, found=found) from error
+        raise InputError(f"{path}: {place}", expected=expected, found=found) from None

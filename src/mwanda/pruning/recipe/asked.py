@@ -135,7 +135,7 @@ class Recipe(BaseModel):
         try:
             recipe = Recipe.model_validate(dict(values))
         except ValidationError as error:
-            raise InputError.several(_problem(source, item) for item in error.errors()) from error
+            raise InputError.several(_problem(source, item) for item in error.errors()) from None
         recipe.check(source)
         return recipe
 
