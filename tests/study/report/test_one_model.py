@@ -55,6 +55,7 @@ def test_in_short() -> None:
     text = page_markdown("t", sections_of(Found(PRUNED, COMPARED, GATE, is_base=False)))
     for said in ("Mean of all 3 languages: +3.3%", "Mean of the 1 that did not: +25.0%",
                  "Worst: Hindi, +25.0%", "The gate is not met: Hindi, Swahili.",
+                 "Too little text to be sure of any language",
                  "not the model that this one was pruned from"):  # fmt: skip
         assert said in text
     assert "The gate is met." in page_markdown("t", sections_of(Found(PRUNED, COMPARED, Gate(9))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,6 @@ def _in_short(found: Found) -> Section:
         said = f"{start} Mean: {average:.2f} nats per sentence."
         return Section("short", "In short", [("", [said])])
     start = f"{count} languages of {short_source(model.text)}, against {_name(compared.baseline)}."
-    worse = sum(one.low > 0 for one in compared.intervals.values())
     lines = []
     if found.gate is not None:
         failed = found.gate.failed(compared)
@@ -93,11 +93,21 @@ def _in_short(found: Found) -> Section:
         lines.append(_mean_line(f"the {len(compared.unseen)} that did not", compared.unseen))
     lines += [
         f"Worst: {display_name(compared.worst.language)}, {compared.worst.relative:+.1%}.",
-        f"{worse} of {count} languages are significantly worse: their 95 % interval is above 0.",
+        _sure_line(compared),
     ]
     if found.is_base is False:
         lines.append("The baseline is not the model that this one was pruned from.")
     return Section("short", "In short", [("", [start, tuple(lines)])])
+
+
+def _sure_line(compared: Comparison) -> str:
+    """How many languages are worse beyond doubt; without an interval none can be told to be."""
+    lows = [one.low for one in compared.intervals.values() if math.isfinite(one.low)]
+    if not lows:
+        return "Too little text to be sure of any language: none has a 95 % interval."
+    worse, some = sum(low > 0 for low in lows), len(lows) < len(compared.intervals)
+    among = f"{len(lows)} languages" + (" that have a 95 % interval" if some else "")
+    return f"{worse} of {among} are significantly worse: their 95 % interval is above 0."
 
 
 def _mean_line(which: str, rises: Sequence[LanguageRise]) -> str:
