@@ -107,6 +107,13 @@ def test_a_frame_of_a_prune_and_of_its_plan(tiny: Tiny, pruned: Any, tmp_path: P
     row = plan.to_frame().iloc[0]
     assert (len(plan.to_frame()), row["removed"] * 4) == (1, row["weights"])
     assert row["languages"] == ", ".join(plan.languages)
+    method = "criterion: wanda, allocation: uniform, mode: sequential"
+    for one in (plan, pruned):
+        assert method.rpartition(" ")[0] in repr(one)
+    assert plan.method == method
+    shown = Cells(plan._repr_html_()).cells
+    assert shown[:4] == ["method", method, "step 1", plan.steps[0]]
+    assert shown[-1].endswith(" GB")
 
 
 class Cells(HTMLParser):

@@ -11,6 +11,7 @@ import torch
 
 from mwanda.model.run.structure import Linear, Structure
 from mwanda.model.stored.parts import Place
+from mwanda.pruning.folder.card import allotted_by, chosen_by
 from mwanda.pruning.folder.known_text import records
 from mwanda.pruning.folder.manifest import Manifest, versions
 from mwanda.pruning.folder.manifest_records import ExpertsRecord, LinearRecord, Totals
@@ -49,7 +50,11 @@ class PruneResult(Shown):
     linears_sha256: str | None = None
 
     def _summary(self) -> str:
-        return f"{self.folder or self.masks or 'in memory'}, {self.manifest._summary()}"
+        made, recipe = self.manifest, self.manifest.recipe
+        how = f"{chosen_by(recipe)}, {allotted_by(recipe)}"
+        if "mode" in recipe:  # masks of another program have no recipe
+            how += f", mode: {recipe['mode']}"
+        return f"{self.folder or self.masks or 'in memory'}, {made._summary()}; {how}"
 
     def _records(self) -> list[dict[str, Any]]:
         return self.manifest._records()

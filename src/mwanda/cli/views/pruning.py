@@ -12,7 +12,7 @@ from mwanda.pruning.folder.card import allotted_by, chosen_by
 from mwanda.pruning.folder.experts_table import expert_summary, language_table
 from mwanda.pruning.folder.manifest import seen_in
 from mwanda.pruning.forecast.operations import Limit
-from mwanda.pruning.forecast.plan import Plan
+from mwanda.pruning.forecast.planned import Plan
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.system.text_tables import plain as table
 from mwanda.text.sources import open_source
@@ -104,27 +104,7 @@ def drawn(made: Windows) -> View:
 def planned(made: Plan) -> View:
     """What a prune would do and need."""
     languages = ", ".join(made.languages) or "no text needed"
-    least = "none"
-    if made.matmul_rate is not None:
-        least = f"{made.compute_seconds:,.1f} s at {made.matmul_rate / 1e9:,.0f} GFLOP/s"
-    rows = [
-        ["blocks", f"{made.blocks:,}"],
-        ["linears to prune", f"{made.linears:,}"],
-        ["weights in them", f"{made.weights:,}"],
-        ["weights to remove", f"{made.removed:,}"],
-        ["weights of the model", f"{made.model_weights:,}"],
-        ["calibration tokens", f"{made.tokens:,}"],
-        ["block passes", f"{made.passes:,}"],
-        *([["tokens through masked blocks", f"{made.compared:,}"]] if made.compared else []),
-        ["matrix work", f"{made.flops / 1e12:.3f} TFLOP in {made.compute_dtype}"],
-        ["matrix time, at least", least],
-        ["read", f"{made.bytes_read / 1e9:.2f} GB"],
-        ["written", f"{made.bytes_written / 1e9:.2f} GB in {made.dtype}"],
-        ["free disk needed", f"{made.disk / 1e9:.2f} GB"],
-        ["peak memory, anonymous", f"{made.anonymous / 1e9:.2f} GB"],
-        ["peak memory, resident", f"{made.high_water / 1e9:.2f} GB"],
-    ]
-    return made.as_dict(), f"{made.model}: {languages}\n" + table(["plan", ""], rows)
+    return made.as_dict(), f"{made.model}: {languages}\n" + table(["plan", ""], made.table())
 
 
 def _peak() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -27,6 +26,7 @@ from mwanda.pruning.calibration_text import (
     text_or_first_try,
 )
 from mwanda.pruning.evidence import open_evidence
+from mwanda.pruning.folder.card import allotted_by, chosen_by
 from mwanda.pruning.forecast.forward_memory import count_forward
 from mwanda.pruning.forecast.memory import (
     RUNTIME_MAPPED,
@@ -35,6 +35,7 @@ from mwanda.pruning.forecast.memory import (
     prune_footprint,
 )
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
+from mwanda.pruning.forecast.planned import Plan
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.keywords import RecipeFields, with_fields
@@ -53,7 +54,6 @@ from mwanda.system.device import (
     parse_dtype,
 )
 from mwanda.system.run_options import RunOptions
-from mwanda.system.shown import Shown
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.text_source import TextSource
@@ -62,69 +62,6 @@ from mwanda.text.window_sizes import Sizes
 
 TOKEN_BYTES, MADE_BYTES = 1200, 16
 """Bytes a token while a GGUF file's tokenizer is built, and a weight while it is made; measured."""
-
-
-@dataclass(frozen=True, repr=False)
-class Plan(Shown):
-    """The shape and the cost of a prune.
-
-    Attributes:
-        model: as the user named it.
-        blocks, linears: how many there are, and are to be pruned.
-        weights: in the linears to prune; ``removed`` of them are to go.
-        model_weights: of the whole checkpoint.
-        languages: that calibrate; empty where no text is needed.
-        tokens: of calibration text, all languages together; of statistics that are saved, those
-            they were made on.
-        passes: block passes over those tokens: a block run once over all tokens is one.
-        compared: tokens that go through masked blocks on top, for an allocation that compares.
-        steps: what is done in which order, in words.
-        flops: floating-point operations of all that.
-        matmul_rate: operations per second of this machine on the model's largest matrix, measured
-            now; None where there is no forward.
-        compute_seconds: what the operations take at that rate: a prune cannot be faster.
-        bytes_read, bytes_written: of the checkpoint.
-        disk: bytes that must be free: output, spilled activations and the journal.
-        anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
-        compute_dtype, dtype: of the forward, and written.
-    """
-
-    model: str
-    blocks: int
-    linears: int
-    weights: int
-    removed: int
-    model_weights: int
-    languages: tuple[str, ...]
-    tokens: int
-    passes: int
-    compared: int
-    steps: tuple[str, ...]
-    flops: int
-    matmul_rate: float | None
-    compute_seconds: float
-    bytes_read: int
-    bytes_written: int
-    disk: int
-    anonymous: int
-    high_water: int
-    compute_dtype: str
-    dtype: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def _summary(self) -> str:
-        languages = ", ".join(self.languages) or "no text needed"
-        share = self.removed / self.weights if self.weights else 0.0
-        return (
-            f"{self.model}, {share:.1%} of {self.weights:,} weights in {self.linears} linears, "
-            f"{languages}"
-        )
-
-    def _records(self) -> list[dict[str, Any]]:
-        several = {"languages": ", ".join(self.languages), "steps": "; ".join(self.steps)}
-        return [self.as_dict() | several]
 
 
 @speaking
@@ -187,12 +124,14 @@ def plan(
             _converting(decoder.model) if gguf else 0,
             counted,
         )  # fmt: skip
+        asked = resolved.model_dump(mode="json")
         weights, linears = sum(block.size for block in chosen.blocks), [*chosen.linears()]
         # If every block had the target; an allocation moves it by a weight a row.
         goes, sparsity = resolved.pattern_row().removed, resolved.sparsity
         removed = sum(goes(linear.rows, linear.columns, sparsity) for linear in linears)
         return Plan(
             model=str(model),
+            method=f"{chosen_by(asked)}, {allotted_by(asked)}, mode: {resolved.mode}",
             blocks=len(chosen.blocks),
             linears=len(linears),
             weights=weights,

@@ -1,0 +1,102 @@
+"""The shape and the cost of a prune, as a plan tells them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mwanda.system.shown import Sheet, Shown
+
+
+@dataclass(frozen=True, repr=False)
+class Plan(Shown):
+    """The shape and the cost of a prune.
+
+    Attributes:
+        model: as the user named it.
+        method: criterion, allocation and mode, in words.
+        blocks, linears: how many there are, and are to be pruned.
+        weights: in the linears to prune; ``removed`` of them are to go.
+        model_weights: of the whole checkpoint.
+        languages: that calibrate; empty where no text is needed.
+        tokens: of calibration text, all languages together; of statistics that are saved, those
+            they were made on.
+        passes: block passes over those tokens: a block run once over all tokens is one.
+        compared: tokens that go through masked blocks on top, for an allocation that compares.
+        steps: what is done in which order, in words.
+        flops: floating-point operations of all that.
+        matmul_rate: operations per second of this machine on the model's largest matrix, measured
+            now; None where there is no forward.
+        compute_seconds: what the operations take at that rate: a prune cannot be faster.
+        bytes_read, bytes_written: of the checkpoint.
+        disk: bytes that must be free: output, spilled activations and the journal.
+        anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
+        compute_dtype, dtype: of the forward, and written.
+    """
+
+    model: str
+    method: str
+    blocks: int
+    linears: int
+    weights: int
+    removed: int
+    model_weights: int
+    languages: tuple[str, ...]
+    tokens: int
+    passes: int
+    compared: int
+    steps: tuple[str, ...]
+    flops: int
+    matmul_rate: float | None
+    compute_seconds: float
+    bytes_read: int
+    bytes_written: int
+    disk: int
+    anonymous: int
+    high_water: int
+    compute_dtype: str
+    dtype: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def _summary(self) -> str:
+        languages = ", ".join(self.languages) or "no text needed"
+        share = self.removed / self.weights if self.weights else 0.0
+        return (
+            f"{self.model}, {share:.1%} of {self.weights:,} weights in {self.linears} linears, "
+            f"{languages}; {self.method}"
+        )
+
+    def table(self) -> list[list[str]]:
+        """What there is and its amount, in words, as ``mwanda plan`` prints them."""
+        least = "none"
+        if self.matmul_rate is not None:
+            least = f"{self.compute_seconds:,.1f} s at {self.matmul_rate / 1e9:,.0f} GFLOP/s"
+        through = [["tokens through masked blocks", f"{self.compared:,}"]] if self.compared else []
+        return [
+            ["method", self.method],
+            *([f"step {number}", step] for number, step in enumerate(self.steps, 1)),
+            ["blocks", f"{self.blocks:,}"],
+            ["linears to prune", f"{self.linears:,}"],
+            ["weights in them", f"{self.weights:,}"],
+            ["weights to remove", f"{self.removed:,}"],
+            ["weights of the model", f"{self.model_weights:,}"],
+            ["calibration tokens", f"{self.tokens:,}"],
+            ["block passes", f"{self.passes:,}"],
+            *through,
+            ["matrix work", f"{self.flops / 1e12:.3f} TFLOP in {self.compute_dtype}"],
+            ["matrix time, at least", least],
+            ["read", f"{self.bytes_read / 1e9:.2f} GB"],
+            ["written", f"{self.bytes_written / 1e9:.2f} GB in {self.dtype}"],
+            ["free disk needed", f"{self.disk / 1e9:.2f} GB"],
+            ["peak memory, anonymous", f"{self.anonymous / 1e9:.2f} GB"],
+            ["peak memory, resident", f"{self.high_water / 1e9:.2f} GB"],
+        ]
+
+    def _sheet(self) -> Sheet:
+        return Sheet(["", ""], self.table())
+
+    def _records(self) -> list[dict[str, Any]]:
+        several = {"languages": ", ".join(self.languages), "steps": "; ".join(self.steps)}
+        return [self.as_dict() | several]
