@@ -69,7 +69,7 @@ def test_calibration_text_is_refused_for_evaluation(
     for tag, problem in zip(("de", "sw"), error.value.problems, strict=True):
         assert f"calibration, {tag}: expected text that did not calibrate the model" in problem
         assert "that share sentences with it" in problem
-        assert "--allow-overlap" in problem
+        assert "--allow-overlap, in Python RunOptions(allow_overlap=True)" in problem
     allowed = mwanda.evaluate(
         out, corpus / "calibration", sentences=2, options=RunOptions(allow_overlap=True)
     )

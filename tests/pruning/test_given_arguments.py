@@ -116,3 +116,9 @@ def test_a_recipe_in_any_form(tiny: Tiny, corpus: Path, tmp_path: Path) -> None:
 def test_verify_takes_text(tiny: Tiny, tmp_path: Path) -> None:
     mwanda.prune(tiny("llama"), out=tmp_path / "o", criterion="magnitude")
     assert not mwanda.verify(str(tmp_path / "o")).problems
+
+
+def test_a_mistake_in_a_recipe_has_one_traceback() -> None:
+    with pytest.raises(InputError) as caught:
+        mwanda.prune("model", sparsity=2)
+    assert caught.value.__suppress_context__
