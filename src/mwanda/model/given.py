@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mwanda.errors import InputError, shown
@@ -10,10 +11,8 @@ from mwanda.errors import InputError, shown
 def check_model(name: str | Path) -> None:
     """Refuse what can be no model before any work; a hub id is not asked for here."""
     path = Path(name)
-    try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL
-        is_folder = is_file = False
+    # Of a name too long, or with a NUL, these say no, where those of pathlib raise.
+    is_folder, is_file = os.path.isdir(path), os.path.isfile(path)
     if is_file and not is_gguf(path):
         found = "a file of another kind"
         fix = "give the folder that holds config.json and the safetensors"
@@ -21,7 +20,7 @@ def check_model(name: str | Path) -> None:
     if not is_folder and not is_file and not is_hub_id(str(name)):
         what = shown(str(name))
         found, fix = "nothing there", "check the spelling"
-        if path.with_name(f".{path.name}.partial").is_dir():
+        if os.path.isdir(path.with_name(f".{path.name}.partial")):
             found, fix = "an unfinished run of it", "run the command again that was to write it"
         expected = "a model folder, a GGUF file or a hub id"
         raise InputError(what, expected=expected, found=found, fix=fix)

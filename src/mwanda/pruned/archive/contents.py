@@ -184,9 +184,7 @@ def read_index(path: Path, descriptor: int) -> Index:
         index = Index.model_validate_json(raw)
     except ValidationError as error:
         place, words = first_problem(error)
-        raise damaged(
-            str(path), "an index that mwanda wrote", shown(f"{place}: {words}")
-        ) from None
+        raise damaged(str(path), "an index that mwanda wrote", shown(f"{place}: {words}")) from None
     if index.format != FORMAT:
         raise damaged(str(path), f"format {FORMAT}", str(index.format))
     stored = sum(segment.stored for entry in index.files for segment in entry.segments)
