@@ -57,7 +57,8 @@ def test_a_broken_link_is_seen() -> None:
 
 PLACES = (REPOSITORY, REPOSITORY / "src" / "mwanda")
 OURS = "|".join(sorted({path.name for place in PLACES for path in place.iterdir() if path.is_dir()
-                        and not path.name.startswith((".", "_"))}))  # fmt: skip
+                        and not path.name.startswith((".", "_"))
+                        and path.name not in ("build", "dist", "out")}))  # fmt: skip
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PATH = re.compile(rf"(?<![\w./*{{<-])(?:{OURS})/[\w./-]*\w")
 TO_WRITE = ("yours.py", "NAME.py")

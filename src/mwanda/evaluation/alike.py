@@ -9,7 +9,6 @@ from typing import Any, Protocol, TypeVar
 
 from mwanda.errors import InputError
 from mwanda.evaluation.language import LanguageResult
-from mwanda.pruning.folder.manifest import find_manifest
 
 log = logging.getLogger("mwanda")
 
@@ -52,6 +51,8 @@ def check_order(baseline: str, pruned: str) -> None:
     Args:
         baseline, pruned: as the user named them.
     """
+    from mwanda.pruning.folder.manifest import find_manifest  # late: it needs torch
+
     manifest = find_manifest(Path(baseline))
     if manifest is not None and Path(manifest.base).resolve() == Path(pruned).resolve():
         log.warning(
