@@ -111,11 +111,9 @@ def vocabulary_sha256(tokenizer: Any) -> str | None:
     tell = getattr(tokenizer, "get_vocab", None)
     if tell is None:
         return None
-    told = sorted(tell().items(), key=lambda one: (one[1], one[0]))
-    digest = hashlib.sha256()
-    for token, number in told:
-        digest.update(f"{number} {token}\n".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    told = sorted((number, token) for token, number in tell().items())
+    text = "".join(f"{number} {token}\n" for number, token in told)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def window_sha256(tokens: torch.Tensor) -> str:

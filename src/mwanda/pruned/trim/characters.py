@@ -22,9 +22,6 @@ _WRITTEN_WITH = {
 EVERYWHERE = ("Zyyy", "Zinh")
 """Common and inherited: digits, punctuation, emoji, marks that go on any letter."""
 
-SCRIPTS = ("script", "letters")
-"""Ways to choose by characters alone."""
-
 
 def scripts_of(languages: Sequence[str], also: Sequence[str] = ()) -> tuple[str, ...]:
     """The Unicode scripts that languages are written in, Latin, and others asked for.

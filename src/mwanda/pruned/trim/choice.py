@@ -131,10 +131,11 @@ def choose(
     characters = characters_in(choice.scripts)
     held_out: dict[str, list[str]] = {}
     used: dict[str, list[str]] = {}
-    if choice.by != "script":
-        texts = {tag: [*_documents(source, tag)] for tag in choice.languages if source is not None}
-        held_out = {tag: [t for t, held in both if held] for tag, both in texts.items()}
-        used = {tag: [t for t, held in both if not held] for tag, both in texts.items()}
+    if source is not None:
+        for tag in choice.languages:
+            held_out[tag], used[tag] = [], []
+            for line in _lines(source, tag):
+                (held_out if _held_out(line) else used)[tag].append(line)
     if choice.by == "text":
         found = _most_used(choice, vocabulary, needed, used, tokenizer)
     else:
@@ -184,21 +185,20 @@ def _most_used(
                 "the text has %d of the %d tokens of the budget; the rest is filled with the "
                 "scripts' lowest ids", len(found), choice.budget,
             )  # fmt: skip
-        more = vocabulary.closed([number])
-        if number not in found and len(found | more) <= choice.budget:
-            found |= more
+        if number not in found:
+            more = vocabulary.closed([number]) - found
+            if len(found) + len(more) <= choice.budget:
+                found |= more
         if len(found) == choice.budget:
             break
     return found
 
 
-def _documents(source: TextSource, tag: str) -> Iterator[tuple[str, bool]]:
-    """Texts of a language, and whether each is held out; the same text always the same way."""
+def _lines(source: TextSource, tag: str) -> Iterator[str]:
     for document in source.documents(tag):
-        for line in document.text.splitlines():
-            if line.strip():
-                yield line, _held_out(line)
+        yield from filter(str.strip, document.text.splitlines())
 
 
 def _held_out(text: str) -> bool:
+    """Whether it chooses nothing; the same text always the same way."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[0] % HELD_OUT == 0

@@ -75,13 +75,14 @@ def cut_sentencepiece(path: Path, new: Mapping[int, int]) -> bytes | None:
     """``tokenizer.model`` with the pieces that stay, whose ids are their places; None where it is
     not SentencePiece's or its package is not there."""
     try:
+        from google.protobuf.message import DecodeError
         from sentencepiece import sentencepiece_model_pb2
     except ImportError:
         return None
     model = sentencepiece_model_pb2.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-    except Exception:  # noqa: BLE001  protobuf has no public name for its error
+    except DecodeError:
         return None
     kept = [piece for number, piece in enumerate(model.pieces) if number in new]
     if [new[i] for i in range(len(model.pieces)) if i in new] != [*range(len(kept))]:

@@ -93,6 +93,10 @@ class Trial:
             )
         return found
 
+    def foreseen(self, vocabulary: Vocabulary, chosen: Chosen) -> dict[str, Coverage]:
+        """The same before there is a trimmed tokenizer."""
+        return self.coverage(Restricted(vocabulary, chosen)) if self.held_out else {}
+
     def _split(self, tokenizer: Any, text: str) -> list[int]:
         return [self.old_ids[one] for one in token_ids(tokenizer, text)]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.pruned.trim.vocabulary import Vocabulary
+from mwanda.pruned.trim.vocabulary import Vocabulary, pair_of
 
 _ID_ENDS = ("token_id", "token_ids", "token_index", "tokens_ids")
 _ID_NAMES = frozenset({
@@ -138,8 +138,6 @@ def map_tokenizer(vocabulary: Vocabulary, new: Mapping[int, int]) -> dict[str, A
     else:
         model["vocab"] = kept
     if vocabulary.kind == "BPE":
-        from mwanda.pruned.trim.vocabulary import pair_of
-
         prefix = model.get("continuing_subword_prefix") or ""
         model["merges"] = [
             merge

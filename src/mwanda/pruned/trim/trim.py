@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from mwanda.pruned.trim.choice import Choice, Chosen, choose
 from mwanda.pruned.trim.cut import CutCheckpoint, vocabulary_tensors
 from mwanda.pruned.trim.files import write_companions
 from mwanda.pruned.trim.plan import Coverage, TrimPlan, count_scripts
-from mwanda.pruned.trim.promise import Restricted, Trial, refuse_loss
+from mwanda.pruned.trim.promise import Trial, refuse_loss
 from mwanda.pruned.trim.record import finish_folder
 from mwanda.pruned.trim.token_ids import structural
 from mwanda.pruned.trim.trim_gguf import plan_gguf, trim_gguf
@@ -42,8 +41,6 @@ from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
 from mwanda.text.tokens import token_ids
-
-log = logging.getLogger("mwanda")
 
 
 @dataclass(frozen=True, repr=False)
@@ -164,7 +161,7 @@ def trim(
         coverage = opened.trial.coverage(made)
         refuse_loss(coverage, allow_loss)
         checked = opened.trial.check(made)
-        plan = _plan(opened, choice, coverage)
+        plan = _plan(opened, choice, coverage, checkpoint)
         options.progress.stage("trim", len(checkpoint.tensors), unit="tensor")
         shards = plan_shards(
             [(i.name, i.dtype, i.shape) for i in checkpoint.tensors.values()],
@@ -202,10 +199,8 @@ def plan_trim(
         scratch_folder(None) as scratch,
         _opened(str(model), asked, options_given(options), scratch) as opened,
     ):
-        coverage = {}
-        if opened.chosen.held_out:
-            coverage = opened.trial.coverage(Restricted(opened.vocabulary, opened.chosen))
-        return _plan(opened, asked, coverage)
+        coverage = opened.trial.foreseen(opened.vocabulary, opened.chosen)
+        return _plan(opened, asked, coverage, _cut(opened))
 
 
 @contextmanager
@@ -244,8 +239,10 @@ def _cut(opened: _Opened) -> CutCheckpoint:
     )
 
 
-def _plan(opened: _Opened, choice: Choice, coverage: dict[str, Coverage]) -> TrimPlan:
-    before, after = opened.decoder.checkpoint, _cut(opened)
+def _plan(
+    opened: _Opened, choice: Choice, coverage: dict[str, Coverage], after: Checkpoint
+) -> TrimPlan:
+    before = opened.decoder.checkpoint
     sizes = [sum(i.nbytes // i.dtype.itemsize for i in one.tensors.values())
              for one in (before, after)]  # fmt: skip
     return TrimPlan(

@@ -59,9 +59,7 @@ def trim_gguf(
 def plan_gguf(path: Path, choice: Choice) -> TrimPlan:
     """What :func:`trim_gguf` would leave; bytes are those of the tensors, without the header."""
     with scratch_folder(None) as scratch, _opened(path, choice, scratch) as opened:
-        coverage = {}
-        if opened.chosen.held_out:
-            coverage = opened.trial.coverage(Restricted(opened.vocabulary, opened.chosen))
+        coverage = opened.trial.foreseen(opened.vocabulary, opened.chosen)
         return _plan(opened, choice, coverage, None)
 
 

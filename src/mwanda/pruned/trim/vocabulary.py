@@ -62,10 +62,6 @@ class Vocabulary:
         return cls(data, str(path))
 
     @property
-    def model(self) -> dict[str, Any]:
-        return dict(self.data["model"])
-
-    @property
     def kind(self) -> str:
         """One of :data:`KINDS`."""
         return str(self.data["model"]["type"])
@@ -288,11 +284,9 @@ def filled(
     for number in sorted(vocabulary.known, key=lambda i: (i not in vocabulary.reserved, i)):
         if not wanted:
             break
-        if (
-            number < rows
-            and number not in found
-            and vocabulary.closed([number]) <= {*found, number}
-        ):
+        if number >= rows or number in found:
+            continue
+        if vocabulary.closed([number]) - {number} <= found:
             found.add(number)
             wanted -= 1
     return frozenset(found)
