@@ -17,10 +17,10 @@ from mwanda.model.source import ModelSource, load_tokenizer, open_model
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import LIKELY
-from mwanda.pruned.recover.written import stored_dtype
 from mwanda.pruning.calibration_text import get_windows, weights_of
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, LinearRecord
+from mwanda.pruning.folder.weight_sink import written_dtype
 from mwanda.pruning.journal import Journal
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.task import base_files, keeps_journal
@@ -163,7 +163,7 @@ def check_room(task: RecoverTask, learnt: int) -> None:
         learnt: numbers that learn.
     """
     needed = sum(
-        info.nbytes // info.dtype.itemsize * stored_dtype(info.dtype, task.dtype).itemsize
+        info.nbytes // info.dtype.itemsize * written_dtype(info.dtype, task.dtype).itemsize
         for info in task.pruned.decoder.checkpoint.tensors.values()
     )
     text = task.dense.decoder.config.get_text_config(decoder=True)

@@ -8,27 +8,24 @@ from pathlib import Path
 import torch
 
 from mwanda.errors import DataError
-from mwanda.model.companions import copy_companions
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Linear, matrix_in
-from mwanda.model.source import ModelSource, copy_licences
+from mwanda.model.source import ModelSource
 from mwanda.model.stored.parts import Part, Piece
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.pruning.folder.card import write_card
-from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text
+from mwanda.pruning.folder.manifest import Manifest
 from mwanda.pruning.folder.manifest_records import LinearRecord
-from mwanda.pruning.folder.weight_sink import write_config
+from mwanda.pruning.folder.weight_sink import (
+    cast_to,
+    copy_all_else,
+    files_in,
+    seal,
+    written_dtype,
+)
 from mwanda.pruning.masks import count_zeros, digest
 from mwanda.system.device import HOST
-from mwanda.system.durable import put
 from mwanda.system.files import hash_files
-from mwanda.system.finite import narrowed
-
-
-def stored_dtype(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
-    """What a stored tensor is written in."""
-    return wanted if wanted is not None and stored.is_floating_point else stored
 
 
 @torch.no_grad()
@@ -41,7 +38,7 @@ def round_as_written(
         for piece in part.pieces:
             stored = decoder.checkpoint.tensors[piece.stored].dtype
             values = parameter[_slices(piece)]
-            values.copy_(_cast(piece.stored, values, stored_dtype(stored, dtype)))
+            values.copy_(cast_to(piece.stored, values, written_dtype(stored, dtype)))
 
 
 def write_weights(
@@ -64,18 +61,18 @@ def write_weights(
     infos = checkpoint.tensors.values()
     learnt = _by_stored({name: decoder.part(name) for name in names})
     shards = plan_shards(
-        [(i.name, stored_dtype(i.dtype, dtype), i.shape) for i in infos], max_shard_size
+        [(i.name, written_dtype(i.dtype, dtype), i.shape) for i in infos], max_shard_size
     )
     with ShardWriter(folder, shards) as writer:
         for info in infos:
-            written = stored_dtype(info.dtype, dtype)
+            written = written_dtype(info.dtype, dtype)
             if info.name not in learnt and written == info.dtype:
                 writer.write_from(info.name, checkpoint)
                 continue
-            values = _cast(info.name, checkpoint.read(info.name), written)
+            values = cast_to(info.name, checkpoint.read(info.name), written)
             for name, piece in learnt.get(info.name, {}).items():
                 parameter = decoder.model.get_parameter(name).detach()
-                _put(values, piece, _cast(info.name, parameter[_slices(piece)].to(HOST), written))
+                _put(values, piece, cast_to(info.name, parameter[_slices(piece)].to(HOST), written))
             writer.write(info.name, values)
     checkpoint.check_unchanged()
     return sorted(learnt)
@@ -136,17 +133,12 @@ def complete(
     folder: Path, source: ModelSource, manifest: Manifest, dtype: torch.dtype | None
 ) -> Manifest:
     """Write what goes with the weights: companions, config, card, and the manifest with hashes."""
-    path = source.folder / "README.md"
-    readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    copy_companions(source.folder, folder)
-    copy_licences(source, folder)
-    write_config(source.folder, folder, dtype)
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    hashes = hash_files(paths)
-    files = {path.relative_to(folder).as_posix(): hashes[path] for path in paths}
+    copy_all_else(source, folder, dtype)
+    written = files_in(folder)
+    hashes = hash_files([*written.values()])
+    files = {name: hashes[path] for name, path in written.items()}
     manifest = manifest.model_copy(update={"files": files, "sha256": None})
-    write_card(folder, manifest, source_readme=readme, base=source.hub_id)
-    put(folder / MANIFEST, manifest_text(manifest).encode())
+    seal(folder, source, manifest)
     return manifest
 
 
@@ -154,7 +146,7 @@ def _written(decoder: StreamedDecoder, linear: Linear, dtype: torch.dtype | None
     """A linear ``[out, in]`` as it is written."""
     stored = decoder.checkpoint.tensors[decoder.place(linear).stored].dtype
     weight = matrix_in(decoder.model.get_parameter(linear.parameter).detach(), linear)
-    return _cast(linear.name, weight.to(HOST), stored_dtype(stored, dtype))
+    return cast_to(linear.name, weight.to(HOST), written_dtype(stored, dtype))
 
 
 def _by_stored(parts: Mapping[str, Part]) -> dict[str, dict[str, Piece]]:
@@ -176,7 +168,3 @@ def _put(stored: torch.Tensor, piece: Piece, values: torch.Tensor) -> None:
 
 def _slices(piece: Piece) -> tuple[slice, ...]:
     return tuple(slice(*sides) for sides in piece.target)
-
-
-def _cast(name: str, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return narrowed(f"tensor {name}", values, dtype, "write another dtype with --dtype")

@@ -7,19 +7,12 @@ from pathlib import Path
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
 from mwanda.model.stored.reader import Checkpoint
-from mwanda.pruning.folder.card import write_card
 from mwanda.pruning.folder.known_text import known_in_folder
-from mwanda.pruning.folder.manifest import (
-    MANIFEST,
-    Manifest,
-    find_manifest,
-    manifest_text,
-    versions,
-)
+from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.pruning.folder.manifest_records import Totals, TrimRecord, weights_in
+from mwanda.pruning.folder.weight_sink import files_in, seal
 from mwanda.pruning.task import base_files
 from mwanda.system.device import dtype_name
-from mwanda.system.durable import put
 from mwanda.system.files import hash_files
 
 
@@ -35,11 +28,11 @@ def finish_folder(
     A pruned source's manifest goes on, with the new files: its linears are as they were. The source
     is a base then too.
     """
-    written = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    written = files_in(folder)
     before = find_manifest(source.folder)
     bases = [] if before is not None else base_files(source, decoder.checkpoint)
-    hashes = hash_files([*written, *bases])
-    files = {path.relative_to(folder).as_posix(): hashes[path] for path in written}
+    hashes = hash_files([*written.values(), *bases])
+    files = {name: hashes[path] for name, path in written.items()}
     if before is None:
         manifest = Manifest(
             base=source.name, base_files={path.name: hashes[path] for path in bases},
@@ -59,7 +52,4 @@ def finish_folder(
                 "versions": versions(),
             }
         )
-    path = source.folder / "README.md"
-    readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    write_card(folder, manifest, source_readme=readme, base=source.hub_id)
-    put(folder / MANIFEST, manifest_text(manifest).encode())
+    seal(folder, source, manifest)

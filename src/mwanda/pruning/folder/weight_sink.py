@@ -18,7 +18,7 @@ import torch
 from mwanda.errors import InputError
 from mwanda.model.companions import copy_companions, find_companions
 from mwanda.model.run.structure import Linear
-from mwanda.model.source import copy_licences
+from mwanda.model.source import ModelSource, copy_licences
 from mwanda.model.stored.background_io import WriteBehind
 from mwanda.model.stored.parts import Place, first_element
 from mwanda.model.stored.shards import plan_shards
@@ -43,7 +43,7 @@ def check_room(folder: Path, task: FolderTask, held: int) -> None:
     checkpoint, windows = task.decoder.checkpoint, task.evidence.windows
     find_companions(checkpoint.folder)
     needed = sum(
-        info.nbytes // info.dtype.itemsize * _written(info.dtype, task.dtype).itemsize
+        info.nbytes // info.dtype.itemsize * written_dtype(info.dtype, task.dtype).itemsize
         for info in checkpoint.tensors.values()
     )
     shapes = [ids.shape for ids in task.evidence.tokens.values()]
@@ -71,7 +71,7 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
     decoder, chosen, dtype, journal = task.decoder, task.chosen, task.dtype, task.journal
     checkpoint = decoder.checkpoint
     shards = plan_shards(
-        [(i.name, _written(i.dtype, dtype), i.shape) for i in checkpoint.tensors.values()],
+        [(i.name, written_dtype(i.dtype, dtype), i.shape) for i in checkpoint.tensors.values()],
         task.options.max_shard_size,
     )
     # A tensor of which linears are parts is copied first, and then written over part by part.
@@ -96,7 +96,9 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
                         expected="the weights that an unfinished run has written",
                         fix="discard them with --restart",
                     )  # fmt: skip
-        anew = {i.name for i in checkpoint.tensors.values() if _written(i.dtype, dtype) != i.dtype}
+        anew = {
+            i.name for i in checkpoint.tensors.values() if written_dtype(i.dtype, dtype) != i.dtype
+        }
         for name in checkpoint.tensors:
             if name not in pruned | kept | anew:
                 behind.copy(name, checkpoint)
@@ -137,18 +139,32 @@ def complete_folder(
 ) -> Manifest:
     """Write what goes with the weights: companions, config, card, and the manifest with hashes."""
     start, source = time.perf_counter(), task.source
-    path = source.folder / "README.md"
-    readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    copy_all_else(source, folder, task.dtype)
+    manifest = hashed(task, manifest, start, known, files_in(folder))
+    experts = "" if manifest.experts is None else experts_section(manifest.experts)
+    seal(folder, source, manifest, experts)
+    return manifest
+
+
+def copy_all_else(source: ModelSource, folder: Path, dtype: torch.dtype | None) -> None:
+    """What goes with the weights, but for what says how they were made."""
     copy_companions(source.folder, folder)
     copy_licences(source, folder)
-    write_config(source.folder, folder, task.dtype)
+    write_config(source.folder, folder, dtype)
+
+
+def files_in(folder: Path) -> dict[str, Path]:
+    """Name in a folder -> file, as manifests have them."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    written = {path.relative_to(folder).as_posix(): path for path in paths}
-    manifest = hashed(task, manifest, start, known, written)
-    experts = "" if manifest.experts is None else experts_section(manifest.experts)
+    return {path.relative_to(folder).as_posix(): path for path in paths}
+
+
+def seal(folder: Path, source: ModelSource, manifest: Manifest, experts: str = "") -> None:
+    """Write card and manifest into a folder that has everything else."""
+    path = source.folder / "README.md"
+    readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     write_card(folder, manifest, source_readme=readme, experts=experts, base=source.hub_id)
     put(folder / MANIFEST, manifest_text(manifest).encode())
-    return manifest
 
 
 def hashed(
@@ -184,14 +200,20 @@ def hashed(
     return manifest.model_copy(update=changes)
 
 
-def _written(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+def written_dtype(stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+    """What a stored tensor is written in; None for what the source has."""
     return wanted if wanted is not None and stored.is_floating_point else stored
+
+
+def cast_to(name: str, values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A stored tensor's values as they are written; refused where the dtype cannot hold them."""
+    return narrowed(f"tensor {name}", values, dtype, "write another dtype with --dtype")
 
 
 def _cast(task: FolderTask, name: str, weight: torch.Tensor) -> torch.Tensor:
     """What is written of a tensor of the checkpoint."""
-    dtype = _written(task.decoder.checkpoint.tensors[name].dtype, task.dtype)
-    return narrowed(f"tensor {name}", weight, dtype, "write another dtype with --dtype")
+    stored = task.decoder.checkpoint.tensors[name].dtype
+    return cast_to(name, weight, written_dtype(stored, task.dtype))
 
 
 def write_config(source: Path, folder: Path, dtype: torch.dtype | None) -> None:
