@@ -22,6 +22,7 @@ from transformers import (
 import mwanda
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.evaluation.baseline import check_baseline
+from mwanda.pruned.trim.files import _config
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.folder.manifest_records import packed_rows, rows_of
 from tests.pruned.trim.vocabularies import SIZE, learn, save, texts
@@ -322,3 +323,13 @@ def test_windows_and_statistics_of_the_whole_vocabulary_are_refused(
         mwanda.prune(tmp_path / "t", out=tmp_path / "o", calibration=taken, **plain)
     again = mwanda.prune(model, out=tmp_path / "q", calibration=taken, **plain)
     assert again.manifest.linears == read_manifest(tmp_path / "p").linears
+
+
+def test_only_what_a_config_left_to_its_class_and_changes_is_added() -> None:
+    full = {"bos_token_id": 5, "eos_token_id": 1, "vocab_size": 9, "pad_token_id": None,
+            "text_config": {"vocab_size": 9, "eos_token_id": 7, "hidden_size": 9}}  # fmt: skip
+    made = _config({"text_config": {"a": 1}}, full, {1: 1, 5: 3, 7: 4}, {"vocab_size": (9, 6)})
+    assert made == {
+        "bos_token_id": 3, "vocab_size": 6,
+        "text_config": {"a": 1, "vocab_size": 6, "eos_token_id": 4},
+    }  # fmt: skip

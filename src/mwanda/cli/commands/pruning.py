@@ -62,11 +62,11 @@ def prune(
         how: dict[str, Any] = {"recipe": recipe, "options": run_options}
         how |= {name: given[name] for name in ("calibration", "statistics")}
         if trim:
-            from mwanda.pruned.trim.after_prune import prune_and_trim
+            from mwanda.pruned.after_prune import prune_and_trim
 
             result, cut = prune_and_trim(model, out, recipe.languages or (), **how)
         elif recover:
-            from mwanda.pruned.recover.after_prune import prune_and_recover
+            from mwanda.pruned.after_prune import prune_and_recover
 
             result, learnt = prune_and_recover(model, out, **how)
         else:
@@ -74,17 +74,17 @@ def prune(
 
             result = run(model, out=out, masks_only=masks_only, **how)
     if speaks():
-        from mwanda.cli.views.pruning import go_on, pruned
+        from mwanda.cli.views.pruning import followed_by, go_on, pruned
 
         shown = pruned(result)
         if trim:
-            from mwanda.cli.views.trimming import and_trimmed
+            from mwanda.cli.views.trimming import trimmed
 
-            shown = and_trimmed(shown, cut)
+            shown = followed_by(shown, "trim", trimmed(cut, {}))
         if recover:
-            from mwanda.cli.views.recovering import and_recovered
+            from mwanda.cli.views.recovering import recovered
 
-            shown = and_recovered(shown, learnt)
+            shown = followed_by(shown, "recovery", recovered(learnt))
         yield shown
         if not masks_only:
             text = result.manifest.calibration

@@ -63,6 +63,11 @@ def pruned(result: PruneResult) -> View:
     return data, "\n".join(lines)
 
 
+def followed_by(shown: View, name: str, then: View) -> View:
+    """A prune, and what was done to its result in the same go."""
+    return {**shown[0], name: then[0]}, f"{shown[1]}\n\n{then[1]}"
+
+
 def go_on(model: str, out: Path, languages: Sequence[str]) -> str:
     """The commands that come next, to paste into a shell.
 

@@ -34,9 +34,3 @@ def recovered(made: RecoverResult) -> View:
         "seconds": manifest.seconds["recover"],
     }
     return data, "\n".join(lines)
-
-
-def and_recovered(pruned: View, made: RecoverResult) -> View:
-    """A prune, and the recovery that followed it."""
-    data, text = recovered(made)
-    return {**pruned[0], "recovery": data}, f"{pruned[1]}\n\n{text}"

@@ -43,12 +43,6 @@ def trimmed(result: TrimResult, losses: Mapping[str, TrimLoss]) -> View:
     return data, "\n".join([*lines, f"wrote {result.out} in {result.seconds:.1f} s"])
 
 
-def and_trimmed(pruned: View, result: TrimResult) -> View:
-    """A prune, and the trim that followed it."""
-    data, text = trimmed(result, {})
-    return {**pruned[0], "trim": data}, f"{pruned[1]}\n\n{text}"
-
-
 def _lines(plan: TrimPlan) -> list[str]:
     rows = [
         [script, f"{before:,}", f"{after:,}"]

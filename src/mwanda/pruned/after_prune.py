@@ -1,15 +1,18 @@
-"""A prune whose kept weights learn from the dense model, in one go."""
+"""A prune and what is done to its result, in one go: ``prune --trim`` and ``prune --recover``."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.pruned.recover.recover import RecoverResult, recover
+from mwanda.pruned.trim.trim import TrimResult, plan_trim, trim
 from mwanda.pruning.calibration_text import CalibrationInput
+from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune
 from mwanda.pruning.recipe.keywords import TextFields
@@ -18,6 +21,28 @@ from mwanda.system.extras import need
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import launched
 from mwanda.system.run_options import RunOptions
+
+
+def prune_and_trim(
+    model: str | Path, out: Path, languages: Sequence[str], *, options: RunOptions, **given: Any
+) -> tuple[PruneResult, TrimResult]:
+    """Prune into a folder beside ``out``, trim it into ``out`` by script, and remove it.
+
+    Whether the model can be trimmed is found out before the prune; a prune that was stopped is gone
+    on with.
+
+    Args:
+        given: as :func:`mwanda.prune` takes it.
+    """
+    _check(model, out, "trim", options)
+    plan_trim(model, languages, options=replace(options, overwrite=False))
+    whole = out.with_name(f".{out.name}.untrimmed")
+    pruned = prune(model, out=whole, options=replace(options, overwrite=True), **given)
+    try:
+        made = trim(whole, out, languages, options=options)
+        return replace(pruned, folder=out, manifest=read_manifest(out)), made
+    finally:
+        shutil.rmtree(whole)
 
 
 def prune_and_recover(
@@ -39,12 +64,7 @@ def prune_and_recover(
             "--recover", expected="--calibration, text to learn from",
             found="none" if statistics is None else "--statistics",
         )  # fmt: skip
-    if launched().size > 1:
-        raise InputError(
-            "--recover", expected="a single process", found="several",
-            fix="run mwanda recover afterwards",
-        )  # fmt: skip
-    OutputFolder(out, overwrite=options.overwrite).check(Path(model))
+    _check(model, out, "recover", options)
     whole = out.with_name(f".{out.name}.unrecovered")
     text = {name: getattr(recipe, name) for name in TextFields.__annotations__}
     given: Any = {name: one for name, one in text.items() if name in recipe.model_fields_set}
@@ -53,3 +73,11 @@ def prune_and_recover(
     made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
     shutil.rmtree(whole)
     return replace(pruned, folder=out, manifest=made.manifest), made
+
+
+def _check(model: str | Path, out: Path, verb: str, options: RunOptions) -> None:
+    """Refuse several processes, and an output that cannot be written, before the prune."""
+    if launched().size > 1:
+        fix = f"run mwanda {verb} afterwards"
+        raise InputError(f"--{verb}", expected="a single process", found="several", fix=fix)
+    OutputFolder(out, overwrite=options.overwrite).check(Path(model))
