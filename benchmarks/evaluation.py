@@ -39,13 +39,16 @@ class Watch:
     """A progress that notes when each step ended."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.begun: list[float] = []
+        self.last = 0.0
 
-    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
-        self.times.append(time.perf_counter())
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
+        self.begun.append(time.perf_counter())
 
     def block(self, tokens: int) -> None:
-        self.times.append(time.perf_counter())
+        self.last = time.perf_counter()
 
 
 def timed(product: Any, times: int = 1) -> float:
@@ -169,9 +172,9 @@ def main() -> None:
     result = evaluate(folder, texts, options=options)
     wall = time.perf_counter() - start
     stages = {
-        "open": watch.times[0] - start,
-        "blocks": watch.times[-2] - watch.times[0],
-        "head": watch.times[-1] - watch.times[-2],
+        "open": watch.begun[0] - start,
+        "blocks": watch.begun[1] - watch.begun[0],
+        "head": watch.last - watch.begun[1],
     }
     after = products(model, batches, given.head_positions)
 

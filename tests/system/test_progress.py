@@ -10,7 +10,16 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as RichProgress
 
-from mwanda.system.progress import PERIOD, Bar, Lines, Silent, duration, progress_bar, watched
+from mwanda.system.progress import (
+    PERIOD,
+    Bar,
+    First,
+    Lines,
+    Silent,
+    duration,
+    progress_bar,
+    watched,
+)
 
 
 class Clock:
@@ -53,6 +62,36 @@ def test_the_time_left_is_by_the_blocks_of_this_run(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err.splitlines() == [
         "evaluate: block 1 of 2, 2 tokens/s, 40 s left",
         "evaluate: block 2 of 2, 2 tokens/s",
+    ]
+
+
+def test_the_time_left_is_that_of_the_whole_job(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines(0.0, clock)
+
+    def blocks(count: int, seconds: float) -> None:
+        for _ in range(count):
+            clock.now += seconds
+            told.block(0)
+
+    for told in (First(lines), lines):  # two runs alike
+        told.stage("evaluate", 2, after=1.0)
+        blocks(2, 10)
+        told.stage("vocabulary", 4, unit="batch")  # as long as one block in all
+        blocks(4, 2.5)
+    assert capsys.readouterr().err.splitlines() == [
+        "evaluate: block 1 of 2, 50 s left",
+        "evaluate: block 2 of 2, 40 s left",
+        "vocabulary: batch 1 of 4, 38 s left",
+        "vocabulary: batch 2 of 4, 35 s left",
+        "vocabulary: batch 3 of 4, 32 s left",
+        "vocabulary: batch 4 of 4, 30 s left",
+        "evaluate: block 1 of 2, 20 s left",
+        "evaluate: block 2 of 2, 10 s left",
+        "vocabulary: batch 1 of 4, 8 s left",
+        "vocabulary: batch 2 of 4, 5 s left",
+        "vocabulary: batch 3 of 4, 2 s left",
+        "vocabulary: batch 4 of 4",
     ]
 
 

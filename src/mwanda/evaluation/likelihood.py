@@ -104,8 +104,8 @@ def score_texts(
     check(counts)
     batches = batches_of(pieces, options.batch_tokens)
     blocks = decoder.structure.blocks
-    options.progress.stage("evaluate", len(blocks) + 1)
     total = sum(len(piece.ids) for piece in pieces)
+    options.progress.stage("evaluate", len(blocks), after=decoder.head_in_blocks)
     with ActivationStore(options.activation_memory, scratch, decoder.device) as activations:
         with decoder.outside(head=False):
             for batch in batches:
@@ -116,12 +116,14 @@ def score_texts(
                     hidden = activations[index]
                     activations[index] = decoder.run_block(block.index, module, hidden)
             options.progress.block(total)
+        options.progress.stage("evaluate, vocabulary", len(batches), unit="batch")
         with decoder.outside(head=True):
             scorer = _Scorer(decoder, nll)
             for index, batch in enumerate(batches):
                 scorer.add(batch, activations[index])
-            scorer.flush()
-        options.progress.block(total)
+                if index == len(batches) - 1:
+                    scorer.flush()
+                options.progress.block(sum(len(piece.ids) for piece in batch))
     sizes = [len(text.encode()) for text in texts]
     return [TextScore(*row) for row in zip(nll, counts, sizes, strict=True)]
 

@@ -70,7 +70,14 @@ class Passes:
         self.spilled = 0
         """Most bytes of activations that were on disk at once."""
 
-    def visit(self, stage: str, work: Callable[[Visit], int], *, probing: bool = False) -> None:
+    def visit(
+        self,
+        stage: str,
+        work: Callable[[Visit], int],
+        *,
+        probing: bool = False,
+        after: float = 0.0,
+    ) -> None:
         """Do some work at every block, while its weights are there; not at those that the journal
         says are finished.
 
@@ -78,11 +85,12 @@ class Passes:
             work: gives the tokens that it ran on top of the windows, for the progress.
             probing: keep the inputs of the probed windows beside, for :meth:`compare`; the work
                 must keep the block's outputs, those of the last one too.
+            after: what comes after it, in its blocks, for the time left.
         """
         blocks, done = self._task.chosen.blocks, self._task.journal.done(stage)
         if done >= len(blocks):
             return
-        self._task.options.progress.stage(stage, len(blocks), done)
+        self._task.options.progress.stage(stage, len(blocks), done, after=after)
         with self._embedded(probing, resumed=done > 0) as (activations, probed):
             for block in blocks[done:]:
                 for place in range(len(probed)):

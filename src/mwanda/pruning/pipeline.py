@@ -14,6 +14,7 @@ import torch
 from mwanda.methods.input_statistics import FeatureSums, Need
 from mwanda.pruning.block_pruner import BlockPruner
 from mwanda.pruning.calibration_passes import Passes, Visit
+from mwanda.pruning.forecast.operations import blocks_after_look
 from mwanda.pruning.outcome import OUTCOME, MaskSink, Outcome, Sink
 from mwanda.pruning.schedule import LOOK, PRUNE, Schedule
 from mwanda.pruning.sensitivity import Surveyor
@@ -100,7 +101,9 @@ def _look_at_text(run: _Run) -> None:
             run.store.add(visit.block, seen.sums, seen.grams)
         return probe_runs(visit.block, run.task.recipe) * run.passes.probed_tokens
 
-    run.passes.visit(LOOK, look, probing=probing)
+    task, shapes = run.task, [ids.shape for ids in run.task.evidence.tokens.values()]
+    after = blocks_after_look(task.decoder, task.chosen, task.recipe, run.schedule, shapes)
+    run.passes.visit(LOOK, look, probing=probing, after=after)
 
 
 def _look_at_saved(run: _Run, saved: SavedStatistics) -> None:

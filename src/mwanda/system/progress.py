@@ -21,11 +21,15 @@ PERIOD = 30.0
 class Progress(Protocol):
     """What long work reports to."""
 
-    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
         """A new stage of so many blocks begins, of which an earlier run has done some.
 
         Args:
             unit: what counts as a block, in words.
+            after: what the job still has to do after this stage, in blocks of this one: 18.0 where
+                another comes that takes as long as 18 of these.
         """
 
     def block(self, tokens: int) -> None:
@@ -35,7 +39,9 @@ class Progress(Protocol):
 class Silent:
     """Reports to nobody."""
 
-    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
         """Nothing."""
 
     def block(self, tokens: int) -> None:
@@ -113,11 +119,14 @@ def progress_bar(
 
 
 class _Pace:
-    """How fast one stage goes. What an earlier run has done says nothing of it."""
+    """How fast one stage goes, and what that says of the whole job. What an earlier run has done
+    says nothing of it."""
 
-    def __init__(self, name: str, blocks: int, done: int, now: float, unit: str = "block") -> None:
+    def __init__(
+        self, name: str, blocks: int, done: int, now: float, unit: str = "block", after: float = 0.0
+    ) -> None:
         self.name, self.blocks, self.done, self.unit = name, blocks, done, unit
-        self._begun, self._before, self._tokens = now, done, 0
+        self._begun, self._before, self._tokens, self._after = now, done, 0, after
 
     def block(self, tokens: int) -> None:
         self.done += 1
@@ -127,7 +136,7 @@ class _Pace:
         """``1,234 tokens/s, 12 min left``; what is not known is left out."""
         elapsed, here = now - self._begun, self.done - self._before
         speed = [f"{self._tokens / elapsed:,.0f} tokens/s"] if self._tokens and elapsed > 0 else []
-        left = elapsed / here * (self.blocks - self.done) if here else 0.0
+        left = elapsed / here * (self.blocks - self.done + self._after) if here else 0.0
         return ", ".join(speed + ([f"{duration(left)} left"] if left > 0 else []))
 
 
@@ -144,8 +153,10 @@ class Lines:
         self._last = clock()
         self._pace = _Pace("", 0, 0, self._last)
 
-    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
-        self._pace = _Pace(name, blocks, done, self._clock(), unit)
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
+        self._pace = _Pace(name, blocks, done, self._clock(), unit, after)
 
     def block(self, tokens: int) -> None:
         now, pace = self._clock(), self._pace
@@ -166,15 +177,43 @@ class Bar:
         self._task: Any = None
         self._pace = _Pace("", 0, 0, 0.0)
 
-    def stage(self, name: str, blocks: int, done: int = 0, unit: str = "block") -> None:
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
         if self._task is not None:
             self._shown.remove_task(self._task)
         self._task = self._shown.add_task(name, total=blocks, completed=done, unit=unit, pace="")
-        self._pace = _Pace(name, blocks, done, time.monotonic())
+        self._pace = _Pace(name, blocks, done, time.monotonic(), after=after)
 
     def block(self, tokens: int) -> None:
         self._pace.block(tokens)
         self._shown.update(self._task, advance=1, pace=self._pace.words(time.monotonic()))
+
+
+class First:
+    """Reports the first of several runs alike, of each of which the stages are known as they come:
+    the time left is that of all.
+
+    Args:
+        progress: what is told.
+        more: runs that come after this one.
+    """
+
+    def __init__(self, progress: Progress, more: int = 1) -> None:
+        self._progress, self._more = progress, more
+        self._run, self._after = 0.0, 0.0
+
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
+        # A whole run in blocks of this stage: what the stage before said is left is what there is.
+        here = blocks + after
+        self._run = self._run * here / self._after if self._after else here
+        self._after = after
+        self._progress.stage(name, blocks, done, unit, after + self._more * self._run)
+
+    def block(self, tokens: int) -> None:
+        self._progress.block(tokens)
 
 
 def watched(

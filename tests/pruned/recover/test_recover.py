@@ -113,7 +113,9 @@ class _Stops(Silent):
     def __init__(self, after: int) -> None:
         self.left, self.counts = after, False
 
-    def stage(self, name: str, blocks: int, done: int = 0) -> None:
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
         self.counts = name == "recover"
 
     def block(self, tokens: int) -> None:

@@ -15,6 +15,7 @@ from mwanda.cli.views import View
 from mwanda.errors import InputError
 from mwanda.system.extras import need
 from mwanda.system.output import MARK
+from mwanda.system.progress import First
 from mwanda.text.languages import parse_languages
 
 log = logging.getLogger("mwanda")
@@ -99,7 +100,8 @@ def evaluate(
             "max_length": given["max_length"], "cache": cache, "generated": continuations,
             "options": opt.run_options_of(given, progress=progress),
         }  # fmt: skip
-        result = run(model, texts, continuations=generate, **how)
+        first = how | {"options": opt.run_options_of(given, progress=First(progress))}
+        result = run(model, texts, continuations=generate, **(how if baseline is None else first))
         compared = None
         if baseline is not None:
             log.info("opening %s", baseline)

@@ -70,6 +70,13 @@ class Decoder(ABC):
         return tokens
 
     @property
+    def head_in_blocks(self) -> float:
+        """What a token costs in the head, in average blocks: it goes through every weight once."""
+        head, blocks = self.model.get_output_embeddings(), self.structure.blocks
+        inside = sum(block.size for block in blocks)
+        return 0.0 if head is None or not inside else len(blocks) * head.weight.numel() / inside
+
+    @property
     def context_length(self) -> int | None:
         """Longest input in tokens, see :func:`mwanda.model.run.context.context_length`."""
         return context_length(self.config, self.backbone)

@@ -26,6 +26,7 @@ from mwanda.pruned.recover.lessons import Window
 from mwanda.system.device import HOST
 from mwanda.system.durable import put
 from mwanda.system.finite import is_finite
+from mwanda.system.progress import Progress
 from mwanda.system.run_options import RunOptions
 
 LIKELY = 32
@@ -74,6 +75,7 @@ def take_targets(
     options: RunOptions,
     *,
     likely: bool,
+    after: float = 0.0,
 ) -> None:
     """Run the dense model over all windows, unless that was done before.
 
@@ -83,6 +85,7 @@ def take_targets(
         folder: where the result goes, and what is spilled meanwhile.
         rank: of this process, for the result's name.
         likely: keep the likeliest entries of the vocabulary too.
+        after: what comes after it, in its blocks, for the time left.
     """
     name, done = FILE.format(rank), folder / DONE.format(rank)
     if done.is_file() or not tokens:
@@ -92,7 +95,8 @@ def take_targets(
     spilled.mkdir(exist_ok=True)
     batches = list(_batches(tokens, options.batch_tokens))
     blocks, total = decoder.structure.blocks, sum(ids.numel() for ids in tokens.values())
-    options.progress.stage("dense model", len(blocks) + 1)
+    head_blocks = decoder.head_in_blocks * likely
+    options.progress.stage("dense model", len(blocks), after=head_blocks + after)
     with ActivationStore(options.activation_memory, spilled, decoder.device) as states:
         with decoder.outside(head=False):
             for _, rows in batches:
@@ -104,8 +108,10 @@ def take_targets(
             options.progress.block(total)
         with decoder.outside(head=False):
             most = min(LIKELY, len(head.weight)) * likely
-            _write(folder / name, decoder, tokens, batches, states, head, most)
-    options.progress.block(total)
+            left = after * len(tokens) / head_blocks if head_blocks else 0.0
+            name_of = "dense model, vocabulary"
+            options.progress.stage(name_of, len(tokens), unit="language", after=left)
+            _write(folder / name, decoder, tokens, batches, states, head, most, options.progress)
     put(done, b"")
 
 
@@ -154,6 +160,7 @@ def _write(
     states: ActivationStore,
     head: PlainHead,
     most: int,
+    progress: Progress,
 ) -> None:
     """The hidden states, and so many of the likeliest entries, language by language."""
     width, dtype = head.weight.shape[1], head.weight.dtype
@@ -179,6 +186,7 @@ def _write(
             if most:
                 likely = [_likeliest(head, one.flatten(0, 1), most) for one in made]
                 writer.write(f"{tag}.likely", torch.cat(likely).view(*ids.shape, most))
+            progress.block(ids.numel())
 
 
 def _likeliest(head: PlainHead, hidden: torch.Tensor, most: int) -> torch.Tensor:

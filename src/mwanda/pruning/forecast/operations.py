@@ -26,6 +26,9 @@ from mwanda.pruning.units import probe_runs, probed_tokens
 PROBE_SECONDS = 0.2
 PROBE_BYTES = 64 << 20
 
+MASK_TOKENS = 400
+"""Tokens that go through a block in the time in which all its masks are chosen, about."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -150,6 +153,28 @@ def count_work(
         bytes_written=pruned // 8 if masks else total * written.itemsize,
         compared=compared,
         largest=(linears.columns, linears.rows),
+    )
+
+
+def blocks_after_look(
+    decoder: Decoder,
+    chosen: Structure,
+    recipe: ResolvedRecipe,
+    schedule: Schedule,
+    shapes: Collection[Sequence[int]],
+) -> float:
+    """What a prune still has to do after its look at the text, in blocks of that look."""
+    blocks, tokens = len(chosen.blocks), sum(map(math.prod, shapes))
+    length = max((length for _, length in shapes), default=0)
+    runs = sum(probe_runs(block, recipe) for block in chosen.blocks)
+    chosen_then = 0 if recipe.probe is None else len(recipe.probe.sparsities)
+    look = blocks * (tokens + MASK_TOKENS * chosen_then) + runs * probed_tokens(recipe, shapes)
+    rest = (schedule.passes(chosen) - blocks) * tokens + blocks * MASK_TOKENS
+    updates = _update_flops(chosen, recipe, tokens)
+    return (
+        blocks
+        * (_block_flops(decoder, rest, length) + updates)
+        / _block_flops(decoder, look, length)
     )
 
 
