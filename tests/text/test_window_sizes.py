@@ -22,9 +22,9 @@ from mwanda.text.window_sizes import FLOOR, NAMED, SHORTEST, Sizes, say_shrunk
         ((None, None), None, 128 * 2047 - 1, 1, (128, 2046)),
         ((None, None), 256, 10**6, 0, (128, 256)),
         ((None, None), 256, 10_000, 1, (40, 250)),
-        ((None, None), None, 5000, 0, (3, 1666)),
-        ((None, None), None, 2048, 0, (1, 2048)),
-        ((None, None), None, FLOOR, 0, (1, FLOOR)),
+        ((None, None), None, 5000, 0, (8, 625)),  # several, so that one of them is little
+        ((None, None), None, 20_000, 0, (10, 2000)),
+        ((None, None), None, FLOOR, 0, (FLOOR // 256, 256)),  # and not shorter than 256
         ((None, None), None, FLOOR - 1, 0, None),
         ((None, None), 64, FLOOR, 1, (17, 60)),
         # one asked for

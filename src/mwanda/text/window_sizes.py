@@ -19,6 +19,11 @@ FLOOR = 1024
 SHORTEST = 128
 """Tokens of a window below which a default does not shrink for want of text."""
 
+SEVERAL, HANDY = 8, 256
+"""Where neither size is asked for, short text is cut into so many windows or more, unless they had
+fewer tokens than that: an allocation that compares outputs does it on one window of a language, and
+on a window that is all of the text it would take several times as long as all else."""
+
 NAMED = 8
 """Languages that one line of a log names."""
 
@@ -63,8 +68,11 @@ class Sizes:
         if have >= self.windows * room:
             return self.windows, room
         windows, rest = self.windows, room
-        if "windows" in self.loose:
-            windows = -(-have // room) if "length" in self.loose else have // room
+        if {"windows", "length"} <= self.loose:
+            room = min(room, max(HANDY - start, have // SEVERAL))
+            windows = -(-have // room)
+        elif "windows" in self.loose:
+            windows = have // room
         if "length" in self.loose and windows:
             rest = min(room, have // windows)
         enough = have >= min(FLOOR, self.windows * room) and rest >= min(SHORTEST, room // 2)

@@ -19,24 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SEEN = (
-    "en",
-    "de",
-    "es",
-    "fa",
-    "fi",
-    "fr",
-    "gu",
-    "id",
-    "ja",
-    "ko",
-    "pt",
-    "ru",
-    "ta",
-    "te",
-    "vi",
-    "zh",
-)
+SEEN = ("en", "de", "es", "fa", "fi", "fr", "gu", "id", "ja", "ko", "pt", "ru", "ta", "te", "vi",
+        "zh")  # fmt: skip
+UNSEEN = ("ar", "bn", "cs", "el", "hi", "sw", "th", "tr")
+"""Scored too, and calibrated on by no method."""
 SEED = 0
 SPARSITIES = (0.3, 0.5)
 LENGTH = 96
@@ -45,6 +31,8 @@ TEXT = "bundled:udhr"
 CALIBRATED = 27
 """The last article that calibrates; those after it are scored."""
 SCORED_TOKENS = 60
+PROCESSES = 2
+"""That share the cells: what one thread does alone, such as sorting and hashing, is done by two."""
 PROMPT = "Jedes Kind hat das Recht auf"
 
 log = logging.getLogger("mwanda")
@@ -88,7 +76,7 @@ def run(work: Path) -> None:
         write_texts(work / "text", load_tokenizer(dense))
         document, folder = work / "study.yaml", StudyFolder(work / "study")
         document.write_text(json.dumps(study(dense, work / "text"), indent=1), encoding="utf-8")
-        start_study(document, folder.path, progress=progress)
+    start_study(document, folder.path, processes=min(PROCESSES, os.cpu_count() or 1))
     failures_of(folder)
     results = load_results(folder)
     print(told(results))
@@ -155,7 +143,7 @@ def write_texts(folder: Path, tokenizer: Any) -> None:
     from mwanda.text.sources import open_source
 
     source = open_source(TEXT)
-    for tag in source.languages():
+    for tag in (*SEEN, *UNSEEN):
         documents = list(source.documents(tag))
         first = [d.text for d in documents if int(d.id or 0) // 100 <= CALIBRATED]
         texts = [d.text for d in documents if int(d.id or 0) // 100 > CALIBRATED]
