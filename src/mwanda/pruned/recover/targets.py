@@ -95,7 +95,7 @@ def take_targets(
     spilled.mkdir(exist_ok=True)
     batches = list(_batches(tokens, options.batch_tokens))
     blocks, total = decoder.structure.blocks, sum(ids.numel() for ids in tokens.values())
-    head_blocks = decoder.head_in_blocks * likely
+    head_blocks = max(1.0, decoder.head_in_blocks * likely)
     options.progress.stage("dense model", len(blocks), after=head_blocks + after)
     with ActivationStore(options.activation_memory, spilled, decoder.device) as states:
         with decoder.outside(head=False):
@@ -108,9 +108,10 @@ def take_targets(
             options.progress.block(total)
         with decoder.outside(head=False):
             most = min(LIKELY, len(head.weight)) * likely
-            left = after * len(tokens) / head_blocks if head_blocks else 0.0
-            name_of = "dense model, vocabulary"
-            options.progress.stage(name_of, len(tokens), unit="language", after=left)
+            options.progress.stage(
+                "dense model, vocabulary", len(tokens), unit="language",
+                after=after * len(tokens) / head_blocks,
+            )  # fmt: skip
             _write(folder / name, decoder, tokens, batches, states, head, most, options.progress)
     put(done, b"")
 

@@ -194,7 +194,7 @@ def teach(
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # windows are not spread over devices
     found = _last_checkpoint(work)
-    progress.stage("recover", steps, 0 if found is None else step_of(found))
+    progress.stage("recover", steps, 0 if found is None else step_of(found), unit="step")
     length = max(ids.shape[1] for ids in lessons.tokens.values())
     with _undisturbing(), torch.enable_grad():
         trainer = Teaching(
