@@ -1,4 +1,4 @@
-"""Wrong inputs of the commands that measure: translate, tasks, quantise."""
+"""Wrong inputs of the commands that measure: translate, tasks, quantise, eval in a runtime."""
 
 from __future__ import annotations
 
@@ -101,4 +101,40 @@ QUANTISING = [
          ("--max-shard-size",)),
 ]  # fmt: skip
 
-SCORES = (*TASKS, *TRANSLATIONS, *QUANTISING)
+
+def served(what: str, *words: object, says: tuple[str, ...]) -> Case:
+    return Case(f"runtime: {what}", lambda p: p.evaluate(*words), says)
+
+
+def _model(place: Place, artefact: object, *words: object) -> list[object]:
+    return ["eval", artefact, *place.evaluate()[2:], *words]
+
+
+ADDRESS = ("--runtime", "openai", "--url", "http://127.0.0.1:9")
+
+RUNTIMES = [
+    served("one that is none", "--runtime", "llama", says=("--runtime llama", "llama.cpp")),
+    served("an address without one", "--url", "http://127.0.0.1:9",
+           says=("--url: expected a --runtime",)),
+    served("a tokenizer without one", "--tokenizer", "no",
+           says=("--tokenizer: expected a --runtime",)),
+    served("a server without an address", "--runtime", "openai", says=("--url: expected an",)),
+    served("an address without http", "--runtime", "openai", "--url", "here",
+           says=("--url: expected an address such as", "found here")),
+    served("nobody there", *ADDRESS, says=("127.0.0.1:9", "Connection refused")),
+    served("a tokenizer that is not there", "--runtime", "transformers", "--tokenizer", "no",
+           says=("no: tokenizer", "no such folder")),
+    served("continuations", "--runtime", "transformers", "--continuations", 1,
+           says=("runtime: expected an artefact", "found continuations asked for")),
+    Case("runtime: a file for what opens folders",
+         lambda p: _model(p, p.good / "model.gguf", "--runtime", "transformers"),
+         ("model.gguf: expected a model folder for --runtime transformers", "a file of another")),
+    Case("runtime: nothing there",
+         lambda p: _model(p, p.root / "no", "--runtime", "transformers"),
+         ("no: expected an artefact, found nothing there",)),
+    Case("runtime: no tokenizer anywhere",
+         lambda p: _model(p, p.good / "masks.safetensors", "--runtime", "transformers"),
+         ("--tokenizer: expected a folder with the tokenizer of", "masks.safetensors")),
+]  # fmt: skip
+
+SCORES = (*TASKS, *TRANSLATIONS, *QUANTISING, *RUNTIMES)

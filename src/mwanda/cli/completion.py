@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+from mwanda.evaluation.runtimes.registry import RUNTIMES
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 from mwanda.pruning.recipe.asked import Level, Mode
 from mwanda.system.run_options import FLOATS
@@ -50,6 +51,7 @@ _NAMES: Mapping[str, Names] = {
     "dtype": _words("auto", *FLOATS),
     "compute_dtype": _words("auto", *FLOATS),
     "device": _words("auto", "cpu", "cuda"),
+    "runtime": _words(*RUNTIMES),
     "gate_on": _words("point", "upper"),
     "what": _words(
         "recipes", "criteria", "allocations", "patterns", "reconstructions", "methods", "models"

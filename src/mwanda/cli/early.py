@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, shown
+from mwanda.evaluation.runtimes.registry import find_runtime, kind_of
 from mwanda.model import given
 from mwanda.system.output import MARK, OutputFile, OutputFolder
 from mwanda.text.sources import open_source
@@ -23,6 +24,34 @@ def check_model(*names: str | None) -> None:
     for name in names:
         if name is not None:
             given.check_model(name)
+
+
+def artefact(
+    model: str, runtime: str | None, tokenizer: str | None, url: str | None
+) -> dict[str, Any]:
+    """How an artefact is scored, for ``evaluate``; empty for a model. One that is not there, or a
+    runtime that is not."""
+    given = {"runtime": runtime, "tokenizer": tokenizer, "url": url}
+    if runtime is None:
+        unused = [f"--{name}" for name, value in given.items() if value is not None]
+        if unused:
+            raise InputError(", ".join(unused), expected="a --runtime", found="none")
+        check_model(model)
+        return {}
+    find_runtime(runtime)
+    if url is None and not (_is(Path.is_dir, Path(model)) or _is(Path.is_file, Path(model))):
+        raise _absent(model, "an artefact", "nothing there")
+    return given
+
+
+def artefact_beside(baseline: str, artefact: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a baseline: beside an artefact it is one too where only a runtime opens it."""
+    kind = kind_of(baseline) if artefact else None
+    if kind is None:
+        check_model(baseline)
+        return {}
+    find_runtime(kind)
+    return {"runtime": kind, "tokenizer": artefact["tokenizer"]}
 
 
 def check_text(spec: str | None) -> None:

@@ -63,6 +63,7 @@ GIVEN: Mapping[str, str] = {
     "fail_if_worse_than": "LIMIT", "fail_below": "SHARE", "ids": "LOW:HIGH",
     "include": "REGEX", "exclude": "REGEX", "skip_blocks": "N,…", "activation_memory": "SIZE",
     "max_shard_size": "SIZE", "direction": "FROM-TO", "task": "NAME=PATH", "gate_on": "WORD",
+    "runtime": "NAME", "tokenizer": "FOLDER", "url": "ADDRESS",
 }  # fmt: skip
 """What stands for the value of an option, where its type does not say it."""
 

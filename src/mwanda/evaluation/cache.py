@@ -19,8 +19,8 @@ from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.evaluation.language import LanguageResult
-from mwanda.evaluation.likelihood import MAX_LENGTH
 from mwanda.evaluation.texts import TextSet
+from mwanda.evaluation.token_batches import MAX_LENGTH
 from mwanda.pruning.folder.manifest import MANIFEST, versions
 from mwanda.system.device import choose_device
 from mwanda.system.files import sha256_of
@@ -46,13 +46,14 @@ class Scores:
     settings: dict[str, Any]
 
 
-def model_sha256(model: Path) -> str:
+def model_sha256(model: Path, unread: tuple[str, ...] = UNREAD) -> str:
     """SHA-256 over what decides a model's numbers.
 
     Args:
         model: a GGUF file, or a folder: then names and contents of all its files count, but for
             weights in formats that are not read, mwanda's manifest and the card. A manifest's own
             hashes are not taken instead: they say what was written, not what is there.
+        unread: ends of names of these weights; a runtime may read any.
     """
     if model.is_file():
         return sha256_of(model)
@@ -60,7 +61,7 @@ def model_sha256(model: Path) -> str:
     for path in sorted(model.rglob("*")):
         name = path.relative_to(model).as_posix()
         hidden = any(part.startswith(".") for part in Path(name).parts)
-        if hidden or name in (MANIFEST, "README.md") or name.lower().endswith(UNREAD):
+        if hidden or name in (MANIFEST, "README.md") or name.lower().endswith(unread):
             continue
         if path.is_file():
             state.update(f"{name}\0{sha256_of(path)}\0".encode())
@@ -93,7 +94,7 @@ class ScoreCache:
         """Everything a score depends on: the model's content, ``settings``, the versions."""
         return {
             "format": FORMAT,
-            "model_sha256": model_sha256(model),
+            "model_sha256": model_sha256(model, () if settings.get("runtime") else UNREAD),
             **settings,
             "versions": versions(),
         }
@@ -149,7 +150,12 @@ class KeptScores:
     """
 
     def __init__(
-        self, folder: Path, texts: TextSet, options: RunOptions, max_length: int | None
+        self,
+        folder: Path,
+        texts: TextSet,
+        options: RunOptions,
+        max_length: int | None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> None:
         self._cache = ScoreCache(folder)
         self._texts = texts
@@ -160,6 +166,8 @@ class KeptScores:
             "max_length": max_length or MAX_LENGTH,
             "trust_remote_code": options.trust_remote_code,
         }
+        if runtime is not None:
+            self._settings["runtime"] = dict(runtime)
         self._key: dict[str, Any] = {}
 
     def find(self, model: Path) -> Scores | None:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mwanda.errors import DataError, InputError
+from mwanda.errors import InputError
+from mwanda.evaluation.by_language import (
+    by_language,
+    evaluation_of,
+    flat,
+    refuse_overlap,
+    refuse_unscored,
+)
 from mwanda.evaluation.cache import KeptScores, Scores
 from mwanda.evaluation.continued import continue_and_check
 from mwanda.evaluation.generation import continue_texts
-from mwanda.evaluation.language import LanguageResult
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation
+from mwanda.evaluation.runtimes.evaluate import Served, evaluate_artefact
+from mwanda.evaluation.runtimes.registry import is_quantised
 from mwanda.evaluation.texts import TextSet, texts_given
 from mwanda.evaluation.whole_model import fits_whole, load_whole
 from mwanda.model.given import check_model
@@ -26,13 +33,11 @@ from mwanda.model.run.experts import runnable_experts
 from mwanda.model.run.in_memory import model_given
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.pruning.folder.known_text import (
-    Calibrations,
     KnownText,
     known_in_folder,
     known_in_memory,
     records,
 )
-from mwanda.pruning.folder.manifest import seen_in
 from mwanda.pruning.given_arguments import no_tokenizer, options_given, tokenizer_given
 from mwanda.system.arguments import whole_given
 from mwanda.system.device import DTYPES, choose_device, dtype_name
@@ -40,8 +45,6 @@ from mwanda.system.extras import need
 from mwanda.system.run_options import RunOptions
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
-from mwanda.text.languages import seen_among
-from mwanda.text.shared_sentences import overlap, unpack_hashes
 from mwanda.text.start import shown_start, start_of
 
 log = logging.getLogger("mwanda")
@@ -63,6 +66,8 @@ def evaluate(
     generated: int = 0,
     max_length: int | None = None,
     cache: str | Path | None = None,
+    runtime: str | None = None,
+    url: str | None = None,
     options: RunOptions | None = None,
 ) -> Evaluation:
     """Negative log-likelihood of every language's texts under a model.
@@ -71,7 +76,7 @@ def evaluate(
         model: a folder, GGUF file or hub id; or a transformers model in memory with ``tokenizer``.
         text: a source, or texts read before.
         languages, sentences, seed, ids: see :func:`read_texts`; texts read before have their own.
-        tokenizer: for a model in memory; or its folder.
+        tokenizer: for a model in memory, or an artefact of a runtime; or its folder.
         calibration: text that calibrated the model beside what it tells itself, which a folder
             of mwanda's does, and a model pruned in memory or loaded from such a folder: the
             ``manifest.calibrations`` of a prune.
@@ -83,6 +88,10 @@ def evaluate(
         cache: folder where scores are kept by the SHA-256 of the model's files, the texts and all
             else they depend on, and read back where nothing of it has changed. Continuations are
             not kept.
+        runtime: score ``model``, an artefact, in the program that serves it, see
+            :data:`mwanda.evaluation.runtimes.registry.RUNTIMES`. None for mwanda's own forward; a
+            folder whose config says that its weights are quantised is run by transformers.
+        url: of the server, for ``runtime="openai"``; ``model`` is then its name there.
 
     Raises:
         InputError: bad input, a cache for a model in memory, or text that was drawn for
@@ -96,6 +105,20 @@ def evaluate(
         need("py3langid", "the check of languages", "translation")
     texts = texts_given(text, languages, sentences=sentences, seed=seed, ids=ids)
     in_memory = not isinstance(model, str | Path)
+    if runtime is None and url is None and not in_memory and is_quantised(Path(model)):
+        runtime = "transformers"
+        log.info("%s: quantised weights, run by transformers as a whole", model)
+        continuations = False
+    if runtime is not None or url is not None:
+        if in_memory or continuations or generated:
+            found = "a model in memory" if in_memory else "continuations asked for"
+            expected = "an artefact on disk or behind an address, to score"
+            raise InputError("runtime", expected=expected, found=found)
+        return evaluate_artefact(
+            str(model), texts, Served(runtime or "openai", tokenizer, url),
+            calibration=calibration, max_length=max_length,
+            cache=None if cache is None else Path(cache), options=options,
+        )  # fmt: skip
     if in_memory:
         tokenizer = tokenizer_given(tokenizer, options)
     else:
@@ -116,7 +139,7 @@ def evaluate(
                 scores = score_languages(
                     decoder, tokenizer, texts, scratch, options, max_length, name
                 )
-                result = _evaluation(name, texts, scores, known_text)
+                result = evaluation_of(name, texts, scores, known_text)
                 if continuations or generated:
                     _continue(result, model, tokenizer, texts, continuations, generated)
             return result
@@ -128,7 +151,7 @@ def evaluate(
             refuse_overlap(texts, known_text, options)
             known = kept.find(path)
             if known is not None and not (continuations or generated):
-                return _evaluation(str(model), texts, known, known_text)
+                return evaluation_of(str(model), texts, known, known_text)
         with open_model(str(model), scratch, trust_remote_code=options.trust_remote_code) as source:
             known_text = records(known_text, known_in_folder(source.folder))
             refuse_overlap(texts, known_text, options)
@@ -145,7 +168,7 @@ def evaluate(
                     )
                 if kept is not None:
                     kept.keep(path if path.is_file() else source.folder, known)
-            result = _evaluation(str(model), texts, known, known_text)
+            result = evaluation_of(str(model), texts, known, known_text)
             dtype, device = DTYPES[known.settings["compute_dtype"]], choose_device(options.device)
             if (continuations or generated) and fits_whole(source.folder, dtype):
                 whole = load_whole(source.folder, dtype, device, options)
@@ -181,94 +204,18 @@ def score_languages(
 ) -> Scores:
     """Every language's texts under a decoder, whatever it is called."""
     start = start_of(tokenizer)
-    flat = [(tag, text) for tag, group in texts.texts.items() for text in group]
     scores = score_texts(
         decoder,
         tokenizer,
-        [text for _, text in flat],
+        flat(texts),
         start=start,
         scratch=scratch,
         options=options,
         max_length=max_length,
-        check=partial(_refuse_unscored, texts, name),
+        check=partial(refuse_unscored, texts, name),
     )
-    languages = {}
-    for tag in texts.texts:
-        own = [score for (owner, _), score in zip(flat, scores, strict=True) if owner == tag]
-        languages[tag] = LanguageResult(
-            tag,
-            tuple(score.nll for score in own),
-            sum(score.tokens for score in own),
-            sum(score.size for score in own if score.tokens),
-            sum(not score.tokens for score in own),
-        )
-    broken = [tag for tag, result in languages.items() if not math.isfinite(result.nll)]
-    if broken:
-        raise DataError(
-            f"{name}, language {broken[0]}",
-            expected="a finite negative log-likelihood",
-            found=f"NaN or infinity ({len(broken)} such languages)",
-            fix="check the weights with mwanda verify, or compute in float32",
-        )
     settings = {
         "bos": shown_start(start, "before every text"),
         "compute_dtype": dtype_name(decoder.dtype),
     }
-    return Scores(languages, settings)
-
-
-def _refuse_unscored(texts: TextSet, name: str, counts: Sequence[int]) -> None:
-    """Say which texts have nothing to score, and refuse languages that have nothing else."""
-    problems, left, start = [], [], 0
-    for tag, group in texts.texts.items():
-        empty = sum(not count for count in counts[start : start + len(group)])
-        start += len(group)
-        if empty == len(group):
-            problems.append(
-                f"{texts.source}, {tag}: expected text of which {name} can score something, found "
-                f"{empty} texts without a token that has a token before it; give longer text"
-            )
-        elif empty:
-            left.append(f"{tag} {empty} of {len(group)}")
-    if problems:
-        raise InputError.several(problems)
-    if left:
-        log.warning("%s: texts of which nothing can be scored, left out: %s", name, ", ".join(left))
-
-
-def _evaluation(
-    name: str, texts: TextSet, scores: Scores, calibrations: Calibrations
-) -> Evaluation:
-    seen = seen_in(calibrations)
-    return Evaluation(
-        name,
-        scores.languages,
-        seen_among(scores.languages, seen),
-        texts.source,
-        texts.sha256,
-        scores.settings | {"seed": texts.seed},
-        ids=texts.own_ids,
-    )
-
-
-def refuse_overlap(texts: TextSet, calibrations: Calibrations, options: RunOptions) -> None:
-    """Refuse texts that calibrated the model, by whichever prune."""
-    if options.allow_overlap:
-        return
-    draws = [draw for record in calibrations for draw in record.languages.values()]
-    drawn = [unpack_hashes(draw.sentences) for draw in draws]
-    if not all(drawn):
-        log.warning("what calibrated the model is not known: overlap cannot be checked")
-    known = frozenset().union(*drawn)
-    problems = []
-    for tag, group in texts.texts.items():
-        shared = overlap(group, known)
-        if shared:
-            problems.append(
-                f"{texts.source}, {tag}: expected text that did not calibrate the model, found "
-                f"{len(shared)} of {len(group)} texts that share sentences with it, first number "
-                f"{shared[0] + 1}; evaluate on other text, or pass --allow-overlap, "
-                "in Python RunOptions(allow_overlap=True)"
-            )
-    if problems:
-        raise InputError.several(problems)
+    return by_language(texts, scores, settings, name)

@@ -7,7 +7,6 @@ no mask is needed and the numbers are those of one text at a time.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,22 +14,21 @@ from typing import Any
 
 import torch
 
-from mwanda.errors import InputError
 from mwanda.evaluation.head import head_losses
-from mwanda.evaluation.token_batches import Piece, batches_of, cut, padded
+from mwanda.evaluation.token_batches import (
+    Piece,
+    batches_of,
+    padded,
+    scored_tokens,
+    text_pieces,
+)
 from mwanda.model.run.block_calls import first_tensor
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.system.run_options import RunOptions
-from mwanda.text.tokens import token_ids
-
-log = logging.getLogger("mwanda")
 
 GROUP_BYTES = 64 << 20
 """Final hidden states of scored positions that go through the head at once."""
-
-MAX_LENGTH = 2048
-"""Longest input in tokens unless the model's context is shorter; longer texts go in strides."""
 
 
 @dataclass(frozen=True)
@@ -77,31 +75,12 @@ def score_texts(
     Returns:
         One score a text, in the order given.
     """
-    asked = MAX_LENGTH if max_length is None else max_length
-    limit = min(asked, decoder.context_length or asked)
-    if limit < asked != MAX_LENGTH:
-        log.warning("max_length %d: the model's context is %d tokens, which is taken", asked, limit)
-    least = max(1, len(start)) + 1
-    if limit < least:
-        raise InputError("max_length", expected=f"at least {least}", found=str(limit))
-    pieces = [
-        piece
-        for index, text in enumerate(texts)
-        for piece in cut(index, token_ids(tokenizer, text), start, limit)
-    ]
-    highest = max((max(piece.ids) for piece in pieces), default=0)
-    if highest >= decoder.vocabulary:
-        raise InputError(
-            "tokenizer",
-            expected=f"token ids below the model's vocabulary of {decoder.vocabulary}",
-            found=str(highest),
-            fix="use the tokenizer that belongs to the model",
-        )
-    nll = [0.0] * len(texts)
-    counts = [0] * len(texts)
-    for piece in pieces:
-        counts[piece.text] += len(piece.ids) - piece.first
+    pieces = text_pieces(
+        tokenizer, texts, start, max_length, decoder.context_length, decoder.vocabulary
+    )
+    counts = scored_tokens(pieces, len(texts))
     check(counts)
+    nll = [0.0] * len(texts)
     batches = batches_of(pieces, options.batch_tokens)
     blocks = decoder.structure.blocks
     total = sum(len(piece.ids) for piece in pieces)

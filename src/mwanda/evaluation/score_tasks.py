@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mwanda.evaluation.evaluate import refuse_overlap
+from mwanda.evaluation.by_language import refuse_overlap
 from mwanda.evaluation.tasks.accuracy import TaskScore, TasksResult
 from mwanda.evaluation.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
 from mwanda.evaluation.tasks.published import TaskText

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+
+from mwanda.errors import InputError
+from mwanda.text.tokens import token_ids
+
+log = logging.getLogger("mwanda")
+
+MAX_LENGTH = 2048
+"""Longest input in tokens unless the model's context is shorter; longer texts go in strides."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,56 @@ def cut(text: int, ids: list[int], start: Sequence[int], limit: int) -> Iterator
         end = min(begin + room, len(ids))
         yield Piece(text, prefix + ids[begin:end], scored - begin + len(prefix))
         scored, begin = end, begin + stride
+
+
+def text_pieces(
+    tokenizer: Any,
+    texts: Sequence[str],
+    start: Sequence[int],
+    max_length: int | None,
+    context: int | None,
+    vocabulary: int | None,
+) -> list[Piece]:
+    """All texts' tokens as pieces.
+
+    Args:
+        start: the ids put before every piece, see :func:`mwanda.text.start.start_of`.
+        max_length: tokens of one piece; None for :data:`MAX_LENGTH`.
+        context: most that the model takes, None where any number.
+        vocabulary: ids that the model has; None where that is not known.
+
+    Raises:
+        InputError: pieces too short to score anything, or ids that the model does not have.
+    """
+    asked = MAX_LENGTH if max_length is None else max_length
+    limit = min(asked, context or asked)
+    if limit < asked != MAX_LENGTH:
+        log.warning("max_length %d: the model's context is %d tokens, which is taken", asked, limit)
+    least = max(1, len(start)) + 1
+    if limit < least:
+        raise InputError("max_length", expected=f"at least {least}", found=str(limit))
+    pieces = [
+        piece
+        for index, text in enumerate(texts)
+        for piece in cut(index, token_ids(tokenizer, text), start, limit)
+    ]
+    highest = max((max(piece.ids) for piece in pieces), default=0)
+    if vocabulary is not None and highest >= vocabulary:
+        raise InputError(
+            "tokenizer",
+            expected=f"token ids below the model's vocabulary of {vocabulary}",
+            found=str(highest),
+            fix="use the tokenizer that belongs to the model",
+        )
+    return pieces
+
+
+def scored_tokens(pieces: Sequence[Piece], texts: int) -> list[int]:
+    """How many tokens of every text are scored."""
+    counts = [0] * texts
+    for piece in pieces:
+        counts[piece.text] += len(piece.ids) - piece.first
+    return counts
 
 
 def batches_of(pieces: Sequence[Piece], batch_tokens: int) -> list[list[Piece]]:

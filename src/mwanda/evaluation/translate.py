@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mwanda.evaluation.by_language import refuse_overlap
 from mwanda.evaluation.decode import continue_ids
-from mwanda.evaluation.evaluate import refuse_overlap
 from mwanda.evaluation.generated import LanguageCheck, check_generated
 from mwanda.evaluation.parallel import SHOTS, ParallelText, directions_of, read_parallel
 from mwanda.evaluation.translation import (

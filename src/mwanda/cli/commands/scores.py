@@ -49,6 +49,13 @@ def evaluate(
             min=0, help="Continue so many texts a language; count repetition and other languages."
         ),
     ] = 0,
+    runtime: Annotated[
+        str | None,
+        "Score MODEL in the program that serves it: transformers, llama.cpp, openvino, "
+        "ctranslate2, vllm, or openai with --url.",
+    ] = None,
+    tokenizer: Annotated[str | None, "Folder whose tokenizer gives the ids, for --runtime."] = None,
+    url: Annotated[str | None, "Address of the server, for --runtime openai."] = None,
     cache: Annotated[
         Path | None, "Folder that keeps scores by hash; read back if unchanged."
     ] = None,
@@ -78,7 +85,8 @@ def evaluate(
     reports = early.report_files(
         {"html": html, "markdown": markdown, "junit": junit}, overwrite=given["overwrite"]
     )
-    early.check_model(model, baseline)
+    artefact = early.artefact(model, runtime, tokenizer, url)
+    base_artefact = {} if baseline is None else early.artefact_beside(baseline, artefact)
     early.check_text(text)
     if continuations:
         need("py3langid", "--continuations", "translation")
@@ -101,11 +109,12 @@ def evaluate(
             "options": opt.run_options_of(given, progress=progress),
         }  # fmt: skip
         first = how | {"options": opt.run_options_of(given, progress=First(progress))}
-        result = run(model, texts, continuations=generate, **(how if baseline is None else first))
+        own = (how if baseline is None else first) | artefact
+        result = run(model, texts, continuations=generate and not artefact, **own)
         compared = None
         if baseline is not None:
             log.info("opening %s", baseline)
-            compared = Comparison.of(run(baseline, texts, **how), result)
+            compared = Comparison.of(run(baseline, texts, **how, **base_artefact), result)
     from mwanda.cli.views import scores as views
 
     if compared is None:

@@ -29,8 +29,12 @@ _HERE = local()
 """``hollow`` is there and true in a thread that is making a skeleton."""
 
 
-def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """The model's transformers config, refused unless it is an unquantised causal decoder."""
+def load_config(folder: Path, *, trust_remote_code: bool = False, quantised: bool = False) -> Any:
+    """The model's transformers config, refused unless it is a causal decoder.
+
+    Args:
+        quantised: take one whose weights are quantised too.
+    """
     from transformers import AutoConfig
 
     path = folder / "config.json"
@@ -46,7 +50,8 @@ def load_config(folder: Path, *, trust_remote_code: bool = False) -> Any:
             fix="check the file, upgrade transformers, or pass --trust-remote-code "
             "if the model brings its own code and you trust it",
         ) from error
-    _refuse_quantised(path, config)
+    if not quantised:
+        _refuse_quantised(path, config)
     refuse_encoder(path, config)
     return config
 
@@ -149,17 +154,25 @@ def _hollowed(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Par
     return nn.Parameter(parameter.to(NOWHERE), requires_grad=False)
 
 
-def _refuse_quantised(path: Path, config: Any) -> None:
+def quantisation_of(config: Any) -> str | None:
+    """The method by which a config says that its weights are quantised; None where it does not."""
     text = config.get_text_config(decoder=True)
     said = (getattr(one, "quantization_config", None) for one in (config, text))
     quantisation = next(filter(None, said), None)
-    if quantisation:
-        if isinstance(quantisation, dict):
-            of_mlx = {"bits", "group_size"} <= quantisation.keys()
-            method = quantisation.get("quant_method", "MLX" if of_mlx else None)
-        else:
-            method = getattr(quantisation, "quant_method", None)
-        found = f"quantised weights ({method or 'unnamed method'})"
+    if not quantisation:
+        return None
+    if isinstance(quantisation, dict):
+        of_mlx = {"bits", "group_size"} <= quantisation.keys()
+        method = quantisation.get("quant_method", "MLX" if of_mlx else None)
+    else:
+        method = getattr(quantisation, "quant_method", None)
+    return str(getattr(method, "value", method) or "unnamed method")
+
+
+def _refuse_quantised(path: Path, config: Any) -> None:
+    method = quantisation_of(config)
+    if method is not None:
+        found = f"quantised weights ({method})"
         fix = "prune the original model, then quantise the result"
         raise InputError(str(path), expected="weights in bf16, fp16 or fp32", found=found, fix=fix)
 

@@ -1,0 +1,70 @@
+"""transformers itself, the whole model in memory: for folders that are quantised in one of its
+ways, which cannot be read block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from mwanda.errors import InputError
+from mwanda.evaluation.runtimes.runtime import SLICE, Asked, Runtime, found_at, not_an
+from mwanda.evaluation.token_batches import Piece
+from mwanda.model.run.context import context_length
+from mwanda.model.run.skeleton import auto_class, load_config, quantisation_of
+from mwanda.system.device import DTYPES, choose_device, dtype_name
+from mwanda.system.surroundings import building
+
+
+def open_artefact(asked: Asked) -> Runtime:
+    """A model folder, plain or quantised."""
+    if not (asked.path / "config.json").is_file():
+        raise not_an("a model folder", asked, "transformers", found_at(asked.path))
+    trust = asked.options.trust_remote_code
+    config = load_config(asked.path, trust_remote_code=trust, quantised=True)
+    method = quantisation_of(config)
+    chosen = asked.options.compute_dtype
+    # A quantised model names the dtype of its scales; another one is measured in float32.
+    dtype: Any = "auto" if chosen == "auto" and method else DTYPES.get(chosen, torch.float32)
+    device = choose_device(asked.options.device)
+    try:
+        with building():
+            model = auto_class(config).from_pretrained(
+                asked.path, dtype=dtype, trust_remote_code=trust, local_files_only=True,
+                device_map=str(device) if method else None,
+            )  # fmt: skip
+    except (ImportError, RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(
+            asked.artefact, expected=f"a model that transformers loads ({method or 'plain'})",
+            found=said, fix="install what its quantisation needs, or check the files",
+        ) from error  # fmt: skip
+    return Whole(model.to(device).eval() if method is None else model.eval(), method)
+
+
+class Whole(Runtime):
+    """A model in memory."""
+
+    def __init__(self, model: Any, method: str | None) -> None:
+        self._model = model
+        self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self.context_length = context_length(model.config, model)
+        self.told = {
+            "quantisation": method or "none",
+            "computes_in": dtype_name(model.dtype),
+            "threads": torch.get_num_threads(),
+        }
+
+    @torch.no_grad()
+    def losses(self, pieces: Sequence[Piece]) -> Iterator[Sequence[float]]:
+        for piece in pieces:
+            ids = torch.tensor([piece.ids[:-1]], device=self._model.device)
+            logits = self._model(input_ids=ids, use_cache=False).logits[0, piece.first - 1 :]
+            targets = torch.tensor(piece.ids[piece.first :], device=logits.device)
+            found: list[float] = []
+            for start in range(0, len(targets), SLICE):
+                part = logits[start : start + SLICE].float()
+                wanted = targets[start : start + SLICE]
+                found += torch.nn.functional.cross_entropy(part, wanted, reduction="none").tolist()
+            yield found
