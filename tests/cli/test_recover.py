@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.cli.helpers import Bench
 
 
-def test_recover(bench: Bench, pruned: Path, other_text: Path) -> None:
+def test_recover(
+    bench: Bench, pruned: Path, other_text: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     words = ["recover", pruned, "--dense", bench.source, "--out", bench.out]
     text = ["--calibration", bench.corpus, "--windows", "8", "--window-length", "32"]
     how = ["--steps", "3", "--learning-rate", "1e-3"]
     shown = bench.run(*words, *text, *how)
     assert shown.code == 0, shown.err
     assert re.search(r"de German +1 +0\.\d+ +0\.\d+ +-\d", shown.out)
+    assert f"mwanda eval {bench.out} --baseline {bench.source} " in caplog.text
     bench.refuse([*words, *text, *how], "expected a new folder")
     found = bench.run(*words, *text, *how, "--overwrite", "--json").json()
     assert found["steps"] == 3
@@ -41,7 +46,7 @@ def test_what_cannot_be_recovered(bench: Bench, pruned: Path) -> None:
     bench.refuse([*words, *text, *many], "tokens of text for 900 windows", lines=2)
 
 
-def test_a_prune_is_recovered_in_one_go(bench: Bench) -> None:
+def test_a_prune_is_recovered_in_one_go(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     given = ["--windows", "8", "--window-length", "32", "--criterion", "wanda", "--recover"]
     words = ["prune", bench.source, "--out", bench.out, "--allocation", "uniform", *given]
     text = ["--calibration", bench.corpus]

@@ -73,6 +73,8 @@ def recover(
             **fields,
         )  # fmt: skip
     if speaks():
+        from mwanda.cli.views.pruning import go_on
         from mwanda.cli.views.recovering import recovered
 
         yield recovered(made)
+        yield go_on(dense, out, [*made.recovery.held_out])
