@@ -53,7 +53,7 @@ def recover(
         list[str] | None, "tensorboard, wandb, …: what the Trainer logs to; may be repeated."
     ] = None,
     **given: Annotated[Any, RECOVER],
-) -> Iterator[View]:
+) -> Iterator[View | str]:
     """Let the weights that MODEL kept learn from the dense model in every language; zeros stay."""
     need("accelerate", "mwanda recover", "recover")
     fields = recipe_fields(window_length=window_length, **given)
