@@ -6,8 +6,7 @@ one would do with the same files: ``zstd -19`` over ``model.safetensors`` as it 
 it is installed, on the pruned and on the dense file. Sizes of the pruned linears come from the
 archive's index; for zstd and ZipNN those linears' bytes are compressed by themselves.
 
-What was measured of a folder is kept in ``--work``: ``--others-only`` leaves packing and its
-timing, which wants the machine for itself, to a run that need not wait for ``zstd -19``.
+What was measured of a folder is kept in ``--work``.
 """
 
 from __future__ import annotations
@@ -168,13 +167,6 @@ def others(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         if given.zstd and part in given.zstd_parts:
             name = f"zstd{given.zstd}_{part}"
             measure(name, partial(zstd_size, path, chosen, given.zstd))
-    if given.zstd and given.zstd_every:
-        some = infos[:: given.zstd_every]
-        raw = sum(info.nbytes for info in some)
-        measure(
-            f"zstd{given.zstd}_some",
-            lambda: {"size": zstd_size(path, some, given.zstd), "raw": raw, "linears": len(some)},
-        )
     return found
 
 
@@ -184,12 +176,6 @@ def tables(found: Mapping[str, Any], zstd: int) -> list[Table]:
     def over(size: float | None, raw: int) -> str:
         return "" if size is None else f"{size / raw:.4f}"
 
-    def by_zstd(other: Mapping[str, Any], part: str, raw: int) -> str:
-        whole, some = other.get(f"zstd{zstd}_{part}"), other.get(f"zstd{zstd}_some")
-        if whole is not None or some is None or part != "linears":
-            return over(whole, raw)
-        return f"{over(some['size'], some['raw'])}, {some['linears']} linears"
-
     sizes, rates = [], []
     for name, row in found.items():
         size, other = row["packed"]["sizes"], row["others"]
@@ -198,7 +184,7 @@ def tables(found: Mapping[str, Any], zstd: int) -> list[Table]:
             sizes.append([
                 name, "pruned linears" if part == "linears" else "model.safetensors",
                 f"{raw / 1e6:.1f}", over(size[part], raw), over(other.get(f"entropy_{part}"), raw),
-                by_zstd(other, part, raw),
+                over(other.get(f"zstd{zstd}_{part}"), raw),
                 over((other[f"zipnn_{part}"] or {}).get("size"), raw),
             ])  # fmt: skip
         sizes.append([name, "whole folder", f"{size['folder'] / 1e6:.1f}",
@@ -225,24 +211,17 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=0, help="of mwanda pack")
     parser.add_argument("--zstd", type=int, default=19, help="level to compare with; 0: leave out")
     parser.add_argument("--zstd-parts", nargs="*", default=["linears", "weights"])
-    parser.add_argument("--zstd-every", type=int, default=0, help="only every so many linears, too")
     parser.add_argument("--zipnn-python", type=Path, help="an interpreter that has ZipNN")
-    parser.add_argument("--others-only", action="store_true", help="prune, zstd, ZipNN; no timing")
     parser.add_argument("--rounds", type=int, default=3)
     given = parsed(parser)
     found: dict[str, Any] = {}
     for pruning in given.prunings:
         folder = pruned_folder(given, pruning)
-        if given.others_only:
-            others(folder, given)
-            continue
         measured = kept(
             given.work / f"{folder.name}.packed.json",
             partial(packed, given, folder),
         )
         found[pruning] = {"packed": measured, "others": others(folder, given)}
-    if given.others_only:
-        return
     bars: list[Bar] = []
     for pruning, row in found.items():
         size = row["packed"]["sizes"]

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from harness import RESULTS
 from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
 from mwanda.pruning.folder.manifest import MANIFEST
 from mwanda.pruning.prune import prune
@@ -23,18 +18,6 @@ from studies import SEEN
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """``--model``, one of the known weights."""
     parser.add_argument("--model", choices=list(KNOWN), default="gemma3-270m")
-
-
-def add_comparing_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """Of scripts that compare folders piece by piece, every finished piece kept in ``--work``."""
-    parser.add_argument("--work", type=Path, default=Path("out") / name)
-    parser.add_argument("--dense", type=Path, help="the dense model's folder")
-    parser.add_argument("--made", nargs="+", default=[], metavar="NAME=FOLDER",
-                        help="models to compare, beside the dense one")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=1e6, help="start no piece after these")
-    parser.add_argument("--results", type=Path, default=RESULTS / f"{name}.json")
-    parser.add_argument("--page", type=Path, default=Path("docs") / f"{name}.md")
 
 
 def dense_model(name: str, work: Path, options: RunOptions) -> Path:
@@ -84,31 +67,3 @@ def windows_file(given: argparse.Namespace) -> Path:
              "--calibration", given.data / "gnome", "--languages", ",".join(SEEN),
              "--windows", given.windows, "--window-length", given.length, "--json")  # fmt: skip
     return path
-
-
-def folders_given(words: Sequence[str]) -> dict[str, Path]:
-    """``NAME=FOLDER`` words of ``--made``."""
-    found = {}
-    for word in words:
-        name, sign, folder = word.partition("=")
-        if not sign or not Path(folder).is_dir():
-            raise SystemExit(f"--made {word}: expected NAME=FOLDER, and the folder")
-        found[name] = Path(folder)
-    return found
-
-
-def piece_of(name: str, folder: Path, middle: str, told: Sequence[Any]) -> str:
-    """File name of what is kept of a model, so that it is only used for the same question.
-
-    Args:
-        name, middle: say what it is.
-        folder: whose weights are told apart by size and time.
-        told: what the question depends on besides.
-    """
-    weights = sorted(
-        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.glob("*.safetensors")
-    )
-    key = hashlib.sha256(json.dumps([weights, *told]).encode()).hexdigest()[:12]
-    safe = "".join(letter if letter.isalnum() else "-" for letter in name)
-    return f"{safe}.{middle}.{key}.json"

@@ -7,17 +7,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mwanda.cli.demo.compared import compared_methods
+import yaml
+
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import failures_of, start_study
 from mwanda.study.report.data import StudyResults, load_results
 from mwanda.system.progress import progress_bar
 
+FILES = Path(__file__).parent / "study_files"
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
 UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
-WINDOWS, LENGTH = 8, 256
-METHODS = compared_methods(SEEN, WINDOWS)
-"""Fields of each method's recipe; windows by the same number of tokens in all."""
+
+
+def read_file(name: str) -> dict[str, Any]:
+    """A file of ``study_files``."""
+    found: dict[str, Any] = yaml.safe_load((FILES / f"{name}.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def placed(fields: Mapping[str, Any], data: Path) -> dict[str, Any]:
+    """A study whose texts and tasks lie in a folder."""
+    part = dict(fields["evaluation"])
+    part["text"] = str(data / part["text"])
+    if "tasks" in part:
+        part["tasks"] = {name: str(data / path) for name, path in part["tasks"].items()}
+    more = {"calibration": str(data / fields["calibration"])} if "calibration" in fields else {}
+    return {**fields, **more, "evaluation": part}
 
 
 def run_study(fields: Mapping[str, Any], work: Path, *, processes: int = 1) -> StudyResults:
@@ -36,10 +51,3 @@ def run_study(fields: Mapping[str, Any], work: Path, *, processes: int = 1) -> S
         start_study(document, folder.path, processes=processes, progress=progress)
     failures_of(folder)
     return load_results(folder)
-
-
-def seconds_of(results: StudyResults, folder: Path) -> dict[str, float]:
-    """``model, method, sparsity`` -> what its cells took, statistics of the first ones included."""
-    events = StudyFolder(folder / "study").events()
-    took = {event["key"]: event["seconds"] for event in events if event["event"] == "done"}
-    return {entry.label: took[entry.key] for entry in results.plan.entries if entry.key in took}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mwanda.study.document import StudyDocument
+from mwanda.study.grid import points
 from tests.support import REPOSITORY
 
 
@@ -25,10 +27,18 @@ def test_a_marked_table_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fill(made, tmp_path) == made
 
 
-def test_the_table_of_modes_follows_from_its_comparisons(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    import modes
+STUDIES = ("languages", "modes", "study", "translation", "tasks")
 
-    text = (REPOSITORY / "benchmarks" / "results" / "modes.json").read_text(encoding="utf-8")
-    data = json.loads(text)
-    assert modes.table(data["comparisons"]) == data["table"]
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_file_is_a_study(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    from studies import placed, read_file
+    from study_tables import TABLES
+
+    assert TABLES.keys() == {*STUDIES}
+    document = StudyDocument.model_validate(placed(read_file(name), Path("data")))
+    assert document.evaluation.text == "data/flores"
+    grid, problems = points(document, name)
+    assert not problems
+    assert {point.method for point in grid} == set(document.methods)

@@ -1,0 +1,194 @@
+"""The tables of the studies in ``study_files``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from scipy.stats import binomtest
+
+from harness import Table
+from mwanda.cli.demo.packages import find_weights
+from mwanda.evaluation.paired import verdict
+from mwanda.evaluation.results import Comparison
+from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
+from mwanda.study.records import Entry
+from mwanda.study.report.cells import bounds_of, rise_of, worst_of
+from mwanda.study.report.data import Group, StudyResults, points_with
+from mwanda.study.report.side_by_side import evaluation_of, method_rows
+from mwanda.study.report.task_table import accuracy, mean_accuracy
+from mwanda.study.report.translation_table import HEADER, direction_row
+from mwanda.text.languages import display_name
+from studies import SEEN
+
+MODES = ("dense", "sequential")
+SAMPLES = 1000
+"""Bootstrap samples of sentences."""
+CERTAIN = 0.05
+
+
+def languages(results: StudyResults) -> list[Table]:
+    """What each language lost under each method, at the study's one sparsity."""
+    (model,) = results.models
+    pruned = {group.method: evaluation_of(results, group) for group in model.in_order}
+    return [Table(*method_rows(evaluation_of(results, None), pruned, SEEN))]
+
+
+def costs(results: StudyResults) -> list[Table]:
+    """Every method at every sparsity in a row, and the quantised models beside them."""
+    (model,) = results.models
+    groups: list[tuple[str, Group]] = [(f"{g.sparsity:.0%}", g) for g in model.in_order]
+    groups += [("0% (quantised)", group) for group in model.quantised.values()]
+    rows = []
+    for sparsity, group in groups:
+        loss = model.loss(group)
+        seen, unseen = (loss.over(tags) or 0.0 for tags in (model.seen_by_any, model.unseen_by_all))
+        rows.append([
+            sparsity, group.method, rise_of(loss.mean), bounds_of(loss.mean), f"{seen:+.1%}",
+            f"{unseen:+.1%}", worst_of(loss), f"{loss.certain} of {len(model.languages)}",
+        ])  # fmt: skip
+    header = ["sparsity", "method", "mean rise", "95 % interval", "seen", "unseen", "worst",
+              "languages worse"]  # fmt: skip
+    return [Table(header, rows)]
+
+
+def modes(results: StudyResults) -> list[Table]:
+    """Dense against sequential statistics, method by method and by sparsity."""
+    rows = []
+    for model in results.models:
+        for method in dict.fromkeys(name.rpartition(", ")[0] for name in model.methods):
+            for pair in zip(*(model.of(f"{method}, {mode}") for mode in MODES), strict=True):
+                losses, found = [model.loss(group) for group in pair], model.against(*pair).mean
+                bounds = f"{100 * found.low:+.2f} to {100 * found.high:+.2f}"
+                rows.append([
+                    find_weights(model.name).title, method, f"{pair[0].sparsity:.0%}",
+                    *(f"{loss.mean.mean:+.2%}" for loss in losses),
+                    f"{100 * found.mean:+.2f} ({'no interval' if found.reason else bounds})",
+                    verdict(found, *MODES), *map(worst_of, losses),
+                ])  # fmt: skip
+    header = ["model", "method", "sparsity", *MODES, "dense − sequential, points", "better",
+              *(f"worst, {mode}" for mode in MODES)]  # fmt: skip
+    return [Table(header, rows)]
+
+
+def translations(results: StudyResults) -> list[Table]:
+    """Scores, and the first sentence as each model has it."""
+    made = points_with(results, "translation")
+    return translation_tables({_name(entry): one for entry, one in made})
+
+
+def translation_tables(made: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """Args: model -> direction -> what a cell says."""
+    rows: list[list[str]] = []
+    shown: list[list[str]] = []
+    for direction, first in next(iter(made.values())).items():
+        certain = certain_scores({name: one[direction] for name, one in made.items()}, direction)
+        for name, by_direction in made.items():
+            row = direction_row(by_direction[direction])
+            for place, kind in ((0, "BLEU"), (1, "chrF++")):
+                row[place] += "" if certain.get((name, kind), True) else "°"
+            rows.append([direction, name, *row])
+        written = {"a person": first["sentences"][0]["reference"]}
+        written |= {n: one[direction]["sentences"][0]["output"] for n, one in made.items()}
+        # Without what would end a cell of a Markdown table, and not longer than a line or two.
+        shown += [
+            [direction, by, text.replace("|", "/").replace("<", "‹")[:200]]
+            for by, text in written.items()
+        ]
+    return [
+        Table(["direction", "model", *HEADER], rows),
+        Table(["direction", "by", "the first sentence"], shown),
+    ]
+
+
+def certain_scores(
+    found: Mapping[str, Mapping[str, Any]], direction: str
+) -> dict[tuple[str, str], bool]:
+    """(model, metric) -> whether its difference from the first model is more than the choice of
+    sentences explains: sacrebleu's paired bootstrap, p < 0.05."""
+    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.significance import PairedTest
+
+    if len(found) < 2:
+        return {}
+    systems = [(name, [one["output"] for one in row["sentences"]]) for name, row in found.items()]
+    references = [[one["reference"] for one in next(iter(found.values()))["sentences"]]]
+    split = bleu_tokenizer(parse_direction(direction).target)
+    metrics = {"BLEU": BLEU(tokenize=split, references=references),
+               "chrF++": CHRF(word_order=2, references=references)}  # fmt: skip
+    _, scores = PairedTest(
+        systems, metrics, references=None, test_type="bs", n_samples=SAMPLES, n_jobs=1
+    )()
+    certain = {}
+    for kind in metrics:
+        key = next(key for key in scores if key.lower().startswith(kind.lower()[:4]))
+        for (name, outputs), result in zip(systems[1:], scores[key][1:], strict=True):
+            # Of two systems that are the same it says 1 / (samples + 1).
+            certain[name, kind] = outputs != systems[0][1] and result.p_value < CERTAIN
+    return certain
+
+
+def tasks(results: StudyResults) -> list[Table]:
+    """Accuracy by language and model, a table a task."""
+    made = {_name(entry): one for entry, one in points_with(results, "tasks")}
+    first = next(iter(made.values()))
+    return [task_table(t, {name: one[t] for name, one in made.items()}) for t in first]
+
+
+def task_table(task: str, found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Args: model -> language -> what a cell says; ``*`` marks what :func:`certainly_other` is."""
+    first = next(iter(found.values()))
+    rows = [
+        [f"{display_name(tag)} ({tag})", str(first[tag]["items"]),
+         *(accuracy(by[tag]) + " *" * certainly_other(first[tag], by[tag])
+           for by in found.values())]
+        for tag in sorted(first)
+    ]  # fmt: skip
+    items = str(sum(row["items"] for row in first.values()))
+    rows.append(["mean", items, *(accuracy(mean_accuracy(by)) for by in found.values())])
+    return Table([task, "items", *found], rows)
+
+
+def certainly_other(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a model differs from the first by more than the choice of items explains: the exact
+    sign test over items that only one of the two has right (McNemar), p < 0.05."""
+    pairs = list(zip(first["correct"], other["correct"], strict=True))
+    worse, better = pairs.count((1, 0)), pairs.count((0, 1))
+    return bool(worse + better and binomtest(worse, worse + better).pvalue < CERTAIN)
+
+
+def record(name: str, results: StudyResults) -> dict[str, Any]:
+    """What is kept beside the tables: the nats of every sentence, or what was compared."""
+    plan = results.plan
+    found: dict[str, Any] = {"text_sha256": plan.text_sha256, "ids": plan.ids}
+    if name == "languages":
+        (model,) = results.models
+        dense = evaluation_of(results, None)
+        found["comparisons"] = {
+            group.method: Comparison.of(dense, evaluation_of(results, group)).as_dict()
+            for group in model.in_order
+        }
+    if name == "modes":
+        found["cells"] = {entry.label: nats(results.cells[entry.key]) for entry in plan.entries}
+    for kind in ("translation", "tasks"):
+        if made := {_name(entry): one for entry, one in points_with(results, kind)}:
+            found[kind] = made
+    return found
+
+
+def nats(cell: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Language -> of every sentence, rounded to what float32 gives."""
+    return {
+        tag: [round(value, 4) for value in row["sentence_nll"]]
+        for tag, row in cell["languages"].items()
+    }
+
+
+def _name(entry: Entry) -> str:
+    return f"{entry.method}, {entry.sparsity:.0%}" if entry.sparsity else entry.method
+
+
+TABLES: dict[str, Callable[[StudyResults], Sequence[Table]]] = {
+    "languages": languages, "study": costs, "modes": modes, "translation": translations,
+    "tasks": tasks,
+}  # fmt: skip
