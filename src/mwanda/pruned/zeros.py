@@ -13,15 +13,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mwanda.errors import DataError, InputError
 from mwanda.model.run.discovery import find_structure
-from mwanda.model.run.in_memory import refuse_adapters
+from mwanda.model.run.in_memory import no_model
 from mwanda.model.run.structure import Linear, Structure, matrix_in
+from mwanda.pruned.mask_bits import clear, pack
+from mwanda.pruned.zeros_adapters import guard_merges, inside, unguard, without_adapters, wrappers
 from mwanda.pruning.folder.manifest import MANIFEST, read_manifest
 from mwanda.pruning.folder.manifest_records import LinearRecord
 from mwanda.system.arguments import path_given
+from mwanda.system.device import dtype_name
 from mwanda.system.surroundings import undisturbed
-
-PIECE = 1 << 22
-"""Weights whose mask is unpacked at a time."""
 
 
 class Masks:
@@ -30,7 +30,7 @@ class Masks:
 
     def __init__(self, kept: Mapping[nn.Parameter, torch.Tensor]) -> None:
         # Weak: a handle that nobody removed is not to keep the model alive.
-        self._masks = {id(p): (weakref.ref(p), _pack(mask)) for p, mask in kept.items()}
+        self._masks = {id(p): (weakref.ref(p), pack(mask)) for p, mask in kept.items()}
         self.zeros = sum(mask.numel() - int(torch.count_nonzero(mask)) for mask in kept.values())
 
     @property
@@ -52,27 +52,36 @@ class Masks:
             if bits.device != parameter.device:
                 bits = bits.to(parameter.device)
                 self._masks[key] = (held[0], bits)
-            _clear(parameter, bits)
+            clear(parameter, bits)
+
+    def bits_of(self, parameter: nn.Parameter) -> torch.Tensor | None:
+        """The packed mask of a parameter; None for one without zeros to keep."""
+        held = self._masks.get(id(parameter))
+        return None if held is None or held[0]() is not parameter else held[1]
 
 
 class KeptZeros:
     """What :func:`keep_zeros` gives: a context, or a handle to :meth:`remove`, and its masks."""
 
-    def __init__(self, masks: Masks) -> None:
-        self.masks = masks
+    def __init__(self, masks: Masks, model: nn.Module) -> None:
+        self.masks, self._model = masks, weakref.ref(model)
+        guard_merges(model, masks.bits_of)
         self._handle = register_optimizer_step_post_hook(
             lambda optimizer, *_: masks.apply(optimizer)
         )
 
     def remove(self) -> None:
-        """From now on zeros are trained like other weights."""
+        """From now on zeros are trained like other weights, and merges of adapters fill them."""
         self._handle.remove()
+        model = self._model()
+        if model is not None:
+            unguard(model)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.remove()
+        self._handle.remove()
 
 
 def keep_zeros(model: nn.Module, folder: str | Path | None = None) -> KeptZeros:
@@ -80,6 +89,10 @@ def keep_zeros(model: nn.Module, folder: str | Path | None = None) -> KeptZeros:
 
     It does not matter whether an optimizer was made before or after, nor what it adds: momentum,
     weight decay. Gradients are left alone, so a clipped norm counts those of the zeros too.
+
+    With adapters of peft around its linears, the adapters train freely, and the zeros of the
+    weights under them are zero again after every merge, also one after the context: what adapters
+    added there is lost. ``remove`` ends that too.
 
     Args:
         model: a pruned causal model, on whatever device.
@@ -91,32 +104,40 @@ def keep_zeros(model: nn.Module, folder: str | Path | None = None) -> KeptZeros:
         A handle, also a context.
 
     Raises:
-        InputError: no zeros to keep, no blocks, a manifest of another model, or a model with
-            adapters, which do not change the zeros while they are trained, and fill them when they
-            are merged.
+        InputError: no zeros to keep, no blocks, a manifest of another model, or weights that are
+            quantised.
         DataError: fewer zeros than the manifest says: they are lost already.
     """
-    return KeptZeros(find_masks(model, folder))
+    return KeptZeros(find_masks(model, folder), model)
 
 
 @undisturbed()
 def find_masks(model: nn.Module, folder: str | Path | None = None) -> Masks:
     """The masks of :func:`keep_zeros`, for a training loop that applies them itself."""
-    refuse_adapters(model)
+    if not isinstance(model, nn.Module):
+        raise no_model(model)
+    model = inside(model)
     structure = find_structure(model)
+    there = _by_place(model, structure)
     records = _records(model, folder)
-    chosen = list(structure.linears()) if records is None else list(_named(structure, records))
+    chosen = list(there.items()) if records is None else list(_named(there, records))
     kept: dict[nn.Parameter, torch.Tensor] = {}
-    for linear in chosen:
+    for place, linear in chosen:
         parameter = model.get_parameter(linear.parameter)
         if parameter.is_meta:
             what = f"linear {linear.name}"
             raise InputError(what, expected="weights in memory", found="parameters on meta")
+        if not parameter.is_floating_point():
+            found = f"{dtype_name(parameter.dtype)}, quantised"
+            raise InputError(
+                f"linear {linear.name}", expected="weights in floating point", found=found,
+                fix="train adapters on the model before it is quantised",
+            )  # fmt: skip
         if parameter not in kept:
             kept[parameter] = torch.ones_like(parameter, dtype=torch.bool)
         nonzero = matrix_in(parameter.detach(), linear) != 0
         matrix_in(kept[parameter], linear).copy_(nonzero)
-        record = None if records is None else records[_place(structure, linear)]
+        record = None if records is None else records[place]
         zeros = nonzero.numel() - int(torch.count_nonzero(nonzero))
         if record is not None and zeros < record.pruned:
             raise DataError(
@@ -148,13 +169,21 @@ def _records(model: nn.Module, folder: str | Path | None) -> dict[_Key, LinearRe
     return found
 
 
-def _place(structure: Structure, linear: Linear) -> _Key:
-    block = next(b for b in structure.blocks if linear.name.startswith(f"{b.name}."))
-    return block.index, linear.name[len(block.name) + 1 :]
+def _by_place(model: nn.Module, structure: Structure) -> dict[_Key, Linear]:
+    """Every linear but those of adapters, by where it was before these were put around it."""
+    wrapped = [path for path, _ in wrappers(model)]
+    found = {}
+    for block in structure.blocks:
+        for linear in block.linears:
+            name = without_adapters(linear.name, wrapped)
+            if name is not None:
+                found[block.index, name[len(block.name) + 1 :]] = linear
+    return found
 
 
-def _named(structure: Structure, records: Mapping[_Key, LinearRecord]) -> Iterator[Linear]:
-    there = {_place(structure, linear): linear for linear in structure.linears()}
+def _named(
+    there: Mapping[_Key, Linear], records: Mapping[_Key, LinearRecord]
+) -> Iterator[tuple[_Key, Linear]]:
     for key, record in records.items():
         linear = there.get(key)
         if linear is None or (linear.rows, linear.columns) != record.shape:
@@ -164,30 +193,4 @@ def _named(structure: Structure, records: Mapping[_Key, LinearRecord]) -> Iterat
                 found="none" if linear is None else f"[{linear.rows}, {linear.columns}]",
                 fix="give the folder that this model was loaded from",
             )
-        yield linear
-
-
-def _pack(kept: torch.Tensor) -> torch.Tensor:
-    """``uint8 [ceil(n / 8)]`` of a bool tensor, low bit first."""
-    flat = kept.reshape(-1)
-    shifts = torch.arange(8, dtype=torch.uint8, device=flat.device)
-    bits = torch.zeros(-(-flat.numel() // 8), dtype=torch.uint8, device=flat.device)
-    for start in range(0, flat.numel(), PIECE):
-        part = flat[start : start + PIECE]
-        part = nn.functional.pad(part.to(torch.uint8), (0, -part.numel() % 8)).view(-1, 8)
-        into = bits[start // 8 : start // 8 + len(part)]
-        torch.sum(part << shifts, 1, dtype=torch.uint8, out=into)
-    return bits
-
-
-def _clear(parameter: nn.Parameter, bits: torch.Tensor) -> None:
-    whole = parameter.data
-    flat = whole.view(-1) if whole.is_contiguous() else whole.reshape(-1)
-    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
-    for start in range(0, flat.numel(), PIECE):
-        part = flat[start : start + PIECE]
-        packed = bits[start // 8 : (start + part.numel() + 7) // 8]
-        removed = ((packed[:, None] >> shifts) & 1).reshape(-1)[: part.numel()] == 0
-        part.masked_fill_(removed, 0)
-    if not whole.is_contiguous():
-        whole.copy_(flat.view(whole.shape))
+        yield key, linear

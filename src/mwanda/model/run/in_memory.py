@@ -41,11 +41,12 @@ def model_given(model: Any) -> Any:
     wrapper = type(model).__module__.partition(".")[0] in ("torch", "deepspeed")
     around = wrapper and isinstance(inside, nn.Module)
     if around or not isinstance(model, nn.Module) or not hasattr(model, "config"):
-        raise _no_model(model, around=around)
+        raise no_model(model, around=around)
     return model
 
 
-def _no_model(given: Any, *, around: bool = False) -> InputError:
+def no_model(given: Any, *, around: bool = False) -> InputError:
+    """The error for a caller's model that is none."""
     kind = type(given)
     return InputError(
         "the model given",
@@ -58,7 +59,7 @@ def _no_model(given: Any, *, around: bool = False) -> InputError:
 def refuse_adapters(model: nn.Module) -> None:
     """Refuse a model with adapters of peft in it: what they add is no part of the weights."""
     if not isinstance(model, nn.Module):
-        raise _no_model(model)
+        raise no_model(model)
     for path, module in model.named_modules():
         packages = {kind.__module__.partition(".")[0] for kind in type(module).__mro__}
         if "peft" in packages or "base_layer" in module._modules:
