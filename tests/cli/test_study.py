@@ -64,7 +64,6 @@ def test_a_report_of_it(bench: Bench, lab: Lab) -> None:
     sizes = bench.run("report", lab.out, "--overwrite", "--json").json()
     assert [path.rpartition("/")[2] for path in sizes] == [
         "index.html", "report.md", "languages.csv", "differences.csv", "blocks.csv",
-        "rise.svg", "perplexity.svg", "agreement.svg",
     ]  # fmt: skip
     bench.refuse(["report", lab.out], "--overwrite")
     assert bench.run("study", "status", lab.out).code == 0

@@ -63,7 +63,7 @@ def test_everything_at_once(wide: Lab, tmp_path: Path) -> None:
 
     report = tmp_path / "report"
     write_report(wide.out, report)
-    assert {p.name for p in report.iterdir()} == {*FILES, *MORE[:3], "pictures"}
+    assert {p.name for p in report.iterdir()} == {*FILES, *MORE[:3]}
     page = (report / "report.md").read_text(encoding="utf-8")
     for title in ("## Instead: quantised or trimmed", "## Translation", "## Generated text"):
         assert title in page
@@ -94,7 +94,7 @@ def test_without_any_of_it_keys_and_files_are_what_they_were(lab: Lab, tmp_path:
     assert not plan.cells.keys() & other.cells.keys()
     start_study(lab.document(sparsities=[0.5], criteria=["magnitude"]), lab.out)
     write_report(lab.out, tmp_path / "report")
-    assert {p.name for p in (tmp_path / "report").iterdir()} == {*FILES, "pictures"}
+    assert {p.name for p in (tmp_path / "report").iterdir()} == {*FILES}
 
 
 @pytest.mark.parametrize(

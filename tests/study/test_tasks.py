@@ -47,7 +47,7 @@ def test_a_study_and_its_report(lab: Lab, tasks: dict[str, str], tmp_path: Path)
 
     report = tmp_path / "report"
     write_report(lab.out, report)
-    assert {p.name for p in report.iterdir()} == {*FILES, "tasks.csv", "pictures"}
+    assert {p.name for p in report.iterdir()} == {*FILES, "tasks.csv"}
     page = (report / "report.md").read_text(encoding="utf-8")
     assert "## Tasks" in page
     assert "tiny: accuracy in xcopa, %, and its standard error" in page

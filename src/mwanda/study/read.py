@@ -13,7 +13,6 @@ from mwanda.study.folder import StudyFolder
 from mwanda.study.report.cells import rise_of, worst_of
 from mwanda.study.report.csv_files import LANGUAGES, language_rows
 from mwanda.study.report.data import StudyResults, load_results
-from mwanda.study.report.language_sections import rises_by_sparsity
 from mwanda.system.arguments import path_given
 from mwanda.system.shown import Sheet, Shown
 from mwanda.text.languages import display_name
@@ -48,13 +47,16 @@ class Study(Shown):
         if chosen.dense is None or not chosen.groups:
             raise InputError(name, expected="results of the dense model and of a pruned one",
                              found="none yet", fix="finish the study")  # fmt: skip
+        shown = [method for method in chosen.methods if chosen.of(method)]
         panels = {
             display_name(tag): {
-                method: [(100 * sparsity, rise) for sparsity, rise in points]
-                for method, points in lines.items()
+                method: [(0.0, 0.0)]
+                + [(100 * g.sparsity, 100 * chosen.loss(g).languages[tag].mean)
+                   for g in chosen.of(method)]
+                for method in shown
             }
-            for tag, lines in rises_by_sparsity(chosen).items()
-        }
+            for tag in chosen.languages
+        }  # fmt: skip
         return plot_against_sparsity(panels, "sparsity, %", "rise in NLL per sentence, %")
 
     def _summary(self) -> str:

@@ -12,7 +12,7 @@ from mwanda import Comparison, Gate
 from mwanda.evaluation.generation import Continuation
 from mwanda.study.report import one_model
 from mwanda.study.report.elements import Table
-from mwanda.study.report.one_model import Found, sections_of
+from mwanda.study.report.one_model import Found, page_of, sections_of
 from mwanda.study.report.page import page_html, page_markdown
 from tests.evaluation.test_shown import COMPARED, DENSE, NASTY, PRUNED
 from tests.study.report.helpers import Page
@@ -52,13 +52,27 @@ def test_every_language_and_the_mean() -> None:
 
 
 def test_in_short() -> None:
-    text = page_markdown("t", sections_of(Found(PRUNED, COMPARED, GATE, is_base=False)))
+    text = page_markdown(page_of(Found(PRUNED, COMPARED, GATE, is_base=False)))
     for said in ("Mean of all 3 languages: +3.3%", "Mean of the 1 that did not: +25.0%",
                  "Worst: Hindi, +25.0%", "The gate is not met: Hindi, Swahili.",
                  "Too little text to be sure of any language",
                  "not the model that this one was pruned from"):  # fmt: skip
         assert said in text
-    assert "The gate is met." in page_markdown("t", sections_of(Found(PRUNED, COMPARED, Gate(9))))
+    assert "The gate is met." in page_markdown(page_of(Found(PRUNED, COMPARED, Gate(9))))
+
+
+def test_the_chart_has_every_language_its_standing_and_its_limit() -> None:
+    page = page_of(Found(PRUNED, COMPARED, GATE))
+    average, *rows = page.data["rises"]
+    assert (average["tag"], average["rise"]) == ("", pytest.approx(0.1 / 3, abs=1e-6))
+    found = [(r["tag"], r["rise"], r["standing"], r["limit"]) for r in rows]
+    assert found == [
+        ("de", -0.25, "seen", 0.15), ("hi", 0.25, "unseen", 0.15), ("sw", 0.1, "seen", 0.05)
+    ]  # fmt: skip
+    assert all("low" not in row for row in rows)  # one sentence has no interval
+    assert page.title.endswith("loss +3.3% in the mean of 3 languages, Hindi +25.0%")
+    assert [one.value for one in page.numbers] == ["+3.3%", "+25.0%", "2 of 3"]
+    assert not page_of(Found(PRUNED)).charts
 
 
 def test_one_model_alone() -> None:
@@ -72,12 +86,12 @@ def test_no_name_is_markup(alone: bool) -> None:
     said = {"de": Continuation(NASTY, NASTY, repetitive=True)}
     model = replace(PRUNED, text=NASTY, continuations=said)
     compared = None if alone else Comparison.of(replace(DENSE, model=NASTY), model)
-    sections = sections_of(Found(model, compared, None if alone else GATE))
-    page = Page(page_html(NASTY, sections))
+    shown = page_of(Found(model, compared, None if alone else GATE))
+    page = Page(page_html(shown))
     assert not [*page.all("img"), *page.all("script")]
     assert NASTY in " ".join(page.words)
     assert "document" not in {a.get("id") for _, a in page.elements}
-    assert "<img" not in page_markdown(NASTY, sections)
+    assert "<img" not in page_markdown(shown)
 
 
 def test_a_model_that_was_only_trimmed_says_by_what() -> None:

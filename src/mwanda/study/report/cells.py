@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from mwanda.evaluation.paired import FEWEST, Difference
-from mwanda.study.report.charts import Interval
 from mwanda.study.report.data import Loss, ModelResults
 from mwanda.text.languages import display_name
 
@@ -61,25 +60,6 @@ def numbers_of(found: Difference) -> list[float | bool | None]:
     """Mean, ends of the interval where there is one, and whether it leaves out 0."""
     told = found.as_dict()
     return [told["mean"], told["low"], told["high"], found.significant]
-
-
-def ends_of(found: Iterable[Difference]) -> tuple[float, float]:
-    """The two ends that pictures of several differences, and 0, lie between."""
-    there = [0.0]
-    for one in found:
-        there += [one.mean] if one.reason else [one.low, one.high]
-    return min(there), max(there)
-
-
-def interval_of(found: Difference, low: float, high: float) -> Interval:
-    """Its interval as a picture between two ends; a dot where there is none."""
-    left, right = (found.mean, found.mean) if found.reason else (found.low, found.high)
-    width = (high - low) or 1.0
-
-    def place(value: float) -> float:
-        return round(4 + 92 * (value - low) / width, 1)
-
-    return Interval(place(left), place(found.mean), place(right), place(0.0), found.significant)
 
 
 def mean_of(values: Sequence[float]) -> str:

@@ -12,14 +12,19 @@ from mwanda.study.report.cells import numbers_of
 from mwanda.study.report.data import StudyResults, points_with, result_of
 from mwanda.study.report.language_families import families, family_of, script_name
 
-POINT = ("model", "method", "sparsity", "seed")
+POINT = ("model", "method", "sparsity", "seed", "criterion", "allocation", "reconstruction",
+         "calibration")  # fmt: skip
 DIFFERENCE = ("low", "high", "significant")
 
 Rows = Iterator[list[Any]]
 
 
-def point_of(entry: Entry) -> list[Any]:
-    return [entry.model, entry.method, entry.sparsity, entry.seed]
+def point_of(results: StudyResults, entry: Entry) -> list[Any]:
+    """A point of the grid and how it was made; nothing of how where nothing was pruned."""
+    cell = results.cells[entry.key]
+    recipe = cell["settings"]["recipe"] or {}
+    made = [(recipe.get(field) or {}).get("name") for field in POINT[4:-1]]
+    return [entry.model, entry.method, entry.sparsity, entry.seed, *made, " ".join(cell["seen"])]
 
 
 LANGUAGES = (
@@ -38,9 +43,9 @@ def language_rows(results: StudyResults) -> Rows:
             found, base = result_of(tag, row), dense[entry.model].get(tag)
             before = None if base is None else base.nll_per_sentence
             yield [
-                *point_of(entry), tag, script_name(tag), family_of(tag, table), tag in seen,
-                len(found.sentence_nll), found.tokens, found.nll_per_sentence, found.nll_per_token,
-                found.perplexity, found.bits_per_byte, before,
+                *point_of(results, entry), tag, script_name(tag), family_of(tag, table),
+                tag in seen, len(found.sentence_nll), found.tokens, found.nll_per_sentence,
+                found.nll_per_token, found.perplexity, found.bits_per_byte, before,
                 found.nll_per_sentence / before - 1 if before else None, entry.key,
             ]  # fmt: skip
 
@@ -67,7 +72,7 @@ BLOCKS = (*POINT, "block", "block_sparsity", "key")
 def block_rows(results: StudyResults) -> Rows:
     for entry, blocks in points_with(results, "blocks"):
         for block, sparsity in blocks.items():
-            yield [*point_of(entry), block, sparsity, entry.key]
+            yield [*point_of(results, entry), block, sparsity, entry.key]
 
 
 QUANTISED = (
@@ -97,7 +102,7 @@ def translation_rows(results: StudyResults) -> Rows:
     for entry, made in points_with(results, "translation"):
         for direction, row in made.items():
             signatures = row["signatures"]
-            yield [*point_of(entry), direction, row["bleu"], row["chrf++"], *_checked(row),
+            yield [*point_of(results, entry), direction, row["bleu"], row["chrf++"], *_checked(row),
                    signatures["bleu"], signatures["chrf++"], entry.key]  # fmt: skip
 
 
@@ -110,7 +115,7 @@ GENERATED = (
 def generated_rows(results: StudyResults) -> Rows:
     for entry, made in points_with(results, "generated"):
         for tag, row in made.items():
-            yield [*point_of(entry), tag, *_checked(row), entry.key]
+            yield [*point_of(results, entry), tag, *_checked(row), entry.key]
 
 
 def _checked(row: Any) -> list[Any]:
@@ -128,7 +133,13 @@ def task_rows(results: StudyResults) -> Rows:
     for entry, made in points_with(results, "tasks"):
         for task, rows in made.items():
             for tag, row in rows.items():
-                yield [*point_of(entry), task, tag, *(row[name] for name in TASKS[6:-1]), entry.key]
+                yield [
+                    *point_of(results, entry),
+                    task,
+                    tag,
+                    *(row[name] for name in TASKS[len(POINT) + 2 : -1]),
+                    entry.key,
+                ]
 
 
 Make = Callable[[StudyResults], Iterable[list[Any]]]

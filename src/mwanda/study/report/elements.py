@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from mwanda.study.report.charts import Interval, Panel
-
-Cell = str | Interval
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Table:
 
     caption: str
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[str]]
     folded: bool = False
     note: str = ""
     totals: int = 0
@@ -36,26 +33,7 @@ class Table:
             raise ValueError(f"{self.caption}: {self.header} do not fit {wrong or self.words}")
 
 
-@dataclass(frozen=True)
-class Figure:
-    """Small pictures side by side, one look for all.
-
-    Attributes:
-        name: short, of its own among a model's pictures.
-        caption: what they show; their numbers are in the tables of the section.
-        legend: name and style of every line.
-        x, y: what the axes show.
-    """
-
-    name: str
-    caption: str
-    panels: Sequence[Panel]
-    legend: Sequence[tuple[str, int]]
-    x: str
-    y: str
-
-
-Part = Table | Figure | str | tuple[str, ...]
+Part = Table | str | tuple[str, ...]
 """A string is a paragraph, several are a list."""
 
 
@@ -69,3 +47,85 @@ class Section:
     id: str
     title: str
     groups: Sequence[tuple[str, Sequence[Part]]]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A large figure.
+
+    Attributes:
+        value: the number.
+        bounds: its interval; empty where it has none.
+        says: what it is, in a few words.
+    """
+
+    value: str
+    bounds: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture that Vega-Lite draws.
+
+    Attributes:
+        id: of its anchor, and the name of its file.
+        short: its name in the contents.
+        title: what it shows.
+        says: how it is read, in a sentence or two.
+        spec: in Vega-Lite, its data by name; colours are those of the palette, as ``var(--c0)``.
+        choices: parameters that have a control of their own beside the chart.
+    """
+
+    id: str
+    short: str
+    title: str
+    says: str
+    spec: Mapping[str, Any]
+    choices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter of the charts, to be set by the reader.
+
+    Attributes:
+        label: of its control.
+        options: value and name; one alone has no control.
+        start: the value at the start.
+        each: whether every option is shown as a button.
+    """
+
+    label: str
+    options: Sequence[tuple[Any, str]]
+    start: Any
+    each: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything a page shows.
+
+    Attributes:
+        title: what was found, in numbers.
+        lede: what the title speaks of, a paragraph each.
+        notices: what a reader has to know before believing it.
+        data: name -> rows, for the charts and the table.
+        choices: parameter -> its control.
+        sections: the same as tables and words, for those without script, and for Markdown.
+        several: whether subheadings are shown.
+        document: the study as it was written.
+        cite: BibTeX.
+    """
+
+    title: str
+    sections: Sequence[Section]
+    lede: Sequence[str] = ()
+    numbers: Sequence[Number] = ()
+    notices: Sequence[str] = ()
+    charts: Sequence[Chart] = ()
+    data: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    choices: Mapping[str, Choice] = field(default_factory=dict)
+    several: bool = False
+    document: str = ""
+    cite: str = ""

@@ -8,7 +8,7 @@ from typing import Any
 from mwanda.study.records import Entry
 from mwanda.study.report.cells import label_of
 from mwanda.study.report.data import ModelResults, StudyResults, points_with
-from mwanda.study.report.elements import Cell, Part, Section, Table
+from mwanda.study.report.elements import Part, Section, Table
 from mwanda.study.report.task_table import accuracy, mean_accuracy
 from mwanda.study.report.translation_table import CHECKED, HEADER, check_row, direction_row, percent
 
@@ -80,7 +80,7 @@ def tasks(results: StudyResults) -> Section | None:
         for task in dict.fromkeys(name for _, made in own for name in made):
             asked = [(entry, made[task]) for entry, made in own if task in made]
             tags = sorted({tag for _, rows in asked for tag in rows})
-            rows: list[list[Cell]] = [
+            rows: list[list[str]] = [
                 [label_of(model, tag), *(accuracy(made.get(tag)) for _, made in asked)]
                 for tag in tags
             ]

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from mwanda.study.report.cells import (
     MARK,
     bounds_of,
-    ends_of,
     headline,
-    interval_of,
     label_of,
     mean_of,
     rise_of,
     rises_by_language,
     worst_of,
 )
-from mwanda.study.report.charts import panel, scale_of, up_to
 from mwanda.study.report.data import ModelResults, StudyResults
-from mwanda.study.report.elements import Cell, Figure, Part, Section, Table
+from mwanda.study.report.elements import Part, Section, Table
 from mwanda.study.report.language_families import SOURCE, families, family_of, script_name
 from mwanda.text.languages import display_name
 
@@ -39,86 +36,22 @@ def by_model(
 
 
 def losses(model: ModelResults) -> list[Part]:
-    """Each language against sparsity: the pictures, and their numbers."""
-    styles = {method: number for number, method in enumerate(model.methods)}
-    shown = [method for method in model.methods if model.of(method)]
-    legend = [(method, styles[method]) for method in shown]
-    x = up_to(max(model.sparsities) or 1.0)
-
-    def figure(
-        name: str, caption: str, unit: str, names: str, logarithmic: bool,
-        values: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
-    ) -> Figure:  # fmt: skip
-        every = [y for lines in values.values() for points in lines.values() for _, y in points]
-        y = scale_of(every, logarithmic=logarithmic)
-        panels = [
-            panel(
-                display_name(tag),
-                f"{display_name(tag)}, {unit}: " + _spoken(lines, names),
-                {method: (styles[method], points) for method, points in lines.items()},
-                x, y, x_names="{:.0%}", y_names=names,
-            )
-            for tag, lines in values.items()
-        ]  # fmt: skip
-        return Figure(name, f"{model.name}: {caption}", panels, legend, "sparsity", unit)
-
-    perplexities = {
-        tag: {
-            method: [(0.0, model.baseline[tag].perplexity)]
-            + [(g.sparsity, g.results[tag].perplexity) for g in model.of(method)]
-            for method in shown
-        }
-        for tag in model.languages
-    }
-    return [
-        figure(
-            "rise",
-            "rise in negative log-likelihood per sentence over the dense model, by language. All "
-            "pictures have the same axes.",
-            "rise, %", "{:.3g}%", False, rises_by_sparsity(model),
-        ),
-        *(_language_table(model, sparsity) for sparsity in model.sparsities),
-        figure(
-            "perplexity",
-            "perplexity per token by language, on a logarithmic axis. All pictures have the same "
-            "axes. Perplexities of two languages do not compare.",
-            "perplexity", "{:,.5g}", True, perplexities,
-        ),
-    ]  # fmt: skip
-
-
-def rises_by_sparsity(model: ModelResults) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """Language -> method -> sparsities, and the rises at them in per cent."""
-    shown = [method for method in model.methods if model.of(method)]
-    return {
-        tag: {
-            method: [(0.0, 0.0)]
-            + [(g.sparsity, 100 * model.loss(g).languages[tag].mean) for g in model.of(method)]
-            for method in shown
-        }
-        for tag in model.languages
-    }
-
-
-def _spoken(lines: Mapping[str, Sequence[tuple[float, float]]], names: str) -> str:
-    return "; ".join(
-        f"{method} " + ", ".join(f"{names.format(y)} at {x:.0%}" for x, y in points if x > 0)
-        for method, points in lines.items()
-    )
+    """Each language at every sparsity."""
+    return [_language_table(model, sparsity) for sparsity in model.sparsities]
 
 
 def _language_table(model: ModelResults, sparsity: float) -> Table:
     groups, dense, table = model.at(sparsity), model.baseline, families()
     header = ["language", "script", "family", "dense: NLL", "dense: perplexity"]
-    sums: list[Cell] = [
+    sums: list[str] = [
         "mean", "", "", mean_of([dense[tag].nll_per_sentence for tag in model.order]), ""
     ]  # fmt: skip
     for group in groups:
         header += [f"{group.method}: rise", f"{group.method}: perplexity"]
         sums += [rise_of(model.loss(group).mean), ""]
-    rows: list[list[Cell]] = []
+    rows: list[list[str]] = []
     for tag in model.order:
-        row: list[Cell] = [
+        row: list[str] = [
             label_of(model, tag), script_name(tag), family_of(tag, table),
             f"{dense[tag].nll_per_sentence:.2f}", dense[tag].perplexity_shown,
         ]  # fmt: skip
@@ -140,13 +73,12 @@ def _language_table(model: ModelResults, sparsity: float) -> Table:
 
 def overall(model: ModelResults) -> list[Part]:
     """Every method at every sparsity in a row."""
-    rows: list[list[Cell]] = []
-    low, high = ends_of(model.loss(group).mean for group in model.groups.values())
+    rows: list[list[str]] = []
     for group in model.in_order:
         loss, seeds = model.loss(group), model.seeds_apart(group)
         rows.append([
             group.method, f"{group.sparsity:.0%}", f"{group.reached:.2%}", rise_of(loss.mean),
-            bounds_of(loss.mean), interval_of(loss.mean, low, high), worst_of(loss),
+            bounds_of(loss.mean), worst_of(loss),
             f"{loss.certain} of {len(model.languages)}",
             "one" if seeds is None else f"{seeds[0]:+.2%} to {seeds[1]:+.2%}",
         ])  # fmt: skip
@@ -154,10 +86,10 @@ def overall(model: ModelResults) -> list[Part]:
         Table(
             f"{model.name}: every method at every sparsity, rise in NLL per sentence over the "
             "dense model",
-            ["method", "sparsity", "reached", "mean rise", "95 % interval", "picture",
-             "worst language", "languages worse", "seeds"],
+            ["method", "sparsity", "reached", "mean rise", "95 % interval", "worst language",
+             "languages worse", "seeds"],
             rows,
-            words=("picture", "worst language"),
+            words=("worst language",),
             note="Languages worse: those whose interval lies above 0. Seeds: the mean rises of "
             f"the best and the worst draw of calibration text. {MARK}",
         )
@@ -184,30 +116,29 @@ def side_by_side(model: ModelResults) -> list[Part]:
             )
     if not found:
         return ["One method only: there is nothing to compare."]
-    low, high = ends_of(difference for *_, difference in found)
-    rows: list[list[Cell]] = []
+    rows: list[list[str]] = []
     for sparsity, first, second, difference in found:
         verdict = "cannot tell" if difference.reason else "not significant"
         if difference.significant:
             verdict = f"{first if difference.mean < 0 else second} loses less"
         rows.append([
             f"{first} − {second}", f"{sparsity:.0%}", rise_of(difference, 2),
-            bounds_of(difference), interval_of(difference, low, high), verdict,
+            bounds_of(difference), verdict,
         ])  # fmt: skip
     whole = Table(
         f"{model.name}: what the first method loses more than the second, as a share of the "
         "dense model's NLL, mean over languages",
-        ["methods", "sparsity", "difference", "95 % interval", "picture", "verdict"],
+        ["methods", "sparsity", "difference", "95 % interval", "verdict"],
         rows,
         note=MARK,
-        words=("picture", "verdict"),
+        words=("verdict",),
     )
     return [whole, *tables]
 
 
 def seen_unseen(model: ModelResults) -> list[Part]:
     """Languages that calibrated against those that did not."""
-    rows: list[list[Cell]] = []
+    rows: list[list[str]] = []
     apart = model.unseen_by_all
     for group in model.in_order:
         others = [tag for tag in model.languages if tag not in group.seen]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,12 @@ from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.pruning.folder.made_with import commands_of, short_name, short_source
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
-from mwanda.study.report.cells import bounds_of, ends_of, interval_of
-from mwanda.study.report.elements import Cell, Section, Table
+from mwanda.study.report.cells import bounds_of
+from mwanda.study.report.chart_data import ends, language, number
+from mwanda.study.report.chart_specs import losses
+from mwanda.study.report.elements import Chart, Choice, Number, Page, Section, Table
 from mwanda.study.report.page import MADE_BY, page_html, page_markdown
+from mwanda.study.report.study_page import names_and_kinds
 from mwanda.study.report.translation_table import CHECKED, check_row
 from mwanda.system.output import OutputFile
 from mwanda.text.languages import display_name
@@ -47,11 +50,10 @@ class Found:
 
 def write_reports(files: Mapping[str, OutputFile], found: Found) -> None:
     """Every report that was asked for: ``html``, ``markdown``, or ``junit``, which has a gate."""
-    sections, did = sections_of(found), "scores in" if found.compared is None else "lost in"
-    title = f"What {short_name(found.model.model)} {did} every language"
+    page = page_of(found)
     made: dict[str, Callable[[], str]] = {
-        "html": lambda: page_html(title, sections),
-        "markdown": lambda: f"{MADE_BY}\n\n{page_markdown(title, sections)}",
+        "html": lambda: page_html(page),
+        "markdown": lambda: f"{MADE_BY}\n\n{page_markdown(page)}",
     }
     if found.gate is not None and found.compared is not None:
         made["junit"] = partial(junit_xml, found.compared, found.gate)
@@ -61,6 +63,72 @@ def write_reports(files: Mapping[str, OutputFile], found: Found) -> None:
             fresh.write_text(made[kind](), encoding="utf-8")
             output.publish(fresh)
         log.info("wrote %s", output.target)
+
+
+def page_of(found: Found) -> Page:
+    """All there is to show of a model; what it lost as a chart, where there is a baseline."""
+    name, sections = _name(found.model), sections_of(found)
+    compared = found.compared
+    if compared is None:
+        return Page(f"What {name} scores in every language", sections)
+    worst, average = compared.worst, mean(rise.relative for rise in compared.rises)
+    count, rows = len(compared.rises), list(_rows(compared, found.gate, name))
+    start = {"model": name, "sparsity": 0.0}
+    chart = Chart(
+        "losses", "Languages", "What each language lost",
+        "A row for every language, worst first; the mean stands above. The line through a mark is "
+        "its 95% interval. Hollow: the language calibrated nothing."
+        + ("" if found.gate is None else " A tick is the gate's limit."),
+        losses([name], *names_and_kinds(rows), limits=found.gate is not None),
+    )  # fmt: skip
+    return Page(
+        f"{name}: loss {average:+.1%} in the mean of {count} languages, "
+        f"{display_name(worst.language)} {worst.relative:+.1%}",
+        sections,
+        lede=[f"Loss is the negative log-likelihood (NLL) per sentence, against "
+              f"{_name(compared.baseline)} on the same text. Lower is better."],
+        numbers=_numbers(compared, found.gate, average),
+        notices=_notices(found),
+        charts=[chart],
+        data={"rises": rows},
+        choices={name: Choice(name, [(value, "")], value) for name, value in start.items()},
+    )  # fmt: skip
+
+
+def _rows(compared: Comparison, gate: Gate | None, name: str) -> Iterator[dict[str, Any]]:
+    limits = {} if gate is None else {one.language: one.limit for one in gate.judge(compared)}
+    start = {"model": name, "method": name, "order": 0, "sparsity": 0.0}
+    rises = [rise.relative for rise in compared.rises]
+    yield {**start, **language("", "seen"), "rise": number(mean(rises))}
+    for rise in compared.rises:
+        tag, result = rise.language, compared.pruned.languages[rise.language]
+        standing = "seen" if rise.seen or not compared.seen else "unseen"
+        row = {**start, **language(tag, standing), "rise": number(rise.relative),
+               **ends(compared.intervals[tag]), "perplexity": number(result.perplexity),
+               "bits": number(result.bits_per_byte)}  # fmt: skip
+        yield row | ({"limit": limits[tag]} if tag in limits else {})
+
+
+def _numbers(compared: Comparison, gate: Gate | None, average: float) -> list[Number]:
+    worst, count = compared.worst, len(compared.rises)
+    interval = compared.intervals[worst.language]
+    bounds = "" if interval.reason else f"95% interval {bounds_of(interval)}"
+    made = [
+        Number(f"{average:+.1%}", "", f"loss in the mean of {count} languages"),
+        Number(f"{worst.relative:+.1%}", bounds, f"for {display_name(worst.language)}, which "
+               "loses most"),
+    ]  # fmt: skip
+    if gate is not None:
+        failed = len(gate.failed(compared))
+        return [*made, Number(f"{failed} of {count}", "", "languages fail the gate")]
+    sure = sum(not one.reason and one.low > 0 for one in compared.intervals.values())
+    return [*made, Number(f"{sure} of {count}", "", "languages are significantly worse")]
+
+
+def _notices(found: Found) -> list[str]:
+    if found.is_base is False:
+        return ["The baseline is not the model that this one was pruned from."]
+    return []
 
 
 def sections_of(found: Found) -> list[Section]:
@@ -95,8 +163,6 @@ def _in_short(found: Found) -> Section:
         f"Worst: {display_name(compared.worst.language)}, {compared.worst.relative:+.1%}.",
         _sure_line(compared),
     ]
-    if found.is_base is False:
-        lines.append("The baseline is not the model that this one was pruned from.")
     return Section("short", "In short", [("", [start, tuple(lines)])])
 
 
@@ -131,28 +197,26 @@ def _gate(compared: Comparison, gate: Gate) -> Section:
 
 
 def _losses(compared: Comparison) -> Section:
-    low, high = ends_of(compared.intervals.values())
-    rows: list[list[Cell]] = []
+    rows = []
     for rise in compared.rises:
         tag, result = rise.language, compared.pruned.languages[rise.language]
         interval = compared.intervals[tag]
         rows.append([
             label(tag, rise.seen or not compared.seen), f"{rise.relative:+.1%}",
-            interval_of(interval, low, high), bounds_of(interval), f"{rise.baseline:.2f}",
+            bounds_of(interval), f"{rise.baseline:.2f}",
             f"{rise.pruned:.2f}", result.perplexity_shown, f"{result.bits_per_byte:.4f}",
         ])  # fmt: skip
     average = mean(rise.relative for rise in compared.rises)
     before, after = (
         mean(getattr(rise, name) for rise in compared.rises) for name in ("baseline", "pruned")
     )
-    rows.append(["mean", f"{average:+.1%}", "", "", f"{before:.2f}", f"{after:.2f}", "", ""])
-    header = ["language", "rise", "picture", "95 % interval", "baseline", "pruned", "perplexity",
+    rows.append(["mean", f"{average:+.1%}", "", f"{before:.2f}", f"{after:.2f}", "", ""])
+    header = ["language", "rise", "95 % interval", "baseline", "pruned", "perplexity",
               "bits per byte"]  # fmt: skip
     table = Table(
         "Nats per sentence of both models, and the rise over the baseline", header, rows, totals=1,
-        words=("picture",),
-        note="The interval is of the choice of sentences, over articles. The line in a picture is "
-        "0. Perplexity compares only within a language and tokeniser.",
+        note="The interval is of the choice of sentences, over articles. Perplexity compares only "
+        "within a language and tokeniser.",
     )  # fmt: skip
     return Section("languages", "What each language lost", [("", [table])])
 

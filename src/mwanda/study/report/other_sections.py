@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.study.report.cells import headline, worst_of
-from mwanda.study.report.charts import panel, scale_of
+from mwanda.study.report.chart_data import uneven
 from mwanda.study.report.data import ModelResults, StudyResults
-from mwanda.study.report.elements import Cell, Figure, Part, Section, Table
+from mwanda.study.report.elements import Part, Section, Table
 
 
 def in_short(results: StudyResults) -> Section:
@@ -60,73 +60,23 @@ def blocks(results: StudyResults) -> Section:
     groups: list[tuple[str, list[Part]]] = []
     for model in results.models:
         views = results.views.get(model.name, {})
-        uneven = [m for m in model.methods if any(_uneven(g.blocks) for g in model.of(m))]
+        methods = uneven(model)
         parts: list[Part] = []
-        if uneven:
-            parts.append(_sparsity_figure(model, uneven))
-        if views:
-            parts.append(_agreement_figure(model, views))
-        if not uneven:
+        if not methods:
             parts.append("Every method gave all blocks the same sparsity.")
-        if uneven or views:
-            parts.append(_block_table(model, uneven, views))
+        if methods or views:
+            parts.append(_block_table(model, methods, views))
         groups.append((model.name, parts))
     return Section("blocks", "Block by block", groups)
-
-
-def _uneven(found: Mapping[int, float]) -> bool:
-    # A row keeps a whole number of weights, so that narrow linears differ by rounding.
-    return max(found.values()) - min(found.values()) > 0.005
-
-
-def _sparsity_figure(model: ModelResults, methods: list[str]) -> Figure:
-    styles = {sparsity: number for number, sparsity in enumerate(model.sparsities)}
-    every = [v for m in methods for g in model.of(m) for v in g.blocks.values()]
-    numbers = sorted({b for m in methods for g in model.of(m) for b in g.blocks})
-    x, y = scale_of([float(n) for n in numbers]), scale_of([100 * v for v in every])
-    panels = []
-    for method in methods:
-        lines = {
-            f"{g.sparsity:.0%}": (
-                styles[g.sparsity], [(float(b), 100 * v) for b, v in g.blocks.items()]
-            )
-            for g in model.of(method)
-        }  # fmt: skip
-        label = f"{method}: sparsity by block, %; the numbers are in the table below"
-        panels.append(panel(method, label, lines, x, y, y_names="{:.3g}%"))
-    legend = [(f"{s:.0%}", styles[s]) for s in model.sparsities]
-    caption = f"{model.name}: sparsity of every block, by method, mean over seeds."
-    return Figure("block-sparsity", caption, panels, legend, "block", "sparsity, %")
-
-
-def _agreement_figure(model: ModelResults, views: Mapping[str, Any]) -> Figure:
-    found = {
-        name: [(float(b["block"]), float(b["agreement"])) for b in view["blocks"]
-               if b["agreement"] is not None]
-        for name, view in views.items()
-    }  # fmt: skip
-    lines = {name: (style, points) for style, (name, points) in enumerate(found.items()) if points}
-    every = [point for _, points in lines.values() for point in points] or [(0.0, 0.0)]
-    x, y = scale_of([p for p, _ in every]), scale_of([v for _, v in every])
-    label = "mean correlation between languages by block; the numbers are in the table below"
-    return Figure(
-        "agreement",
-        f"{model.name}: how alike two languages use the features that enter a block, mean "
-        "correlation over pairs; 1 is the same use. Of the first seed's text.",
-        [panel("all methods", label, lines, x, y)],
-        [(name, style) for name, (style, _) in lines.items()],
-        "block",
-        "correlation",
-    )
 
 
 def _block_table(model: ModelResults, methods: list[str], views: Mapping[str, Any]) -> Table:
     agreements = [{b["block"]: b["agreement"] for b in v["blocks"]} for v in views.values()]
     groups = [group for method in methods for group in model.of(method)]
     numbers = sorted({b for g in groups for b in g.blocks} | {b for a in agreements for b in a})
-    rows: list[list[Cell]] = []
+    rows: list[list[str]] = []
     for number in numbers:
-        row: list[Cell] = [str(number)]
+        row: list[str] = [str(number)]
         for found in agreements:
             value = found.get(number)
             row.append("none" if value is None else f"{value:.4f}")
@@ -161,7 +111,7 @@ def provenance(results: StudyResults) -> Section:
     if clusters is not None:
         count = max(clusters) + 1
         drawn = f"parallel, {count} articles" if count < len(clusters) else "parallel"
-    facts: list[list[Cell]] = [
+    facts: list[list[str]] = [
         ["text scored", _short(plan.evaluation.text)],
         ["its SHA-256", plan.text_sha256],
         ["texts a language", " to ".join(counts) or "none"],
@@ -192,7 +142,7 @@ def provenance(results: StudyResults) -> Section:
 
 
 def _recipes(results: StudyResults) -> Table:
-    rows: dict[str, list[Cell]] = {}
+    rows: dict[str, list[str]] = {}
     for model in results.models:
         for method in model.methods:
             for group in model.of(method)[:1]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+from pathlib import Path
 
-from mwanda.study.report.charts import STYLES
-from mwanda.study.report.elements import Section, Table
+from mwanda.study.report import drawing
+from mwanda.study.report.chart_parts import CONFIG
+from mwanda.study.report.elements import Page, Table
+from mwanda.study.report.palette import DARK, LIGHT
 from mwanda.study.report.templating import render
 from mwanda.system.text_tables import markdown
 
@@ -14,55 +19,70 @@ MADE_BY = "<!-- made by mwanda -->"
 """First line of every report in Markdown."""
 
 
-def page_html(
-    title: str, sections: Sequence[Section], *, several: bool = False, document: str = ""
-) -> str:
+def page_html(page: Page) -> str:
     """A page that needs nothing else; every name is escaped.
 
-    Args:
-        several: whether subheadings are shown.
-        document: the study as it was written, to be shown last.
+    Its charts are drawn by a script within it, which the page's policy knows by its hash. Without
+    the library, or without script, it is words and tables.
     """
+    scripts = ["", ""]
+    if page.charts and drawing.can_draw():
+        own = Path(__file__).parent / "templates" / "page.js"
+        scripts = [drawing.script(), own.read_text(encoding="utf-8")]
+    hashes = " ".join(f"'sha256-{_hash(text)}'" for text in scripts if text)
+    several = [name for name, choice in page.choices.items() if len(choice.options) > 1]
     return render(
-        "page.html.j2", title=title, sections=sections, several=several, styles=STYLES,
-        document=document,
+        "page.html.j2", page=page, open=several, light=LIGHT, dark=DARK,
+        library=scripts[0], script=scripts[1],
+        data=_json(page) if hashes else "", policy=f"script-src {hashes or repr('none')}",
     )  # fmt: skip
 
 
-def page_markdown(
-    title: str, sections: Sequence[Section], *, several: bool = False, document: str = ""
-) -> str:
-    """The same without pictures; their numbers are in the tables."""
-    lines = [f"# {_plain(title)}", ""]
-    for section in sections:
+def page_markdown(page: Page) -> str:
+    """The same without charts; their numbers are in the tables."""
+    lines = [f"# {_plain(page.title)}", ""]
+    for said in (*page.lede, *page.notices):
+        lines += [_plain(said), ""]
+    for section in page.sections:
         lines += [f"## {section.title}", ""]
         for heading, parts in section.groups:
-            if heading and several:
+            if heading and page.several:
                 lines += [f"### {_plain(heading)}", ""]
             for part in parts:
                 if isinstance(part, str):
                     lines += [_plain(part), ""]
                 elif isinstance(part, tuple):
                     lines += [*(f"* {_plain(line)}" for line in part), ""]
-                elif isinstance(part, Table):
+                else:
                     lines += [f"**{_plain(part.caption)}**", "", _markdown(part), ""]
                     lines += [_plain(part.note), ""] if part.note else []
-    if document:
-        runs = re.findall("`+", document)
+    if page.document:
+        runs = re.findall("`+", page.document)
         fence = "`" * max(3, 1 + max(map(len, runs), default=0))
-        lines += ["## The study as it was written", "", f"{fence}yaml", document.rstrip(), fence]
+        lines += ["## The study as it was written", ""]
+        lines += [f"{fence}yaml", page.document.rstrip(), fence]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _markdown(table: Table) -> str:
-    drawn = {
-        place for row in table.rows for place, cell in enumerate(row) if not isinstance(cell, str)
+def _json(page: Page) -> str:
+    """What the script works on; nothing in it ends its element."""
+    whole = {
+        "charts": {chart.id: chart.spec for chart in page.charts},
+        "data": page.data,
+        "start": {name: choice.start for name, choice in page.choices.items()},
+        "choices": {n: [value for value, _ in c.options] for n, c in page.choices.items()},
+        "config": CONFIG,
+        "light": dict(LIGHT),
     }
-    header, *rows = [
-        [str(cell) for place, cell in enumerate(row) if place not in drawn]
-        for row in (table.header, *table.rows)
-    ]
-    return markdown(header, rows)
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _markdown(table: Table) -> str:
+    return markdown(table.header, [list(row) for row in table.rows])
 
 
 def _plain(text: str) -> str:

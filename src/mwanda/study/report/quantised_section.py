@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from mwanda.study.document import TRIMMED
 from mwanda.study.report.cells import (
     MARK,
     bounds_of,
@@ -14,9 +10,10 @@ from mwanda.study.report.cells import (
     rises_by_language,
     worst_of,
 )
-from mwanda.study.report.data import Group, ModelResults, StudyResults
+from mwanda.study.report.data import ModelResults, StudyResults
 from mwanda.study.report.elements import Part, Section, Table
 from mwanda.study.report.language_sections import NO_DENSE
+from mwanda.study.report.sizes import sizes_of
 
 
 def quantised(results: StudyResults) -> Section | None:
@@ -28,29 +25,12 @@ def quantised(results: StudyResults) -> Section | None:
 def _parts(model: ModelResults) -> list[Part]:
     if model.dense is None:
         return [NO_DENSE]
-    first = next(iter(model.quantised.values())).first["quantised"]
-    sized: list[tuple[float, str, str, Group]] = [
-        (
-            float(group.first["quantised"]["bytes"]),
-            f"dense{', ' if TRIMMED in kind else ' in '}{kind}",
-            "",
-            group,
-        )
-        for kind, group in model.quantised.items()
-    ]
-    trimmed = model.quantised.get(TRIMMED)
-    for group in model.groups.values():
-        share, size = f"{group.sparsity:.0%}", _masked_bytes(group, first)
-        sized.append((size, group.method, share, group))
-        if trimmed is not None:  # rows that go lose nothing in these languages
-            size -= first["source_bytes"] - trimmed.first["quantised"]["bytes"]
-            sized.append((size, f"{group.method}, {TRIMMED}", share, group))
     rows = []
-    for size, name, share, group in sorted(sized, key=lambda row: row[:3], reverse=True):
-        loss = model.loss(group)
+    for one in sorted(sizes_of(model), key=lambda one: (one.size, one.name), reverse=True):
+        loss = model.loss(one.group)
         rows.append([
-            name, share, f"{size / 1e6:,.1f}", f"{size / first['source_bytes']:.0%}",
-            rise_of(loss.mean), bounds_of(loss.mean), worst_of(loss),
+            one.name, f"{one.group.sparsity:.0%}" if one.method else "", f"{one.size / 1e6:,.1f}",
+            f"{one.share:.0%}", rise_of(loss.mean), bounds_of(loss.mean), worst_of(loss),
             f"{loss.certain} of {len(model.languages)}",
         ])  # fmt: skip
     parts: list[Part] = [
@@ -85,11 +65,3 @@ def _parts(model: ModelResults) -> list[Part]:
             )
         )
     return parts
-
-
-def _masked_bytes(group: Group, sizes: Mapping[str, Any]) -> float:
-    """Bytes of a pruned model's weights that are left, with one bit for each that could go."""
-    cell = group.first
-    left = sizes["source_bytes"] * (1 - cell["model_sparsity"])
-    pruned_linears = cell["model_sparsity"] / cell["sparsity"] if cell["sparsity"] else 0.0
-    return float(left + sizes["weights"] * pruned_linears / 8)

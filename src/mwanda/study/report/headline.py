@@ -1,0 +1,194 @@
+"""What a study found, in numbers: the title of its page, three figures, and what to know first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mwanda.evaluation.paired import Difference
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import resolve
+from mwanda.study.report.cells import headline
+from mwanda.study.report.data import Group, ModelResults, StudyResults
+from mwanda.study.report.elements import Number
+from mwanda.study.report.sizes import sizes_of
+from mwanda.text.languages import display_name
+
+NOTHING_YET = "What sparsity does to every language"
+FEW = 3
+"""So many methods are told in the title; of more the best and the first."""
+
+
+def first_model(results: StudyResults) -> ModelResults | None:
+    """The first model of which something can be said."""
+    there = (one for one in results.models if one.dense is not None and one.groups)
+    return next(there, None)
+
+
+def best_and_first(model: ModelResults) -> tuple[Group, Group]:
+    """At the sparsity that is told, the method that lost least and the first of the study."""
+    groups = model.at(headline(model))
+    return min(groups, key=lambda group: model.loss(group).mean.mean), groups[0]
+
+
+def rivals(model: ModelResults) -> tuple[str, str]:
+    """The method that lost least, and the next."""
+    groups = sorted(model.at(headline(model)), key=lambda group: model.loss(group).mean.mean)
+    return groups[0].method, groups[min(1, len(groups) - 1)].method
+
+
+def title_of(results: StudyResults) -> str:
+    """The finding in a sentence."""
+    model = first_model(results)
+    if model is None:
+        return NOTHING_YET
+    best, first = best_and_first(model)
+    groups = sorted(model.at(best.sparsity), key=lambda group: model.loss(group).mean.mean)
+    told = groups if len(groups) <= FEW else [best, first] if first is not best else [best]
+    rises = [f"{_quoted(g.method)} by {_share(model.loss(g).mean.mean)}" for g in told[1:]]
+    tags = model.languages
+    whose = f"{len(tags)} languages" if len(tags) > 1 else display_name(tags[0])
+    start = f"At {best.sparsity:.0%} sparsity {_quoted(best.method)} raises the loss of {whose} by "
+    start += _share(model.loss(best).mean.mean)
+    if rises:
+        return ", ".join([start, *rises])
+    worst = model.loss(best).worst
+    share = _share(model.loss(best).languages[worst].mean)
+    return f"{start}, most for {display_name(worst)}: {share}" if len(tags) > 1 else start
+
+
+def lede_of(results: StudyResults) -> list[str]:
+    """What the title speaks of, and what one could do instead."""
+    model = first_model(results)
+    if model is None:
+        return []
+    found = [
+        "Loss is the negative log-likelihood (NLL) of a sentence; its rise is over "
+        f"{model.name} as it was before pruning. Lower is better."
+    ]
+    least = min(
+        (one for one in sizes_of(model) if one.method is None),
+        key=lambda one: model.loss(one.group).mean.mean, default=None,
+    )  # fmt: skip
+    if least is not None:
+        found.append(
+            f"Instead of pruning: {least.name} takes {least.share:.0%} of the bytes and raises "
+            f"the loss by {_share(model.loss(least.group).mean.mean, 2)}."
+        )
+    return found
+
+
+def numbers_of_study(results: StudyResults) -> list[Number]:
+    """Three figures with their intervals."""
+    model = first_model(results)
+    if model is None:
+        return []
+    best, first = best_and_first(model)
+    loss, at = model.loss(best), f"{best.sparsity:.0%}"
+    worst = loss.worst
+    made = [
+        _number(loss.mean, f"mean rise in loss over {len(model.languages)} languages at {at} "
+                f"sparsity, {_quoted(best.method)}"),
+        _number(loss.languages[worst], f"for {display_name(worst)}, which loses most"),
+    ]  # fmt: skip
+    if best is first:
+        said = f"languages of {len(model.languages)} that are significantly worse"
+        return [*made, Number(str(loss.certain), "", said)]
+    apart = model.against(best, first)
+    fewer = sum(one.high < 0 for one in apart.languages.values())
+    said = f"against {_quoted(first.method)}; {fewer} of {len(model.languages)} languages lose "
+    return [*made, _number(apart.mean, said + "significantly less", points=True)]
+
+
+def notices_of(results: StudyResults) -> list[str]:
+    """What a reader has to know before believing it."""
+    found = []
+    if results.missing:
+        found.append(f"{results.missing} cells are still to be computed: this page is not whole.")
+    if results.failures:
+        found.append(f"{len(results.failures)} points of the grid failed; see what failed below.")
+    if (model := first_model(results)) is not None:
+        apart = {
+            group.method: from_today(group.first["settings"]["recipe"], group.sparsity)
+            for group in model.at(headline(model))
+        }
+        if all(apart.values()):
+            nearest = min(apart, key=lambda method: len(apart[method]))
+            found.append(
+                "None of these methods is today's default of mwanda prune. The nearest, "
+                f"{_quoted(nearest)}, has {'; '.join(apart[nearest])}."
+            )
+    return found
+
+
+def from_today(recipe: Mapping[str, Any], sparsity: float) -> list[str]:
+    """In what a recipe differs from today's defaults at a sparsity."""
+    today = resolve(Recipe.build({"sparsity": sparsity})).model_dump(mode="json")
+    found = []
+    for field in ("criterion", "allocation", "reconstruction", "pattern"):
+        had, has = _told(recipe.get(field)), _told(today[field])
+        if had[0] != has[0]:
+            found.append(f"{field} {had[0]}, where today's is {has[0]}")
+        elif had[1] != has[1]:
+            names = [name for name in {**had[1], **has[1]} if had[1].get(name) != has[1].get(name)]
+            found.append(f"another {', '.join(names)} of {field} {had[0]}")
+    return found
+
+
+def cite(results: StudyResults, version: str) -> str:
+    """BibTeX of the study, of mwanda and of the paper it builds on."""
+    plan = results.plan
+    models = "; ".join(f"{name}, SHA-256 {one.sha256}" for name, one in plan.models.items())
+    note = _escaped(f"Models: {models}. Text scored: SHA-256 {plan.text_sha256}")
+    return BIBTEX.format(title=_escaped(title_of(results)), version=version, note=note)
+
+
+BIBTEX = """\
+@misc{{mwanda-study,
+  title = {{{{{title}}}}},
+  howpublished = {{Study made with mwanda {version}}},
+  note = {{{note}}},
+}}
+
+@software{{mwanda,
+  title = {{{{mwanda: prune a multilingual language model for its languages}}}},
+  author = {{{{The mwanda developers}}}},
+  version = {{{version}}},
+}}
+
+@inproceedings{{choenni2025mwanda,
+  title = {{{{M-Wanda: Improving One-Shot Pruning for Multilingual LLMs}}}},
+  author = {{Choenni, Rochelle and Titov, Ivan}},
+  booktitle = {{EMNLP}},
+  year = {{2025}},
+  eprint = {{2505.21171}},
+  archiveprefix = {{arXiv}},
+}}
+"""
+
+
+def _told(method: Any) -> tuple[str, Mapping[str, Any]]:
+    if method is None:
+        return "none", {}
+    return (method, {}) if isinstance(method, str) else (method["name"], method["options"])
+
+
+def _number(found: Difference, says: str, *, points: bool = False) -> Number:
+    def shown(value: float) -> str:
+        return (f"{100 * value:+.1f}" if points else f"{value:+.1%}").replace("-", "−")
+
+    bounds = "" if found.reason else f"95% interval {shown(found.low)} to {shown(found.high)}"
+    return Number(shown(found.mean) + (" points" if points else ""), bounds, says)
+
+
+def _share(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}%}".replace("-", "−")
+
+
+def _quoted(name: str) -> str:
+    return f"“{name}”"
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in "%&#_$" else sign for sign in text
+                   if sign not in "{}\\")  # fmt: skip
