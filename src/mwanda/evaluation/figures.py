@@ -27,11 +27,13 @@ def plot_languages(
     seen: Sequence[str],
     label: str,
     *,
+    background: Sequence[str] = (),
     axes: Any = None,
     intervals: Mapping[str, tuple[float, float]] | None = None,
 ) -> Any:
     """A row for every language with a mark for every model, the mean first, then languages that
-    calibrated, then the others, each group by the first model's value.
+    calibrated, then those of the background, then the others, each group by the first model's
+    value.
 
     Args:
         label: of the axis.
@@ -46,11 +48,15 @@ def plot_languages(
     """
     first = next(iter(series.values()))
     every = sorted(first, key=lambda tag: -first[tag])
-    groups = [[tag for tag in every if tag in seen], [tag for tag in every if tag not in seen]]
-    names = ["calibrated", "not calibrated"] if all(groups) else ["", ""]
+    groups = {
+        "calibrated": [tag for tag in every if tag in seen],
+        "background": [tag for tag in every if tag in background],
+        "not calibrated": [tag for tag in every if tag not in {*seen, *background}],
+    }
+    there = {name: tags for name, tags in groups.items() if tags}
     rows: list[tuple[str, list[str]]] = [("mean", every)]
-    for name, tags in zip(names, groups, strict=True):
-        rows += [(name, [])] if name else []
+    for name, tags in there.items():
+        rows += [(name, [])] if len(there) > 1 else []
         rows += [(display_name(tag), [tag]) for tag in tags]
     if axes is None:
         axes = _pyplot().subplots(figsize=(7.5, 1.2 + 0.24 * len(rows)), layout="constrained")[1]

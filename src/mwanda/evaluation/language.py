@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,12 @@ class LanguageResult(Shown):
     tokens: int
     size: int
     unscored: int = 0
+
+    @classmethod
+    def of_row(cls, tag: str, row: Mapping[str, Any]) -> LanguageResult:
+        """As a study's cell says it; older ones do not say what could not be scored."""
+        nats, unscored = tuple(row["sentence_nll"]), row.get("unscored", 0)
+        return cls(tag, nats, row["tokens"], row["size"], unscored)
 
     def record(self) -> dict[str, Any]:
         """A row for pandas."""
@@ -97,6 +103,7 @@ class LanguageRise:
     seen: bool
     baseline: float
     pruned: float
+    background: bool = False
 
     @property
     def rise(self) -> float:
@@ -112,8 +119,8 @@ class LanguageRise:
         """A row for pandas."""
         return {
             "language": self.language, "name": display_name(self.language), "seen": self.seen,
-            "baseline": self.baseline, "pruned": self.pruned, "rise": self.rise,
-            "relative": self.relative,
+            "background": self.background, "baseline": self.baseline, "pruned": self.pruned,
+            "rise": self.rise, "relative": self.relative,
         }  # fmt: skip
 
 

@@ -11,14 +11,14 @@ Rows = list[list[str]]
 
 
 def evaluation_rows(
-    languages: Mapping[str, LanguageResult], seen: Collection[str]
+    languages: Mapping[str, LanguageResult], seen: Collection[str], background: Collection[str]
 ) -> tuple[list[str], Rows]:
     """One model: nats per sentence and token, perplexity and bits per byte of every language, and
     the mean in the last row."""
     header = ["language", "sentences", "nll/sentence", "nll/token", "perplexity", "bits/byte"]
     rows = [
         [
-            label(tag, tag in seen or not seen),
+            label(tag, tag in seen or not seen, tag in background),
             str(len(r.sentence_nll) - r.unscored),
             f"{r.nll_per_sentence:.2f}",
             f"{r.nll_per_token:.4f}",
@@ -42,11 +42,12 @@ def comparison_rows(
     for rise in rises:
         result = languages[rise.language]
         more = [result.perplexity_shown, f"{result.bits_per_byte:.4f}"]
-        rows.append([label(rise.language, rise.seen), *_lost(rise), *more])
+        rows.append([label(rise.language, rise.seen, rise.background), *_lost(rise), *more])
     groups = {
         "mean": rises,
         "mean seen": [rise for rise in rises if rise.seen],
-        "mean unseen": [rise for rise in rises if not rise.seen],
+        "mean background": [rise for rise in rises if rise.background],
+        "mean unseen": [rise for rise in rises if not rise.seen and not rise.background],
     }
     rows += [_mean_row(name, several) for name, several in groups.items() if several]
     worst = worst_of(rises)
@@ -54,9 +55,10 @@ def comparison_rows(
     return header, rows
 
 
-def label(tag: str, seen: bool) -> str:
+def label(tag: str, seen: bool, background: bool = False) -> str:
     """``sw Swahili (unseen)``."""
-    return f"{tag} {display_name(tag)}" + ("" if seen else " (unseen)")
+    other = " (background)" if background else " (unseen)"
+    return f"{tag} {display_name(tag)}" + ("" if seen else other)
 
 
 def _lost(rise: LanguageRise) -> list[str]:

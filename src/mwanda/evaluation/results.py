@@ -36,6 +36,7 @@ class Evaluation(Shown):
         generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.continued`.
         ids: tag -> ids of its texts, or their places in the source; a language that is not there
             has its texts in a row.
+        background: languages that nobody named, of which a little calibrated the pruning.
     """
 
     model: str
@@ -47,10 +48,11 @@ class Evaluation(Shown):
     continuations: dict[str, Any] = field(default_factory=dict)
     generated: dict[str, Any] = field(default_factory=dict)
     ids: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
+    background: tuple[str, ...] = ()
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows as ``mwanda eval`` prints them."""
-        return evaluation_rows(self.languages, self.seen)
+        return evaluation_rows(self.languages, self.seen, self.background)
 
     def _summary(self) -> str:
         average = mean(result.nll_per_sentence for result in self.languages.values())
@@ -60,9 +62,10 @@ class Evaluation(Shown):
         )
 
     def _records(self) -> list[dict[str, Any]]:
-        return [
-            result.record() | {"seen": tag in self.seen} for tag, result in self.languages.items()
-        ]
+        return [result.record() | self._standing(tag) for tag, result in self.languages.items()]
+
+    def _standing(self, tag: str) -> dict[str, bool]:
+        return {"seen": tag in self.seen, "background": tag in self.background}
 
     def _sheet(self) -> Sheet:
         header, rows = self.table()
@@ -89,13 +92,16 @@ class Evaluation(Shown):
             name: {tag: result.nll_per_sentence for tag, result in one.languages.items()}
             for name, one in zip(names, several, strict=True)
         }
-        return plot_languages(series, several[-1].seen, "nats per sentence", axes=axes)
+        last = several[-1]
+        return plot_languages(
+            series, last.seen, "nats per sentence", background=last.background, axes=axes
+        )
 
     def as_dict(self, *, sentences: bool = False) -> dict[str, Any]:
         """For JSON; ``sentences`` adds every text's own number."""
         languages = {}
         for tag, result in self.languages.items():
-            languages[tag] = result.as_dict() | {"seen": tag in self.seen}
+            languages[tag] = result.as_dict() | self._standing(tag)
             if sentences:
                 languages[tag]["sentence_nll"] = list(result.sentence_nll)
         found = {
@@ -135,6 +141,7 @@ class Comparison(Shown):
                 tag in pruned.seen,
                 baseline.languages[tag].nll_per_sentence,
                 result.nll_per_sentence,
+                tag in pruned.background,
             )
             for tag, result in pruned.languages.items()
         )
@@ -219,16 +226,22 @@ class Comparison(Shown):
         if without := [display_name(tag) for tag, one in self.intervals.items() if one.reason]:
             told = "any language" if len(without) == len(self.rises) else ", ".join(without)
             label += "" if others else f"\nno 95 % interval for {told}: too little text"
-        seen = several[-1].pruned.seen
-        return plot_languages(series, seen, label, axes=axes, intervals=ends)
+        last = several[-1].pruned
+        return plot_languages(
+            series, last.seen, label, background=last.background, axes=axes, intervals=ends
+        )
 
     @property
     def seen(self) -> tuple[LanguageRise, ...]:
         return tuple(rise for rise in self.rises if rise.seen)
 
     @property
+    def background(self) -> tuple[LanguageRise, ...]:
+        return tuple(rise for rise in self.rises if rise.background)
+
+    @property
     def unseen(self) -> tuple[LanguageRise, ...]:
-        return tuple(rise for rise in self.rises if not rise.seen)
+        return tuple(rise for rise in self.rises if not rise.seen and not rise.background)
 
     @property
     def worst(self) -> LanguageRise:
@@ -270,12 +283,14 @@ class Comparison(Shown):
                     "low": self.intervals[r.language].as_dict()["low"],
                     "high": self.intervals[r.language].as_dict()["high"],
                     "seen": r.seen,
+                    "background": r.background,
                 }
                 for r in self.rises
             },
             "summary": {
                 "all": means(self.rises),
                 "seen": means(self.seen),
+                "background": means(self.background),
                 "unseen": means(self.unseen),
                 "worst": self.worst.language,
             },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,14 @@ from mwanda.model.run.decoder import Decoder
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.system.progress import speaks
 from mwanda.system.run_options import RunOptions
+from mwanda.text.background import chosen, open_background, with_background
 from mwanda.text.given import GivenText, open_text
+from mwanda.text.languages import MULTIPLE
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import TextSource, available
-from mwanda.text.window_files import Windows, load, vocabulary_sha256
+from mwanda.text.tokens import vocabulary_sha256
+from mwanda.text.window_files import Windows, load
+from mwanda.text.window_sizes import NO_BACKGROUND
 from mwanda.text.windows import draw
 
 log = logging.getLogger("mwanda")
@@ -90,7 +94,23 @@ def open_calibration(
         raise InputError("--language-weights", expected=expected, found=stray)
     if isinstance(opened, Windows):
         _check_skipped(opened, languages, recipe)
+    if _draws_background(opened, recipe):
+        open_background(recipe.background).languages()
     return opened
+
+
+def _draws_background(opened: TextSource | Windows, recipe: ResolvedRecipe) -> bool:
+    """Whether background text has to be cut. Windows are used as they are: with their own
+    background, and with another one only where that is asked for and they have none."""
+    asked = "background" in recipe.model_fields_set
+    if recipe.background == NO_BACKGROUND or not isinstance(opened, Windows):
+        return recipe.background != NO_BACKGROUND
+    if asked and opened.background_source not in (None, recipe.background):
+        raise InputError(
+            "--background", expected=f"that of {opened.source}, {opened.background_source}",
+            found=recipe.background, fix="leave it out, or --background none",
+        )  # fmt: skip
+    return asked and opened.background_source is None
 
 
 def _check_vocabulary(windows: Windows, tokenizer: Callable[[], Any]) -> None:
@@ -173,11 +193,18 @@ def get_windows(
             context=context,
             keep_english=recipe.keep_english,
             keep_repeated=recipe.keep_repeated,
+            part=False,
         )
     elif windows.vocabulary is not None:
         _check_vocabulary(windows, tokenizer)
-    _check_skipped(windows, languages, recipe)
-    for tag in languages:
+    windows = chosen(windows, languages, background=not recipe.refuses_background)
+    if _draws_background(opened, recipe):
+        windows = with_background(
+            windows, open_background(recipe.background), tokenizer(), seed=recipe.seed,
+            windows=recipe.background_windows, context=context,
+        )  # fmt: skip
+    _check_skipped(windows, [*windows.tokens], recipe)
+    for tag in windows.tokens:
         ids, what = windows.tokens[tag], f"{windows.source}, {tag}"
         least, most, length = int(ids.min()), int(ids.max()), ids.shape[1]
         if most >= decoder.vocabulary or least < 0:
@@ -188,17 +215,21 @@ def get_windows(
             expected = f"windows of at most the model's context of {context} tokens"
             fix = f"draw them with this model, or with --window-length {context}"
             raise InputError(what, expected=expected, found=str(length), fix=fix)
-    return replace(
-        windows,
-        tokens={tag: windows.tokens[tag] for tag in languages},
-        draws={tag: windows.draws[tag] for tag in languages},
-    )
+    if windows.background:
+        log.info(
+            "background: %d windows of %s in %d languages that were not named, together %.0f %% of "
+            "the weight; --background none leaves them out",
+            len(windows.tokens[MULTIPLE]), windows.background_source, len(windows.background),
+            100 * recipe.background_weight,
+        )  # fmt: skip
+    return windows
 
 
-def weights_of(recipe: ResolvedRecipe, languages: list[str]) -> dict[str, float]:
-    """Language weights summing to 1; languages not named weigh 1 before that."""
-    given = {tag: recipe.language_weights.get(tag, 1.0) for tag in languages}
-    total = sum(given.values())
+def weights_of(recipe: ResolvedRecipe, languages: Sequence[str]) -> dict[str, float]:
+    """Language weights summing to 1; languages not named weigh 1 before that, and the background,
+    where it is among them, has its share of all."""
+    given = {tag: recipe.language_weights.get(tag, 1.0) for tag in languages if tag != MULTIPLE}
+    total, share = sum(given.values()), recipe.background_weight if MULTIPLE in languages else 0.0
     if total <= 0:
         raise InputError("--language-weights", expected="a weight above 0", found="all 0")
-    return {tag: weight / total for tag, weight in given.items()}
+    return {tag: (1 - share) * given[tag] / total if tag in given else share for tag in languages}

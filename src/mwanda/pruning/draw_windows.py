@@ -17,10 +17,12 @@ from mwanda.model.run.context import context_of
 from mwanda.model.run.skeleton import build_skeleton, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.system.output import OutputFile
+from mwanda.text.background import open_background, with_background
 from mwanda.text.languages import tags_of
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import check_languages
 from mwanda.text.window_files import Windows, load, save
+from mwanda.text.window_sizes import BACKGROUND_WINDOWS, NO_BACKGROUND
 from mwanda.text.windows import draw
 
 log = logging.getLogger("mwanda")
@@ -34,6 +36,8 @@ def draw_windows(
     languages: Sequence[str] | None,
     windows: int | None = None,
     length: int | None = None,
+    background: str = NO_BACKGROUND,
+    background_windows: int = BACKGROUND_WINDOWS,
     seed: int = 0,
     allow_short: bool = False,
     keep_english: bool = False,
@@ -46,6 +50,7 @@ def draw_windows(
     Args:
         model: a folder, GGUF file or hub id; only its tokenizer and its context are used.
         languages: tags in any style; None takes all there are.
+        background: text in languages not named, see :func:`with_background`; or ``none``.
         windows, length: None takes the default, or less where context or text are short.
         keep_english, keep_repeated: see :func:`mwanda.text.windows.draw`.
     """
@@ -73,6 +78,11 @@ def draw_windows(
         source, tokenizer, chosen, windows=windows, length=length, seed=seed, context=context,
         allow_short=allow_short, keep_english=keep_english, keep_repeated=keep_repeated,
     )  # fmt: skip
+    if background != NO_BACKGROUND:
+        drawn = with_background(
+            drawn, open_background(background), tokenizer, windows=background_windows, seed=seed,
+            context=context,
+        )  # fmt: skip
     save(drawn, out, overwrite=overwrite)
     return drawn
 

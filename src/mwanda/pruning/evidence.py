@@ -21,7 +21,12 @@ from mwanda.pruning.calibration_text import (
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, StatisticsFileRecord
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.statistics.file import SavedStatistics
-from mwanda.pruning.statistics.fit import check_names, check_request, check_weights
+from mwanda.pruning.statistics.fit import (
+    check_names,
+    check_request,
+    check_weights,
+    languages_of,
+)
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.text_source import TextSource
@@ -74,7 +79,7 @@ def open_evidence(
     if not recipe.needs_text:
         return None
     saved.check_values(grams="gram" in recipe.linear_needs)
-    return saved.only(recipe.languages or saved.languages)
+    return saved.only(languages_of(saved, recipe))
 
 
 def gather(
@@ -95,9 +100,9 @@ def gather(
         saved = opened.only(opened.languages, [linear.name for linear in chosen.linears()])
         weights, known = weights_of(recipe, [*saved.languages]), saved.record.calibration
         languages = {tag: known.languages[tag] for tag in saved.languages}
-        record = known.model_copy(update={"weights": weights, "languages": languages})
+        record = known.of_languages(languages, weights)
         file = StatisticsFileRecord(name=saved.path.name, sha256=sha256_of(saved.path))
         return Evidence(None, saved, weights, record, file)
     windows = get_windows(opened, tokenizer, decoder, recipe, options)
-    weights = weights_of(recipe, windows.languages)
+    weights = weights_of(recipe, [*windows.tokens])
     return Evidence(windows, None, weights, CalibrationRecord.of(windows, weights))

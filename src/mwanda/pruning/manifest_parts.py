@@ -21,6 +21,7 @@ from mwanda.pruning.task import Task
 from mwanda.system.device import dtype_name
 from mwanda.system.shown import Sheet, Shown
 from mwanda.text.window_files import Windows
+from mwanda.text.window_sizes import NO_BACKGROUND
 
 PlaceOf = Callable[[Linear], Place]
 """Where a linear lies in the checkpoint."""
@@ -73,10 +74,11 @@ def build_manifest(
     if calibration is not None:
         # Where masks and weights need none, the allocation's, which are dense.
         statistics = recipe.mode if recipe.linear_needs else "dense"
-        draws = calibration.languages.values()
+        draws = calibration.named.values()
         # What was drawn decides these, whatever the recipe said.
         drawn = {
-            "languages": tuple(calibration.languages),
+            "languages": tuple(calibration.named),
+            "background": calibration.background_source or NO_BACKGROUND,
             "windows": max(draw.windows for draw in draws),
             "window_length": max(draw.tokens // draw.windows for draw in draws),
             "seed": recipe.seed if calibration.seed is None else calibration.seed,

@@ -101,7 +101,8 @@ def _look_at_text(run: _Run) -> None:
             run.store.add(visit.block, seen.sums, seen.grams)
         return probe_runs(visit.block, run.task.recipe) * run.passes.probed_tokens
 
-    task, shapes = run.task, [ids.shape for ids in run.task.evidence.tokens.values()]
+    task = run.task
+    shapes = {tag: ids.shape for tag, ids in task.evidence.tokens.items()}
     after = blocks_after_look(task.decoder, task.chosen, task.recipe, run.schedule, shapes)
     run.passes.visit(LOOK, look, probing=probing, after=after)
 

@@ -9,8 +9,10 @@ from mwanda.pruning.calibration_text import loose_sizes, weights_of
 from mwanda.pruning.recipe.keywords import StatisticsFields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.study.records import ModelRecord, key_of
+from mwanda.text.languages import MULTIPLE
+from mwanda.text.window_sizes import NO_BACKGROUND
 
-LATER = {"language_weights", "include", "exclude", "skip_blocks"}
+LATER = {"background_weight", "language_weights", "include", "exclude", "skip_blocks"}
 """Of what says what is measured: what each prune may choose anew."""
 
 FIELDS = {*StatisticsFields.__annotations__} - LATER
@@ -55,7 +57,10 @@ class SharedStatistics:
         text = self._text(recipe)
         gram = _weights(recipe) if "gram" in recipe.linear_needs else self._grams.get(key_of(text))
         given = recipe.model_dump(mode="json", include=FIELDS.difference(loose_sizes(recipe)))
-        weights = {} if gram is None else {"language_weights": gram}
+        weights: dict[str, Any] = {}
+        if gram is not None:
+            weights = {"language_weights": {t: w for t, w in gram.items() if t != MULTIPLE}}
+            weights |= {"background_weight": gram[MULTIPLE]} if MULTIPLE in gram else {}
         taken = {"model": self._name, "gram": gram is not None, **given, **weights}
         return key_of(text | {"gram": gram}), taken
 
@@ -71,4 +76,5 @@ def _saved(recipe: ResolvedRecipe) -> bool:
 
 
 def _weights(recipe: ResolvedRecipe) -> dict[str, float]:
-    return weights_of(recipe, list(recipe.languages or ()))
+    pool = [] if recipe.background == NO_BACKGROUND else [MULTIPLE]
+    return weights_of(recipe, [*(recipe.languages or ()), *pool])

@@ -222,7 +222,7 @@ def _calibrations(
     opened: dict[str, Any] = {}
     for point in grid:
         if point.recipe.needs_text:
-            fields = {"languages", "language_weights", "skip_first_tokens"}
+            fields = {"languages", "language_weights", "skip_first_tokens", "background"}
             asked = point.recipe.model_dump_json(include=fields)
             if asked not in opened:
                 look = partial(open_calibration, calibration, point.recipe)

@@ -13,7 +13,6 @@ from mwanda.errors import InputError, nearest
 from mwanda.evaluation.language import LanguageResult, mean
 from mwanda.study.folder import StudyFolder
 from mwanda.study.records import DENSE, Entry
-from mwanda.study.report.data import result_of
 from mwanda.study.study_plan import Plan
 from mwanda.study.worker import FAILURES
 from mwanda.system.extras import need
@@ -137,5 +136,7 @@ def metrics_of(found: Mapping[str, Any], dense: Mapping[str, float]) -> dict[str
 
 
 def _nats(found: Mapping[str, Any]) -> dict[str, float]:
-    results: list[LanguageResult] = [result_of(tag, row) for tag, row in found["languages"].items()]
+    results: list[LanguageResult] = [
+        LanguageResult.of_row(tag, row) for tag, row in found["languages"].items()
+    ]
     return {one.language: one.nll_per_sentence for one in results}

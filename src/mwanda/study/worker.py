@@ -197,6 +197,7 @@ class Worker:
             "settings": cell.settings,
             "statistics": cell.statistics,
             "seen": list(result.seen),
+            "background": list(result.background),
             "compute_dtype": result.settings["compute_dtype"],
             "bos": result.settings["bos"],
             "versions": versions(),

@@ -38,7 +38,8 @@ class GivenText:
     name = "given texts"
     streamed = False
 
-    def __init__(self, texts: Mapping[Any, Any]) -> None:
+    def __init__(self, texts: Mapping[Any, Any], *, name: str = name) -> None:
+        self.name = name
         self._texts: dict[str, list[Document]] = {}
         for key, rows in texts.items():
             if not isinstance(key, str):

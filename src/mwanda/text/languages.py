@@ -26,7 +26,10 @@ from mwanda.errors import InputError
 from mwanda.system.arguments import several_given
 
 _EXPECTED = "a language tag such as de, sw or zh-Hant"
-_NO_ONE_LANGUAGE = frozenset({"und", "mul", "mis", "zxx", "art"})
+MULTIPLE = "mul"
+"""ISO 639-2's code of multiple languages: no language's tag, and the name of a pool of several."""
+
+_NO_ONE_LANGUAGE = frozenset({"und", MULTIPLE, "mis", "zxx", "art"})
 _NO_REGION = frozenset({"XX", "ZZ"})
 # Several official languages, or one that is another's neighbour, in a region whose code is a
 # language's too: what is not among these and not the region's likeliest is a pair of languages.
@@ -223,7 +226,7 @@ def script_of(tag: str) -> str:
 
 def display_name(tag: str) -> str:
     """The English name, e.g. ``Swahili`` or ``Chinese (Traditional)``."""
-    return Language.get(canonical(tag)).display_name("en")
+    return Language.get(tag if tag == MULTIPLE else canonical(tag)).display_name("en")
 
 
 def _unknown(code: str) -> InputError:

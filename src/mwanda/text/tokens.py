@@ -8,6 +8,7 @@ the text as a whole.
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -105,3 +106,13 @@ def _agree(piece: _Piece, place: int, following: _Piece, other: int) -> bool:
     theirs = slice(other - AGREEING, other + AGREEING)
     same = piece.ids[mine] == following.ids[theirs]
     return same and piece.starts[mine] == following.starts[theirs]
+
+
+def vocabulary_sha256(tokenizer: Any) -> str | None:
+    """Of a tokenizer's tokens and their ids; None for one that does not tell them."""
+    tell = getattr(tokenizer, "get_vocab", None)
+    if tell is None:
+        return None
+    told = sorted((number, token) for token, number in tell().items())
+    text = "".join(f"{number} {token}\n" for number, token in told)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -20,11 +20,12 @@ from safetensors.torch import save_file
 
 from mwanda.errors import InputError
 from mwanda.system.shown import Shown
-from mwanda.text.languages import canonical
+from mwanda.text.languages import MULTIPLE, canonical
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
 _KEY = "mwanda"
 _FORMAT = 1
+_LISTS, _WORDS = ("kept", "background"), ("vocabulary", "background_source")
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,6 +76,9 @@ class Windows(Shown):
             with little text may not reach; None for foreign windows.
         kept: what cleaning was told to leave in, ``english`` and ``repeated``.
         vocabulary: SHA-256 of the tokenizer's tokens and their ids; None where it is not known.
+        background: languages that nobody named, whose windows are together under
+            :data:`~mwanda.text.languages.MULTIPLE`.
+        background_source: where their text is from; None without any.
     """
 
     tokens: dict[str, torch.Tensor]
@@ -85,6 +89,8 @@ class Windows(Shown):
     length: int | None
     kept: tuple[str, ...] = ()
     vocabulary: str | None = None
+    background: tuple[str, ...] = ()
+    background_source: str | None = None
 
     def _summary(self) -> str:
         counts = ", ".join(f"{tag} {len(ids)}×{ids.shape[1]}" for tag, ids in self.tokens.items())
@@ -99,21 +105,12 @@ class Windows(Shown):
 
     @property
     def languages(self) -> list[str]:
-        return list(self.tokens)
+        """Those that a user named."""
+        return [tag for tag in self.tokens if tag != MULTIPLE]
 
     @property
     def total_tokens(self) -> int:
         return sum(tensor.numel() for tensor in self.tokens.values())
-
-
-def vocabulary_sha256(tokenizer: Any) -> str | None:
-    """Of a tokenizer's tokens and their ids; None for one that does not tell them."""
-    tell = getattr(tokenizer, "get_vocab", None)
-    if tell is None:
-        return None
-    told = sorted((number, token) for token, number in tell().items())
-    text = "".join(f"{number} {token}\n" for number, token in told)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def window_sha256(tokens: torch.Tensor) -> str:
@@ -139,6 +136,8 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
         "length": windows.length,
         "kept": list(windows.kept),
         "vocabulary": windows.vocabulary,
+        "background": list(windows.background),
+        "background_source": windows.background_source,
         "draws": [asdict(windows.draws[language]) for language in windows.tokens],
     }
     tensors = {language: tensor.contiguous() for language, tensor in windows.tokens.items()}
@@ -163,7 +162,8 @@ def load(
     sentence hashes.
 
     Args:
-        languages: canonical tags to read, in that order; None for all there are.
+        languages: canonical tags to read, in that order; None for all there are. The background is
+            read with them, where there is one.
         vocabulary: if given, every token id must be below it.
     """
     path = Path(path)
@@ -175,6 +175,7 @@ def load(
             keys = _keys(path, file.keys(), list(written.draws))
             wanted = list(keys) if languages is None else list(dict.fromkeys(languages))
             _check_present(path, wanted, keys)
+            wanted += [MULTIPLE] if MULTIPLE in keys and MULTIPLE not in wanted else []
             tokens, problems = {}, []
             for tag in wanted:
                 thing = f"windows {path}, language {tag!r}"
@@ -202,7 +203,7 @@ def _keys(path: Path, names: Iterable[str], order: Sequence[str]) -> dict[str, s
     problems: list[str] = []
     for name in names:
         try:
-            tag = canonical(name)
+            tag = name if name == MULTIPLE and name in order else canonical(name)
         except InputError as error:
             problems.append(f"windows {path}, tensor {name!r}: {error}")
             continue
@@ -269,16 +270,17 @@ def _provenance(path: Path, text: str | None) -> Windows:
         _check_types(found, {"source": str, "seed": int | None, "bos": str, "length": int | None})
         if found.get("format") != _FORMAT:
             raise TypeError(f"format {found.get('format')!r}")
-        found = {"kept": [], "vocabulary": None, **found}
-        _check_types(found, {"kept": list, "vocabulary": str | None})
+        found = {**{name: [] for name in _LISTS}, **dict.fromkeys(_WORDS), **found}
+        _check_types(found, {**dict.fromkeys(_LISTS, list), **dict.fromkeys(_WORDS, str | None)})
         draws = [_draw(entry) for entry in found["draws"]]
     except (ValueError, TypeError, KeyError, RecursionError, InputError) as error:
         expected = f"provenance of format {_FORMAT} under {_KEY!r} in the metadata"
         fix = "the file is damaged or from another version; draw the windows again"
         raise InputError(f"windows {path}", expected=expected, found=str(error), fix=fix) from error
     by_tag = {draw.language: draw for draw in draws}
-    of_draw = (found["source"], found["seed"], found["bos"], found["length"])
-    return Windows({}, by_tag, *of_draw, tuple(map(str, found["kept"])), found["vocabulary"])
+    told = {name: found[name] for name in ("source", "seed", "bos", "length", *_WORDS)}
+    told |= {name: tuple(map(str, found[name])) for name in _LISTS}
+    return Windows({}, by_tag, **told)
 
 
 def _draw(entry: Any) -> LanguageDraw:

@@ -13,6 +13,15 @@ log = logging.getLogger("mwanda")
 WINDOWS, LENGTH = 128, 2048
 """What is drawn of each language by default."""
 
+NO_BACKGROUND, UDHR = "none", "udhr"
+"""Instead of a background's source: there is none; half of the Universal Declaration, bundled."""
+
+BACKGROUND_WINDOWS, BACKGROUND_LENGTH, BACKGROUND_PIECES = 44, 256, 4
+"""Windows of all its languages together; tokens in one, or the context; languages in one."""
+
+BACKGROUND_WEIGHT = 0.3
+"""Its share of the weight of all languages."""
+
 FLOOR = 1024
 """Tokens of a language below which a default does not shrink by itself."""
 

@@ -21,13 +21,8 @@ from mwanda.text.rows import Document
 from mwanda.text.shared_sentences import pack_hashes, text_hashes
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.text_source import TextSource, available, check_languages
-from mwanda.text.tokens import Tokenizes, pieces_of_ids
-from mwanda.text.window_files import (
-    LanguageDraw,
-    Windows,
-    vocabulary_sha256,
-    window_sha256,
-)
+from mwanda.text.tokens import Tokenizes, pieces_of_ids, vocabulary_sha256
+from mwanda.text.window_files import LanguageDraw, Windows, window_sha256
 from mwanda.text.window_sizes import Sizes, say_shrunk
 
 log = logging.getLogger("mwanda")
@@ -48,6 +43,7 @@ def draw(
     context: int | None = None,
     keep_english: bool = False,
     keep_repeated: bool = False,
+    part: bool = False,
 ) -> Windows:
     """Draws windows of each language, without padding: of all as many, where there is text.
 
@@ -66,6 +62,7 @@ def draw(
         context: tokens that the model takes at once; None for any number.
         keep_english: leave lines of English in other languages' text.
         keep_repeated: leave pages that come again.
+        part: of another draw: the log says nothing of it, and the vocabulary is not hashed.
 
     Returns:
         int64 ``[windows, length]`` for each language, in the order given.
@@ -101,6 +98,7 @@ def draw(
             continue
         if cleaner.counts.words:
             dropped[language] = cleaner.counts.words
+        if cleaner.counts.words and not part:
             log.info("%s, %s: dropped %s", source.name, language, cleaner.counts.words)
         shape = used.fitted(len(packed.ids), len(start))
         if shape is None:
@@ -116,12 +114,13 @@ def draw(
             problems.append(problem + _after_dropping(dropped.get(tag)))
     if problems:
         raise InputError.several(problems)
-    say_shrunk(asked, used, {tag: tuple(ids.shape) for tag, ids in tokens.items()})
+    if not part:
+        say_shrunk(asked, used, {tag: tuple(ids.shape) for tag, ids in tokens.items()})
     places = "first token of every window" if len(start) < 2 else "first tokens of every window"
     rule = shown_start(start, places)
     kept = (("english", keep_english), ("repeated", keep_repeated))
     left = tuple(name for name, on in kept if on)
-    known = vocabulary_sha256(tokenizer)
+    known = None if part else vocabulary_sha256(tokenizer)
     return Windows(tokens, draws, source.name, seed, rule, used.length, left, known)
 
 

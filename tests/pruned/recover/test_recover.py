@@ -19,12 +19,15 @@ from mwanda.pruned.recover import recover as module
 from mwanda.pruned.recover.recover import RecoverResult
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruning import journal
+from mwanda.pruning.folder.made_with import recovery_command
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.system.progress import Silent
+from mwanda.text.languages import MULTIPLE
 from tests.pruning.pipeline.helpers import windows_file
 from tests.pruning.pipeline.test_ranks import torchrun
 from tests.support.folders_made import Tiny, pruned
 from tests.support.models import tiny_model
+from tests.support.text import write_corpus
 
 COUNTS = {"de": (24, 20), "sw": (16, 16)}
 HOW: dict[str, Any] = {"steps": 6, "batch": 8, "learning_rate": 1e-3}
@@ -105,6 +108,23 @@ def test_what_is_said_of_it(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Pa
     assert len(again.manifest.recoveries) == 2
     extracted = mwanda.extract_masks(tmp_path / "again", tmp_path / "masks.safetensors")
     assert (extracted.updated, extracted.manifest.recoveries) == ("recovery", ())
+
+
+def test_background_is_learnt_from_as_one_language(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    write_corpus(tmp_path / "others", ["de", "fr", "hi"], lines=40)
+    made = mwanda.recover(
+        folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text,
+        background=str(tmp_path / "others"), background_windows=8, background_weight=0.25, **HOW,
+    )  # fmt: skip
+    recovery = made.recovery
+    assert recovery.text.background == ("fr", "hi")
+    assert recovery.held_out[MULTIPLE].windows == 1
+    assert recovery.text.weights == {"de": 0.375, "sw": 0.375, MULTIPLE: 0.25}
+    assert "--background others --background-weight 0.25 --background-windows 8" in " ".join(
+        recovery_command(recovery)
+    )
 
 
 class _Stops(Silent):

@@ -20,6 +20,7 @@ from mwanda.pruning.recipe.keywords import StatisticsFields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.progress import speaks
 from mwanda.text.languages import parse_languages
+from mwanda.text.window_sizes import BACKGROUND_WINDOWS, NO_BACKGROUND
 
 log = logging.getLogger("mwanda")
 
@@ -28,8 +29,8 @@ TAKE = (
     "trust_remote_code", "overwrite", "journal", "restart", *opt.LOUD,
 )  # fmt: skip
 WINDOWS = (
-    *opt.TEXT, "languages", "windows", "window_length", "seed", "keep_english", "keep_repeated",
-    "allow_short", "trust_remote_code", "overwrite", "quiet",
+    *opt.TEXT, "languages", "windows", "window_length", "background", "background_windows", "seed",
+    "keep_english", "keep_repeated", "allow_short", "trust_remote_code", "overwrite", "quiet",
 )  # fmt: skip
 
 
@@ -126,6 +127,8 @@ def windows(
     made = draw_windows(
         model, out, given["calibration"], languages=chosen, windows=given["windows"],
         length=given["window_length"], seed=given["seed"] or 0,
+        background=given["background"] or NO_BACKGROUND,
+        background_windows=given["background_windows"] or BACKGROUND_WINDOWS,
         keep_english=bool(given["keep_english"]), keep_repeated=bool(given["keep_repeated"]),
         **{name: given[name] for name in ("allow_short", "trust_remote_code", "overwrite")},
     )  # fmt: skip

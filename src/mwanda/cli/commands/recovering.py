@@ -15,9 +15,10 @@ from mwanda.system.extras import need
 from mwanda.system.progress import speaks
 
 RECOVER = (
-    *opt.TEXT, "languages", "language_weights", "windows", "seed", "keep_english", "keep_repeated",
-    "dtype", *opt.FORWARD, "max_shard_size", "allow_short", "trust_remote_code",
-    "overwrite", "journal", "restart", *opt.LOUD,
+    *opt.TEXT, "languages", "language_weights", "windows", "background", "background_weight",
+    "background_windows", "seed", "keep_english", "keep_repeated", "dtype", *opt.FORWARD,
+    "max_shard_size", "allow_short", "trust_remote_code", "overwrite", "journal", "restart",
+    *opt.LOUD,
 )  # fmt: skip
 
 

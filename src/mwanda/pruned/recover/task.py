@@ -123,7 +123,7 @@ def open_task(
             length = min(LENGTH, shorter.context_length or LENGTH)
             recipe = recipe.model_copy(update={"window_length": length})
         windows = get_windows(opened, lambda: tokenizer, shorter, recipe, options)
-        weights = weights_of(recipe, windows.languages)
+        weights = weights_of(recipe, [*windows.tokens])
         lessons = Lessons.of(windows, weights, settings.held_out)
         steps = settings.steps_for(sum(lessons.to_learn.values()))
         products = _products(pruned.decoder, options)

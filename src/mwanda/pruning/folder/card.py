@@ -16,7 +16,7 @@ from mwanda.pruning.folder.made_with import commands_of, short_name, short_sourc
 from mwanda.pruning.folder.manifest import Manifest
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, RecoveryRecord, TrimRecord
 from mwanda.system.durable import put
-from mwanda.text.languages import display_name
+from mwanda.text.languages import MULTIPLE, display_name
 
 CARD = "README.md"
 BEGIN, END = "<!-- mwanda: per-language table -->", "<!-- mwanda: end -->"
@@ -190,8 +190,15 @@ def _snippet(loading: Loading) -> list[str]:
 
 
 def _text(calibration: CalibrationRecord) -> str:
-    names = ", ".join(f"{tag} ({display_name(tag)})" for tag in calibration.languages)
-    return f"{_plain(short_source(calibration.source))} in: {names}"
+    names = ", ".join(f"{tag} ({display_name(tag)})" for tag in calibration.named)
+    text = f"{_plain(short_source(calibration.source))} in: {names}"
+    if calibration.background_source is None:
+        return text
+    others, share = ", ".join(calibration.background), calibration.weights[MULTIPLE]
+    return (
+        f"{text}; and a little, {share:.0%} of the weight, of "
+        f"{_plain(short_source(calibration.background_source))} in: {others}"
+    )
 
 
 def _plain(text: str) -> str:

@@ -13,15 +13,24 @@ from mwanda.pruning.folder.manifest_records import CalibrationRecord, RecoveryRe
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.method_choice import FINDERS
 from mwanda.pruning.recipe.written import Written, written_as
+from mwanda.text.languages import MULTIPLE
 from mwanda.text.sources import folder_of
 
 SIZES = ("windows", "window_length")
 """Fields of a recipe that the languages of one draw can differ in."""
 
-DRAWN = (*SIZES, "seed")
+DRAWN = (*SIZES, "background", "background_windows", "seed")
 """Those that mean nothing where no text was drawn."""
 
-TEXT = (*DRAWN, "language_weights", "keep_english", "keep_repeated", "mode", "skip_first_tokens")
+TEXT = (
+    *DRAWN,
+    "background_weight",
+    "language_weights",
+    "keep_english",
+    "keep_repeated",
+    "mode",
+    "skip_first_tokens",
+)
 """Those that mean nothing where none was looked at."""
 
 
@@ -53,13 +62,15 @@ def _prune_of(manifest: Manifest) -> list[str]:
         words = ["mwanda", "mask", "apply", origin.name, base, "--out", "FOLDER"]
         return [*words, "--dtype", manifest.dtype]
     words = ["mwanda", "prune", base, "--out", "FOLDER"]
-    recipe, text, saved = manifest.recipe, manifest.calibration, manifest.statistics_file
+    recipe, text, saved = {**manifest.recipe}, manifest.calibration, manifest.statistics_file
+    if "background" in recipe:
+        recipe["background"] = short_source(recipe["background"])
     if saved is not None:
         words += ["--statistics", saved.name]
     elif text is not None:
         words += ["--calibration", short_source(text.source)]
     if text is not None:
-        words += ["--languages", ",".join(text.languages)]
+        words += ["--languages", ",".join(text.named)]
     fixed = find_pattern(recipe["pattern"]).fixed is not None
     left = {"languages", "sparsity"} if fixed else {"languages"}
     if text is None:
@@ -80,14 +91,19 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
     text = recovery.text
     words = ["mwanda", "recover", "FOLDER", "--dense", short_name(recovery.dense)]
     words += ["--out", "RECOVERED"]
-    words += ["--calibration", short_source(text.source), "--languages", ",".join(text.languages)]
+    words += ["--calibration", short_source(text.source), "--languages", ",".join(text.named)]
     if not text.source.endswith(".safetensors"):
         words += [*_sizes(text), *(_option(f"keep_{name}") for name in text.kept)]
+    if text.background_source is not None:
+        words += ["--background", short_source(text.background_source), "--background-weight"]
+        words += [f"{text.weights[MULTIPLE]:g}"]
+        words += ["--background-windows", str(text.languages[MULTIPLE].windows)]
+    named = {tag: text.weights[tag] for tag in text.named}
     held_out = {one.windows for one in recovery.held_out.values()}
-    alike = len({*text.weights.values()}) == 1
+    alike = len({*named.values()}) == 1
     given = {
         "seed": text.seed,
-        "language_weights": {} if alike else {t: f"{w:.6g}" for t, w in text.weights.items()},
+        "language_weights": {} if alike else {t: f"{w:.6g}" for t, w in named.items()},
         "held_out": held_out.pop() if len(held_out) == 1 else None,
         "steps": recovery.steps,
         **recovery.settings,
@@ -97,7 +113,7 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
 
 def _sizes(text: CalibrationRecord) -> list[str]:
     """The options that draw the same windows again, whatever a language had text for."""
-    shapes = {(draw.windows, draw.tokens // draw.windows) for draw in text.languages.values()}
+    shapes = {(draw.windows, draw.tokens // draw.windows) for draw in text.named.values()}
     windows = max(count for count, _ in shapes)
     words = ["--windows", str(windows)]
     if len(shapes) == 1:

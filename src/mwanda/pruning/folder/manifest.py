@@ -26,6 +26,7 @@ from mwanda.pruning.folder.manifest_records import (
     TrimRecord,
 )
 from mwanda.system.shown import Sheet
+from mwanda.text.languages import MULTIPLE
 
 MANIFEST = "mwanda.json"
 FORMAT = 1
@@ -138,6 +139,14 @@ class Manifest(Entry):
 def seen_in(calibrations: Iterable[CalibrationRecord]) -> tuple[str, ...]:
     """Languages that calibrated a model, each once."""
     return tuple(dict.fromkeys(tag for record in calibrations for tag in record.seen))
+
+
+def background_in(calibrations: Iterable[CalibrationRecord]) -> tuple[str, ...]:
+    """Languages that nobody named and of which a little calibrated a model, each once."""
+    known = [*calibrations]
+    weighed = (one for one in known if one.weights.get(MULTIPLE, 0) > 0)
+    found = dict.fromkeys(tag for record in weighed for tag in record.background)
+    return tuple(tag for tag in found if tag not in seen_in(known))
 
 
 def versions() -> dict[str, str]:

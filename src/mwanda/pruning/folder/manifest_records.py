@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.statistics.routed import Routing
 from mwanda.system.shown import Shown
+from mwanda.text.languages import MULTIPLE
 from mwanda.text.window_files import Windows
 
 
@@ -101,7 +102,8 @@ class LanguageDrawRecord(Entry):
 
 class CalibrationRecord(Entry):
     """The calibration text: where from, how drawn, what of it; ``kept`` is what cleaning was told
-    to leave in, ``english`` and ``repeated``."""
+    to leave in, ``english`` and ``repeated``. ``background`` are languages that nobody named, drawn
+    from a source of their own; their windows are under ``mul`` among the languages."""
 
     source: str
     seed: int | None
@@ -110,11 +112,27 @@ class CalibrationRecord(Entry):
     weights: dict[str, float]
     languages: dict[str, LanguageDrawRecord]
     kept: tuple[str, ...] = ()
+    background: tuple[str, ...] = ()
+    background_source: str | None = None
+
+    @property
+    def named(self) -> dict[str, LanguageDrawRecord]:
+        """The languages that a user named."""
+        return {tag: draw for tag, draw in self.languages.items() if tag != MULTIPLE}
 
     @property
     def seen(self) -> tuple[str, ...]:
-        """Languages with a weight above 0."""
-        return tuple(tag for tag in self.languages if self.weights[tag] > 0)
+        """Those of them with a weight above 0."""
+        return tuple(tag for tag in self.named if self.weights[tag] > 0)
+
+    def of_languages(
+        self, languages: Mapping[str, LanguageDrawRecord], weights: Mapping[str, float]
+    ) -> CalibrationRecord:
+        """The same with these languages alone, ``mul`` for the background, under these weights."""
+        update: dict[str, Any] = {"languages": dict(languages), "weights": dict(weights)}
+        if MULTIPLE not in languages:
+            update |= {"background": (), "background_source": None}
+        return self.model_copy(update=update)
 
     @classmethod
     def of(cls, windows: Windows, weights: Mapping[str, float]) -> CalibrationRecord:
@@ -133,6 +151,8 @@ class CalibrationRecord(Entry):
             weights=dict(weights),
             languages=languages,
             kept=windows.kept,
+            background=windows.background,
+            background_source=windows.background_source,
         )
 
 

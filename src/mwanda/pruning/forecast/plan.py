@@ -56,9 +56,10 @@ from mwanda.system.device import (
 from mwanda.system.run_options import RunOptions
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
+from mwanda.text.languages import MULTIPLE
 from mwanda.text.text_source import TextSource
 from mwanda.text.window_files import Windows
-from mwanda.text.window_sizes import Sizes
+from mwanda.text.window_sizes import BACKGROUND_LENGTH, NO_BACKGROUND, Sizes
 
 TOKEN_BYTES, MADE_BYTES = 1200, 16
 """Bytes a token while a GGUF file's tokenizer is built, and a weight while it is made; measured."""
@@ -101,9 +102,10 @@ def plan(
         languages = calibration_languages(text, resolved)
     with _opened(str(model), options) as (decoder, stored, gguf):
         shapes = _shapes(gguf, text, languages, decoder, resolved, options)
-        tokens = sum(map(math.prod, shapes))
-        length = max((length for _, length in shapes), default=resolved.window_length)
-        count = max((count for count, _ in shapes), default=resolved.windows)
+        sizes = shapes.values()
+        tokens = sum(map(math.prod, sizes))
+        length = max((length for _, length in sizes), default=resolved.window_length)
+        count = max((count for count, _ in sizes), default=resolved.windows)
         chosen = chosen_linears(decoder, resolved)
         if saved is not None:
             tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
@@ -120,7 +122,7 @@ def plan(
             counted = count_forward(decoder, shape, trust_remote_code=trusted)
         footprint = prune_footprint(
             decoder, chosen, resolved, schedule, work, stored, batch, options.activation_memory,
-            max(1, len(languages)), probed_tokens(resolved, shapes),
+            max(1, len(shapes) or len(languages)), probed_tokens(resolved, shapes),
             _converting(decoder.model) if gguf else 0,
             counted,
         )  # fmt: skip
@@ -193,14 +195,19 @@ def _shapes(
     decoder: Decoder,
     recipe: ResolvedRecipe,
     options: RunOptions,
-) -> list[tuple[int, ...]]:
+) -> dict[str, tuple[int, ...]]:
     """Number and length of every language's windows, which are drawn to see how much text there
     is; a stream from the hub has no end."""
     if text is None:
-        return []
+        return {}
     if not isinstance(text, Windows) and text.streamed:
         sizes = Sizes.of(*sizes_of(recipe).values()).within(decoder.context_length)
-        return [(sizes.windows, sizes.length) for _ in languages]
+        shape: tuple[int, ...] = sizes.windows, sizes.length
+        found = dict.fromkeys(languages, shape)
+        if recipe.background != NO_BACKGROUND:
+            length = min(BACKGROUND_LENGTH, decoder.context_length or BACKGROUND_LENGTH)
+            found[MULTIPLE] = recipe.background_windows, length
+        return found
 
     def tokenizer() -> Any:
         if isinstance(decoder, StreamedDecoder):
@@ -209,7 +216,7 @@ def _shapes(
         return None if gguf is None else gguf.tokenizer()
 
     windows = get_windows(text, tokenizer, decoder, recipe, options)
-    return [tuple(windows.tokens[tag].shape) for tag in languages]
+    return {tag: tuple(ids.shape) for tag, ids in windows.tokens.items()}
 
 
 class _Shape(MemoryDecoder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -21,7 +20,12 @@ from mwanda.pruning.recipe.values import Listed, Number, Patterns, Share, Switch
 from mwanda.pruning.recipe.written import Written, block_numbers, weights_by_language
 from mwanda.system.run_options import FLOATS
 from mwanda.text.languages import canonical
-from mwanda.text.window_sizes import LENGTH, WINDOWS
+from mwanda.text.window_sizes import (
+    BACKGROUND_WEIGHT,
+    BACKGROUND_WINDOWS,
+    LENGTH,
+    WINDOWS,
+)
 
 Level = Literal["block", "role", "linear"]
 Mode = Literal["sequential", "dense"]
@@ -45,6 +49,7 @@ class Recipe(BaseModel):
             sees the pruned blocks before it, two). None takes dense at the sparsities where it was
             measured no worse, and sequential elsewhere.
         languages: BCP-47 tags; None takes all that the calibration text has.
+        background: see :mod:`mwanda.text.background`. Its weight is a share of all languages'.
         windows, window_length: where they are not given they shrink to the model's context and to
             each language's text.
         skip_first_tokens: left out of all statistics; the forward sees them.
@@ -96,6 +101,18 @@ class Recipe(BaseModel):
     window_length: Whole = Field(
         LENGTH, ge=2, description="Tokens per window. Default: 2048, or the model's context."
     )
+    background: str | None = Field(
+        None,
+        description="Text in languages not named: udhr, bundled in 178 of them; a text source; or "
+        "none. Default: none.",
+    )
+    background_weight: Share = Field(
+        BACKGROUND_WEIGHT,
+        description=f"Share of all weight that it has. Default: {BACKGROUND_WEIGHT}.",
+    )
+    background_windows: Whole = Field(
+        BACKGROUND_WINDOWS, ge=1, description=f"Windows it has. Default: {BACKGROUND_WINDOWS}."
+    )
     seed: Whole = Field(0, ge=0, description="Of the draw of text. Default: 0.")
     keep_english: Annotated[Switch, Written(flags="--keep-english/--drop-english")] = Field(
         False,
@@ -107,10 +124,10 @@ class Recipe(BaseModel):
     skip_first_tokens: Whole = Field(
         0, ge=0, description="First tokens of every window that do not count. Default: 0."
     )
-    include: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
+    include: Annotated[tuple[str, ...], *Patterns, Written(repeated=True)] = Field(
         (), description="Prune only linears whose name has this regular expression."
     )
-    exclude: Annotated[tuple[str, ...], Patterns, Written(repeated=True)] = Field(
+    exclude: Annotated[tuple[str, ...], *Patterns, Written(repeated=True)] = Field(
         (), description="Leave out linears whose name has this regular expression."
     )
     skip_blocks: Annotated[tuple[Whole, ...], Listed, Written(read=block_numbers)] = Field(
@@ -193,22 +210,6 @@ class Recipe(BaseModel):
         if len(tags) < len(value):
             raise ValueError(f"expected each language once, found {', '.join(value)}")
         return tags
-
-    @field_validator("include", "exclude")
-    @classmethod
-    def _regular_expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for expression in value:
-            try:
-                re.compile(expression)
-            except re.error as error:
-                fix = "; a bare * is written .*" if "*" in expression else ""
-                raise ValueError(
-                    f"expected regular expressions, found {expression!r}: {error}{fix}"
-                ) from error
-            if not expression:
-                raise ValueError("expected regular expressions, found an empty one, which is in "
-                                 "every name; leave it out")  # fmt: skip
-        return value
 
     @field_validator("dtype")
     @classmethod

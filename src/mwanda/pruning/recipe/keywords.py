@@ -22,6 +22,9 @@ class TextFields(TypedDict, total=False):
     language_weights: Mapping[str, float] | None
     windows: int | None
     window_length: int | None
+    background: str | None
+    background_weight: float | None
+    background_windows: int | None
     seed: int | None
     keep_english: bool | None
     keep_repeated: bool | None

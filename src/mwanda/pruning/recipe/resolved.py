@@ -9,6 +9,7 @@ from mwanda.methods.kinds import Allocation, defaults_of, options_of
 from mwanda.methods.registry import find_allocation
 from mwanda.pruning.recipe.asked import Level, Mode, Recipe
 from mwanda.pruning.recipe.method_choice import Method
+from mwanda.text.window_sizes import NO_BACKGROUND
 
 DEFAULT_SPARSITY = 0.5
 DENSE_FROM, DENSE_TO, DENSE_TO_UPDATED = 0.35, 0.55, 0.45
@@ -21,6 +22,7 @@ class ResolvedRecipe(Recipe):
     all that it has."""
 
     sparsity: float
+    background: str
     allocation: Method
     allocation_level: Level
     mode: Mode
@@ -33,6 +35,11 @@ class ResolvedRecipe(Recipe):
     def allocation_row(self) -> Allocation:
         """The registry's row of the allocation."""
         return find_allocation(self.allocation.name)
+
+    @property
+    def refuses_background(self) -> bool:
+        """Whether it was asked to do without, also where windows or statistics have one."""
+        return self.background == NO_BACKGROUND and "background" in self.model_fields_set
 
     @property
     def needs_text(self) -> bool:
@@ -74,6 +81,7 @@ def resolve(recipe: Recipe, *, saved: bool = False) -> ResolvedRecipe:
         "sparsity": sparsity,
         "mode": recipe.mode or ("dense" if dense else "sequential"),
         "allocation_level": recipe.allocation_level or ("block" if row.probe is None else "role"),
+        "background": recipe.background or NO_BACKGROUND,
         "criterion": _with_defaults(recipe.criterion_row(), recipe.criterion),
         "allocation": _with_defaults(row, allocation),
     }

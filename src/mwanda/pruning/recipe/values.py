@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
 from pydantic_core import PydanticCustomError
 
 from mwanda.errors import shown
@@ -139,6 +139,21 @@ def _expressions(value: Any) -> Any:
     return found
 
 
+def _checked(value: tuple[str, ...]) -> tuple[str, ...]:
+    for expression in value:
+        try:
+            re.compile(expression)
+        except re.error as error:
+            fix = "; a bare * is written .*" if "*" in expression else ""
+            raise ValueError(
+                f"expected regular expressions, found {expression!r}: {error}{fix}"
+            ) from error
+        if not expression:
+            raise ValueError("expected regular expressions, found an empty one, which is in "
+                             "every name; leave it out")  # fmt: skip
+    return value
+
+
 def _compiles(expression: Any) -> bool:
     try:
         re.compile(expression.strip().removeprefix("re:"))
@@ -167,5 +182,5 @@ Listed = BeforeValidator(_listed)
 Methods = Annotated[tuple[Any, ...] | None, BeforeValidator(_methods)]
 """A list of methods, each a name or a mapping."""
 
-Patterns = BeforeValidator(_expressions)
+Patterns = (BeforeValidator(_expressions), AfterValidator(_checked))
 """For a list of regular expressions."""

@@ -15,6 +15,8 @@ from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.run_options import RunOptions
+from mwanda.text.languages import MULTIPLE
+from mwanda.text.window_sizes import NO_BACKGROUND
 
 
 def check_request(
@@ -49,7 +51,13 @@ def check_request(
             f"{recipe.allocation.name}, which runs masked blocks on text",
             "choose another, or give --calibration instead",
         )
-    languages = recipe.languages or saved.languages
+    languages = languages_of(saved, recipe)
+    own = record.calibration.background_source
+    if "background" in recipe.model_fields_set and recipe.background not in (NO_BACKGROUND, own):
+        expected = (
+            f"{own or NO_BACKGROUND}, with which the statistics were made, or {NO_BACKGROUND}"
+        )
+        refuse("--background", expected, recipe.background, "make them again with it")
     for option, tags in (
         ("--languages", languages),
         ("--language-weights", tuple(recipe.language_weights)),
@@ -81,6 +89,14 @@ def check_request(
             )
     if problems:
         raise InputError.several(problems)
+
+
+def languages_of(saved: SavedStatistics, recipe: ResolvedRecipe) -> tuple[str, ...]:
+    """Those of the file that a recipe names, all where it names none; with the background where
+    there is one and it is not told to do without."""
+    named = recipe.languages or tuple(tag for tag in saved.languages if tag != MULTIPLE)
+    pooled = MULTIPLE in saved.languages and not recipe.refuses_background
+    return (*named, MULTIPLE) if pooled else named
 
 
 def _shown(weights: Mapping[str, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -96,15 +96,22 @@ class MergePlan:
 
     def _calibration(self) -> CalibrationRecord:
         records = [file.record.calibration for file in self.files]
-        sources = dict.fromkeys(_short(record.source) for record in records)
         return CalibrationRecord(
-            source=" + ".join(sources) if len(sources) > 1 else records[0].source,
+            source=records[0].source
+            if len({record.source for record in records}) == 1
+            else _joined(record.source for record in records) or "",
             seed=_one([record.seed for record in records], None),
             bos=records[0].bos,
             length=records[0].length,
             weights=self.weights,
             languages={tag: self._draw(tag) for tag in self.languages},
             kept=tuple(dict.fromkeys(one for record in records for one in record.kept)),
+            background=tuple(
+                tag
+                for tag in dict.fromkeys(one for record in records for one in record.background)
+                if tag not in self.languages
+            ),
+            background_source=_joined(record.background_source for record in records),
         )
 
     def _draw(self, tag: str) -> LanguageDrawRecord:
@@ -249,6 +256,12 @@ def _counted(file: SavedStatistics, tag: str) -> int:
 
 def _one(values: Sequence[Value], otherwise: Value) -> Value:
     return values[0] if len({*values}) == 1 else otherwise
+
+
+def _joined(sources: Iterable[str | None]) -> str | None:
+    """Sources in one line; None of none."""
+    known = dict.fromkeys(_short(source) for source in sources if source is not None)
+    return " + ".join(known) or None
 
 
 def _short(source: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.paired import FEWEST, Difference
 from mwanda.study.report.data import Loss, ModelResults
 from mwanda.text.languages import display_name
@@ -25,8 +26,8 @@ def headline(model: ModelResults) -> float:
 
 
 def label_of(model: ModelResults, tag: str) -> str:
-    """A language by tag and name, marked where it calibrated nothing."""
-    return f"{tag} {display_name(tag)}" + ("" if tag in model.seen_by_any else " (unseen)")
+    """A language by tag and name, marked where it calibrated nothing, or as background alone."""
+    return label(tag, tag in model.seen_by_any, tag in model.background_of_any)
 
 
 def rise_of(found: Difference, digits: int = 1) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mwanda.evaluation.paired import Difference
@@ -47,7 +47,7 @@ def rises(model: ModelResults) -> Iterator[Row]:
 
 def rise_rows(loss: Loss, group: Group, start: Mapping[str, Any]) -> Iterator[Row]:
     for tag, one in loss.with_mean.items():
-        row = {**start, **language(tag, standing(tag, group.seen)), "rise": number(one.mean),
+        row = {**start, **language(tag, standing(tag, group)), "rise": number(one.mean),
                **ends(one)}  # fmt: skip
         if tag:
             found = group.results[tag]
@@ -55,9 +55,10 @@ def rise_rows(loss: Loss, group: Group, start: Mapping[str, Any]) -> Iterator[Ro
         yield row
 
 
-def standing(tag: str, seen: Sequence[str]) -> str:
+def standing(tag: str, group: Group) -> str:
     """How a language stands to a method: a key of ``STANDINGS``."""
-    return "seen" if not tag or tag in seen else "unseen"
+    other = "background" if tag in group.background else "unseen"
+    return "seen" if not tag or tag in group.seen else other
 
 
 def language(tag: str, standing: str) -> Row:

@@ -34,7 +34,9 @@ CONFIG: Spec = {
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right",
           "triangle-left")  # fmt: skip
-STANDINGS: Mapping[str, tuple[str, float]] = {"seen": ("", 1.0), "unseen": (" ○", 0.0)}
+STANDINGS: Mapping[str, tuple[str, float]] = {
+    "seen": ("", 1.0), "background": (" ◐", 0.5), "unseen": (" ○", 0.0),
+}  # fmt: skip
 """How a language stands to a method: what is put behind its name, and how full its marks are."""
 
 

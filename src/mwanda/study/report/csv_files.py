@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mwanda.evaluation.language import LanguageResult
 from mwanda.study.records import DENSE, Entry
 from mwanda.study.report.cells import numbers_of
-from mwanda.study.report.data import StudyResults, points_with, result_of
+from mwanda.study.report.data import StudyResults, points_with
 from mwanda.study.report.language_families import families, family_of, script_name
 
 POINT = ("model", "method", "sparsity", "seed", "criterion", "allocation", "reconstruction",
@@ -28,9 +29,9 @@ def point_of(results: StudyResults, entry: Entry) -> list[Any]:
 
 
 LANGUAGES = (
-    *POINT, "language", "script", "family", "seen", "sentences", "tokens", "nll_per_sentence",
-    "nll_per_token", "perplexity", "bits_per_byte", "dense_nll_per_sentence", "relative_rise",
-    "key",
+    *POINT, "language", "script", "family", "seen", "background", "sentences", "tokens",
+    "nll_per_sentence", "nll_per_token", "perplexity", "bits_per_byte", "dense_nll_per_sentence",
+    "relative_rise", "key",
 )  # fmt: skip
 
 
@@ -38,13 +39,15 @@ def language_rows(results: StudyResults) -> Rows:
     table = families()
     dense = {model.name: model.dense or {} for model in results.models}
     for entry, languages in points_with(results, "languages"):
-        seen = results.cells[entry.key]["seen"]
+        cell = results.cells[entry.key]
+        seen, pooled = cell["seen"], cell.get("background", ())
         for tag, row in languages.items():
-            found, base = result_of(tag, row), dense[entry.model].get(tag)
+            found, base = LanguageResult.of_row(tag, row), dense[entry.model].get(tag)
             before = None if base is None else base.nll_per_sentence
             yield [
                 *point_of(results, entry), tag, script_name(tag), family_of(tag, table),
-                tag in seen, len(found.sentence_nll), found.tokens, found.nll_per_sentence,
+                tag in seen, tag in pooled, len(found.sentence_nll), found.tokens,
+                found.nll_per_sentence,
                 found.nll_per_token, found.perplexity, found.bits_per_byte, before,
                 found.nll_per_sentence / before - 1 if before else None, entry.key,
             ]  # fmt: skip

@@ -39,6 +39,10 @@ class Group:
         """Languages scored that calibrated it."""
         return tuple(tag for tag in self.languages if tag in self.first["seen"])
 
+    @cached_property
+    def background(self) -> tuple[str, ...]:
+        return tuple(tag for tag in self.languages if tag in self.first.get("background", ()))
+
     @property
     def first(self) -> Mapping[str, Any]:
         """One cell, for what all seeds have in common."""
@@ -129,7 +133,6 @@ class ModelResults:
         return [one for method in self.methods if (one := self.group(method, sparsity))]
 
     def of(self, method: str) -> list[Group]:
-        """The groups of a method, by sparsity."""
         return [one for sparsity in self.sparsities if (one := self.group(method, sparsity))]
 
     @property
@@ -171,17 +174,22 @@ class ModelResults:
     @property
     def seen_by_any(self) -> tuple[str, ...]:
         """Languages that calibrated any of the methods."""
-        seen = {tag for group in self.groups.values() for tag in group.seen}
+        seen = {tag for one in self.groups.values() for tag in one.seen}
         return tuple(tag for tag in self.languages if tag in seen)
 
     @property
+    def background_of_any(self) -> tuple[str, ...]:
+        pooled = {tag for one in self.groups.values() for tag in one.background}
+        return tuple(tag for tag in self.languages if tag in pooled - {*self.seen_by_any})
+
+    @property
     def unseen_by_all(self) -> tuple[str, ...]:
-        return tuple(tag for tag in self.languages if tag not in self.seen_by_any)
+        known = self.seen_by_any + self.background_of_any
+        return tuple(tag for tag in self.languages if tag not in known)
 
     @property
     def order(self) -> tuple[str, ...]:
-        """All languages, those that calibrated first."""
-        return self.seen_by_any + self.unseen_by_all
+        return self.seen_by_any + self.background_of_any + self.unseen_by_all
 
     @property
     def baseline(self) -> dict[str, LanguageResult]:
@@ -276,14 +284,7 @@ def _model(
 def _mean(tag: str, cells: Sequence[Mapping[str, Any]]) -> LanguageResult:
     rows = [cell["languages"][tag] for cell in cells]
     nats = np.mean([row["sentence_nll"] for row in rows], axis=0)
-    return replace(result_of(tag, rows[0]), sentence_nll=tuple(float(n) for n in nats))
-
-
-def result_of(tag: str, row: Mapping[str, Any]) -> LanguageResult:
-    """What a cell says of a language; older ones do not say what could not be scored."""
-    return LanguageResult(
-        tag, tuple(row["sentence_nll"]), row["tokens"], row["size"], row.get("unscored", 0)
-    )
+    return replace(LanguageResult.of_row(tag, rows[0]), sentence_nll=tuple(float(n) for n in nats))
 
 
 def _views(folder: StudyFolder, plan: Plan) -> dict[str, dict[str, dict[str, Any]]]:

@@ -141,17 +141,18 @@ def seen_unseen(model: ModelResults) -> list[Part]:
     rows: list[list[str]] = []
     apart = model.unseen_by_all
     for group in model.in_order:
-        others = [tag for tag in model.languages if tag not in group.seen]
+        known = {*group.seen, *group.background}
+        others = [tag for tag in model.languages if tag not in known]
         cells = []
-        for tags in (group.seen, others, apart):
+        for tags in (group.seen, group.background, others, apart):
             share = model.loss(group).over(tags)
             cells.append("none" if share is None else f"{share:+.1%} ({len(tags)})")
         rows.append([group.method, f"{group.sparsity:.0%}", *cells])
     return [
         Table(
             f"{model.name}: mean rise over the languages that calibrated a method, over its "
-            "others, and over those that calibrated none",
-            ["method", "sparsity", "seen by it", "unseen by it", "unseen by all"],
+            "background, over its others, and over those that calibrated none",
+            ["method", "sparsity", "seen by it", "its background", "unseen by it", "unseen by all"],
             rows,
             note="In brackets: how many languages. The last column has the same languages in every "
             "row, so its rows compare. Languages that calibrated none: "

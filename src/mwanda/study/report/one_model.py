@@ -102,7 +102,8 @@ def _rows(compared: Comparison, gate: Gate | None, name: str) -> Iterator[dict[s
     yield {**start, **language("", "seen"), "rise": number(mean(rises))}
     for rise in compared.rises:
         tag, result = rise.language, compared.pruned.languages[rise.language]
-        standing = "seen" if rise.seen or not compared.seen else "unseen"
+        standing = "background" if rise.background else "unseen"
+        standing = "seen" if rise.seen or not compared.seen else standing
         row = {**start, **language(tag, standing), "rise": number(rise.relative),
                **ends(compared.intervals[tag]), "perplexity": number(result.perplexity),
                "bits": number(result.bits_per_byte)}  # fmt: skip
@@ -156,9 +157,14 @@ def _in_short(found: Found) -> Section:
         names = ", ".join(display_name(one.language) for one in failed)
         lines.append(f"The gate is not met: {names}." if failed else "The gate is met.")
     lines.append(_mean_line(f"all {count} languages", compared.rises))
-    if compared.seen and compared.unseen:
-        lines.append(_mean_line(f"the {len(compared.seen)} that calibrated", compared.seen))
-        lines.append(_mean_line(f"the {len(compared.unseen)} that did not", compared.unseen))
+    parts = {
+        "that calibrated": compared.seen,
+        "of the background": compared.background,
+        "that did not": compared.unseen,
+    }
+    there = {which: rises for which, rises in parts.items() if rises}
+    for which, rises in there.items() if len(there) > 1 else ():
+        lines.append(_mean_line(f"the {len(rises)} {which}", rises))
     lines += [
         f"Worst: {display_name(compared.worst.language)}, {compared.worst.relative:+.1%}.",
         _sure_line(compared),
@@ -202,7 +208,7 @@ def _losses(compared: Comparison) -> Section:
         tag, result = rise.language, compared.pruned.languages[rise.language]
         interval = compared.intervals[tag]
         rows.append([
-            label(tag, rise.seen or not compared.seen), f"{rise.relative:+.1%}",
+            label(tag, rise.seen or not compared.seen, rise.background), f"{rise.relative:+.1%}",
             bounds_of(interval), f"{rise.baseline:.2f}",
             f"{rise.pruned:.2f}", result.perplexity_shown, f"{result.bits_per_byte:.4f}",
         ])  # fmt: skip

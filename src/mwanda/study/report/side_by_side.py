@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mwanda.evaluation.language import LanguageRise, mean
+from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.study.report.data import Group, StudyResults
-from mwanda.text.languages import display_name, script_of
+from mwanda.text.languages import script_of
 
 
 def method_rows(
@@ -23,32 +24,32 @@ def method_rows(
 
     Returns:
         The dense nats per sentence, then each method's rise per language in per cent of them;
-        means over all, seen and unseen languages, and the worst language of each method.
+        means over all, seen, background and unseen languages, and each method's worst language.
     """
     compared = {name: Comparison.of(dense, result) for name, result in pruned.items()}
     header = ["language", "script", "dense", *compared]
-    order = [tag for tag in dense.languages if tag in seen]
-    order += [tag for tag in dense.languages if tag not in seen]
+    pooled = {tag for result in pruned.values() for tag in result.background} - {*seen}
+    groups = {
+        "mean seen": [tag for tag in dense.languages if tag in seen],
+        "mean background": [tag for tag in dense.languages if tag in pooled],
+        "mean unseen": [tag for tag in dense.languages if tag not in pooled | {*seen}],
+    }
+    order = [tag for tags in groups.values() for tag in tags]
     by_tag = {name: {rise.language: rise for rise in c.rises} for name, c in compared.items()}
     rows = [
         [
-            f"{tag} {display_name(tag)}" + ("" if tag in seen else " (unseen)"),
+            label(tag, tag in seen, tag in pooled),
             script_of(tag),
             f"{dense.languages[tag].nll_per_sentence:.2f}",
             *(f"{by_tag[name][tag].relative:+.1%}" for name in compared),
         ]
         for tag in order
     ]
-    groups = {
-        "mean": order,
-        "mean seen": [tag for tag in order if tag in seen],
-        "mean unseen": [tag for tag in order if tag not in seen],
-    }
-    for label, tags in groups.items():
+    for name, tags in {"mean": order, **groups}.items():
         if tags:
             average = mean(dense.languages[tag].nll_per_sentence for tag in tags)
-            cells = [_mean([by_tag[name][tag] for tag in tags]) for name in compared]
-            rows.append([label, "", f"{average:.2f}", *cells])
+            cells = [_mean([by_tag[one][tag] for tag in tags]) for one in compared]
+            rows.append([name, "", f"{average:.2f}", *cells])
     worst = [f"{c.worst.language} {c.worst.relative:+.1%}" for c in compared.values()]
     rows.append(["worst", "", "", *worst])
     return header, rows
@@ -64,6 +65,7 @@ def evaluation_of(results: StudyResults, group: Group | None) -> Evaluation:
         plan.evaluation.text,
         plan.text_sha256,
         {"seed": plan.evaluation.seed, "compute_dtype": plan.run.compute_dtype},
+        background=() if group is None else group.background,
     )
 
 
