@@ -16,7 +16,7 @@ FLOOR := 52
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup quick test coverage check format lists demo release constraints clean
+.PHONY: help setup quick test coverage check format lists docs demo release constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,15 @@ lists: $(READY) ## write what is made from the code: methods, files, the schema 
 	$(BIN)/python -m mwanda ls methods > docs/methods.md
 	$(BIN)/python -m mwanda ls recipes --schema > src/mwanda/pruning/recipe/named/recipe.schema.json
 	$(BIN)/python tools/file_list.py
+
+docs: $(VENV)/.docs ## build the site of the docs, build/site, offline; broken links are errors
+	$(BIN)/python tools/docs_pages.py
+	$(BIN)/python -m zensical build --strict
+	@echo "look at it: $(BIN)/python -m http.server --directory build/site"
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
+	touch $@
 
 demo: $(READY) ## prune a small model and show what each language loses
 	$(BIN)/python -m mwanda.cli.demo

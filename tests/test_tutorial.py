@@ -63,3 +63,10 @@ def test_it_runs(tiny: Tiny, tmp_path: Path, drawn: None) -> None:
         sum("Plan" in page or "PruneResult" in page or "Comparison" in page for page in pages) == 3
     )
     assert (tmp_path / "pruned" / "english" / "mwanda.json").is_file()
+
+
+def test_the_page_of_it_has_every_cell() -> None:
+    """Else: python tools/render_tutorial.py MODEL"""
+    page = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)\n```$", page, re.DOTALL | re.MULTILINE)
+    assert blocks == [source.strip() for _, source in cells()]

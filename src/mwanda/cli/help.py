@@ -74,7 +74,7 @@ class Command(TyperCommand):
     """A command with such a help."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        _Page(ctx).show(_options(self, ctx))
+        _Page(ctx).show(panels_of(self, ctx))
 
 
 class Group(TyperGroup):
@@ -95,7 +95,7 @@ class Group(TyperGroup):
             panel: [(name, _first(self.commands[name].help)) for name in names]
             for panel, names in listed.items()
         }
-        own = [row for _, part in _options(self, ctx) for row in part]
+        own = [row for _, part in panels_of(self, ctx) for row in part]
         _Page(ctx).show([*rows.items()], [("Options", own)])
 
 
@@ -154,7 +154,7 @@ class _Page:
         )
 
 
-def _options(command: Any, ctx: Any) -> list[Rows]:
+def panels_of(command: Any, ctx: Any) -> list[Rows]:
     """Its arguments, and its options by panel."""
     arguments: list[tuple[str, str]] = []
     panels: dict[str, list[tuple[str, str]]] = {panel: [] for panel in PANELS}
