@@ -16,9 +16,6 @@ from mwanda.evaluation.results import Comparison
 from mwanda.pruning.draw_windows import draw_windows
 from mwanda.pruning.folder.made_with import commands_of
 from mwanda.pruning.folder.manifest import background_in, read_manifest
-from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.resolved import resolve
-from mwanda.pruning.units import probed_tokens
 from mwanda.text.languages import MULTIPLE
 from tests.pruning.pipeline.helpers import tensors
 from tests.support.folders_made import Tiny
@@ -124,11 +121,6 @@ def test_statistics_and_windows_carry_it(tiny: Tiny, texts: Path, tmp_path: Path
         assert alone.manifest.calibration.background == ()
         with pytest.raises(InputError, match="--background: expected "):
             mwanda.prune(source, out=tmp_path / "no", background="udhr", **how)
-
-
-def test_blocks_are_compared_on_one_window_of_it() -> None:
-    recipe = resolve(Recipe.build({"allocation": "measured"}))
-    assert probed_tokens(recipe, {"de": (5, 32), MULTIPLE: (9, 40)}) == 72
 
 
 def test_a_plan_counts_it(tiny: Tiny, texts: Path) -> None:

@@ -17,7 +17,6 @@ from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.model.run.structure import Block
 from mwanda.pruning.statistics.capture import Capture
 from mwanda.pruning.task import Task
-from mwanda.pruning.units import windows_probed
 from mwanda.system.finite import is_finite
 from mwanda.system.heap import trim
 
@@ -205,7 +204,7 @@ def _batches(
     batches = []
     for language, ids in windows.items():
         step = max(1, batch_tokens // ids.shape[1])
-        wanted = 0 if probed is None else windows_probed(language, len(ids), probed)
+        wanted = 0 if probed is None else probed or len(ids)
         for chosen, of_them in ((True, ids[:wanted]), (False, ids[wanted:])):
             batches += [_Batch(language, part, chosen) for part in of_them.split(step) if len(part)]
     return batches

@@ -101,8 +101,7 @@ def _look_at_text(run: _Run) -> None:
             run.store.add(visit.block, seen.sums, seen.grams)
         return probe_runs(visit.block, run.task.recipe) * run.passes.probed_tokens
 
-    task = run.task
-    shapes = {tag: ids.shape for tag, ids in task.evidence.tokens.items()}
+    task, shapes = run.task, [ids.shape for ids in run.task.evidence.tokens.values()]
     after = blocks_after_look(task.decoder, task.chosen, task.recipe, run.schedule, shapes)
     run.passes.visit(LOOK, look, probing=probing, after=after)
 

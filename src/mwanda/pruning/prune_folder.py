@@ -182,12 +182,12 @@ def _prune(
 
 def _limit(task: FolderTask, written: torch.dtype, wall: float, *, masks: bool) -> Limit:
     """The work this run had to do, at rates measured now."""
-    decoder, shapes = task.decoder, {tag: ids.shape for tag, ids in task.evidence.tokens.items()}
+    decoder, shapes = task.decoder, [ids.shape for ids in task.evidence.tokens.values()]
     stored = source_dtype(decoder.checkpoint)
     work = count_work(
         decoder, task.chosen, task.recipe, task.schedule, shapes, stored, written, masks=masks
     )
-    rows = max(task.options.batch_tokens, *(length for _, length in shapes.values()), 0)
+    rows = max(task.options.batch_tokens, *(length for _, length in shapes), 0)
     read, write = disk_rates(task.scratch, work)
     return Limit(
         flops=work.flops // task.ranks.size,

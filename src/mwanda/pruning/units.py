@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from mwanda.model.run.structure import Block, Linear, Structure
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
-from mwanda.text.languages import MULTIPLE
-
-BACKGROUND_PROBED = 1
-"""Windows of the background for one of a language that a user named."""
 
 Units = tuple[tuple[Linear, ...], ...]
 
@@ -50,22 +46,9 @@ def probed_weights(chosen: Structure, recipe: ResolvedRecipe) -> int:
     return max(sum(linear.size for linear in unit) for unit in units)
 
 
-def windows_probed(language: str, there: int, probed: int) -> int:
-    """How many of a language's windows blocks are compared on.
-
-    Args:
-        probed: what the allocation asks for; 0 for all.
-    """
-    wanted = probed * (BACKGROUND_PROBED if language == MULTIPLE else 1)
-    return min(there, wanted or there)
-
-
-def probed_tokens(recipe: ResolvedRecipe, shapes: Mapping[str, Sequence[int]]) -> int:
-    """Tokens of the probed windows, from each language's number of windows and their length."""
+def probed_tokens(recipe: ResolvedRecipe, shapes: Iterable[Sequence[int]]) -> int:
+    """Tokens of the probed windows, from each language's windows and their length."""
     probe = recipe.probe
     if probe is None:
         return 0
-    return sum(
-        windows_probed(tag, count, probe.windows) * length
-        for tag, (count, length) in shapes.items()
-    )
+    return sum(min(count, probe.windows or count) * length for count, length in shapes)

@@ -59,7 +59,7 @@ def with_background(
         context: tokens that the model takes at once; None for any number.
     """
     there = source.languages()
-    tags = [tag for tag in there if tag not in seen_among(there, named.languages)]
+    tags = sorted({*there} - {*seen_among(there, named.languages)})
     order, pieces = random.Random(f"{seed}/{MULTIPLE}"), windows * BACKGROUND_PIECES
     if len(tags) > pieces:
         tags = sorted(order.sample(tags, pieces))

@@ -46,8 +46,8 @@ def check_room(folder: Path, task: FolderTask, held: int) -> None:
         info.nbytes // info.dtype.itemsize * written_dtype(info.dtype, task.dtype).itemsize
         for info in checkpoint.tensors.values()
     )
-    shapes = {tag: ids.shape for tag, ids in task.evidence.tokens.items()}
-    tokens = sum(map(math.prod, shapes.values())) + probed_tokens(task.recipe, shapes)
+    shapes = [ids.shape for ids in task.evidence.tokens.values()]
+    tokens = sum(map(math.prod, shapes)) + probed_tokens(task.recipe, shapes)
     needed += spilled_states(task.decoder, tokens, task.options.activation_memory)
     if windows is not None and task.schedule.keeps_grams:
         needed += gram_bytes(task.chosen.linears(), task.decoder.dtype)

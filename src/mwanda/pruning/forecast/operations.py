@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def count_work(
     chosen: Structure,
     recipe: ResolvedRecipe,
     schedule: Schedule,
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Collection[Sequence[int]],
     stored: torch.dtype,
     written: torch.dtype,
     *,
@@ -118,8 +118,7 @@ def count_work(
         stored, written: dtypes of the checkpoint and of the output.
         masks: nothing but packed masks is written.
     """
-    tokens = sum(map(math.prod, shapes.values()))
-    length = max((length for _, length in shapes.values()), default=0)
+    tokens, length = sum(map(math.prod, shapes)), max((length for _, length in shapes), default=0)
     sizes = {name: parameter.numel() for name, parameter in decoder.model.named_parameters()}
     total = sum(sizes.values())
     prefixes = tuple(f"{block.name}." for block in decoder.structure.blocks)
@@ -162,11 +161,11 @@ def blocks_after_look(
     chosen: Structure,
     recipe: ResolvedRecipe,
     schedule: Schedule,
-    shapes: Mapping[str, Sequence[int]],
+    shapes: Collection[Sequence[int]],
 ) -> float:
     """What a prune still has to do after its look at the text, in blocks of that look."""
-    blocks, tokens = len(chosen.blocks), sum(map(math.prod, shapes.values()))
-    length = max((length for _, length in shapes.values()), default=0)
+    blocks, tokens = len(chosen.blocks), sum(map(math.prod, shapes))
+    length = max((length for _, length in shapes), default=0)
     runs = sum(probe_runs(block, recipe) for block in chosen.blocks)
     chosen_then = 0 if recipe.probe is None else len(recipe.probe.sparsities)
     look = blocks * (tokens + MASK_TOKENS * chosen_then) + runs * probed_tokens(recipe, shapes)

@@ -56,7 +56,6 @@ from mwanda.system.device import (
 from mwanda.system.run_options import RunOptions
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
-from mwanda.text.languages import MULTIPLE
 from mwanda.text.text_source import TextSource
 from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import BACKGROUND_LENGTH, NO_BACKGROUND, Sizes
@@ -102,10 +101,9 @@ def plan(
         languages = calibration_languages(text, resolved)
     with _opened(str(model), options) as (decoder, stored, gguf):
         shapes = _shapes(gguf, text, languages, decoder, resolved, options)
-        sizes = shapes.values()
-        tokens = sum(map(math.prod, sizes))
-        length = max((length for _, length in sizes), default=resolved.window_length)
-        count = max((count for count, _ in sizes), default=resolved.windows)
+        tokens = sum(map(math.prod, shapes))
+        length = max((length for _, length in shapes), default=resolved.window_length)
+        count = max((count for count, _ in shapes), default=resolved.windows)
         chosen = chosen_linears(decoder, resolved)
         if saved is not None:
             tokens = sum(saved.record.calibration.languages[tag].tokens for tag in languages)
@@ -195,19 +193,17 @@ def _shapes(
     decoder: Decoder,
     recipe: ResolvedRecipe,
     options: RunOptions,
-) -> dict[str, tuple[int, ...]]:
+) -> list[tuple[int, ...]]:
     """Number and length of every language's windows, which are drawn to see how much text there
     is; a stream from the hub has no end."""
     if text is None:
-        return {}
+        return []
     if not isinstance(text, Windows) and text.streamed:
         sizes = Sizes.of(*sizes_of(recipe).values()).within(decoder.context_length)
-        shape: tuple[int, ...] = sizes.windows, sizes.length
-        found = dict.fromkeys(languages, shape)
-        if recipe.background != NO_BACKGROUND:
-            length = min(BACKGROUND_LENGTH, decoder.context_length or BACKGROUND_LENGTH)
-            found[MULTIPLE] = recipe.background_windows, length
-        return found
+        found = [(sizes.windows, sizes.length) for _ in languages]
+        length = min(BACKGROUND_LENGTH, decoder.context_length or BACKGROUND_LENGTH)
+        pooled = recipe.background != NO_BACKGROUND
+        return [*found, *([(recipe.background_windows, length)] if pooled else [])]
 
     def tokenizer() -> Any:
         if isinstance(decoder, StreamedDecoder):
@@ -216,7 +212,7 @@ def _shapes(
         return None if gguf is None else gguf.tokenizer()
 
     windows = get_windows(text, tokenizer, decoder, recipe, options)
-    return {tag: tuple(ids.shape) for tag, ids in windows.tokens.items()}
+    return [tuple(ids.shape) for ids in windows.tokens.values()]
 
 
 class _Shape(MemoryDecoder):
