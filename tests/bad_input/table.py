@@ -14,9 +14,10 @@ from tests.bad_input.recipes import RECIPES
 from tests.bad_input.saved import SAVED
 from tests.bad_input.scores import SCORES
 from tests.bad_input.texts import TEXTS
+from tests.bad_input.trims import TRIMS
 
 __all__ = ["CASES"]
 
 CASES: tuple[Case, ...] = (
-    *COMMANDS, *OPTIONS, *RECIPES, *MODELS, *TEXTS, *SAVED, *SCORES, *OUTPUTS, *CALLS,
+    *COMMANDS, *OPTIONS, *RECIPES, *MODELS, *TEXTS, *SAVED, *SCORES, *OUTPUTS, *TRIMS, *CALLS,
 )  # fmt: skip

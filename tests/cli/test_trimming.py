@@ -18,6 +18,8 @@ def test_a_plan_and_a_trim_say_the_same(bench: Bench) -> None:
     assert bench.run("verify", bench.out, "--against", bench.source).code == 0
     shown = bench.run(*words, "--out", bench.out, "--overwrite")
     assert "text in Latn keeps its tokens and their logits" in shown.out
+    assert "a character that has no token is written as single bytes" in shown.out
+    assert f"{plan['share']:.1%} of them the vocabulary's" in shown.out
 
 
 def test_a_choice_by_text_shows_what_it_costs(bench: Bench) -> None:

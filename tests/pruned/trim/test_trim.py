@@ -22,7 +22,8 @@ from transformers import (
 import mwanda
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.evaluation.baseline import check_baseline
-from mwanda.pruned.trim.files import _config
+from mwanda.pruned.trim.files import _config, cut_sentencepiece
+from mwanda.pruned.trim.token_ids import new_size
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.folder.manifest_records import packed_rows, rows_of
 from tests.pruned.trim.vocabularies import SIZE, learn, save, texts
@@ -209,6 +210,16 @@ def test_a_lossy_choice_is_measured_and_has_to_be_allowed(model: Path, tmp_path:
     assert mwanda.verify(tmp_path / "out", against=model).problems == ()
 
 
+def test_text_in_a_script_that_goes_is_refused(model: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "de.txt").write_text("\n".join(f"Права человека, {n}" for n in range(60)))
+    ask: dict[str, Any] = {"by": "letters", "text": str(text)}
+    with pytest.raises(MwandaError, match=r"de 0\.0% .* keep by script, or pass --allow-loss"):
+        mwanda.trim(model, tmp_path / "out", "de", **ask)
+    assert [*tmp_path.iterdir()] == [text]
+
+
 def test_every_token_of_a_text_stays_without_a_budget(model: Path) -> None:
     plan = mwanda.plan_trim(model, "de", by="text", text="bundled:udhr", multiple=1)
     assert plan.kept < mwanda.plan_trim(model, "de", multiple=1).kept
@@ -328,8 +339,82 @@ def test_windows_and_statistics_of_the_whole_vocabulary_are_refused(
 def test_only_what_a_config_left_to_its_class_and_changes_is_added() -> None:
     full = {"bos_token_id": 5, "eos_token_id": 1, "vocab_size": 9, "pad_token_id": None,
             "text_config": {"vocab_size": 9, "eos_token_id": 7, "hidden_size": 9}}  # fmt: skip
-    made = _config({"text_config": {"a": 1}}, full, {1: 1, 5: 3, 7: 4}, {"vocab_size": (9, 6)})
+    full["id2label"] = {0: "LABEL_0"}
+    made = _config({"text_config": {"a": 1}, "id2label": {}}, full, {1: 1, 5: 3, 7: 4}, 9)
     assert made == {
-        "bos_token_id": 3, "vocab_size": 6,
-        "text_config": {"a": 1, "vocab_size": 6, "eos_token_id": 4},
+        "bos_token_id": 3, "vocab_size": 3, "id2label": {},
+        "text_config": {"a": 1, "vocab_size": 3, "eos_token_id": 4},
     }  # fmt: skip
+
+
+def test_a_row_of_zeros_would_take_the_probability(model: Path, tmp_path: Path) -> None:
+    """The wrong way to a multiple of 64, and ours, where all real logits are far below 0."""
+    source = tmp_path / "source"
+    shutil.copytree(model, source)
+    weights = load_file(source / "model.safetensors")
+    hidden = last_hidden(source, [1, 20, 21])
+    weights["lm_head.weight"] = -10 * hidden / hidden.norm() + 0.1 * weights["lm_head.weight"]
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    mwanda.trim(source, tmp_path / "out", "de")
+    whole = logits(source, [1, 20, 21])[-1]
+    assert whole.max() < -5
+    rows = torch.tensor(read_manifest(tmp_path / "out").trims[0].old_ids)
+    made = logits(tmp_path / "out", new_ids(rows, [1, 20, 21]))[-1]
+    assert len(made) % 64 == 0
+    assert torch.allclose(made.logsumexp(0), whole[rows].logsumexp(0), atol=1e-4)
+    padded = torch.cat([made, torch.zeros(1)])
+    assert padded.softmax(0)[-1] > 0.5
+
+
+def last_hidden(folder: Path, ids: list[int]) -> torch.Tensor:
+    """What the head makes logits of, at the last token."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        found: torch.Tensor = loaded.model(torch.tensor([ids])).last_hidden_state[0, -1]
+    return found
+
+
+def new_ids(rows: torch.Tensor, ids: list[int]) -> list[int]:
+    return torch.searchsorted(rows, torch.tensor(ids)).tolist()
+
+
+def test_masks_and_archives_of_a_trimmed_model(model: Path, tmp_path: Path) -> None:
+    """A mask is of linears, so it fits both; an archive holds a trimmed folder bit for bit."""
+    plain: dict[str, Any] = {"sparsity": 0.5, "criterion": "magnitude"}
+    mwanda.prune(model, out=tmp_path / "p", **plain)
+    mwanda.extract_masks(tmp_path / "p", tmp_path / "masks.safetensors")
+    mwanda.trim(model, tmp_path / "t", "de")
+    mwanda.apply_masks(tmp_path / "masks.safetensors", tmp_path / "t", tmp_path / "tm")
+    mwanda.trim(tmp_path / "p", tmp_path / "pt", "de")
+    one, two = (load_file(tmp_path / f / "model.safetensors") for f in ("tm", "pt"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    mwanda.pack(tmp_path / "pt", tmp_path / "a.mwz")
+    mwanda.unpack(tmp_path / "a.mwz", tmp_path / "again")
+    for path in (tmp_path / "pt").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_a_vocabulary_of_sentencepiece_is_cut_too(tmp_path: Path) -> None:
+    from sentencepiece import sentencepiece_model_pb2
+
+    whole = sentencepiece_model_pb2.ModelProto()
+    for number, piece in enumerate(["<unk>", "<s>", "</s>", "a", "ж", "b"]):
+        whole.pieces.add(piece=piece, score=-number)
+    whole.trainer_spec.pad_id, whole.trainer_spec.eos_id = 4, 2
+    path = tmp_path / "tokenizer.model"
+    path.write_bytes(whole.SerializeToString())
+    cut = cut_sentencepiece(path, {0: 0, 1: 1, 2: 2, 3: 3, 5: 4})
+    assert cut is not None
+    made = sentencepiece_model_pb2.ModelProto.FromString(cut)
+    assert [piece.piece for piece in made.pieces] == ["<unk>", "<s>", "</s>", "a", "b"]
+    assert [piece.score for piece in made.pieces] == [0, -1, -2, -3, -5]
+    special = made.trainer_spec
+    assert (special.vocab_size, special.eos_id, special.pad_id) == (5, 2, -1)
+    assert cut_sentencepiece(path, {0: 0, 5: 5}) is None  # ids that are not its places
+    path.write_bytes(b"IQ== 0")
+    assert cut_sentencepiece(path, {0: 0}) is None
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(9, 4), (7, 3), (8, 4), (None, None), ("9", None)])
+def test_a_number_of_first_rows_is_those_that_are_left_of_them(value: Any, wanted: Any) -> None:
+    assert new_size("unpadded_vocab_size", value, 9, [0, 1, 5, 7]) == wanted

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
@@ -17,19 +17,26 @@ from mwanda.pruned.trim.token_ids import map_tokenizer
 from mwanda.pruned.trim.vocabulary import Vocabulary, filled
 from tests.pruned.trim.vocabularies import KINDS, LANGUAGES, RESERVED, SIZE, learn, split, texts
 
+GERMAN = sorted(characters_in(scripts_of(["de"])))
+
 
 @pytest.fixture(scope="module")
 def learnt() -> dict[str, Vocabulary]:
     return {kind: Vocabulary(json.loads(learn(kind).to_str()), kind) for kind in KINDS}
 
 
+German = dict[str, tuple[Tokenizer, Tokenizer, set[int], list[int]]]
+
+
 @pytest.fixture(scope="module")
-def german(learnt: dict[str, Vocabulary]) -> dict[str, tuple[Tokenizer, Tokenizer]]:
-    """Each tokenizer, and the same with what German needs."""
-    latin, found = characters_in(scripts_of(["de"])), {}
+def german(learnt: dict[str, Vocabulary]) -> German:
+    """Each tokenizer, and the same with what German needs, the ids of which are given by old and by
+    new."""
+    found = {}
     for kind, vocabulary in learnt.items():
-        made, _ = cut(vocabulary, always(vocabulary) | vocabulary.within(latin))
-        found[kind] = (Tokenizer.from_str(json.dumps(vocabulary.data)), made)
+        chosen = always(vocabulary) | vocabulary.within(frozenset(GERMAN))
+        made, rows = cut(vocabulary, chosen)
+        found[kind] = (Tokenizer.from_str(json.dumps(vocabulary.data)), made, chosen, rows)
     return found
 
 
@@ -88,11 +95,21 @@ def test_any_text_of_kept_tokens_is_split_as_before(
 @pytest.mark.parametrize("kind", ["byte-fallback", "byte-level"])
 @settings(max_examples=100)
 @given(text=st.text(max_size=40))
-def test_any_text_comes_back_where_there_are_bytes(
-    german: dict[str, tuple[Tokenizer, Tokenizer]], kind: str, text: str
-) -> None:
-    before, made = german[kind]
+def test_any_text_comes_back_where_there_are_bytes(german: German, kind: str, text: str) -> None:
+    before, made, *_ = german[kind]
     assert made.decode(ids(made, text)) == before.decode(ids(before, text))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60)
+@given(text=st.text(st.sampled_from("und ein Maß, µﬀ①") | st.sampled_from(GERMAN)))
+@example("5 µm, 🈶")
+def test_any_text_in_the_scripts_is_split_as_before(german: German, kind: str, text: str) -> None:
+    """Also where the tokenizer writes characters otherwise, as NFKC makes 有 of 🈶."""
+    before, made, chosen, rows = german[kind]
+    old = ids(before, text)
+    assert old == [rows[one] for one in ids(made, text)]
+    assert chosen.issuperset(old)
 
 
 def _by_first_rule(vocabulary: Vocabulary, chosen: set[int]) -> set[int]:

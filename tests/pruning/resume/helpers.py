@@ -61,7 +61,7 @@ def steps_of(task: Task, out: Path, monkeypatch: pytest.MonkeyPatch) -> list[tup
     return steps.seen
 
 
-def kill_and_go_on(task: Task, folder: Path, stop: int) -> Made:
+def kill_and_go_on(task: Task, folder: Path, stop: int, made: Callable[[Path], Any] = made) -> Any:
     """What there is after a run killed at a step and started again; nothing else is left."""
     out = folder / task.name
     assert killed_at(stop, lambda: task(out))

@@ -56,7 +56,8 @@ def _lines(plan: TrimPlan) -> list[str]:
         plain(["script", "tokens", "kept"], rows),
         f"rows {plan.rows:,} to {plan.kept:,}, of which {plan.structural:,} stay for any language; "
         f"cut in {', '.join(plan.tensors)}",
-        f"weights {plan.weights:,} to {plan.kept_weights:,} (-{plan.saved:.1%}); "
+        f"weights {plan.weights:,}, {plan.share:.1%} of them the vocabulary's, to "
+        f"{plan.kept_weights:,} (-{plan.saved:.1%}); "
         f"{plan.bytes / 1e9:.2f} to {plan.kept_bytes / 1e9:.2f} GB",
     ]
     if plan.coverage:
@@ -69,4 +70,5 @@ def _lines(plan: TrimPlan) -> list[str]:
         lines.append(f"text in {', '.join(plan.scripts)} keeps its tokens and their logits")
     elif plan.by == "letters":
         lines.append("text of the same letters keeps its tokens and their logits")
+    lines.append(f"a character that has no token is written as {plan.others}")
     return lines

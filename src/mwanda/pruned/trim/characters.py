@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import regex
 
@@ -48,11 +49,11 @@ def scripts_of(languages: Sequence[str], also: Sequence[str] = ()) -> tuple[str,
     return tuple(found)
 
 
-def characters_in(scripts: Iterable[str]) -> frozenset[str]:
-    """Every character of the scripts, those that belong to all included. A character that several
-    scripts use, as the danda, is of each of them (Unicode's ``Script_Extensions``)."""
-    classes = [rf"\p{{Script={script}}}" for script in EVERYWHERE]
-    classes += [rf"\p{{scx={script}}}" for script in scripts]
+@cache
+def characters_in(scripts: tuple[str, ...]) -> frozenset[str]:
+    """Every character of the scripts, those that belong to all included. A character that some
+    scripts use, as the danda or ㍻, is of each of these (Unicode's ``Script_Extensions``)."""
+    classes = [rf"\p{{scx={script}}}" for script in (*EVERYWHERE, *scripts)]
     return frozenset(regex.findall(f"[{''.join(classes)}]", _every_character()))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,11 @@ from mwanda.pruning.folder.manifest import Manifest
 
 PER_LAYER = "embed_tokens_per_layer"
 """Gemma 3n's second table, which may be shorter than the first."""
+
+COMPUTED = ("vocab_offset", "vocabulary_map", "additional_vocab_size", "ple_layer_ids",
+            "encoder_hash_byte_group_vocab")  # fmt: skip
+"""Fields of a config whose model does more with ids than look up their rows: it hashes or shifts
+them, or takes those above the vocabulary for something else."""
 
 
 class CutCheckpoint(Checkpoint):
@@ -83,35 +89,67 @@ def vocabulary_tensors(decoder: StreamedDecoder) -> dict[str, int]:
 
     Raises:
         InputError: another tensor has a dimension of that size. Cut, it might be no longer what it
-            was; left, it might have rows for tokens that are gone.
+            was; left, it might have rows for tokens that are gone. Or the model computes with ids.
     """
-    model, rows = decoder.model, decoder.vocabulary
-    tables: dict[str, int] = {}
-    modules = dict(model.named_modules(remove_duplicate=False))
-    heads = {id(module) for module in (model.get_input_embeddings(), model.get_output_embeddings())}
-    for path, module in modules.items():
-        per_layer = path.rpartition(".")[2] == PER_LAYER and isinstance(module, nn.Embedding)
-        if id(module) in heads or per_layer:
-            for leaf, parameter in module.named_parameters(recurse=False):
-                tables[f"{path}.{leaf}"] = len(parameter)
+    tables = tables_of(decoder.model)
     found: dict[str, int] = {}
     for name, size in tables.items():
         for stored in decoder.stored_names(name):
             if decoder.checkpoint.tensors[stored].shape[0] != size:
                 raise _unknown(decoder, stored, "stored in another form than it is used in")
             found[stored] = size
-    sizes = {rows, *tables.values()}
+    sizes = {*tables.values()}
     for stored, info in decoder.checkpoint.tensors.items():
         if stored not in found and sizes & {*info.shape}:
             raise _unknown(decoder, stored, f"shape {[*info.shape]}")
     return found
 
 
+def tables_of(model: Any) -> dict[str, int]:
+    """Parameters of embeddings and head -> how many rows they have; with or without memory.
+
+    Raises:
+        InputError: a model that does more with ids than look up their rows.
+    """
+    refuse_computed(model.config)
+    embedding = model.get_input_embeddings()
+    rows, heads = len(embedding.weight), {id(embedding), id(model.get_output_embeddings())}
+    tables: dict[str, int] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        per_layer = path.rpartition(".")[2] == PER_LAYER and isinstance(module, nn.Embedding)
+        if id(module) in heads or per_layer:
+            for leaf, parameter in module.named_parameters(recurse=False):
+                if len(parameter) != rows and not per_layer:
+                    raise _refused(f"{path}.{leaf}", f"the embedding's {rows} rows, one a token",
+                                   str(len(parameter)))  # fmt: skip
+                tables[f"{path}.{leaf}"] = len(parameter)
+    return tables
+
+
+def refuse_computed(config: Any) -> None:
+    """Refuse a model that does more with ids than look up their rows."""
+    for name, value in _fields(config.to_dict()):
+        if name in COMPUTED and value:
+            raise _refused(f"config.json: {name}", "a model that only looks up the rows of its ids",
+                           f"{value!r:.60}: this one computes with them")  # fmt: skip
+
+
+def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every field of a config, at any depth."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield str(name), item
+            yield from _fields(item)
+
+
 def _unknown(decoder: StreamedDecoder, name: str, found: str) -> InputError:
-    return InputError(
+    return _refused(
         f"{decoder.checkpoint.folder}: tensor {name}",
-        expected=f"no other tensor with the vocabulary's {decoder.vocabulary} rows than embeddings "
-        "and head",
-        found=found,
-        fix="a model of this kind cannot be trimmed",
+        f"no other tensor with the vocabulary's {decoder.vocabulary} rows than embeddings and head",
+        found,
     )
+
+
+def _refused(thing: str, expected: str, found: str) -> InputError:
+    fix = "a model of this kind cannot be trimmed"
+    return InputError(thing, expected=expected, found=found, fix=fix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,10 @@ from mwanda.model.companions import find_companions, is_tokenizer
 from mwanda.pruned.trim.choice import Chosen
 from mwanda.pruned.trim.token_ids import (
     CONFIGS,
-    SIZES,
     is_id_field,
     map_tokenizer,
     map_tokenizer_config,
+    new_size,
     read_json,
     with_ids,
     with_sizes,
@@ -47,8 +47,8 @@ def write_companions(
     """
     new = chosen.new_ids
     gone = frozenset(text for number, text in vocabulary.added.items() if number not in new)
-    sizes = _sizes(chosen.rows, tables)
-    _write(target / "config.json", _config(read_json(source / "config.json"), config, new, sizes))
+    made = _config(read_json(source / "config.json"), config, new, max(tables.values()))
+    _write(target / "config.json", made)
     dropped = []
     for name, path in find_companions(source).files.items():
         (target / name).parent.mkdir(exist_ok=True)
@@ -97,36 +97,26 @@ def cut_sentencepiece(path: Path, new: Mapping[int, int]) -> bytes | None:
     return bytes(model.SerializeToString())
 
 
-def _sizes(rows: Sequence[int], tables: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Field of a config -> rows before and after; a table may be shorter than the vocabulary."""
-    before = max(tables.values())
-    sizes = {name: (before, len(rows)) for name in SIZES}
-    shorter = min(tables.values())
-    if shorter < before:
-        after = sum(row < shorter for row in rows)
-        sizes["vocab_size_per_layer_input"] = (shorter, after)
-    return sizes
+def _config(data: Any, config: Mapping[str, Any], new: Mapping[int, int], before: int) -> Any:
+    """``config.json`` with new ids and sizes, also those that it left to its class's defaults.
 
-
-def _config(
-    data: Any,
-    config: Mapping[str, Any],
-    new: Mapping[int, int],
-    sizes: Mapping[str, tuple[int, int]],
-) -> Any:
-    """``config.json`` with new ids and sizes, also those that it left to its class's defaults."""
+    Args:
+        before: rows of the whole vocabulary.
+    """
     if not isinstance(data, dict):
         raise InputError("config.json", expected="an object", found=type(data).__name__)
-    made = with_sizes(with_ids(data, new), sizes)
+    rows = sorted(new)
+    made = with_sizes(with_ids(data, new), before, rows)
     for place, full in ((made, config), *((made[n], config[n]) for n in _nested(made, config))):
         for name, value in full.items():
             if name in place:
                 continue
+            size = new_size(name, value, before, rows)
             whole = isinstance(value, int) and not isinstance(value, bool)
-            if is_id_field(name) and whole and value in new and new[value] != value:
+            if size is not None:
+                place[name] = size
+            elif is_id_field(str(name)) and whole and new.get(value, value) != value:
                 place[name] = new[value]
-            elif name in sizes and value == sizes[name][0]:
-                place[name] = sizes[name][1]
     return made
 
 

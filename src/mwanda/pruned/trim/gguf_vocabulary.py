@@ -12,7 +12,7 @@ import numpy as np
 from mwanda.errors import InputError, shown
 from mwanda.model.gguf.header import ALIGNMENT, FORMATS, STRING, GgufHeader, GgufTensor
 from mwanda.model.gguf.tokenizer import FRONT, GGML
-from mwanda.pruned.trim.token_ids import SIZES, ids_in, is_id_field, with_ids
+from mwanda.pruned.trim.token_ids import ids_in, is_id_field, new_size, with_ids
 
 TABLES = ("token_embd.weight", "output.weight", "output.bias", "per_layer_token_embd.weight")
 """Tensors with a row for every token."""
@@ -116,8 +116,8 @@ def _fields(
             yield raw[: front + 4] + _array(raw[front + 4 :], merges)
         elif is_id_field(name):
             yield _numbers(raw, front, with_ids({name: value}, new)[name])
-        elif name.rpartition(".")[2] in SIZES and value == tokens:
-            yield _numbers(raw, front, len(rows))
+        elif (size := new_size(name.rpartition(".")[2], value, tokens, rows)) is not None:
+            yield _numbers(raw, front, size)
         else:
             yield raw
 

@@ -27,6 +27,9 @@ class TrimPlan(Shown):
         weights, kept_weights: of the whole model.
         bytes, kept_bytes: of its tensors as they are stored.
         tensors: those that are cut -> how many rows they have.
+        table_weights: of these tensors.
+        others: as what a character is written that has no token, see
+            :attr:`~mwanda.pruned.trim.vocabulary.Vocabulary.others`.
         structural: rows that stay whatever the languages are.
         by_script: script -> its tokens before and after; a token without letters is of Zyyy.
         coverage: language -> texts that chose nothing, and how they fare; empty by script.
@@ -43,6 +46,8 @@ class TrimPlan(Shown):
     bytes: int
     kept_bytes: int
     tensors: Mapping[str, int]
+    table_weights: int
+    others: str
     structural: int
     by_script: Mapping[str, tuple[int, int]]
     coverage: Mapping[str, Coverage]
@@ -61,8 +66,13 @@ class TrimPlan(Shown):
         """Share of the model's weights that goes."""
         return 1 - self.kept_weights / self.weights
 
+    @property
+    def share(self) -> float:
+        """Of the model's weights that the vocabulary has."""
+        return self.table_weights / self.weights
+
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"saved": self.saved}
+        return asdict(self) | {"share": self.share, "saved": self.saved}
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,31 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.pruned.trim.vocabulary import Vocabulary, pair_of
+from mwanda.pruned.trim.merge_trees import pair_of
+from mwanda.pruned.trim.vocabulary import Vocabulary
 
-_ID_ENDS = ("token_id", "token_ids", "token_index", "tokens_ids")
+_ID_ENDS = ("token_id", "token_ids", "token_index", "tokens_ids", "start_id", "end_id",
+            "newline_id", "patch_id")  # fmt: skip
 _ID_NAMES = frozenset({
     "bad_words_ids", "forced_decoder_ids", "force_words_ids", "suppress_tokens",
-    "begin_suppress_tokens", "eos_token", "stop_token_ids", "pad_id",
+    "begin_suppress_tokens", "eos_token", "stop_token_ids", "pad_id", "pad_index", "bos_index",
+    "eos_index", "unk_index", "mask_index",
 })  # fmt: skip
 _BY_TEXT = frozenset({"eos_token"})
 """Names that hold ids in one file and texts in another: only whole numbers in them are ids."""
 
 SIZES = ("vocab_size", "n_vocab", "vocabulary_size", "padded_vocab_size", "embedding_size",
-         "vocab_size_per_layer_input")  # fmt: skip
+         "decoder_vocab_size")  # fmt: skip
 """How configs call the number of rows."""
+
+PARTS = ("vocab_size_per_layer_input", "unpadded_vocab_size")
+"""The same of the first rows alone: a second table may be shorter, or the last rows be padding."""
 
 CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json",
            "processor_config.json")  # fmt: skip
@@ -64,20 +71,28 @@ def with_ids(value: Any, new: Mapping[int, int], *, below: bool = False) -> Any:
     return value
 
 
-def with_sizes(value: Any, sizes: Mapping[str, tuple[int, int]]) -> Any:
-    """The same config with new numbers of rows.
+def new_size(name: str, value: Any, before: int, rows: Sequence[int]) -> int | None:
+    """What a config's number of rows becomes; None for any other field.
 
     Args:
-        sizes: name of a field -> what it is now, and what it will be.
+        before: rows of the whole vocabulary.
+        rows: those that stay, ascending.
     """
+    if name in SIZES and value == before:
+        return len(rows)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return bisect_left(rows, value) if name in PARTS and whole else None
+
+
+def with_sizes(value: Any, before: int, rows: Sequence[int]) -> Any:
+    """The same config with new numbers of rows; arguments as in :func:`new_size`."""
     if isinstance(value, dict):
+        sizes = {name: new_size(name, item, before, rows) for name, item in value.items()}
         return {
-            name: sizes[name][1]
-            if name in sizes and item == sizes[name][0]
-            else with_sizes(item, sizes)
+            name: with_sizes(item, before, rows) if sizes[name] is None else sizes[name]
             for name, item in value.items()
         }
-    return [with_sizes(item, sizes) for item in value] if isinstance(value, list) else value
+    return [with_sizes(item, before, rows) for item in value] if isinstance(value, list) else value
 
 
 def structural(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,16 +242,20 @@ def _cut(opened: _Opened) -> CutCheckpoint:
 def _plan(
     opened: _Opened, choice: Choice, coverage: dict[str, Coverage], after: Checkpoint
 ) -> TrimPlan:
-    before = opened.decoder.checkpoint
-    sizes = [sum(i.nbytes // i.dtype.itemsize for i in one.tensors.values())
-             for one in (before, after)]  # fmt: skip
+    before, tables = opened.decoder.checkpoint, opened.tables
     return TrimPlan(
         model=opened.source.name, by=choice.by, languages=choice.languages, scripts=choice.scripts,
-        rows=opened.decoder.vocabulary, kept=len(opened.chosen.rows), weights=sizes[0],
-        kept_weights=sizes[1], bytes=_bytes(before), kept_bytes=_bytes(after),
-        tensors=opened.tables, structural=len(opened.chosen.structural),
+        rows=opened.decoder.vocabulary, kept=len(opened.chosen.rows), weights=_weights(before),
+        kept_weights=_weights(after), bytes=_bytes(before), kept_bytes=_bytes(after),
+        tensors=tables, table_weights=_weights(before, tables), others=opened.vocabulary.others,
+        structural=len(opened.chosen.structural),
         by_script=count_scripts(opened.vocabulary, opened.chosen.rows), coverage=coverage,
     )  # fmt: skip
+
+
+def _weights(checkpoint: Checkpoint, names: Collection[str] | None = None) -> int:
+    infos = (checkpoint.tensors[name] for name in names or checkpoint.tensors)
+    return sum(info.nbytes // info.dtype.itemsize for info in infos)
 
 
 def _bytes(checkpoint: Checkpoint) -> int:

@@ -104,12 +104,13 @@ def _plan(
     opened: _Opened, choice: Choice, coverage: dict[str, Coverage], written: int | None
 ) -> TrimPlan:
     header, kept = opened.header, len(opened.chosen.rows)
-    weights = cut = saved = 0
+    weights = table_weights = cut = saved = 0
     for tensor in header.tensors:
         weights += tensor.size
         rows = opened.tables.get(tensor.name)
         if rows is not None:
             gone = rows - sum(row < rows for row in opened.chosen.rows)
+            table_weights += tensor.size
             cut += gone * (tensor.size // rows)
             saved += gone * (tensor.row_bytes if len(tensor.shape) > 1 else 0)
     size = os.path.getsize(header.path)
@@ -117,7 +118,8 @@ def _plan(
         model=str(header.path), by=choice.by, languages=choice.languages, scripts=choice.scripts,
         rows=max(opened.tables.values()), kept=kept, weights=weights, kept_weights=weights - cut,
         bytes=size, kept_bytes=size - saved if written is None else written,
-        tensors=opened.tables, structural=len(opened.chosen.structural),
+        tensors=opened.tables, table_weights=table_weights, others=opened.vocabulary.others,
+        structural=len(opened.chosen.structural),
         by_script=count_scripts(opened.vocabulary, opened.chosen.rows), coverage=coverage,
     )  # fmt: skip
 

@@ -8,16 +8,25 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from mwanda.errors import InputError
+from mwanda.pruned.trim.merge_trees import MergeTrees, pair_of
 
 KINDS = ("BPE", "Unigram", "WordPiece")
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _RESERVED = re.compile(r"(unused|reserved)\D*\d+", re.IGNORECASE)
+
+_NO_TOKENS: dict[str, Any] = {
+    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
+    "pre_tokenizer": None, "post_processor": None, "decoder": None,
+    "model": {"type": "BPE", "vocab": {}, "merges": []},
+}  # fmt: skip
+"""The rest of a ``tokenizer.json`` of which only the normaliser is wanted."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,14 @@ class Vocabulary:
             return None if found is None else int(found)
         return self.ids.get(str(self.data["model"].get("unk_token")))
 
+    @property
+    def others(self) -> str:
+        """As what a character is written that has no token: ``single bytes``, from which it comes
+        back, the unknown token, or ``nothing``."""
+        if self.bytes:
+            return "single bytes"
+        return "nothing" if self.unknown is None else (self.texts | self.added)[self.unknown]
+
     def plain(self, token: str) -> str:
         """A token's text without the marks of a word's inside or end."""
         model = self.data["model"]
@@ -136,12 +153,21 @@ class Vocabulary:
         single bytes where a token is more than its bytes.
         """
         left = self.reserved | (frozenset() if self.byte_level else self.bytes)
-        fits = _Bytes(characters).fit if self.byte_level else characters.issuperset
+        written = characters | self._normalised(characters)
+        fits = _Bytes(written).fit if self.byte_level else written.issuperset
         return self._least | frozenset(
             number
             for number, token in self.texts.items()
             if number not in left and fits(self.plain(token))
         )
+
+    def _normalised(self, characters: frozenset[str]) -> frozenset[str]:
+        """What the tokenizer makes of characters before it splits a text: NFKC makes μ of µ."""
+        told = {**_NO_TOKENS, "normalizer": self.data.get("normalizer")}
+        normalizer = Tokenizer.from_str(json.dumps(told)).normalizer
+        if normalizer is None or "ByteLevel" in _types(told["normalizer"]):
+            return frozenset()
+        return frozenset(normalizer.normalize_str("\n".join(characters)))
 
     def closed(self, chosen: Iterable[int]) -> frozenset[int]:
         """The ids with all that is needed for text of these tokens to be split as before."""
@@ -171,50 +197,6 @@ class Vocabulary:
         return MergeTrees(self.ids, map(pair_of, model["merges"]),
                           model.get("continuing_subword_prefix") or "",
                           model.get("end_of_word_suffix") or "")  # fmt: skip
-
-
-class MergeTrees:
-    """What BPE makes of a token's own text on the way to it.
-
-    The first rule that makes a token is often not the one that is used: most tokens of a large
-    vocabulary can be made in several ways, and which one is taken is decided by the order of all
-    the rules.
-    """
-
-    def __init__(
-        self, ids: Mapping[str, int], merges: Iterable[tuple[str, str]], prefix: str, suffix: str
-    ) -> None:
-        self._ids, self._prefix, self._suffix = ids, prefix, suffix
-        self._ranks = {pair: rank for rank, pair in enumerate(merges)}
-
-    def nodes(self, token: str) -> set[int]:
-        """Ids of every piece there is at any time while the token's own text is merged."""
-        parts = self._letters(token)
-        seen = {token, *parts}
-        while len(parts) > 1:
-            pairs = [self._ranks.get(pair) for pair in pairwise(parts)]
-            ranks = [rank for rank in pairs if rank is not None]
-            if not ranks:
-                break
-            at = pairs.index(min(ranks))
-            parts[at : at + 2] = [parts[at] + parts[at + 1][len(self._prefix) :]]
-            seen.add(parts[at])
-        return {self._ids[text] for text in seen if text in self._ids}
-
-    def _letters(self, token: str) -> list[str]:
-        """Where merging begins: one character each, marked as inside of or as the end of a word."""
-        prefix, suffix = self._prefix, self._suffix
-        inside = bool(prefix) and token.startswith(prefix)
-        ends = bool(suffix) and token.endswith(suffix)
-        text = token[len(prefix) if inside else 0 : len(token) - (len(suffix) if ends else 0)]
-        parts = [prefix + one if inside or number else one for number, one in enumerate(text)]
-        return [*parts[:-1], parts[-1] + suffix] if parts and ends else parts
-
-
-def pair_of(merge: Any) -> tuple[str, str]:
-    """A rule of BPE, which older files write as one text."""
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left, right
 
 
 class _Bytes:
