@@ -85,7 +85,8 @@ def page_of(found: Found) -> Page:
         f"{name}: loss {average:+.1%} in the mean of {count} languages, "
         f"{display_name(worst.language)} {worst.relative:+.1%}",
         sections,
-        lede=[f"Loss is the negative log-likelihood (NLL) per sentence, against "
+        lede=[*_verdict(compared, found.gate),
+              f"Loss is the negative log-likelihood (NLL) per sentence, against "
               f"{_name(compared.baseline)} on the same text. Lower is better."],
         numbers=_numbers(compared, found.gate, average),
         notices=_notices(found),
@@ -126,6 +127,13 @@ def _numbers(compared: Comparison, gate: Gate | None, average: float) -> list[Nu
     return [*made, Number(f"{sure} of {count}", "", "languages are significantly worse")]
 
 
+def _verdict(compared: Comparison, gate: Gate | None) -> list[str]:
+    if gate is None:
+        return []
+    failed = ", ".join(display_name(one.language) for one in gate.failed(compared))
+    return [f"The gate is not met: {failed}." if failed else "The gate is met."]
+
+
 def _notices(found: Found) -> list[str]:
     if found.is_base is False:
         return ["The baseline is not the model that this one was pruned from."]
@@ -151,12 +159,7 @@ def _in_short(found: Found) -> Section:
         said = f"{start} Mean: {average:.2f} nats per sentence."
         return Section("short", "In short", [("", [said])])
     start = f"{count} languages of {short_source(model.text)}, against {_name(compared.baseline)}."
-    lines = []
-    if found.gate is not None:
-        failed = found.gate.failed(compared)
-        names = ", ".join(display_name(one.language) for one in failed)
-        lines.append(f"The gate is not met: {names}." if failed else "The gate is met.")
-    lines.append(_mean_line(f"all {count} languages", compared.rises))
+    lines = [_mean_line(f"all {count} languages", compared.rises)]
     parts = {
         "that calibrated": compared.seen,
         "of the background": compared.background,

@@ -121,7 +121,8 @@
     { key: "perplexity", title: "perplexity", number: true, text: (row) => plain(row.perplexity) },
     { key: "bits", title: "bits per byte", number: true, text: (row) => plain(row.bits) },
   ].filter(({ key }) => page.data.rises.some((row) => row.tag && row[key] != null))
-    .filter(({ key }) => key !== "sparsity" || page.choices.sparsity.length > 1);
+    .filter(({ key }) => key !== "sparsity" || page.choices.sparsity.length > 1)
+    .filter(({ key }) => key !== "method" || new Set(page.data.rises.map((row) => row.method)).size > 1);
   const single = ["script", "family", "standing", "method"];
   const mostRows = 400;
 
