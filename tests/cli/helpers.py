@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mwanda.cli import main
+from tests.support.forked import Forked
 
 SMALL = ("--windows", "2", "--window-length", "32")
 
@@ -139,7 +140,7 @@ def run_process(*words: object, cwd: Path) -> Ran:
     return Ran(running.returncode, out, err)
 
 
-def wait_for(pattern: str, folder: Path, running: subprocess.Popen[str]) -> None:
+def wait_for(pattern: str, folder: Path, running: subprocess.Popen[str] | Forked) -> None:
     """Until a process has made a file of this pattern in a folder."""
     deadline = time.monotonic() + 60
     while not any(folder.glob(pattern)):

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from mwanda.pruning.folder.manifest import manifest_sha256
 from mwanda.system.files import sha256_of
-from tests.cli.helpers import Bench, run_process
+from tests.cli.helpers import Bench
+from tests.support.forked import Forked
 
 SHARD = "model.safetensors"
 UP = "model.layers.1.mlp.up_proj"
@@ -83,17 +84,18 @@ def test_damage_is_named_and_exit_code_1(
 
 
 def test_damage_as_a_process(tiny: Callable[..., Path], pruned: Path, tmp_path: Path) -> None:
-    """All five at once, so that one start of a process is enough."""
+    """All five at once."""
     folder = tmp_path / "copy"
     shutil.copytree(pruned, folder)
     for spoil, _ in [*DAMAGE.values()][1:]:
         spoil(folder)
     flip(folder)
-    ran = run_process("verify", folder, "--against", tiny("llama"), cwd=tmp_path)
-    assert ran.code == 1
-    assert "Traceback" not in ran.err
+    with Forked("verify", folder, "--against", tiny("llama"), cwd=tmp_path) as running:
+        _, err = running.communicate()
+    assert running.returncode == 1
+    assert "Traceback" not in err
     for _, says in DAMAGE.values():
-        assert says in ran.err, says
+        assert says in err, says
 
 
 def test_the_wrong_base_is_named_first_and_alone(

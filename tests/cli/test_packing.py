@@ -12,8 +12,9 @@ import torch
 from gguf import GGMLQuantizationType
 from safetensors.torch import save_file
 
-from tests.cli.helpers import Bench, process, tree, wait_for
+from tests.cli.helpers import Bench, tree, wait_for
 from tests.pruned.test_gguf_check import written
+from tests.support.forked import Forked
 
 
 def test_there_and_back(bench: Bench, pruned: Path) -> None:
@@ -38,7 +39,7 @@ def test_a_signal_leaves_nothing(tmp_path: Path, number: signal.Signals, code: i
     source = tmp_path / "source"
     source.mkdir()
     save_file({"w": torch.randn(24_000_000)}, source / "model.safetensors")
-    with process("pack", "source", "--out", "a.mwz", "--level", 19, cwd=tmp_path) as running:
+    with Forked("pack", "source", "--out", "a.mwz", "--level", 19, cwd=tmp_path) as running:
         wait_for(".a.mwz.partial/work/*", tmp_path, running)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.helpers import SMALL, Ran, process, run_process, tree, wait_for
+from tests.support.forked import Forked
 
 
 def test_prune_verify_and_eval(
@@ -18,9 +19,13 @@ def test_prune_verify_and_eval(
     source, before = tiny("llama"), tree(tiny("llama"))
 
     def run(*words: object) -> Ran:
-        return run_process(*words, cwd=tmp_path)
+        with Forked(*words, cwd=tmp_path) as running:
+            out, err = running.communicate()
+        return Ran(running.wait(), out, err)
 
-    pruned = run("prune", source, "--out", "out", "--calibration", corpus, *SMALL, "--json")
+    pruned = run_process(
+        "prune", source, "--out", "out", "--calibration", corpus, *SMALL, "--json", cwd=tmp_path
+    )
     made = pruned.json()  # nothing but JSON on stdout, and the log on stderr
     assert pruned.err.splitlines() == [f"opening {source}", "wrote out"]
     assert made["totals"]["linears"] == 21
@@ -61,7 +66,7 @@ def test_a_signal_leaves_nothing(
         shutil.copytree(pruned, tmp_path / "out")
     before = tree(tmp_path)
     words = ["prune", source, "--out", "out", "--calibration", corpus, "--overwrite", "-q"]
-    with process(*words, "--windows", 40, "--window-length", 64, cwd=tmp_path) as running:
+    with Forked(*words, "--windows", 40, "--window-length", 64, cwd=tmp_path) as running:
         wait_for(".out.partial/output/*.safetensors", tmp_path, running)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)

@@ -12,13 +12,14 @@ from typing import Any
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
 from mwanda.study.status import Status
-from tests.cli.helpers import process, wait_for
+from tests.cli.helpers import wait_for
 from tests.study.helpers import Lab, events, results
+from tests.support.forked import Forked
 
 
 def test_killed_in_the_middle_and_resumed(lab: Lab, tmp_path: Path) -> None:
     document = lab.document(sparsities=[0.2, 0.3, 0.4, 0.5, 0.6])
-    with process("study", document, "--out", lab.out, cwd=tmp_path) as running:
+    with Forked("study", document, "--out", lab.out, cwd=tmp_path) as running:
         wait_for("cells/*.json", lab.out, running)
         running.kill()
     before = results(lab.out)

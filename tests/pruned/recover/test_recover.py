@@ -24,8 +24,8 @@ from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.system.progress import Silent
 from mwanda.text.languages import MULTIPLE
 from tests.pruning.pipeline.helpers import windows_file
-from tests.pruning.pipeline.test_ranks import torchrun
 from tests.support.folders_made import Tiny, pruned
+from tests.support.forked import Several
 from tests.support.models import tiny_model
 from tests.support.text import write_corpus
 
@@ -183,7 +183,7 @@ def test_several_processes_learn_what_one_does(
 ) -> None:
     words = ["recover", folder("llama"), "--dense", tiny("llama"), "--calibration", text]
     how = ["--steps", 3, "--batch", 6, "--learning-rate", 1e-3, "--device", "cpu"]
-    with torchrun(2, *words, *how, "--out", "many", "--json", cwd=tmp_path) as running:
+    with Several(2, *words, *how, "--out", "many", "--json", cwd=tmp_path) as running:
         out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert out.count('"best_step"') == 1

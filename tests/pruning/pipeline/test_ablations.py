@@ -26,8 +26,8 @@ from tests.pruning.pipeline.helpers import (
     windows_object,
 )
 from tests.pruning.pipeline.test_modes import cwl_signals
-from tests.pruning.pipeline.test_ranks import torchrun
 from tests.support import oracle
+from tests.support.forked import Several
 
 CRITERION = {
     "name": "m-wanda",
@@ -116,7 +116,7 @@ def test_several_processes_leave_out_the_same(tiny: Tiny, tmp_path: Path, mode: 
         words += ["--criterion-option", f"{name}={value}"]
     words += ["--language-weights", "de=3,sw=1", "--skip-first-tokens", 1]
     words += ["--compute-dtype", "float64", "--batch-tokens", 48, "--device", "cpu"]
-    with torchrun(2, *words, cwd=tmp_path) as running:
+    with Several(2, *words, cwd=tmp_path) as running:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert shard_bytes(tmp_path / "many") == shard_bytes(tmp_path / "one")

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,11 +20,13 @@ from mwanda.system.ranks import ALONE, Ranks, launched
 from tests.cli.helpers import wait_for
 from tests.pruning.pipeline.helpers import Tiny, shard_bytes, tensors, windows_file
 from tests.pruning.saved.helpers import content
+from tests.support.forked import Several
 
 RECIPE = ("--sparsity", "0.5", "--device", "cpu", "--batch-tokens", "24")
 
 
 def torchrun(size: int, *words: object, cwd: Path) -> subprocess.Popen[str]:
+    """By the launcher itself; elsewhere :class:`Several`, whose processes import nothing."""
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
@@ -36,15 +40,19 @@ def torchrun(size: int, *words: object, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize(("mode", "size"), [("sequential", 2), ("dense", 3)])
-def test_the_same_bytes_as_one_process(tiny: Tiny, tmp_path: Path, mode: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("mode", "size", "start"), [("sequential", 2, torchrun), ("dense", 3, Several)]
+)
+def test_the_same_bytes_as_one_process(
+    tiny: Tiny, tmp_path: Path, mode: str, size: int, start: Callable[..., Any]
+) -> None:
     source, windows = tiny("gemma3"), windows_file(tmp_path)
     options = mwanda.RunOptions(device="cpu", batch_tokens=24)
     mwanda.prune(
         source, out=tmp_path / "one", calibration=windows, sparsity=0.5, mode=mode, options=options
     )
     words = ["prune", source, "--out", "many", "--calibration", windows, *RECIPE, "--mode", mode]
-    with torchrun(size, *words, "--json", cwd=tmp_path) as running:
+    with start(size, *words, "--json", cwd=tmp_path) as running:
         out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert out.count('"folder"') == 1
@@ -60,7 +68,7 @@ def test_more_processes_than_batches(tiny: Tiny, tmp_path: Path) -> None:
     source, windows = tiny("llama"), windows_file(tmp_path, counts={"de": (2, 8)})
     mwanda.prune(source, out=tmp_path / "one", calibration=windows, sparsity=0.5)
     words = ["prune", source, "--out", "many", "--calibration", windows, "--sparsity", "0.5"]
-    with torchrun(3, *words, cwd=tmp_path) as running:
+    with Several(3, *words, cwd=tmp_path) as running:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert shard_bytes(tmp_path / "many") == shard_bytes(tmp_path / "one")
@@ -78,7 +86,7 @@ def test_reconstructed_weights_travel_too(tiny: Tiny, tmp_path: Path, allocation
     mwanda.prune(source, out=out, calibration=windows, options=options, **fields)
     words = ["prune", source, "--out", "many", "--calibration", windows, "--batch-tokens", "20"]
     words += [word for name, value in fields.items() for word in (f"--{name}", value)]
-    with torchrun(4, *words, "--device", "cpu", cwd=tmp_path) as running:
+    with Several(4, *words, "--device", "cpu", cwd=tmp_path) as running:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert not mwanda.verify(tmp_path / "many").problems
@@ -99,7 +107,7 @@ def test_errors_of_masked_blocks_are_added_up(tiny: Tiny, tmp_path: Path) -> Non
     )
     words = ["prune", source, "--out", "many", "--calibration", windows, "--batch-tokens", "20"]
     words += ["--allocation", "measured", "--allocation-option", "windows=1", "--device", "cpu"]
-    with torchrun(3, *words, cwd=tmp_path) as running:
+    with Several(3, *words, cwd=tmp_path) as running:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     found = mwanda.verify(tmp_path / "many")
@@ -125,7 +133,7 @@ def test_a_process_that_dies_ends_the_run_and_leaves_nothing(tiny: Tiny, tmp_pat
 
 
 def test_bad_input_is_said_with_the_process_that_says_it(tiny: Tiny, tmp_path: Path) -> None:
-    with torchrun(2, "prune", tiny("llama"), "--out", "out", cwd=tmp_path) as running:
+    with Several(2, "prune", tiny("llama"), "--out", "out", cwd=tmp_path) as running:
         _, err = running.communicate(timeout=60)
     assert running.returncode != 0
     assert "error: process 0 of 2: --calibration: expected text" in err
@@ -170,7 +178,7 @@ def test_statistics_by_several_processes(tiny: Tiny, tmp_path: Path) -> None:
     source, windows = tiny("qwen3_moe"), windows_file(tmp_path)
     options = mwanda.RunOptions(device="cpu", batch_tokens=24)
     take = ["stats", source, "--calibration", windows, "--gram", *RECIPE[2:]]
-    with torchrun(2, *take, "--out", "many.safetensors", "--json", cwd=tmp_path) as running:
+    with Several(2, *take, "--out", "many.safetensors", "--json", cwd=tmp_path) as running:
         out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert out.count('"file"') == 1
@@ -183,7 +191,7 @@ def test_statistics_by_several_processes(tiny: Tiny, tmp_path: Path) -> None:
     for name, tensor in many.items():
         torch.testing.assert_close(tensor, one[name], rtol=1e-5, atol=1e-6)
     use = ["prune", source, "--statistics", "many.safetensors", "--masks-only", "--out"]
-    with torchrun(2, *use, "two.safetensors", "--json", cwd=tmp_path) as running:
+    with Several(2, *use, "two.safetensors", "--json", cwd=tmp_path) as running:
         out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     mwanda.prune(

@@ -7,10 +7,7 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +18,22 @@ from safetensors.torch import load_file, save_file
 import mwanda
 from mwanda import DataError, MwandaError
 from mwanda.model.run.decoder import Decoder
+from mwanda.pruning import journal
 from mwanda.system import durable
 from mwanda.system.refusals import named
 from tests.cli.helpers import wait_for
 from tests.pruning.pipeline.helpers import Tiny, windows_file
 from tests.pruning.resume.helpers import Task, made, steps_of
 from tests.support.failpoints import Steps, eager, stop_with
+from tests.support.forked import Forked
 
 DENSE: dict[str, Any] = {"mode": "dense", "allocation": "owl", "criterion": "m-wanda"}
 SEQUENTIAL: dict[str, Any] = {"mode": "sequential", "allocation": "uniform", "criterion": "wanda"}
-PACED = "from mwanda.pruning import journal; journal.SHARE = journal.PATIENCE = 0; "
+
+
+def pace() -> None:
+    """A journal with an entry for every block."""
+    journal.SHARE = journal.PATIENCE = 0.0
 
 
 def task_of(tiny: Tiny, folder: Path, fields: dict[str, Any], source: Path | None = None) -> Task:
@@ -104,14 +107,8 @@ def test_a_signal_leaves_the_journal(
     place = tmp_path / "place"
     place.mkdir()
 
-    def start(out: str) -> subprocess.Popen[str]:
-        code = f"{PACED}import sys; from mwanda.cli import main; main(sys.argv[1:])"
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, words), out],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=place,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
+    def start(out: str) -> Forked:
+        return Forked(*words, out, cwd=place, before=pace)
 
     with start("out") as running:
         wait_for(".out.partial/work/journal.json", place, running)
@@ -192,10 +189,10 @@ def test_a_shard_that_cannot_be_read_is_named(
     task = task_of(tiny, tmp_path / "text", SEQUENTIAL)
     task(tmp_path / "undisturbed")
     original = os.preadv
-    journal = tmp_path / ".out.partial" / "work" / "journal.json"
+    entries = tmp_path / ".out.partial" / "work" / "journal.json"
 
     def failing(*given: Any) -> int:
-        if journal.exists():
+        if entries.exists():
             raise OSError(errno.EIO, "Input/output error")
         return original(*given)
 
@@ -203,7 +200,7 @@ def test_a_shard_that_cannot_be_read_is_named(
         patched.setattr(os, "preadv", failing)
         with pytest.raises(DataError, match="Input/output error"):
             task(tmp_path / "out")
-    assert journal.exists()
+    assert entries.exists()
     task(tmp_path / "out")
     assert made(tmp_path / "out") == made(tmp_path / "undisturbed")
 

@@ -176,7 +176,7 @@ def test_a_view_does_not_depend_on_the_order_of_hashes(tiny: Tiny, tmp_path: Pat
             env={**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
             check=True, capture_output=True, text=True,
         ).stdout
-        for seed in ("1", "2", "3")
+        for seed in ("1", "2")
     }  # fmt: skip
     assert len(told) == 1
 

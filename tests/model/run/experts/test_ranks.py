@@ -14,7 +14,7 @@ from mwanda.pruning.statistics.capture import Capture
 from mwanda.pruning.statistics.routed import routed_tokens
 from mwanda.system.ranks import Ranks
 from tests.pruning.pipeline.helpers import Tiny, shard_bytes, token_windows, windows_file
-from tests.pruning.pipeline.test_ranks import torchrun
+from tests.support.forked import Several
 
 COUNTS = {"de": (2, 4), "sw": (1, 3)}
 MINIMUM = 3
@@ -58,7 +58,7 @@ def test_the_same_bytes_as_one_process(tiny: Tiny, tmp_path: Path, mode: str, si
     words = ["prune", source, "--out", "many", "--calibration", windows, "--device", "cpu"]
     words += [word for name, value in fields.items() for word in (f"--{name}", value)]
     words += ["--batch-tokens", "1", "--expert-tokens", str(MINIMUM)]
-    with torchrun(size, *words, cwd=tmp_path) as running:
+    with Several(size, *words, cwd=tmp_path) as running:
         _, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert shard_bytes(tmp_path / "many") == shard_bytes(tmp_path / "one")
