@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import os
-import random
 import shutil
 import sys
 import time
@@ -30,7 +29,7 @@ LENGTH = 96
 TEXT = "bundled:udhr"
 CALIBRATED = 27
 """The last article that calibrates; those after it are scored."""
-SCORED_TOKENS = 60
+SCORED_TOKENS = 40
 PROCESSES = 2
 """That share the cells: what one thread does alone, such as sorting and hashing, is done by two."""
 PROMPT = "Jedes Kind hat das Recht auf"
@@ -136,8 +135,8 @@ def study(dense: Path, text: Path) -> dict[str, Any]:
 def write_texts(folder: Path, tokenizer: Any) -> None:
     """Write ``calibration`` and ``scored``, one ``.jsonl`` file a language.
 
-    Scored are about ``SCORED_TOKENS`` tokens a language, in a seeded order, without what the
-    calibrating articles have word for word.
+    Scored is one paragraph a language, the shortest of ``SCORED_TOKENS`` tokens or more, and none
+    that the calibrating articles have word for word.
     """
     from mwanda.text.shared_sentences import overlap, text_hashes
     from mwanda.text.sources import open_source
@@ -149,14 +148,11 @@ def write_texts(folder: Path, tokenizer: Any) -> None:
         texts = [d.text for d in documents if int(d.id or 0) // 100 > CALIBRATED]
         repeated = set(overlap(texts, {h for text in first for h in text_hashes(text)}))
         fresh = [text for number, text in enumerate(texts) if number not in repeated]
-        random.Random(SEED).shuffle(fresh)
-        scored: list[str] = []
-        count = 0
-        for text in fresh:
-            if count >= SCORED_TOKENS:
-                break
-            scored.append(text)
-            count += len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        counts = {
+            text: len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in fresh
+        }
+        enough = [text for text in fresh if counts[text] >= SCORED_TOKENS]
+        scored = [min(enough or fresh, key=lambda text: abs(counts[text] - SCORED_TOKENS))]
         for name, chosen in {"calibration": first, "scored": scored}.items():
             file = folder / name / f"{tag}.jsonl"
             file.parent.mkdir(parents=True, exist_ok=True)

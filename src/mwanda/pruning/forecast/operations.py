@@ -26,8 +26,8 @@ from mwanda.pruning.units import probe_runs, probed_tokens
 PROBE_SECONDS = 0.2
 PROBE_BYTES = 64 << 20
 
-MASK_TOKENS = 400
-"""Tokens that go through a block in the time in which all its masks are chosen, about."""
+MASK_TOKENS = 1000
+"""Tokens that go through a block in the time in which its masks are chosen and written, about."""
 
 
 @dataclass(frozen=True)
