@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
-from transformers import AutoModelForCausalLM, GgufConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GgufConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from mwanda import InputError
 from mwanda.model.gguf.file import read_gguf
 from mwanda.model.gguf.header import parse_header
+from mwanda.model.gguf.older_readers import older_rotary
 from mwanda.model.source import open_model
 from tests.support.gguf_files import ALSO_READ, ARCHITECTURES, gguf_model, write_gguf
 from tests.support.walk import load
@@ -291,3 +293,34 @@ def test_a_large_vocabulary_is_read_at_once(tmp_path: Path) -> None:
     assert time.process_time() - start < 2
     assert header.fields["tokenizer.ggml.tokens"][-1] == "token 262143"
     assert header.fields["tokenizer.ggml.scores"][-1] == 262_143
+
+
+def test_a_folder_says_its_rotary_base_and_tokenizer_to_older_readers(tmp_path: Path) -> None:
+    path = write_gguf(
+        tmp_path / "m.gguf", "llama", gguf_model("llama"),
+        fields={"rope.freq_base": 77000.0, "rope.scaling.type": "linear",
+                "rope.scaling.factor": 4.0},
+    )  # fmt: skip
+    with open_model(path, tmp_path) as source:
+        config = json.loads((source.folder / "config.json").read_text())
+        told = json.loads((source.folder / "tokenizer_config.json").read_text())
+        again = AutoConfig.from_pretrained(source.folder)
+    assert config["rope_theta"] == 77000.0
+    assert config["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
+    assert config["rope_parameters"] == again.rope_parameters
+    assert again.rope_parameters == {"rope_type": "linear", "factor": 4.0, "rope_theta": 77000.0}
+    assert told["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_older_names_of_rotary_positions() -> None:
+    full = {"rope_type": "default", "rope_theta": 1e6}
+    windowed = {"rope_type": "default", "rope_theta": 1e4}
+    nested = {"full_attention": full, "sliding_attention": windowed}
+    assert older_rotary({"rope_parameters": nested}) == {
+        "rope_theta": 1e6, "rope_local_base_freq": 1e4,
+    }  # fmt: skip
+    partial = full | {"partial_rotary_factor": 0.25}
+    assert older_rotary({"rope_parameters": partial}) == {
+        "rope_theta": 1e6, "partial_rotary_factor": 0.25,
+    }  # fmt: skip
+    assert older_rotary({}) == older_rotary({"rope_parameters": None}) == {}

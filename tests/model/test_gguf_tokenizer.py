@@ -233,3 +233,28 @@ def test_added_tokens_are_the_files(tmp_path: Path) -> None:
     made = both(path, tmp_path)
     assert made.get_vocab().keys() == set(parse_header(path).fields["tokenizer.ggml.tokens"])
     assert len(made("<|endoftext|>", add_special_tokens=False).input_ids) == 13
+
+
+def test_a_sentencepiece_file_is_made_where_it_cuts_text_alike(tmp_path: Path) -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    for name, fields, there in (
+        ("plain", {}, True),
+        ("without", {"tokenizer.ggml.add_space_prefix": False}, True),
+        ("merges", {"tokenizer.ggml.merges": ["a b"]}, False),  # others than its scores say
+        ("bytes", {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.merges": []}, False),
+    ):
+        (tmp_path / name).mkdir()
+        kind = fields.get("tokenizer.ggml.model", "llama")
+        if kind == "gpt2":
+            path = written(tmp_path / name, {})
+        else:
+            path = written(tmp_path / name, fields, kind="llama")
+        with open_model(path, tmp_path / name) as source:
+            file = source.folder / "tokenizer.model"
+            assert file.is_file() is there, name
+            if there:
+                processor = sentencepiece.SentencePieceProcessor(model_file=str(file))
+                tokenizer = load_tokenizer(source.folder)
+                for text in (TEXT, "12  ab", "ab"):
+                    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+                    assert processor.encode(text) == ids, text

@@ -122,3 +122,45 @@ def test_refusals(wide: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"lm_head\.weight: expected finite"):
         mwanda.quantise(broken, tmp_path / "out", "Q8_0")
     assert not (tmp_path / "out").exists()
+
+
+def by_scale(weight: torch.Tensor, group: int) -> torch.Tensor:
+    """Plainly, a group at a time."""
+    rows = []
+    for row in weight.float():
+        parts = []
+        for part in row.split(group):
+            scale = (part.abs().max() / 127).to(torch.float16).float()
+            parts.append((part / scale).round() * scale)
+        rows.append(torch.cat(parts))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize(("kind", "group"), [("INT8", None), ("INT8_G128", 128)])
+@pytest.mark.parametrize("linears", [False, True])
+def test_int8_by_row_and_by_group(
+    tmp_path: Path, kind: str, group: int | None, linears: bool
+) -> None:
+    folder = tmp_path / "wide"
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(
+        vocab_size=64, hidden_size=128, intermediate_size=256, num_hidden_layers=1,
+        num_attention_heads=4, bos_token_id=1, eos_token_id=2,
+    )).save_pretrained(folder)  # fmt: skip
+    changed = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    changed[name][3, :5] = 0.0
+    changed["model.embed_tokens.weight"][7] = 0.0
+    save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+    made = mwanda.quantise(folder, tmp_path / "out", kind + ("-linears" if linears else ""))
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.allclose(after[name], by_scale(changed[name], group or 128), atol=1e-7)
+    assert made.zeros_lost == 0
+    tables = ("model.embed_tokens.weight", "lm_head.weight")
+    assert [torch.equal(after[one], changed[one]) for one in tables] == [linears] * 2
+    assert made.tensors == 7 + (0 if linears else 2)
+    sizes = [w.shape for n, w in changed.items() if w.ndim == 2 and not (linears and n in tables)]
+    scales = sum(r if group is None else r * c // group for r, c in sizes)
+    rest = sum(w.numel() * (2 if w.ndim == 2 else 4) for n, w in changed.items()
+               if w.ndim < 2 or (linears and n in tables))  # fmt: skip
+    assert made.bytes == sum(r * c for r, c in sizes) + 2 * scales + rest

@@ -14,13 +14,14 @@ import torch
 
 from mwanda.errors import DataError, InputError
 from mwanda.model.companions import copy_companions, find_companions
-from mwanda.model.gguf.types import check_type
+from mwanda.model.gguf.types import LINEARS, check_type
 from mwanda.model.opening import PRUNABLE, open_decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import copy_licences, open_model
 from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
+from mwanda.pruned.quantised_forms import Form, form_of
 from mwanda.pruning.folder.known_text import Calibrations, known_in_folder, records
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.folder.weight_sink import write_config
@@ -89,11 +90,12 @@ def quantise(
     Args:
         model: a folder, GGUF file or hub id.
         out: the folder to write, whole or not at all.
-        type: one of :data:`mwanda.model.gguf.types.TYPES`, for all matrices.
+        type: one of :data:`mwanda.model.gguf.types.TYPES` or of ``INT8`` there, for all matrices;
+            with ``-LINEARS`` after it for those of the blocks alone.
 
     Raises:
         InputError: a type that cannot be written, an unusable ``out``, a model that is quantised
-            already, or no row whose length is a multiple of 32.
+            already, or no row whose length is a multiple of the type's groups.
         DataError: a weight that is not finite.
     """
     options, model = options_given(options), path_given("model", model)
@@ -110,11 +112,12 @@ def quantise(
         known = records(known_in_folder(source.folder))
         find_companions(source.folder)
         infos = decoder.checkpoint.tensors
-        turned = _matrices(decoder)
-        kept, size = _plan(infos, turned, kind)
+        turned = _matrices(decoder, tables=not kind.endswith(LINEARS))
+        form = form_of(kind.removesuffix(LINEARS))
+        kept, size = _plan(infos, turned, form)
         if len(kept) == len(turned):
             raise InputError(
-                str(model), expected="rows of a multiple of 32 weights", found="none",
+                str(model), expected=f"rows of a multiple of {form.group} weights", found="none",
                 fix=f"{kind} cannot hold this model",
             )  # fmt: skip
         weights = sum(info.nbytes // info.dtype.itemsize for info in infos.values())
@@ -128,7 +131,7 @@ def quantise(
             for name, info in infos.items():
                 weight = decoder.checkpoint.read(name)
                 if name in turned and name not in kept:
-                    made = _read_back(name, weight, kind, turned=turned[name])
+                    made = _read_back(name, weight, form, turned=turned[name])
                     lost += int(torch.count_nonzero((weight == 0) & (made != 0)))
                     weight = made
                 fix = "quantise a copy in float32 or bfloat16"
@@ -146,15 +149,21 @@ def quantise(
     return result
 
 
-def _matrices(decoder: StreamedDecoder) -> dict[str, bool]:
-    """Stored matrices to quantise -> whether their rows lie along the last dimension but one."""
+def _matrices(decoder: StreamedDecoder, *, tables: bool) -> dict[str, bool]:
+    """Stored matrices to quantise -> whether their rows lie along the last dimension but one.
+
+    Args:
+        tables: the embeddings and the head too.
+    """
     found = {}
     for linear in decoder.structure.linears():
         place = decoder.place(linear)
         found[place.stored] = place.transposed
+    if not tables:
+        return found
     model = decoder.model
-    tables = [model.get_input_embeddings(), model.get_output_embeddings()]
-    shapes = {tuple(one.weight.shape) for one in tables if one is not None}
+    both = [model.get_input_embeddings(), model.get_output_embeddings()]
+    shapes = {tuple(one.weight.shape) for one in both if one is not None}
     # By shape: no other matrix has a row for every token.
     for info in decoder.checkpoint.tensors.values():
         if tuple(info.shape) in shapes and info.dtype in PRUNABLE:
@@ -163,32 +172,25 @@ def _matrices(decoder: StreamedDecoder) -> dict[str, bool]:
 
 
 def _plan(
-    infos: Mapping[str, TensorInfo], turned: Mapping[str, bool], kind: str
+    infos: Mapping[str, TensorInfo], turned: Mapping[str, bool], form: Form
 ) -> tuple[dict[str, str], int]:
     """Matrices that stay as they are, and why; and the bytes of everything as GGUF."""
-    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    group, stored = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     kept: dict[str, str] = {}
     size = 0
     for name, info in infos.items():
         weights = info.nbytes // info.dtype.itemsize
         row = 0 if name not in turned else info.shape[-2 if turned[name] else -1]
-        if name in turned and row % group == 0:
-            size += weights // group * stored
+        if name in turned and row % form.group == 0:
+            size += form.nbytes(weights, row)
             continue
         if name in turned:
-            kept[name] = f"rows of {row}, no multiple of {group}"
+            kept[name] = f"rows of {row}, no multiple of {form.group}"
         size += weights * (VECTOR_BYTES if len(info.shape) < 2 else MATRIX_BYTES)
     return kept, size
 
 
-def _read_back(name: str, weight: torch.Tensor, kind: str, *, turned: bool) -> torch.Tensor:
-    """A matrix, or several stacked, through GGUF and back, some rows at a time."""
-    from gguf import GGMLQuantizationType
-    from gguf.quants import dequantize, quantize
-
-    used = GGMLQuantizationType[kind]
+def _read_back(name: str, weight: torch.Tensor, form: Form, *, turned: bool) -> torch.Tensor:
+    """A matrix, or several stacked, quantised and back, some rows at a time."""
     rows = weight.transpose(-1, -2) if turned else weight
     flat = rows.reshape(-1, rows.shape[-1])
     made = torch.empty(flat.shape, dtype=torch.float32)
@@ -200,9 +202,7 @@ def _read_back(name: str, weight: torch.Tensor, kind: str, *, turned: bool) -> t
                 f"tensor {name}", expected="finite weights", found="NaN or infinity",
                 fix="download the model again",
             )  # fmt: skip
-        made[start : start + step] = torch.from_numpy(
-            dequantize(quantize(part.numpy(), used), used)
-        )
+        made[start : start + step] = form.read_back(part)
     shaped = made.reshape(rows.shape)
     return shaped.transpose(-1, -2).contiguous() if turned else shaped
 

@@ -126,11 +126,15 @@ def unpack(
 
 def quantise(
     model: opt.Model,
-    kind: Annotated[str, "Q8_0, Q5_1, Q5_0, Q4_1 or Q4_0.", "--type"],
+    kind: Annotated[
+        str,
+        "Q8_0, Q5_1, Q5_0, Q4_1, Q4_0, INT8 or INT8_G128; -LINEARS after it leaves embeddings.",
+        "--type",
+    ],
     out: opt.OutFolder,
     **given: Annotated[Any, WRITING],
 ) -> Iterator[View]:
-    """Write MODEL with the weights that a GGUF of this type holds, as a plain folder."""
+    """Write MODEL with the weights that are left of it in this type, as a plain folder."""
     check_type(kind)
     early.check_model(model)
     early.check_folder_out(out, model, overwrite=given["overwrite"])

@@ -14,6 +14,8 @@ import torch
 from mwanda.errors import InputError, MwandaError, shown
 from mwanda.model.gguf.config import read_config
 from mwanda.model.gguf.header import ORIGINAL, GgufHeader, parse_header
+from mwanda.model.gguf.older_readers import write_for_older
+from mwanda.model.gguf.sentencepiece_file import write_sentencepiece
 from mwanda.model.gguf.steps import choose_steps
 from mwanda.model.gguf.tokenizer import build_tokenizer, stop_tokens
 from mwanda.model.gguf.weights import WHOLE, write_weights
@@ -65,7 +67,10 @@ class Gguf:
                 if len(stops) > 1:
                     generation.eos_token_id = stops
                 generation.save_pretrained(folder)
-        self.tokenizer().save_pretrained(folder)
+        tokenizer = self.tokenizer()
+        tokenizer.save_pretrained(folder)
+        write_for_older(folder)
+        write_sentencepiece(self.header, tokenizer, folder)
         trim()
 
     def tokenizer(self) -> Any:
