@@ -102,7 +102,7 @@ def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -
 
 def made(name: str, form: Form, given: argparse.Namespace) -> Path:
     """The artefact, made if it is not there."""
-    out = given.work / "artefacts" / name.replace(" ", "-")
+    out: Path = given.work / "artefacts" / name.replace(" ", "-")
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         words = form.command.format(model=given.model, out=out).split()
