@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ def assemble(out: Path) -> None:
     there = {path.relative_to(out).as_posix() for path in out.rglob("*.md")}
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     named = re.findall(r": (\S+\.md)$", nav, re.MULTILINE)
-    if wrong := sorted(there ^ {*named}):
-        raise SystemExit(f"mkdocs.yml: expected every page in nav once, found otherwise: {wrong}")
+    if lost := sorted({*named} - there):
+        raise SystemExit(f"mkdocs.yml: expected pages in nav that there are, found {lost}")
+    if unnamed := sorted(there - {*named}):
+        print(f"mkdocs.yml: nav names every page but {', '.join(unnamed)}", file=sys.stderr)
 
 
 def linked(markdown: str, *, root: bool) -> str:
