@@ -10,7 +10,7 @@ import torch
 
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.system.device import DTYPES
+from mwanda.system.device import DTYPES, HOST
 
 __all__ = ["TAGS", "llama", "make_model", "mixture", "write_text"]
 
@@ -65,7 +65,14 @@ def mixture(blocks: int, width: int, dtype: str, experts: int) -> Any:
     )
 
 
-def make_model(folder: Path, config: Any, dtype: str, *, shard: int = 2_000_000_000) -> int:
+def make_model(
+    folder: Path,
+    config: Any,
+    dtype: str,
+    *,
+    shard: int = 2_000_000_000,
+    device: torch.device = HOST,
+) -> int:
     """Write random weights for ``config``, tensor by tensor; returns their bytes.
 
     Args:
@@ -73,6 +80,7 @@ def make_model(folder: Path, config: Any, dtype: str, *, shard: int = 2_000_000_
         config: of a Llama or a mixture; its tokenizer knows the first 512 ids of the vocabulary.
         dtype: of the checkpoint.
         shard: most bytes of one file.
+        device: that draws the numbers: an accelerator does in seconds what takes a CPU minutes.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -88,9 +96,10 @@ def make_model(folder: Path, config: Any, dtype: str, *, shard: int = 2_000_000_
     generator = torch.Generator().manual_seed(0)
     with ShardWriter(folder, plan_shards(shapes, shard)) as writer:
         for name, kind, shape in shapes:
-            made = torch.ones(shape) if len(shape) == 1 else torch.empty(shape)
+            own = HOST if len(shape) == 1 else device
+            made = torch.ones(shape) if len(shape) == 1 else torch.empty(shape, device=own)
             if len(shape) > 1:
-                made.normal_(std=0.02, generator=generator)
+                made.normal_(std=0.02, generator=generator if own == HOST else None)
             writer.write(name, made.to(kind))
     config.save_pretrained(folder)
     words = {chr(33 + k) if k < SPECIAL else f"w{k}": k for k in range(VOCABULARY)}

@@ -26,6 +26,7 @@ import torch
 from hypothesis import settings
 
 from tests.support.models import tiny_model
+from tests.support.pretend.device import Pretend, compiler, pretend
 
 # No deadline: the machine may be busy with something else.
 settings.register_profile("same", derandomize=True, deadline=None, database=None)
@@ -61,6 +62,14 @@ def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports have words and tables only: to put the library of charts into a page takes seconds.
     ``tests/study/report/test_drawing.py`` has it back."""
     monkeypatch.setitem(sys.modules, "vl_convert", None)
+
+
+@pytest.fixture(scope="session")
+def accelerator() -> Pretend:
+    """A pretend accelerator; it is there inside ``accelerator.there()``."""
+    if compiler() is None:
+        pytest.skip("no C++ compiler")
+    return pretend()
 
 
 def _loopback(host: str) -> bool:

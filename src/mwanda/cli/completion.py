@@ -50,7 +50,7 @@ _NAMES: Mapping[str, Names] = {
     "allocation_level": _words(*get_args(Level)),
     "dtype": _words("auto", *FLOATS),
     "compute_dtype": _words("auto", *FLOATS),
-    "device": _words("auto", "cpu", "cuda"),
+    "device": _words("auto", "cpu", "cuda", "mps", "xpu"),
     "runtime": _words(*RUNTIMES),
     "gate_on": _words("point", "upper"),
     "what": _words(

@@ -77,7 +77,7 @@ OPTIONS: Mapping[str, Option] = {
         str, "point: the rise itself decides; upper: the end of its 95 % interval.", "point"
     ),
     "threads": Option(int, "Chunks coded at a time. Default: cores.", least=1),
-    "device": Option(str, "auto, cpu, cuda or cuda:N.", "auto"),
+    "device": Option(str, "auto, cpu, or an accelerator: cuda, mps, xpu …, or cuda:N.", "auto"),
     "compute_dtype": Option(str, "What the forward runs in; auto picks a fast one.", "auto"),
     "activation_memory": Option(str, "Hidden states kept in memory; the rest on disk.", "512MiB"),
     "batch_tokens": Option(int, "Tokens in one forward of one block.", 2048, least=1),

@@ -16,9 +16,13 @@ from torch import nn
 
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.head_form import PlainHead, plain_head, summed_in
+from mwanda.system.device import widened
 
 TILE = (1024, 1024)
 """Positions and vocabulary entries of one tile: 4 MiB of float32, which stays in a CPU's cache."""
+
+DEVICE_TILE = (4096, 8192)
+"""The same on a device that wants large products: 128 MiB."""
 
 LOGIT_BYTES = 128 << 20
 """Float32 logits held at once where the model's own head is run."""
@@ -35,7 +39,7 @@ def _losses(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> tor
         normed: ``[positions, width]`` in the weight's dtype.
         targets: ``int64 [positions]``.
     """
-    rows, columns = TILE
+    rows, columns = TILE if normed.is_cpu else DEVICE_TILE
     exact = summed_in(normed.dtype)
     normed = head.prepare(normed)
     near = torch.cat(
@@ -44,7 +48,7 @@ def _losses(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> tor
             for part, target in zip(normed.split(rows), targets.split(rows), strict=True)
         ]
     )
-    total = torch.zeros(len(normed), dtype=torch.float64, device=normed.device)
+    total = widened(torch.zeros(len(normed), device=normed.device))
     wanted = torch.zeros_like(near)
     room = normed.new_empty(min(rows, len(normed)) * min(columns, len(head.weight)))
     # The vocabulary outside: its tile of the weight stays in the cache for all positions.
@@ -60,10 +64,11 @@ def _losses(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> tor
                 torch.addmm(bias, normed[part], weight, out=tile)
             logits = head.finish(tile).to(exact)
             place = targets[part] - low
-            inside = ((place >= 0) & (place < weight.shape[1])).nonzero().flatten()
-            wanted[first + inside] = logits[inside, place[inside]]
-            total[part] += logits.sub_(near[part, None]).exp_().sum(dim=1)
-    return near.double() - wanted.double() + total.log()
+            inside = (place >= 0) & (place < weight.shape[1])
+            found = logits.gather(1, place.clamp(0, weight.shape[1] - 1)[:, None])[:, 0]
+            wanted[part] = found.where(inside, wanted[part])
+            total[part] += logits.sub_(near[part, None]).exp_().sum(dim=1).to(total.device)
+    return widened(near) - widened(wanted) + total.log()
 
 
 def _near(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -92,7 +97,8 @@ def head_losses(
     losses = _losses(head, normed, targets)
     odd = (~losses.isfinite()).nonzero().flatten()
     if len(odd):
-        losses[odd] = _own_losses(decoder, output, normed[odd], targets[odd])
+        there = odd.to(normed.device)
+        losses[odd] = _own_losses(decoder, output, normed[there], targets[there])
     return losses
 
 
@@ -100,9 +106,9 @@ def _own_losses(
     decoder: Decoder, output: Any, normed: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
     step = max(1, LOGIT_BYTES // (4 * decoder.vocabulary))
-    losses = [torch.zeros(0, dtype=torch.float64, device=normed.device)]
+    losses = [widened(torch.zeros(0, device=normed.device))]
     for part, target in zip(normed.split(step), targets.split(step), strict=True):
         logits = decoder.logits(output, part).to(summed_in(normed.dtype))
         loss = nn.functional.cross_entropy(logits, target, reduction="none")
-        losses.append(loss.double())
+        losses.append(widened(loss))
     return torch.cat(losses)

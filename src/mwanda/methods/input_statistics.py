@@ -13,6 +13,8 @@ from typing import Literal
 
 import torch
 
+from mwanda.methods.wide import add_compensated, sums_in
+
 Need = Literal["square", "activity", "activity-sign", "gram"]
 """``activity`` counts by magnitude and ``activity-sign`` by sign, see :class:`FeatureSums`;
 ``gram`` is the weighted sum over languages of :mod:`mwanda.methods.gram`."""
@@ -22,6 +24,9 @@ Norms = Literal["raw", "normalised"]
 
 PIECE = 1 << 18
 """Values looked at together: 1 MiB of float32."""
+
+DEVICE_PIECE = 1 << 24
+"""The same on a device that wants large pieces."""
 
 
 @dataclass
@@ -37,12 +42,15 @@ class FeatureSums:
             needs no scale.
         positive: number of tokens on which ``x_tj > 0``, the rule for what leaves a non-linearity;
             float64 ``[in]``, None when nobody asked for it.
+        lost: on a device without float64, where sums are float32, what rounding took from each, in
+            the order of :attr:`tensors`; see :func:`settle`.
     """
 
     tokens: int
     square: torch.Tensor
     active: torch.Tensor | None = None
     positive: torch.Tensor | None = None
+    lost: tuple[torch.Tensor, ...] = ()
 
     @classmethod
     def of(cls, inputs: torch.Tensor, needs: Iterable[Need]) -> FeatureSums:
@@ -53,25 +61,30 @@ class FeatureSums:
         """
         x = inputs.reshape(-1, inputs.shape[-1])
         sums = cls.empty(int(x.shape[1]), needs, x.device)
-        for part in x.split(max(1, PIECE // max(1, x.shape[1]))):
+        piece = PIECE if x.is_cpu else DEVICE_PIECE
+        for part in x.split(max(1, piece // max(1, x.shape[1]))):
             values = part.float() if part.dtype in (torch.float16, torch.bfloat16) else part
-            sums.square += torch.square(values).sum(dim=0, dtype=torch.float64)
+            parts = [torch.square(values).sum(dim=0, dtype=sums.square.dtype)]
             if sums.active is not None:
                 size = values.abs()
                 # In place: a comparison's ones and zeros add up faster as floats than as bools.
-                sums.active += size.gt_(size.mean(dim=1, keepdim=True)).sum(dim=0)
+                parts.append(size.gt_(size.mean(dim=1, keepdim=True)).sum(dim=0))
             if sums.positive is not None:
-                sums.positive += (values > 0).to(values.dtype).sum(dim=0)
+                parts.append((values > 0).to(values.dtype).sum(dim=0))
+            sums._add(parts)
         sums.tokens = int(x.shape[0])
         return sums
 
     @classmethod
     def empty(cls, width: int, needs: Iterable[Need], device: torch.device) -> FeatureSums:
         """Sums over no token at all, for inputs ``[..., width]``."""
-        square, wanted = torch.zeros(width, dtype=torch.float64, device=device), set(needs)
+        square, wanted = torch.zeros(width, dtype=sums_in(device), device=device), set(needs)
         active = torch.zeros_like(square) if "activity" in wanted else None
         positive = torch.zeros_like(square) if "activity-sign" in wanted else None
-        return cls(0, square, active, positive)
+        made = cls(0, square, active, positive)
+        if square.dtype != torch.float64:
+            made.lost = tuple(map(torch.zeros_like, made.tensors))
+        return made
 
     @staticmethod
     def parts_of(needs: Collection[Need]) -> tuple[str, ...]:
@@ -88,8 +101,17 @@ class FeatureSums:
     def add(self, other: FeatureSums) -> None:
         """Take another part of the same language in."""
         self.tokens += other.tokens
-        for mine, theirs in zip(self.tensors, other.tensors, strict=True):
+        self._add(other.tensors)
+        for mine, theirs in zip(self.lost, other.lost, strict=True):
             mine += theirs
+
+    def _add(self, parts: Sequence[torch.Tensor]) -> None:
+        if self.lost:
+            for mine, lost, part in zip(self.tensors, self.lost, parts, strict=True):
+                add_compensated(mine, lost, part)
+        else:
+            for mine, part in zip(self.tensors, parts, strict=True):
+                mine += part
 
     def copy(self) -> FeatureSums:
         """Sums that can grow without changing this one."""
@@ -137,6 +159,22 @@ class InputStatistics:
             return self
         mean = self.rms.mean(dim=1, keepdim=True)
         return replace(self, mean_square=self.mean_square / mean.where(mean > 0, 1.0).square())
+
+
+def settle(every: Iterable[FeatureSums]) -> None:
+    """Bring sums that lie on a device to the host, in place, in float64: all in one copy."""
+    away = [sums for sums in every if not sums.square.is_cpu]
+    parts = [part for sums in away for part in (*sums.tensors, *sums.lost)]
+    if not parts:
+        return
+    here = iter(torch.cat(parts).cpu().double().split([len(part) for part in parts]))
+    for sums in away:
+        total = [next(here) for _ in sums.tensors]
+        lost = [next(here) for _ in sums.lost]
+        exact = iter([a + b for a, b in zip(total, lost, strict=True)] if lost else total)
+        sums.square, sums.lost = next(exact), ()
+        sums.active = None if sums.active is None else next(exact)
+        sums.positive = None if sums.positive is None else next(exact)
 
 
 def summarise(sums: Mapping[str, FeatureSums], weights: Mapping[str, float]) -> InputStatistics:

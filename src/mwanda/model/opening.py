@@ -19,6 +19,7 @@ from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.unread import said_of
 from mwanda.system.device import (
     DTYPES,
+    HOST,
     NOWHERE,
     choose_compute_dtype,
     choose_device,
@@ -36,11 +37,16 @@ PRUNABLE = tuple(DTYPES.values())
 
 @contextmanager
 def open_decoder(
-    source: ModelSource, options: RunOptions, *, measuring: bool = False
+    source: ModelSource,
+    options: RunOptions,
+    *,
+    measuring: bool = False,
+    shape_for: torch.device | None = None,
 ) -> Iterator[StreamedDecoder]:
     """A streamed decoder over a model folder. For measuring, ``auto`` computes in float32 on a
-    CPU, because a number that is compared should not carry bf16's rounding."""
-    device = choose_device(options.device, local_rank())
+    CPU, because a number that is compared should not carry bf16's rounding. One whose shape alone
+    is looked at, for what another device will do, lies on the host."""
+    device = shape_for or choose_device(options.device, local_rank())
     parse_dtype(options.compute_dtype, "--compute-dtype")
     with Checkpoint.open(source.folder) as checkpoint:
         config = load_config(source.folder, trust_remote_code=options.trust_remote_code)
@@ -48,7 +54,8 @@ def open_decoder(
         dtype = resolve_dtype(source_dtype(checkpoint), device, options, measuring=measuring)
         _refuse_sizes(config, checkpoint, options)
         model = build_skeleton(config, dtype, trust_remote_code=options.trust_remote_code)
-        decoder = StreamedDecoder(model, checkpoint, device, dtype)
+        place = device if shape_for is None else HOST
+        decoder = StreamedDecoder(model, checkpoint, place, dtype)
         for linear in decoder.structure.linears():
             info = checkpoint.tensors[decoder.place(linear).stored]
             if info.dtype not in PRUNABLE:

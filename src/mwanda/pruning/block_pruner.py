@@ -71,7 +71,7 @@ class BlockPruner:
         decoder, recipe, ranks = self.task.decoder, self.task.recipe, self.task.ranks
         weight = decoder.source_weight(linear)
         row = recipe.reconstruction_row() if self._removes(linear, sparsity) else None
-        mask, update = torch.empty(weight.shape, dtype=torch.bool), weight
+        mask, update = torch.empty(weight.shape, dtype=torch.bool, device=weight.device), weight
         damping = torch.zeros(1, dtype=torch.float64)
         if ranks.rank == owner:
             if row is None or row.prune is None:
@@ -84,7 +84,7 @@ class BlockPruner:
                 made = update_weight(
                     name, weight, mask, gram, row, method.options, pattern, sparsity
                 )
-                mask, update, damping[0] = made.mask.cpu(), made.weight, made.damping
+                mask, update, damping[0] = made.mask, made.weight, made.damping
         mask = ranks.send(mask, owner)
         self.keep_mask(linear, mask)
         source_zeros = count_zeros(weight)
@@ -92,7 +92,7 @@ class BlockPruner:
             weight.copy_(ranks.send(update, owner))
             decoder.use_weight(linear, weight)
             self.outcome.damping[linear.name] = float(ranks.send(damping, owner))
-        removed = ~mask.to(weight.device)
+        removed = ~mask
         weight.masked_fill_(removed, 0)
         decoder.mask_used(linear, weight, removed)
         self.outcome.records[linear.name] = record(mask, self.sink(linear, weight), source_zeros)
@@ -106,11 +106,11 @@ class BlockPruner:
     def choose(
         self, linear: Linear, weight: torch.Tensor, inputs: InputStatistics | None, sparsity: float
     ) -> torch.Tensor:
-        """The criterion's keep mask ``bool [out, in]`` of one weight, on the CPU; no inputs where
-        it needs none, or where an expert saw too little for it."""
+        """The criterion's keep mask ``bool [out, in]`` of one weight; no inputs where it needs
+        none, or where an expert saw too little for it."""
         recipe = self.task.recipe
         if not self._removes(linear, sparsity):
-            return torch.ones(weight.shape, dtype=torch.bool)
+            return torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
         criterion, options = recipe.criterion_row(), recipe.criterion.options
         if inputs is None and criterion.needs:  # an expert that saw too few tokens
             criterion, options = find_criterion("magnitude"), {}

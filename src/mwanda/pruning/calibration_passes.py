@@ -17,6 +17,7 @@ from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.model.run.structure import Block
 from mwanda.pruning.statistics.capture import Capture
 from mwanda.pruning.task import Task
+from mwanda.system.device import HOST
 from mwanda.system.finite import is_finite
 from mwanda.system.heap import trim
 
@@ -119,6 +120,7 @@ class Passes:
                 count, length = batch.input_ids.shape
                 forward = partial(self._run, visit, index, keep=keep_outputs)
                 capture.run(forward, batch.language, (count, length), whole=keep_outputs)
+        capture.settle()
         if self._task.ranks.size > 1:
             self._add_up(visit.block, capture, needs)
         capture.drop_unseen()
@@ -128,14 +130,19 @@ class Passes:
     def compare(self, visit: Visit) -> torch.Tensor:
         """How far the block as it is now is from the outputs that were kept of it:
         :func:`relative_errors` of this process's probed windows, float64 ``[languages, 2]``."""
-        found = torch.zeros(len(self.languages), 2, dtype=torch.float64)
+        found: dict[str, torch.Tensor] = {}
         for place, index in enumerate(self._probes):
             batch, hidden = self._batches[index], visit.probed[place]
             output = self._decoder.run_block(visit.block.index, visit.module, hidden)
             dense = visit.activations[index][:, self._skip :]
             errors = relative_errors(dense, output[:, self._skip :])
-            found[self.languages.index(batch.language)] += errors
-        return found
+            found[batch.language] = found.get(batch.language, 0) + errors
+        nothing = torch.zeros(2, dtype=torch.float64)
+        if found:  # all come to the host at once, when the last is there
+            sums = dict(zip(found, torch.stack([*found.values()]).to(HOST), strict=True))
+        else:
+            sums = {}
+        return torch.stack([sums.get(tag, nothing) for tag in self.languages])
 
     def advance(self, visit: Visit) -> None:
         """Replace a block's inputs by its outputs."""

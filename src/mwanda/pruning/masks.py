@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from mwanda.errors import DataError
 from mwanda.methods.input_statistics import InputStatistics
@@ -59,9 +60,9 @@ def choose_mask(
     pattern: Pattern,
     sparsity: float,
 ) -> torch.Tensor:
-    """The keep mask ``bool [out, in]`` of one weight ``[out, in]``."""
+    """The keep mask ``bool [out, in]`` of one weight ``[out, in]``, where that lies."""
     rows, columns = weight.shape
-    mask = torch.empty((rows, columns), dtype=torch.bool)
+    mask = torch.empty((rows, columns), dtype=torch.bool, device=weight.device)
     piece = PIECE if weight.is_cpu else DEVICE_PIECE
     step = max(1, piece // columns) if pattern.rowwise else rows
     # A row whose scores depend on others is scored with all of them, and selected by itself.
@@ -87,7 +88,7 @@ def choose_mask(
 
 def record(mask: torch.Tensor, written: torch.Tensor, source_zeros: int) -> MaskRecord:
     """Counts and hashes of a mask and of the weight ``[out, in]`` that was written under it."""
-    nonzero = (written != 0).cpu()
+    nonzero = written != 0
     rows, columns = mask.shape
     shape, pruned, zeros = (int(rows), int(columns)), count_zeros(mask), count_zeros(nonzero)
     return MaskRecord(shape, pruned, zeros, source_zeros, digest(mask), digest(nonzero))
@@ -101,4 +102,14 @@ def count_zeros(tensor: torch.Tensor) -> int:
 
 def digest(mask: torch.Tensor) -> str:
     """SHA-256 of a bool matrix, row after row, eight positions a byte, high bit first."""
-    return hashlib.sha256(np.packbits(mask.cpu().numpy().reshape(-1)).tobytes()).hexdigest()
+    return hashlib.sha256(_packed(mask.reshape(-1))).hexdigest()
+
+
+def _packed(bits: torch.Tensor) -> bytes:
+    """Bools ``[n]``, eight a byte, high bit first; packed where they lie, so that of a device an
+    eighth is copied."""
+    if bits.is_cpu:
+        return np.packbits(bits.numpy()).tobytes()
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=bits.device)
+    whole = nn.functional.pad(bits.view(torch.uint8), (0, -len(bits) % 8)).view(-1, 8)
+    return (whole << places).sum(dim=1, dtype=torch.uint8).cpu().numpy().tobytes()

@@ -122,7 +122,7 @@ class Surveyor:
                     continue  # nothing goes, nothing is lost
                 for linear in linears:
                     original, owner = originals[linear.name], self.ranks.owner(places[linear.name])
-                    mask = torch.empty(original.shape, dtype=torch.bool)
+                    mask = torch.empty(original.shape, dtype=torch.bool, device=original.device)
                     if self.ranks.rank == owner:
                         entries = sums[linear.name]
                         inputs = inputs_of(linear.name, entries, self.weights, minimum)
@@ -131,7 +131,7 @@ class Surveyor:
                             shares[row] += removed_share(original, ~mask, inputs)
                     if sparsity not in probe.compared:
                         continue
-                    removed = ~self.ranks.send(mask, owner).to(original.device)
+                    removed = ~self.ranks.send(mask, owner)
                     used = self.decoder.linear_weight(linear)
                     used.copy_(original).masked_fill_(removed, 0)
                 if sparsity in probe.compared:

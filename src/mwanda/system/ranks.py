@@ -17,7 +17,7 @@ import torch
 from torch import distributed
 
 from mwanda.errors import InputError, MwandaError
-from mwanda.system.device import HOST, backend_of
+from mwanda.system.device import HOST, exchange_of
 
 Item = TypeVar("Item")
 
@@ -117,9 +117,10 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if found.size == 1:
         yield found
         return
-    ranks = Ranks(found.rank, found.size, device)
+    backend, where = exchange_of(device)
+    ranks = Ranks(found.rank, found.size, where)
     with _answering():
-        distributed.init_process_group(backend_of(device), timeout=PATIENCE)
+        distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield ranks
     finally:

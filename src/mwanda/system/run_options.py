@@ -19,11 +19,13 @@ class RunOptions:
     """Resources and permissions of one run.
 
     Attributes:
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``auto``, ``cpu``, or the kind of accelerator that torch has on this machine,
+            ``cuda``, ``mps``, ``xpu`` and so on: alone, or with a number, ``cuda:1``.
         compute_dtype: what the forward runs in; ``auto`` is the source's where the hardware is
             fast at it, else float32.
         batch_tokens: tokens in one forward of one block; at least one window.
-        activation_memory: bytes of hidden states kept in memory; the rest goes to disk.
+        activation_memory: bytes of hidden states kept in memory; the rest goes to disk. On an
+            accelerator it is of its own memory, and the rest is in the host's.
         max_shard_size: bytes of one written shard.
         overwrite: replace an existing output of mwanda's.
         journal: keep what is finished of a prune or of statistics beside the output, so that the

@@ -14,6 +14,7 @@ import torch
 
 from mwanda.methods.allocation.budget import scale, spread
 from mwanda.methods.input_statistics import InputStatistics
+from mwanda.methods.wide import widened
 
 Tail = Literal["peak", "half"]
 
@@ -40,7 +41,7 @@ def allocate(
 
 def spectrum(weight: torch.Tensor) -> torch.Tensor:
     """Eigenvalues of WᵀW above rounding, float64, ascending."""
-    matrix = weight.double()
+    matrix = widened(weight)
     # Of WᵀW and WWᵀ, which share all eigenvalues but zeros, the smaller.
     product = matrix @ matrix.t() if matrix.shape[0] <= matrix.shape[1] else matrix.t() @ matrix
     values: torch.Tensor = torch.linalg.eigvalsh(product).cpu()

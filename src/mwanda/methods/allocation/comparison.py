@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from mwanda.methods.input_statistics import InputStatistics
+from mwanda.methods.wide import wide_sum, widened
 
 PIECE = 1 << 20
 """Weights looked at together: 4 MiB of float32."""
@@ -54,13 +55,14 @@ def removed_share(weight: torch.Tensor, removed: torch.Tensor, inputs: InputStat
     some weights, bool ``[out, in]``, its inputs taken as uncorrelated; 0 where it has no output at
     all."""
     columns = weight.shape[1]
-    found = torch.zeros(2, columns, dtype=torch.float64, device=weight.device)
+    where = widened(weight[:0]).device
+    found = torch.zeros(2, columns, dtype=torch.float64, device=where)
     rows = max(1, PIECE // columns)  # a whole matrix need not fit twice more
     for part, out in zip(weight.split(rows), removed.split(rows), strict=True):
         square = part.float().square()
-        found[0] += square.sum(dim=0, dtype=torch.float64)
+        found[0] += wide_sum(square, 0)
         square.masked_fill_(~out.to(square.device), 0)
-        found[1] += square.sum(dim=0, dtype=torch.float64)
+        found[1] += wide_sum(square, 0)
     whole, gone = (found.cpu() @ inputs.pooled_rms.square()).tolist()
     return gone / whole if whole > 0 else 0.0
 
@@ -84,12 +86,11 @@ def relative_errors(dense: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
         dense, masked: a block's outputs ``[..., width]``, of any floating dtype.
 
     Returns:
-        float64 ``[2]`` on the CPU.
+        float64 ``[2]``, the sum over tokens and their number; not waited for on an accelerator.
     """
     wide = torch.promote_types(dense.dtype, torch.float32)
     y = dense.reshape(-1, dense.shape[-1]).to(wide)
     change = masked.reshape(y.shape).to(wide) - y
-    size = y.square().sum(dim=1, dtype=torch.float64)
-    error = change.square().sum(dim=1, dtype=torch.float64)
+    size, error = wide_sum(y.square(), 1), wide_sum(change.square(), 1)
     share = torch.where(size > 0, error / size.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
-    return torch.tensor([float(share.sum()), float(len(y))], dtype=torch.float64)
+    return torch.stack([share.sum(), share.new_full((), len(y))])

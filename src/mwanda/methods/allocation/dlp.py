@@ -15,6 +15,7 @@ import torch
 from mwanda.methods.allocation.budget import fit, spread
 from mwanda.methods.criteria import wanda
 from mwanda.methods.input_statistics import InputStatistics
+from mwanda.methods.wide import wide_sum
 
 Centre = Literal["median", "mean"]
 
@@ -28,7 +29,7 @@ def measure(
     """U_b: the median (of an even number the lower one) or the mean of a block's Wanda scores."""
     count = sum(weight.numel() for weight in weights)
     if centre == "mean":
-        sums = (s.sum(dtype=torch.float64) for s in _scores(weights, statistics))
+        sums = (wide_sum(s) for s in _scores(weights, statistics))
         return float(sum(sums)) / count
     # The order of non-negative floats is that of their bits, so the median is found exactly by its
     # upper half of the bits, then its lower half, without holding all scores of the block at once.

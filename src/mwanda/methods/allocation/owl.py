@@ -13,6 +13,7 @@ import torch
 from mwanda.methods.allocation.budget import fit, spread
 from mwanda.methods.criteria import wanda
 from mwanda.methods.input_statistics import InputStatistics
+from mwanda.methods.wide import wide_sum
 
 
 def measure(
@@ -22,7 +23,7 @@ def measure(
     total, count = 0.0, 0
     for weight, inputs in zip(weights, statistics, strict=True):
         scores = wanda.score(weight, inputs)
-        total += float(scores.sum(dtype=torch.float64))
+        total += float(wide_sum(scores))
         count += scores.numel()
     limit, above = outlier * total / count, 0
     for weight, inputs in zip(weights, statistics, strict=True):

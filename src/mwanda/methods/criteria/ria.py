@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 
 from mwanda.methods.input_statistics import InputStatistics, Norms
+from mwanda.methods.wide import wide_sum
 
 
 def score(
@@ -27,6 +28,7 @@ def relative_importance(weight: torch.Tensor) -> torch.Tensor:
     from 0 to 2, and 0 in a row or column of zeros. Takes the whole matrix."""
     size = weight.abs().float()
     tiny = torch.finfo(torch.float32).tiny
-    column = size.sum(dim=0, keepdim=True, dtype=torch.float64).clamp_min(tiny).float()
-    row = size.sum(dim=1, keepdim=True, dtype=torch.float64).clamp_min(tiny).float()
+    column, row = (
+        wide_sum(size, dim, keep=True).clamp_min(tiny).float().to(size.device) for dim in (0, 1)
+    )
     return size / column + size / row

@@ -18,6 +18,7 @@ from torch import nn
 from mwanda.errors import InputError
 from mwanda.model.run.block_calls import CallBook, first_tensor, forward_replaced
 from mwanda.model.run.call_tensors import tensors_of
+from mwanda.system.device import widened
 
 PROBED = 8
 """Tokens that are put through the class's own forward, once a model."""
@@ -69,10 +70,10 @@ def check_outputs(
         ours = apply_head(model, calls.backbone, output, first_tensor(output)[0, places])
     if logits.shape[:2] != ids.shape or ours.shape != logits[0, places].shape:
         _refuse(model, f"logits of shape {list(logits.shape)} for {ids.shape[1]} tokens")
-    theirs = logits[0, places].double()
+    theirs = widened(logits[0, places])
     off = max(ROUNDING * torch.finfo(torch.float32).eps, 4 * torch.finfo(hidden.dtype).eps)
     near = float(theirs.abs().median())
-    if not torch.isclose(ours.double(), theirs, off, 8 * off * near, equal_nan=True).all():
+    if not torch.isclose(widened(ours), theirs, off, 8 * off * near, equal_nan=True).all():
         _refuse(model, "its logits are others than its head gives at the same position alone")
 
 

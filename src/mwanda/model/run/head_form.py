@@ -17,6 +17,7 @@ from torch import nn
 
 from mwanda.model.run.block_calls import forward_replaced
 from mwanda.model.run.decoder import Decoder
+from mwanda.system.device import widened
 
 PRODUCTS = (0.0, 1e-3, 0.05, 0.3, 1.0, 2.5, 7.0, 19.0, 33.0, 70.0, 250.0, 1500.0)
 """Sizes of the products that a head is asked about, with both signs: where a cap bends, and far
@@ -86,8 +87,8 @@ def plain_head(decoder: Decoder, output: Any, normed: torch.Tensor) -> PlainHead
     head = find_form(decoder, output, probes)
     if head is None:
         return None
-    own = decoder.logits(output, probes).double()
-    made = head.logits(probes).double()
+    own = widened(decoder.logits(output, probes))
+    made = widened(head.logits(probes))
     allowed = 4 * torch.finfo(probes.dtype).eps * float(own.abs().max())
     return head if float((made - own).abs().max()) <= allowed else None
 
@@ -155,7 +156,7 @@ class _Asking:
         logits, given = self._run(lambda _: zeros)
         if logits is None or given is None or given.shape != self.probes.shape:
             return None
-        ours, theirs = self.probes.double(), given.double()
+        ours, theirs = widened(self.probes), widened(given)
         if torch.equal(ours, theirs):
             return 1.0
         before = float((ours * theirs).sum() / ours.square().sum())
@@ -187,8 +188,8 @@ def _fitted(head: PlainHead, ask: _Asking, dtype: torch.dtype) -> PlainHead | No
     near = ask.after(torch.full(shape, 2.0**-20, dtype=dtype, device=ask.probes.device))
     if far is None or near is None:
         return None
-    scale = float(near.double().mean()) * 2.0**20
-    top = float(far.double().mean())
+    scale = float(widened(near).mean()) * 2.0**20
+    top = float(widened(far).mean())
     if not (math.isfinite(scale) and math.isfinite(top)):
         return None
     capped = abs(top) < 0.9 * abs(scale) * HUGE
@@ -209,6 +210,6 @@ def _error(head: PlainHead, ask: _Asking, products: torch.Tensor) -> float:
     if theirs is None:
         return math.inf
     coarse = max((theirs.dtype, products.dtype), key=lambda dtype: torch.finfo(dtype).eps)
-    off = (theirs.double() - ours.double()).abs() / (theirs.double().abs() + 1e-30)
+    off = (widened(theirs) - widened(ours)).abs() / (widened(theirs).abs() + 1e-30)
     error = float(off.max()) / torch.finfo(coarse).eps
     return error if math.isfinite(error) else math.inf

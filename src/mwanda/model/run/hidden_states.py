@@ -1,4 +1,7 @@
-"""Hidden states between blocks: in memory up to a limit, in one memory-mapped file past it."""
+"""Hidden states between blocks: in memory up to a limit, past it in one memory-mapped file.
+
+On an accelerator the limit is of its own memory, and what is past it lies in the host's, pinned.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import torch
 from mwanda.errors import DataError
 from mwanda.model.stored.layout import byte_view
 from mwanda.system.closing import Closing
-from mwanda.system.device import DTYPES, dtype_name, to_host
+from mwanda.system.device import DTYPES, computes_on_host, dtype_name, pins, to_host, wait_for
 from mwanda.system.refusals import disk_error
 
 
@@ -24,7 +27,8 @@ class ActivationStore(Closing):
     used: mapped pages count as resident memory, and the point of the limit is to bound that.
 
     Args:
-        limit: bytes kept in memory; what does not fit goes to ``folder``.
+        limit: bytes kept in the device's memory; what does not fit goes to ``folder``, or to the
+            host's memory where the device is another.
         folder: where the temporary file is made, on demand; it is removed on close.
         device: where :meth:`__getitem__` puts what it returns.
         beside: another store, full by now, that shares the limit.
@@ -65,7 +69,11 @@ class ActivationStore(Closing):
         taken = 0 if self._beside is None else self._beside._in_memory
         if taken + self._in_memory + tensor.nbytes <= self._limit:
             self._in_memory += tensor.nbytes
-            self._held.append(to_host(tensor))
+            self._held.append(self._near(tensor))
+            return
+        if not computes_on_host(self._device):
+            away = not tensor.is_cpu or not pins(self._device)
+            self._held.append(to_host(tensor) if away else tensor.pin_memory())
             return
         mapped = self._map(tensor.nbytes)
         self._maps[len(self._held)] = mapped
@@ -86,8 +94,10 @@ class ActivationStore(Closing):
         if index in self._maps:
             self._touch(self._maps[index])
             held.copy_(tensor.detach())
-        else:
-            self._held[index] = to_host(tensor)
+        elif held.device == tensor.device:
+            self._held[index] = self._near(tensor)
+        else:  # in the order of the device's work, as is what is read of it later
+            held.copy_(tensor.detach(), non_blocking=pins(self._device))
 
     def __getitem__(self, index: int) -> torch.Tensor:
         if index in self._maps:
@@ -98,6 +108,7 @@ class ActivationStore(Closing):
         """Write all entries into one file, one after the other; dtype and shape of each, and the
         SHA-256 of the file."""
         entries, digest = [], hashlib.sha256()
+        wait_for(self._device)
         try:
             with path.open("wb") as file:
                 for index in range(len(self)):
@@ -105,7 +116,7 @@ class ActivationStore(Closing):
                         self._touch(self._maps[index])
                     held = self._held[index]
                     entries.append((dtype_name(held.dtype), [*held.shape]))
-                    raw = byte_view(held)
+                    raw = byte_view(held.cpu())
                     file.write(raw)
                     digest.update(raw)
         except OSError as error:
@@ -126,6 +137,9 @@ class ActivationStore(Closing):
         except OSError as error:
             found = error.strerror or "a read error"
             raise DataError(str(path), expected="a file that can be read", found=found) from error
+
+    def _near(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().to(self._device).contiguous()
 
     def close(self) -> None:
         """Forget everything and remove the temporary file."""

@@ -18,7 +18,7 @@ from mwanda.model.stored.parts import Part, Place, find_place, read_box, span, w
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.stored_names import compute_dtypes, separate, shared_names
 from mwanda.model.stored.unread import refuse_more_blocks, unread_tensors
-from mwanda.system.device import HOST
+from mwanda.system.device import HOST, holds
 
 
 class StreamedDecoder(Decoder):
@@ -37,7 +37,7 @@ class StreamedDecoder(Decoder):
     ) -> None:
         super().__init__(model, device, dtype)
         self.checkpoint = checkpoint
-        self._ahead = ReadAhead(checkpoint)
+        self._ahead = ReadAhead(checkpoint, device)
         self._sources = Sources(model, checkpoint, self._ahead.take)
         self._dtypes = compute_dtypes(model, dtype)
         self.untied: list[tuple[str, str]] = []
@@ -125,7 +125,8 @@ class StreamedDecoder(Decoder):
         if dtype == used.dtype:
             return used
         if torch.promote_types(dtype, used.dtype) == used.dtype:
-            return used.to(dtype)  # it was widened, so the way back is exact
+            # It was widened, so the way back is exact.
+            return used.to(dtype) if holds(self.device, dtype) else used.to(HOST).to(dtype)
         return self._read(linear, place)
 
     def _read(self, linear: Linear, place: Place) -> torch.Tensor:
@@ -134,6 +135,8 @@ class StreamedDecoder(Decoder):
         else:
             stored = read_box(self.checkpoint, place.stored, place.box)
         shape = (linear.rows, linear.columns)
+        if holds(self.device, stored.dtype):
+            stored = stored.to(self.device)
         return stored.view(shape[::-1]).t() if place.transposed else stored.view(shape)
 
     def _untie(self) -> dict[int, list[str]]:

@@ -111,8 +111,8 @@ def open_task(
         other = _open(stack, dense, options, partial)
         if ranks.size == 1 and pruned.decoder.device.index:
             raise InputError(
-                "--device", expected="cuda, the first that is visible", found=options.device,
-                fix="choose another one by CUDA_VISIBLE_DEVICES",
+                "--device", expected="the first that is visible", found=options.device,
+                fix="let no other be seen, of cuda by CUDA_VISIBLE_DEVICES",
             )  # fmt: skip
         manifest = find_manifest(pruned.source.folder)
         _check_zeros(model, pruned.decoder, manifest)

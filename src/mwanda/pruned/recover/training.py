@@ -23,6 +23,7 @@ from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets
+from mwanda.system.device import computes_on_host
 from mwanda.system.progress import Progress
 
 log = logging.getLogger("mwanda")
@@ -173,7 +174,7 @@ def teach(
         lr_scheduler_type="cosine",
         warmup_steps=min(WARM_UP, steps // 10),
         weight_decay=0.0,
-        use_cpu=device.type == "cpu",
+        use_cpu=computes_on_host(device),
         seed=seed,
         eval_strategy="steps",
         eval_steps=look,

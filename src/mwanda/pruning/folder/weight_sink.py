@@ -113,13 +113,12 @@ def weight_sink(folder: Path, task: FolderTask) -> Iterator[Sink]:
             turned = written.t() if place.transposed else written
             if linear.fused is not None:
                 turned = turned.clone()  # a slice would keep all experts while it waits
+            key = None if journal.folder is None else linear.name
             if place.box is None:
-                behind.write(place.stored, turned)
+                behind.write(place.stored, turned, key)
             else:
                 shape = checkpoint.tensors[place.stored].shape
-                behind.overwrite(place.stored, first_element(shape, place.box), turned)
-            if journal.folder is not None:
-                behind.digest(linear.name, turned)
+                behind.overwrite(place.stored, first_element(shape, place.box), turned, key)
             return written
 
         def settle() -> tuple[dict[str, str], tuple[Path, ...]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from mwanda.methods.input_statistics import DEVICE_PIECE as SUMS_PIECE
 from mwanda.methods.kinds import Reconstruction
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.experts import chosen_per_token
@@ -16,10 +17,11 @@ from mwanda.model.stored.background_io import BEHIND
 from mwanda.model.stored.reader import PIECE as CONVERTED
 from mwanda.pruning.forecast.forward_memory import ForwardMemory
 from mwanda.pruning.forecast.operations import Work
-from mwanda.pruning.masks import PIECE
+from mwanda.pruning.masks import DEVICE_PIECE, PIECE
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.units import probed_weights
+from mwanda.system.device import HOST, computes_on_host
 
 MIB = 1 << 20
 
@@ -30,6 +32,13 @@ product, which ``plan`` times, has taken already; measured on Linux."""
 WHOLE_BYTES = 16
 """Bytes a weight where a criterion or a pattern wants all rows at once: scores, and what they are
 made of."""
+
+MASKS, RANKED = 4, 16
+"""On an accelerator: bytes a weight of masks and what they are packed in; and bytes a score of
+those that are ranked together, with their places."""
+
+SUMMED = 12
+"""On an accelerator: bytes a value of inputs whose squares and activity are summed together."""
 
 PAGE = 4096
 """A row of a large embedding that is there alone takes a page more than its bytes, at most."""
@@ -48,11 +57,12 @@ class ProcessMemory:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a prune adds to the process at its peak, beside :data:`RUNTIME_MAPPED`, and bytes
-    of activations that it spills to disk."""
+    """Bytes that a prune adds to the process at its peak, beside :data:`RUNTIME_MAPPED`, bytes of
+    activations that it spills to disk, and bytes of an accelerator's memory; 0 on the CPU."""
 
     anonymous: int
     spilled: int
+    device: int = 0
 
 
 def process_memory() -> ProcessMemory:
@@ -109,6 +119,7 @@ def prune_footprint(
     probed: int,
     whole: int,
     counted: ForwardMemory | None,
+    device: torch.device = HOST,
 ) -> Footprint:
     """Predict the peak of a streamed prune.
 
@@ -124,7 +135,9 @@ def prune_footprint(
         probed: tokens that an allocation compares masked blocks on; their inputs are kept beside.
         whole: bytes that making a folder of a GGUF file takes before.
         counted: tensors of the largest forward, experts left out; None where it is not known.
+        device: that computes. What lies on an accelerator is apart from what the host holds.
     """
+    apart = not computes_on_host(device)
     tokens, probed = work.tokens, probed if work.compared else 0
     # Linears that share their inputs share a Gram matrix; that is not known beforehand.
     update = recipe.reconstruction_row() if "gram" in schedule.needs else None
@@ -148,6 +161,8 @@ def prune_footprint(
     transposed = any(linear.transposed for linear in chosen.linears())
     # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
     masks = largest * (4 + _scored(recipe)) + torch.get_num_threads() * PIECE * 40
+    if apart:
+        masks = largest * (MASKS + _scored(recipe)) + min(largest, DEVICE_PIECE) * RANKED
     written = largest * stored.itemsize
     # Sums of squares and activity of one block, in float64.
     sums = max(sum(lin.columns for lin in b.linears) for b in chosen.blocks) * languages * 16
@@ -155,12 +170,14 @@ def prune_footprint(
         chosen_size = sum(block.size for block in chosen.blocks)
         ahead = max(block.size for block in chosen.blocks) * stored.itemsize
         behind = max(written, min(BEHIND, chosen_size * stored.itemsize))
-        peak = ahead + behind + masks + (written if transposed else 0)
+        peak = masks + (written if transposed else 0)
         if "saved" in (schedule.look, schedule.masks):
-            # A block's sums; and its weights in another dtype, or one Gram matrix at work.
-            peak += sums + max(max(block_sizes) * compute, update_bytes(update, chosen, compute))
-        return Footprint(max(peak, whole), 0)
-    copy = written * (2 if converts else 1 if transposed else 0)
+            # Its weights in another dtype, or one Gram matrix at work.
+            peak += max(max(block_sizes) * compute, update_bytes(update, chosen, compute))
+        if apart:
+            return Footprint(max(sums + 2 * written + behind, whole), 0, peak + ahead)
+        return Footprint(max(peak + sums + ahead + behind, whole), 0)
+    copy = written * (2 if converts and not apart else 1 if converts or transposed else 0)
     experts = [linear for linear in decoder.structure.linears() if linear.fused is not None]
     dense = [linear for linear in decoder.structure.linears() if linear.fused is None]
     widest = max((max(linear.columns, linear.rows) for linear in dense), default=width)
@@ -171,11 +188,14 @@ def prune_footprint(
         inner = max(linear.columns for linear in experts if linear.name.endswith(".down_proj"))
         routed = batch * chosen_per_token(decoder.model)
         forward = max(forward, routed * (3 * inner + 3 * width) * compute)
+    if apart and counted.block and not experts:
+        summed = min(batch * widest, SUMS_PIECE) * SUMMED
+        forward = batch * (2 * width + widest) * compute + summed
     forward = max(forward, counted.block)
     rows = decoder.embedded_rows(tokens)
     embed = sum(p.numel() for p in outside if p is not embedding) * compute
     embed += rows * (width * compute + (PAGE if rows < len(embedding) else 0))
-    if converts:
+    if converts and not apart:
         embed += CONVERTED
     block = max(block_sizes) * compute
     ahead = max(block_sizes) * stored.itemsize if len(block_sizes) > 1 else 0
@@ -189,8 +209,17 @@ def prune_footprint(
         grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]
         working = max(grams) + max(working, update_bytes(update, chosen, compute) + masks)
         spilled += sum(grams) if schedule.masks == "kept" else 0
-    peak = max(held + embed, held + block + ahead + working, whole)
-    return Footprint(peak + RUNTIME, spilled)
+    peak = max(held + embed, held + block + ahead + working)
+    if not apart:
+        return Footprint(max(peak, whole) + RUNTIME, spilled)
+    # The host holds what is on its way: a tensor as it is read and pinned, and finished ones; and
+    # the hidden states that the device has no room for.
+    passing = max(outside, key=lambda p: p.numel()).numel() * stored.itemsize
+    passing += CONVERTED if converts else 0
+    passing = max(passing, 2 * written + min(BEHIND, max(block_sizes) * stored.itemsize))
+    beyond = state_bytes(decoder, tokens + probed) - held
+    on_disk = spilled - spilled_states(decoder, tokens + probed, limit)
+    return Footprint(max(passing + beyond, whole) + RUNTIME, on_disk, peak)
 
 
 def _scored(recipe: ResolvedRecipe) -> int:

@@ -47,6 +47,7 @@ from mwanda.pruning.task import chosen_linears
 from mwanda.pruning.units import probed_tokens
 from mwanda.system.arguments import path_given
 from mwanda.system.device import (
+    HOST,
     choose_compute_dtype,
     choose_device,
     computes_on_host,
@@ -99,7 +100,8 @@ def plan(
     languages = [*saved.languages] if saved else []
     if text is not None:
         languages = calibration_languages(text, resolved)
-    with _opened(str(model), options) as (decoder, stored, gguf):
+    device = choose_device(options.device)
+    with _opened(str(model), options, device) as (decoder, stored, gguf):
         shapes = _shapes(gguf, text, languages, decoder, resolved, options)
         tokens = sum(map(math.prod, shapes))
         length = max((length for _, length in shapes), default=resolved.window_length)
@@ -112,17 +114,17 @@ def plan(
         total = sum(parameter.numel() for parameter in decoder.model.parameters())
         work = count_work(decoder, chosen, resolved, schedule, shapes, stored, written)
         batch = length * min(count, max(1, options.batch_tokens // length))
-        rate = matmul_rate(work, batch, decoder.dtype, decoder.device) if work.flops else None
+        rate = matmul_rate(work, batch, decoder.dtype, device) if work.flops else None
         memory = process_memory()
         counted = None
-        if work.tokens and computes_on_host(decoder.device):  # in this process's own memory
+        if work.tokens:
             trusted, shape = options.trust_remote_code, (max(1, batch // length), length)
             counted = count_forward(decoder, shape, trust_remote_code=trusted)
         footprint = prune_footprint(
             decoder, chosen, resolved, schedule, work, stored, batch, options.activation_memory,
             max(1, len(shapes) or len(languages)), probed_tokens(resolved, shapes),
             _converting(decoder.model) if gguf else 0,
-            counted,
+            counted, device,
         )  # fmt: skip
         asked = resolved.model_dump(mode="json")
         weights, linears = sum(block.size for block in chosen.blocks), [*chosen.linears()]
@@ -153,24 +155,27 @@ def plan(
             + (journal_bytes(decoder, work.tokens, chosen) if options.journal else 0),
             anonymous=memory.anonymous + footprint.anonymous,
             high_water=memory.resident + footprint.anonymous + RUNTIME_MAPPED,
+            device_memory=None if computes_on_host(device) else footprint.device,
             compute_dtype=dtype_name(decoder.dtype),
             dtype=dtype_name(written),
         )
 
 
 @contextmanager
-def _opened(name: str, options: RunOptions) -> Iterator[tuple[Decoder, torch.dtype, Gguf | None]]:
-    """A decoder without weights, the source's dtype, and the GGUF file if it is one."""
+def _opened(
+    name: str, options: RunOptions, device: torch.device
+) -> Iterator[tuple[Decoder, torch.dtype, Gguf | None]]:
+    """A decoder without weights, on the CPU but in the dtype that the device computes in, the
+    source's dtype, and the GGUF file if it is one."""
     if is_gguf(Path(name)):
         gguf = read_gguf(Path(name))
         wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
-        device = choose_device(options.device)
         dtype = choose_compute_dtype(wanted, torch.bfloat16, device)
-        yield _Shape(build_skeleton(gguf.config, dtype), device, dtype), torch.bfloat16, gguf
+        yield _Shape(build_skeleton(gguf.config, dtype), HOST, dtype), torch.bfloat16, gguf
         return
     with (
         open_model(name, trust_remote_code=options.trust_remote_code) as source,
-        open_decoder(source, options) as decoder,
+        open_decoder(source, options, shape_for=device) as decoder,
     ):
         yield decoder, source_dtype(decoder.checkpoint), None
 

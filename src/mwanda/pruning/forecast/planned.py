@@ -31,6 +31,7 @@ class Plan(Shown):
         bytes_read, bytes_written: of the checkpoint.
         disk: bytes that must be free: output, spilled activations and the journal.
         anonymous, high_water: predicted peak memory in bytes, without and with mapped files.
+        device_memory: of an accelerator, beside that; None where the CPU computes.
         compute_dtype, dtype: of the forward, and written.
     """
 
@@ -54,6 +55,7 @@ class Plan(Shown):
     disk: int
     anonymous: int
     high_water: int
+    device_memory: int | None
     compute_dtype: str
     dtype: str
 
@@ -73,6 +75,7 @@ class Plan(Shown):
         least = "none"
         if self.matmul_rate is not None:
             least = f"{self.compute_seconds:,.1f} s at {self.matmul_rate / 1e9:,.0f} GFLOP/s"
+        there = self.device_memory
         through = [["tokens through masked blocks", f"{self.compared:,}"]] if self.compared else []
         return [
             ["method", self.method],
@@ -92,6 +95,7 @@ class Plan(Shown):
             ["free disk needed", f"{self.disk / 1e9:.2f} GB"],
             ["peak memory, anonymous", f"{self.anonymous / 1e9:.2f} GB"],
             ["peak memory, resident", f"{self.high_water / 1e9:.2f} GB"],
+            *([] if there is None else [["peak memory, accelerator", f"{there / 1e9:.2f} GB"]]),
         ]
 
     def _sheet(self) -> Sheet:

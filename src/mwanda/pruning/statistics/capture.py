@@ -10,7 +10,7 @@ from torch import nn
 
 from mwanda.errors import DataError, InputError
 from mwanda.methods.gram import GramSums
-from mwanda.methods.input_statistics import FeatureSums, Need
+from mwanda.methods.input_statistics import FeatureSums, Need, settle
 from mwanda.model.run.experts import product, routing
 from mwanda.model.run.structure import Linear, expert_of
 
@@ -86,6 +86,10 @@ class Capture:
         for tag in languages:
             for linear in linears:
                 self.sums[linear.name][tag] = FeatureSums.empty(linear.columns, self._needs, device)
+
+    def settle(self) -> None:
+        """The sums are on the host from here on."""
+        settle(sums for languages in self.sums.values() for sums in languages.values())
 
     def drop_unseen(self) -> None:
         """Take out languages of which a linear saw no token."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +26,7 @@ from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.record import STATISTICS, InputRecord, StatisticsRecord
 from mwanda.system.arguments import path_given
 
-PARTS = tuple(field.name for field in fields(FeatureSums) if field.name != "tokens")
+PARTS = FeatureSums.parts_of(("activity", "activity-sign"))
 """Every sum that can be kept."""
 
 _INPUTS = TypeAdapter(dict[str, InputRecord])

@@ -1,0 +1,23 @@
+"""A study on a pretend accelerator gives what it gives on a CPU."""
+
+from __future__ import annotations
+
+import json
+
+from mwanda.study.launch import start_study
+from tests.study.helpers import Lab, results
+from tests.support.pretend.device import KIND, Pretend
+
+
+def test_a_study_on_an_accelerator(accelerator: Pretend, lab: Lab) -> None:
+    found = {}
+    for device in ("cpu", KIND):
+        out = lab.root / device
+        with accelerator.there(delayed=True):
+            document = lab.document(criteria=["m-wanda"], sparsities=[0.5], run={"device": device})
+            assert start_study(document, out).counts["done"] == 2
+        rows = [json.loads(raw) for raw in results(out).values()]
+        found[device] = sorted(
+            json.dumps([row["languages"], row.get("sparsity")], sort_keys=True) for row in rows
+        )
+    assert found["cpu"] == found[KIND]
