@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ LARGE: dict[str, dict[str, Any]] = {
     "defaults": {},
     "best-quality": {"recipe": "best-quality"},
 }
+DRY = ("wanda", "admm", "best-quality")
+"""What a dry run is content with."""
+
 EVERY = 0.02
 """Seconds between two looks at the host's memory."""
 
@@ -63,6 +67,9 @@ class Bench:
     def options(self, device: str | None = None, **changed: Any) -> mwanda.RunOptions:
         name = device or str(self.device)
         return mwanda.RunOptions(device=name, overwrite=True, progress=mwanda.Silent(), **changed)
+
+    def wanted(self, recipes: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+        return [one for one in recipes.items() if not self.given.dry or one[0] in DRY]
 
     def fits(self, step: str, seconds: float) -> bool:
         """Whether a step that takes about so long may start."""
@@ -116,11 +123,11 @@ def compare(bench: Bench) -> list[dict[str, Any]]:
     model, found = bench.given.work / "small", []
     shutil.rmtree(model, ignore_errors=True)
     make_model(model, llama(3, bench.given.small, "float32"), "float32")
-    for name, fields in SMALL.items():
+    for name, fields in bench.wanted(SMALL):
         if not bench.fits(f"masks: {name}", 15):
             continue
         folders = [bench.given.work / place for place in ("small-there", "small-here")]
-        _, copies = counted(bench, lambda f=fields, out=folders[0]: bench.prune(model, out, **f))
+        _, copies = counted(bench, partial(bench.prune, model, folders[0], **fields))
         bench.prune(model, folders[1], "cpu", **fields)
         found.append({"recipe": name, **mask_difference(*folders), **copies})
     return found
@@ -150,7 +157,7 @@ def counted(bench: Bench, work: Callable[[], Any]) -> tuple[Any, dict[str, Any]]
 def prunes(bench: Bench, model: Path) -> list[dict[str, Any]]:
     """The large model, by each recipe."""
     found = []
-    for name, fields in LARGE.items():
+    for name, fields in bench.wanted(LARGE):
         if not bench.fits(f"large: {name}", bench.given.step):
             continue
         size = {"windows": bench.given.windows, "window_length": bench.given.length}
@@ -158,7 +165,7 @@ def prunes(bench: Bench, model: Path) -> list[dict[str, Any]]:
             model, calibration=bench.given.work / "text", options=bench.options(), **size, **fields
         )
         out = bench.given.work / f"pruned-{name}"
-        result, one = bench.measured(lambda f=fields, o=out: bench.prune(model, o, **f))
+        result, one = bench.measured(partial(bench.prune, model, out, **fields))
         found.append({
             "recipe": name, **one, "planned_device": plan.device_memory,
             "tflop": result.limit.flops / 1e12, "rate": result.limit.matmul_rate,
@@ -266,9 +273,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=512, help="width of the model of two devices")
     parser.add_argument("--windows", type=int, default=32)
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument(
-        "--seconds", type=float, default=460.0, help="what may be taken in all"
-    )
+    parser.add_argument("--seconds", type=float, default=460.0, help="what may be taken in all")
     parser.add_argument("--step", type=float, default=75.0, help="what a prune is taken to last")
     given = parsed(parser)
     there: Any = nullcontext()

@@ -60,8 +60,10 @@ def choose_device(name: str, local_rank: int | None = None) -> torch.device:
     there = "a device of this machine: cpu" if here is None else f"cpu or {here}"
     if device.type != here:
         raise InputError("--device", expected=there, found=f"{name}, which is not there")
-    count, number = torch.accelerator.device_count(), device.index
-    if number is None:
+    count = torch.accelerator.device_count()
+    if ":" in name:
+        number = device.index
+    else:
         number = torch.accelerator.current_device_index() if local_rank is None else local_rank
     if number >= count:
         found = f"{here}:{number}, of {count} device{'s' * (count != 1)}"

@@ -40,6 +40,7 @@ class Copies:
     """What went between host and device, and what was asked of it.
 
     Attributes:
+        peak, pinned_peak: most bytes of the device and of pinned memory, over those at the start.
         sites: (kind, where in mwanda) -> times; kinds are ``to device``, ``to host`` and ``read``.
         sizes: the same -> bytes.
     """
@@ -115,19 +116,25 @@ class Pretend:
 
         told = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_int64, ctypes.c_char_p)(tell)
         self._library.pretend_reset()
+        before = self._memory()
         self._library.pretend_tell(told)
         try:
             yield found
         finally:
             self._library.pretend_tell(None)
-            counts, memory = (ctypes.c_int64 * 6)(), (ctypes.c_int64 * 4)()
+            counts, memory = (ctypes.c_int64 * 6)(), self._memory()
             self._library.pretend_counts(counts)
-            self._library.pretend_memory(memory)
             (
                 found.to_device, found.to_device_bytes, found.to_host, found.to_host_bytes,
                 found.reads, found.faults,
             ) = counts  # fmt: skip
-            found.peak, found.pinned_peak = memory[1], memory[3]
+            found.peak, found.pinned_peak = memory[1] - before[0], memory[3] - before[2]
+
+    def _memory(self) -> list[int]:
+        """Bytes of the device, now and at most, and of pinned memory."""
+        found = (ctypes.c_int64 * 4)()
+        self._library.pretend_memory(found)
+        return list(found)
 
 
 def _forget() -> None:

@@ -40,6 +40,10 @@ those that are ranked together, with their places."""
 SUMMED = 12
 """On an accelerator: bytes a value of inputs whose squares and activity are summed together."""
 
+UPDATED = 0.7
+"""On an accelerator: what a reconstruction's tensors take of the memory that it states; the rest is
+what the CPU's libraries work in."""
+
 PAGE = 4096
 """A row of a large embedding that is there alone takes a page more than its bytes, at most."""
 
@@ -204,12 +208,16 @@ def prune_footprint(
     if probed:
         copies = probed_weights(chosen, recipe) * compute
         working = max(working, counted.kept + sums + copies + max(forward, masks))
-    spilled = spilled_states(decoder, tokens + probed, limit)
+    spilled, later = spilled_states(decoder, tokens + probed, limit), 0
     if update is not None:
         grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]
-        working = max(grams) + max(working, update_bytes(update, chosen, compute) + masks)
+        updating = update_bytes(update, chosen, compute)
+        updating = int(UPDATED * updating) if apart else updating + masks
+        if apart and schedule.masks == "kept":  # matrices come back one by one, without a block
+            later, updating = ahead + updating, 0
+        working = max(grams) + max(working, updating)
         spilled += sum(grams) if schedule.masks == "kept" else 0
-    peak = max(held + embed, held + block + ahead + working)
+    peak = max(held + embed, held + block + ahead + working, later)
     if not apart:
         return Footprint(max(peak, whole) + RUNTIME, spilled)
     # The host holds what is on its way: a tensor as it is read and pinned, and finished ones; and

@@ -56,7 +56,7 @@ class StoredSums(ABC):
         found: BlockSums = {}
         for key, entry in self.inputs_of(block).items():
             tokens = self._read(f"{key}|tokens").tolist()
-            made = {part: self._read(f"{key}|{part}") for part in self.parts}
+            made: dict[str, Any] = {part: self._read(f"{key}|{part}") for part in self.parts}
             languages = {
                 tag: FeatureSums(tokens[row], **{part: sums[row] for part, sums in made.items()})
                 for tag, row in self.rows.items()
