@@ -35,7 +35,9 @@ def named(error: BaseException, place: Path) -> MwandaError | None:
         return disk_error(Path(written) if written else place, error)
     text = str(error).lower()
     unwritten = "pytorchstreamwriter failed writing" in text  # torch's way to say it
-    if unwritten or any(f"os {{ code: {n}," in text for n in _FULL):  # and that of safetensors
+    # And that of safetensors, before 0.6 and since.
+    told = [words for n in _FULL for words in (f"os {{ code: {n},", f"(os error {n})")]
+    if unwritten or any(words in text for words in told):
         return disk_error(place, OSError(errno.ENOSPC, "No space left on device"))
     # torch has no class of its own for the CPU's memory, only for a device's.
     if (
