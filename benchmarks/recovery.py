@@ -110,7 +110,9 @@ def main() -> None:
     parser = options_of(__doc__, "recovery")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--dense", type=Path)
-    parser.add_argument("--prunes", nargs="+", choices=list(PRUNES), default=list(PRUNES))
+    parser.add_argument(
+        "--prunes", nargs="+", choices=list(PRUNES), default=list(PRUNES), help="to recover"
+    )
     parser.add_argument("--steps", nargs="+", type=int, default=[84])
     parser.add_argument("--windows", type=int, default=12)
     parser.add_argument("--held-out", type=int, default=2)
@@ -121,7 +123,7 @@ def main() -> None:
     found: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(["wanda", *given.prunes]):
         found[name] = kept(given.work / f"{name}.json", partial(pruned, given, dense, name))
-        for steps in given.steps:
+        for steps in given.steps if name in given.prunes else ():
             key = f"{name}, recovered in {steps} steps"
             measure = partial(recovered, given, dense, name, steps)
             found[key] = kept(given.work / f"{name}-{steps}.json", measure)
