@@ -23,6 +23,7 @@ from .pruned.pack import pack as pack
 from .pruned.pack import unpack as unpack
 from .pruned.push import push as push
 from .pruned.quantise import quantise as quantise
+from .pruned.recover.plan import plan_recover as plan_recover
 from .pruned.recover.recover import recover as recover
 from .pruned.trim.trim import plan_trim as plan_trim
 from .pruned.trim.trim import trim as trim

@@ -16,13 +16,19 @@ def test_recover(
     words = ["recover", pruned, "--dense", bench.source, "--out", bench.out]
     text = ["--calibration", bench.corpus, "--windows", "8", "--window-length", "32"]
     how = ["--steps", "3", "--learning-rate", "1e-3"]
+    planned = bench.run(*words[:4], *text, *how, "--plan")
+    assert planned.code == 0, planned.err
+    assert re.search(r"steps +3 of 8 windows, 8 at once", planned.out)
+    assert not bench.out.exists()
+    bench.refuse([*words, *text, "--plan"], "--out", "found both")
     shown = bench.run(*words, *text, *how)
     assert shown.code == 0, shown.err
     assert re.search(r"de German +1 +0\.\d+ +0\.\d+ +-\d", shown.out)
     assert f"mwanda eval {bench.out} --baseline {bench.source} " in caplog.text
     bench.refuse([*words, *text, *how], "expected a new folder")
+    how[1] = "1"
     found = bench.run(*words, *text, *how, "--overwrite", "--json").json()
-    assert found["steps"] == 3
+    assert found["steps"] == 1
     assert found["held_out"].keys() == {"de", "sw"}
     assert bench.run("verify", bench.out, "--against", bench.source).code == 0
     scored = ["eval", bench.out, "--text"]

@@ -31,13 +31,13 @@ PANEL_OF: Mapping[str, str] = {
     name: panel
     for panel, names in {
         METHOD: f"{' '.join(name for name, *_ in field_options())} gram masks_only step highest "
-        "learning_rate sampled train_embeddings",
+        "learning_rate sampled train_embeddings objective low_rank",
         TEXT: "text_field statistics windows window_length seed keep_english keep_repeated "
         "skip_first_tokens allow_short allow_overlap ids max_length text_seed text_languages "
         "held_out",
         RESOURCES: "device compute_dtype activation_memory batch_tokens max_shard_size threads "
-        "batch at_once gradient_checkpointing cache work processes cluster cluster_option "
-        "trust_remote_code",
+        "batch at_once gradient_checkpointing optimizer cache work processes cluster "
+        "cluster_option trust_remote_code",
         RECOVERY: "overwrite journal restart retry_failed",
         EVERYDAY: "languages sparsity",
         OUTPUT: "report_to as_json quiet verbose debug help version install_completion "

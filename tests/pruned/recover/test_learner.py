@@ -12,6 +12,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig
 
 from mwanda.errors import InputError
 from mwanda.model.run.decoder import MemoryDecoder
+from mwanda.model.run.head_form import PlainHead
+from mwanda.pruned.recover import targets
 from mwanda.pruned.recover.learner import Course, Learner, learning, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.settings import Settings
@@ -129,6 +131,26 @@ def test_a_part_of_the_vocabulary_stands_for_all_of_it(tmp_path: Path) -> None:
     assert float(mean.norm() / exact.norm()) == pytest.approx(1, abs=0.1)
 
 
+def test_likely_tokens_are_found_among_a_languages_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    head = PlainHead(torch.randn((300, 8), generator=generator), None)
+    hidden = torch.randn((64, 8), generator=generator)
+    ids = head.logits(hidden).argmax(1).view(2, 32)
+    whole = head.logits(hidden).topk(4).indices
+
+    def shared() -> float:
+        found = targets._likely_in_language(head, hidden, ids, 4)
+        assert found.shape == (64, 4)
+        assert all(len({*row}) == 4 for row in found.tolist())
+        assert all(first in row for first, row in zip(ids.flatten(), found, strict=True))
+        rows = zip(whole.tolist(), found.tolist(), strict=True)
+        return sum(len({*one} & {*other}) for one, other in rows) / whole.numel()
+
+    assert 0.5 < shared() < 1
+    monkeypatch.setattr(targets, "SPREAD", 1)
+    assert shared() == 1
+
+
 def gradient(made: Learner, batch: dict[str, torch.Tensor], names: list[str]) -> torch.Tensor:
     parameters = dict(made.named_parameters())
     found = torch.autograd.grad(made(**batch)["loss"], [parameters[name] for name in names])
@@ -157,6 +179,18 @@ def test_languages_take_turns_by_their_weights() -> None:
     assert {tag for tag, _ in lessons({"de": 1.0, "sw": 0.0}).order(8, 0)} == {"de"}
 
 
+def test_languages_that_are_behind_take_more_turns() -> None:
+    made = lessons({"de": 0.75, "sw": 0.25})
+    weights = made.behind({"de": 0.5, "sw": 0.8})
+    assert weights["sw"] / weights["de"] == pytest.approx(1 / 3 * (0.8 / 0.5) ** 4)
+    assert made.behind({"de": 0.1, "sw": 0.1}) == made.weights
+    assert made.behind({"de": 0.0, "sw": 0.1})["de"] > 0
+    assert made.behind({"de": 0.1})["sw"] == pytest.approx(0.25)  # text of nobody's language
+    order = made.order(80, 3, {40: {"de": 0.25, "sw": 0.75}})
+    assert order[:40] == made.order(80, 3)[:40]
+    assert Counter(tag for tag, _ in order[40:]) == {"de": 10, "sw": 30}
+
+
 def test_a_language_with_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(InputError, match="made up, sw: expected at least 4 windows: 3 held out"):
         lessons({"de": 0.5, "sw": 0.5}, held_out=3)
@@ -165,7 +199,7 @@ def test_a_language_with_nothing_to_learn_from_is_refused() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"steps": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")}, {"batch": 1.5},
-     {"at_once": 3}, {"held_out": 0}, {"sampled": -1}],
+     {"at_once": 3}, {"held_out": 0}, {"sampled": -1}, {"low_rank": 0}],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):
@@ -176,3 +210,8 @@ def test_steps_follow_from_the_text() -> None:
     assert Settings().steps_for(168) == 84
     assert Settings().steps_for(10_000) == 300
     assert Settings(steps=7).steps_for(10_000) == 7
+
+
+def test_factors_have_a_rate_of_their_own() -> None:
+    assert (Settings().rate, Settings(low_rank=8).rate) == (4e-5, 4e-4)
+    assert Settings(low_rank=8, learning_rate=1e-3).recorded()["learning_rate"] == 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.support.models import tiny_model
 from tests.support.text import write_corpus
 
 COUNTS = {"de": (24, 20), "sw": (16, 16)}
-HOW: dict[str, Any] = {"steps": 6, "batch": 8, "learning_rate": 1e-3}
+HOW: dict[str, Any] = {"steps": 3, "batch": 8, "learning_rate": 2e-3}
 
 Pruned = Callable[[str], Path]
 
@@ -56,12 +57,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {k: v for path in folder.glob("*.safetensors") for k, v in load_file(path).items()}
 
 
-@pytest.mark.parametrize("family", ["llama", "gemma3", "mixtral"])
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "tied embeddings": ("gemma3", {"train_embeddings": True}),
+    "experts": ("mixtral", {}),
+    "low rank": ("mixtral", {"low_rank": 4, "learning_rate": 2e-2}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_zeros_stay_and_the_rest_comes_nearer(
-    family: str, folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+    case: str, folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
 ) -> None:
+    family, more = CASES[case]
     source, dense = folder(family), tiny(family)
-    made = mwanda.recover(source, tmp_path / "out", dense=dense, calibration=text, **HOW)
+    made = mwanda.recover(source, tmp_path / "out", dense=dense, calibration=text, **HOW | more)
     recovery, old, new = made.recovery, weights(source), weights(tmp_path / "out")
     assert {tag: one.windows for tag, one in recovery.held_out.items()} == {"de": 3, "sw": 2}
     assert all(one.after < one.before for one in recovery.held_out.values())
@@ -72,8 +82,9 @@ def test_zeros_stay_and_the_rest_comes_nearer(
     still = {name for name in old if torch.equal(old[name], new[name])}
     assert {name.rpartition(".")[2] for name in old} >= {"weight"}
     assert old.keys() == new.keys()
-    kept = {"llama": 2, "gemma3": 1, "mixtral": 2 + 3}  # mixtral: three routers
+    kept = {"llama": 2, "gemma3": 0, "mixtral": 2 + 3}  # mixtral: three routers
     assert len(still) == kept[family], still
+    assert ("model.embed_tokens.weight" in recovery.learnt) == (family == "gemma3")
     for against in (dense, None):
         found = mwanda.verify(tmp_path / "out", against=against)
         assert found.problems == ()
@@ -92,7 +103,7 @@ def test_what_is_said_of_it(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Pa
     )  # fmt: skip
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert f"mwanda recover FOLDER --dense {tiny('llama').name} --out RECOVERED" in card
-    assert "--language-weights de=0.75,sw=0.25 --steps 6 --learning-rate 0.001" in card
+    assert "--language-weights de=0.75,sw=0.25 --steps 3 --learning-rate 0.002" in card
     assert "smaller in every language" in card
     assert "nothing was trained" not in card
     assert [len(text.languages) for text in made.manifest.calibrations] == [2, 2]
@@ -102,7 +113,7 @@ def test_what_is_said_of_it(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Pa
     assert mwanda.verify(tmp_path / "out", against=tiny("llama")).problems == ()
     again = mwanda.recover(
         tmp_path / "out", tmp_path / "again", dense=tiny("llama"), calibration=text,
-        train_embeddings=True, **HOW,
+        train_embeddings=True, **HOW | {"steps": 1},
     )  # fmt: skip
     assert {"model.embed_tokens.weight", "lm_head.weight"} <= {*again.recovery.learnt}
     assert len(again.manifest.recoveries) == 2
@@ -152,7 +163,10 @@ def test_resumed_is_unbroken(
     folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "PATIENCE", 0.0)
-    given: dict[str, Any] = {"dense": tiny("llama"), "calibration": text, **HOW, "at_once": 4}
+    given: dict[str, Any] = {
+        "dense": tiny("llama"), "calibration": text, "steps": 6, "batch": 8,
+        "learning_rate": 1e-3, "at_once": 4, "objective": "worst",
+    }  # fmt: skip
 
     def run(name: str, progress: Any) -> RecoverResult:
         options = mwanda.RunOptions(progress=progress)
@@ -183,22 +197,24 @@ def test_several_processes_learn_what_one_does(
 ) -> None:
     words = ["recover", folder("llama"), "--dense", tiny("llama"), "--calibration", text]
     how = ["--steps", 3, "--batch", 6, "--learning-rate", 1e-3, "--device", "cpu"]
-    with Several(2, *words, *how, "--out", "many", "--json", cwd=tmp_path) as running:
-        out, err = running.communicate(timeout=120)
-    assert running.returncode == 0, err
-    assert out.count('"best_step"') == 1
+    for size in (2, 3):
+        with Several(size, *words, *how, "--out", size, "--json", cwd=tmp_path) as running:
+            out, err = running.communicate(timeout=120)
+        assert running.returncode == 0, err
+        assert out.count('"best_step"') == 1
     one = mwanda.recover(
-        folder("llama"), tmp_path / "one", dense=tiny("llama"), calibration=text, steps=3, batch=6,
+        folder("llama"), tmp_path / "1", dense=tiny("llama"), calibration=text, steps=3, batch=6,
         learning_rate=1e-3, options=mwanda.RunOptions(device="cpu"),
     )  # fmt: skip
-    many = read_manifest(tmp_path / "many").recoveries[0]
-    for tag, held in one.recovery.held_out.items():
-        assert many.held_out[tag].before == pytest.approx(held.before, rel=1e-4)
-        assert many.held_out[tag].after == pytest.approx(held.after, rel=1e-3)
-    first, second = (weights(tmp_path / name) for name in ("one", "many"))
-    for name, weight in first.items():
-        torch.testing.assert_close(second[name], weight, rtol=0, atol=2e-4)
-    assert not (tmp_path / ".many.partial").exists()
+    for size in ("2", "3"):
+        many = read_manifest(tmp_path / size).recoveries[0]
+        for tag, held in one.recovery.held_out.items():
+            assert many.held_out[tag].before == pytest.approx(held.before, rel=1e-4)
+            assert many.held_out[tag].after == pytest.approx(held.after, rel=1e-3)
+        first, second = (weights(tmp_path / name) for name in ("1", size))
+        for name, weight in first.items():
+            torch.testing.assert_close(second[name], weight, rtol=0, atol=2e-4)
+        assert not (tmp_path / f".{size}.partial").exists()
 
 
 def test_another_run_does_not_go_on(
@@ -210,7 +226,7 @@ def test_another_run_does_not_go_on(
     with pytest.raises(KeyboardInterrupt):
         mwanda.recover(folder("llama"), tmp_path / "out", **given, **HOW)
     with pytest.raises(InputError, match=r"another settings\.learning_rate"):
-        mwanda.recover(folder("llama"), tmp_path / "out", **given, **HOW | {"learning_rate": 2e-3})
+        mwanda.recover(folder("llama"), tmp_path / "out", **given, **HOW | {"learning_rate": 3e-3})
 
 
 def test_a_folder_of_another_program(tiny: Tiny, text: Path, tmp_path: Path) -> None:
@@ -228,18 +244,6 @@ def test_a_folder_of_another_program(tiny: Tiny, text: Path, tmp_path: Path) -> 
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "masks of another program" in card
     assert "mwanda prune" not in card
-
-
-def test_tied_embeddings_learn_where_they_are_asked_to(
-    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
-) -> None:
-    name, source, dense = "model.embed_tokens.weight", folder("gemma3"), tiny("gemma3")
-    made = mwanda.recover(
-        source, tmp_path / "out", dense=dense, calibration=text, train_embeddings=True, **HOW
-    )
-    assert name in made.recovery.learnt
-    assert not torch.equal(weights(source)[name], weights(tmp_path / "out")[name])
-    assert mwanda.verify(tmp_path / "out", against=dense).problems == ()
 
 
 def test_bad_input_is_one_error_and_leaves_nothing(
@@ -269,6 +273,8 @@ def test_bad_input_is_one_error_and_leaves_nothing(
         ("language 'fr': expected one of those in", {"languages": "fr"}),
         ("--compute-dtype", {"compute": "float64"}),
         ("batch: expected a whole number", {"batch": 0}),
+        ("objective: expected mean or worst, found 'best'", {"objective": "best"}),
+        ("optimizer: expected adam or adam-8bit, found 'sgd'", {"optimizer": "sgd"}),
     ]  # fmt: skip
     for says, changed in wrong:
         given = {"model": source, "out": out, "dense": dense, "calibration": text} | HOW | changed
@@ -281,16 +287,46 @@ def test_bad_input_is_one_error_and_leaves_nothing(
         assert {*tmp_path.iterdir()} == there
 
 
+@pytest.mark.parametrize(
+    ("library", "extra", "asked"),
+    [("accelerate", "recover", {}), ("bitsandbytes", "recover-8bit", {"optimizer": "adam-8bit"})],
+)
 def test_without_the_extra(
-    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: str, extra: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec",
-        lambda name, *more: None if name == "accelerate" else real(name, *more),
+        lambda name, *more: None if name == library else real(name, *more),
     )  # fmt: skip
-    with pytest.raises(InputError, match=r"pip install 'mwanda\[recover\]'"):
-        mwanda.recover(folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text)
+    with pytest.raises(InputError, match=rf"pip install 'mwanda\[{extra}\]'"):
+        mwanda.recover("pruned", "out", dense="dense", calibration="text", **asked)
+
+
+def test_states_of_a_byte(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    given: dict[str, Any] = {"dense": tiny("llama"), "calibration": text, **HOW}
+    exact = mwanda.recover(folder("llama"), tmp_path / "exact", **given).recovery
+    made = mwanda.recover(folder("llama"), tmp_path / "out", optimizer="adam-8bit", **given)
+    assert mwanda.verify(tmp_path / "out", against=tiny("llama")).problems == ()
+    for tag, one in made.recovery.held_out.items():
+        assert one.after == pytest.approx(exact.held_out[tag].after, rel=0.01)
+        assert one.after < one.before
+
+
+def test_a_disk_that_is_full_midway(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"dense": tiny("llama"), "calibration": text, **HOW}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # targets go in, a checkpoint not
+    try:
+        with pytest.raises(MwandaError, match="expected room on the disk"):
+            mwanda.recover(folder("llama"), tmp_path / "out", **given)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.glob(".out.partial/work/targets/*.done"))
+    mwanda.recover(folder("llama"), tmp_path / "out", **given)
+    assert {path.name for path in tmp_path.iterdir()} == {"out", text.name}
 
 
 def test_what_was_no_gain_is_not_written(
@@ -299,7 +335,7 @@ def test_what_was_no_gain_is_not_written(
     with pytest.raises(MwandaError, match="expected a model nearer to the dense one"):
         mwanda.recover(
             folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text,
-            **HOW | {"learning_rate": 10.0},
+            **HOW | {"steps": 1, "learning_rate": 10.0},
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from mwanda.cli.views import View, named, removed, took
+from mwanda.pruned.recover.plan import RecoverPlan
 from mwanda.pruned.recover.recover import RecoverResult
 from mwanda.system.text_tables import plain
+
+
+def planned(plan: RecoverPlan) -> View:
+    """What a recovery would take."""
+    return plan.as_dict(), plain(["plan", ""], plan.table())
 
 
 def recovered(made: RecoverResult) -> View:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils.data import Dataset
 
 from mwanda.errors import InputError
@@ -52,6 +54,8 @@ class Learner(nn.Module):
         self._calls, self._device, self._dtype = decoder.calls, decoder.device, dtype
         self._sampled = sampled_of(settings, len(head.weight))
         self._checkpointing = settings.gradient_checkpointing
+        # An update of all experts is made once; blocks that run twice make each again.
+        self._cached = settings.low_rank is not None and not self._checkpointing
         for parameter in decoder.model.parameters():
             parameter.requires_grad_(False)
         for parameter in learning(decoder, settings):
@@ -67,8 +71,8 @@ class Learner(nn.Module):
             self._head = head
         else:
             self._head = in_dtype(head, dtype)
-            if same:
-                self._head = replace(self._head, weight=self._teacher.weight)
+            if same:  # one of the two is enough
+                self._teacher = replace(self._teacher, weight=self._head.weight.detach())
         if self._checkpointing:
             _checkpoint(decoder.model)
 
@@ -100,7 +104,8 @@ class Learner(nn.Module):
             ``loss``, a number, and ``windows``, that of each.
         """
         narrow = self._dtype != torch.float32
-        with torch.autocast(self._device.type, self._dtype, enabled=narrow):
+        cached = parametrize.cached() if self._cached else nullcontext()
+        with cached, torch.autocast(self._device.type, self._dtype, enabled=narrow):
             hidden = first_tensor(self._calls.run(ids))
         student, teacher, offsets = self._head, self._teacher, None
         with torch.autocast(self._device.type, enabled=False):
@@ -145,7 +150,7 @@ class Course(Dataset[dict[str, torch.Tensor]]):
     """Windows in an order, each with what the dense model makes of it.
 
     Args:
-        order: the windows.
+        order: the windows; another one of as many may take its place.
         tokens: language -> ``int64 [windows, length]``.
         seed: of what is drawn from the vocabulary, together with a window's place.
         likely: give the likely entries of the vocabulary too.
@@ -160,14 +165,14 @@ class Course(Dataset[dict[str, torch.Tensor]]):
         seed: int,
         likely: bool,
     ) -> None:
-        self._order, self._tokens, self._targets = order, tokens, targets
+        self.order, self._tokens, self._targets = order, tokens, targets
         self._seed, self._likely = seed, likely
 
     def __len__(self) -> int:
-        return len(self._order)
+        return len(self.order)
 
     def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
-        tag, number = window = self._order[place]
+        tag, number = window = self.order[place]
         ids = self._tokens[tag][number]
         found = {
             "ids": ids,
@@ -197,7 +202,7 @@ def learning(decoder: Decoder, settings: Settings) -> list[nn.Parameter]:
     model = decoder.model
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     outside = {id(p) for table in tables if table is not None for p in table.parameters()}
-    matrices = {id(model.get_parameter(one.parameter)) for one in decoder.structure.linears()}
+    matrices = {id(parameter) for parameter in matrices_of(decoder)}
     found = []
     for parameter in [*decoder.backbone.parameters(), *tables[1].parameters()]:
         if not parameter.is_floating_point():
@@ -206,6 +211,23 @@ def learning(decoder: Decoder, settings: Settings) -> list[nn.Parameter]:
         if settings.train_embeddings if id(parameter) in outside else inside:
             found.append(parameter)
     return list({id(parameter): parameter for parameter in found}.values())
+
+
+def matrices_of(decoder: Decoder) -> list[nn.Parameter]:
+    """The parameters that linears lie in."""
+    names = dict.fromkeys(linear.parameter for linear in decoder.structure.linears())
+    return [decoder.model.get_parameter(name) for name in names]
+
+
+def count_learning(decoder: Decoder, settings: Settings) -> int:
+    """Numbers that learn."""
+    whole = {id(parameter): parameter for parameter in learning(decoder, settings)}
+    factors = 0
+    for matrix in matrices_of(decoder) if settings.low_rank else ():
+        if whole.pop(id(matrix), None) is not None:
+            rank = min(settings.low_rank or 0, *matrix.shape[-2:])
+            factors += math.prod(matrix.shape[:-2]) * rank * sum(matrix.shape[-2:])
+    return factors + sum(parameter.numel() for parameter in whole.values())
 
 
 def learnt_names(model: nn.Module) -> list[str]:

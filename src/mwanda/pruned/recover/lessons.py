@@ -14,8 +14,18 @@ from mwanda.text.window_files import Windows
 Window = tuple[str, int]
 """Language, and number among its windows."""
 
-SHARE_HELD_OUT = 8
-"""Of so many windows of a language one is held out by default."""
+SHARE_HELD_OUT, MOST_HELD_OUT = 8, 4
+"""Of so many windows of a language one is held out by default, and at most so many: each is run
+ten times."""
+
+HASTE, LEAST = 4, 0.5
+"""Power by which a language takes more turns the more of its divergence is left; nobody has less
+left than this part of what the worst has."""
+
+
+def held_of(windows: int) -> int:
+    """How many of a language's windows are held out by default: an eighth, one to four."""
+    return min(max(1, windows // SHARE_HELD_OUT), MOST_HELD_OUT)
 
 
 @dataclass(frozen=True)
@@ -37,13 +47,10 @@ class Lessons:
         """Some windows of each language held out.
 
         Args:
-            held_out: how many; None for an eighth, at least one.
+            held_out: how many; None for :func:`held_of`.
         """
         sizes = {tag: len(ids) for tag, ids in windows.tokens.items()}
-        held = {
-            tag: max(1, size // SHARE_HELD_OUT) if held_out is None else held_out
-            for tag, size in sizes.items()
-        }
+        held = {tag: held_of(size) if held_out is None else held_out for tag, size in sizes.items()}
         short = [tag for tag, size in sizes.items() if size <= held[tag]]
         if short:
             raise InputError.several(
@@ -73,22 +80,47 @@ class Lessons:
             for place in range(learnt[tag], len(ids))
         ]
 
-    def order(self, count: int, seed: int) -> list[Window]:
+    def behind(self, shares: Mapping[str, float]) -> dict[str, float]:
+        """The weights by which languages take turns where those that are behind take more.
+
+        Args:
+            shares: language -> how much of its divergence is left; one that has none keeps its
+                weight.
+        """
+        most = max(shares.values())
+        turns = {
+            tag: weight * max(shares[tag] / most, LEAST) ** HASTE if tag in shares else weight
+            for tag, weight in self.weights.items()
+        }
+        return {tag: weight / sum(turns.values()) for tag, weight in turns.items()}
+
+    def order(
+        self, count: int, seed: int, changes: Mapping[int, Mapping[str, float]] | None = None
+    ) -> list[Window]:
         """So many windows to learn from, one after the other.
 
         Languages take turns, each as often as its weight says, so that any stretch holds them in
         nearly these shares. A language's windows come in a new order at every pass over them. What
         comes does not depend on how many are asked for.
+
+        Args:
+            changes: place -> the weights from there on.
         """
-        counts = {tag: n for tag, n in self.to_learn.items() if self.weights[tag] > 0}
+        weights = self.weights
+        counts = {tag: n for tag, n in self.to_learn.items() if weights[tag] > 0}
         draw = random.Random(f"{seed}/turns")
-        waiting = {tag: draw.random() / self.weights[tag] for tag in counts}
+        waiting = {tag: draw.random() / weights[tag] for tag in counts}
         decks: dict[str, list[int]] = {tag: [] for tag in counts}
         passes = dict.fromkeys(counts, 0)
-        found = []
-        for _ in range(count):
+        found: list[Window] = []
+        for place in range(count):
+            if changes and place in changes:
+                now, old, weights = min(waiting.values()), weights, changes[place]
+                waiting = {
+                    tag: now + (at - now) * old[tag] / weights[tag] for tag, at in waiting.items()
+                }
             tag = min(waiting, key=lambda one: waiting[one])
-            waiting[tag] += 1 / self.weights[tag]
+            waiting[tag] += 1 / weights[tag]
             if not decks[tag]:
                 decks[tag] = [*range(counts[tag])]
                 random.Random(f"{seed}/{tag}/{passes[tag]}").shuffle(decks[tag])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from mwanda.errors import GateError, InputError, MwandaError
+from mwanda.errors import GateError, MwandaError
 from mwanda.pruned.recover.record import (
     manifest_of,
     records_before,
@@ -19,7 +19,7 @@ from mwanda.pruned.recover.record import (
 )
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
-from mwanda.pruned.recover.task import RecoverTask, check_room, open_task
+from mwanda.pruned.recover.task import RecoverTask, check_room, open_task, text_of
 from mwanda.pruned.recover.written import (
     complete,
     linear_records,
@@ -27,7 +27,7 @@ from mwanda.pruned.recover.written import (
     write_weights,
 )
 from mwanda.pruned.zeros import keep_zeros
-from mwanda.pruning.calibration_text import CalibrationInput, open_calibration
+from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.folder.manifest import Manifest, read_manifest
 from mwanda.pruning.folder.manifest_records import RecoveryRecord
 from mwanda.pruning.given_arguments import options_given, recipe_given
@@ -35,7 +35,7 @@ from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.pruning.task import keeps_journal, ranks_for
 from mwanda.system.arguments import path_given
-from mwanda.system.device import choose_device
+from mwanda.system.device import NOWHERE, choose_device
 from mwanda.system.extras import need
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import joined, local_rank
@@ -43,6 +43,7 @@ from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
+from mwanda.text.languages import MULTIPLE
 
 log = logging.getLogger("mwanda")
 
@@ -88,12 +89,15 @@ def recover(
     dense: str | Path,
     calibration: CalibrationInput | None,
     steps: int | None = None,
-    learning_rate: float = Settings.learning_rate,
+    learning_rate: float | None = None,
     batch: int = Settings.batch,
     at_once: int | None = None,
     held_out: int | None = None,
     sampled: int = Settings.sampled,
     train_embeddings: bool = False,
+    objective: str = Settings.objective,
+    optimizer: str = Settings.optimizer,
+    low_rank: int | None = None,
     gradient_checkpointing: bool = False,
     never_worse: bool = False,
     report_to: Sequence[str] = (),
@@ -113,13 +117,18 @@ def recover(
         dense: the model it was pruned from: a folder, GGUF file or hub id.
         calibration: text as :func:`mwanda.prune` takes it.
         steps: of the optimiser; None for four passes over the text, at most 300.
-        learning_rate: the highest; it rises over the first steps and falls as a cosine.
+        learning_rate: the highest; it rises over the first steps and falls as a cosine. None for
+            4e-5, or 4e-4 with ``low_rank``.
         batch: windows of one step, in which languages take turns.
         at_once: of them, windows of one forward; None for all. Fewer take less memory.
-        held_out: windows of each language that are not learnt from; None for an eighth of them.
+        held_out: windows of each language that are not learnt from; None for an eighth, at most 4.
         sampled: entries of the vocabulary that are drawn, beside the likely ones, to stand for all
             others; 0 compares the whole vocabulary.
         train_embeddings: embeddings and head learn too.
+        objective: ``mean`` over languages by weight; ``worst``: languages that are behind take more
+            turns, and the state is kept in which the worst of them has come furthest.
+        optimizer: ``adam``, or ``adam-8bit``: its two states in a byte each, by bitsandbytes.
+        low_rank: what learns of a linear is a product of this rank, added to its kept weights.
         gradient_checkpointing: blocks run twice, and keep less.
         never_worse: refuse a result in which a language is worse than before.
         report_to: what else is told of the progress: ``tensorboard``, ``wandb`` and whatever
@@ -134,12 +143,14 @@ def recover(
         MwandaError: nothing was gained on what was held out.
     """
     need("accelerate", "mwanda recover", "recover")
+    if optimizer == "adam-8bit":
+        need("bitsandbytes", "--optimizer adam-8bit", "recover-8bit")
     options, out = options_given(options), path_given("out", out)
     settings = Settings(
         steps=steps, learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
-        sampled=sampled, train_embeddings=train_embeddings,
-        gradient_checkpointing=gradient_checkpointing, never_worse=never_worse,
-        report_to=tuple(report_to),
+        sampled=sampled, train_embeddings=train_embeddings, objective=objective,
+        optimizer=optimizer, low_rank=low_rank, gradient_checkpointing=gradient_checkpointing,
+        never_worse=never_worse, report_to=tuple(report_to),
     )  # fmt: skip
     recipe = resolve(recipe_given(None, fields, "recover"))
     names = [str(path_given("model", model)), str(path_given("dense", dense))]
@@ -152,9 +163,7 @@ def recover(
     )  # fmt: skip
     for name in names if several.writes else ():
         output.check(source=Path(name) if Path(name).exists() else None)
-    opened = None if calibration is None else open_calibration(calibration, recipe)
-    if opened is None:
-        raise InputError("--calibration", expected="text to learn from", found="none")
+    opened = text_of(calibration, recipe)
     with joined(choose_device(options.device, local_rank())) as ranks:
         with output if ranks.writes else nullcontext():
             ranks.wait()
@@ -176,7 +185,15 @@ def _steps_in_blocks(task: RecoverTask) -> float:
 
 
 def _recover(task: RecoverTask, folder: Path) -> None:
-    from mwanda.pruned.recover.learner import Course, Learner, learning, learnt_names, sampled_of
+    from mwanda.pruned.recover.learner import (
+        Course,
+        Learner,
+        count_learning,
+        learnt_names,
+        matrices_of,
+        sampled_of,
+    )
+    from mwanda.pruned.recover.low_rank import low_rank
     from mwanda.pruned.recover.training import Losses, Watch, teach
 
     start = time.perf_counter()
@@ -187,8 +204,9 @@ def _recover(task: RecoverTask, folder: Path) -> None:
         place.mkdir(exist_ok=True)
     ranks = task.ranks
     if ranks.writes:
-        check_room(task, sum(parameter.numel() for parameter in learning(pruned, settings)))
+        check_room(task, count_learning(pruned, settings))
     form, teacher = find_head(pruned, lessons.tokens), find_head(dense, lessons.tokens)
+    form = replace(form, weight=form.weight.to(NOWHERE))  # the model's own, once it is whole
     likely = bool(sampled_of(settings, pruned.vocabulary))
     own = {tag: lessons.tokens[tag] for tag in ranks.share([*lessons.tokens])}
     take_targets(
@@ -201,7 +219,7 @@ def _recover(task: RecoverTask, folder: Path) -> None:
     targets, watched = Targets(places["targets"]), lessons.watched
     course = Course(watched, lessons.tokens, targets, seed=seed, likely=likely)
     watch = Watch(course, [tag for tag, _ in watched], lessons.weights, settings.batch)
-    before: dict[str, float] = {}
+    before = watch.before
 
     def told(step: int, losses: Losses) -> None:
         if not ranks.writes:
@@ -211,6 +229,7 @@ def _recover(task: RecoverTask, folder: Path) -> None:
 
     with pruned.whole(), ExitStack() as held:
         learner = Learner(pruned, form, teacher, task.products, settings)
+        del teacher  # the learner may share its own
         names = learnt_names(pruned.model)
         records = records_before(task, source_zeros)
         kept = held.enter_context(
@@ -218,11 +237,15 @@ def _recover(task: RecoverTask, folder: Path) -> None:
         )
         before |= watch.losses(learner, pruned.device)
         told(0, before)
-        best = teach(
-            learner, lessons, targets, watch, task.steps, settings, seed=seed, likely=likely,
-            work=places["checkpoints"], decoder=pruned, processes=ranks.size,
-            progress=options.progress, told=told,
-        )  # fmt: skip
+        updates: AbstractContextManager[None] = nullcontext()
+        if settings.low_rank is not None:
+            updates = low_rank(pruned.model, matrices_of(pruned), settings.low_rank, seed)
+        with updates:
+            best = teach(
+                learner, lessons, targets, watch, task.steps, settings, seed=seed, likely=likely,
+                work=places["checkpoints"], decoder=pruned, processes=ranks.size,
+                progress=options.progress, told=told,
+            )  # fmt: skip
         if not ranks.writes:
             return
         round_as_written(pruned, names, task.dtype)
@@ -238,10 +261,15 @@ def _recover(task: RecoverTask, folder: Path) -> None:
     complete(folder, task.pruned.source, manifest, task.dtype)
 
 
+def _worse(before: Mapping[str, float], losses: Mapping[str, float]) -> list[str]:
+    """Named languages that are further from the dense model than before."""
+    return [tag for tag, loss in losses.items() if loss > before[tag] and tag != MULTIPLE]
+
+
 def _tell(step: int, steps: int, mean: float, losses: Any, before: dict[str, float]) -> None:
     """One line of how far the model is from the dense one on what is held out."""
     each = ", ".join(f"{tag} {loss:.3f}" for tag, loss in losses.items())
-    worse = [tag for tag, loss in losses.items() if loss > before[tag]]
+    worse = _worse(before, losses)
     named = f"; worse than before: {', '.join(worse)}" if worse else ""
     log.info("step %d of %d: held out %.4f nats a token: %s%s", step, steps, mean, each, named)
 
@@ -262,7 +290,7 @@ def _check(
             found=f"{mean_after:.4f}",
             fix="lower --learning-rate, or give more text or steps",
         )
-    worse = [tag for tag in before if after[tag] > before[tag]]
+    worse = _worse(before, after)
     if not worse:
         return
     told = ", ".join(f"{tag} {before[tag]:.4f} to {after[tag]:.4f}" for tag in worse)

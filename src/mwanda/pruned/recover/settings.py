@@ -12,6 +12,12 @@ from mwanda.system.arguments import whole_given
 PASSES, MOST_STEPS = 4, 300
 """Passes over the text, and steps, of which the default makes the fewer."""
 
+RATE, LOW_RANK_RATE = 4e-5, 4e-4
+"""Learning rates by default: of weights themselves, and of the factors of low-rank updates."""
+
+OBJECTIVES = ("mean", "worst")
+OPTIMIZERS = ("adam", "adam-8bit")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -19,13 +25,19 @@ class Settings:
 
     Attributes:
         steps: of the optimiser; None for four passes over the text, at most 300.
-        learning_rate: the highest; it rises over the first steps and then falls as a cosine.
+        learning_rate: the highest; it rises over the first steps and then falls as a cosine. None
+            for 4e-5, or 4e-4 with ``low_rank``.
         batch: windows of one step.
         at_once: of them, windows of one forward; None for all. Fewer take less memory.
-        held_out: windows of each language that are not learnt from; None for an eighth of them.
+        held_out: windows of each language that are not learnt from; None for an eighth, at most 4.
         sampled: entries of the vocabulary that are drawn, beside the likely ones, to stand for all
             others; 0 for the whole vocabulary.
         train_embeddings: embeddings and head learn too.
+        objective: ``mean`` over languages by weight; ``worst``: languages that are behind take more
+            turns, and the state is kept in which the worst of them has come furthest.
+        optimizer: ``adam``, or ``adam-8bit``: its two states in a byte each, by bitsandbytes.
+        low_rank: what learns of a linear is a product of this rank, added to its kept weights; None
+            for the weights themselves.
         gradient_checkpointing: blocks run twice, and keep less.
         never_worse: refuse a result in which a language is worse than before.
         report_to: what else is told of the progress: ``tensorboard``, ``wandb`` and whatever
@@ -33,27 +45,41 @@ class Settings:
     """
 
     steps: int | None = None
-    learning_rate: float = 4e-5
+    learning_rate: float | None = None
     batch: int = 8
     at_once: int | None = None
     held_out: int | None = None
     sampled: int = 8192
     train_embeddings: bool = False
+    objective: str = "mean"
+    optimizer: str = "adam"
+    low_rank: int | None = None
     gradient_checkpointing: bool = False
     never_worse: bool = False
     report_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("at_once", 1), ("held_out", 1),
-                            ("sampled", 0)):  # fmt: skip
+                            ("sampled", 0), ("low_rank", 1)):  # fmt: skip
             value = getattr(self, name)
             if value is not None or name in ("batch", "sampled"):
                 whole_given(name, value, least)
-        rate = self.learning_rate
+        for name, known in (("objective", OBJECTIVES), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in known:
+                expected = " or ".join(known)
+                raise InputError(name, expected=expected, found=repr(getattr(self, name)))
+        rate = self.rate
         number = isinstance(rate, int | float) and not isinstance(rate, bool)
         if not number or not math.isfinite(rate) or rate <= 0:
             raise InputError("learning_rate", expected="a number above 0", found=repr(rate))
         self.windows_at_once(1)
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return RATE if self.low_rank is None else LOW_RANK_RATE
 
     def windows_at_once(self, processes: int) -> int:
         """Windows of one forward of one process.
@@ -79,4 +105,5 @@ class Settings:
     def recorded(self) -> dict[str, Any]:
         """Those that change the result, for a manifest."""
         left = ("never_worse", "report_to", "steps", "held_out", "gradient_checkpointing")
-        return {name: value for name, value in asdict(self).items() if name not in left}
+        kept = {name: value for name, value in asdict(self).items() if name not in left}
+        return kept | {"learning_rate": self.rate}

@@ -21,7 +21,7 @@ from mwanda.model.run.head_form import PlainHead, plain_head
 from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.model.stored.shards import Shard
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.pruned.recover.divergence import LOGIT_BYTES
+from mwanda.pruned.recover.divergence import LOGIT_BYTES, only
 from mwanda.pruned.recover.lessons import Window
 from mwanda.system.device import HOST
 from mwanda.system.durable import put
@@ -31,6 +31,9 @@ from mwanda.system.run_options import RunOptions
 
 LIKELY = 32
 """Entries of the vocabulary that are kept of every position: the likeliest."""
+
+SPREAD = 4
+"""Of so many positions one is compared with the whole vocabulary."""
 
 PROBED = 16
 """Tokens that are put through a model to see its head."""
@@ -95,7 +98,7 @@ def take_targets(
     spilled.mkdir(exist_ok=True)
     batches = list(_batches(tokens, options.batch_tokens))
     blocks, total = decoder.structure.blocks, sum(ids.numel() for ids in tokens.values())
-    head_blocks = max(1.0, decoder.head_in_blocks * likely)
+    head_blocks = max(1.0, decoder.head_in_blocks * likely / SPREAD)
     options.progress.stage("dense model", len(blocks), after=head_blocks + after)
     with ActivationStore(options.activation_memory, spilled, decoder.device) as states:
         with decoder.outside(head=False):
@@ -185,9 +188,26 @@ def _write(
                 )  # fmt: skip
             writer.write(f"{tag}.hidden", hidden.to(dtype))
             if most:
-                likely = [_likeliest(head, one.flatten(0, 1), most) for one in made]
-                writer.write(f"{tag}.likely", torch.cat(likely).view(*ids.shape, most))
+                flat = torch.cat([one.flatten(0, 1) for one in made])
+                likely = _likely_in_language(head, flat, ids, most)
+                writer.write(f"{tag}.likely", likely.view(*ids.shape, most))
             progress.block(ids.numel())
+
+
+def _likely_in_language(
+    head: PlainHead, hidden: torch.Tensor, ids: torch.Tensor, most: int
+) -> torch.Tensor:
+    """The likeliest tokens after every token, ``int32 [positions, most]``, among those that the
+    language's text has, and those that are likely at some of its positions.
+
+    Logits over a large vocabulary take more time than a small model's blocks. A token that is
+    missed is one of the others, for which a few are drawn: the loss stays right on average.
+    """
+    some = _likeliest(head, hidden[::SPREAD], most)
+    words = torch.cat([ids.flatten().to(HOST), some.flatten()]).long().unique()
+    places = _likeliest(only(head, words.to(head.weight.device)), hidden, most)
+    found: torch.Tensor = words[places.long()].to(torch.int32)
+    return found
 
 
 def _likeliest(head: PlainHead, hidden: torch.Tensor, most: int) -> torch.Tensor:

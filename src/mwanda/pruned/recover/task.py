@@ -12,12 +12,18 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.model.opening import open_decoder, source_dtype
+from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource, load_tokenizer, open_model
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import LIKELY
-from mwanda.pruning.calibration_text import get_windows, weights_of
+from mwanda.pruning.calibration_text import (
+    CalibrationInput,
+    get_windows,
+    open_calibration,
+    weights_of,
+)
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, LinearRecord
 from mwanda.pruning.folder.weight_sink import written_dtype
@@ -119,14 +125,12 @@ def open_task(
         tokenizer = _common_tokenizer(pruned, other, options)
         _warn_of_another(model, dense, manifest, other)
         shorter = min((pruned.decoder, other.decoder), key=lambda one: one.context_length or 1e9)
-        if "window_length" not in recipe.model_fields_set:
-            length = min(LENGTH, shorter.context_length or LENGTH)
-            recipe = recipe.model_copy(update={"window_length": length})
+        recipe = default_length(recipe, shorter)
         windows = get_windows(opened, lambda: tokenizer, shorter, recipe, options)
         weights = weights_of(recipe, [*windows.tokens])
         lessons = Lessons.of(windows, weights, settings.held_out)
         steps = settings.steps_for(sum(lessons.to_learn.values()))
-        products = _products(pruned.decoder, options)
+        products = products_of(pruned.decoder, options)
 
         def fingerprint() -> Mapping[str, Any]:
             return {
@@ -156,25 +160,61 @@ def open_task(
         )  # fmt: skip
 
 
+def text_of(calibration: CalibrationInput | None, recipe: ResolvedRecipe) -> TextSource | Windows:
+    """The text to learn from.
+
+    Raises:
+        InputError: none.
+    """
+    opened = None if calibration is None else open_calibration(calibration, recipe)
+    if opened is None:
+        raise InputError("--calibration", expected="text to learn from", found="none")
+    return opened
+
+
+def default_length(recipe: ResolvedRecipe, decoder: Decoder) -> ResolvedRecipe:
+    """With a length of windows, where none was asked for."""
+    if "window_length" in recipe.model_fields_set:
+        return recipe
+    length = min(LENGTH, decoder.context_length or LENGTH)
+    return recipe.model_copy(update={"window_length": length})
+
+
 def check_room(task: RecoverTask, learnt: int) -> None:
     """Refuse to start where output, targets and checkpoints do not fit on the disk.
 
     Args:
         learnt: numbers that learn.
     """
-    needed = sum(
-        info.nbytes // info.dtype.itemsize * written_dtype(info.dtype, task.dtype).itemsize
-        for info in task.pruned.decoder.checkpoint.tensors.values()
-    )
-    text = task.dense.decoder.config.get_text_config(decoder=True)
     tokens = sum(ids.numel() for ids in task.lessons.tokens.values())
-    # Hidden states as they are made and as they are kept, and the likely tokens.
-    needed += tokens * (int(text.hidden_size) * task.dense.decoder.dtype.itemsize * 2 + 4 * LIKELY)
-    needed += 3 * 3 * 4 * learnt  # the best, the last and the next checkpoint, each with Adam's
+    dtype = task.dense.decoder.dtype
+    needed = disk_needed(task.pruned.decoder, dtype, task.recipe, tokens, learnt)
     held = task.partial.held if task.journal.resumed else 0
     check_disk_space(
         task.partial.path, needed, "the recovered model and its checkpoints", held=held
     )
+
+
+def disk_needed(
+    decoder: StreamedDecoder, dense: torch.dtype, recipe: ResolvedRecipe, tokens: int, learnt: int
+) -> int:
+    """Bytes of output, targets and checkpoints.
+
+    Args:
+        dense: dtype that the dense model computes in.
+        tokens: of all windows.
+        learnt: numbers that learn.
+    """
+    asked = parse_dtype(recipe.dtype, "--dtype")
+    needed = sum(
+        info.nbytes // info.dtype.itemsize * written_dtype(info.dtype, asked).itemsize
+        for info in decoder.checkpoint.tensors.values()
+    )
+    width = int(decoder.model.get_input_embeddings().weight.shape[1])
+    # Hidden states as they are made and as they are kept, and the likely tokens.
+    needed += tokens * (width * dense.itemsize * 2 + 4 * LIKELY)
+    # The best, the last and the next checkpoint, each with Adam's states.
+    return needed + 3 * 3 * 4 * learnt
 
 
 def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) -> Side:
@@ -233,7 +273,7 @@ def _warn_of_another(name: str, dense: str, manifest: Manifest | None, side: Sid
         )  # fmt: skip
 
 
-def _products(decoder: StreamedDecoder, options: RunOptions) -> torch.dtype:
+def products_of(decoder: StreamedDecoder, options: RunOptions) -> torch.dtype:
     """What products run in while weights are float32: float16 would need its losses scaled."""
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
     chosen = choose_compute_dtype(wanted, source_dtype(decoder.checkpoint), decoder.device)

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets
 from mwanda.system.device import computes_on_host
 from mwanda.system.progress import Progress
+from mwanda.text.languages import MULTIPLE
 
 log = logging.getLogger("mwanda")
 
@@ -36,6 +37,10 @@ WARM_UP = 10
 
 STATE = "trainer_state.json"
 """What the Trainer writes last into a checkpoint of its own."""
+
+MEAN, WORST = "eval_held_out", "eval_worst"
+"""What the Trainer's log calls the mean of the languages' losses, each of them with its tag behind,
+and the largest share of a loss that is left."""
 
 Losses = Mapping[str, float]
 """Language -> mean divergence from the dense model, nats a token."""
@@ -50,12 +55,14 @@ class Watch:
         tags: the language of each.
         weights: language -> weight, summing to 1.
         batch: windows of one forward.
+        before: what it was before the first step; filled in then.
     """
 
     course: Course
     tags: Sequence[str]
     weights: Mapping[str, float]
     batch: int
+    before: dict[str, float] = field(default_factory=dict)
 
     @torch.no_grad()
     def losses(self, learner: Learner, device: torch.device) -> dict[str, float]:
@@ -72,6 +79,14 @@ class Watch:
     def mean(self, losses: Losses) -> float:
         """Over languages, by weight."""
         return sum(self.weights[tag] * loss for tag, loss in losses.items())
+
+    def left(self, losses: Losses) -> dict[str, float]:
+        """How much of its divergence every named language still has."""
+        return {
+            tag: loss / self.before[tag] if self.before[tag] else 1.0
+            for tag, loss in losses.items()
+            if tag != MULTIPLE
+        }
 
 
 class Teaching(Trainer):
@@ -99,8 +114,9 @@ class Teaching(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
         losses = self._watch.losses(model, self._at)
-        metrics = {f"eval_held_out_{tag}": loss for tag, loss in losses.items()}
-        metrics["eval_held_out"] = self._watch.mean(losses)
+        metrics = {f"{MEAN}_{tag}": loss for tag, loss in losses.items()}
+        metrics[MEAN] = self._watch.mean(losses)
+        metrics[WORST] = max(self._watch.left(losses).values(), default=metrics[MEAN])
         self._told(self.state.global_step, losses)
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(
@@ -132,6 +148,33 @@ class _Steps(TrainerCallback):
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
         return control
+
+
+class _Haste(TrainerCallback):
+    """Gives languages that are behind more turns after each look: from the next step but one, as
+    the next one's windows may have been taken. What was found is in the log, so that a run that
+    goes on takes the same turns."""
+
+    def __init__(
+        self, course: Course, lessons: Lessons, watch: Watch, batch: int, seed: int
+    ) -> None:
+        self._course, self._lessons, self._watch = course, lessons, watch
+        self._batch, self._seed = batch, seed
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._order(state.log_history)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._order(state.log_history)
+
+    def _order(self, history: Sequence[Mapping[str, Any]]) -> None:
+        changes = {}
+        for row in history:
+            if MEAN in row:
+                losses = {tag: row[f"{MEAN}_{tag}"] for tag in self._watch.before}
+                place = (row["step"] + 1) * self._batch
+                changes[place] = self._lessons.behind(self._watch.left(losses))
+        self._course.order = self._lessons.order(len(self._course), self._seed, changes)
 
 
 def teach(
@@ -170,7 +213,8 @@ def teach(
         max_steps=steps,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=settings.batch // (at_once * processes),
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.rate,
+        **({} if settings.optimizer == "adam" else {"optim": "adamw_8bit"}),
         lr_scheduler_type="cosine",
         warmup_steps=min(WARM_UP, steps // 10),
         weight_decay=0.0,
@@ -180,9 +224,9 @@ def teach(
         eval_steps=look,
         save_strategy="steps",
         save_steps=look,
-        save_total_limit=1,
+        save_total_limit=2,  # the best and the last
         load_best_model_at_end=True,
-        metric_for_best_model="eval_held_out",
+        metric_for_best_model=WORST if settings.objective == "worst" else MEAN,
         greater_is_better=False,
         logging_steps=look,
         report_to=list(settings.report_to),
@@ -197,11 +241,14 @@ def teach(
     found = _last_checkpoint(work)
     progress.stage("recover", steps, 0 if found is None else step_of(found), unit="step")
     length = max(ids.shape[1] for ids in lessons.tokens.values())
+    callbacks: list[TrainerCallback] = [_Steps(progress, settings.batch * length)]
+    if settings.objective == "worst":
+        callbacks.append(_Haste(course, lessons, watch, settings.batch, seed))
     with _undisturbing(), torch.enable_grad():
         trainer = Teaching(
             watch, device, told, model=learner, args=arguments, train_dataset=course,
             eval_dataset=watch.course, data_collator=together,
-            callbacks=[_Steps(progress, settings.batch * length)],
+            callbacks=callbacks,
         )  # fmt: skip
         trainer.train(resume_from_checkpoint=None if found is None else str(found))
     return int(trainer.state.best_global_step or steps)

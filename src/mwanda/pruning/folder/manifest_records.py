@@ -209,8 +209,10 @@ class RecoveryRecord(Entry):
 
     @property
     def worse(self) -> tuple[str, ...]:
-        """Languages that ended further from the dense model than they began."""
-        return tuple(tag for tag, one in self.held_out.items() if one.after > one.before)
+        """Languages that ended further from the dense model than they began; background text is
+        in none."""
+        held = self.held_out.items()
+        return tuple(tag for tag, one in held if one.after > one.before and tag != MULTIPLE)
 
 
 class Totals(Entry):

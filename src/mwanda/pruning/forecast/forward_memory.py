@@ -53,7 +53,7 @@ def count_forward(
     """Count the forward of one batch ``[windows, length]``, of a decoder without weights; None
     where the class's code needs values that are not there."""
     try:
-        with _all_zero(decoder), _Counted() as entered:
+        with all_zero(decoder), _Counted() as entered:
             decoder.embed(torch.zeros(shape, dtype=torch.int64))
         config = copy.deepcopy(decoder.config)
         hollow = build_skeleton(
@@ -75,7 +75,7 @@ def _count(decoder: Decoder, hollow: Any, shape: tuple[int, int], entering: int)
     for block in decoder.structure.blocks:
         call = decoder.calls.call(block.index, shape)
         given = (call.args, dict(call.kwargs))
-        kept |= {s._cdata: s.nbytes() for s in (t.untyped_storage() for t in _tensors(given))}
+        kept |= {s._cdata: s.nbytes() for s in (t.untyped_storage() for t in tensors_in(given))}
         module = hollow.get_submodule(block.name)
         kind = f"{module} {[getattr(value, 'shape', value) for value in tree_leaves(given)]}"
         if kind not in found:
@@ -87,7 +87,7 @@ def _count(decoder: Decoder, hollow: Any, shape: tuple[int, int], entering: int)
 
 
 @contextmanager
-def _all_zero(decoder: Decoder) -> Iterator[None]:
+def all_zero(decoder: Decoder) -> Iterator[None]:
     """Parameters are zeros on the CPU inside, of any size and without memory."""
     held = [
         (module, name, parameter)
@@ -117,9 +117,9 @@ class _Counted(TorchDispatchMode):
         self._operations += 1
         if self._operations > MOST:
             raise RuntimeError("too many operations")
-        given = {t.untyped_storage()._cdata for t in _tensors((args, kwargs))}
+        given = {t.untyped_storage()._cdata for t in tensors_in((args, kwargs))}
         made = func(*args, **(kwargs or {}))
-        for tensor in _tensors(made):
+        for tensor in tensors_in(made):
             storage = tensor.untyped_storage()
             if storage._cdata not in given | self._live:
                 self._live.add(storage._cdata)
@@ -133,7 +133,7 @@ class _Counted(TorchDispatchMode):
         self._now -= size
 
 
-def _tensors(value: Any) -> list[torch.Tensor]:
+def tensors_in(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 

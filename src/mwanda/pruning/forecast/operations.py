@@ -143,7 +143,7 @@ def count_work(
     linears = max(chosen.linears(), key=lambda linear: linear.size)
     compared = probed_tokens(recipe, shapes) if schedule.look == "text" else 0
     compared *= sum(probe_runs(block, recipe) for block in chosen.blocks)
-    flops = _block_flops(decoder, passes * tokens + compared, length)
+    flops = block_flops(decoder, passes * tokens + compared, length)
     flops += _update_flops(chosen, recipe, tokens)
     return Work(
         tokens=tokens if passes else 0,
@@ -172,9 +172,7 @@ def blocks_after_look(
     rest = (schedule.passes(chosen) - blocks) * tokens + blocks * MASK_TOKENS
     updates = _update_flops(chosen, recipe, tokens)
     return (
-        blocks
-        * (_block_flops(decoder, rest, length) + updates)
-        / _block_flops(decoder, look, length)
+        blocks * (block_flops(decoder, rest, length) + updates) / block_flops(decoder, look, length)
     )
 
 
@@ -219,7 +217,7 @@ def disk_rates(folder: Path, work: Work) -> tuple[float, float]:
     return size / max(read - dropped, 1e-9), size / max(written - start, 1e-9)
 
 
-def _block_flops(decoder: Decoder, tokens: int, length: int) -> int:
+def block_flops(decoder: Decoder, tokens: int, length: int) -> int:
     """Operations of one average block over all tokens: matrices and attention."""
     blocks = decoder.structure.blocks
     linears = list(decoder.structure.linears())

@@ -102,7 +102,7 @@ def plan(
         languages = calibration_languages(text, resolved)
     device = choose_device(options.device)
     with _opened(str(model), options, device) as (decoder, stored, gguf):
-        shapes = _shapes(gguf, text, languages, decoder, resolved, options)
+        shapes = shapes_of(gguf, text, languages, decoder, resolved, options)
         tokens = sum(map(math.prod, shapes))
         length = max((length for _, length in shapes), default=resolved.window_length)
         count = max((count for count, _ in shapes), default=resolved.windows)
@@ -191,7 +191,7 @@ def _converting(model: Any) -> int:
     return int(max(TOKEN_BYTES * vocabulary, weights, 4 * max(stacked, default=0)))
 
 
-def _shapes(
+def shapes_of(
     gguf: Gguf | None,
     text: TextSource | Windows | None,
     languages: Sequence[str],

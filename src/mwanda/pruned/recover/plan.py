@@ -1,0 +1,226 @@
+"""What a recovery would take, read off config, headers and text: nothing is learnt or written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from mwanda.model.opening import open_decoder, source_dtype
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.source import open_model
+from mwanda.pruned.recover.divergence import LOGIT_BYTES
+from mwanda.pruned.recover.learner import count_learning, sampled_of
+from mwanda.pruned.recover.lessons import held_of
+from mwanda.pruned.recover.saved_memory import saved_bytes
+from mwanda.pruned.recover.settings import Settings
+from mwanda.pruned.recover.targets import LIKELY, SPREAD
+from mwanda.pruned.recover.task import default_length, disk_needed, products_of, text_of
+from mwanda.pruning.calibration_text import CalibrationInput, calibration_languages
+from mwanda.pruning.forecast.memory import RUNTIME, process_memory
+from mwanda.pruning.forecast.operations import Work, block_flops, matmul_rate
+from mwanda.pruning.forecast.plan import shapes_of
+from mwanda.pruning.given_arguments import options_given, recipe_given
+from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
+from mwanda.pruning.recipe.resolved import resolve
+from mwanda.system.arguments import path_given
+from mwanda.system.device import dtype_name
+from mwanda.system.run_options import RunOptions
+from mwanda.system.shown import Sheet, Shown
+from mwanda.system.speaking import speaking
+from mwanda.system.surroundings import undisturbed
+
+DISTINCT = 6
+"""Likely entries of the vocabulary for every token of a batch, those that are alike counted once;
+measured: 11,000 for 2048 tokens in 15 languages."""
+
+LOOKED = 10
+"""How often the windows held out are looked at: before, after, and meanwhile."""
+
+
+@dataclass(frozen=True, repr=False)
+class RecoverPlan(Shown):
+    """The shape and the cost of a recovery.
+
+    Attributes:
+        model: as the user named it.
+        languages: that are learnt from; windows and tokens are those of background text too.
+        windows, held_out: of all languages: learnt from, and held out.
+        tokens: of all windows.
+        steps, batch: of the optimiser; ``at_once`` of a batch's windows go through one forward.
+        learning: numbers that learn; of ``weights`` of the model.
+        flops: floating-point operations of all steps, looks at what is held out, and the dense
+            model's pass.
+        matmul_rate: operations per second of this machine on the model's largest matrix, measured
+            now.
+        compute_seconds: what the operations take at that rate: a recovery cannot be faster.
+        states: bytes of weights, gradients and the optimiser's states.
+        saved: bytes that a forward keeps for its backward pass, None where the model's class does
+            not let them be counted.
+        anonymous: predicted peak memory in bytes, without mapped files.
+        disk: bytes that must be free.
+        compute_dtype: of the products.
+    """
+
+    model: str
+    languages: tuple[str, ...]
+    windows: int
+    held_out: int
+    tokens: int
+    steps: int
+    batch: int
+    at_once: int
+    learning: int
+    weights: int
+    flops: int
+    matmul_rate: float
+    compute_seconds: float
+    states: int
+    saved: int | None
+    anonymous: int
+    disk: int
+    compute_dtype: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def _summary(self) -> str:
+        return (
+            f"{self.model}, {self.steps} steps of {self.batch} windows, {self.learning:,} of "
+            f"{self.weights:,} numbers learn, {', '.join(self.languages)}"
+        )
+
+    def table(self) -> list[list[str]]:
+        """What there is and its amount, in words."""
+        saved = "not known" if self.saved is None else f"{self.saved / 1e9:.2f} GB"
+        return [
+            ["languages", f"{len(self.languages):,}"],
+            ["windows to learn from", f"{self.windows:,}"],
+            ["windows held out", f"{self.held_out:,}"],
+            ["tokens of all", f"{self.tokens:,}"],
+            ["steps", f"{self.steps:,} of {self.batch} windows, {self.at_once} at once"],
+            ["numbers that learn", f"{self.learning:,} of {self.weights:,}"],
+            ["matrix work", f"{self.flops / 1e12:,.1f} TFLOP in {self.compute_dtype}"],
+            ["matrix time, at least",
+             f"{self.compute_seconds:,.0f} s at {self.matmul_rate / 1e9:,.0f} GFLOP/s"],
+            ["weights, gradients, states", f"{self.states / 1e9:.2f} GB"],
+            ["kept for the backward pass", saved],
+            ["peak memory, anonymous", f"{self.anonymous / 1e9:.2f} GB"],
+            ["free disk needed", f"{self.disk / 1e9:.2f} GB"],
+        ]  # fmt: skip
+
+    def _sheet(self) -> Sheet:
+        return Sheet(["", ""], self.table())
+
+    def _records(self) -> list[dict[str, Any]]:
+        return [self.as_dict() | {"languages": ", ".join(self.languages)}]
+
+
+@speaking
+@undisturbed()
+@with_fields(RecoverFields)
+def plan_recover(
+    model: str | Path,
+    *,
+    calibration: CalibrationInput | None,
+    steps: int | None = None,
+    batch: int = Settings.batch,
+    at_once: int | None = None,
+    held_out: int | None = None,
+    sampled: int = Settings.sampled,
+    train_embeddings: bool = False,
+    optimizer: str = Settings.optimizer,
+    low_rank: int | None = None,
+    gradient_checkpointing: bool = False,
+    options: RunOptions | None = None,
+    **fields: Unpack[RecoverFields],
+) -> RecoverPlan:
+    """Describe a recovery of one process without doing it; the dense model is taken to have the
+    pruned one's shape.
+
+    Args:
+        model: the pruned folder.
+        calibration, steps, batch, at_once, held_out, sampled, train_embeddings, optimizer,
+            low_rank, gradient_checkpointing, options, fields: as :func:`mwanda.recover` takes them.
+
+    Raises:
+        InputError: bad input, or too little text.
+    """
+    options = options_given(options)
+    settings = Settings(
+        steps=steps, batch=batch, at_once=at_once, held_out=held_out, sampled=sampled,
+        train_embeddings=train_embeddings, optimizer=optimizer, low_rank=low_rank,
+        gradient_checkpointing=gradient_checkpointing,
+    )  # fmt: skip
+    recipe = resolve(recipe_given(None, fields, "recover"))
+    name = str(path_given("model", model))
+    text = text_of(calibration, recipe)
+    exact = replace(options, compute_dtype="float32")
+    with (
+        open_model(name, trust_remote_code=options.trust_remote_code) as source,
+        open_decoder(source, exact) as decoder,
+    ):
+        recipe = default_length(recipe, decoder)
+        languages = calibration_languages(text, recipe)
+        shapes = shapes_of(None, text, languages, decoder, recipe, options)
+        held = settings.held_out
+        out = [held_of(n) if held is None else held for n, _ in shapes]
+        learnt = sum(n for n, _ in shapes) - sum(out)
+        length = max(length for _, length in shapes)
+        tokens = sum(n * length for n, length in shapes)
+        steps, at_once = settings.steps_for(learnt), settings.windows_at_once(1)
+        products, learning = products_of(decoder, options), count_learning(decoder, settings)
+        saved = saved_bytes(decoder, (at_once, length), trust_remote_code=options.trust_remote_code)
+        flops = _flops(decoder, settings, steps, length, tokens, sum(out))
+        linear = max(decoder.structure.linears(), key=lambda one: one.size)
+        work = Work(tokens, 0, flops, 0, 0, 0, (linear.columns, linear.rows))
+        rate = matmul_rate(work, at_once * length, products, decoder.device)
+        states = _states(decoder, settings, learning)
+        weights = sum(parameter.numel() for parameter in decoder.model.parameters())
+        whole = None if saved is None else sum(saved)
+        if saved is not None and settings.gradient_checkpointing:
+            width = int(decoder.model.get_input_embeddings().weight.shape[1])
+            whole = at_once * length * width * 4 * len(saved) + max(saved)
+        rows = _rows(decoder, settings, at_once * length)
+        head = 2 * rows * int(decoder.model.get_input_embeddings().weight.shape[1])
+        peak = states + (whole or 0) + head * products.itemsize + 4 * LOGIT_BYTES + RUNTIME
+        return RecoverPlan(
+            model=name, languages=tuple(languages), windows=learnt, held_out=sum(out),
+            tokens=tokens, steps=steps, batch=settings.batch, at_once=at_once, learning=learning,
+            weights=weights, flops=flops, matmul_rate=rate, compute_seconds=flops / rate,
+            states=states, saved=whole, anonymous=process_memory().anonymous + peak,
+            disk=disk_needed(decoder, source_dtype(decoder.checkpoint), recipe, tokens, learning),
+            compute_dtype=dtype_name(products),
+        )  # fmt: skip
+
+
+def _flops(
+    decoder: StreamedDecoder, settings: Settings, steps: int, length: int, tokens: int, held: int
+) -> int:
+    """Operations: a backward pass is two forwards, and blocks that run twice a third one more."""
+    blocks, width = len(decoder.blocks), decoder.model.get_input_embeddings().weight.shape[1]
+    batch = settings.batch * length
+    forward = block_flops(decoder, blocks, length)
+    # Both models' logits, and the gradient of the hidden states.
+    head = 2 * int(width) * _rows(decoder, settings, batch)
+    passes = 4 if settings.gradient_checkpointing else 3
+    each = passes * forward + (4 if settings.train_embeddings else 3) * head
+    looked = LOOKED * held * length
+    # The dense model's pass compares one position of a few with the whole vocabulary.
+    dense = forward + 2 * int(width) * decoder.vocabulary // SPREAD
+    return steps * batch * each + looked * (forward + 2 * head) + tokens * dense
+
+
+def _rows(decoder: StreamedDecoder, settings: Settings, tokens: int) -> int:
+    """Entries of the vocabulary that are compared."""
+    sampled = sampled_of(settings, decoder.vocabulary)
+    if not sampled:
+        return decoder.vocabulary
+    return min(decoder.vocabulary, sampled + min(DISTINCT, LIKELY) * tokens)
+
+
+def _states(decoder: StreamedDecoder, settings: Settings, learning: int) -> int:
+    """Bytes of float32 weights, gradients, and the optimiser's two states."""
+    weights: int = sum(parameter.numel() for parameter in decoder.model.parameters())
+    factors = learning if settings.low_rank is not None else 0
+    return 4 * (weights + factors) + learning * (4 + (2 if settings.optimizer != "adam" else 8))

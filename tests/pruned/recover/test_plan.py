@@ -1,0 +1,84 @@
+"""What is said beforehand of a recovery, against what a forward saves and a run does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import mwanda
+from mwanda.model.opening import open_decoder
+from mwanda.model.source import open_model
+from mwanda.pruned.recover.learner import count_learning, learning, matrices_of
+from mwanda.pruned.recover.low_rank import low_rank
+from mwanda.pruned.recover.saved_memory import saved_bytes
+from mwanda.pruned.recover.settings import Settings
+from tests.pruning.pipeline.helpers import windows_file
+from tests.support.folders_made import Tiny, pruned
+
+SHAPE = (2, 24)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "mixtral"])
+def test_what_a_forward_saves(family: str, tiny: Tiny) -> None:
+    with (
+        open_model(str(tiny(family))) as source,
+        open_decoder(source, mwanda.RunOptions(compute_dtype="float32", device="cpu")) as decoder,
+    ):
+        told = saved_bytes(decoder, SHAPE)
+        saved: dict[int, tuple[torch.Tensor, int]] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            saved[storage._cdata] = (tensor, storage.nbytes())
+            return tensor
+
+        with decoder.whole(), torch.enable_grad():
+            for parameter in learning(decoder, Settings()):
+                parameter.requires_grad_(True)
+            own = {p.untyped_storage()._cdata for p in decoder.model.parameters()}
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                made = decoder.calls.run(torch.ones(SHAPE, dtype=torch.int64))
+        found = sum(size for key, (_, size) in saved.items() if key not in own)
+        assert made[0].requires_grad
+    assert told is not None
+    assert sum(told) == pytest.approx(found, rel=0.25 if family == "mixtral" else 0.1)
+
+
+def test_numbers_that_learn(tiny: Tiny) -> None:
+    with (
+        open_model(str(tiny("mixtral"))) as source,
+        open_decoder(source, mwanda.RunOptions(compute_dtype="float32", device="cpu")) as decoder,
+        decoder.whole(),
+    ):
+        settings = Settings(low_rank=3)
+        for parameter in decoder.model.parameters():
+            parameter.requires_grad_(False)
+        for parameter in learning(decoder, settings):
+            parameter.requires_grad_(True)
+        with low_rank(decoder.model, matrices_of(decoder), 3, seed=0):
+            found = sum(p.numel() for p in decoder.model.parameters() if p.requires_grad)
+        assert count_learning(decoder, settings) == found
+
+
+def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
+    source = pruned(tiny, tmp_path / "pruned")
+    text = windows_file(tmp_path, counts={"de": (24, 20), "sw": (16, 16)}, seed=5)
+    plan = mwanda.plan_recover(source, calibration=text)
+    assert (plan.windows, plan.held_out, plan.steps) == (35, 5, 18)
+    assert plan.languages == ("de", "sw")
+    assert plan.anonymous > plan.states + (plan.saved or 0)
+    assert plan.compute_seconds * plan.matmul_rate == pytest.approx(plan.flops)
+    assert dict(plan.table())["steps"] == "18 of 8 windows, 8 at once"
+
+    def other(**how: Any) -> Any:
+        return mwanda.plan_recover(source, calibration=text, **how)
+
+    assert other(optimizer="adam-8bit").states == plan.states - 6 * plan.learning
+    assert other(low_rank=2).learning < plan.learning / 2
+    assert other(gradient_checkpointing=True).saved < plan.saved
+    assert other(steps=36).flops > 1.5 * plan.flops
+    with pytest.raises(mwanda.InputError, match="expected text to learn from"):
+        mwanda.plan_recover(source, calibration=None)
