@@ -18,8 +18,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "mwanda eval pruned --baseline MODEL --text TEXT",
         "mwanda eval pruned --baseline MODEL --text TEXT \\\n"
         "  --fail-if-worse-than 5%                                # a gate for CI",
-        "mwanda eval pruned-q4.gguf --runtime llama.cpp --tokenizer pruned --baseline pruned \\\n"
-        "  --text TEXT                                             # what is deployed",
+        "mwanda eval pruned-q4.gguf --runtime llama.cpp --tokenizer pruned \\\n"
+        "  --baseline pruned --text TEXT                          # what is deployed",
     ),
     "report": ("mwanda report STUDY",),
     "search": ("mwanda search MODEL --max-loss 5% --text TEXT --calibration TEXT2 --out pruned",),

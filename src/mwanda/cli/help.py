@@ -32,7 +32,8 @@ PANEL_OF: Mapping[str, str] = {
     for panel, names in {
         METHOD: f"{' '.join(name for name, *_ in field_options())} gram masks_only step highest "
         "learning_rate sampled train_embeddings objective low_rank",
-        TEXT: "text_field statistics windows window_length seed keep_english keep_repeated "
+        TEXT: "text_field statistics windows window_length background background_weight "
+        "background_windows seed keep_english keep_repeated "
         "skip_first_tokens allow_short allow_overlap ids max_length text_seed text_languages "
         "held_out",
         RESOURCES: "device compute_dtype activation_memory batch_tokens max_shard_size threads "

@@ -187,7 +187,7 @@ def _module(found: Pretend) -> ModuleType:
 
 
 def _built() -> Path:
-    """The compiled library, in a cache of this user's: keyed by source, compiler and torch."""
+    """The compiled library, in the repository's ``build``: keyed by source, compiler and torch."""
     chosen = compiler()
     if chosen is None:
         raise RuntimeError("no C++ compiler")
@@ -196,8 +196,8 @@ def _built() -> Path:
     key = hashlib.sha256(
         b"\0".join([SOURCE.read_bytes(), version, torch.__version__.encode(), str(FLAGS).encode()])
     ).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mwanda-tests"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(__file__).parents[3] / "build" / "tests"
+    folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"pretend-{key}.so"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one test process builds, the others wait
