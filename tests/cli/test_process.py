@@ -36,9 +36,9 @@ def test_prune_verify_and_eval(
     assert "files whole" in verified.out
 
     words = ["eval", "out", "--text", other_text, "--baseline", source, "--sentences", 2]
-    compared = run(*words, "--json")
+    compared = run_process(*words, "--json", cwd=tmp_path)
     assert compared.err.splitlines() == ["opening out", f"opening {source}"]
-    assert run(*words, "--json", "--quiet").err == ""
+    assert run_process(*words, "--json", "--quiet", cwd=tmp_path).err == ""
     data = compared.json()
     seen = {tag: row["seen"] for tag, row in data["pruned"]["languages"].items()}
     assert seen == {"de": True, "fr": False, "sw": True}

@@ -178,7 +178,7 @@ def test_languages_alone_are_a_first_try(bench: Bench, caplog: pytest.LogCapture
         .strip()
         .startswith(
             f"mwanda eval {bench.out} --baseline {bench.source} --text bundled:udhr/second "
-            "--languages sw,de"
+            "--languages sw,de --sentences 24"
         )
     )
     assert advice[2].strip() == f"mwanda verify {bench.out} --against {bench.source}"

@@ -75,9 +75,12 @@ def test_every_remedy_brings_what_it_is_named_for() -> None:
     assert not [(module, extra) for module, extra in needs if module not in brought(extra)]
 
 
-def test_all_is_all_but_the_trackers() -> None:
-    """Of which one wants one, and which bring much."""
-    rest = EXTRAS.keys() - {"all", *TRACKERS}
+APART = {"llama-cpp", "openvino", "ctranslate2", "recover-8bit", "docs"}
+"""Of which one wants one, or none: they bring much, or are built where they are installed."""
+
+
+def test_all_is_all_but_what_few_want() -> None:
+    rest = EXTRAS.keys() - {"all", *TRACKERS, *APART}
     named = re.findall(r"[\w-]+", ",".join(EXTRAS["all"]).replace("mwanda", ""))
     assert rest == {*named, "test"}
     assert set().union(*map(brought, rest)) == brought("all")

@@ -80,12 +80,12 @@ def test_the_time_left_is_that_of_the_whole_job(capsys: pytest.CaptureFixture[st
         told.stage("vocabulary", 4, unit="batch")  # as long as one block in all
         blocks(4, 2.5)
     assert capsys.readouterr().err.splitlines() == [
-        "evaluate: block 1 of 2, 50 s left",
-        "evaluate: block 2 of 2, 40 s left",
-        "vocabulary: batch 1 of 4, 38 s left",
-        "vocabulary: batch 2 of 4, 35 s left",
-        "vocabulary: batch 3 of 4, 32 s left",
-        "vocabulary: batch 4 of 4, 30 s left",
+        "evaluate, 1 of 2: block 1 of 2, 50 s left",
+        "evaluate, 1 of 2: block 2 of 2, 40 s left",
+        "vocabulary, 1 of 2: batch 1 of 4, 38 s left",
+        "vocabulary, 1 of 2: batch 2 of 4, 35 s left",
+        "vocabulary, 1 of 2: batch 3 of 4, 32 s left",
+        "vocabulary, 1 of 2: batch 4 of 4, 30 s left",
         "evaluate: block 1 of 2, 20 s left",
         "evaluate: block 2 of 2, 10 s left",
         "vocabulary: batch 1 of 4, 8 s left",

@@ -210,6 +210,7 @@ class First:
         here = blocks + after
         self._run = self._run * here / self._after if self._after else here
         self._after = after
+        name = f"{name}, 1 of {1 + self._more}"
         self._progress.stage(name, blocks, done, unit, after + self._more * self._run)
 
     def block(self, tokens: int) -> None:

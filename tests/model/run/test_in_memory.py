@@ -66,8 +66,8 @@ def test_adapters_inside_of_a_model(tiny: Tiny) -> None:
     model = load(tiny)
     model.model.layers[1].mlp.up_proj = Adapted(model.model.layers[1].mlp.up_proj)
     refused(model, "found adapters", UP, "merge_and_unload")
-    # Low ranks start at zero, and would be kept there; the base is not trained at all.
-    with pytest.raises(InputError, match="found adapters"):
+    # Low ranks start at zero and are free to leave it: they are no linears with zeros to keep.
+    with pytest.raises(InputError, match="expected linears with zeros to keep, found none"):
         mwanda.keep_zeros(model)
 
 

@@ -78,7 +78,7 @@ def go_on(model: str, out: Path, languages: Sequence[str]) -> str:
     """
     there = open_source(SECOND, tell=False).languages()
     known = ",".join(tag for tag in languages if tag in there)
-    words = ["--text", SECOND, *(["--languages", known] if known else [])]
+    words = ["--text", SECOND, *(["--languages", known] if known else []), "--sentences", "24"]
     score = join(["mwanda", "eval", str(out), "--baseline", model, *words])
     check = join(["mwanda", "verify", str(out), "--against", model])
     return f"next:\n  {score}  # or text of your own\n  {check}"
