@@ -9,14 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mwanda.evaluation.runtimes.runtime import (
-    Asked,
-    Runtime,
-    found_at,
-    losses_of,
-    not_an,
-    unopened,
-)
+from mwanda.evaluation.runtimes.registry import not_an
+from mwanda.evaluation.runtimes.runtime import Asked, Runtime, losses_of, unopened
 from mwanda.evaluation.token_batches import Piece
 
 VOCABULARY = "vocabulary.json"
@@ -26,9 +20,8 @@ def open_artefact(asked: Asked) -> Runtime:
     """A folder with ``model.bin`` of a generator; all logits of a piece are held at once."""
     import ctranslate2
 
-    kind = "a folder with model.bin and its config.json"
     if not asked.path.is_dir() or not ctranslate2.contains_model(asked.artefact):
-        raise not_an(kind, asked, "ctranslate2", found_at(asked.path))
+        raise not_an("ctranslate2", asked)
     chosen = asked.options.compute_dtype
     try:
         generator = ctranslate2.Generator(

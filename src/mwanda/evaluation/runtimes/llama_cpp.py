@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 
 from mwanda.errors import DataError
-from mwanda.evaluation.runtimes.runtime import (
-    Asked,
-    Runtime,
-    found_at,
-    losses_of,
-    not_an,
-    unopened,
-)
+from mwanda.evaluation.runtimes.registry import not_an
+from mwanda.evaluation.runtimes.runtime import Asked, Runtime, losses_of, unopened
 from mwanda.evaluation.token_batches import Piece
 from mwanda.model.given import is_gguf
 
@@ -31,7 +25,7 @@ def open_artefact(asked: Asked) -> Runtime:
     import llama_cpp
 
     if not is_gguf(asked.path):
-        raise not_an("a GGUF file", asked, "llama.cpp", found_at(asked.path))
+        raise not_an("llama.cpp", asked)
     llama_cpp.llama_backend_init()
     llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
     how = llama_cpp.llama_model_default_params()

@@ -8,14 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mwanda.evaluation.runtimes.runtime import (
-    Asked,
-    Runtime,
-    found_at,
-    losses_of,
-    not_an,
-    unopened,
-)
+from mwanda.evaluation.runtimes.registry import not_an
+from mwanda.evaluation.runtimes.runtime import Asked, Runtime, losses_of, unopened
 from mwanda.evaluation.token_batches import Piece
 
 FILE = "openvino_model.xml"
@@ -32,7 +26,7 @@ def open_artefact(asked: Asked) -> Runtime:
 
     path = asked.path / FILE
     if not path.is_file():
-        raise not_an(f"a folder with {FILE}", asked, "openvino", found_at(asked.path))
+        raise not_an("openvino", asked)
     precision = PRECISIONS.get(asked.options.compute_dtype, asked.options.compute_dtype)
     device = "GPU" if asked.on_gpu else "CPU"
     how = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": asked.threads}

@@ -85,6 +85,16 @@ def open_runtime(name: str, asked: Asked) -> Runtime:
     return opened
 
 
+def not_an(name: str, asked: Asked) -> InputError:
+    """The error for an artefact of another kind than the runtime of that name opens."""
+    found = "a file of another kind" if asked.path.is_file() else "nothing there"
+    return InputError(
+        asked.artefact, expected=f"{RUNTIMES[name].opens} for --runtime {name}",
+        found="a folder of another kind" if asked.path.is_dir() else found,
+        fix="give what this runtime serves, or another --runtime",
+    )  # fmt: skip
+
+
 def kind_of(artefact: str) -> str | None:
     """The runtime that alone opens what lies there; None for a model folder or anything else."""
     path = Path(artefact)

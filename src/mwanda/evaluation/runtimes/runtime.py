@@ -92,25 +92,14 @@ def losses_of(logits: npt.NDArray[Any], targets: Sequence[int]) -> list[float]:
     return found
 
 
-def not_an(kind: str, asked: Asked, runtime: str, found: str) -> InputError:
-    """The error for an artefact of another kind than the runtime opens."""
-    return InputError(
-        asked.artefact, expected=f"{kind} for --runtime {runtime}", found=found,
-        fix="give what this runtime serves, or another --runtime",
-    )  # fmt: skip
-
-
-def found_at(path: Path) -> str:
-    """What lies at a path, for an error."""
-    if path.is_dir():
-        return "a folder of another kind"
-    return "a file of another kind" if path.is_file() else "nothing there"
+def said_of(error: Exception) -> str:
+    """What a runtime says of a failure, in one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def unopened(asked: Asked, runtime: str, error: Exception) -> InputError:
     """The error for an artefact that the runtime itself refuses."""
-    said = " ".join(str(error).split())[:200] or type(error).__name__
     return InputError(
-        asked.artefact, expected=f"a model that {runtime} opens", found=said,
+        asked.artefact, expected=f"a model that {runtime} opens", found=said_of(error),
         fix=f"convert it anew with the version of {runtime} that is installed",
     )  # fmt: skip

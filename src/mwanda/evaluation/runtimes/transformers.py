@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
-from mwanda.evaluation.runtimes.runtime import SLICE, Asked, Runtime, found_at, not_an
+from mwanda.evaluation.runtimes.registry import not_an
+from mwanda.evaluation.runtimes.runtime import SLICE, Asked, Runtime, said_of
 from mwanda.evaluation.token_batches import Piece
 from mwanda.model.run.context import context_length
 from mwanda.model.run.skeleton import auto_class, load_config, quantisation_of
@@ -20,7 +21,7 @@ from mwanda.system.surroundings import building
 def open_artefact(asked: Asked) -> Runtime:
     """A model folder, plain or quantised."""
     if not (asked.path / "config.json").is_file():
-        raise not_an("a model folder", asked, "transformers", found_at(asked.path))
+        raise not_an("transformers", asked)
     trust = asked.options.trust_remote_code
     config = load_config(asked.path, trust_remote_code=trust, quantised=True)
     method = quantisation_of(config)
@@ -35,10 +36,9 @@ def open_artefact(asked: Asked) -> Runtime:
                 device_map=str(device) if method else None,
             )  # fmt: skip
     except (ImportError, RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             asked.artefact, expected=f"a model that transformers loads ({method or 'plain'})",
-            found=said, fix="install what its quantisation needs, or check the files",
+            found=said_of(error), fix="install what its quantisation needs, or check the files",
         ) from error  # fmt: skip
     return Whole(model.to(device).eval() if method is None else model.eval(), method)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mwanda.evaluation.runtimes.runtime import Asked, Runtime, found_at, not_an, unopened
+from mwanda.evaluation.runtimes.registry import not_an
+from mwanda.evaluation.runtimes.runtime import Asked, Runtime, unopened
 from mwanda.evaluation.token_batches import Piece
 from mwanda.model.run.context import context_length
 from mwanda.model.run.skeleton import load_config
@@ -14,7 +15,7 @@ from mwanda.model.run.skeleton import load_config
 def open_artefact(asked: Asked) -> Runtime:
     """A model folder, plain or quantised in a way that vLLM knows."""
     if not (asked.path / "config.json").is_file():
-        raise not_an("a model folder", asked, "vllm", found_at(asked.path))
+        raise not_an("vllm", asked)
     trust = asked.options.trust_remote_code
     config = load_config(asked.path, trust_remote_code=trust, quantised=True)
     most = min(asked.max_length, context_length(config, None) or asked.max_length)

@@ -175,8 +175,8 @@ def plan_recover(
         linear = max(decoder.structure.linears(), key=lambda one: one.size)
         work = Work(tokens, 0, flops, 0, 0, 0, (linear.columns, linear.rows))
         rate = matmul_rate(work, at_once * length, products, decoder.device)
-        states = _states(decoder, settings, learning)
         weights = sum(parameter.numel() for parameter in decoder.model.parameters())
+        states = _states(settings, weights, learning)
         whole = None if saved is None else sum(saved)
         if saved is not None and settings.gradient_checkpointing:
             width = int(decoder.model.get_input_embeddings().weight.shape[1])
@@ -219,8 +219,7 @@ def _rows(decoder: StreamedDecoder, settings: Settings, tokens: int) -> int:
     return min(decoder.vocabulary, sampled + min(DISTINCT, LIKELY) * tokens)
 
 
-def _states(decoder: StreamedDecoder, settings: Settings, learning: int) -> int:
+def _states(settings: Settings, weights: int, learning: int) -> int:
     """Bytes of float32 weights, gradients, and the optimiser's two states."""
-    weights: int = sum(parameter.numel() for parameter in decoder.model.parameters())
     factors = learning if settings.low_rank is not None else 0
     return 4 * (weights + factors) + learning * (4 + (2 if settings.optimizer != "adam" else 8))

@@ -176,14 +176,6 @@ def recover(
     return RecoverResult(out, read_manifest(out))
 
 
-def _steps_in_blocks(task: RecoverTask) -> float:
-    """All steps, in blocks of the dense model's pass: a step goes forward once, and back as if
-    twice."""
-    tokens = task.lessons.tokens.values()
-    learnt = 3 * task.steps * task.settings.batch * max(ids.shape[1] for ids in tokens)
-    return learnt * len(task.dense.decoder.structure.blocks) / sum(ids.numel() for ids in tokens)
-
-
 def _recover(task: RecoverTask, folder: Path) -> None:
     from mwanda.pruned.recover.learner import (
         Course,
@@ -211,7 +203,7 @@ def _recover(task: RecoverTask, folder: Path) -> None:
     own = {tag: lessons.tokens[tag] for tag in ranks.share([*lessons.tokens])}
     take_targets(
         dense, own, teacher, places["targets"], ranks.rank, options, likely=likely,
-        after=_steps_in_blocks(task),
+        after=task.steps_in_blocks,
     )  # fmt: skip
     ranks.wait()
     task.journal.finished("targets", 1, None, last=True)

@@ -93,6 +93,15 @@ class RecoverTask:
         """What is written; None for what the pruned model has."""
         return parse_dtype(self.recipe.dtype, "--dtype")
 
+    @property
+    def steps_in_blocks(self) -> float:
+        """All steps, in blocks of the dense model's pass: a step goes forward once, and back as if
+        twice."""
+        tokens = self.lessons.tokens.values()
+        learnt = 3 * self.steps * self.settings.batch * max(ids.shape[1] for ids in tokens)
+        blocks = self.dense.decoder.structure.blocks
+        return learnt * len(blocks) / sum(ids.numel() for ids in tokens)
+
 
 @contextmanager
 def open_task(

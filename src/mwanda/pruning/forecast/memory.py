@@ -208,7 +208,7 @@ def prune_footprint(
     if probed:
         copies = probed_weights(chosen, recipe) * compute
         working = max(working, counted.kept + sums + copies + max(forward, masks))
-    spilled, later = spilled_states(decoder, tokens + probed, limit), 0
+    kept_grams, later = 0, 0
     if update is not None:
         grams = [gram_bytes(block.linears, decoder.dtype) for block in chosen.blocks]
         updating = update_bytes(update, chosen, compute)
@@ -216,9 +216,10 @@ def prune_footprint(
         if apart and schedule.masks == "kept":  # matrices come back one by one, without a block
             later, updating = ahead + updating, 0
         working = max(grams) + max(working, updating)
-        spilled += sum(grams) if schedule.masks == "kept" else 0
+        kept_grams = sum(grams) if schedule.masks == "kept" else 0
     peak = max(held + embed, held + block + ahead + working, later)
     if not apart:
+        spilled = spilled_states(decoder, tokens + probed, limit) + kept_grams
         return Footprint(max(peak, whole) + RUNTIME, spilled)
     # The host holds what is on its way: a tensor as it is read and pinned, and finished ones; and
     # the hidden states that the device has no room for.
@@ -226,8 +227,7 @@ def prune_footprint(
     passing += CONVERTED if converts else 0
     passing = max(passing, 2 * written + min(BEHIND, max(block_sizes) * stored.itemsize))
     beyond = state_bytes(decoder, tokens + probed) - held
-    on_disk = spilled - spilled_states(decoder, tokens + probed, limit)
-    return Footprint(max(passing + beyond, whole) + RUNTIME, on_disk, peak)
+    return Footprint(max(passing + beyond, whole) + RUNTIME, kept_grams, peak)
 
 
 def _scored(recipe: ResolvedRecipe) -> int:
