@@ -87,7 +87,7 @@ def test_the_recorded_command_names_no_place(harness: ModuleType) -> None:
 
 
 def test_recorded_data_name_no_place(harness: ModuleType) -> None:
-    line = ["benchmarks/siblings.py", "--work", "/somewhere", "--dense", "/somewhere/made"]
+    line = ["benchmarks/recovery.py", "--work", "/somewhere", "--dense", "/somewhere/made"]
     text = '{"masks": "/somewhere/masks", "base": "/somewhere/made", "other": "/else"}'
     told = '{"masks": "WORK/masks", "base": "DENSE", "other": "/else"}'
     assert harness.placeless(text, line) == told
