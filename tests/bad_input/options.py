@@ -30,7 +30,7 @@ PRUNE: list[tuple[list[str], tuple[str, ...]]] = [
     (["--criterion-option", "dispersion_weight=x"], ("dispersion_weight", "number", "'x'")),
     (["--allocation-option", "zz=1"], ("measured", "option zz")),
     (["--languages", "de,xx1"], ("languages", "'xx1'", "sw")),
-    (["--languages", "de,fr"], ("--languages", "de, sw", "found fr", "drop")),
+    (["--languages", "de,fr"], ("language 'fr' of", "de, sw", "drop")),
     (["--languages", "de,de"], ("languages", "once", "de")),
     (["--languages", ""], ("languages",)),
     (["--language-weights", "fr=1"], ("--language-weights", "de, sw", "found fr")),

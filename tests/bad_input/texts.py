@@ -61,6 +61,6 @@ TEXTS = [
     Case(
         "text: a language that is missing",
         lambda p: p.prune(None, "--languages", "de,fr"),
-        ("--languages", "found fr"),
+        ("language 'fr' of", "expected one of de, sw"),
     ),
 ]  # fmt: skip

@@ -196,3 +196,21 @@ def test_advice_is_quoted_for_the_shell() -> None:
     score, check = go_on("a b", Path("it's"), ["et"]).splitlines()[1:]
     assert check.strip() == """mwanda verify 'it'"'"'s' --against 'a b'"""
     assert "--languages" not in score  # the bundled text has no Estonian
+
+
+@pytest.mark.parametrize("command", ["prune", "plan", "stats", "windows", "recover", "eval"])
+def test_faults_of_text_are_told_together_before_a_model_is_opened(
+    bench: Bench, command: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = bench.root / "text"
+    folder.mkdir()
+    (folder / "german.txt").write_text("eins\n")
+    (folder / "fr.jsonl").write_text('{"content": "un"}\n')
+    (folder / "sw.txt").write_text("moja\n")
+    words: list[object] = [command, bench.source, "--languages", "de,fr,sw"]
+    words += ["--text" if command == "eval" else "--calibration", folder]
+    words += ["--dense", bench.source] if command == "recover" else []
+    words += [] if command in ("eval", "plan") else ["--out", bench.root / "o.safetensors"]
+    says = ("language 'de' of", "fr.jsonl:1: expected a field 'text'", "de.txt if it is German")
+    bench.refuse(words, *says, lines=3)
+    assert "opening" not in caplog.text

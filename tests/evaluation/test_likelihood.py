@@ -158,3 +158,78 @@ def test_a_length_beyond_the_context_is_told(tiny: Tiny, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         assert mwanda.evaluate(tiny("llama"), text_set(TEXTS), max_length=99999) == usual
     assert re.search(r"max_length 99999: the model's context is \d+ tokens, which", caplog.text)
+
+
+class Heard(mwanda.Silent):
+    """What is reported, stage by stage."""
+
+    runs = 2
+
+    def __init__(self) -> None:
+        self.stages: dict[str, tuple[int, list[int]]] = {}
+
+    def stage(
+        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
+    ) -> None:
+        self.stages[name] = (blocks, [])
+
+    def block(self, tokens: int) -> None:
+        [*self.stages.values()][-1][1].append(tokens)
+
+
+def test_batches_are_reported_as_the_vocabulary_goes_on(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares, heard = [], Heard()
+    plain = likelihood.head_losses
+
+    def losses(*given: Any) -> torch.Tensor:
+        def told(share: float) -> None:
+            given[-1](share)
+            shares.append((share, len(heard.stages["evaluate, vocabulary"][1])))
+
+        return plain(*given[:-1], told)
+
+    monkeypatch.setattr(head, "TILE", (1024, 16))
+    monkeypatch.setattr(likelihood, "head_losses", losses)
+    options = RunOptions(progress=heard, batch_tokens=8)
+    mwanda.evaluate(tiny("llama"), text_set(TEXTS), options=options)
+    count, reported = heard.stages["evaluate, vocabulary"]
+    assert len(reported) == count > 2
+    assert all(reported)
+    assert [share for share, _ in shares] == sorted(share for share, _ in shares)
+    assert all(done == int(share * count) for share, done in shares)  # and not all at the end
+    assert 0 < shares[len(shares) // 2][1] < count
+
+
+def test_what_is_scored_and_for_how_long_is_said_before_it_is(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mwanda")
+    folder, heard = tiny("llama"), Heard()
+    texts = text_set({tag: group[:3] for tag, group in TEXTS.items()})
+    mwanda.evaluate(folder, texts, options=RunOptions(progress=heard))
+    (said,) = (line for line in caplog.messages if "scoring" in line)
+    assert re.fullmatch(rf"scoring {folder}: 2 languages x 3 sentences, \d+ tokens", said)
+    monkeypatch.setattr(likelihood, "WORTH_SAYING", 0.0)
+    caplog.clear()
+    mwanda.evaluate(folder, text_set(TEXTS), options=RunOptions(progress=heard))
+    counted, forecast = (line for line in caplog.messages if "scoring" in line)
+    assert "2 languages, 3 to 4 sentences each" in counted
+    assert re.match(
+        r"scoring takes about \d+ s, \d+ s for 2 models; fewer texts .*--sent", forecast
+    )
+
+
+def test_the_forecast_is_of_all_batches_blocks_and_head(
+    tiny: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mwanda")
+
+    class Shape:
+        structure, head_in_blocks = type("S", (), {"blocks": range(10)}), 30.0
+
+    batches = [[likelihood.Piece(0, [1] * 100, 1)], [likelihood.Piece(1, [1] * 50, 1)]]
+    likelihood._forecast(Shape(), batches, 1.0, 2.0, mwanda.Silent())  # type: ignore[arg-type]
+    (said,) = caplog.messages  # 10 blocks loaded in 1 s each, and 1.5 batches 40 times at 2 s
+    assert said.startswith("scoring takes about 2 min; fewer")

@@ -163,3 +163,32 @@ def test_a_tag_within_a_name_is_offered(tmp_path: Path) -> None:
         caught.value
     )
     assert "data-old.txt (named after no language)" in str(caught.value)
+
+
+def test_a_first_look_names_all_that_is_wrong_with_a_folder_at_once(tmp_path: Path) -> None:
+    for name, raw in {
+        "german.txt": b"eins\n", "fr.jsonl": b'{"content": "un"}\n', "sw.txt": b"\n \n",
+        "es.csv": b"a,b\n", "it.txt": b"uno\n", "nl.txt": b"\xe9\n", "notes.txt": b"x\n",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(raw)
+    source = open_source(tmp_path)
+    with pytest.raises(InputError) as caught:
+        check_languages(source, ["de", "es", "fr", "sw", "it", "nl"])
+    said = caught.value.problems
+    assert len(said) == 7
+    for line, part in zip(
+        said,
+        (
+            "language 'de' of", "language 'es' of",
+            "fr.jsonl:1: expected a field 'text', found the fields content; name the one",
+            "sw.txt: expected at least one document that is not blank",
+            "nl.txt:1: expected UTF-8",
+            "es.csv is not read: .csv: give .txt, .jsonl or .parquet",
+            "german.txt is not read: named after no language; de.txt if it is German",
+        ),
+        strict=True,
+    ):  # fmt: skip
+        assert part in line
+    check_languages(source, ["it"])  # the others matter where they are wanted
+    with pytest.raises(InputError):
+        source.languages()

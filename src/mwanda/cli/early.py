@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from mwanda.errors import InputError, shown
 from mwanda.evaluation.runtimes.registry import find_runtime, kind_of
 from mwanda.model import given
 from mwanda.system.output import MARK, OutputFile, OutputFolder
+from mwanda.text.languages import tags_of
 from mwanda.text.sources import open_source
+from mwanda.text.text_source import check_languages
 
 log = logging.getLogger("mwanda")
 
@@ -54,23 +56,31 @@ def artefact_beside(baseline: str, artefact: Mapping[str, Any]) -> dict[str, Any
     return {"runtime": kind, "tokenizer": artefact["tokenizer"]}
 
 
-def check_text(spec: str | None) -> None:
-    """A text source that is not there or has no language, or a windows file that is not there."""
+def check_text(spec: str | None, languages: str | Sequence[str] | None) -> None:
+    """A text source that is not there, or lacks one of the languages (None: all there are), or
+    whose files show in their first rows that they cannot be read; or a windows file that is not
+    there."""
     if spec is None or spec.startswith("hub:"):
         return
     if spec.endswith(".safetensors"):
         check_file(Path(spec), kind="windows")
-    else:
-        open_source(spec, tell=False)
+        return
+    source = open_source(spec, tell=False)
+    check_languages(source, source.languages() if languages is None else tags_of(languages))
 
 
-def check_evidence(options: Mapping[str, Any], *, needed: bool = True) -> None:
+def check_evidence(
+    options: Mapping[str, Any],
+    languages: str | Sequence[str] | None,
+    *,
+    needed: bool = True,
+) -> None:
     """Saved statistics among a command's options, or else its calibration text where needed."""
     text = options["calibration"]
     if options["statistics"] is not None:
         check_file(options["statistics"], kind="statistics")
     elif needed:
-        check_text(text)
+        check_text(text, languages)
     drawn = options["statistics"] or (text if str(text).endswith(".safetensors") else None)
     unused = [f"--{name.replace('_', '-')}" for name in DRAW if options.get(name) is not None]
     if drawn and unused:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +185,7 @@ def _continue(
 ) -> None:
     """What the model, whole in memory, goes on with, put into the result."""
     start = start_of(tokenizer)
+    log.info("%s: generating text in each language", result.model)
     if continuations:
         result.continuations.update(continue_texts(model, tokenizer, texts.texts, start=start))
     if generated:
@@ -204,6 +204,11 @@ def score_languages(
 ) -> Scores:
     """Every language's texts under a decoder, whatever it is called."""
     start = start_of(tokenizer)
+
+    def check(counts: Sequence[int]) -> None:
+        refuse_unscored(texts, name, counts)
+        log.info("scoring %s: %s, %s tokens", name, texts.counted, f"{sum(counts):,}")
+
     scores = score_texts(
         decoder,
         tokenizer,
@@ -212,7 +217,7 @@ def score_languages(
         scratch=scratch,
         options=options,
         max_length=max_length,
-        check=partial(refuse_unscored, texts, name),
+        check=check,
     )
     settings = {
         "bos": shown_start(start, "before every text"),

@@ -9,6 +9,7 @@ as it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,7 +29,13 @@ LOGIT_BYTES = 128 << 20
 """Float32 logits held at once where the model's own head is run."""
 
 
-def _losses(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+Told = Callable[[float], None]
+"""Is told of the share of the work that is done, up to 1."""
+
+
+def _losses(
+    head: PlainHead, normed: torch.Tensor, targets: torch.Tensor, told: Told
+) -> torch.Tensor:
     """``-ln p`` of each target, float64 ``[positions]``, nats.
 
     With r any number near the target's logit z, −ln p = r − z + ln Σ exp(z_v − r). No maximum is
@@ -68,6 +75,7 @@ def _losses(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> tor
             found = logits.gather(1, place.clamp(0, weight.shape[1] - 1)[:, None])[:, 0]
             wanted[part] = found.where(inside, wanted[part])
             total[part] += logits.sub_(near[part, None]).exp_().sum(dim=1).to(total.device)
+        told(min(1.0, (low + columns) / len(head.weight)))
     return widened(near) - widened(wanted) + total.log()
 
 
@@ -79,7 +87,11 @@ def _near(head: PlainHead, normed: torch.Tensor, targets: torch.Tensor) -> torch
 
 
 def head_losses(
-    decoder: Decoder, output: Any, normed: torch.Tensor, targets: torch.Tensor
+    decoder: Decoder,
+    output: Any,
+    normed: torch.Tensor,
+    targets: torch.Tensor,
+    told: Told = lambda _share: None,
 ) -> torch.Tensor:
     """``-ln p`` of the targets under the model's head; inside ``decoder.outside(head=True)``.
 
@@ -87,28 +99,31 @@ def head_losses(
         output: a backbone's output, for :meth:`Decoder.logits`.
         normed: last hidden states of the scored positions, ``[positions, width]``.
         targets: ``int64 [positions]`` on the same device.
+        told: as the work goes on.
 
     Returns:
         float64 ``[positions]``, nats.
     """
     head = plain_head(decoder, output, normed) if len(normed) else None
     if head is None:
-        return _own_losses(decoder, output, normed, targets)
-    losses = _losses(head, normed, targets)
+        return _own_losses(decoder, output, normed, targets, told)
+    losses = _losses(head, normed, targets, told)
     odd = (~losses.isfinite()).nonzero().flatten()
     if len(odd):
         there = odd.to(normed.device)
-        losses[odd] = _own_losses(decoder, output, normed[there], targets[there])
+        losses[odd] = _own_losses(decoder, output, normed[there], targets[there], lambda _: None)
     return losses
 
 
 def _own_losses(
-    decoder: Decoder, output: Any, normed: torch.Tensor, targets: torch.Tensor
+    decoder: Decoder, output: Any, normed: torch.Tensor, targets: torch.Tensor, told: Told
 ) -> torch.Tensor:
-    step = max(1, LOGIT_BYTES // (4 * decoder.vocabulary))
+    step, done = max(1, LOGIT_BYTES // (4 * decoder.vocabulary)), 0
     losses = [widened(torch.zeros(0, device=normed.device))]
     for part, target in zip(normed.split(step), targets.split(step), strict=True):
         logits = decoder.logits(output, part).to(summed_in(normed.dtype))
         loss = nn.functional.cross_entropy(logits, target, reduction="none")
         losses.append(widened(loss))
+        done += len(part)
+        told(done / max(1, len(normed)))
     return torch.cat(losses)

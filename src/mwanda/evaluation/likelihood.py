@@ -7,6 +7,8 @@ no mask is needed and the numbers are those of one text at a time.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,14 @@ from mwanda.evaluation.token_batches import (
 from mwanda.model.run.block_calls import first_tensor
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.hidden_states import ActivationStore
+from mwanda.system.device import wait_for
+from mwanda.system.progress import Progress, duration
 from mwanda.system.run_options import RunOptions
+
+log = logging.getLogger("mwanda")
+
+WORTH_SAYING = 20.0
+"""Seconds from which on it is said how long scoring takes."""
 
 GROUP_BYTES = 64 << 20
 """Final hidden states of scored positions that go through the head at once."""
@@ -90,21 +99,46 @@ def score_texts(
             for batch in batches:
                 activations.append(decoder.embed(padded(batch)))
         for block in blocks:
+            begun = time.perf_counter()
             with decoder.block(block.index) as module:
+                loaded = time.perf_counter()
                 for index in range(len(batches)):
                     hidden = activations[index]
                     activations[index] = decoder.run_block(block.index, module, hidden)
+                    if block is blocks[0] and index == 0:
+                        wait_for(decoder.device)
+                        _forecast(decoder, batches, loaded - begun, time.perf_counter() - loaded,
+                                  options.progress)  # fmt: skip
             options.progress.block(total)
         options.progress.stage("evaluate, vocabulary", len(batches), unit="batch")
         with decoder.outside(head=True):
-            scorer = _Scorer(decoder, nll)
+            scorer = _Scorer(decoder, nll, options.progress)
             for index, batch in enumerate(batches):
                 scorer.add(batch, activations[index])
-                if index == len(batches) - 1:
-                    scorer.flush()
-                options.progress.block(sum(len(piece.ids) for piece in batch))
+            scorer.flush()
     sizes = [len(text.encode()) for text in texts]
     return [TextScore(*row) for row in zip(nll, counts, sizes, strict=True)]
+
+
+def _forecast(
+    decoder: Decoder,
+    batches: Sequence[Sequence[Piece]],
+    loading: float,
+    computing: float,
+    progress: Progress,
+) -> None:
+    """Say how long scoring is going to take where that is long, by the seconds that a block took to
+    load and the first batch to go through it."""
+    sizes = [padded(batch).numel() for batch in batches]
+    blocks = len(decoder.structure.blocks)
+    through = (blocks + decoder.head_in_blocks) * computing * sum(sizes) / sizes[0]
+    seconds, runs = blocks * loading + through, getattr(progress, "runs", 1)
+    if seconds * runs >= WORTH_SAYING:
+        more = "" if runs == 1 else f", {duration(seconds * runs)} for {runs} models"
+        log.info(
+            "scoring takes about %s%s; fewer texts take less: --sentences N, in Python sentences=N",
+            duration(seconds), more,
+        )  # fmt: skip
 
 
 @dataclass
@@ -116,6 +150,9 @@ class _Scorer:
 
     decoder: Decoder
     nll: list[float]
+    progress: Progress
+    waiting: list[int] = field(default_factory=list)  # tokens of the batches of the group,
+    told: int = 0  # and how many of them were reported
     owners: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     normed: list[torch.Tensor] = field(default_factory=list)
@@ -133,6 +170,7 @@ class _Scorer:
             self.targets += wanted
             self.owners += [piece.text] * len(wanted)
         self.normed.append(torch.cat(rows))
+        self.waiting.append(sum(len(piece.ids) for piece in batch))
         if len(self.owners) * last.shape[-1] * last.element_size() >= GROUP_BYTES:
             self.flush()
 
@@ -141,7 +179,15 @@ class _Scorer:
         if self.owners:
             normed = torch.cat(self.normed)
             targets = torch.tensor(self.targets, device=normed.device)
-            losses = head_losses(self.decoder, self.output, normed, targets)
+            losses = head_losses(self.decoder, self.output, normed, targets, self._told)
             for owner, loss in zip(self.owners, losses.tolist(), strict=True):
                 self.nll[owner] += loss
+        self._told(1.0)
         self.owners, self.targets, self.normed = [], [], []
+        self.waiting, self.told = [], 0
+
+    def _told(self, share: float) -> None:
+        """Report as many of the batches that wait as this share of them is."""
+        for tokens in self.waiting[self.told : int(share * len(self.waiting))]:
+            self.progress.block(tokens)
+            self.told += 1

@@ -40,6 +40,15 @@ class TextSet(Shown):
     ids: tuple[int | str, ...] | None = None
     own_ids: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
 
+    @property
+    def counted(self) -> str:
+        """``3 languages x 24 sentences``."""
+        counts = {*map(len, self.texts.values())}
+        languages = f"{len(self.texts)} language{'s' * (len(self.texts) != 1)}"
+        if len(counts) == 1:
+            return f"{languages} x {counts.pop()} sentences"
+        return f"{languages}, {min(counts)} to {max(counts)} sentences each"
+
     def _summary(self) -> str:
         counts = ", ".join(f"{tag} {len(texts)}" for tag, texts in self.texts.items())
         return f"{self.source}, {counts}"

@@ -17,7 +17,7 @@ from mwanda.text.background import chosen, open_background, with_background
 from mwanda.text.given import GivenText, open_text
 from mwanda.text.languages import MULTIPLE
 from mwanda.text.sources import open_source
-from mwanda.text.text_source import TextSource, available
+from mwanda.text.text_source import TextSource, check_languages
 from mwanda.text.tokens import vocabulary_sha256
 from mwanda.text.window_files import Windows, load
 from mwanda.text.window_sizes import NO_BACKGROUND
@@ -143,11 +143,12 @@ def _check_skipped(windows: Windows, languages: list[str], recipe: ResolvedRecip
 
 def calibration_languages(opened: TextSource | Windows, recipe: ResolvedRecipe) -> list[str]:
     """The recipe's languages, or all there are."""
-    there = opened.languages if isinstance(opened, Windows) else available(opened)
-    if recipe.languages is not None:
-        wanted = list(recipe.languages)
-    else:
-        wanted = there if isinstance(opened, Windows) else opened.languages()
+    if not isinstance(opened, Windows):
+        languages = opened.languages() if recipe.languages is None else list(recipe.languages)
+        check_languages(opened, languages)
+        return languages
+    there = opened.languages
+    wanted = there if recipe.languages is None else list(recipe.languages)
     missing = ", ".join(tag for tag in wanted if tag not in there)
     if missing:
         expected, fix = (

@@ -200,7 +200,7 @@ class First:
     """
 
     def __init__(self, progress: Progress, more: int = 1) -> None:
-        self._progress, self._more = progress, more
+        self._progress, self._more, self.runs = progress, more, 1 + more
         self._run, self._after = 0.0, 0.0
 
     def stage(

@@ -33,6 +33,8 @@ class LanguageFiles:
     passed_over: list[str] = field(default_factory=list)
     # Tags whose file must not be read, and why: a link out of the folder, one of two.
     wrong: dict[str, str] = field(default_factory=dict)
+    # Of the files passed over, those that seem meant for a language: name and what to do.
+    meant: list[str] = field(default_factory=list)
 
     @property
     def words(self) -> str:
@@ -68,8 +70,11 @@ def language_files(name: str, folder: Path) -> LanguageFiles:
         stem = path.name.removesuffix(_ending(path))
         if path.is_dir() and _nameless(stem, path) == _NO_LANGUAGE:
             continue  # no text
-        if reason := _unreadable(path) or _nameless(stem, path):
+        unreadable, nameless = _unreadable(path), _nameless(stem, path)
+        if reason := unreadable or nameless:
             found.passed_over.append(f"{path.name} ({reason})")
+            if nameless != _NO_LANGUAGE:
+                found.meant.append(f"{path} is not read: {reason}")
             continue
         tag = canonical(stem)
         if linked := linked_out(folder, path):

@@ -6,7 +6,7 @@ Every source gives the documents of one language at a time, lazily and always in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -108,6 +108,7 @@ class FolderSource:
         self._column = column or TEXT_FIELD
         self._found = language_files(name, folder)
         self._counted: set[str] = set()
+        self._faults: dict[str, tuple[str, ...]] = {}
         kinds = {kind_of(path) for path in self._found.files.values()}
         if column is not None and kinds == {".txt"}:
             raise InputError(
@@ -130,9 +131,27 @@ class FolderSource:
         """All tags, those included whose file's name is an ordinary word too."""
         return sorted(self._found.files)
 
-    def wrong(self) -> dict[str, str]:
-        """Tags whose file must not be read, and why."""
-        return self._found.wrong
+    @property
+    def meant(self) -> list[str]:
+        """Files passed over that may hold text all the same, and how to name them."""
+        return self._found.meant
+
+    def problems(self, languages: Sequence[str]) -> list[str]:
+        """Why files must not be read, or cannot, as far as their first rows tell."""
+        for tag in languages:
+            if tag not in self._faults:
+                wrong = self._found.wrong.get(tag)
+                self._faults[tag] = self._look(tag) if wrong is None else (wrong,)
+        return [fault for tag in languages for fault in self._faults[tag]]
+
+    def _look(self, language: str) -> tuple[str, ...]:
+        path, count = self._found.files[language], RowCount()
+        try:
+            if next(self._read(path, count), None) is None:
+                raise _nothing_in(path, count)
+        except InputError as error:
+            return error.problems
+        return ()
 
     def fingerprint(self, language: str) -> str | None:
         return sha256_of(self._file(language))
@@ -149,12 +168,7 @@ class FolderSource:
                 count.tell(str(path))
             self._counted.add(language)
         if empty:
-            raise InputError(
-                str(path),
-                expected="at least one document that is not blank",
-                found=f"none: {count.words}" if count.without else "none",
-                fix="add text or remove the file",
-            )
+            raise _nothing_in(path, count)
 
     def _file(self, language: str) -> Path:
         check_languages(self, [language])
@@ -169,6 +183,15 @@ class FolderSource:
         if self._articles is not None:
             return _paragraphs(path, self._articles)
         return documents_of(json_rows(path), self._column, count)
+
+
+def _nothing_in(path: Path, count: RowCount) -> InputError:
+    return InputError(
+        str(path),
+        expected="at least one document that is not blank",
+        found=f"none: {count.words}" if count.without else "none",
+        fix="add text or remove the file",
+    )
 
 
 def _open_bundled(name: str, part: str, root: Path) -> FolderSource:

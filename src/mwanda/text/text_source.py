@@ -43,17 +43,18 @@ def available(source: TextSource) -> list[str]:
 
 
 def check_languages(source: TextSource, wanted: Sequence[str]) -> None:
-    """Raises :class:`InputError`, naming each, if the source lacks a wanted language or must not
-    read its file."""
+    """Raises :class:`InputError`, naming each, if the source lacks a wanted language, or a look at
+    the first row of each file shows that it cannot be read. Files of other names, which may be what
+    is missed, are named beside that."""
     there = available(source)
-    told: Callable[[], dict[str, str]] = getattr(source, "wrong", dict)
-    wrong = told()
+    told: Callable[[Sequence[str]], list[str]] = getattr(source, "problems", lambda _tags: [])
     problems = [
-        wrong.get(language)
-        or f"language {language!r} of {source.name}: expected one of {', '.join(there)}; "
+        f"language {language!r} of {source.name}: expected one of {', '.join(there)}; "
         f"drop it or add its text"
         for language in wanted
-        if language in wrong or language not in there
+        if language not in there
     ]
+    problems += told([language for language in wanted if language in there])
     if problems:
-        raise InputError.several(problems)
+        meant: Sequence[str] = getattr(source, "meant", ())
+        raise InputError.several([*problems, *meant])

@@ -57,7 +57,7 @@ def prune(
             early.check_output(out, ".safetensors", overwrite=given["overwrite"])
         elif not masks_only:
             early.check_folder_out(out, model, overwrite=given["overwrite"])
-    early.check_evidence(given, needed=recipe.needs_text)
+    early.check_evidence(given, recipe.languages, needed=recipe.needs_text)
     with opt.progress_of(given, model) as progress:
         run_options = opt.run_options_of(given, progress=progress)
         how: dict[str, Any] = {"recipe": recipe, "options": run_options}
@@ -102,7 +102,7 @@ def plan(
     early.check_model(model)
     if out is not None:
         early.check_folder_out(out, model, overwrite=run_options.overwrite)
-    early.check_evidence(given, needed=recipe.needs_text)
+    early.check_evidence(given, recipe.languages, needed=recipe.needs_text)
     from mwanda.cli.views.pruning import planned
     from mwanda.pruning.forecast.plan import plan as run
 
@@ -119,7 +119,7 @@ def windows(
     chosen = None if given["languages"] is None else parse_languages(given["languages"])
     early.check_output(out, ".safetensors", overwrite=given["overwrite"])
     early.check_model(model)
-    early.check_text(given["calibration"])
+    early.check_text(given["calibration"], chosen)
     log.info("opening %s", model)
     from mwanda.cli.views.pruning import drawn
     from mwanda.pruning.draw_windows import draw_windows
@@ -149,7 +149,7 @@ def take(
     early.check_model(model)
     if speaks():
         early.check_output(out, ".safetensors", overwrite=given["overwrite"])
-    early.check_text(given["calibration"])
+    early.check_text(given["calibration"], fields.get("languages"))
     with opt.progress_of(given, model) as progress:
         from mwanda.pruning.statistics.collect import collect_statistics
 

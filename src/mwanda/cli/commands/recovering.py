@@ -85,7 +85,7 @@ def recover(
     if out is not None and speaks():
         for name in (model, dense):
             early.check_folder_out(out, name, overwrite=given["overwrite"])
-    early.check_text(given["calibration"])
+    early.check_text(given["calibration"], fields.get("languages"))
     how: dict[str, Any] = {
         "calibration": given["calibration"], "steps": steps, "batch": batch, "at_once": at_once,
         "held_out": held_out, "sampled": sampled, "train_embeddings": train_embeddings,

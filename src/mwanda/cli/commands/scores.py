@@ -87,11 +87,11 @@ def evaluate(
     )
     artefact = early.artefact(model, runtime, tokenizer, url)
     base_artefact = {} if baseline is None else early.artefact_beside(baseline, artefact)
-    early.check_text(text)
+    languages = None if given["languages"] is None else parse_languages(given["languages"])
+    early.check_text(text, languages)
     if continuations:
         need("py3langid", "--continuations", "translation")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
-    languages = None if given["languages"] is None else parse_languages(given["languages"])
     with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.baseline import check_baseline
         from mwanda.evaluation.evaluate import evaluate as run
@@ -149,7 +149,8 @@ def translate(
     directions = [parse_direction(one) for one in direction]
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     early.check_model(model)
-    early.check_text(text)
+    tags = [tag for one in directions for tag in (one.source, one.target)]
+    early.check_text(text, list(dict.fromkeys(tags)))
     need("sacrebleu", "BLEU and chrF++", "translation")
     with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.parallel import read_parallel

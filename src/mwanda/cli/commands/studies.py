@@ -48,14 +48,14 @@ def search(
     if gate is None:
         raise InputError("--max-loss", expected="a share such as 5%", found="none")
     early.check_model(model)
-    early.check_text(text)
-    early.check_evidence(given)
     if out is not None:
         early.check_folder_out(out, model, overwrite=given["overwrite"])
     apart, most = parse_share(step, "--step"), parse_share(highest, "--highest")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     wanted = None if text_languages is None else parse_languages(text_languages)
     fields = recipe_fields(saved=True, sparsity=sparsity, **given)
+    early.check_text(text, wanted)
+    early.check_evidence(given, fields.get("languages"))
     with opt.progress_of(given, model) as progress:
         from mwanda.evaluation.texts import read_texts
         from mwanda.study.search import search_sparsity

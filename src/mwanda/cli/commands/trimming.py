@@ -57,7 +57,7 @@ def trim(
     if out is not None and out.suffix != ".gguf":
         early.check_folder_out(out, model, overwrite=given["overwrite"])
     if text is not None:
-        early.check_text(text)
+        early.check_text(text, tags)
     from mwanda.cli.views.trimming import planned, trimmed
     from mwanda.pruned.trim.trim import plan_trim
     from mwanda.pruned.trim.trim import trim as run
