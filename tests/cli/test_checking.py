@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mwanda.pruning.folder.manifest import manifest_sha256
+from mwanda.pruning.folder.manifest import manifest_sha256, read_manifest
 from mwanda.system.files import sha256_of
 from tests.cli.helpers import Bench
 from tests.support.forked import Forked
@@ -149,3 +150,38 @@ def test_a_difference_is_a_result_and_no_failure(bench: Bench, pruned: Path) -> 
     data = bench.run("diff", bench.source, pruned, "--json").json()
     assert data["total"]["share"] == 0.5
     assert data["linears"][UP]["rows"] == [80, 80]
+
+
+def test_verify_writes_a_test_case_for_every_linear(bench: Bench) -> None:
+    assert bench.run(*bench.prune()).code == 0
+    file = bench.root / "found.xml"
+    words = ["verify", bench.out, "--junit", file]
+    assert bench.run(*words).code == 0
+    (suite,) = ElementTree.parse(file).getroot()
+    count = len(read_manifest(bench.out).linears)
+    assert suite.attrib["name"] == "out"
+    assert (suite.attrib["tests"], suite.attrib["failures"]) == (str(1 + count), "0")
+    refused = bench.run(*words)
+    assert refused.code == 2
+    assert "--overwrite" in refused.err
+    weights = bench.out / "model.safetensors"
+    tensors = load_file(weights)
+    name = next(iter(read_manifest(bench.out).linears))
+    tensors[f"{name}.weight"].fill_(1.0)
+    save_file(tensors, weights, {"format": "pt"})
+    assert bench.run(*words, "--overwrite").code == 1
+    (suite,) = ElementTree.parse(file).getroot()
+    cases = suite.iter("testcase")
+    failed = [case.attrib["name"] for case in cases if case.find("failure") is not None]
+    assert failed == ["files", name]
+
+
+def test_verify_of_a_file_says_what_to_do(bench: Bench) -> None:
+    file = bench.root / "model.gguf"
+    file.write_bytes(b"GGUF")
+    bench.refuse(
+        ["verify", file], "expected a folder that mwanda wrote, found a file", "gguf-check"
+    )
+    file = bench.root / "model.mwz"
+    file.write_bytes(b"")
+    bench.refuse(["verify", file], f"mwanda unpack {file} --out")

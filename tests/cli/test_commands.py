@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -174,12 +175,16 @@ def test_the_recipe_of_a_manifest_prunes_the_same_again(bench: Bench, pruned: Pa
     assert manifest(bench.out)["linears"] == first["linears"]
 
 
-def test_plan_touches_nothing_and_agrees_with_the_prune(bench: Bench, pruned: Path) -> None:
+def test_plan_touches_nothing_and_agrees_with_the_prune(
+    bench: Bench, pruned: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = sorted(bench.root.rglob("*"))
     words = ["plan", *bench.prune("--criterion", "wanda", "--allocation", "uniform")[1:]]
     text, made = bench.run(*words), bench.run(*words, "--json").json()
     assert sorted(bench.root.rglob("*")) == before
     assert (text.code, text.err) == (0, "")
+    assert f"opening {bench.source}" in caplog.messages[0]  # at once
+    assert re.search(r"matrix products alone +\d+ s at .*; all the rest comes on top", text.out)
     totals = manifest(pruned)["totals"]
     assert (made["linears"], made["weights"]) == (totals["linears"], totals["weights"])
     assert made["model_weights"] == totals["model_weights"]

@@ -168,6 +168,7 @@ def test_languages_alone_are_a_first_try(bench: Bench, caplog: pytest.LogCapture
     made = bench.run(*words)
     assert made.code == 0, made.err
     assert "no --calibration: bundled:udhr/first is taken, little text" in caplog.text
+    assert "--recipe quick" not in caplog.text  # it is as fast as that
     calibration = read_manifest(bench.out).calibration
     assert calibration is not None
     assert (calibration.source, [*calibration.languages]) == ("bundled:udhr/first", ["sw", "de"])
@@ -182,6 +183,13 @@ def test_languages_alone_are_a_first_try(bench: Bench, caplog: pytest.LogCapture
         )
     )
     assert advice[2].strip() == f"mwanda verify {bench.out} --against {bench.source}"
+    caplog.clear()
+    slow = ["plan", bench.source, "--languages", "sw,de"]
+    assert bench.run(*slow).code == 0
+    assert "--recipe quick makes it a fast one" in caplog.text
+    caplog.clear()
+    assert bench.run(*slow, "--recipe", "quick", "--window-length", 64).code == 0
+    assert "--recipe quick" not in caplog.text
     caplog.clear()
     assert bench.run(*words, "--overwrite", "--json").code == 0
     assert "next:" not in caplog.text

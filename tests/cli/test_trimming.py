@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,18 @@ def test_a_budget_and_texts_to_keep(bench: Bench, tmp_path: Path) -> None:
     assert bench.run(*words).json()["kept"] >= 259
     bench.refuse([*words[:-3], "--by", "text", "--text", bench.corpus, "--budget", "8"],
                  "budget", "rows that any text needs")  # fmt: skip
+
+
+def test_a_trim_ends_with_what_comes_next(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    words = ["trim", bench.source, "--languages", "de,sw", "--out", bench.out]
+    made = bench.run(*words)
+    assert made.code == 0, made.err
+    assert re.search(r"its tensors [\d.]+ MB to [\d.]+ MB \(-\d+\.\d%\)", made.out)
+    score, check = caplog.messages[-1].splitlines()[1:]
+    for line in (score.split("#")[0], check):
+        again = bench.run(*shlex.split(line)[1:])
+        assert again.code == 0, again.err
+    caplog.clear()
+    by_text = ["--by", "text", "--text", bench.corpus, "--overwrite"]
+    assert bench.run(*words, *by_text).code == 0
+    assert caplog.messages[-1].splitlines() == ["next:", check]  # its tokens cannot be compared

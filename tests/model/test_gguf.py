@@ -240,3 +240,12 @@ def test_a_tensor_that_the_model_has_no_place_for(tmp_path: Path, llama: Any) ->
         "blk.1.attn_q.bias: expected only tensors that LlamaForCausalLM has a place for" in message
     )
     assert "found 1 others, with 64 numbers" in message
+
+
+def test_a_file_that_is_opened_says_so_first(
+    tmp_path: Path, llama: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "mwanda")
+    path = write_gguf(tmp_path / "tiny.gguf", "llama", llama)
+    read_gguf(path)
+    assert caplog.messages[0] == f"unpacking {path}"

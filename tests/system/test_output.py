@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mwanda.errors import InputError
-from mwanda.system.files import check_disk_space, parse_size, sha256_of
+from mwanda.system.files import amount, check_disk_space, parse_size, sha256_of
 from mwanda.system.output import OutputFolder
 
 MANIFEST = '{"files": {"weights": "its hash"}}'
@@ -264,6 +264,11 @@ def test_the_disk_must_have_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text, "--x") == size
+
+
+def test_small_amounts_are_megabytes() -> None:
+    sizes = (1_234_000, 253_113_024, 999_400_000, 1_254_000_000)
+    assert [*map(amount, sizes)] == ["1.2 MB", "253 MB", "999 MB", "1.25 GB"]
 
 
 @pytest.mark.parametrize(

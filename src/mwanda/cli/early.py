@@ -107,6 +107,14 @@ def check_masks(path: Path) -> None:
 
 def check_pruned(folder: Path) -> None:
     """A folder without the manifest of a prune."""
+    if _is(Path.is_file, folder):
+        packed = folder.suffix == ".mwz"
+        raise InputError(
+            str(folder), expected="a folder that mwanda wrote", found="a file",
+            fix=f"unpack it first: mwanda unpack {folder} --out FOLDER" if packed else
+            "give the pruned folder; whether a GGUF file made of it still has its zeros: "
+            "mwanda gguf-check FILE FOLDER, and what its languages lost: mwanda eval FILE",
+        )  # fmt: skip
     check_folder(folder, "a folder that mwanda wrote")
     check_file(folder / MARK, "the manifest of a folder that mwanda wrote")
 

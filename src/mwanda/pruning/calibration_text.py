@@ -62,11 +62,11 @@ def text_or_first_try(
             fix="give a folder with a <tag>.txt for each language, or leave them out",
         )  # fmt: skip
     if speaks():
+        slow = recipe.probe is not None or recipe.reconstruction is not None
         log.warning(
-            "no --calibration: %s is taken, little text and good for a first try only; "
-            "--recipe quick makes it a fast one",
-            FIRST_TRY,
-        )
+            "no --calibration: %s is taken, little text and good for a first try only%s",
+            FIRST_TRY, "; --recipe quick makes it a fast one" if slow else "",
+        )  # fmt: skip
     return FIRST_TRY, replace(options, allow_short=True)
 
 

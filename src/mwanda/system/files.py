@@ -38,6 +38,11 @@ def parse_size(text: str, option: str) -> int:
     return size
 
 
+def amount(size: int) -> str:
+    """``253 MB``, or ``1.25 GB`` from 1 GB up."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.{int(size < 1e7)}f} MB"
+
+
 def hash_files(paths: Sequence[Path]) -> dict[Path, str]:
     """SHA-256 of every file, in hexadecimal, several at a time."""
     hashes: dict[Path, str] = {}

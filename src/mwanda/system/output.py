@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from mwanda.errors import InputError
 from mwanda.system.durable import sync
 from mwanda.system.unfinished import Partial
+
+log = logging.getLogger("mwanda")
 
 MARK = "mwanda.json"
 QUANTISED = "quantised.json"
@@ -169,6 +172,14 @@ class OutputFile(_Output):
         """Give a finished file the target's name."""
         sync(made)
         self._publish(made)
+
+    def write(self, text: str) -> None:
+        """Text as the whole file, under the target's name."""
+        with self as work:
+            fresh = work / "text"
+            fresh.write_text(text, encoding="utf-8")
+            self.publish(fresh)
+        log.info("wrote %s", self.target)
 
     def _check_existing(self) -> None:
         target = self.target

@@ -26,18 +26,22 @@ def verify(
     folder: opt.PrunedFolder,
     against: Annotated[str | None, "The source: all that is not pruned has to equal it."] = None,
     mask: Annotated[Path | None, "The masks of the same prune, of --masks-only."] = None,
-    **given: Annotated[Any, opt.LOUD],
+    junit: Annotated[Path | None, "Write what was found as JUnit XML for CI, .xml."] = None,
+    **given: Annotated[Any, ("overwrite", *opt.LOUD)],
 ) -> Iterator[View]:
     """Check a pruned folder: files whole, zeros and sparsity as the manifest says, rest as in the
     source."""
     early.check_pruned(folder)
     early.check_model(against)
     early.check_file(mask, kind="masks")
+    reports = early.report_files({"junit": junit}, overwrite=given["overwrite"])
     from mwanda.pruned.verify import verify as run
 
     with opt.progress_of(given) as progress:
         found = run(folder, against=against, masks=mask, progress=progress)
     yield views.verified(found, every=given["verbose"])
+    for output in reports.values():
+        output.write(views.verified_xml(folder, found))
     found.raise_for_problems(folder)
 
 

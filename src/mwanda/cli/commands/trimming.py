@@ -39,7 +39,7 @@ def trim(
     allow_loss: Annotated[bool, "Write also if text is split into more tokens."] = False,
     plan: Annotated[bool, "Say what would be left; write nothing."] = False,
     **given: Annotated[Any, TRIM],
-) -> Iterator[View]:
+) -> Iterator[View | str]:
     """Cut MODEL's vocabulary to what its languages can use: smaller and faster in every runtime,
     and by script nothing is lost."""
     if (out is None) != plan:
@@ -58,6 +58,7 @@ def trim(
         early.check_folder_out(out, model, overwrite=given["overwrite"])
     if text is not None:
         early.check_text(text, tags)
+    from mwanda.cli.views.pruning import go_on
     from mwanda.cli.views.trimming import planned, trimmed
     from mwanda.pruned.trim.trim import plan_trim
     from mwanda.pruned.trim.trim import trim as run
@@ -80,6 +81,7 @@ def trim(
                 options=opt.run_options_of(given, progress=progress),
             )  # fmt: skip
     yield trimmed(made, losses)
+    yield go_on(model, out, tags, score=by != "text", check=out.suffix != ".gguf")
 
 
 def rows_of(text: str) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mwanda.cli.views import View, removed, took
+from mwanda.system.junit import Case, junit_xml
 from mwanda.system.text_tables import plain
 
 if TYPE_CHECKING:
@@ -53,6 +55,17 @@ def verified(found: Verification, *, every: bool) -> View:
     if found.other_base is not None:
         lines = [found.other_base, *found.problems, *lines]
     return data, "\n".join([*lines, end if not found.problems else "not as the manifest says"])
+
+
+def verified_xml(folder: Path, found: Verification) -> str:
+    """A test case for every linear, before them one for all else."""
+    own = [Case(one.name, one.problem is None, one.problem or f"{one.zeros:,} zeros")
+           for one in found.linears]  # fmt: skip
+    told = {f"{one.name}: {one.problem}" for one in found.linears}
+    other = [] if found.other_base is None else [found.other_base]
+    rest = other + [problem for problem in found.problems if problem not in told]
+    files = Case("files", not rest, "; ".join(rest) or f"{len(found.manifest.files)} whole")
+    return junit_xml("verify", folder, {"base": found.manifest.base}, [files, *own], "MwandaError")
 
 
 def compared(found: Diff) -> View:

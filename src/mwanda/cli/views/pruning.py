@@ -68,20 +68,28 @@ def followed_by(shown: View, name: str, then: View) -> View:
     return {**shown[0], name: then[0]}, f"{shown[1]}\n\n{then[1]}"
 
 
-def go_on(model: str, out: Path, languages: Sequence[str]) -> str:
+def go_on(
+    model: str, out: Path, languages: Sequence[str], *, score: bool = True, check: bool = True
+) -> str:
     """The commands that come next, to paste into a shell.
 
     Args:
         model: what was pruned, as it was named.
         out: where to.
         languages: that calibrated; none where no text did.
+        score: whether both can be scored on the same tokens.
+        check: whether it is a folder, with a manifest.
     """
     there = open_source(SECOND, tell=False).languages()
     known = ",".join(tag for tag in languages if tag in there)
     words = ["--text", SECOND, *(["--languages", known] if known else []), "--sentences", "24"]
-    score = join(["mwanda", "eval", str(out), "--baseline", model, *words])
-    check = join(["mwanda", "verify", str(out), "--against", model])
-    return f"next:\n  {score}  # or text of your own\n  {check}"
+    lines = []
+    if score:
+        line = join(["mwanda", "eval", str(out), "--baseline", model, *words])
+        lines.append(f"  {line}  # or text of your own")
+    if check:
+        lines.append(f"  {join(['mwanda', 'verify', str(out), '--against', model])}")
+    return "\n".join(["next:", *lines])
 
 
 def _limit(limit: Limit) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from mwanda.cli.views import View
+from mwanda.system.files import amount
 from mwanda.system.text_tables import plain
 from mwanda.text.languages import display_name
 
@@ -57,8 +58,8 @@ def _lines(plan: TrimPlan) -> list[str]:
         f"rows {plan.rows:,} to {plan.kept:,}, of which {plan.structural:,} stay for any language; "
         f"cut in {', '.join(plan.tensors)}",
         f"weights {plan.weights:,}, {plan.share:.1%} of them the vocabulary's, to "
-        f"{plan.kept_weights:,} (-{plan.saved:.1%}); "
-        f"{plan.bytes / 1e9:.2f} to {plan.kept_bytes / 1e9:.2f} GB",
+        f"{plan.kept_weights:,} (-{plan.saved:.1%}); {plan.stored} {amount(plan.bytes)} to "
+        f"{amount(plan.kept_bytes)} (-{plan.saved_bytes:.1%})",
     ]
     if plan.coverage:
         told = [

@@ -79,7 +79,8 @@ class Gguf:
 
 
 def read_gguf(path: Path) -> Gguf:
-    """Read what a GGUF file says of its model."""
+    """Read what a GGUF file says of its model, and say so: vocabularies take their time."""
+    log.info("unpacking %s", path)
     header = open_gguf(path)
     fields = header.fields
     parts = fields.get("split.count", 1)

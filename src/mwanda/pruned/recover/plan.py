@@ -20,6 +20,7 @@ from mwanda.pruning.calibration_text import CalibrationInput, calibration_langua
 from mwanda.pruning.forecast.memory import RUNTIME, process_memory
 from mwanda.pruning.forecast.operations import Work, block_flops, matmul_rate
 from mwanda.pruning.forecast.plan import shapes_of
+from mwanda.pruning.forecast.planned import products_alone
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
 from mwanda.pruning.recipe.resolved import resolve
@@ -101,8 +102,7 @@ class RecoverPlan(Shown):
             ["steps", f"{self.steps:,} of {self.batch} windows, {self.at_once} at once"],
             ["numbers that learn", f"{self.learning:,} of {self.weights:,}"],
             ["matrix work", f"{self.flops / 1e12:,.1f} TFLOP in {self.compute_dtype}"],
-            ["matrix time, at least",
-             f"{self.compute_seconds:,.0f} s at {self.matmul_rate / 1e9:,.0f} GFLOP/s"],
+            ["matrix products alone", products_alone(self.compute_seconds, self.matmul_rate)],
             ["weights, gradients, states", f"{self.states / 1e9:.2f} GB"],
             ["kept for the backward pass", saved],
             ["peak memory, anonymous", f"{self.anonymous / 1e9:.2f} GB"],

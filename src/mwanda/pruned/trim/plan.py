@@ -25,7 +25,7 @@ class TrimPlan(Shown):
         by, languages, scripts: how it was chosen.
         rows, kept: of the tables before and after.
         weights, kept_weights: of the whole model.
-        bytes, kept_bytes: of its tensors as they are stored.
+        bytes, kept_bytes: of ``stored``: ``its tensors`` in the files of a folder, ``the file``.
         tensors: those that are cut -> how many rows they have.
         table_weights: of these tensors.
         others: as what a character is written that has no token, see
@@ -51,6 +51,7 @@ class TrimPlan(Shown):
     structural: int
     by_script: Mapping[str, tuple[int, int]]
     coverage: Mapping[str, Coverage]
+    stored: str = "its tensors"
 
     def _summary(self) -> str:
         return f"{self.model}, {self.kept:,} of {self.rows:,} rows stay, {self.saved:.1%} saved"
@@ -67,12 +68,18 @@ class TrimPlan(Shown):
         return 1 - self.kept_weights / self.weights
 
     @property
+    def saved_bytes(self) -> float:
+        """Share of its bytes that goes."""
+        return 1 - self.kept_bytes / self.bytes
+
+    @property
     def share(self) -> float:
         """Of the model's weights that the vocabulary has."""
         return self.table_weights / self.weights
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"share": self.share, "saved": self.saved}
+        shares = {"share": self.share, "saved": self.saved, "saved_bytes": self.saved_bytes}
+        return asdict(self) | shares
 
 
 @dataclass(frozen=True)

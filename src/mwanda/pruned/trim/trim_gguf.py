@@ -121,6 +121,7 @@ def _plan(
         tensors=opened.tables, table_weights=table_weights, others=opened.vocabulary.others,
         structural=len(opened.chosen.structural),
         by_script=count_scripts(opened.vocabulary, opened.chosen.rows), coverage=coverage,
+        stored="the file",
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.evaluation.gate import DECIDES, Gate
-from mwanda.evaluation.junit import junit_xml
+from mwanda.evaluation.junit import gate_xml
 from mwanda.evaluation.language import LanguageRise, mean
 from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.results import Comparison, Evaluation
@@ -27,8 +26,6 @@ from mwanda.study.report.study_page import names_and_kinds
 from mwanda.study.report.translation_table import CHECKED, check_row
 from mwanda.system.output import OutputFile
 from mwanda.text.languages import display_name
-
-log = logging.getLogger("mwanda")
 
 
 @dataclass(frozen=True)
@@ -56,13 +53,9 @@ def write_reports(files: Mapping[str, OutputFile], found: Found) -> None:
         "markdown": lambda: f"{MADE_BY}\n\n{page_markdown(page)}",
     }
     if found.gate is not None and found.compared is not None:
-        made["junit"] = partial(junit_xml, found.compared, found.gate)
+        made["junit"] = partial(gate_xml, found.compared, found.gate)
     for kind, output in files.items():
-        with output as work:
-            fresh = work / "report"
-            fresh.write_text(made[kind](), encoding="utf-8")
-            output.publish(fresh)
-        log.info("wrote %s", output.target)
+        output.write(made[kind]())
 
 
 def page_of(found: Found) -> Page:
