@@ -12,6 +12,7 @@ import pytest
 from mwanda.methods.kinds import defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.resolved import DEFAULT_SPARSITY
 from tests.support import REPOSITORY
 
 PAGES = sorted(
@@ -116,6 +117,13 @@ def table_under(page: str, heading: str) -> list[list[list[str]]]:
     lines = itertools.dropwhile(lambda line: not line.startswith("|"), rest.splitlines())
     rows = itertools.takewhile(lambda line: line.startswith("|"), lines)
     return [[CODE.findall(cell) for cell in row.strip("|").split("|")] for row in rows][2:]
+
+
+def test_the_default_sparsity_is_told_where_examples_have_another() -> None:
+    for name in ("README.md", "docs/own-model.md", "docs/tutorial.py"):
+        text = (REPOSITORY / name).read_text(encoding="utf-8")
+        ways = (f"{DEFAULT_SPARSITY:.0%}".replace("%", " %"), str(DEFAULT_SPARSITY))
+        assert any(f"default sparsity is {way}" in " ".join(text.split()) for way in ways), name
 
 
 def test_every_field_of_a_recipe_is_told() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +72,29 @@ def test_a_handler_of_the_caller_is_left_alone(capsys: Capture, monkeypatch: Pat
     work("tiny")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("dropped 130 of 1298\n", "")
+
+
+def test_an_error_says_how_python_writes_the_options_it_names() -> None:
+    @speaking
+    def outer(window_length: int, *, options: mwanda.RunOptions | None = None) -> None:
+        inner(window_length)
+
+    @speaking
+    def inner(window_length: int, *, progress: Any = None) -> None:
+        fix = "pass --allow-short, leave --window-length out, or llama-gguf-split --merge A"
+        raise mwanda.InputError("--window-length", expected="8", found="9", fix=fix)
+
+    with pytest.raises(mwanda.InputError) as caught:
+        outer(9)
+    assert caught.value.__notes__ == [
+        "in Python --window-length is window_length=, "
+        "--allow-short is options=RunOptions(allow_short=…)"
+    ]
+    assert "in Python" not in str(caught.value)  # the command line prints that
+
+
+def test_fields_of_a_recipe_are_written_as_parameters(tiny: Callable[[str], Path]) -> None:
+    model = tiny("llama")
+    with pytest.raises(mwanda.InputError, match="--language-weights") as caught:
+        mwanda.plan(model, calibration={"de": ["eins"]}, language_weights={"fr": 1.0})
+    assert caught.value.__notes__ == ["in Python --language-weights is language_weights="]

@@ -93,11 +93,11 @@ def score_texts(
     batches = batches_of(pieces, options.batch_tokens)
     blocks = decoder.structure.blocks
     total = sum(len(piece.ids) for piece in pieces)
-    options.progress.stage("evaluate", len(blocks), after=decoder.head_in_blocks)
     with ActivationStore(options.activation_memory, scratch, decoder.device) as activations:
         with decoder.outside(head=False):
             for batch in batches:
                 activations.append(decoder.embed(padded(batch)))
+        options.progress.stage("evaluate", len(blocks), after=decoder.head_in_blocks)
         for block in blocks:
             begun = time.perf_counter()
             with decoder.block(block.index) as module:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from mwanda.errors import MwandaError
 from mwanda.system.progress import Silent, ToStderr, Unasked, progress_bar
 from mwanda.system.run_options import RunOptions
 
@@ -36,7 +38,7 @@ def speaking(function: Function) -> Function:
         if "options" in takes:
             asked = getattr(options, "progress", None)  # what is no options, the function refuses
         quiet = type(asked) is Silent or log.level > logging.INFO
-        with _lines(quiet=quiet) as added:
+        with _noting(takes), _lines(quiet=quiet) as added:
             if not isinstance(asked, Unasked):
                 return function(*args, **given)
             model = given.get("model", args[0] if args else None)
@@ -49,6 +51,26 @@ def speaking(function: Function) -> Function:
                 return function(*args, **given)
 
     return cast(Function, call)
+
+
+@contextmanager
+def _noting(takes: Container[str]) -> Iterator[None]:
+    """Errors name options as the command line has them; a note, which a traceback ends with, says
+    how a caller of the library writes those."""
+    try:
+        yield
+    except MwandaError as error:
+        of_run = {each.name for each in fields(RunOptions)}
+        told = []
+        for option in dict.fromkeys(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", str(error))):
+            name = option.replace("-", "_")
+            if name in takes:
+                told.append(f"--{option} is {name}=")
+            elif name in of_run:
+                told.append(f"--{option} is options=RunOptions({name}=…)")
+        if told and not hasattr(error, "__notes__"):
+            error.add_note(f"in Python {', '.join(told)}")
+        raise
 
 
 @contextmanager
