@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -37,7 +38,11 @@ def test_prune_verify_and_eval(
 
     words = ["eval", "out", "--text", other_text, "--baseline", source, "--sentences", 2]
     compared = run_process(*words, "--json", cwd=tmp_path)
-    assert compared.err.splitlines() == ["opening out", f"opening {source}"]
+    scored = r"3 languages x 2 sentences, [\d,]+ tokens"
+    said = ["opening out", f"scoring out: {scored}", "out: generating text in each language",
+            f"opening {source}", f"scoring {source}: {scored}"]  # fmt: skip
+    for line, pattern in zip(compared.err.splitlines(), said, strict=True):
+        assert re.fullmatch(pattern, line)
     assert run_process(*words, "--json", "--quiet", cwd=tmp_path).err == ""
     data = compared.json()
     seen = {tag: row["seen"] for tag, row in data["pruned"]["languages"].items()}
