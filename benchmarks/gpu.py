@@ -1,9 +1,10 @@
 """A prune on an accelerator: the CPU's masks, time, memory of both, copies, evaluation; in minutes.
 
-Small models are pruned on the accelerator and on the CPU, and their masks compared; a weight that
-goes in one of them alone has a score within rounding of the last one to go. Then a made-up Llama of
-8 billion parameters in 36 blocks, in bfloat16, is pruned with wanda, with the defaults and with the
-best recipe. Every step starts only while ``--seconds`` last; what was left out is said.
+The suite's tests of accelerators run on it first. Small models are pruned on the accelerator and on
+the CPU, and their masks compared; a weight that goes in one of them alone has a score within
+rounding of the last one to go. Then a made-up Llama of 8 billion parameters in 36 blocks, in
+bfloat16, is pruned with wanda, with the defaults and with the best recipe. Every step starts only
+while ``--seconds`` last; what was left out is said.
 
 ``--dry`` does all of that, small, on the pretend accelerator of the tests: it shows that the script
 runs, and no time of it means anything. Nothing was measured on a real one yet.
@@ -28,6 +29,7 @@ from typing import Any
 import torch
 
 import mwanda
+from device_checks import LIMIT, ROOT, TESTS, count_copies, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.pruning.draw_windows import draw_windows
@@ -118,6 +120,14 @@ def _watched() -> Iterator[list[int]]:
         thread.join()
 
 
+def tested(bench: Bench) -> dict[str, Any] | None:
+    """The suite's tests of accelerators, on this one."""
+    there = importlib.util.find_spec("pytest") is not None
+    if not bench.given.tests or not there or not bench.fits("tests", LIMIT):
+        return None
+    return run_tests(bench.device.type, bench.given.tests, bench.given.work)
+
+
 def compare(bench: Bench) -> list[dict[str, Any]]:
     """Masks of small models on the accelerator and on the CPU, and the copies of the first."""
     model, found = bench.given.work / "small", []
@@ -127,31 +137,11 @@ def compare(bench: Bench) -> list[dict[str, Any]]:
         if not bench.fits(f"masks: {name}", 15):
             continue
         folders = [bench.given.work / place for place in ("small-there", "small-here")]
-        _, copies = counted(bench, partial(bench.prune, model, folders[0], **fields))
+        work = partial(bench.prune, model, folders[0], **fields)
+        copies = count_copies(work, bench.device, dry=bench.given.dry)
         bench.prune(model, folders[1], "cpu", **fields)
         found.append({"recipe": name, **mask_difference(*folders), **copies})
     return found
-
-
-def counted(bench: Bench, work: Callable[[], Any]) -> tuple[Any, dict[str, Any]]:
-    """Copies between host and device of some work, as the pretend device or torch's profiler
-    counts them."""
-    if bench.given.dry:
-        from tests.support.pretend.device import pretend
-
-        with pretend().counted() as copies:
-            made = work()
-        return made, {"to_device": copies.to_device, "to_host": copies.to_host + copies.reads}
-    activities = torch.profiler.supported_activities()
-    with torch.profiler.profile(activities=activities) as profile:
-        made = work()
-        wait_for(bench.device)
-    names = {"to_device": "HtoD", "to_host": "DtoH"}
-    events = profile.key_averages()
-    return made, {
-        key: sum(event.count for event in events if part in event.key)
-        for key, part in names.items()
-    }
 
 
 def prunes(bench: Bench, model: Path) -> list[dict[str, Any]]:
@@ -220,9 +210,13 @@ def tables(found: dict[str, Any]) -> list[Table]:
          f"{one['rate'] / 1e12:.3f}", f"{one['share']:.0%}"]
         for one in found["prunes"]
     ]  # fmt: skip
-    score = found["evaluation"]
+    score, suite = found["evaluation"], found["tests"]
     scored = [] if score is None else [[f"{score['tokens']:,}", f"{score['rate']:,.0f}"]]
+    ran = [] if suite is None else [
+        [str(suite["passed"]), str(len(suite["failed"])), str(suite["skipped"])]
+    ]  # fmt: skip
     return [
+        Table(["tests passed", "failed", "skipped"], ran),
         Table(["recipe, small model", "weights", "masks differ", "share", "copies in",
                "copies out and reads"], small),
         Table(["recipe", "seconds", "device GB", "planned", "host GB", "TFLOP", "TFLOP/s",
@@ -237,6 +231,9 @@ def bars(found: dict[str, Any], dry: bool) -> list[Bar]:
         bar(f"share of masks that differ, {one['recipe']}", one["share"], most=0 if dry else 1e-3)
         for one in found["masks"]
     ]
+    if found["tests"] is not None:
+        failed = len(found["tests"]["failed"])
+        made.append(bar("tests of accelerators that fail", failed, most=0))
     for one in found["prunes"]:
         error = abs(one["planned_device"] / one["device"] - 1)
         made.append(bar(f"plan's error, device memory, {one['recipe']}", error, most=0.25))
@@ -249,6 +246,7 @@ def run(given: argparse.Namespace) -> None:
     model = given.work / "large"
     shutil.rmtree(model, ignore_errors=True)
     found: dict[str, Any] = {"device": device_kind(bench.device), "dry": given.dry}
+    found["tests"] = tested(bench)
     found["masks"] = compare(bench)
     config = llama(
         given.blocks, given.width, "bfloat16", intermediate_size=given.width * 7 // 2,
@@ -275,12 +273,13 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=460.0, help="what may be taken in all")
     parser.add_argument("--step", type=float, default=75.0, help="what a prune is taken to last")
+    parser.add_argument("--tests", nargs="*", default=TESTS, help="files of tests to run on it")
     given = parsed(parser)
     there: Any = nullcontext()
     if given.dry:
         given.blocks, given.width, given.small = 3, 128, 64
         given.windows, given.length, given.step, given.device = 4, 128, 1.0, "pretend"
-        sys.path.insert(0, str(Path(__file__).parent.parent))
+        sys.path.insert(0, str(ROOT))
         from tests.support.pretend.device import pretend
 
         there = pretend().there()

@@ -25,7 +25,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.support.accelerators import KIND, REAL, Accelerator, Real
 from tests.support.models import tiny_model
+from tests.support.pretend.device import KIND as PRETEND
 from tests.support.pretend.device import Pretend, compiler, pretend
 
 # No deadline: the machine may be busy with something else.
@@ -38,6 +40,13 @@ settings.load_profile("same")
 def one_thread() -> None:
     # Tiny matrices: more threads only wait for each other.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_device() -> None:
+    """Before autograd counts the devices, which it does at its first use."""
+    if KIND == PRETEND and compiler() is not None:
+        pretend()
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +74,19 @@ def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def accelerator() -> Pretend:
-    """A pretend accelerator; it is there inside ``accelerator.there()``."""
-    if compiler() is None:
+def accelerator() -> Accelerator:
+    """The device of the tests of accelerators; it is there inside ``accelerator.there()``."""
+    if KIND == PRETEND and compiler() is None:
         pytest.skip("no C++ compiler")
-    return pretend()
+    return Real() if REAL else pretend()
+
+
+@pytest.fixture(scope="session")
+def counting(accelerator: Accelerator) -> Pretend:
+    """The pretend one, which counts copies, catches faults and can lack things."""
+    if not isinstance(accelerator, Pretend):
+        pytest.skip("the pretend device alone does that")
+    return accelerator
 
 
 def _loopback(host: str) -> bool:

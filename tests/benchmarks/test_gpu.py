@@ -13,7 +13,7 @@ from tests.support.pretend.device import Pretend
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
 
-def test_a_dry_run(accelerator: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run(counting: Pretend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import gpu
 

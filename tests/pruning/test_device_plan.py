@@ -43,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["defaults", "spilled", "admm", "magnitude"],
 )
 def test_a_plan_foresees_the_devices_memory(
-    accelerator: Pretend, model: Path, tmp_path: Path, fields: dict[str, Any],
+    counting: Pretend, model: Path, tmp_path: Path, fields: dict[str, Any],
     options: dict[str, Any],
 ) -> None:  # fmt: skip
     windows = windows_file(tmp_path, counts={"de": (6, 128), "sw": (6, 128)})
@@ -51,9 +51,9 @@ def test_a_plan_foresees_the_devices_memory(
         "calibration": windows,
         "options": RunOptions(device=KIND, batch_tokens=512, **options),
     }
-    with accelerator.there():
+    with counting.there():
         plan = mwanda.plan(model, **given, **fields)
-        with accelerator.counted() as copies:
+        with counting.counted() as copies:
             mwanda.prune(model, out=tmp_path / "out", **given, **fields)
     assert plan.device_memory is not None
     assert plan.device_memory == pytest.approx(copies.peak, rel=0.25)

@@ -12,6 +12,7 @@ from mwanda.methods.allocation.comparison import relative_errors
 from mwanda.methods.criteria import ria
 from mwanda.methods.input_statistics import FeatureSums, settle
 from mwanda.methods.wide import wide_sum
+from mwanda.system import device
 from mwanda.system.device import (
     HOST,
     choose_compute_dtype,
@@ -22,11 +23,13 @@ from mwanda.system.device import (
     to_host,
     widened,
 )
-from tests.support.pretend.device import KIND, Pretend
+from tests.support.accelerators import KIND, REAL, Accelerator
+from tests.support.pretend.device import Pretend
 
 NEEDS = ("square", "activity", "activity-sign")
 
 
+@pytest.mark.skipif(REAL, reason="there is one")
 def test_without_an_accelerator_there_is_the_cpu() -> None:
     assert choose_device("auto") == choose_device("cpu") == HOST
     for name in ("mps", "xpu", "xpu:1"):
@@ -34,8 +37,8 @@ def test_without_an_accelerator_there_is_the_cpu() -> None:
             choose_device(name)
 
 
-def test_devices_by_name(accelerator: Pretend) -> None:
-    with accelerator.there():
+def test_devices_by_name(counting: Pretend) -> None:
+    with counting.there():
         assert choose_device("auto") == choose_device(KIND) == torch.device(KIND, 0)
         assert choose_device("auto", 1) == choose_device(f"{KIND}:1", 0) == torch.device(KIND, 1)
         assert choose_device("cpu", 1) == HOST
@@ -47,19 +50,22 @@ def test_devices_by_name(accelerator: Pretend) -> None:
     assert choose_device("auto") == HOST
 
 
-def test_processes_exchange_as_the_kind_does(accelerator: Pretend) -> None:
+def test_processes_exchange_as_the_kind_does(
+    counting: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "has_float64", lambda one: one.index != 2)
     assert exchange_of(torch.device("cuda", 1)) == ("nccl", torch.device("cuda", 1))
     assert exchange_of(torch.device("xpu", 0)) == ("xccl", torch.device("xpu", 0))
-    for kind in ("cpu", "mps", KIND):
+    for kind in ("cpu", "mps", KIND, "xpu:2"):  # the last one could not take their sums
         assert exchange_of(torch.device(kind)) == ("gloo", HOST)
 
 
-def test_compute_dtypes_that_a_kind_lacks(accelerator: Pretend) -> None:
+def test_compute_dtypes_that_a_kind_lacks(counting: Pretend) -> None:
     there, bf16 = torch.device(KIND, 0), torch.bfloat16
-    with accelerator.there():
+    with counting.there():
         assert choose_compute_dtype(None, bf16, there) == bf16
         assert choose_compute_dtype(torch.float64, bf16, there) == torch.float64
-    with accelerator.there(bfloat16=False, float64=False):
+    with counting.there(bfloat16=False, float64=False):
         assert choose_compute_dtype(None, bf16, there) == torch.float32
         assert choose_compute_dtype(None, torch.float64, there) == torch.float32
         for wanted in ("bfloat16", "float64"):
@@ -69,7 +75,7 @@ def test_compute_dtypes_that_a_kind_lacks(accelerator: Pretend) -> None:
 
 @pytest.mark.parametrize("pinned", [True, False])
 def test_to_the_host_through_pinned_memory_where_there_is_any(
-    accelerator: Pretend, pinned: bool
+    accelerator: Accelerator, pinned: bool
 ) -> None:
     with accelerator.there(pinned=pinned):
         here = to_host(torch.arange(6.0, device=KIND).view(2, 3).t())
@@ -78,7 +84,7 @@ def test_to_the_host_through_pinned_memory_where_there_is_any(
         assert here.is_pinned() is pinned
 
 
-def test_float32_sums_that_make_up_for_rounding(accelerator: Pretend) -> None:
+def test_float32_sums_that_make_up_for_rounding(accelerator: Accelerator) -> None:
     """Where there is no float64: against sums in float64, of many batches of unlike sizes."""
     generator = torch.Generator().manual_seed(3)
     scales = (1.0, 1e3, 1e-3, 30.0)
@@ -105,7 +111,7 @@ def test_float32_sums_that_make_up_for_rounding(accelerator: Pretend) -> None:
         assert torch.equal(ours, theirs)
 
 
-def test_what_needs_float64_goes_to_the_host_without_it(accelerator: Pretend) -> None:
+def test_what_needs_float64_goes_to_the_host_without_it(accelerator: Accelerator) -> None:
     weight = torch.randn(30, 20, generator=torch.Generator().manual_seed(5))
     with accelerator.there(float64=False):
         there = weight.to(KIND)

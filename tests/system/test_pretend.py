@@ -10,16 +10,16 @@ import torch
 from tests.support.pretend.device import KIND, Pretend
 
 
-def test_it_is_there_only_where_it_is_asked_for(accelerator: Pretend) -> None:
+def test_it_is_there_only_where_it_is_asked_for(counting: Pretend) -> None:
     assert not torch.accelerator.is_available()
-    with accelerator.there():
+    with counting.there():
         assert torch.accelerator.is_available()
     assert not torch.accelerator.is_available()
 
 
-def test_results_are_those_of_the_cpu(accelerator: Pretend) -> None:
+def test_results_are_those_of_the_cpu(counting: Pretend) -> None:
     x = torch.randn(6, 8, generator=torch.Generator().manual_seed(1))
-    with accelerator.there():
+    with counting.there():
         y = x.to(KIND)
         for work in (
             lambda z: z @ z.t(),
@@ -39,8 +39,8 @@ def test_results_are_those_of_the_cpu(accelerator: Pretend) -> None:
         assert torch.equal(mask.cpu(), x > 0)
 
 
-def test_a_host_tensor_beside_the_devices_fails(accelerator: Pretend) -> None:
-    with accelerator.there():
+def test_a_host_tensor_beside_the_devices_fails(counting: Pretend) -> None:
+    with counting.there():
         weight, mask = torch.ones(2, 3, device=KIND), torch.ones(2, 3, dtype=torch.bool)
         with pytest.raises(RuntimeError, match=r"masked_fill_ expects all tensors on one device"):
             weight.masked_fill_(mask, 0)
@@ -49,13 +49,13 @@ def test_a_host_tensor_beside_the_devices_fails(accelerator: Pretend) -> None:
         assert (weight + torch.tensor(2.0)).tolist() == [[3.0] * 3] * 2  # a number is no tensor
 
 
-def test_a_generator_of_the_cpu_fails(accelerator: Pretend) -> None:
-    with accelerator.there(), pytest.raises(RuntimeError, match="expects a generator of the dev"):
+def test_a_generator_of_the_cpu_fails(counting: Pretend) -> None:
+    with counting.there(), pytest.raises(RuntimeError, match="expects a generator of the dev"):
         torch.randperm(5, generator=torch.Generator(), device=KIND)
 
 
-def test_the_host_sees_poison_in_the_devices_memory(accelerator: Pretend) -> None:
-    with accelerator.there(), accelerator.counted() as copies:
+def test_the_host_sees_poison_in_the_devices_memory(counting: Pretend) -> None:
+    with counting.there(), counting.counted() as copies:
         made = torch.ones(3, device=KIND)
         seen = (ctypes.c_float * 3).from_address(made.data_ptr())
         assert all(value != value for value in seen)
@@ -63,11 +63,11 @@ def test_the_host_sees_poison_in_the_devices_memory(accelerator: Pretend) -> Non
         del seen, made
         assert torch.empty(2, device=KIND).isnan().all()
     assert copies.faults == 1
-    assert accelerator.fault == "the host wrote to memory of the device"
+    assert counting.fault == "the host wrote to memory of the device"
 
 
-def test_copies_and_reads_are_counted(accelerator: Pretend) -> None:
-    with accelerator.there(), accelerator.counted() as copies:
+def test_copies_and_reads_are_counted(counting: Pretend) -> None:
+    with counting.there(), counting.counted() as copies:
         made = torch.zeros(4, dtype=torch.float16).to(KIND)
         made += 1
         made.cpu()
@@ -82,8 +82,8 @@ def test_copies_and_reads_are_counted(accelerator: Pretend) -> None:
     assert 8 <= copies.peak <= 80
 
 
-def test_a_copy_that_nobody_waited_for_is_poison(accelerator: Pretend) -> None:
-    with accelerator.there(delayed=True):
+def test_a_copy_that_nobody_waited_for_is_poison(counting: Pretend) -> None:
+    with counting.there(delayed=True):
         made = torch.arange(3.0, device=KIND)
         here = torch.zeros(3, pin_memory=True)
         here.copy_(made, non_blocking=True)
@@ -96,8 +96,8 @@ def test_a_copy_that_nobody_waited_for_is_poison(accelerator: Pretend) -> None:
         assert there.tolist() == [7, 7, 7]
 
 
-def test_an_event_is_waited_for(accelerator: Pretend) -> None:
-    with accelerator.there(delayed=True):
+def test_an_event_is_waited_for(counting: Pretend) -> None:
+    with counting.there(delayed=True):
         here = torch.zeros(3, pin_memory=True)
         here.copy_(torch.arange(3.0, device=KIND), non_blocking=True)
         event = torch.Event(KIND)
@@ -106,8 +106,8 @@ def test_an_event_is_waited_for(accelerator: Pretend) -> None:
         assert here.tolist() == [0, 1, 2]
 
 
-def test_streams_wait_for_one_another(accelerator: Pretend) -> None:
-    with accelerator.there(), accelerator.counted() as copies:
+def test_streams_wait_for_one_another(counting: Pretend) -> None:
+    with counting.there(), counting.counted() as copies:
         own, other = torch.accelerator.current_stream(), torch.Stream(device=KIND)
         with other:
             made = torch.ones(3, device=KIND)
@@ -126,4 +126,4 @@ def test_streams_wait_for_one_another(accelerator: Pretend) -> None:
         made.add_(1)
         del made
     assert copies.faults == 2  # the race above, and the last
-    assert "record_stream" in accelerator.fault or "waited" in accelerator.fault
+    assert "record_stream" in counting.fault or "waited" in counting.fault

@@ -7,6 +7,8 @@ beside the CPU. What a kind cannot do is tried once and worked around by a rule 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -94,7 +96,7 @@ def device_kind(device: torch.device) -> str:
 
 def exchange_of(device: torch.device) -> tuple[str, torch.device]:
     """How processes that compute on such devices exchange tensors, and where these must lie."""
-    if computes_on_host(device):
+    if computes_on_host(device) or not has_float64(device):  # sums are exchanged in float64
         return "gloo", HOST
     try:
         backend = torch.distributed.get_default_backend_for_device(device)
@@ -117,7 +119,7 @@ def to_host(tensor: torch.Tensor) -> torch.Tensor:
 
 def pins(device: torch.device) -> bool:
     """Whether the host has memory that such a device copies from and to while it computes."""
-    return not computes_on_host(device) and _pins(device.type)
+    return not computes_on_host(device) and _pins(device)
 
 
 def wait_for(device: torch.device) -> None:
@@ -126,14 +128,26 @@ def wait_for(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
+@contextmanager
+def unseeded(device: torch.device) -> Iterator[None]:
+    """Seeds set inside, and numbers drawn, do not count outside: on the host, nor on any device of
+    this kind, all of which a seed is set on."""
+    if computes_on_host(device):
+        with torch.random.fork_rng([]):
+            yield
+        return
+    with torch.random.fork_rng(range(torch.accelerator.device_count()), device_type=device.type):
+        yield
+
+
 def holds(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether tensors of a dtype are of use there."""
-    return not dtype.is_floating_point or _takes(device.type, dtype)
+    return not dtype.is_floating_point or _takes(device, dtype)
 
 
 def has_float64(device: torch.device) -> bool:
     """Whether tensors of float64 can lie there; they cannot on mps."""
-    return _takes(device.type, torch.float64)
+    return _takes(device, torch.float64)
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
@@ -154,10 +168,10 @@ def choose_compute_dtype(
         InputError: a dtype is asked for that the device lacks.
     """
     if not computes_on_host(device):
-        if wanted is not None and not _multiplies(device.type, wanted):
+        if wanted is not None and not _multiplies(device, wanted):
             expected = f"a dtype that {device.type} computes in"
             raise InputError("--compute-dtype", expected=expected, found=dtype_name(wanted))
-        return wanted or (source if _multiplies(device.type, source) else torch.float32)
+        return wanted or (source if _multiplies(device, source) else torch.float32)
     if wanted is not None:
         return wanted
     if source == torch.bfloat16 and _cpu_has_bf16_units():
@@ -169,33 +183,34 @@ def _cpu_has_bf16_units() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _multiplies(kind: str, dtype: torch.dtype) -> bool:
-    """Whether a kind of device computes in a dtype itself, not by way of another."""
-    supported: Any = getattr(torch.get_device_module(kind), "is_bf16_supported", None)
+def _multiplies(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a device computes in a dtype itself, not by way of another."""
+    supported: Any = getattr(torch.get_device_module(device), "is_bf16_supported", None)
     if dtype == torch.bfloat16 and supported is not None:
         try:
             return bool(supported(including_emulation=False))
         except TypeError:
             return bool(supported())
-    return _takes(kind, dtype)
+    return _takes(device, dtype)
 
 
 @cache
-def _takes(kind: str, dtype: torch.dtype) -> bool:
-    """Whether a product of two small matrices can be had there: tried once."""
-    if kind in (HOST.type, NOWHERE.type):
+def _takes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a product of two small matrices can be had there: tried once, and on no other device,
+    where it would take memory."""
+    if device.type in (HOST.type, NOWHERE.type):
         return True
     try:
-        tried = torch.ones(2, 2, dtype=dtype, device=kind)
+        tried = torch.ones(2, 2, dtype=dtype, device=device)
         return float((tried @ tried).sum()) == 8
     except CANNOT:
         return False
 
 
 @cache
-def _pins(kind: str) -> bool:
+def _pins(device: torch.device) -> bool:
     """Whether the host has memory that such a device copies from while it computes: tried once."""
     try:
-        return bool(torch.empty(1, pin_memory=True).to(kind, non_blocking=True).numel())
+        return bool(torch.empty(1, pin_memory=True).to(device, non_blocking=True).numel())
     except CANNOT:
         return False

@@ -29,7 +29,6 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
-#include <ATen/native/Resize.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/empty.h>
@@ -144,12 +143,10 @@ void free_block(void* context) {
         at_clock(w.clocks[block->stream], stream) >= time || at_clock(w.host, stream) >= time;
     if (!known) note_fault("memory freed while another stream may use it: record_stream is missing");
   }
-  for (size_t i = 0; i < block->size; i++) {
-    if (static_cast<unsigned char>(block->poison[i]) != kPoison) {
-      note_fault("the host wrote to memory of the device");
-      break;
-    }
-  }
+  const auto* poison = block->poison;
+  const bool whole = !block->size ||
+      (static_cast<unsigned char>(*poison) == kPoison && !std::memcmp(poison, poison + 1, block->size - 1));
+  if (!whole) note_fault("the host wrote to memory of the device");
   w.now[block->device] -= int64_t(block->size);
   std::free(block->real);
   std::free(block->poison);
@@ -492,6 +489,11 @@ at::Tensor& set_storage(
   return self;
 }
 
+at::Tensor& set_whole(at::Tensor& self, at::Storage storage) {
+  const auto count = int64_t(storage.nbytes()) / int64_t(self.itemsize());
+  return set_storage(self, std::move(storage), 0, {count}, {1});
+}
+
 at::Tensor& set_source(at::Tensor& self, const at::Tensor& source) {
   return set_storage(self, source.storage(), source.storage_offset(), source.sizes(), source.strides());
 }
@@ -622,6 +624,18 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   for (size_t i = 0; i < results; i++) stack->push_back(call.out(made[i], schema.returns()[i], given));
 }
 
+// Where a gradient is wanted these are made of others, as on the CPU; else they are run whole.
+void with_gradient(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
+  const auto count = op.schema().arguments().size();
+  const bool wanted = at::GradMode::is_enabled() &&
+      std::any_of(stack->end() - int64_t(count), stack->end(), [](const c10::IValue& value) {
+        return value.isTensor() && value.toTensor().defined() && value.toTensor().requires_grad();
+      });
+  if (wanted) return op.redispatchBoxed(c10::DispatchKeySet(c10::DispatchKey::AutogradCPU), stack);
+  const at::AutoDispatchBelowADInplaceOrView below;
+  fallback(op, stack);
+}
+
 // An accelerator counts whole numbers, which the CPU's kernel refuses.
 at::Tensor histc(const at::Tensor& self, int64_t bins, const at::Scalar& low, const at::Scalar& high) {
   use({self}, {}, "histc");
@@ -748,6 +762,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("view", view);
   m.impl("resize_", resize);
   m.impl("set_.source_Tensor", set_source);
+  m.impl("set_.source_Storage", set_whole);
   m.impl("set_.source_Storage_storage_offset", set_storage);
   m.impl("_copy_from", copy_from);
   m.impl("_copy_from_and_resize", copy_from_and_resize);
@@ -760,6 +775,11 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
        {"scaled_dot_product_attention", "native_layer_norm", "linear", "matmul", "_fused_rms_norm"}) {
     m.impl(name, torch::CppFunction::makeFromBoxedFunction<&fallback>());
   }
+}
+
+TORCH_LIBRARY_IMPL(aten, AutogradPrivateUse1, m) {
+  for (const char* name : {"scaled_dot_product_attention", "linear", "matmul"})
+    m.impl(name, torch::CppFunction::makeFromBoxedFunction<&with_gradient>());
 }
 
 extern "C" {

@@ -80,6 +80,7 @@ class CallBook:
         self._name = type(model).__name__
         self._calls: dict[tuple[int, ...], list[BlockCall]] = {}
         self._tensors = CallTensors()
+        self._differ: dict[int, torch.Tensor] = {}
         self.returns_tuple = False
 
     def enter(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -103,6 +104,7 @@ class CallBook:
 
     def call(self, block: int, shape: Sequence[int]) -> BlockCall:
         """How block number ``block`` is called for inputs of ``shape`` ``[batch, tokens]``."""
+        self._refuse_differences()
         call = self._calls[tuple(shape)][block]
         return call.of(*self._tensors.give((call.args, call.kwargs)))
 
@@ -209,6 +211,7 @@ class CallBook:
             self._refuse(index, "tensors and plain values as arguments", type(value).__name__)
 
     def _compare(self, known: list[BlockCall], new: list[BlockCall]) -> None:
+        """Note where arguments differ, on the device that they lie on: nobody waits for it here."""
         seen: set[tuple[int, int]] = set()
         # All at once: what is compared must stay, or another tensor may get its identity.
         kept = self._tensors.give([(call.args, call.kwargs) for call in known])
@@ -220,8 +223,20 @@ class CallBook:
                 if (id(left), id(right)) in seen:
                     continue
                 seen.add((id(left), id(right)))
-                if left.shape != right.shape or not torch.equal(left, right):
-                    self._refuse(index, "arguments that depend on the shape only", "text in them")
+                if left.shape != right.shape:
+                    self._refuse_text(index)
+                differ = (left != right).any()
+                self._differ[index] = differ | self._differ.get(index, differ)
+
+    def _refuse_differences(self) -> None:
+        """Once for all texts that were embedded, before a block runs on what is known of them."""
+        noted, self._differ = self._differ, {}
+        for index, differ in noted.items():
+            if bool(differ):
+                self._refuse_text(index)
+
+    def _refuse_text(self, index: int) -> NoReturn:
+        self._refuse(index, "arguments that depend on the shape only", "text in them")
 
     def _refuse(
         self,

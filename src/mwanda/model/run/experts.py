@@ -92,6 +92,17 @@ def routing(
     return hidden.reshape(-1, hidden.shape[-1]), chosen.reshape(-1, chosen.shape[-1])
 
 
+def tokens_by_expert(chosen: torch.Tensor, count: int) -> tuple[torch.Tensor, ...]:
+    """Of each of ``count`` experts the numbers of its tokens, ascending, by the experts of each
+    token ``int64 [tokens, k]``. A device is asked twice, however many experts there are."""
+    numbers = torch.arange(count, device=chosen.device).unsqueeze(1)
+    goes = torch.zeros((count, len(chosen)), dtype=torch.bool, device=chosen.device)
+    for expert in chosen.unbind(1):
+        goes |= expert == numbers
+    tokens: torch.Tensor = goes.nonzero()[:, 1]
+    return tuple(torch.split(tokens, goes.sum(dim=1).tolist()))
+
+
 def product(module: nn.Module, expert: int, inputs: torch.Tensor) -> torch.Tensor:
     """What enters an expert's ``down_proj``: ``[tokens, ffn]`` of inputs ``[tokens, hidden]``.
 

@@ -114,7 +114,7 @@ class Learner(nn.Module):
                 student, teacher = only(student, rows), only(teacher, rows)
             if student.weight.dtype != self._dtype:
                 student = in_dtype(student, self._dtype)
-            counted = shares.flatten() > 0
+            counted = (shares.flatten() > 0).nonzero()[:, 0]
             loss, each = divergence(
                 student,
                 teacher,
@@ -123,9 +123,9 @@ class Learner(nn.Module):
                 shares.flatten()[counted] / len(ids),
                 offsets,
             )
-        found = torch.zeros(shares.shape, dtype=each.dtype, device=each.device)
-        found[shares > 0] = each * shares[shares > 0]
-        return {"loss": loss, "windows": found.sum(dim=1)}
+        found = torch.zeros(shares.numel(), dtype=each.dtype, device=each.device)
+        found[counted] = each * shares.flatten()[counted]
+        return {"loss": loss, "windows": found.view(shares.shape).sum(dim=1)}
 
     def _rows(self, likely: torch.Tensor, draw: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Entries of the vocabulary to compare, and the ln of how many each stands for.

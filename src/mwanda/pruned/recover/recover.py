@@ -187,6 +187,7 @@ def _recover(task: RecoverTask, folder: Path) -> None:
     )
     from mwanda.pruned.recover.low_rank import low_rank
     from mwanda.pruned.recover.training import Losses, Watch, teach
+    from mwanda.pruned.recover.undisturbing import undisturbing
 
     start = time.perf_counter()
     pruned, dense, lessons = task.pruned.decoder, task.dense.decoder, task.lessons
@@ -232,7 +233,7 @@ def _recover(task: RecoverTask, folder: Path) -> None:
         updates: AbstractContextManager[None] = nullcontext()
         if settings.low_rank is not None:
             updates = low_rank(pruned.model, matrices_of(pruned), settings.low_rank, seed)
-        with updates:
+        with updates, undisturbing(pruned.device, ranks.size):
             best = teach(
                 learner, lessons, targets, watch, task.steps, settings, seed=seed, likely=likely,
                 work=places["checkpoints"], decoder=pruned, processes=ranks.size,

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging as logs
 
 from mwanda.model.run.decoder import Decoder
 from mwanda.pruned.recover.learner import Course, Learner, together
@@ -69,7 +65,9 @@ class Watch:
         """Of every language."""
         found: dict[str, list[float]] = {}
         place = 0
-        for rows in DataLoader(self.course, self.batch, collate_fn=together):
+        for rows in DataLoader(
+            self.course, self.batch, collate_fn=together, generator=torch.Generator()
+        ):
             given = {name: tensor.to(device) for name, tensor in rows.items()}
             for loss in learner(**given)["windows"].tolist():
                 found.setdefault(self.tags[place], []).append(loss)
@@ -244,7 +242,7 @@ def teach(
     callbacks: list[TrainerCallback] = [_Steps(progress, settings.batch * length)]
     if settings.objective == "worst":
         callbacks.append(_Haste(course, lessons, watch, settings.batch, seed))
-    with _undisturbing(), torch.enable_grad():
+    with torch.enable_grad():
         trainer = Teaching(
             watch, device, told, model=learner, args=arguments, train_dataset=course,
             eval_dataset=watch.course, data_collator=together,
@@ -252,19 +250,6 @@ def teach(
         )  # fmt: skip
         trainer.train(resume_from_checkpoint=None if found is None else str(found))
     return int(trainer.state.best_global_step or steps)
-
-
-@contextmanager
-def _undisturbing() -> Iterator[None]:
-    """What the Trainer sets for the whole process is put back: seeds, and how much is logged."""
-    drawn, numbers, level = random.getstate(), np.random.get_state(), logs.get_verbosity()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(drawn)
-        np.random.set_state(numbers)
-        logs.set_verbosity(level)
 
 
 def _last_checkpoint(work: Path) -> Path | None:

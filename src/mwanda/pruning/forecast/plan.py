@@ -27,13 +27,9 @@ from mwanda.pruning.calibration_text import (
 )
 from mwanda.pruning.evidence import open_evidence
 from mwanda.pruning.folder.card import allotted_by, chosen_by
-from mwanda.pruning.forecast.forward_memory import count_forward
-from mwanda.pruning.forecast.memory import (
-    RUNTIME_MAPPED,
-    journal_bytes,
-    process_memory,
-    prune_footprint,
-)
+from mwanda.pruning.forecast.footprint import Prune, apart, on_host
+from mwanda.pruning.forecast.forward_memory import ForwardMemory, count_forward
+from mwanda.pruning.forecast.memory import RUNTIME_MAPPED, journal_bytes, process_memory
 from mwanda.pruning.forecast.operations import count_work, matmul_rate
 from mwanda.pruning.forecast.planned import Plan
 from mwanda.pruning.given_arguments import options_given, recipe_given
@@ -120,12 +116,12 @@ def plan(
         if work.tokens:
             trusted, shape = options.trust_remote_code, (max(1, batch // length), length)
             counted = count_forward(decoder, shape, trust_remote_code=trusted)
-        footprint = prune_footprint(
+        sized = Prune(
             decoder, chosen, resolved, schedule, work, stored, batch, options.activation_memory,
-            max(1, len(shapes) or len(languages)), probed_tokens(resolved, shapes),
-            _converting(decoder.model) if gguf else 0,
-            counted, device,
+            languages=max(1, len(shapes) or len(languages)), probes=probed_tokens(resolved, shapes),
+            whole=_converting(decoder.model) if gguf else 0, counted=counted or ForwardMemory(),
         )  # fmt: skip
+        footprint = on_host(sized) if computes_on_host(device) else apart(sized)
         asked = resolved.model_dump(mode="json")
         weights, linears = sum(block.size for block in chosen.blocks), [*chosen.linears()]
         # If every block had the target; an allocation moves it by a weight a row.

@@ -11,7 +11,7 @@ from torch import nn
 from mwanda.errors import DataError, InputError
 from mwanda.methods.gram import GramSums
 from mwanda.methods.input_statistics import FeatureSums, Need, settle
-from mwanda.model.run.experts import product, routing
+from mwanda.model.run.experts import product, routing, tokens_by_expert
 from mwanda.model.run.structure import Linear, expert_of
 
 BlockSums = dict[str, dict[str, FeatureSums]]
@@ -173,8 +173,9 @@ class Capture:
             hidden, chosen = routing(module, args, kwargs)
             hidden = counted_tokens(path, hidden, self._windows, self._skip)
             chosen = counted_tokens(path, chosen, self._windows, self._skip)
+            found = tokens_by_expert(chosen, max(self._experts[path]) + 1)
             for expert, names in self._experts[path].items():
-                tokens = (chosen == expert).any(dim=1).nonzero().squeeze(1)
+                tokens = found[expert]
                 if not len(tokens):
                     continue
                 inputs = hidden[tokens]
