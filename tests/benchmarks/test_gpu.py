@@ -19,10 +19,12 @@ def test_a_dry_run(counting: Pretend, tmp_path: Path, monkeypatch: pytest.Monkey
 
     results = tmp_path / "gpu.json"
     line = ["gpu.py", "--dry", "--work", str(tmp_path / "work"), "--results", str(results)]
+    line += ["--tests", "tests/system/test_copies.py"]
     monkeypatch.setattr(sys, "argv", line)
     gpu.main()
     found = json.loads(results.read_text())
     assert found["device"] == "a pretend accelerator"
+    assert (found["tests"]["passed"], found["tests"]["failed"]) == (2, [])
     assert [one["differing"] for one in found["masks"]] == [0, 0]
     assert {one["recipe"] for one in found["prunes"]} == {"wanda", "best-quality"}
     assert all(one["met"] for one in found["bars"])
