@@ -27,16 +27,14 @@ TESTS = (
 )
 """Those that run on whatever device MWANDA_TEST_DEVICE names."""
 
-LIMIT = 150.0
-"""Seconds that they may take."""
 
-
-def run_tests(kind: str, files: Sequence[str], work: Path) -> dict[str, Any]:
+def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict[str, Any]:
     """How many passed and were skipped, and the names of those that failed.
 
     Args:
         kind: of device.
         work: folder for their report.
+        limit: seconds that they may take.
     """
     told, start = work / "tests.xml", time.perf_counter()
     told.unlink(missing_ok=True)
@@ -44,10 +42,10 @@ def run_tests(kind: str, files: Sequence[str], work: Path) -> dict[str, Any]:
     try:
         ran = subprocess.run(
             [*line, *files], cwd=ROOT, env={**os.environ, "MWANDA_TEST_DEVICE": kind},
-            capture_output=True, text=True, check=False, timeout=LIMIT,
+            capture_output=True, text=True, check=False, timeout=limit,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"passed": 0, "skipped": 0, "failed": [f"not done after {LIMIT:.0f} seconds"]}
+        return {"passed": 0, "skipped": 0, "failed": [f"not done after {limit:.0f} seconds"]}
     if not told.is_file():
         return {"passed": 0, "skipped": 0, "failed": [(ran.stdout + ran.stderr)[-400:]]}
     cases = [*Xml.parse(told).iter("testcase")]

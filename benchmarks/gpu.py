@@ -29,7 +29,7 @@ from typing import Any
 import torch
 
 import mwanda
-from device_checks import LIMIT, ROOT, TESTS, count_copies, run_tests
+from device_checks import ROOT, TESTS, count_copies, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.pruning.draw_windows import draw_windows
@@ -123,9 +123,10 @@ def _watched() -> Iterator[list[int]]:
 def tested(bench: Bench) -> dict[str, Any] | None:
     """The suite's tests of accelerators, on this one."""
     there = importlib.util.find_spec("pytest") is not None
-    if not bench.given.tests or not there or not bench.fits("tests", LIMIT):
+    if not bench.given.tests or not there or not bench.fits("tests", bench.given.testing):
         return None
-    return run_tests(bench.device.type, bench.given.tests, bench.given.work)
+    given = bench.given
+    return run_tests(bench.device.type, given.tests, given.work, given.testing)
 
 
 def compare(bench: Bench) -> list[dict[str, Any]]:
@@ -274,11 +275,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=460.0, help="what may be taken in all")
     parser.add_argument("--step", type=float, default=75.0, help="what a prune is taken to last")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="files of tests to run on it")
+    parser.add_argument("--testing", type=float, default=120.0, help="what the tests may take")
     given = parsed(parser)
     there: Any = nullcontext()
     if given.dry:
-        given.blocks, given.width, given.small = 3, 128, 64
-        given.windows, given.length, given.step, given.device = 4, 128, 1.0, "pretend"
+        given.blocks, given.width, given.small = 2, 128, 64
+        given.windows, given.length, given.step, given.device = 2, 128, 1.0, "pretend"
+        given.seconds, given.testing = 7200.0, 3600.0  # no time of it means anything
         sys.path.insert(0, str(ROOT))
         from tests.support.pretend.device import pretend
 
