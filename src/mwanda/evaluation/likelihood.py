@@ -30,6 +30,7 @@ from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.system.device import wait_for
 from mwanda.system.progress import Progress, duration
 from mwanda.system.run_options import RunOptions
+from mwanda.text.tokens import token_ids
 
 log = logging.getLogger("mwanda")
 
@@ -84,9 +85,8 @@ def score_texts(
     Returns:
         One score a text, in the order given.
     """
-    pieces = text_pieces(
-        tokenizer, texts, start, max_length, decoder.context_length, decoder.vocabulary
-    )
+    ids = (token_ids(tokenizer, text) for text in texts)
+    pieces = text_pieces(ids, start, max_length, decoder.context_length, decoder.vocabulary)
     counts = scored_tokens(pieces, len(texts))
     check(counts)
     nll = [0.0] * len(texts)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from mwanda.errors import InputError
-from mwanda.text.tokens import token_ids
 
 log = logging.getLogger("mwanda")
 
@@ -45,8 +43,7 @@ def cut(text: int, ids: list[int], start: Sequence[int], limit: int) -> Iterator
 
 
 def text_pieces(
-    tokenizer: Any,
-    texts: Sequence[str],
+    texts: Iterable[list[int]],
     start: Sequence[int],
     max_length: int | None,
     context: int | None,
@@ -55,6 +52,7 @@ def text_pieces(
     """All texts' tokens as pieces.
 
     Args:
+        texts: the ids of every text, without any put before it.
         start: the ids put before every piece, see :func:`mwanda.text.start.start_of`.
         max_length: tokens of one piece; None for :data:`MAX_LENGTH`.
         context: most that the model takes, None where any number.
@@ -70,11 +68,7 @@ def text_pieces(
     least = max(1, len(start)) + 1
     if limit < least:
         raise InputError("max_length", expected=f"at least {least}", found=str(limit))
-    pieces = [
-        piece
-        for index, text in enumerate(texts)
-        for piece in cut(index, token_ids(tokenizer, text), start, limit)
-    ]
+    pieces = [piece for index, ids in enumerate(texts) for piece in cut(index, ids, start, limit)]
     highest = max((max(piece.ids) for piece in pieces), default=0)
     if vocabulary is not None and highest >= vocabulary:
         raise InputError(

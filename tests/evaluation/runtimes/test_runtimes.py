@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,8 @@ from mwanda.evaluation.runtimes import evaluate as job
 from mwanda.evaluation.runtimes.registry import RUNTIMES, find_runtime, kind_of
 from mwanda.evaluation.runtimes.runtime import Runtime, losses_of
 from mwanda.evaluation.token_batches import Piece
+from mwanda.text import tokens
+from mwanda.text.tokens import pieces_of_ids
 from tests.support.folders_made import Tiny
 
 TEXTS = {"de": ["Alle Menschen sind frei.", "Ein Haus."], "sw": ["Habari ya asubuhi.", "Ndiyo."]}
@@ -107,6 +110,20 @@ def test_scores_of_an_artefact_are_kept_by_its_files(
     assert counting.opened == 3
 
 
+def test_texts_are_tokenised_once(
+    counting: type[Counting], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = []
+
+    def counted(tokenizer: Any, text: str) -> Iterator[list[int]]:
+        cut.append(text)
+        return pieces_of_ids(tokenizer, text)
+
+    monkeypatch.setattr(tokens, "pieces_of_ids", counted)
+    mwanda.evaluate(folder, TEXTS, runtime="ctranslate2", cache=tmp_path / "cache")
+    assert [cut.count(text) for group in TEXTS.values() for text in group] == [1] * 4
+
+
 @pytest.fixture(autouse=True)
 def no_library_asked(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Rows without a library where the runtime is made up."""
@@ -154,6 +171,14 @@ def test_an_absent_library_is_told_with_what_brings_it(
         find_runtime(name)
     assert f"expected the library {RUNTIMES[name].library}, found it is not" in str(error.value)
     assert str(error.value).endswith(RUNTIMES[name].install)
+
+
+def test_versions_of_a_module_whose_package_has_another_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job, "packages_distributions", lambda: {"vllm": ["torch"]})
+    assert job._version("vllm") == f"torch {version('torch')}"
+    assert job._version("nowhere") == "unknown"
 
 
 def test_kinds_of_artefacts(tmp_path: Path, folder: Path) -> None:

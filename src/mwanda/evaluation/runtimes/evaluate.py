@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,7 @@ def evaluate_artefact(
     known = records(calibration, *(known_in_folder(one) for one in folders if one.is_dir()))
     refuse_overlap(texts, known, options)
     tokenizer = _tokenizer(artefact, served, options)
+    start, ids = start_of(tokenizer), [token_ids(tokenizer, text) for text in flat(texts)]
     asked = Asked(artefact, torch.get_num_threads(), max_length or MAX_LENGTH, served.url, options)
     told = {"name": served.runtime, "versions": {name: _version(name) for name in row.packages}}
     kept = None
@@ -88,36 +89,38 @@ def evaluate_artefact(
         if served.url is not None:
             found = "one behind an address"
             raise InputError("cache", expected="an artefact on disk", found=found)
-        more = told | {"threads": asked.threads, "ids_sha256": _digest(tokenizer, texts)}
+        more = told | {"threads": asked.threads, "ids_sha256": _digest(start, ids)}
         kept = KeptScores(cache, texts, options, max_length, runtime=more)
     scores = None if kept is None else kept.find(Path(artefact))
     if scores is None:
         with closing(open_runtime(served.runtime, asked)) as runtime:
-            tell_differences(runtime, tokenizer, texts, artefact)
-            scores = _scores(runtime, tokenizer, texts, asked, told)
+            tell_differences(runtime, ids, texts, artefact)
+            scores = _scores(runtime, start, ids, texts, asked, told)
         if kept is not None:
             kept.keep(Path(artefact), scores)
     return evaluation_of(artefact, texts, scores, known)
 
 
 def _scores(
-    runtime: Runtime, tokenizer: Any, texts: TextSet, asked: Asked, told: dict[str, Any]
+    runtime: Runtime,
+    start: Sequence[int],
+    ids: Sequence[list[int]],
+    texts: TextSet,
+    asked: Asked,
+    told: dict[str, Any],
 ) -> Scores:
-    start, documents = start_of(tokenizer), flat(texts)
-    pieces = text_pieces(
-        tokenizer, documents, start, asked.max_length, runtime.context_length, runtime.vocabulary
-    )
-    counts = scored_tokens(pieces, len(documents))
+    pieces = text_pieces(ids, start, asked.max_length, runtime.context_length, runtime.vocabulary)
+    counts = scored_tokens(pieces, len(ids))
     refuse_unscored(texts, asked.artefact, counts)
     progress = asked.options.progress
     progress.stage("evaluate", len(pieces), unit="input")
-    sums: list[list[float]] = [[] for _ in documents]
+    sums: list[list[float]] = [[] for _ in ids]
     for piece, losses in zip(pieces, runtime.losses(pieces), strict=True):
         sums[piece.text] += losses
         progress.block(len(piece.ids))
     scored = [
         TextScore(math.fsum(own), count, len(text.encode()))
-        for own, count, text in zip(sums, counts, documents, strict=True)
+        for own, count, text in zip(sums, counts, flat(texts), strict=True)
     ]
     settings = {
         "bos": shown_start(start, "before every text"), "runtime": told | dict(runtime.told),
@@ -143,11 +146,11 @@ def _tokenizer(artefact: str, served: Served, options: RunOptions) -> Any:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:
-        return "unknown"
+    except PackageNotFoundError:  # vLLM for processors is a package of another name
+        others = packages_distributions().get(package, [])
+        return ", ".join(f"{name} {version(name)}" for name in others) or "unknown"
 
 
-def _digest(tokenizer: Any, texts: TextSet) -> str:
+def _digest(start: Sequence[int], ids: Sequence[list[int]]) -> str:
     """SHA-256 of all that is put in: how a text begins, and every text's ids."""
-    ids = [list(start_of(tokenizer)), *(token_ids(tokenizer, text) for text in flat(texts))]
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([list(start), *ids]).encode()).hexdigest()

@@ -24,7 +24,7 @@ class Row:
         module: of this package, with ``open_artefact(asked) -> Runtime``.
         opens: the kind of artefact.
         library: the module it needs; none for what comes with mwanda.
-        install: the command that brings the library.
+        install: what brings the library.
         packages: whose versions are told.
     """
 
@@ -49,7 +49,12 @@ RUNTIMES = {
         "ctranslate2", "a folder with model.bin and its config.json", "ctranslate2",
         "pip install 'mwanda[ctranslate2]'", ("ctranslate2",),
     ),
-    "vllm": Row("vllm", "a model folder", "vllm", "pip install vllm", ("vllm",)),
+    "vllm": Row(
+        "vllm", "a model folder", "vllm",
+        # Its transformers is older than mwanda's: pip takes no two of them.
+        "install vllm in an environment of its own, serve it, and score with --runtime openai",
+        ("vllm",),
+    ),
     "openai": Row("openai", "the name of a model behind --url"),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from mwanda.evaluation.runtimes.registry import not_an
 from mwanda.evaluation.runtimes.runtime import Asked, Runtime, unopened
 from mwanda.evaluation.token_batches import Piece
 from mwanda.model.run.context import context_length
-from mwanda.model.run.skeleton import load_config
+from mwanda.model.run.skeleton import load_config, quantisation_of
 
 
 def open_artefact(asked: Asked) -> Runtime:
@@ -18,18 +18,21 @@ def open_artefact(asked: Asked) -> Runtime:
         raise not_an("vllm", asked)
     trust = asked.options.trust_remote_code
     config = load_config(asked.path, trust_remote_code=trust, quantised=True)
-    most = min(asked.max_length, context_length(config, None) or asked.max_length)
+    room = asked.max_length + 1  # one more is generated, and thrown away
+    room = min(room, context_length(config, None) or room)
+    chosen = asked.options.compute_dtype
+    # By itself vLLM takes bfloat16 for a float32 model; a quantised one names its own.
+    dtype = "float32" if chosen == "auto" and quantisation_of(config) is None else chosen
     from vllm import LLM
 
     try:
         served = LLM(
             model=asked.artefact, tokenizer=None, skip_tokenizer_init=True, enforce_eager=True,
-            dtype=asked.options.compute_dtype, trust_remote_code=trust,
-            max_model_len=most + 1,  # one more is generated, and thrown away
+            dtype=dtype, trust_remote_code=trust, max_model_len=room,
         )  # fmt: skip
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise unopened(asked, "vLLM", error) from error
-    return Vllm(served, config, most, asked)
+    return Vllm(served, config, room - 1, asked)
 
 
 class Vllm(Runtime):
