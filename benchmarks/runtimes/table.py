@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "benchmarks"))  # the other benchmarks' modules
+
+from harness import Table, bar, options_of, parsed, save  # noqa: E402
 
 HERE = Path(__file__).parent
 PEER = ROOT / "benchmarks/llmcompressor-requirements.txt"
@@ -183,48 +186,58 @@ def greedy(name: str, artefact: Path, given: argparse.Namespace) -> list[list[in
             ids = tokenizer(json.loads(first)["text"])["input_ids"]
             prompts.append(ids[: len(ids) // 2])
         runtime = FORMS[name].runtime
-        words = [environment(runtime, given.work) / "python", HERE / "greedy.py", runtime]
-        words += [artefact, given.model]
+        place = environment(runtime, given.work)
+        words = [place / "python", HERE / "greedy.py", runtime, artefact, given.model]
         found = run(words, input=json.dumps(prompts), stdout=subprocess.PIPE).stdout
         told.parent.mkdir(parents=True, exist_ok=True)
         told.write_text(found.strip().splitlines()[-1])  # some runtimes print before it
-    ids: list[list[int]] = json.loads(told.read_text())
-    return ids
+    continued: list[list[int]] = json.loads(told.read_text())
+    return continued
+
+
+def size(artefact: Path) -> int:
+    """Bytes of a file, or of the largest one of a folder: its weights."""
+    files = [artefact] if artefact.is_file() else [x for x in artefact.iterdir() if x.is_file()]
+    return max(file.stat().st_size for file in files)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = options_of(__doc__, "runtimes")
     parser.add_argument("--model", type=Path, required=True, help="a folder in float")
     parser.add_argument("--data", type=Path, required=True, help="a folder with flores/")
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--languages", help="tags with commas; all by default")
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
-    parser.add_argument("--results", type=Path, required=True, help="JSON to write")
     parser.add_argument("--greedy", action="store_true", help="compare greedy tokens too")
-    given = parser.parse_args()
+    given = parsed(parser)
     base = scored("the folder", given.model, "", given)
     rises: dict[str, dict[str, float]] = {}
-    same: dict[str, int] = {}
+    facts, bars = [], []
     for name in given.forms:
-        artefact = made(name, given)
-        found = scored(name, artefact, FORMS[name].runtime, given)
-        rises[name] = {tag: nll / base[tag] - 1 for tag, nll in found.items()}
-        if given.greedy and FORMS[name].runtime:
+        artefact, runtime = made(name, given), FORMS[name].runtime
+        found = scored(name, artefact, runtime, given)
+        rises[name] = row = {tag: nll / base[tag] - 1 for tag, nll in found.items()}
+        same = ""
+        if name in FLOAT:
+            worst = max(map(abs, row.values()))
+            bars.append(bar(f"{name}: largest difference of a language", worst, most=2e-4))
+        if given.greedy and runtime:
             pairs = zip(greedy("transformers float32", given.model, given),
                         greedy(name, artefact, given), strict=True)  # fmt: skip
-            same[name] = sum(one == other for one, other in pairs)
-    print("| language | " + " | ".join(rises) + " |")
-    print("|---" * (len(rises) + 1) + "|")
-    for tag in base:
-        print(f"| {tag} | " + " | ".join(f"{row[tag]:+.3%}" for row in rises.values()) + " |")
-    for name, count in same.items():
-        print(f"{name}: {count} of {len(PROMPTED)} greedy continuations equal")
-    record = {"model": given.model.name, "sentences": given.sentences, "base": base,
-              "rises": rises, "greedy_equal": same}  # fmt: skip
-    given.results.write_text(json.dumps(record, indent=1) + "\n")
+            equal = sum(one == other for one, other in pairs)
+            same = f"{equal} of {len(PROMPTED)}"
+            if name in FLOAT:
+                bars.append(bar(f"{name}: greedy continuations equal", equal, least=len(PROMPTED)))
+        worst_tag = max(row, key=lambda tag: row[tag])
+        facts.append([name, f"{size(artefact) / 1e6:.0f}", f"{sum(row.values()) / len(row):+.2%}",
+                      f"{worst_tag} {row[worst_tag]:+.2%}", same])  # fmt: skip
+    digits = 3 if set(given.forms) <= set(FLOAT) else 1
+    table = Table(["language", *rises], [
+        [tag, *(f"{100 * row[tag]:+.{digits}f}" for row in rises.values())] for tag in base
+    ])  # fmt: skip
+    header = ["form", "MB", "mean rise", "worst language", "greedy equal"]
+    data = {"model": given.model.name, "sentences": given.sentences, "base": base, "rises": rises}
+    save(given.results, data, tables=[Table(header, facts), table], bars=bars)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import mwanda
-from mwanda import InputError, RunOptions
+from mwanda import DataError, InputError, RunOptions
 from mwanda.evaluation.runtimes.registry import RUNTIMES
 from tests.support.folders_made import Tiny
 from tests.support.models import CONTEXT
@@ -58,6 +58,20 @@ def test_a_plain_model_is_computed_in_float32(tiny: Tiny) -> None:
     options = RunOptions(compute_dtype="bfloat16")
     mwanda.evaluate(tiny("llama"), TEXTS, runtime="vllm", options=options)
     assert Engine.asked["dtype"] == "bfloat16"
+
+
+def test_on_a_processor_it_does_not_ask_for_nearly_all_memory(tiny: Tiny) -> None:
+    mwanda.evaluate(tiny("llama"), TEXTS, runtime="vllm")
+    assert 0 < Engine.asked["kv_cache_memory_bytes"] < 4 << 30
+
+
+def test_an_engine_that_dies_is_one_error(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: Any, **__: Any) -> None:
+        raise Exception("EngineCore encountered an issue.")
+
+    monkeypatch.setattr(Engine, "generate", dies)
+    with pytest.raises(DataError, match="a forward of vLLM, found EngineCore encountered"):
+        mwanda.evaluate(tiny("llama"), TEXTS, runtime="vllm")
 
 
 def test_its_absence_is_told_with_the_way_around(monkeypatch: pytest.MonkeyPatch) -> None:

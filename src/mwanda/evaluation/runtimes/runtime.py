@@ -97,9 +97,9 @@ def said_of(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def unopened(asked: Asked, runtime: str, error: Exception) -> InputError:
+def unopened(asked: Asked, runtime: str, error: Exception, fix: str = "") -> InputError:
     """The error for an artefact that the runtime itself refuses."""
     return InputError(
         asked.artefact, expected=f"a model that {runtime} opens", found=said_of(error),
-        fix=f"convert it anew with the version of {runtime} that is installed",
+        fix=fix or f"convert it anew with the version of {runtime} that is installed",
     )  # fmt: skip

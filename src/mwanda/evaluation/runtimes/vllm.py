@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mwanda.errors import DataError
 from mwanda.evaluation.runtimes.registry import not_an
-from mwanda.evaluation.runtimes.runtime import Asked, Runtime, unopened
+from mwanda.evaluation.runtimes.runtime import Asked, Runtime, said_of, unopened
 from mwanda.evaluation.token_batches import Piece
 from mwanda.model.run.context import context_length
 from mwanda.model.run.skeleton import load_config, quantisation_of
+
+PRINTED = "what vLLM printed before says why"
+
+KEYS_AND_VALUES = 2 << 30
+"""Bytes on a processor, where vLLM by itself wants 92 % of the memory, and refuses where others use
+some."""
 
 
 def open_artefact(asked: Asked) -> Runtime:
@@ -29,9 +36,10 @@ def open_artefact(asked: Asked) -> Runtime:
         served = LLM(
             model=asked.artefact, tokenizer=None, skip_tokenizer_init=True, enforce_eager=True,
             dtype=dtype, trust_remote_code=trust, max_model_len=room,
+            kv_cache_memory_bytes=None if asked.on_gpu else KEYS_AND_VALUES,
         )  # fmt: skip
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
-        raise unopened(asked, "vLLM", error) from error
+        raise unopened(asked, "vLLM", error, fix=PRINTED) from error
     return Vllm(served, config, room - 1, asked)
 
 
@@ -39,7 +47,7 @@ class Vllm(Runtime):
     """An engine."""
 
     def __init__(self, served: Any, config: Any, most: int, asked: Asked) -> None:
-        self._served = served
+        self._served, self._name = served, asked.artefact
         self.context_length = most
         self.vocabulary = int(config.get_text_config(decoder=True).vocab_size)
         model = served.llm_engine.model_config
@@ -55,8 +63,12 @@ class Vllm(Runtime):
         # 0: of every token of the prompt its own log-probability, and no others.
         how = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
         given = [{"prompt_token_ids": list(piece.ids)} for piece in pieces]
-        for piece, made in zip(
-            pieces, self._served.generate(given, how, use_tqdm=False), strict=True
-        ):
+        try:
+            answers = self._served.generate(given, how, use_tqdm=False)
+        except Exception as error:  # its engine is another process, whose errors are of many kinds
+            raise DataError(
+                self._name, expected="a forward of vLLM", found=said_of(error), fix=PRINTED
+            ) from error
+        for piece, made in zip(pieces, answers, strict=True):
             places = range(piece.first, len(piece.ids))
             yield [-made.prompt_logprobs[place][piece.ids[place]].logprob for place in places]

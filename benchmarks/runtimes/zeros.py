@@ -1,0 +1,101 @@
+"""Which share of a folder's zeros is still zero in a form of it, in the environment of its runtime.
+
+python zeros.py RUNTIME ARTEFACT FOLDER
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+
+def llama_cpp(artefact: str, folder: str) -> float:
+    from mwanda import check_gguf
+
+    return check_gguf(artefact, folder).share
+
+
+def transformers(artefact: str, folder: str) -> float:
+    """A folder of compressed-tensors, decompressed."""
+    from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+
+    how = CompressedTensorsConfig(run_compressed=False)
+    model = AutoModelForCausalLM.from_pretrained(artefact, quantization_config=how)
+    return share(model.state_dict(), folder)
+
+
+def openvino(artefact: str, folder: str) -> float:
+    """Whole numbers that equal their row's zero point count as zero."""
+    import openvino as ov
+
+    found: dict[str, torch.Tensor] = {}
+    for node in ov.Core().read_model(f"{artefact}/openvino_model.xml").get_ops():
+        if node.get_type_name() == "Constant":
+            found[node.get_friendly_name()] = torch.from_numpy(node.data.copy())
+    named = {}
+    for name, stored in found.items():
+        at = found.get(f"{name}/zero_point")
+        whole = stored.int() if at is None else stored.int() - at.int()
+        named[name.removeprefix("self.")] = whole if stored.dtype in SMALL else stored
+    return share(named, folder)
+
+
+SMALL = (torch.int8, torch.uint8)
+
+
+def ctranslate2(artefact: str, folder: str) -> float:
+    """Its int8 has no offset and stacks queries, keys and values: zeros are counted."""
+    zeros = sum(int((one == 0).sum()) for one in _of_ctranslate2(Path(artefact, "model.bin")))
+    before = sum(int((one == 0).sum()) for _, one in _linears(folder))
+    return min(1.0, zeros / before)
+
+
+def _of_ctranslate2(path: Path) -> Iterator[torch.Tensor]:
+    """The int8 matrices of the layers, as its writer lays them out."""
+    with path.open("rb") as file:
+
+        def number(kind: str) -> int:
+            return int(struct.unpack(kind, file.read(struct.calcsize(kind)))[0])
+
+        def word() -> str:
+            return file.read(number("H"))[:-1].decode()
+
+        number("I"), word(), number("I")
+        for _ in range(number("I")):
+            name = word()
+            shape = [number("I") for _ in range(number("B"))]
+            number("B")
+            raw = file.read(number("I"))
+            if "/linear_" in name and len(shape) == 2 and len(raw) == shape[0] * shape[1]:
+                yield torch.frombuffer(bytearray(raw), dtype=torch.int8)
+
+
+def share(found: dict[str, Any], folder: str) -> float:
+    zeros = kept = 0
+    for name, weight in _linears(folder):
+        if name in found:
+            held = torch.as_tensor(found[name])[weight == 0]
+            zeros, kept = zeros + held.numel(), kept + int((held == 0).sum())
+    assert zeros, f"none of {len(found)} matrices is one of the folder's"
+    return kept / zeros
+
+
+def _linears(folder: str) -> Iterator[tuple[str, torch.Tensor]]:
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                if name.endswith("_proj.weight"):
+                    yield name, file.get_tensor(name)
+
+
+if __name__ == "__main__":
+    runtime, *places = sys.argv[1:]
+    ways = {"transformers": transformers, "llama.cpp": llama_cpp, "openvino": openvino,
+            "ctranslate2": ctranslate2}  # fmt: skip
+    print(ways[runtime](*places))
