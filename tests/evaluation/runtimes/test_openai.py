@@ -89,7 +89,7 @@ def test_a_server_that_cannot_is_told(folder: Path, answers: Any, said: str) -> 
 
 
 def startless(request: Any, number: int) -> tuple[int, Any]:
-    """As llama-cpp-python's server: the first id of the prompt is left out."""
+    """As llama-cpp-python completes: the id that begins a text is left out."""
     status, body = answer(request, number)
     told = body["choices"][0]["logprobs"]["token_logprobs"]
     body["choices"][0]["logprobs"]["token_logprobs"] = [None, *told[2:]]
@@ -99,25 +99,6 @@ def startless(request: Any, number: int) -> tuple[int, Any]:
 def test_a_server_that_leaves_out_the_start_is_refused(folder: Path) -> None:
     with serving(startless) as (url, _), pytest.raises(InputError, match="ids and 1 generated"):
         evaluate(folder, url)
-
-
-@pytest.mark.parametrize("late", [False, True])
-def test_what_a_server_tells_is_of_its_place(folder: Path, late: bool) -> None:
-    def told(request: Any, number: int) -> tuple[int, Any]:
-        status, body = answer(request, number)
-        ids = request["prompt"]
-        seen = [ids[: place + late] for place in range(len(ids) + 1)]
-        tops = [{"x": -sum(one) / 7 % 1} for one in seen]
-        body["choices"][0]["logprobs"]["top_logprobs"] = tops
-        return status, body | {"usage": {"completion_tokens": 1}}
-
-    with serving(told) as (url, asked):
-        if late:
-            with pytest.raises(InputError, match="found those of the places after"):
-                evaluate(folder, url)
-        else:
-            evaluate(folder, url)
-    assert [len(one["prompt"]) for one in asked][1:3] == [2, 2]
 
 
 def test_a_server_that_dies_midway_ends_the_work(folder: Path) -> None:

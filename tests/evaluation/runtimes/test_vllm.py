@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +64,15 @@ def test_a_plain_model_is_computed_in_float32(tiny: Tiny) -> None:
 def test_on_a_processor_it_does_not_ask_for_nearly_all_memory(tiny: Tiny) -> None:
     mwanda.evaluate(tiny("llama"), TEXTS, runtime="vllm")
     assert 0 < Engine.asked["kv_cache_memory_bytes"] < 4 << 30
+
+
+def test_what_it_logs_does_not_go_into_the_result(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_LOGGING_STREAM", "")  # put back afterwards
+    monkeypatch.delenv("VLLM_LOGGING_STREAM")
+    mwanda.evaluate(tiny("llama"), TEXTS, runtime="vllm")
+    assert os.environ["VLLM_LOGGING_STREAM"] == "ext://sys.stderr"
 
 
 def test_an_engine_that_dies_is_one_error(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

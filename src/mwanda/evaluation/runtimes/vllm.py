@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ def open_artefact(asked: Asked) -> Runtime:
     chosen = asked.options.compute_dtype
     # By itself vLLM takes bfloat16 for a float32 model; a quantised one names its own.
     dtype = "float32" if chosen == "auto" and quantisation_of(config) is None else chosen
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # stdout is for the result
     from vllm import LLM
 
     try:
