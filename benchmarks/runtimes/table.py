@@ -195,6 +195,19 @@ def greedy(name: str, artefact: Path, given: argparse.Namespace) -> list[list[in
     return continued
 
 
+def zeros_kept(name: str, artefact: Path, given: argparse.Namespace) -> str:
+    """The share of the folder's zeros that are zeros in the form."""
+    told = given.work / "zeros" / f"{name.replace(' ', '-')}.txt"
+    if not told.is_file():
+        runtime = FORMS[name].runtime
+        place = environment(runtime, given.work)
+        words = [place / "python", HERE / "zeros.py", runtime or "plain", artefact, given.model]
+        found = run(words, stdout=subprocess.PIPE).stdout
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.write_text(found.strip().splitlines()[-1])
+    return f"{float(told.read_text()):.2%}"
+
+
 def size(artefact: Path) -> int:
     """Bytes of a file, or of the largest one of a folder: its weights."""
     files = [artefact] if artefact.is_file() else [x for x in artefact.iterdir() if x.is_file()]
@@ -217,7 +230,7 @@ def main() -> None:
         artefact, runtime = made(name, given), FORMS[name].runtime
         found = scored(name, artefact, runtime, given)
         rises[name] = row = {tag: nll / base[tag] - 1 for tag, nll in found.items()}
-        same = ""
+        same = "not run"
         if name in FLOAT:
             worst = max(map(abs, row.values()))
             bars.append(bar(f"{name}: largest difference of a language", worst, most=2e-4))
@@ -228,14 +241,17 @@ def main() -> None:
             same = f"{equal} of {len(PROMPTED)}"
             if name in FLOAT:
                 bars.append(bar(f"{name}: greedy continuations equal", equal, least=len(PROMPTED)))
-        worst_tag = max(row, key=lambda tag: row[tag])
-        facts.append([name, f"{size(artefact) / 1e6:.0f}", f"{sum(row.values()) / len(row):+.2%}",
-                      f"{worst_tag} {row[worst_tag]:+.2%}", same])  # fmt: skip
-    digits = 3 if set(given.forms) <= set(FLOAT) else 1
+        tag = max(row, key=lambda tag: row[tag])
+        last = zeros_kept(name, artefact, given) if name in QUANTISED else same
+        megabytes, mean = size(artefact) / 1e6, sum(row.values()) / len(row)
+        facts.append([name, f"{megabytes:.0f}", f"{mean:+.2%}", f"{tag} {row[tag]:+.2%}", last])
+    floats = set(given.forms) <= set(FLOAT)
+    digits = 4 if floats else 1
     table = Table(["language", *rises], [
         [tag, *(f"{100 * row[tag]:+.{digits}f}" for row in rises.values())] for tag in base
     ])  # fmt: skip
-    header = ["form", "MB", "mean rise", "worst language", "greedy equal"]
+    header = ["form", "MB", "mean rise", "worst language"]
+    header.append("greedy equal" if floats else "zeros kept")
     data = {"model": given.model.name, "sentences": given.sentences, "base": base, "rises": rises}
     save(given.results, data, tables=[Table(header, facts), table], bars=bars)
 

@@ -21,6 +21,10 @@ def llama_cpp(artefact: str, folder: str) -> float:
     return check_gguf(artefact, folder).share
 
 
+def plain(artefact: str, folder: str) -> float:
+    return share(dict(_linears(artefact)), folder)
+
+
 def transformers(artefact: str, folder: str) -> float:
     """A folder of compressed-tensors, decompressed."""
     from transformers import AutoModelForCausalLM, CompressedTensorsConfig
@@ -96,6 +100,6 @@ def _linears(folder: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 if __name__ == "__main__":
     runtime, *places = sys.argv[1:]
-    ways = {"transformers": transformers, "llama.cpp": llama_cpp, "openvino": openvino,
-            "ctranslate2": ctranslate2}  # fmt: skip
+    ways = {"plain": plain, "transformers": transformers, "llama.cpp": llama_cpp,
+            "openvino": openvino, "ctranslate2": ctranslate2}  # fmt: skip
     print(ways[runtime](*places))

@@ -201,12 +201,12 @@ def test_what_a_runtime_does_not_do(folder: Path) -> None:
         mwanda.evaluate(folder, TEXTS, runtime="transformers", url="http://127.0.0.1:1")
 
 
-def scored_alike(artefact: Path, folder: Path, runtime: str, texts: Any = TEXTS) -> None:
-    """To 0.02 % of the folder's own scores."""
-    own = mwanda.evaluate(folder, texts, options=RunOptions(compute_dtype="float32"))
-    found = mwanda.evaluate(artefact, texts, runtime=runtime, tokenizer=folder)
+def scored_alike(artefact: Path, folder: Path, runtime: str, within: float) -> None:
+    """As a share of the folder's own scores."""
+    own = mwanda.evaluate(folder, TEXTS, options=RunOptions(compute_dtype="float32"))
+    found = mwanda.evaluate(artefact, TEXTS, runtime=runtime, tokenizer=folder)
     for tag, result in own.languages.items():
-        assert found.languages[tag].nll == pytest.approx(result.nll, rel=2e-4)
+        assert found.languages[tag].nll == pytest.approx(result.nll, rel=within)
 
 
 def test_llama_cpp_where_it_is_installed(tmp_path: Path) -> None:
@@ -217,4 +217,5 @@ def test_llama_cpp_where_it_is_installed(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     write_gguf(path, "llama", gguf_model("llama"))
     with open_model(path, tmp_path) as source:
-        scored_alike(path, source.folder, "llama.cpp")
+        # Its attention rounds to float16, which a model of random weights shows most.
+        scored_alike(path, source.folder, "llama.cpp", within=1e-3)
