@@ -46,7 +46,8 @@ def openvino(artefact: str, folder: str) -> float:
     for name, stored in found.items():
         at = found.get(f"{name}/zero_point")
         whole = stored.int() if at is None else stored.int() - at.int()
-        named[name.removeprefix("self.")] = whole if stored.dtype in SMALL else stored
+        place = name.removeprefix("self.").replace("._openvino_orig_weight", ".weight")
+        named[place] = whole if stored.dtype in SMALL else stored
     return share(named, folder)
 
 
