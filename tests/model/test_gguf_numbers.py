@@ -86,4 +86,7 @@ def test_rounding_is_said_once(
     with caplog.at_level("INFO", "mwanda"), open_model(path, tmp_path):
         pass
     words = f"{path}: its weights in {kind.name} are rounded to bfloat16"
-    assert [record.getMessage() for record in caplog.records] == [words] * said
+    assert [record.getMessage() for record in caplog.records] == [
+        f"unpacking {path}",
+        *[words] * said,
+    ]

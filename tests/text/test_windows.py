@@ -138,11 +138,8 @@ def test_windows_are_the_stream_of_tokens_cut_up(
     assert not bos or bool((tokens[:, 0] == BOS).all())
     assert text.flatten().tolist() == stream[: text.numel()]
     room = length - bos
-    if len(stream) >= windows * room:
-        assert text.shape == (windows, room)
-    elif len(stream) >= room:
-        count = round(len(stream) / room + 1e-9)
-        assert text.shape == (count, min(room, len(stream) // count))
+    if len(stream) >= room:
+        assert text.shape == (min(windows, len(stream) // room), room)
     else:
         assert text.shape == (1, len(stream))
 
@@ -175,14 +172,11 @@ def test_short_draws_take_what_there_is(tokenizer: Any) -> None:
     windows = draw(
         source, tokenizer, ["de", "fr", "sw"], windows=4, length=10, seed=0, allow_short=True
     )
-    assert windows.tokens["de"].shape == (2, 10)  # of 21 tokens
+    assert windows.tokens["de"].shape == (2, 10)
     assert windows.tokens["fr"].shape == (1, 2 + bos)
     assert windows.tokens["sw"].shape == (1, 10)
     assert windows.draws["fr"].tokens == 2 + bos
     assert windows.length == 10
-    longer = Listed({"de": ["abcdefghi", "ABCDEFGHI9", "abcd"]})  # 26 tokens: three windows nearly
-    drawn = draw(longer, tokenizer, ["de"], windows=4, length=10, seed=0, allow_short=True)
-    assert drawn.tokens["de"].shape == (3, 8 + bos)
 
 
 def test_what_is_left_over_is_not_counted_as_used() -> None:

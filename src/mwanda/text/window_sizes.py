@@ -89,8 +89,7 @@ class Sizes:
             return windows, rest
         if not self.allow_short or have < max(1, 2 - start):
             return None
-        windows = max(1, (2 * have + room) // (2 * room))  # a rest of half a window makes one more
-        return windows, min(room, have // windows)
+        return (have // room, room) if have >= room else (1, have)
 
     def least(self, start: int) -> int:
         """The fewest tokens of text of which :meth:`fitted` makes windows."""

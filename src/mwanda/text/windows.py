@@ -58,7 +58,7 @@ def draw(
             text, said in one line.
         seed: of the order of the documents.
         allow_short: take what there is where a language has less text than was asked for: as many
-            windows as it fills, or one more and all shorter where half a window would be left over.
+            whole windows as it fills, or else a single shorter one.
         context: tokens that the model takes at once; None for any number.
         keep_english: leave lines of English in other languages' text.
         keep_repeated: leave pages that come again.
