@@ -15,6 +15,8 @@ from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.study.records import Entry
 from mwanda.study.report.cells import bounds_of, rise_of, worst_of
 from mwanda.study.report.data import Group, StudyResults, points_with
+from mwanda.study.report.elements import Table as Sized
+from mwanda.study.report.quantised_section import quantised
 from mwanda.study.report.side_by_side import evaluation_of, method_rows
 from mwanda.study.report.task_table import accuracy, mean_accuracy
 from mwanda.study.report.translation_table import HEADER, direction_row
@@ -50,6 +52,15 @@ def costs(results: StudyResults) -> list[Table]:
     header = ["sparsity", "method", "mean rise", "95 % interval", "seen", "unseen", "worst",
               "languages worse"]  # fmt: skip
     return [Table(header, rows)]
+
+
+def sizes(results: StudyResults) -> list[Table]:
+    """What the weights of each form take, and what it loses: the report's own table."""
+    section = quantised(results)
+    assert section is not None
+    ((_, (first, *_)),) = section.groups
+    assert isinstance(first, Sized)
+    return [Table(first.header, first.rows)]
 
 
 def modes(results: StudyResults) -> list[Table]:
@@ -190,5 +201,5 @@ def _name(entry: Entry) -> str:
 
 TABLES: dict[str, Callable[[StudyResults], Sequence[Table]]] = {
     "languages": languages, "study": costs, "modes": modes, "translation": translations,
-    "tasks": tasks,
+    "tasks": tasks, "trimmed": sizes,
 }  # fmt: skip

@@ -1,9 +1,9 @@
-"""What trimming a vocabulary gives, and that it loses nothing: rows, parameters, tokens, nats,
-load time, memory and speed of decoding, for sets of languages.
+"""What trimming a vocabulary gives, and that it loses nothing: rows, parameters, tokens and nats
+for sets of languages, then load time, memory and tokens a second in transformers and llama.cpp.
 
-``python benchmarks/trimming.py --data DATA`` needs the folder of a dense model (made from its GGUF
-where none is given). Text is FLORES from id 1000, which chose nothing. Whole and trimmed models are
-timed in turn, one thread each.
+``python benchmarks/trimming.py --data DATA`` does both parts, ``--part`` one; the first leaves in
+``--work`` what the second times. Text is FLORES from id 1000, which chose nothing. Whole and
+trimmed models are timed in turn, one thread and a process each; in llama.cpp where ``--llama`` is.
 """
 
 from __future__ import annotations
@@ -18,81 +18,78 @@ from pathlib import Path
 from typing import Any
 
 import mwanda
-from harness import Table, kept, options_of, parsed, save, spread
-from mwanda.evaluation.results import Comparison
-from real_models import dense_folder
+from harness import Table, kept, options_of, pairwise, parsed, save, spread
+from mwanda.cli.demo.__main__ import SEEN, UNSEEN
+from mwanda.cli.demo.packages import assemble, find_weights
+from mwanda.evaluation.trim_loss import trim_loss
+from real_models import dense_model
 
-SETS: dict[str, dict[str, Any]] = {
-    "de fr sw": {"languages": "de,fr,sw"},
-    "en hi bn ta te gu": {"languages": "en,hi,bn,ta,te,gu"},
-    "zh ja ko": {"languages": "zh,ja,ko"},
-    "fifteen": {"languages": "en,de,fr,es,ru,zh,ja,ko,id,vi,fi,ta,te,gu,fa"},
-    "de fr sw, 64k": {"languages": "de,fr,sw", "by": "text", "budget": 65536, "allow_loss": True},
-}
-"""Languages, and how their rows are chosen."""
+GEMMA, SMOLLM2 = "gemma3-270m", "smollm2-135m"
+SETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "de fr sw": (GEMMA, {"languages": "de,fr,sw"}),
+    "zh ja ko": (GEMMA, {"languages": "zh,ja,ko"}),
+    "en hi bn ta te gu": (GEMMA, {"languages": "en,hi,bn,ta,te,gu"}),
+    "fifteen": (GEMMA, {"languages": "en,de,fr,es,ru,zh,ja,ko,id,vi,fi,ta,te,gu,fa"}),
+    "the demo's 24": (GEMMA, {"languages": ",".join((*SEEN, *UNSEEN))}),
+    "de fr sw, 64k": (GEMMA, {"languages": "de,fr,sw", "by": "text", "budget": 65536,
+                              "allow_loss": True}),
+    "SmolLM2, de fr sw": (SMOLLM2, {"languages": "de,fr,sw"}),
+}  # fmt: skip
+"""The model, its languages, and how rows are chosen."""
 
-PROMPT, NEW = 16, 64
-"""Tokens of the decoding that is timed."""
+PROMPT, NEW, ROUNDS = 16, 32, 3
+"""Tokens of the decoding that is timed, and how often it is."""
+RUNNER = Path(__file__).parent / "runners" / "llama_trim.py"
+TIMES = {"load": 1, "tokens": 1, "peak_gb": 2}
+"""What a timed process tells, and its decimals."""
 
-ROUNDS = 3
+
+def whole_of(given: argparse.Namespace, model: str) -> tuple[Path, Path]:
+    """Folder and GGUF file of a model."""
+    weights, where = find_weights(model), given.models or given.work
+    folder = dense_model(model, where, mwanda.RunOptions())
+    return folder, assemble(where / model / weights.file, weights)
+
+
+def trimmed_of(given: argparse.Namespace, name: str) -> tuple[Path, Path]:
+    folder = given.work / name.replace(" ", "-").translate({ord("'"): "", ord(","): ""})
+    return folder, folder.with_suffix(".gguf")
 
 
 def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
-    """One set of languages: trimmed, scored and timed beside the whole model."""
-    dense, folder = dense_folder(given), given.work / name.replace(" ", "-").replace(",", "")
-    ask = dict(SETS[name])
-    if ask.get("by") == "text":
-        ask["text"] = given.small_text
+    """One set of languages: trimmed, and its text scored beside the whole model."""
+    model, ask = SETS[name]
+    if lossy := ask.get("by") == "text":
+        ask = ask | {"text": given.small_text}
+    (dense, gguf), (folder, file) = whole_of(given, model), trimmed_of(given, name)
+    options, tags = mwanda.RunOptions(overwrite=True), ask["languages"]
     start = time.perf_counter()
-    made = mwanda.trim(dense, folder, options=mwanda.RunOptions(overwrite=True), **ask)
-    seconds = time.perf_counter() - start
-    text, tags = given.data / "flores", ask["languages"].split(",")
+    made = mwanda.trim(dense, folder, options=options, **ask)
     found: dict[str, Any] = {
-        **made.plan.as_dict(), "seconds": seconds, "peak_gb": peak_gb(), "checked": made.checked,
-        "same": same_tokens(dense, folder, text, tags),
+        **made.plan.as_dict(), "seconds": time.perf_counter() - start, "peak_gb": peak_gb(),
+        "checked": made.checked,
     }  # fmt: skip
-    if made.plan.by != "text":
-        one, two = (
-            mwanda.evaluate(path, text, languages=tags, ids=(1000, 10**9),
-                            sentences=given.sentences, cache=given.work / "scores")
-            for path in (dense, folder)
-        )  # fmt: skip
-        rises = Comparison.of(one, two).rises
-        found["nats"] = sum(rise.rise for rise in rises) / len(rises)
-    rounds: dict[str, list[dict[str, float]]] = {"whole": [], "trimmed": []}
-    for _ in range(ROUNDS):
-        for key, path in (("whole", dense), ("trimmed", folder)):
-            rounds[key].append(decoded(path))
-    if given.llama is not None and given.gguf is not None:
-        found["llama"] = in_llama(given, ask, folder.with_suffix(".gguf"), text, tags)
-    found["decoding"] = {
-        key: {what: spread([one[what] for one in values]) for what in values[0]}
-        for key, values in rounds.items()
-    }
+    read = partial(mwanda.read_texts, given.data / "flores", tags, ids=(1000, None))
+    every, texts = read().texts, read(sentences=given.sentences // len(tags.split(",")))
+    found["same"] = same_tokens(dense, folder, every)
+    if lossy:
+        losses = trim_loss(dense, folder, texts).values()
+        found["nats"] = {part: sum(getattr(one, part) for one in losses) / len(losses)
+                         for part in ("tokenisation", "softmax", "total")}  # fmt: skip
+    else:
+        one, two = (mwanda.evaluate(path, texts, cache=given.work / "scores").languages
+                    for path in (dense, folder))  # fmt: skip
+        rises = [two[tag].nll_per_sentence - one[tag].nll_per_sentence for tag in one]
+        found["nats"] = {"total": sum(rises) / len(rises)}
+    mwanda.trim(gguf, file, options=options, **ask)
+    if given.llama is not None:
+        asked = {"rows": made.old_ids, "sentences": {tag: every[tag][:40] for tag in every}}
+        (given.work / "llama.json").write_text(json.dumps(asked))
+        found["llama"] = told(given.llama, RUNNER, gguf, file, given.work / "llama.json")
     return found
 
 
-def in_llama(
-    given: argparse.Namespace, ask: dict[str, Any], out: Path, text: Path, tags: list[str]
-) -> dict[str, Any]:
-    """The same choice in the GGUF file, read by llama.cpp."""
-    made = mwanda.trim(given.gguf, out, options=mwanda.RunOptions(overwrite=True), **ask)
-    asked = {"rows": made.old_ids, "sentences": {tag: sentences_of(text, tag)[:40] for tag in tags}}
-    (given.work / "llama.json").write_text(json.dumps(asked))
-    runner = Path(__file__).parent / "runners" / "llama_trim.py"
-    words = [given.llama, str(runner), str(given.gguf), str(out), str(given.work / "llama.json")]
-    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    found: dict[str, Any] = json.loads(told.splitlines()[-1])
-    return {"bytes": made.plan.bytes, "kept_bytes": made.plan.kept_bytes, **found}
-
-
-def sentences_of(text: Path, tag: str) -> list[str]:
-    """Those of FLORES that chose nothing."""
-    lines = [json.loads(line) for line in (text / f"{tag}.jsonl").read_text().splitlines()]
-    return [line["text"] for line in lines if line["id"] >= 1000]
-
-
-def same_tokens(dense: Path, folder: Path, text: Path, tags: list[str]) -> dict[str, float]:
+def same_tokens(dense: Path, folder: Path, texts: dict[str, list[str]]) -> dict[str, float]:
     """Language -> share of its sentences that have the tokens they had."""
     from mwanda.model.source import load_tokenizer
     from mwanda.pruning.folder.manifest import read_manifest
@@ -100,27 +97,41 @@ def same_tokens(dense: Path, folder: Path, text: Path, tags: list[str]) -> dict[
 
     before, after = load_tokenizer(dense), load_tokenizer(folder)
     rows = read_manifest(folder).trims[-1].old_ids
-    found = {}
-    for tag in tags:
-        sentences = sentences_of(text, tag)
-        same = [
+    return {
+        tag: sum(
             token_ids(before, one) == [rows[new] for new in token_ids(after, one)]
             for one in sentences
-        ]
-        found[tag] = sum(same) / len(same)
+        ) / len(sentences)
+        for tag, sentences in texts.items()
+    }  # fmt: skip
+
+
+def timed(given: argparse.Namespace) -> dict[str, Any]:
+    """Runtime -> whole model or set -> what each round gave; every model once a round."""
+    models = {
+        model: whole_of(given, model) for model in dict.fromkeys(SETS[n][0] for n in given.sets)
+    }
+    models |= {name: trimmed_of(given, name) for name in given.sets}
+    found: dict[str, Any] = {}
+    for _ in range(ROUNDS):
+        for name, (folder, file) in models.items():
+            runs = {"transformers": told(sys.executable, __file__, "--decode", folder)}
+            if given.llama is not None:
+                runs["llama.cpp"] = told(given.llama, RUNNER, file)
+            for runtime, figures in runs.items():
+                found.setdefault(runtime, {}).setdefault(name, []).append(figures)
     return found
 
 
-def decoded(folder: Path) -> dict[str, float]:
-    """Seconds to load, tokens a second and peak gigabytes of a process of its own."""
-    made = subprocess.run(
-        [sys.executable, __file__, "--decode", str(folder)], check=True, capture_output=True
-    )
-    found: dict[str, float] = json.loads(made.stdout.splitlines()[-1])
+def told(*words: Any) -> dict[str, Any]:
+    """The JSON in the last line of a process of its own."""
+    made = subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE)
+    found: dict[str, Any] = json.loads(made.stdout.splitlines()[-1])
     return found
 
 
 def decode(folder: str) -> None:
+    """Seconds to load, tokens a second and peak gigabytes of this process."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -142,46 +153,54 @@ def peak_gb() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
 
 
-def table(found: dict[str, dict[str, Any]]) -> Table:
-    rows = []
-    for name, one in found.items():
-        whole, cut = one["decoding"]["whole"], one["decoding"]["trimmed"]
-        faster = cut["tokens"]["median"] / whole["tokens"]["median"]
-        rows.append([
-            name, one["by"], f"{one['kept']:,}", f"-{one['saved']:.1%}",
-            f"{min(one['same'].values()):.3f}",
-            f"{one['nats']:+.2f}" if "nats" in one else "",
-            f"{faster:.2f}", llama_of(one),
-            f"{whole['load']['median']:.1f} / {cut['load']['median']:.1f}",
-            f"{whole['peak_gb']['median']:.2f} / {cut['peak_gb']['median']:.2f}",
-        ])  # fmt: skip
-    return Table(
-        ["languages", "by", "rows", "parameters", "same tokens", "nats a sentence",
-         "decoding, x whole", "in llama.cpp", "load, s", "peak, GB"], rows,
-    )  # fmt: skip
+def kept_table(found: dict[str, dict[str, Any]]) -> Table:
+    rows = [
+        [name, one["by"], f"{one['kept']:,} of {one['rows']:,}",
+         f"-{1 - one['kept_weights'] / one['weights']:.1%}",
+         f"{min(one['same'].values()):.3f}", f"{one['nats']['total']:+.2f}", llama_of(one)]
+        for name, one in found.items()
+    ]  # fmt: skip
+    return Table(["languages", "by", "rows", "parameters", "same tokens", "nats a sentence",
+                  "same in llama.cpp, logits apart by"], rows)  # fmt: skip
 
 
 def llama_of(one: dict[str, Any]) -> str:
-    """How much faster, where it was tried."""
     found = one.get("llama")
-    return f"{found['tokens']['trimmed'] / found['tokens']['whole']:.2f}" if found else ""
+    return f"{found['same']} of {found['sentences']}, {found['logits']:.2g}" if found else ""
+
+
+def times_table(runtime: str, found: dict[str, list[dict[str, float]]]) -> Table:
+    """Medians, and the ratio to the whole model round by round."""
+    rows = []
+    for name, rounds in found.items():
+        whole = found[SETS[name][0]] if name in SETS else rounds
+        faster = pairwise(*([one["tokens"] for one in runs] for runs in (rounds, whole)))
+        shown = {what: spread([one[what] for one in rounds])["median"] for what in TIMES}
+        rows.append([
+            name, *(f"{shown[what]:.{places}f}" for what, places in TIMES.items()),
+            f"{faster['median']:.2f} ({faster['min']:.2f} to {faster['max']:.2f})",
+        ])  # fmt: skip
+    return Table([runtime, "load, s", "tokens/s", "peak, GB", "x whole (min to max)"], rows)
 
 
 def main() -> None:
     parser = options_of(__doc__, "trimming")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--dense", type=Path)
+    parser.add_argument("--data", type=Path, help="folder with flores/")
+    parser.add_argument("--models", type=Path, help="where dense models are; made where not")
     parser.add_argument("--small-text", default="bundled:udhr", help="for the choice by text")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--gguf", type=Path, help="the model as a GGUF file, for llama.cpp")
     parser.add_argument("--llama", help="interpreter that has llama-cpp-python")
-    parser.add_argument("--sentences", type=int, default=48)
+    parser.add_argument("--sentences", type=int, default=144, help="of a set, for the nats")
+    parser.add_argument("--part", choices=("loss", "times"), help="only this")
     given = parsed(parser)
-    found = {
-        name: kept(given.work / f"{name}.json", partial(measure, given, name))
-        for name in given.sets
-    }
-    save(given.results, {"sets": found}, tables=[table(found)])
+    loss = {name: kept(given.work / f"{name}.json", partial(measure, given, name))
+            for name in given.sets} if given.part != "times" else {}  # fmt: skip
+    if given.part != "times":
+        save(given.results, {"sets": loss}, tables=[kept_table(loss)])
+    if given.part != "loss":
+        found = timed(given)
+        save(given.results.with_stem(f"{given.results.stem}-times"), {"times": found},
+             tables=[times_table(*one) for one in found.items()])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""A GGUF file and its trim in llama.cpp: are tokens and logits the same, and how fast is each?
-
-Runs in an environment that has ``llama-cpp-python``; called by ``trimming.py --llama PYTHON``.
+"""GGUF files in llama.cpp, in an environment that has ``llama-cpp-python``; called by
+``trimming.py --llama PYTHON``. Given one file: how fast is it, in what memory? Given a file, its
+trim and a JSON of ``rows`` (new id -> old id) and ``sentences`` by language: are tokens and logits
+the same?
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 import sys
 import time
 from typing import Any
@@ -14,34 +14,27 @@ from typing import Any
 import numpy as np
 from llama_cpp import Llama
 
-LOGITS, NEW, ROUNDS = 3, 48, 3
-"""Sentences a language whose logits are compared; tokens and rounds of decoding."""
+LOGITS, NEW = 3, 64
+"""Sentences a language whose logits are compared; tokens of decoding."""
 
 
-def main(whole: str, trimmed: str, given: str) -> None:
-    """Args: both files, and a JSON of ``rows`` (new id -> old id) and ``sentences`` by language."""
+def compared(whole: str, trimmed: str, given: str) -> dict[str, Any]:
     with open(given, encoding="utf-8") as file:
         asked = json.load(file)
-    rows, models = asked["rows"], {}
-    for name, path in (("whole", whole), ("trimmed", trimmed)):
-        models[name] = Llama(path, n_ctx=1024, logits_all=True, verbose=False, n_threads=1)
+    rows = asked["rows"]
+    models = [Llama(path, n_ctx=1024, logits_all=True, verbose=False, n_threads=1)
+              for path in (whole, trimmed)]  # fmt: skip
     count = same = 0
     worst = 0.0
     for sentences in asked["sentences"].values():
         for number, sentence in enumerate(sentences):
-            old, new = (model.tokenize(sentence.encode()) for model in models.values())
+            old, new = (model.tokenize(sentence.encode()) for model in models)
             alike = old == [rows[one] for one in new]
             count, same = count + 1, same + alike
             if alike and number < LOGITS:
-                before = logits(models["whole"], old)[:, rows]
-                after = logits(models["trimmed"], new)
-                worst = max(worst, float(np.abs(before - after).max()))
-    speeds: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(ROUNDS):
-        for name, model in models.items():
-            speeds[name].append(speed(model))
-    told = {name: statistics.median(values) for name, values in speeds.items()}
-    print(json.dumps({"sentences": count, "same": same, "logits": worst, "tokens": told}))
+                before, after = (logits(*one) for one in zip(models, (old, new), strict=True))
+                worst = max(worst, float(np.abs(before[:, rows] - after).max()))
+    return {"sentences": count, "same": same, "logits": worst}
 
 
 def logits(model: Any, ids: list[int]) -> Any:
@@ -50,15 +43,20 @@ def logits(model: Any, ids: list[int]) -> Any:
     return np.array(model.scores[: len(ids)])
 
 
-def speed(model: Any) -> float:
-    model.reset()
+def decoded(path: str) -> dict[str, float]:
+    start = time.perf_counter()
+    model = Llama(path, n_ctx=256, verbose=False, n_threads=1)
+    loaded = time.perf_counter() - start
     ids = model.tokenize(b"1")
     model.eval(ids)
     start = time.perf_counter()
     for _ in range(NEW):
         model.eval(ids[-1:])
-    return NEW / (time.perf_counter() - start)
+    speed = NEW / (time.perf_counter() - start)
+    with open("/proc/self/status", encoding="utf-8") as file:
+        peak = int(file.read().partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
+    return {"load": loaded, "tokens": speed, "peak_gb": peak}
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    print(json.dumps(compared(*sys.argv[1:]) if sys.argv[2:] else decoded(sys.argv[1])))

@@ -1,0 +1,90 @@
+"""Prune then trim, or trim then prune: is it the same model, and what does each language lose?
+
+``python benchmarks/trim_orders.py --data DATA`` does both with Gemma 3 270M, calibrated on
+``DATA/gnome`` and scored on ``DATA/flores`` from id 1000.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mwanda
+from harness import Table, bar, kept, options_of, parsed, save
+from mwanda.model.stored.reader import Checkpoint
+from real_models import dense_folder
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "wanda": {"criterion": "wanda", "allocation": "uniform"},
+    "the defaults": {},
+    "best-quality": {"recipe": "best-quality"},
+}
+
+SETS = {"de,fr,sw": ("de,fr", tuple(RECIPES)), "zh,ja,ko": ("zh,ja,ko", ("wanda",))}
+"""Languages kept -> those of the calibration text, and recipes."""
+ORDERS = ("prune, trim", "trim, prune")
+
+
+def measure(
+    given: argparse.Namespace, name: str, languages: str, calibrated: str
+) -> dict[str, Any]:
+    """Both orders of one recipe: compared tensor by tensor, and scored."""
+    dense, options = dense_folder(given), mwanda.RunOptions(overwrite=True)
+    pruned, trimmed, first, second = (given.work / n for n in ("p", "t", "pt", "tp"))
+    prune = partial(
+        mwanda.prune, calibration=given.data / "gnome", languages=calibrated, sparsity=0.5,
+        windows=given.windows, window_length=given.length, options=options, **RECIPES[name],
+    )  # fmt: skip
+    prune(dense, out=pruned)
+    mwanda.trim(pruned, first, languages, options=options)
+    mwanda.trim(dense, trimmed, languages, options=options)
+    prune(trimmed, out=second)
+    texts = mwanda.read_texts(
+        given.data / "flores", languages, sentences=given.sentences, ids=(1000, None)
+    )
+    nats = [
+        {tag: one.nll_per_sentence for tag, one in mwanda.evaluate(
+            folder, texts, cache=given.work / "scores").languages.items()}
+        for folder in (dense, first, second)
+    ]  # fmt: skip
+    with Checkpoint.open(first) as one, Checkpoint.open(second) as two:
+        differ = [name for name in one.tensors if not torch.equal(one.read(name), two.read(name))]
+        tensors = len(one.tensors)
+    masks = mwanda.diff(first, second).total
+    return {"tensors": tensors, "differ": differ, "masks": masks.share, "nats": nats}
+
+
+def main() -> None:
+    parser = options_of(__doc__, "trim_orders")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--dense", type=Path)
+    parser.add_argument("--windows", type=int, default=8, help="a language")
+    parser.add_argument("--length", type=int, default=256)
+    parser.add_argument("--sentences", type=int, default=48)
+    given = parsed(parser)
+    found: dict[str, Any] = {}
+    tables, bars = [], []
+    for languages, (calibrated, recipes) in SETS.items():
+        rows = []
+        for name in recipes:
+            label = f"{name}, {languages}"
+            one = found[label] = kept(
+                given.work / f"{label}.json", partial(measure, given, name, languages, calibrated)
+            )
+            dense, *orders = one["nats"]
+            bars.append(bar(f"tensors of {one['tensors']} that differ: {label}",
+                            len(one["differ"]), most=0))  # fmt: skip
+            rows += [
+                [name, order, *(f"{nats[tag] / dense[tag] - 1:+.3%}" for tag in dense)]
+                for order, nats in zip(ORDERS, orders, strict=True)
+            ]
+        tables.append(Table(["recipe, 50 %", "order", *dense], rows))
+    save(given.results, {"orders": found}, tables=tables, bars=bars)
+
+
+if __name__ == "__main__":
+    main()
