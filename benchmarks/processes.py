@@ -28,7 +28,8 @@ class Process:
     Attributes:
         seconds: from before its start to after its end.
         resident: high-water mark of resident memory in bytes, as the kernel counted it; of the
-            largest process where it had children of its own.
+            largest process where it had children of its own. Sampled: what ``wait4`` says is never
+            below this process's own.
         anonymous: most anonymous resident memory seen, bytes, sampled, children included.
         mapped: most resident file pages seen, bytes, sampled, children included.
         output: the JSON it printed, or None.
@@ -76,14 +77,15 @@ def run(
             env=None if env is None else dict(env),
             preexec_fn=limit if data_limit is not None else None,
         )
-        anonymous = mapped = 0
+        anonymous = mapped = resident = 0
         while True:
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid:
                 break
             memory = _memory(child.pid)
             anonymous = max(anonymous, memory.get("RssAnon", 0))
             mapped = max(mapped, memory.get("RssFile", 0))
+            resident = max(resident, memory.get("VmHWM", 0))
             time.sleep(SAMPLING)
         seconds = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -94,7 +96,7 @@ def run(
             tail = "\n".join(errors.read().decode(errors="replace").splitlines()[-30:])
             shown = " ".join(map(str, command))
             raise RuntimeError(f"{shown} ended with {child.returncode}:\n{text[-2000:]}\n{tail}")
-    return Process(seconds, usage.ru_maxrss * 1024, anonymous, mapped, _last_json(text))
+    return Process(seconds, resident, anonymous, mapped, _last_json(text))
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -137,11 +139,12 @@ def _memory(pid: int) -> dict[str, int]:
     except OSError:  # it ended between two looks
         return found
     for line in lines:
-        if line.startswith(("RssAnon:", "RssFile:")):
+        if line.startswith(("RssAnon:", "RssFile:", "VmHWM:")):
             found[line.split(":")[0]] = int(line.split()[1]) * 1024
     for child in children:
         for kind, size in _memory(int(child)).items():
-            found[kind] = found.get(kind, 0) + size
+            before = found.get(kind, 0)
+            found[kind] = max(before, size) if kind == "VmHWM" else before + size
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,14 @@ from transformers import (
 import mwanda
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.evaluation.baseline import check_baseline
+from mwanda.pruned.trim import record
+from mwanda.pruned.trim import trim as trim_module
 from mwanda.pruned.trim.files import _config, cut_sentencepiece
 from mwanda.pruned.trim.token_ids import new_size
+from mwanda.pruned.trim.vocabulary import Vocabulary
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.folder.manifest_records import packed_rows, rows_of
+from mwanda.system.files import hash_files
 from tests.pruned.trim.vocabularies import SIZE, learn, save, texts
 
 ROWS = SIZE + 13
@@ -156,6 +161,45 @@ def test_prune_and_trim_commute(tmp_path: Path, tied: bool) -> None:
         assert check_baseline(tmp_path / "pt", tmp_path / baseline, refuse=True)
     card = (tmp_path / "pt" / "README.md").read_text()
     assert "mwanda trim FOLDER --out TRIMMED --languages de,zh --by script" in card
+
+
+def test_files_are_hashed_while_their_bytes_are_in_memory(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashed at the end, 8 billion parameters are read from the disk twice more."""
+    late: list[Path] = []
+
+    def watched(paths: list[Path]) -> dict[Path, str]:
+        late.extend(paths)
+        return hash_files(paths)
+
+    monkeypatch.setattr(record, "hash_files", watched)
+    mwanda.trim(model, tmp_path / "out", "de", options=mwanda.RunOptions(max_shard_size=3000))
+    assert len([*(tmp_path / "out").glob("*.safetensors")]) > 1
+    assert late
+    assert not [path for path in late if path.suffix == ".safetensors"]
+    assert mwanda.verify(tmp_path / "out", against=model).problems == ()
+
+
+def test_the_vocabulary_is_gone_when_the_new_tokenizer_is_loaded(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 262,144 tokens both together take more than a gigabyte."""
+    read, load, held = Vocabulary.read, trim_module.load_tokenizer, []
+    parts: list[int] = []
+
+    def kept(folder: Path) -> Vocabulary:
+        held.append(read(folder))
+        return held[-1]
+
+    def loaded(folder: Path, **more: Any) -> Any:
+        parts.append(sum(len(one.data) + len(vars(one)) for one in held))
+        return load(folder, **more)
+
+    monkeypatch.setattr(Vocabulary, "read", staticmethod(kept))
+    monkeypatch.setattr(trim_module, "load_tokenizer", loaded)
+    mwanda.trim(model, tmp_path / "out", "de")
+    assert parts == [0, len(fields(Vocabulary))]
 
 
 def test_trims_add_up(model: Path, tmp_path: Path) -> None:

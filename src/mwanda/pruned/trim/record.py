@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mwanda.model.run.streamed import StreamedDecoder
@@ -16,22 +17,33 @@ from mwanda.system.device import dtype_name
 from mwanda.system.files import hash_files
 
 
+def bases_of(source: ModelSource, decoder: StreamedDecoder) -> list[Path]:
+    """The source's files whose hashes the manifest names: none where its own manifest goes on."""
+    made = find_manifest(source.folder) is not None
+    return [] if made else base_files(source, decoder.checkpoint)
+
+
 def finish_folder(
     folder: Path,
     source: ModelSource,
     decoder: StreamedDecoder,
     cut: Checkpoint,
     record: TrimRecord,
+    known: Mapping[Path, str],
 ) -> None:
     """Write the manifest and the card of a folder that has everything else.
 
     A pruned source's manifest goes on, with the new files: its linears are as they were. The source
     is a base then too.
+
+    Args:
+        known: file -> SHA-256 of those that were hashed on the way.
     """
     written = files_in(folder)
     before = find_manifest(source.folder)
-    bases = [] if before is not None else base_files(source, decoder.checkpoint)
-    hashes = hash_files([*written.values(), *bases])
+    bases = bases_of(source, decoder)
+    left = [path for path in (*written.values(), *bases) if path not in known]
+    hashes = {**known, **hash_files(left)}
     files = {name: hashes[path] for name, path in written.items()}
     if before is None:
         manifest = Manifest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,13 @@ from mwanda.model.opening import open_decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource, copy_licences, load_tokenizer, open_model
 from mwanda.model.stored.reader import Checkpoint
-from mwanda.model.stored.shards import plan_shards
-from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruned.trim.choice import Choice, Chosen, choose
+from mwanda.pruned.trim.copying import copy_tensors
 from mwanda.pruned.trim.cut import CutCheckpoint, vocabulary_tensors
 from mwanda.pruned.trim.files import write_companions
 from mwanda.pruned.trim.plan import Coverage, TrimPlan, count_scripts
 from mwanda.pruned.trim.promise import Trial, refuse_loss
-from mwanda.pruned.trim.record import finish_folder
+from mwanda.pruned.trim.record import bases_of, finish_folder
 from mwanda.pruned.trim.token_ids import structural
 from mwanda.pruned.trim.trim_gguf import plan_gguf, trim_gguf
 from mwanda.pruned.trim.vocabulary import Vocabulary
@@ -157,24 +156,21 @@ def trim(
             opened.decoder.config.to_dict(), opened.tables,
         )  # fmt: skip
         copy_licences(opened.source, folder)
+        plan = _plan(opened, choice, {}, checkpoint)
+        opened.vocabulary.forget()  # a tokenizer takes half a gigabyte more while it is loaded
+        release()
         made = load_tokenizer(folder, trust_remote_code=options.trust_remote_code)
         coverage = opened.trial.coverage(made)
         refuse_loss(coverage, allow_loss)
         checked = opened.trial.check(made)
-        plan = _plan(opened, choice, coverage, checkpoint)
-        options.progress.stage("trim", len(checkpoint.tensors), unit="tensor")
-        shards = plan_shards(
-            [(i.name, i.dtype, i.shape) for i in checkpoint.tensors.values()],
-            options.max_shard_size,
-        )
-        with ShardWriter(folder, shards) as writer:
-            for name in checkpoint.tensors:
-                writer.write_from(name, checkpoint)
-                options.progress.block(0)
+        known = copy_tensors(
+            checkpoint, folder, options.max_shard_size, bases_of(opened.source, opened.decoder),
+            options.progress,
+        )  # fmt: skip
         checkpoint.check_unchanged()
         record = _record(opened, choice)
-        finish_folder(folder, opened.source, opened.decoder, checkpoint, record)
-    return _result(target, plan, checked, chosen, start)
+        finish_folder(folder, opened.source, opened.decoder, checkpoint, record, known)
+    return _result(target, replace(plan, coverage=coverage), checked, chosen, start)
 
 
 def _result(target: Path, plan: TrimPlan, checked: int, chosen: Chosen, start: float) -> TrimResult:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,12 @@ class Vocabulary:
                 fix="a vocabulary of another kind cannot be trimmed",
             )  # fmt: skip
         return cls(data, str(path))
+
+    def forget(self) -> None:
+        """Give the memory back; nothing can be asked of this afterwards."""
+        self.data.clear()
+        for name in {*vars(self)} - {one.name for one in fields(self)}:
+            del vars(self)[name]
 
     @property
     def kind(self) -> str:
