@@ -60,7 +60,7 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
     """One set of languages: trimmed, and its text scored beside the whole model."""
     model, ask = SETS[name]
     if lossy := ask.get("by") == "text":
-        ask = ask | {"text": given.small_text}
+        ask = ask | {"text": str(small_text(given, ask["languages"].split(",")))}
     (dense, gguf), (folder, file) = whole_of(given, model), trimmed_of(given, name)
     options, tags = mwanda.RunOptions(overwrite=True), ask["languages"]
     start = time.perf_counter()
@@ -82,21 +82,47 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
         rises = [two[tag].nll_per_sentence - one[tag].nll_per_sentence for tag in one]
         found["nats"] = {"total": sum(rises) / len(rises)}
     mwanda.trim(gguf, file, options=options, **ask)
-    if given.llama is not None:
-        asked = {"rows": made.old_ids, "sentences": {tag: every[tag][:40] for tag in every}}
-        (given.work / "llama.json").write_text(json.dumps(asked))
-        found["llama"] = told(given.llama, RUNNER, gguf, file, given.work / "llama.json")
     return found
+
+
+def in_llama(given: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Whether tokens and logits of the GGUF files are the same in llama.cpp."""
+    (_, whole), (folder, file) = whole_of(given, SETS[name][0]), trimmed_of(given, name)
+    tags, asked = SETS[name][1]["languages"], given.work / "llama.json"
+    texts = mwanda.read_texts(given.data / "flores", tags, ids=(1000, None)).texts
+    sentences = {tag: texts[tag][:40] for tag in texts}
+    asked.write_text(json.dumps({"rows": rows_of(folder), "sentences": sentences}))
+    return told(given.llama, RUNNER, whole, file, asked)
+
+
+def rows_of(folder: Path) -> tuple[int, ...]:
+    """New id -> old id."""
+    from mwanda.pruning.folder.manifest import read_manifest
+
+    return read_manifest(folder).trims[-1].old_ids
+
+
+def small_text(given: argparse.Namespace, tags: list[str]) -> Path:
+    """All there is of a language but FLORES from id 1000: what a user may have to choose by."""
+    folder: Path = given.work / "small-text"
+    folder.mkdir(exist_ok=True)
+    for tag in tags:
+        flores = mwanda.read_texts(given.data / "flores", [tag], ids=(0, 999)).texts[tag]
+        lines = [*flores, *(given.data / "udhr" / f"{tag}.txt").read_text().splitlines()]
+        gnome = given.data / "gnome" / f"{tag}.jsonl"
+        pages = gnome.read_text().splitlines() if gnome.is_file() else []
+        lines += [line for page in pages for line in json.loads(page)["text"].splitlines()]
+        (folder / f"{tag}.txt").write_text("\n".join(lines))
+    return folder
 
 
 def same_tokens(dense: Path, folder: Path, texts: dict[str, list[str]]) -> dict[str, float]:
     """Language -> share of its sentences that have the tokens they had."""
     from mwanda.model.source import load_tokenizer
-    from mwanda.pruning.folder.manifest import read_manifest
     from mwanda.text.tokens import token_ids
 
     before, after = load_tokenizer(dense), load_tokenizer(folder)
-    rows = read_manifest(folder).trims[-1].old_ids
+    rows = rows_of(folder)
     return {
         tag: sum(
             token_ids(before, one) == [rows[new] for new in token_ids(after, one)]
@@ -185,17 +211,20 @@ def times_table(runtime: str, found: dict[str, list[dict[str, float]]]) -> Table
 
 def main() -> None:
     parser = options_of(__doc__, "trimming")
-    parser.add_argument("--data", type=Path, help="folder with flores/")
+    parser.add_argument("--data", type=Path, help="folder with flores/, udhr/ and gnome/")
     parser.add_argument("--models", type=Path, help="where dense models are; made where not")
-    parser.add_argument("--small-text", default="bundled:udhr", help="for the choice by text")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--llama", help="interpreter that has llama-cpp-python")
     parser.add_argument("--sentences", type=int, default=144, help="of a set, for the nats")
     parser.add_argument("--part", choices=("loss", "times"), help="only this")
     given = parsed(parser)
-    loss = {name: kept(given.work / f"{name}.json", partial(measure, given, name))
-            for name in given.sets} if given.part != "times" else {}  # fmt: skip
     if given.part != "times":
+        loss = {}
+        for name in given.sets:
+            loss[name] = kept(given.work / f"{name}.json", partial(measure, given, name))
+            if given.llama is not None:
+                path = given.work / f"{name}, llama.cpp.json"
+                loss[name]["llama"] = kept(path, partial(in_llama, given, name))
         save(given.results, {"sets": loss}, tables=[kept_table(loss)])
     if given.part != "loss":
         found = timed(given)

@@ -201,22 +201,21 @@ def plan_trim(
 
 @contextmanager
 def _opened(model: str, choice: Choice, options: RunOptions, scratch: Path) -> Iterator[_Opened]:
-    with (
-        open_model(model, scratch, trust_remote_code=options.trust_remote_code) as source,
-        open_decoder(source, options) as decoder,
-    ):
-        tables = vocabulary_tensors(decoder)
-        vocabulary, chosen, trial = _choose(choice, source, decoder, options)
+    with open_model(model, scratch, trust_remote_code=options.trust_remote_code) as source:
+        # It takes most while it is loaded: first, when nothing else is there.
+        tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
         release()
-        yield _Opened(source, decoder, vocabulary, tables, chosen, trial)
+        with open_decoder(source, options) as decoder:
+            tables = vocabulary_tensors(decoder)
+            vocabulary, chosen, trial = _choose(choice, source, decoder, tokenizer)
+            del tokenizer
+            release()
+            yield _Opened(source, decoder, vocabulary, tables, chosen, trial)
 
 
 def _choose(
-    choice: Choice, source: ModelSource, decoder: StreamedDecoder, options: RunOptions
+    choice: Choice, source: ModelSource, decoder: StreamedDecoder, tokenizer: Any
 ) -> tuple[Vocabulary, Chosen, Trial]:
-    """The tokenizer is large: it is loaded first, when nothing else is, and not held after this."""
-    tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
-    release()
     vocabulary = Vocabulary.read(source.folder)
 
     def encode(text: str) -> list[int]:
