@@ -35,14 +35,15 @@ def measure(
     """Both orders of one recipe: compared tensor by tensor, and scored."""
     dense, options = dense_folder(given), mwanda.RunOptions(overwrite=True)
     pruned, trimmed, first, second = (given.work / n for n in ("p", "t", "pt", "tp"))
-    prune = partial(
-        mwanda.prune, calibration=given.data / "gnome", languages=calibrated, sparsity=0.5,
-        windows=given.windows, window_length=given.length, options=options, **RECIPES[name],
-    )  # fmt: skip
-    prune(dense, out=pruned)
+    how: dict[str, Any] = {
+        "calibration": given.data / "gnome", "languages": calibrated, "sparsity": 0.5,
+        "windows": given.windows, "window_length": given.length, "options": options,
+        **RECIPES[name],
+    }  # fmt: skip
+    mwanda.prune(dense, out=pruned, **how)
     mwanda.trim(pruned, first, languages, options=options)
     mwanda.trim(dense, trimmed, languages, options=options)
-    prune(trimmed, out=second)
+    mwanda.prune(trimmed, out=second, **how)
     texts = mwanda.read_texts(
         given.data / "flores", languages, sentences=given.sentences, ids=(1000, None)
     )

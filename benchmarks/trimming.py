@@ -95,7 +95,7 @@ def in_llama(given: argparse.Namespace, name: str) -> dict[str, Any]:
     return told(given.llama, RUNNER, whole, file, asked)
 
 
-def rows_of(folder: Path) -> tuple[int, ...]:
+def rows_of(folder: Path) -> list[int]:
     """New id -> old id."""
     from mwanda.pruning.folder.manifest import read_manifest
 
