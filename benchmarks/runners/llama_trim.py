@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from llama_cpp import Llama
 
-LOGITS, NEW = 3, 64
-"""Sentences a language whose logits are compared; tokens of decoding."""
+LOGITS, NEW = 9, 64
+"""Sentences whose logits are compared; tokens of decoding."""
 
 
 def compared(whole: str, trimmed: str, given: str) -> dict[str, Any]:
@@ -24,17 +24,16 @@ def compared(whole: str, trimmed: str, given: str) -> dict[str, Any]:
     rows = asked["rows"]
     models = [Llama(path, n_ctx=1024, logits_all=True, verbose=False, n_threads=1)
               for path in (whole, trimmed)]  # fmt: skip
-    count = same = 0
-    worst = 0.0
-    for sentences in asked["sentences"].values():
-        for number, sentence in enumerate(sentences):
-            old, new = (model.tokenize(sentence.encode()) for model in models)
-            alike = old == [rows[one] for one in new]
-            count, same = count + 1, same + alike
-            if alike and number < LOGITS:
-                before, after = (logits(*one) for one in zip(models, (old, new), strict=True))
-                worst = max(worst, float(np.abs(before[:, rows] - after).max()))
-    return {"sentences": count, "same": same, "logits": worst}
+    sentences = [one for texts in asked["sentences"].values() for one in texts]
+    same, worst = 0, 0.0
+    for number, sentence in enumerate(sentences):
+        old, new = (model.tokenize(sentence.encode()) for model in models)
+        alike = old == [rows[one] for one in new]
+        same += alike
+        if alike and number % (len(sentences) // LOGITS) == 0:
+            before, after = (logits(*one) for one in zip(models, (old, new), strict=True))
+            worst = max(worst, float(np.abs(before[:, rows] - after).max()))
+    return {"sentences": len(sentences), "same": same, "logits": worst}
 
 
 def logits(model: Any, ids: list[int]) -> Any:
