@@ -61,7 +61,7 @@ def test_a_page_says_what_the_results_say(name: str, monkeypatch: pytest.MonkeyP
     assert fill(page, REPOSITORY / "benchmarks" / "results") == page
 
 
-def test_the_readme_says_what_the_pages_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_says_what_the_pages_say() -> None:
     told = _between(REPOSITORY / "README.md", "## What it gives", "## Beside other tools")
     pages = (REPOSITORY / "docs/results.md", REPOSITORY / "docs/constants-tables.md")
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
