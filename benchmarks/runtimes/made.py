@@ -17,7 +17,8 @@ def gguf(source: str, out: str, kind: str) -> None:
     how.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{kind}")
     how.nthread = 1
     code = llama_cpp.llama_model_quantize(source.encode(), out.encode(), how)
-    assert code == 0, f"llama.cpp's error {code}"
+    if code:
+        raise RuntimeError(f"llama.cpp's error {code}")
 
 
 def compressed(model: str, out: str, scheme: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))  # the other benchmarks' modules
 
-from harness import Table, bar, options_of, parsed, save  # noqa: E402
+from harness import Table, bar, kept, options_of, parsed, save  # noqa: E402
 
 HERE = Path(__file__).parent
 PEER = ROOT / "benchmarks/llmcompressor-requirements.txt"
@@ -137,8 +137,8 @@ def run(words: list[str | Path], **how: Any) -> subprocess.CompletedProcess[str]
 
 def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -> dict[str, float]:
     """Language -> nats per sentence."""
-    told = given.work / "scores" / f"{name.replace(' ', '-')}-{given.sentences}.json"
-    if not told.is_file():
+
+    def measure() -> dict[str, Any]:
         words: list[str | Path] = [environment(runtime, given.work) / "python", "-m", "mwanda",
                                    "eval", artefact, "--text", given.data / "flores", "--json",
                                    "--ids", "0:999", "--sentences", str(given.sentences),
@@ -148,10 +148,23 @@ def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -
         started = time.perf_counter()
         found = run(words, stdout=subprocess.PIPE).stdout
         print(f"{name}: scored in {time.perf_counter() - started:.0f} s", file=sys.stderr)
-        told.parent.mkdir(parents=True, exist_ok=True)
-        told.write_text(found)
-    languages = json.loads(told.read_text())["languages"]
-    return {tag: row["nll_per_sentence"] for tag, row in languages.items()}
+        scores: dict[str, Any] = json.loads(found)
+        return scores
+
+    found = kept(place_of(given, "scores", f"{name}-{given.sentences}"), measure)
+    return {tag: row["nll_per_sentence"] for tag, row in found["languages"].items()}
+
+
+def place_of(given: argparse.Namespace, kind: str, name: str) -> Path:
+    """Where what was measured of a form is kept."""
+    path: Path = given.work / kind / f"{name.replace(' ', '-')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def last_line(words: list[str | Path], **how: Any) -> Any:
+    """The JSON that a command prints last; some runtimes print before it."""
+    return json.loads(run(words, stdout=subprocess.PIPE, **how).stdout.strip().splitlines()[-1])
 
 
 def made(name: str, given: argparse.Namespace) -> Path:
@@ -175,8 +188,8 @@ def made(name: str, given: argparse.Namespace) -> Path:
 
 def greedy(name: str, artefact: Path, given: argparse.Namespace) -> list[list[int]]:
     """Greedy tokens after the first half of a sentence in each of :data:`PROMPTED`."""
-    told = given.work / "greedy" / f"{name.replace(' ', '-')}.json"
-    if not told.is_file():
+
+    def measure() -> dict[str, Any]:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(given.model)
@@ -188,24 +201,22 @@ def greedy(name: str, artefact: Path, given: argparse.Namespace) -> list[list[in
         runtime = FORMS[name].runtime
         place = environment(runtime, given.work)
         words = [place / "python", HERE / "greedy.py", runtime, artefact, given.model]
-        found = run(words, input=json.dumps(prompts), stdout=subprocess.PIPE).stdout
-        told.parent.mkdir(parents=True, exist_ok=True)
-        told.write_text(found.strip().splitlines()[-1])  # some runtimes print before it
-    continued: list[list[int]] = json.loads(told.read_text())
+        return {"ids": last_line(words, input=json.dumps(prompts))}
+
+    continued: list[list[int]] = kept(place_of(given, "greedy", name), measure)["ids"]
     return continued
 
 
 def zeros_kept(name: str, artefact: Path, given: argparse.Namespace) -> str:
     """The share of the folder's zeros that are zeros in the form."""
-    told = given.work / "zeros" / f"{name.replace(' ', '-')}.txt"
-    if not told.is_file():
+
+    def measure() -> dict[str, Any]:
         runtime = FORMS[name].runtime
         place = environment(runtime, given.work)
         words = [place / "python", HERE / "zeros.py", runtime or "plain", artefact, given.model]
-        found = run(words, stdout=subprocess.PIPE).stdout
-        told.parent.mkdir(parents=True, exist_ok=True)
-        told.write_text(found.strip().splitlines()[-1])
-    return f"{float(told.read_text()):.2%}"
+        return {"share": last_line(words)}
+
+    return f"{kept(place_of(given, 'zeros', name), measure)['share']:.2%}"
 
 
 def size(artefact: Path) -> int:

@@ -87,7 +87,8 @@ def share(found: dict[str, Any], folder: str) -> float:
         if name in found:
             held = torch.as_tensor(found[name])[weight == 0]
             zeros, kept = zeros + held.numel(), kept + int((held == 0).sum())
-    assert zeros, f"none of {len(found)} matrices is one of the folder's"
+    if not zeros:
+        raise ValueError(f"none of {len(found)} matrices is one of the folder's")
     return kept / zeros
 
 

@@ -129,7 +129,7 @@ def _forecast(
 ) -> None:
     """Say how long scoring is going to take where that is long, by the seconds that a block took to
     load and the first batch to go through it."""
-    sizes = [padded(batch).numel() for batch in batches]
+    sizes = [len(batch) * max(len(piece.ids) for piece in batch) for batch in batches]  # padded
     blocks = len(decoder.structure.blocks)
     through = (blocks + decoder.head_in_blocks) * computing * sum(sizes) / sizes[0]
     seconds, runs = blocks * loading + through, getattr(progress, "runs", 1)

@@ -233,6 +233,12 @@ class Prune:
         """Linears that are read ahead where no block is run."""
         return max(block.size for block in self.chosen.blocks) * self.stored.itemsize
 
+    @property
+    def behind(self) -> int:
+        """Finished linears that wait to be written where no block is run."""
+        size = sum(block.size for block in self.chosen.blocks) * self.stored.itemsize
+        return max(self.written, min(BEHIND, size))
+
     def working(self, forward: int, masks: int, copy: int) -> int:
         """In one block: its forward, or its masks and a copy of a weight."""
         base = self.counted.kept + self.sums
@@ -248,9 +254,7 @@ def on_host(prune: Prune) -> Footprint:
     # The mask, its negation and the zero patterns are bytes; scores are held in small pieces.
     masks = prune.largest * 4 + prune.scored + torch.get_num_threads() * PIECE * 40
     if not prune.work.tokens:
-        size = sum(block.size for block in prune.chosen.blocks) * prune.stored.itemsize
-        behind = max(prune.written, min(BEHIND, size))
-        peak = prune.without_text(masks) + prune.sums + prune.next_linears + behind
+        peak = prune.without_text(masks) + prune.sums + prune.next_linears + prune.behind
         return Footprint(max(peak, prune.whole), 0)
     copies = 2 if prune.converts else int(prune.transposed)
     working = prune.working(prune.dense_forward, masks, copies * prune.written)
@@ -272,9 +276,7 @@ def apart(prune: Prune) -> Footprint:
     room for."""
     masks = prune.largest * MASKS + prune.scored + min(prune.largest, DEVICE_PIECE) * RANKED
     if not prune.work.tokens:
-        size = sum(block.size for block in prune.chosen.blocks) * prune.stored.itemsize
-        behind = max(prune.written, min(BEHIND, size))
-        host = prune.sums + 2 * prune.written + behind
+        host = prune.sums + 2 * prune.written + prune.behind
         return Footprint(max(host, prune.whole), 0, prune.without_text(masks) + prune.next_linears)
     forward = prune.dense_forward
     if prune.counted.block and not prune.experts:
