@@ -112,6 +112,24 @@ class Several:
         return "".join(out), "".join(err)
 
 
+def torchrun(size: int, *words: object, cwd: Path) -> subprocess.Popen[str]:
+    """The same by the launcher itself, in new processes.
+
+    For what learns, too: autograd refuses to work in a fork once a device's thread of it runs.
+    """
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", str(size), "-m", "mwanda", *map(str, words)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
 def _become(
     words: list[str],
     cwd: Path,

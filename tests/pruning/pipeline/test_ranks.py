@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,24 +18,9 @@ from mwanda.system.ranks import ALONE, Ranks, launched
 from tests.cli.helpers import wait_for
 from tests.pruning.pipeline.helpers import Tiny, shard_bytes, tensors, windows_file
 from tests.pruning.saved.helpers import content
-from tests.support.forked import Several
+from tests.support.forked import Several, torchrun
 
 RECIPE = ("--sparsity", "0.5", "--device", "cpu", "--batch-tokens", "24")
-
-
-def torchrun(size: int, *words: object, cwd: Path) -> subprocess.Popen[str]:
-    """By the launcher itself; elsewhere :class:`Several`, whose processes import nothing."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node", str(size), "-m", "mwanda", *map(str, words)),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 @pytest.mark.parametrize(
