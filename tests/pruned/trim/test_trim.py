@@ -23,7 +23,7 @@ from transformers import (
 import mwanda
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.evaluation.baseline import check_baseline
-from mwanda.pruned.trim import record
+from mwanda.pruned.trim import copying, record
 from mwanda.pruned.trim import trim as trim_module
 from mwanda.pruned.trim.files import _config, cut_sentencepiece
 from mwanda.pruned.trim.token_ids import new_size
@@ -62,6 +62,29 @@ def logits(folder: Path, ids: list[int]) -> torch.Tensor:
     with torch.no_grad():
         found: torch.Tensor = loaded(torch.tensor([ids])).logits[0]
     return found
+
+
+class Counted(mwanda.Silent):
+    """Blocks announced, and told."""
+
+    announced = told = 0
+
+    def stage(self, name: str, blocks: int, *how: Any, **more: Any) -> None:
+        self.announced = blocks
+
+    def block(self, tokens: int) -> None:
+        self.told += 1
+
+
+def test_progress_counts_bytes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "PIECE", 256)
+    counted = Counted()
+    options = mwanda.RunOptions(progress=counted)
+    mwanda.trim(model, tmp_path / "out", "de,hi", options=options)
+    size = sum(one.nbytes for one in load_file(tmp_path / "out/model.safetensors").values())
+    assert counted.announced == counted.told == size // 256
 
 
 def test_covered_text_has_the_same_tokens_and_logits(model: Path, tmp_path: Path) -> None:

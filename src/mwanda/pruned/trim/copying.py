@@ -13,6 +13,9 @@ from mwanda.system.files import sha256_of
 from mwanda.system.progress import Progress
 from mwanda.system.threads import Task, Worker
 
+PIECE = 16 << 20
+"""Bytes between two reports of progress: tensors are too unlike to be counted."""
+
 
 def copy_tensors(
     checkpoint: Checkpoint, folder: Path, most: int, hashed: Collection[Path], progress: Progress
@@ -33,13 +36,16 @@ def copy_tensors(
     last = {info.file: name for name, info in infos.items() if info.file in hashed}
     tasks: dict[Path, Task[str]] = {}
     worker = Worker()
-    progress.stage("trim", len(infos), unit="tensor")
+    progress.stage("trim", sum(i.nbytes for i in infos.values()) // PIECE, unit="piece of 16 MiB")
+    copied = 0
     try:
         with ShardWriter(folder, shards) as writer:
             for shard in shards:
                 for name, *_ in shard.tensors:
                     writer.write_from(name, checkpoint)
-                    progress.block(0)
+                    before, copied = copied, copied + infos[name].nbytes
+                    for _ in range(copied // PIECE - before // PIECE):
+                        progress.block(0)
                     if last.get(file := infos[name].file) == name:
                         tasks[file] = worker.submit(partial(sha256_of, file))
                 file = folder / shard.name
