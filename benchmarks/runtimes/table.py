@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 PEER = ROOT / "benchmarks/llmcompressor-requirements.txt"
 
 NEEDS: dict[str, tuple[str | Path, ...]] = {
-    "transformers": ("compressed-tensors==0.20.0",),
+    "transformers": ("compressed-tensors==0.20.0", "torchao==0.18.0", "bitsandbytes==0.50.2"),
     "llama.cpp": ("llama-cpp-python==0.3.36",),
     "ctranslate2": ("ctranslate2==4.8.5",),
     "openvino": ("openvino==2026.4.1",),
@@ -74,9 +74,13 @@ def _llama_cpp(kind: str) -> Form:
     return Form("llama.cpp", f"python {HERE}/made.py gguf {{f32}} {{out}} {kind}")
 
 
-def _compressed(scheme: str) -> Form:
+def _compressed(scheme: str, way: str = "") -> Form:
     command = f"python {HERE}/made.py compressed {{model}} {{out}} {scheme}"
-    return Form("transformers", command, "llm-compressor")
+    return Form("transformers", command + (f" {way} {{data}}" if way else ""), "llm-compressor")
+
+
+def _transformers(kind: str) -> Form:
+    return Form("transformers", f"python {HERE}/made.py transformers {{model}} {{out}} {kind}")
 
 
 CONVERT = "python {source}/vendor/llama.cpp/convert_hf_to_gguf.py {model} --outfile {out} --outtype"
@@ -94,6 +98,10 @@ QUANTISED = {
     **{f"llama.cpp {kind}": _llama_cpp(kind) for kind in ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0")},
     "W8A16": _compressed("W8A16"),
     "W4A16": _compressed("W4A16"),
+    "W4A16 GPTQ": _compressed("W4A16", "gptq"),
+    "W4A16 AWQ": _compressed("W4A16", "awq"),
+    "torchao int8": _transformers("torchao-int8"),
+    "bitsandbytes nf4": _transformers("bitsandbytes-nf4"),
     "OpenVINO int8": _openvino("int8"),
     "CTranslate2 int8": _ctranslate2("int8"),
     "INT8": Form("", "mwanda quantise {model} --type INT8 --out {out}"),
@@ -177,7 +185,8 @@ def made(name: str, given: argparse.Namespace) -> Path:
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         place = environment(form.maker or form.runtime, given.work)
-        places = {"model": given.model, "out": out, "source": place.parent / "source"}
+        places = {"model": given.model, "out": out, "source": place.parent / "source",
+                  "data": given.data}  # fmt: skip
         if "{f32}" in form.command:
             places["f32"] = made(F32, given)
         words = form.command.format_map(places).split()

@@ -5,6 +5,7 @@ python zeros.py RUNTIME ARTEFACT FOLDER
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 from collections.abc import Iterator
@@ -26,12 +27,25 @@ def plain(artefact: str, folder: str) -> float:
 
 
 def transformers(artefact: str, folder: str) -> float:
-    """A folder of compressed-tensors, decompressed."""
+    """A folder that transformers takes as quantised, as plain numbers again."""
     from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
-    how = CompressedTensorsConfig(run_compressed=False)
-    model = AutoModelForCausalLM.from_pretrained(artefact, quantization_config=how)
-    return share(model.state_dict(), folder)
+    config = json.loads(Path(artefact, "config.json").read_text())["quantization_config"]
+    how = {}
+    if config["quant_method"] == "compressed-tensors":
+        how["quantization_config"] = CompressedTensorsConfig(run_compressed=False)
+    model = AutoModelForCausalLM.from_pretrained(artefact, **how)
+    return share({name: _dequantised(one) for name, one in model.named_parameters()}, folder)
+
+
+def _dequantised(weight: Any) -> torch.Tensor:
+    if (state := getattr(weight, "quant_state", None)) is not None:
+        from bitsandbytes.functional import dequantize_4bit
+
+        whole: torch.Tensor = dequantize_4bit(weight.data, state)
+        return whole
+    plain = weight if type(weight) is torch.nn.Parameter else weight.detach()
+    return plain.dequantize() if hasattr(plain, "tensor_impl") or "qdata" in dir(plain) else plain
 
 
 def openvino(artefact: str, folder: str) -> float:
