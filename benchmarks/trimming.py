@@ -1,9 +1,9 @@
 """What trimming a vocabulary gives, and that it loses nothing: rows, parameters, tokens and nats
 for sets of languages, then load time, memory and tokens a second in transformers and llama.cpp.
 
-``python benchmarks/trimming.py --data DATA`` does both parts, ``--part`` one; the first leaves in
-``--work`` what the second times. Text is FLORES from id 1000, which chose nothing. Whole and
-trimmed models are timed in turn, one thread and a process each; in llama.cpp where ``--llama`` is.
+``python benchmarks/trimming.py --data DATA`` does both parts, ``--part`` one. Text is FLORES from
+id 1000, which chose nothing. Whole and trimmed models are timed in turn, one thread and a process
+each; in llama.cpp where ``--llama`` is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from harness import Table, kept, options_of, pairwise, parsed, save, spread
 from mwanda.cli.demo.__main__ import SEEN, UNSEEN
 from mwanda.cli.demo.packages import assemble, find_weights
 from mwanda.evaluation.trim_loss import trim_loss
+from mwanda.pruned.trim.trim import TrimResult
 from real_models import dense_model
 
 GEMMA, SMOLLM2 = "gemma3-270m", "smollm2-135m"
@@ -56,23 +57,27 @@ def trimmed_of(given: argparse.Namespace, name: str) -> tuple[Path, Path]:
     return folder, folder.with_suffix(".gguf")
 
 
+def cut(given: argparse.Namespace, name: str) -> TrimResult:
+    """The folder and the GGUF file of a set."""
+    model, ask = SETS[name]
+    if "budget" in ask:
+        ask = ask | {"text": str(small_text(given, ask["languages"].split(",")))}
+    whole, trimmed = whole_of(given, model), trimmed_of(given, name)
+    options = mwanda.RunOptions(overwrite=True)
+    made, _ = (mwanda.trim(*one, options=options, **ask)
+               for one in zip(whole, trimmed, strict=True))  # fmt: skip
+    return made
+
+
 def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
     """One set of languages: trimmed, and its text scored beside the whole model."""
-    model, ask = SETS[name]
-    if lossy := ask.get("by") == "text":
-        ask = ask | {"text": str(small_text(given, ask["languages"].split(",")))}
-    (dense, gguf), (folder, file) = whole_of(given, model), trimmed_of(given, name)
-    options, tags = mwanda.RunOptions(overwrite=True), ask["languages"]
-    start = time.perf_counter()
-    made = mwanda.trim(dense, folder, options=options, **ask)
-    found: dict[str, Any] = {
-        **made.plan.as_dict(), "seconds": time.perf_counter() - start, "peak_gb": peak_gb(),
-        "checked": made.checked,
-    }  # fmt: skip
+    (model, ask), made = SETS[name], cut(given, name)
+    (dense, _), (folder, _) = whole_of(given, model), trimmed_of(given, name)
+    tags, found = ask["languages"], {**made.plan.as_dict(), "checked": made.checked}
     read = partial(mwanda.read_texts, given.data / "flores", tags, ids=(1000, None))
     every, texts = read().texts, read(sentences=given.sentences // len(tags.split(",")))
     found["same"] = same_tokens(dense, folder, every)
-    if lossy:
+    if "budget" in ask:
         losses = trim_loss(dense, folder, texts).values()
         found["nats"] = {part: sum(getattr(one, part) for one in losses) / len(losses)
                          for part in ("tokenisation", "softmax", "total")}  # fmt: skip
@@ -81,7 +86,6 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
                     for path in (dense, folder))  # fmt: skip
         rises = [two[tag].nll_per_sentence - one[tag].nll_per_sentence for tag in one]
         found["nats"] = {"total": sum(rises) / len(rises)}
-    mwanda.trim(gguf, file, options=options, **ask)
     return found
 
 
@@ -138,6 +142,9 @@ def timed(given: argparse.Namespace) -> dict[str, Any]:
         model: whole_of(given, model) for model in dict.fromkeys(SETS[n][0] for n in given.sets)
     }
     models |= {name: trimmed_of(given, name) for name in given.sets}
+    for name in given.sets:
+        if not models[name][1].is_file():
+            cut(given, name)
     found: dict[str, Any] = {}
     for _ in range(ROUNDS):
         for name, (folder, file) in models.items():
