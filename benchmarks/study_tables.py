@@ -13,7 +13,7 @@ from mwanda.evaluation.paired import verdict
 from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.study.records import Entry
-from mwanda.study.report.cells import bounds_of, rise_of, worst_of
+from mwanda.study.report.cells import rise_of, worst_of
 from mwanda.study.report.data import Group, StudyResults, points_with
 from mwanda.study.report.elements import Table as Sized
 from mwanda.study.report.quantised_section import quantised
@@ -46,7 +46,7 @@ def costs(results: StudyResults) -> list[Table]:
         loss = model.loss(group)
         seen, unseen = (loss.over(tags) or 0.0 for tags in (model.seen_by_any, model.unseen_by_all))
         rows.append([
-            sparsity, group.method, rise_of(loss.mean), bounds_of(loss.mean), f"{seen:+.1%}",
+            sparsity, group.method, rise_of(loss.mean), loss.mean.bounds(), f"{seen:+.1%}",
             f"{unseen:+.1%}", worst_of(loss), f"{loss.certain} of {len(model.languages)}",
         ])  # fmt: skip
     header = ["sparsity", "method", "mean rise", "95 % interval", "seen", "unseen", "worst",

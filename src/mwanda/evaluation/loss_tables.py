@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from mwanda.evaluation.language import LanguageResult, LanguageRise, mean, worst_of
+from mwanda.evaluation.paired import Difference
 from mwanda.text.languages import display_name
 
 Rows = list[list[str]]
@@ -33,25 +34,27 @@ def evaluation_rows(
 
 
 def comparison_rows(
-    rises: Sequence[LanguageRise], languages: Mapping[str, LanguageResult]
+    rises: Sequence[LanguageRise], intervals: Mapping[str, Difference]
 ) -> tuple[list[str], Rows]:
-    """A pruned model beside its baseline, nats per sentence: each language, then means and the
-    worst."""
-    header = ["language", "baseline", "pruned", "rise", "rise %", "perplexity", "bits/byte"]
+    """A model beside its baseline, nats per sentence: each language, then means and the worst.
+    Of seen and unseen languages nothing is said where there is only one of the two."""
+    header = ["language", "baseline", "model", "rise", "rise %", "95 % interval"]
     rows: Rows = []
+    known = any(rise.seen or rise.background for rise in rises)
     for rise in rises:
-        result = languages[rise.language]
-        more = [result.perplexity_shown, f"{result.bits_per_byte:.4f}"]
-        rows.append([label(rise.language, rise.seen, rise.background), *_lost(rise), *more])
+        named = label(rise.language, rise.seen or not known, rise.background)
+        rows.append([named, *_lost(rise), intervals[rise.language].bounds()])
     groups = {
-        "mean": rises,
         "mean seen": [rise for rise in rises if rise.seen],
         "mean background": [rise for rise in rises if rise.background],
         "mean unseen": [rise for rise in rises if not rise.seen and not rise.background],
     }
-    rows += [_mean_row(name, several) for name, several in groups.items() if several]
+    rows.append(_mean_row("mean", rises))
+    parts = {name: several for name, several in groups.items() if several}
+    if len(parts) > 1:
+        rows += [_mean_row(name, several) for name, several in parts.items()]
     worst = worst_of(rises)
-    rows.append([f"worst: {worst.language}", *_lost(worst), "", ""])
+    rows.append([f"worst: {worst.language}", *_lost(worst), ""])
     return header, rows
 
 
@@ -73,6 +76,5 @@ def _mean_row(name: str, rises: Sequence[LanguageRise]) -> list[str]:
         f"{mean(r.pruned for r in rises):.2f}",
         f"{mean(r.rise for r in rises):+.2f}",
         f"{mean(r.relative for r in rises):+.1%}",
-        "",
         "",
     ]

@@ -43,6 +43,10 @@ class Difference:
         """Whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
+    def bounds(self) -> str:
+        """``+1.20% to +3.40%``, or ``none``."""
+        return "none" if self.reason else f"{self.low:+.2%} to {self.high:+.2%}"
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON: None for what is not there."""
         return {k: None if v in EVERYTHING or v != v else v for k, v in asdict(self).items()}

@@ -149,7 +149,7 @@ class Comparison(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows as ``mwanda eval --baseline`` prints them."""
-        return comparison_rows(self.rises, self.pruned.languages)
+        return comparison_rows(self.rises, self.intervals)
 
     def _summary(self) -> str:
         average, worst = mean(rise.relative for rise in self.rises), self.worst

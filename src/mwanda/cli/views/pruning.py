@@ -11,9 +11,9 @@ from mwanda.cli.views import DRAWN, View, drawn_row, named, removed, took
 from mwanda.pruning.folder.card import allotted_by, chosen_by
 from mwanda.pruning.folder.experts_table import expert_summary, language_table
 from mwanda.pruning.folder.manifest import seen_in
-from mwanda.pruning.forecast.operations import Limit
 from mwanda.pruning.forecast.planned import Plan
 from mwanda.pruning.manifest_parts import PruneResult
+from mwanda.system.files import amount
 from mwanda.system.text_tables import plain as table
 from mwanda.text.sources import open_source
 from mwanda.text.window_files import Windows
@@ -57,9 +57,11 @@ def pruned(result: PruneResult) -> View:
         lines += ["", f"calibrated by earlier prunes, and seen: {', '.join(seen_in(made.earlier))}"]
     if experts is not None:
         lines += ["", expert_summary(experts), table(*language_table(experts))]
-    lines += ["", f"{took(made.seconds)}; peak resident memory {peak / 1e9:.2f} GB"]
-    if result.limit is not None:
-        lines.append(_limit(result.limit))
+    size = ""
+    if result.folder is not None:
+        files = result.folder.glob("*.safetensors")
+        size = f"; {amount(sum(file.stat().st_size for file in files))} of weights written"
+    lines += ["", f"{took(made.seconds)}; peak resident memory {peak / 1e9:.2f} GB{size}"]
     return data, "\n".join(lines)
 
 
@@ -90,16 +92,6 @@ def go_on(
     if check:
         lines.append(f"  {join(['mwanda', 'verify', str(out), '--against', model])}")
     return "\n".join(["next:", *lines])
-
-
-def _limit(limit: Limit) -> str:
-    return (
-        f"of {limit.wall:.1f} s the work alone takes {limit.share:.0%} at this machine's rates: "
-        f"{limit.flops / 1e12:.3f} TFLOP at {limit.matmul_rate / 1e9:,.0f} GFLOP/s "
-        f"{limit.compute_seconds:.1f} s; {limit.bytes_read / 1e9:.2f} GB read at "
-        f"{limit.read_rate / 1e9:.2f} GB/s and {limit.bytes_written / 1e9:.2f} GB written at "
-        f"{limit.write_rate / 1e9:.2f} GB/s {limit.disk_seconds:.1f} s"
-    )
 
 
 def drawn(made: Windows) -> View:

@@ -29,8 +29,8 @@ def compared(found: Comparison, gate: Gate | None, is_base: bool | None) -> View
     data: dict[str, Any] = found.as_dict() | {"baseline_is_base": is_base}
     lines = [
         plain(*found.table()),
-        "baseline, pruned, rise: nats per sentence; perplexity compares only within a language "
-        "and tokeniser",
+        "baseline, model, rise: nats per sentence; --json and --html have perplexities too",
+        *_without_interval(found),
         *_continuations(found.pruned),
         *_generated(found.baseline),
         *_generated(found.pruned),
@@ -64,6 +64,15 @@ def translated(result: TranslationResult) -> View:
 def answered(result: TasksResult) -> View:
     """Accuracies."""
     return result.as_dict(), tasks_text(result)
+
+
+def _without_interval(found: Comparison) -> list[str]:
+    without = {named(tag): one.reason for tag, one in found.intervals.items() if one.reason}
+    if not without:
+        return []
+    whom = "any language" if len(without) == len(found.intervals) else ", ".join(without)
+    return [f"no 95 % interval for {whom}: {next(iter(without.values()))}; about a hundred lines "
+            "of plain text a language give one"]  # fmt: skip
 
 
 def _continuations(result: Evaluation) -> list[str]:

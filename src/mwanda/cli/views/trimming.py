@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from langcodes import Language
+
 from mwanda.cli.views import View
 from mwanda.system.files import amount
 from mwanda.system.text_tables import plain
@@ -46,15 +48,15 @@ def trimmed(result: TrimResult, losses: Mapping[str, TrimLoss]) -> View:
 
 def _lines(plan: TrimPlan) -> list[str]:
     rows = [
-        [script, f"{before:,}", f"{after:,}"]
+        [script, Language.make(script=script).script_name(), f"{before:,}", f"{after:,}"]
         for script, (before, after) in [*plan.by_script.items()][:SCRIPTS]
     ]
     more = [*plan.by_script.values()][SCRIPTS:]
     if more:
         before, after = (f"{sum(column):,}" for column in zip(*more, strict=True))
-        rows.append([f"{len(more)} more", before, after])
+        rows.append([f"{len(more)} more", "", before, after])
     lines = [
-        plain(["script", "tokens", "kept"], rows),
+        plain(["script", "", "tokens", "kept"], rows),
         f"rows {plan.rows:,} to {plan.kept:,}, of which {plan.structural:,} stay for any language; "
         f"cut in {', '.join(plan.tensors)}",
         f"weights {plan.weights:,}, {plan.share:.1%} of them the vocabulary's, to "

@@ -45,13 +45,6 @@ def rises_by_language(
     ]
 
 
-def bounds_of(found: Difference) -> str:
-    """Its interval."""
-    if found.reason:
-        return "none"
-    return f"{found.low:+.2%} to {found.high:+.2%}"
-
-
 def worst_of(loss: Loss) -> str:
     """The language that lost most, and what it lost."""
     return f"{display_name(loss.worst)} {loss.languages[loss.worst].mean:+.1%}"

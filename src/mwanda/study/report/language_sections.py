@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from mwanda.study.report.cells import (
     MARK,
-    bounds_of,
     headline,
     label_of,
     mean_of,
@@ -78,7 +77,7 @@ def overall(model: ModelResults) -> list[Part]:
         loss, seeds = model.loss(group), model.seeds_apart(group)
         rows.append([
             group.method, f"{group.sparsity:.0%}", f"{group.reached:.2%}", rise_of(loss.mean),
-            bounds_of(loss.mean), worst_of(loss),
+            loss.mean.bounds(), worst_of(loss),
             f"{loss.certain} of {len(model.languages)}",
             "one" if seeds is None else f"{seeds[0]:+.2%} to {seeds[1]:+.2%}",
         ])  # fmt: skip
@@ -123,7 +122,7 @@ def side_by_side(model: ModelResults) -> list[Part]:
             verdict = f"{first if difference.mean < 0 else second} loses less"
         rows.append([
             f"{first} − {second}", f"{sparsity:.0%}", rise_of(difference, 2),
-            bounds_of(difference), verdict,
+            difference.bounds(), verdict,
         ])  # fmt: skip
     whole = Table(
         f"{model.name}: what the first method loses more than the second, as a share of the "

@@ -17,7 +17,6 @@ from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.pruning.folder.made_with import commands_of, short_name, short_source
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
-from mwanda.study.report.cells import bounds_of
 from mwanda.study.report.chart_data import ends, language, number
 from mwanda.study.report.chart_specs import losses
 from mwanda.study.report.elements import Chart, Choice, Number, Page, Section, Table
@@ -107,7 +106,7 @@ def _rows(compared: Comparison, gate: Gate | None, name: str) -> Iterator[dict[s
 def _numbers(compared: Comparison, gate: Gate | None, average: float) -> list[Number]:
     worst, count = compared.worst, len(compared.rises)
     interval = compared.intervals[worst.language]
-    bounds = "" if interval.reason else f"95% interval {bounds_of(interval)}"
+    bounds = "" if interval.reason else f"95% interval {interval.bounds()}"
     made = [
         Number(f"{average:+.1%}", "", f"loss in the mean of {count} languages"),
         Number(f"{worst.relative:+.1%}", bounds, f"for {display_name(worst.language)}, which "
@@ -205,7 +204,7 @@ def _losses(compared: Comparison) -> Section:
         interval = compared.intervals[tag]
         rows.append([
             label(tag, rise.seen or not compared.seen, rise.background), f"{rise.relative:+.1%}",
-            bounds_of(interval), f"{rise.baseline:.2f}",
+            interval.bounds(), f"{rise.baseline:.2f}",
             f"{rise.pruned:.2f}", result.perplexity_shown, f"{result.bits_per_byte:.4f}",
         ])  # fmt: skip
     average = mean(rise.relative for rise in compared.rises)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mwanda.study.report.cells import (
     MARK,
-    bounds_of,
     headline,
     rise_of,
     rises_by_language,
@@ -30,7 +29,7 @@ def _parts(model: ModelResults) -> list[Part]:
         loss = model.loss(one.group)
         rows.append([
             one.name, f"{one.group.sparsity:.0%}" if one.method else "", f"{one.size / 1e6:,.1f}",
-            f"{one.share:.0%}", rise_of(loss.mean), bounds_of(loss.mean), worst_of(loss),
+            f"{one.share:.0%}", rise_of(loss.mean), loss.mean.bounds(), worst_of(loss),
             f"{loss.certain} of {len(model.languages)}",
         ])  # fmt: skip
     parts: list[Part] = [
