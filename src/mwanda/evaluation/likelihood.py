@@ -110,7 +110,7 @@ def score_texts(
                         _forecast(decoder, batches, loaded - begun, time.perf_counter() - loaded,
                                   options.progress)  # fmt: skip
             options.progress.block(total)
-        options.progress.stage("evaluate, vocabulary", len(batches), unit="batch")
+        options.progress.stage("evaluate, output layer", len(batches), unit="batch")
         with decoder.outside(head=True):
             scorer = _Scorer(decoder, nll, options.progress)
             for index, batch in enumerate(batches):
@@ -136,7 +136,8 @@ def _forecast(
     if seconds * runs >= WORTH_SAYING:
         more = "" if runs == 1 else f", {duration(seconds * runs)} for {runs} models"
         log.info(
-            "scoring takes about %s%s; fewer texts take less: --sentences N, in Python sentences=N",
+            "scoring takes about %s%s; --sentences N scores fewer texts, --cache DIR keeps what "
+            "was scored for next time (in Python sentences=, cache=)",
             duration(seconds), more,
         )  # fmt: skip
 
@@ -151,7 +152,7 @@ class _Scorer:
     decoder: Decoder
     nll: list[float]
     progress: Progress
-    waiting: list[int] = field(default_factory=list)  # tokens of the batches of the group,
+    waiting: int = 0  # batches of the group,
     told: int = 0  # and how many of them were reported
     owners: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
@@ -170,7 +171,7 @@ class _Scorer:
             self.targets += wanted
             self.owners += [piece.text] * len(wanted)
         self.normed.append(torch.cat(rows))
-        self.waiting.append(sum(len(piece.ids) for piece in batch))
+        self.waiting += 1
         if len(self.owners) * last.shape[-1] * last.element_size() >= GROUP_BYTES:
             self.flush()
 
@@ -184,10 +185,11 @@ class _Scorer:
                 self.nll[owner] += loss
         self._told(1.0)
         self.owners, self.targets, self.normed = [], [], []
-        self.waiting, self.told = [], 0
+        self.waiting = self.told = 0
 
     def _told(self, share: float) -> None:
-        """Report as many of the batches that wait as this share of them is."""
-        for tokens in self.waiting[self.told : int(share * len(self.waiting))]:
-            self.progress.block(tokens)
+        """Report as many of the batches that wait as this share of them is. Their tokens are not
+        told: so many a second of a head, beside those of a block, look like a fault."""
+        while self.told < int(share * self.waiting):
+            self.progress.block(0)
             self.told += 1
