@@ -131,6 +131,9 @@ def environment(runtime: str, work: Path) -> Path:
                 archive.extractall(folder, filter="data")
             next(folder.glob("llama_cpp_python-*/")).rename(folder / "source")
         subprocess.run([folder / "bin/pip", "install", "-q", *needs], check=True)
+        if runtime == "vllm":  # these are compiled for a torch with CUDA, and text needs none
+            pictures = ("torchvision", "torchaudio", "torchcodec")
+            subprocess.run([folder / "bin/pip", "uninstall", "-q", "-y", *pictures], check=True)
         done.touch()
     return folder / "bin"
 

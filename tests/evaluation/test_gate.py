@@ -116,6 +116,9 @@ def test_every_language_is_told_with_interval_and_margin() -> None:
     assert re.search(line, told)
     assert "gate: PASS (1 language judged by the rise itself)" in told
     assert "gate: FAIL: de (1" in Gate(0.01).text(compared)
+    assert "inside the interval" not in told
+    close = Gate(compared.rises[0].relative + 1e-4)
+    assert "the limit is inside the interval of de: other text may" in close.text(compared)
     judged = Gate(0.05).as_dict(compared)["judged"]["de"]
     assert judged["low"] < judged["relative"] < judged["high"]
     assert judged["margin"] == pytest.approx(0.05 - judged["relative"])

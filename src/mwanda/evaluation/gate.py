@@ -180,11 +180,13 @@ class Gate:
         said = f"FAIL: {', '.join(failed)}" if failed else "PASS"
         how = f"{len(judged)} language{'s' * (len(judged) != 1)} judged by {DECIDES[self.on]}"
         lines = [*map(str, judged), f"gate: {said} ({how})"]
+        within = [o.language for o in judged if not o.reason and o.low < o.limit < o.high]
+        if within and self.on == "point":
+            lines.append(f"the limit is inside the interval of {', '.join(within)}: other text may "
+                         "be judged otherwise; score more, or --gate-on upper")  # fmt: skip
         if is_base is None:
-            lines.append(
-                "the baseline could not be checked: no manifest says what "
-                f"{comparison.pruned.model} was pruned from"
-            )
+            lines.append("the baseline could not be checked: no manifest says what "
+                         f"{comparison.pruned.model} was pruned from")  # fmt: skip
         return "\n".join(lines)
 
     def check(self, comparison: Comparison) -> None:
