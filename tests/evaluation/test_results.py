@@ -48,9 +48,9 @@ def test_a_perplexity_is_short_in_the_table(nll: float, says: str) -> None:
     result = evaluation({"de": (nll,), "sw": (nll,)})
     result.languages["de"] = LanguageResult("de", (nll,), 1, 1)
     assert result.languages["de"].perplexity_shown == says
-    text = plain(*result.table())
-    assert says in text.split()
-    assert max(map(len, text.splitlines())) < 100
+    assert says in plain(*result.table()).split()
+    for shown in (result, Comparison.of(result, result)):
+        assert max(map(len, plain(*shown.table()).splitlines())) < 100
 
 
 def test_a_comparison() -> None:
@@ -63,10 +63,11 @@ def test_a_comparison() -> None:
     assert [r.language for r in compared.seen] == ["de", "sw"]
     assert [r.language for r in compared.unseen] == ["hi"]
     assert compared.worst.language == "hi"
-    alone = Comparison.of(DENSE, replace(PRUNED, seen=()))
-    assert [row[0] for row in alone.table()[1]] == [
-        "de German", "hi Hindi", "sw Swahili", "mean", "worst: hi",
-    ]  # fmt: skip
+    names = ["de German", "hi Hindi", "sw Swahili"]
+    for seen, mark in (((), ""), (("fr",), " (unseen)")):  # of no text; of another language's
+        alone = Comparison.of(DENSE, replace(PRUNED, seen=seen))
+        told = [*(name + mark for name in names), "mean", "worst: hi"]
+        assert [row[0] for row in alone.table()[1]] == told
     summary = compared.as_dict()["summary"]
     assert summary["all"]["mean_rise"] == pytest.approx(5.5 / 3)
     assert summary["seen"] == {

@@ -34,13 +34,16 @@ def evaluation_rows(
 
 
 def comparison_rows(
-    rises: Sequence[LanguageRise], intervals: Mapping[str, Difference]
+    rises: Sequence[LanguageRise], intervals: Mapping[str, Difference], known: bool
 ) -> tuple[list[str], Rows]:
     """A model beside its baseline, nats per sentence: each language, then means and the worst.
-    Of seen and unseen languages nothing is said where there is only one of the two."""
+    Means of seen and unseen languages are told where there are both.
+
+    Args:
+        known: whether it is known what text calibrated the model; else no language is unseen.
+    """
     header = ["language", "baseline", "model", "rise", "rise %", "95 % interval"]
     rows: Rows = []
-    known = any(rise.seen or rise.background for rise in rises)
     for rise in rises:
         named = label(rise.language, rise.seen or not known, rise.background)
         rows.append([named, *_lost(rise), intervals[rise.language].bounds()])

@@ -149,7 +149,8 @@ class Comparison(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows as ``mwanda eval --baseline`` prints them."""
-        return comparison_rows(self.rises, self.intervals)
+        known = bool(self.pruned.seen or self.pruned.background)
+        return comparison_rows(self.rises, self.intervals, known)
 
     def _summary(self) -> str:
         average, worst = mean(rise.relative for rise in self.rises), self.worst
