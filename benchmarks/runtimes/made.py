@@ -30,13 +30,17 @@ def compressed(model: str, out: str, scheme: str, way: str = "", data: str = "")
 
     Rounded to nearest, or by GPTQ or AWQ on 2 pages of GNOME's help in each of its languages.
     """
+    import torch
     from datasets import Dataset
     from llmcompressor import oneshot
     from llmcompressor.modifiers.awq import AWQModifier
     from llmcompressor.modifiers.gptq import GPTQModifier
     from llmcompressor.modifiers.quantization import QuantizationModifier
+    from llmcompressor.pipelines.cache import IntermediatesCache
     from transformers import AutoTokenizer
 
+    if not torch.cuda.is_available():  # AWQ pins memory, which without a device is refused
+        IntermediatesCache.pin_memory = lambda *_: None
     kinds: dict[str, Any] = {"": QuantizationModifier, "gptq": GPTQModifier, "awq": AWQModifier}
     how = kinds[way](targets="Linear", scheme=scheme, ignore=["lm_head"])
     calibration: dict[str, Any] = {}

@@ -19,6 +19,7 @@ import torch
 import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.evaluation.runtimes import evaluate as job
+from mwanda.evaluation.runtimes import transformers as whole
 from mwanda.evaluation.runtimes.registry import RUNTIMES, find_runtime, kind_of
 from mwanda.evaluation.runtimes.runtime import Runtime, losses_of
 from mwanda.evaluation.token_batches import Piece
@@ -77,6 +78,19 @@ def test_transformers_scores_as_the_forward_block_by_block(folder: Path) -> None
     assert told["versions"]["transformers"]
     assert told["threads"] == torch.get_num_threads()
     assert (told["name"], told["quantisation"]) == ("transformers", "none")
+
+
+@pytest.mark.parametrize(("method", "computes_in"), [
+    (None, "float32"), ("compressed-tensors", "float32"), ("torchao", "bfloat16"),
+])  # fmt: skip
+def test_a_quantised_folder_names_its_dtype_unless_it_is_unpacked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, method: str | None, computes_in: str
+) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "bfloat16"}))
+    monkeypatch.setattr(whole, "quantisation_of", lambda _config: method)
+    told = mwanda.evaluate(folder, TEXTS, runtime="transformers").settings["runtime"]
+    assert told["computes_in"] == computes_in
 
 
 def test_every_token_is_scored_once_by_any_runtime(

@@ -17,6 +17,9 @@ from mwanda.model.run.skeleton import auto_class, load_config, quantisation_of
 from mwanda.system.device import DTYPES, choose_device, dtype_name
 from mwanda.system.surroundings import building
 
+UNPACKED = "compressed-tensors"
+"""A way of quantising that has no products of its own: the first forward unpacks the weights."""
+
 
 def open_artefact(asked: Asked) -> Runtime:
     """A model folder, plain or quantised."""
@@ -26,8 +29,10 @@ def open_artefact(asked: Asked) -> Runtime:
     config = load_config(asked.path, trust_remote_code=trust, quantised=True)
     method = quantisation_of(config)
     chosen = asked.options.compute_dtype
-    # A quantised model names the dtype of its scales; another one is measured in float32.
-    dtype: Any = "auto" if chosen == "auto" and method else DTYPES.get(chosen, torch.float32)
+    # A quantised model names the dtype of its scales; another one is measured in float32, and so is
+    # one that is unpacked anyway: a CPU without bf16 units takes half as long.
+    named = method not in (None, UNPACKED)
+    dtype: Any = "auto" if chosen == "auto" and named else DTYPES.get(chosen, torch.float32)
     device = choose_device(asked.options.device)
     try:
         with building():

@@ -1,4 +1,4 @@
-"""Tensors copied file by file; each file is hashed while the next one is copied."""
+"""Tensors copied file by file; files are hashed while the next ones are copied."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def copy_tensors(
 ) -> dict[Path, str]:
     """Write every tensor into shards of at most so many bytes.
 
-    Another thread hashes a file as soon as it was copied, when its bytes are in memory still: read
-    again at the end, they would come from the disk.
+    Other threads hash a file as soon as it was copied, when its bytes are in memory still: read
+    again at the end, they would come from the disk. Two, as hashing takes longer than copying.
 
     Args:
         hashed: files of the source that are to be hashed too.
@@ -35,7 +35,7 @@ def copy_tensors(
     shards = plan_shards([(i.name, i.dtype, i.shape) for i in infos.values()], most)
     last = {info.file: name for name, info in infos.items() if info.file in hashed}
     tasks: dict[Path, Task[str]] = {}
-    worker = Worker()
+    readers = Worker(), Worker()
     progress.stage("trim", sum(i.nbytes for i in infos.values()) // PIECE, unit="piece of 16 MiB")
     copied = 0
     try:
@@ -47,9 +47,10 @@ def copy_tensors(
                     for _ in range(copied // PIECE - before // PIECE):
                         progress.block(0)
                     if last.get(file := infos[name].file) == name:
-                        tasks[file] = worker.submit(partial(sha256_of, file))
+                        tasks[file] = readers[0].submit(partial(sha256_of, file))
                 file = folder / shard.name
-                tasks[file] = worker.submit(partial(sha256_of, file))
+                tasks[file] = readers[1].submit(partial(sha256_of, file))
         return {file: task.result() for file, task in tasks.items()}
     finally:
-        worker.close(drop=True)
+        for reader in readers:
+            reader.close(drop=True)
