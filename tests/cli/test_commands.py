@@ -258,6 +258,20 @@ def test_a_gate_says_pass_or_fail_and_compares_with_the_base(
     assert "the baseline could not be checked: no manifest says what" in swapped.out
 
 
+def test_a_gate_holds_an_artefact_to_its_own_folder(
+    bench: Bench, pruned: Path, other_text: Path
+) -> None:
+    words = ["eval", pruned, "--runtime", "transformers", "--text", other_text, "--sentences", 4]
+    words += ["--fail-if-worse-than", "0.1%", "--baseline"]
+    itself = bench.run(*words, pruned, "--json").json()
+    assert itself["gate"]["passed"]
+    assert itself["baseline_is_base"] is True
+    assert bench.run(*words, bench.source).code == 3
+    other = bench.root / "other"
+    shutil.copytree(bench.reweighted(lambda t: t["model.norm.weight"].mul_(-20)), other)
+    assert bench.run(*words, other).code == 2
+
+
 def test_overlap_may_be_allowed(bench: Bench, pruned: Path) -> None:
     words = ["eval", pruned, "--text", bench.corpus, "--no-generate", "--sentences", 2]
     shown = bench.run(*words, "--allow-overlap", "--json").json()

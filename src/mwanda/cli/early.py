@@ -41,6 +41,8 @@ def artefact(
         check_model(model)
         return {}
     find_runtime(runtime)
+    if runtime == "openai" and url is None:
+        raise InputError("--url", expected="an address, with --runtime openai", found="none")
     if url is None and not (_is(Path.is_dir, Path(model)) or _is(Path.is_file, Path(model))):
         raise _absent(model, "an artefact", "nothing there")
     return given
@@ -54,6 +56,14 @@ def artefact_beside(baseline: str, artefact: Mapping[str, Any]) -> dict[str, Any
         return {}
     find_runtime(kind)
     return {"runtime": kind, "tokenizer": artefact["tokenizer"]}
+
+
+def is_same(one: str, other: str) -> bool:
+    """Whether both are there, and the same file or folder."""
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
 
 
 def check_text(spec: str | None, languages: str | Sequence[str] | None) -> None:

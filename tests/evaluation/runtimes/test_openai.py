@@ -79,6 +79,7 @@ def holes(request: Any, number: int) -> tuple[int, Any]:
         (lambda *_: (200, []), "an answer without any"),
         (lambda *_: (400, {"error": "no echo"}), 'found status 400 .*"no echo"'),
         (lambda *_: (302, b""), "found status 302"),
+        (lambda *_: (200, {"choices": []}), "an answer without any"),
         (lambda *_: None, "expected an answer to input 1 of 4, found Remote end closed"),
     ],
 )
@@ -94,6 +95,15 @@ def startless(request: Any, number: int) -> tuple[int, Any]:
     told = body["choices"][0]["logprobs"]["token_logprobs"]
     body["choices"][0]["logprobs"]["token_logprobs"] = [None, *told[2:]]
     return status, body | {"usage": {"completion_tokens": 1}}
+
+
+def test_a_server_that_counts_nothing_is_taken(folder: Path) -> None:
+    def uncounted(request: Any, number: int) -> tuple[int, Any]:
+        status, body = answer(request, number)
+        return status, body | {"usage": None}
+
+    with serving(uncounted) as (url, _):
+        assert evaluate(folder, url).languages["de"].tokens > 0
 
 
 def test_a_server_that_leaves_out_the_start_is_refused(folder: Path) -> None:
@@ -115,7 +125,8 @@ def test_nobody_at_the_address(folder: Path) -> None:
 
 
 def test_addresses_that_are_none(folder: Path) -> None:
-    for url in ("127.0.0.1:80", "ftp://here", "http://", "http://here:port"):
+    for url in ("127.0.0.1:80", "ftp://here", "http://", "http://here:port", "http://[::1",
+                "http://my host:80", "http://here:80/ä"):  # fmt: skip
         with pytest.raises(InputError, match="--url: expected an address"):
             evaluate(folder, url)
 

@@ -6,10 +6,10 @@ import importlib.util
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.evaluation.runtimes import evaluate as job
 from mwanda.evaluation.runtimes import transformers as whole
-from mwanda.evaluation.runtimes.registry import RUNTIMES, find_runtime, kind_of
+from mwanda.evaluation.runtimes.registry import RUNTIMES, Row, find_runtime, kind_of
 from mwanda.evaluation.runtimes.runtime import Runtime, losses_of
 from mwanda.evaluation.token_batches import Piece
 from mwanda.text import tokens
@@ -104,7 +104,8 @@ def test_every_token_is_scored_once_by_any_runtime(
         assert found.languages[tag].nll == 2.0 * result.tokens
     lines = [line for line in caplog.messages if "its own tokenizer" in line]
     assert len(lines) == 1
-    assert "cuts 4 of 4 texts otherwise, the first de 1" in lines[0]
+    assert "cuts 4 of 4 texts otherwise, in de, sw" in lines[0]
+    assert found.settings["runtime"]["texts_cut_otherwise"] == {"de": 2, "sw": 2}
 
 
 def test_scores_of_an_artefact_are_kept_by_its_files(
@@ -142,9 +143,7 @@ def test_texts_are_tokenised_once(
 def no_library_asked(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Rows without a library where the runtime is made up."""
     if "counting" in request.fixturenames:
-        monkeypatch.setattr(
-            job, "find_runtime", lambda _name: SimpleNamespace(packages=("torch",), library="")
-        )
+        monkeypatch.setattr(job, "find_runtime", lambda _name: Row("", "", packages=("torch",)))
 
 
 def test_what_calibrated_it_is_read_from_the_tokenizers_folder(
@@ -185,6 +184,15 @@ def test_an_absent_library_is_told_with_what_brings_it(
         find_runtime(name)
     assert f"expected the library {RUNTIMES[name].library}, found it is not" in str(error.value)
     assert str(error.value).endswith(RUNTIMES[name].install)
+
+
+def test_a_library_that_cannot_be_imported_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    with pytest.raises(InputError, match="--runtime vllm: expected a library vllm that can be"):
+        mwanda.evaluate(folder, TEXTS, runtime="vllm")
 
 
 def test_versions_of_a_module_whose_package_has_another_name(

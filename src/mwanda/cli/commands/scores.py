@@ -13,6 +13,7 @@ from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.views import View
 from mwanda.errors import InputError
+from mwanda.evaluation.runtimes.registry import device_of
 from mwanda.system.extras import need
 from mwanda.system.output import MARK
 from mwanda.system.progress import First
@@ -87,6 +88,8 @@ def evaluate(
     )
     artefact = early.artefact(model, runtime, tokenizer, url)
     base_artefact = {} if baseline is None else early.artefact_beside(baseline, artefact)
+    if artefact:  # both are computed on the same kind of device
+        given["device"] = device_of(artefact["runtime"], given["device"])
     languages = None if given["languages"] is None else parse_languages(given["languages"])
     early.check_text(text, languages)
     if continuations:
@@ -101,9 +104,10 @@ def evaluate(
         if gate is not None:
             gate.check_languages(texts.texts)
         is_base = None
-        if baseline is not None:
+        if baseline is not None and not base_artefact:
             refuse = gate is not None and not other_baseline
-            is_base = check_baseline(model, baseline, refuse=refuse)
+            itself = bool(artefact) and early.is_same(model, baseline)  # in another runtime
+            is_base = itself or check_baseline(model, baseline, refuse=refuse)
         how: dict[str, Any] = {
             "max_length": given["max_length"], "cache": cache, "generated": continuations,
             "options": opt.run_options_of(given, progress=progress),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mwanda.evaluation.runtimes.registry import not_an
-from mwanda.evaluation.runtimes.runtime import Asked, Runtime, losses_of, unopened
+from mwanda.evaluation.runtimes.runtime import Asked, Runtime, forwards, losses_of, unopened
 from mwanda.evaluation.token_batches import Piece
 
 VOCABULARY = "vocabulary.json"
@@ -30,7 +30,8 @@ def open_artefact(asked: Asked) -> Runtime:
             inter_threads=1, intra_threads=asked.threads,
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
-        raise unopened(asked, "CTranslate2", error) from error
+        fix = "" if chosen == "auto" else "choose another --compute-dtype, or none"
+        raise unopened(asked, "CTranslate2", error, fix) from error
     return CTranslate2(generator, asked)
 
 
@@ -38,14 +39,18 @@ class CTranslate2(Runtime):
     """A generator."""
 
     def __init__(self, generator: Any, asked: Asked) -> None:
-        self._generator = generator
+        self._generator, self._asked = generator, asked
         self.vocabulary = _size(asked.path / VOCABULARY)
-        self.told = {"quantisation": generator.compute_type, "threads": asked.threads}
+        self.told = {
+            "quantisation": generator.compute_type, "device": asked.options.device,
+            "threads": asked.threads,
+        }  # fmt: skip
 
     def losses(self, pieces: Sequence[Piece]) -> Iterator[Sequence[float]]:
         for piece in pieces:
-            made = self._generator.forward_batch([list(piece.ids[:-1])])
-            logits = np.array(made.to_device(_cpu()) if made.device != "cpu" else made)[0]
+            with forwards(self._asked, "CTranslate2"):
+                made = self._generator.forward_batch([list(piece.ids[:-1])])
+                logits = np.array(made.to_device(_cpu()) if made.device != "cpu" else made)[0]
             yield losses_of(logits[piece.first - 1 :], piece.ids[piece.first :])
 
 

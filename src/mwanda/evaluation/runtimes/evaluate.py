@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from mwanda.evaluation.by_language import (
 from mwanda.evaluation.cache import KeptScores, Scores
 from mwanda.evaluation.likelihood import TextScore
 from mwanda.evaluation.results import Evaluation
-from mwanda.evaluation.runtimes.own_tokenizer import tell_differences
-from mwanda.evaluation.runtimes.registry import find_runtime, open_runtime
+from mwanda.evaluation.runtimes.own_tokenizer import count_differences, tell_differences
+from mwanda.evaluation.runtimes.registry import device_of, find_runtime, open_runtime
 from mwanda.evaluation.runtimes.runtime import Asked, Runtime
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.token_batches import MAX_LENGTH, scored_tokens, text_pieces
@@ -70,6 +70,7 @@ def evaluate_artefact(
     folder of the tokenizer where that is one.
     """
     row = find_runtime(served.runtime)
+    options = replace(options, device=device_of(served.runtime, options.device))
     if (served.url is not None) != (served.runtime == "openai"):
         raise InputError(
             "--url", expected="an address, with --runtime openai and no other",
@@ -83,7 +84,8 @@ def evaluate_artefact(
     tokenizer = _tokenizer(artefact, served, options)
     start, ids = start_of(tokenizer), [token_ids(tokenizer, text) for text in flat(texts)]
     asked = Asked(artefact, torch.get_num_threads(), max_length or MAX_LENGTH, served.url, options)
-    told = {"name": served.runtime, "versions": {name: _version(name) for name in row.packages}}
+    versions = {name: _version(name) for name in (*row.packages, *filter(_is_there, row.beside))}
+    told = {"name": served.runtime, "versions": versions}
     kept = None
     if cache is not None:
         if served.url is not None:
@@ -94,10 +96,11 @@ def evaluate_artefact(
     scores = None if kept is None else kept.find(Path(artefact))
     if scores is None:
         with closing(open_runtime(served.runtime, asked)) as runtime:
-            tell_differences(runtime, ids, texts, artefact)
+            told["texts_cut_otherwise"] = count_differences(runtime, ids, texts)
             scores = _scores(runtime, start, ids, texts, asked, told)
         if kept is not None:
             kept.keep(Path(artefact), scores)
+    tell_differences(scores.settings["runtime"]["texts_cut_otherwise"], texts, artefact)
     return evaluation_of(artefact, texts, scores, known)
 
 
@@ -149,6 +152,14 @@ def _version(package: str) -> str:
     except PackageNotFoundError:  # vLLM for processors is a package of another name
         others = packages_distributions().get(package, [])
         return ", ".join(f"{name} {version(name)}" for name in others) or "unknown"
+
+
+def _is_there(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _digest(start: Sequence[int], ids: Sequence[list[int]]) -> str:

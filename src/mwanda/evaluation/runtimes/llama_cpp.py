@@ -41,7 +41,8 @@ def open_artefact(asked: Asked) -> Runtime:
     context = llama_cpp.llama_init_from_model(model, room)
     if not context:
         llama_cpp.llama_model_free(model)
-        raise unopened(asked, "llama.cpp", RuntimeError("no room for its context"))
+        error, fix = RuntimeError("no room for its context"), "give fewer tokens with --max-length"
+        raise unopened(asked, "llama.cpp", error, fix)
     return LlamaCpp(llama_cpp, model, context, most, asked)
 
 
@@ -64,6 +65,7 @@ class LlamaCpp(Runtime):
         self.told = {
             "quantisation": described.value.decode(errors="replace"),
             "keys_and_values": "f16",
+            "device": asked.options.device,
             "threads": asked.threads,
         }
 
@@ -98,6 +100,8 @@ class LlamaCpp(Runtime):
 
     def _row(self, place: int) -> Any:
         held = self._library.llama_get_logits_ith(self._context, place)
+        if not held:
+            raise DataError(self._name, expected="logits of llama.cpp", found="none")
         return np.ctypeslib.as_array(held, shape=(self._width,))
 
     def own_ids(self, text: str) -> Sequence[int]:

@@ -24,17 +24,15 @@ SERVERS = "serve it with vLLM, or another server that gives log-probabilities of
 
 def open_artefact(asked: Asked) -> Runtime:
     """The address, looked at and tried with the first text only."""
-    parts = urlsplit(asked.url or "")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(
-            "--url", expected="an address such as http://127.0.0.1:8000",
-            found=shown(asked.url) if asked.url else "none",
-        )  # fmt: skip
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    expected = "an address such as http://127.0.0.1:8000"
     try:
-        connection = kind(parts.hostname, parts.port, timeout=PATIENCE)
-    except ValueError as error:  # a port that is none
-        raise InputError("--url", expected="an address", found=str(error)) from error
+        parts = urlsplit((asked.url or "").encode("ascii").decode())
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=PATIENCE)
+    except (ValueError, HTTPException) as error:  # a port that is none, a space, a letter of others
+        raise InputError("--url", expected=expected, found=shown(str(error))) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError("--url", expected=expected, found=shown(asked.url or "none"))
     # Both http://host:port and http://host:port/v1 are how people write it.
     path = parts.path.rstrip("/").removesuffix("/v1") + PATH
     return Server(connection, path, asked)
@@ -94,7 +92,8 @@ class Server(Runtime):
             raise self._lacking("an answer without any", what) from error
         # One token is generated beside those of the prompt; some servers leave it out. One that
         # tells less than it counts has left out the start, and all others are a place too early.
-        made = answer["usage"].get("completion_tokens") if "usage" in answer else None
+        usage = answer.get("usage")
+        made = usage.get("completion_tokens") if isinstance(usage, dict) else None
         beside = told - len(piece.ids) if made is None else made
         if beside not in (0, 1) or told != len(piece.ids) + beside:
             raise self._lacking(f"{told} for {len(piece.ids)} ids and {beside} generated", what)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mwanda.evaluation.runtimes.registry import not_an
-from mwanda.evaluation.runtimes.runtime import Asked, Runtime, losses_of, unopened
+from mwanda.evaluation.runtimes.runtime import Asked, Runtime, forwards, losses_of, unopened
 from mwanda.evaluation.token_batches import Piece
 
 FILE = "openvino_model.xml"
@@ -43,11 +43,15 @@ class OpenVino(Runtime):
     """A compiled model."""
 
     def __init__(self, compiled: Any, weights: str, precision: str, asked: Asked) -> None:
-        self._request = compiled.create_infer_request()
+        self._request, self._asked = compiled.create_infer_request(), asked
+        self.vocabulary = _vocabulary(compiled)
         self._inputs = {name for one in compiled.inputs for name in one.get_names()}
         stateful = bool(self._request.query_state())
         self._chunk = CHUNK if stateful else asked.max_length
-        self.told = {"quantisation": weights, "computes_in": precision, "threads": asked.threads}
+        self.told = {
+            "quantisation": weights, "computes_in": precision, "device": asked.options.device,
+            "threads": asked.threads, **_own_quantisation(compiled),
+        }  # fmt: skip
 
     def losses(self, pieces: Sequence[Piece]) -> Iterator[Sequence[float]]:
         for piece in pieces:
@@ -55,7 +59,8 @@ class OpenVino(Runtime):
             found: list[float] = []
             for start in range(0, len(piece.ids) - 1, self._chunk):
                 end = min(start + self._chunk, len(piece.ids) - 1)  # the last predicts nothing
-                logits = self._logits(piece.ids, start, end)
+                with forwards(self._asked, "OpenVINO"):
+                    logits = self._logits(piece.ids, start, end)
                 first = max(start, piece.first - 1)
                 found += losses_of(logits[first - start :], piece.ids[first + 1 : end + 1])
             yield found
@@ -70,6 +75,26 @@ class OpenVino(Runtime):
         }
         self._request.infer({name: one for name, one in given.items() if name in self._inputs})
         return self._request.get_tensor("logits").data[0]
+
+
+def _vocabulary(compiled: Any) -> int | None:
+    """Columns of the logits; None where the model leaves them open."""
+    for one in compiled.outputs:
+        if "logits" in one.get_names():
+            last = one.get_partial_shape()[-1]
+            return int(last.get_length()) if last.is_static else None
+    return None
+
+
+def _own_quantisation(compiled: Any) -> dict[str, str]:
+    """What OpenVINO quantises by itself while it computes, by its own names."""
+    found = {}
+    for name in ("KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE"):
+        try:
+            found[name.lower()] = str(compiled.get_property(name))
+        except RuntimeError:  # a device without it
+            continue
+    return found
 
 
 def _weights(model: Any) -> str:

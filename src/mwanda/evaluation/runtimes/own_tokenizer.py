@@ -11,27 +11,29 @@ from mwanda.evaluation.texts import TextSet
 log = logging.getLogger("mwanda")
 
 
-def tell_differences(runtime: Runtime, ids: Sequence[list[int]], texts: TextSet, name: str) -> int:
-    """Say in one line how many texts the artefact's own tokenizer cuts otherwise; their number.
+def count_differences(runtime: Runtime, ids: Sequence[list[int]], texts: TextSet) -> dict[str, int]:
+    """Language -> how many of its texts the artefact's own tokenizer cuts otherwise, where it does.
 
     Args:
         ids: of every text, language after language.
     """
     scored = iter(ids)
-    differing, first = 0, ""
+    found: dict[str, int] = {}
     for tag, group in texts.texts.items():
-        for place, text in enumerate(group, 1):
+        for text in group:
             own = runtime.own_ids(text)
             if own is None:
-                return 0
+                return {}
             if list(own) != next(scored):
-                differing += 1
-                first = first or f"{tag} {place}"
-    if differing:
-        count = sum(map(len, texts.texts.values()))
+                found[tag] = found.get(tag, 0) + 1
+    return found
+
+
+def tell_differences(found: dict[str, int], texts: TextSet, name: str) -> None:
+    """Say in one line how many texts are cut otherwise."""
+    if found:
         log.warning(
-            "%s: its own tokenizer cuts %d of %d texts otherwise, the first %s; scored are the ids "
-            "of --tokenizer, and the program that serves it sees others", name, differing, count,
-            first,
+            "%s: its own tokenizer cuts %d of %d texts otherwise, in %s; scored are the ids of "
+            "--tokenizer, and the program that serves it sees others", name, sum(found.values()),
+            sum(map(len, texts.texts.values())), ", ".join(found),
         )  # fmt: skip
-    return differing

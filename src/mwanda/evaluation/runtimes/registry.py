@@ -26,6 +26,9 @@ class Row:
         library: the module it needs; none for what comes with mwanda.
         install: what brings the library.
         packages: whose versions are told.
+        beside: the same, where they are installed.
+        devices: kinds that ``--device`` may name; empty for all that torch has here. The first is
+            what ``auto`` stands for, as figures are compared with others of it.
     """
 
     module: str
@@ -33,27 +36,32 @@ class Row:
     library: str = ""
     install: str = ""
     packages: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 RUNTIMES = {
-    "transformers": Row("transformers", "a model folder", packages=("torch", "transformers")),
+    "transformers": Row(
+        "transformers", "a model folder", packages=("torch", "transformers"),
+        beside=("compressed-tensors", "torchao", "bitsandbytes", "gptqmodel"),
+    ),
     "llama.cpp": Row(
         "llama_cpp", "a GGUF file", "llama_cpp", "pip install 'mwanda[llama-cpp]'",
-        ("llama-cpp-python",),
+        ("llama-cpp-python",), devices=("cpu", "cuda"),
     ),
     "openvino": Row(
         "openvino", "a folder with openvino_model.xml", "openvino",
-        "pip install 'mwanda[openvino]'", ("openvino",),
+        "pip install 'mwanda[openvino]'", ("openvino",), devices=("cpu", "cuda"),
     ),
     "ctranslate2": Row(
         "ctranslate2", "a folder with model.bin and its config.json", "ctranslate2",
-        "pip install 'mwanda[ctranslate2]'", ("ctranslate2",),
+        "pip install 'mwanda[ctranslate2]'", ("ctranslate2",), devices=("cpu", "cuda"),
     ),
     "vllm": Row(
         "vllm", "a model folder", "vllm",
         # Its transformers is older than mwanda's: pip takes no two of them.
         "install vllm in an environment of its own, serve it, and score with --runtime openai",
-        ("vllm",),
+        ("vllm",), devices=("cpu", "cuda"),
     ),
     "openai": Row("openai", "the name of a model behind --url"),
 }  # fmt: skip
@@ -83,11 +91,36 @@ def open_runtime(name: str, asked: Asked) -> Runtime:
     """The artefact, opened by the runtime.
 
     Raises:
-        InputError: no such runtime, its library is absent, or the artefact is of another kind.
+        InputError: no such runtime, its library is absent or broken, or the artefact is of another
+            kind.
     """
-    module: Any = importlib.import_module(f"{__package__}.{find_runtime(name).module}")
-    opened: Runtime = module.open_artefact(asked)
+    row = find_runtime(name)
+    module: Any = importlib.import_module(f"{__package__}.{row.module}")
+    try:
+        opened: Runtime = module.open_artefact(asked)
+    except ImportError as error:  # made for other versions of what lies beside it
+        raise InputError(
+            f"--runtime {name}", expected=f"a library {row.library} that can be imported",
+            found=" ".join(str(error).split())[:200], fix=row.install,
+        ) from error  # fmt: skip
     return opened
+
+
+def device_of(name: str, device: str) -> str:
+    """What ``--device`` means to a runtime.
+
+    Raises:
+        InputError: a kind that the runtime does not take.
+    """
+    kinds = RUNTIMES[name].devices
+    if not kinds or device.partition(":")[0] in kinds:
+        return device
+    if device == "auto":
+        return kinds[0]
+    raise InputError(
+        f"--device {device[:40]}", expected=f"auto, {' or '.join(kinds)} for --runtime {name}",
+        found="another kind",
+    )  # fmt: skip
 
 
 def not_an(name: str, asked: Asked) -> InputError:
@@ -119,5 +152,6 @@ def is_quantised(folder: Path) -> bool:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
-    said = config.get("quantization_config") if isinstance(config, dict) else None
-    return isinstance(said, dict) and "quant_method" in said
+    parts = (config, config.get("text_config")) if isinstance(config, dict) else ()
+    said = [part.get("quantization_config") for part in parts if isinstance(part, dict)]
+    return any(isinstance(one, dict) and "quant_method" in one for one in said)

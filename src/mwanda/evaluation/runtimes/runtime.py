@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mwanda.errors import InputError
+from mwanda.errors import DataError, InputError
 from mwanda.evaluation.token_batches import MAX_LENGTH, Piece
 from mwanda.system.run_options import RunOptions
 
@@ -43,8 +44,7 @@ class Asked:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether a GPU was asked for by name; ``auto`` is the processor, as its figures are
-        compared with others of it."""
+        """Whether a GPU was asked for by name."""
         return self.options.device.startswith("cuda")
 
 
@@ -95,6 +95,18 @@ def losses_of(logits: npt.NDArray[Any], targets: Sequence[int]) -> list[float]:
 def said_of(error: Exception) -> str:
     """What a runtime says of a failure, in one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def forwards(asked: Asked, runtime: str) -> Iterator[None]:
+    """What a runtime raises while it computes becomes one error of ours."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        raise DataError(
+            asked.artefact, expected=f"a forward of {runtime}", found=said_of(error),
+            fix="give fewer tokens with --max-length, or convert it anew",
+        ) from error  # fmt: skip
 
 
 def unopened(asked: Asked, runtime: str, error: Exception, fix: str = "") -> InputError:

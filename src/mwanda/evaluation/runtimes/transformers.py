@@ -10,11 +10,11 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.evaluation.runtimes.registry import not_an
-from mwanda.evaluation.runtimes.runtime import SLICE, Asked, Runtime, said_of
+from mwanda.evaluation.runtimes.runtime import SLICE, Asked, Runtime, forwards, said_of
 from mwanda.evaluation.token_batches import Piece
 from mwanda.model.run.context import context_length
 from mwanda.model.run.skeleton import auto_class, load_config, quantisation_of
-from mwanda.system.device import DTYPES, choose_device, dtype_name
+from mwanda.system.device import DTYPES, choose_device, computes_on_host, dtype_name
 from mwanda.system.surroundings import building
 
 UNPACKED = "compressed-tensors"
@@ -29,11 +29,11 @@ def open_artefact(asked: Asked) -> Runtime:
     config = load_config(asked.path, trust_remote_code=trust, quantised=True)
     method = quantisation_of(config)
     chosen = asked.options.compute_dtype
-    # A quantised model names the dtype of its scales; another one is measured in float32, and so is
-    # one that is unpacked anyway: a CPU without bf16 units takes half as long.
-    named = method not in (None, UNPACKED)
-    dtype: Any = "auto" if chosen == "auto" and named else DTYPES.get(chosen, torch.float32)
     device = choose_device(asked.options.device)
+    # A quantised model names the dtype of its scales. Another one is measured on a CPU in float32,
+    # and so is one that is unpacked anyway: without bf16 units it takes half as long.
+    named = method not in (None, UNPACKED) or not computes_on_host(device)
+    dtype: Any = "auto" if chosen == "auto" and named else DTYPES.get(chosen, torch.float32)
     try:
         with building():
             model = auto_class(config).from_pretrained(
@@ -45,19 +45,20 @@ def open_artefact(asked: Asked) -> Runtime:
             asked.artefact, expected=f"a model that transformers loads ({method or 'plain'})",
             found=said_of(error), fix="install what its quantisation needs, or check the files",
         ) from error  # fmt: skip
-    return Whole(model.to(device).eval() if method is None else model.eval(), method)
+    return Whole(model.to(device).eval() if method is None else model.eval(), method, asked)
 
 
 class Whole(Runtime):
     """A model in memory."""
 
-    def __init__(self, model: Any, method: str | None) -> None:
-        self._model = model
+    def __init__(self, model: Any, method: str | None, asked: Asked) -> None:
+        self._model, self._asked = model, asked
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self.context_length = context_length(model.config, model)
         self.told = {
             "quantisation": method or "none",
             "computes_in": dtype_name(model.dtype),
+            "device": model.device.type,
             "threads": torch.get_num_threads(),
         }
 
@@ -65,7 +66,8 @@ class Whole(Runtime):
     def losses(self, pieces: Sequence[Piece]) -> Iterator[Sequence[float]]:
         for piece in pieces:
             ids = torch.tensor([piece.ids[:-1]], device=self._model.device)
-            logits = self._model(input_ids=ids, use_cache=False).logits[0, piece.first - 1 :]
+            with forwards(self._asked, "transformers"):
+                logits = self._model(input_ids=ids, use_cache=False).logits[0, piece.first - 1 :]
             targets = torch.tensor(piece.ids[piece.first :], device=logits.device)
             found: list[float] = []
             for start in range(0, len(targets), SLICE):

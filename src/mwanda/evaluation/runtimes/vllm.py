@@ -56,7 +56,7 @@ class Vllm(Runtime):
         self.told = {
             "quantisation": str(model.quantization or "none"),
             "computes_in": str(model.dtype).removeprefix("torch."),
-            "threads": asked.threads,
+            "threads": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "as many as vLLM takes"),
         }
 
     def losses(self, pieces: Sequence[Piece]) -> Iterator[Sequence[float]]:

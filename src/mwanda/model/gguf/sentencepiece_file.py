@@ -43,7 +43,7 @@ def write_sentencepiece(header: GgufHeader, tokenizer: Any, folder: Path) -> boo
 
         made = _model(header)
         processor = SentencePieceProcessor(model_proto=made)
-    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+    except (ImportError, KeyError, RuntimeError, TypeError, ValueError) as error:
         log.info("%s: no %s is made of it: %s", header.path, FILE, error)
         return False
     for text in TRIED:
