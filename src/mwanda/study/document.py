@@ -96,6 +96,22 @@ class EvaluationPart(_Part):
         return value
 
 
+class ArtefactPart(_Part):
+    """A file or folder that ships, scored in the program that serves it, see ``mwanda eval``.
+
+    Attributes:
+        path: of it.
+        model: of the study, whose form it is; the only one by default.
+        runtime: what opens it; by its kind where none is given, else transformers.
+        tokenizer: a folder whose ids are scored; the model's where none is given.
+    """
+
+    path: str
+    model: str | None = None
+    runtime: str | None = None
+    tokenizer: str | None = None
+
+
 class RunPart(_Part):
     """How to run: those of :class:`mwanda.system.run_options.RunOptions` that a study can use."""
 
@@ -126,6 +142,7 @@ class StudyDocument(_Part):
         recipe: fields of every recipe; ``mode`` is dense unless given.
         quantised: GGUF types, ``trimmed``, or both as ``trimmed+Q8_0``; each dense model is also
             measured in each of these forms, trimmed by script to the languages of the evaluation.
+        artefacts: name -> what ships, scored beside the model that it is a form of.
         keep: whether pruned models stay, in the study's folder.
     """
 
@@ -142,6 +159,7 @@ class StudyDocument(_Part):
     seeds: Annotated[tuple[Seed, ...], Listed] = Field(default=(0,), min_length=1)
     recipe: Fields = Field(default_factory=dict)
     quantised: Annotated[tuple[str, ...], Listed] = ()
+    artefacts: dict[str, ArtefactPart] = Field(default_factory=dict)
     run: RunPart = Field(default_factory=RunPart)
     keep: bool = False
 
@@ -189,6 +207,14 @@ class StudyDocument(_Part):
         for kind in self.quantised:
             if kind in self.methods:
                 problems.append(f"methods.{kind}: expected another name than a quantised model's")
+        for name, part in self.artefacts.items():
+            if name in {"dense", *self.quantised, *self.methods}:
+                problems.append(f"artefacts.{name}: expected a name that nothing else has")
+            if part.model is None and len(self.models) > 1:
+                problems.append(f"artefacts.{name}: expected a model, one of the study's, as it "
+                                f"has {len(self.models)}")  # fmt: skip
+            if part.model is not None and part.model not in self.models:
+                problems.append(f"artefacts.{name}.model: {nearest(part.model, self.models)}")
         if "languages" in self.recipe:
             problems.append("recipe.languages: expected none; use languages")
         if problems:
@@ -228,6 +254,8 @@ def _problems(item: Mapping[str, Any]) -> list[str]:
     if item["type"] == "extra_forbidden":
         parts: dict[str, type[BaseModel]] = {"evaluation": EvaluationPart, "run": RunPart}
         known = parts.get(str(item["loc"][0]), StudyDocument).model_fields
+        if item["loc"][0] == "artefacts" and len(item["loc"]) > 2:
+            known = ArtefactPart.model_fields
         if item["loc"][:2] == ("evaluation", "translation") and len(item["loc"]) > 2:
             known = TranslationPart.model_fields
         return [f"{place}: unknown field; {nearest(str(item['loc'][-1]), known)}"]

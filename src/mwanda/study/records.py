@@ -9,8 +9,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mwanda.model.gguf.types import TYPES
-
 DENSE = "dense"
 """Name of the method that does nothing: every model's baseline."""
 
@@ -34,6 +32,23 @@ class ModelRecord(Record):
     sha256: str
 
 
+class ArtefactRecord(Record):
+    """What ships.
+
+    Attributes:
+        path, sha256: where it is, and the SHA-256 of its content.
+        runtime: what opens it.
+        tokenizer: whose ids are scored.
+        tokenizer_sha256: None where that is the study's model.
+    """
+
+    path: str
+    sha256: str
+    runtime: str
+    tokenizer: str
+    tokenizer_sha256: str | None = None
+
+
 class Entry(Record):
     """One point of the report; several can be the same cell.
 
@@ -53,7 +68,7 @@ class Entry(Record):
 
     @property
     def label(self) -> str:
-        if self.method == DENSE or self.method in TYPES:
+        if not self.sparsity:
             return f"{self.model}, {self.method}"
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.model}, {self.method}, {self.sparsity:g}{seed}"
@@ -67,12 +82,14 @@ class Cell(Record):
         model: its name.
         statistics: key of the saved statistics it uses; None where it uses none.
         loose: sizes of the windows that nobody gave, so that they may shrink to context and text.
+        artefact: name of the one that is scored; None where the model itself is, or a form of it.
     """
 
     settings: dict[str, Any]
     model: str
     statistics: str | None = None
     loose: tuple[str, ...] = ()
+    artefact: str | None = None
 
     @property
     def key(self) -> str:

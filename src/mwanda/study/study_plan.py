@@ -7,6 +7,7 @@ depend on besides; names, paths and times do not count.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mwanda.errors import InputError, first_problem
 from mwanda.evaluation.parallel import ParallelText
@@ -29,9 +30,10 @@ from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.task import naming_problems
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
 from mwanda.study.folder import StudyFolder
+from mwanda.study.forms import artefact_settings, look_up_artefact
 from mwanda.study.grid import Point, points
 from mwanda.study.inputs import calibration_hashes, dtype_for, model_hash, resolved_dtypes
-from mwanda.study.records import DENSE, Cell, Entry, ModelRecord, Record
+from mwanda.study.records import DENSE, ArtefactRecord, Cell, Entry, ModelRecord, Record
 from mwanda.study.scored_texts import (
     generation_settings,
     placed,
@@ -49,6 +51,8 @@ from mwanda.text.sources import placed_source
 
 FORMAT = 1
 
+log = logging.getLogger("mwanda")
+
 
 class Plan(Record):
     """What ``plan.json`` holds.
@@ -61,6 +65,7 @@ class Plan(Record):
         text_sha256, languages, ids: of the texts scored; ids where they are parallel.
         statistics: key -> fields of
             :func:`mwanda.pruning.statistics.collect.collect_statistics`, and the model.
+        artefacts: name -> what ships.
         entries: in the order of the document, the dense models first.
         cells: key -> cell.
     """
@@ -77,6 +82,7 @@ class Plan(Record):
     languages: tuple[str, ...]
     ids: tuple[int | str, ...] | None
     statistics: dict[str, dict[str, Any]]
+    artefacts: dict[str, ArtefactRecord] = Field(default_factory=dict)
     entries: tuple[Entry, ...]
     cells: dict[str, Cell]
 
@@ -163,6 +169,11 @@ def make_plan(path: Path) -> Plan:
         lambda: task_settings(part, study_tasks(part)),
     ):
         generated |= tried(look_up, "evaluation") or {}
+    artefacts = {}
+    for name, one in document.artefacts.items():
+        of = document.models[one.model or next(iter(document.models))]
+        look = partial(look_up_artefact, one, of, run.device)
+        artefacts[name] = tried(look, f"artefacts.{name}")
     drawn, opened = _calibrations(document.calibration, grid, tried)
     if problems or texts is None:
         raise InputError.several(dict.fromkeys(problems))
@@ -173,6 +184,8 @@ def make_plan(path: Path) -> Plan:
             found = calibration_hashes(document.calibration, source, tags, keep_english=keep)
             prints |= {(tag, keep): sha256 for tag, sha256 in found.items()}
     models, dtypes = _look_up_models(document, grid)
+    if artefacts and generated:
+        log.warning("artefacts are scored only: nothing is translated, continued or asked of them")
     table = _Table()
     for name, record in models.items():
         base = {"text_sha256": texts.sha256, "max_length": part.max_length, **generated,
@@ -181,6 +194,10 @@ def make_plan(path: Path) -> Plan:
         table.add(DENSE, Cell(settings=base, model=name))
         for kind in document.quantised:
             table.add(kind, Cell(settings={**base, "quantised": kind}, model=name))
+        for ships, one in document.artefacts.items():
+            if one.model in (None, name):
+                settings = artefact_settings(ships, artefacts[ships], base, run.compute_dtype)
+                table.add(ships, Cell(settings=settings, model=name, artefact=ships))
         recipes = [_drawn(point, drawn) for point in grid]
         dtype = dtype_for(dtypes[name], "prune")
         shared = SharedStatistics(name, record, dtype, prints, recipes)
@@ -209,6 +226,7 @@ def make_plan(path: Path) -> Plan:
         languages=tuple(texts.texts),
         ids=texts.ids,
         statistics=table.statistics,
+        artefacts=artefacts,
         entries=tuple(table.entries),
         cells=table.cells,
     )

@@ -14,17 +14,16 @@ from typing import Any
 
 from mwanda.errors import InputError, MwandaError
 from mwanda.evaluation.evaluate import evaluate
+from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.translate import translate
-from mwanda.pruned.quantise import quantise
-from mwanda.pruned.trim.trim import trim
 from mwanda.pruning.folder.manifest import Manifest, versions
 from mwanda.pruning.prune import prune
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.pruning.statistics.show import show_statistics
-from mwanda.study.document import TRIMMED
 from mwanda.study.folder import StudyFolder
+from mwanda.study.forms import score_artefact, small_form
 from mwanda.study.inputs import InputCheck, dtype_for
 from mwanda.study.records import Cell
 from mwanda.study.study_plan import read_plan
@@ -38,12 +37,6 @@ PARENT = "MWANDA_STUDY_PARENT"
 
 PAUSE = 0.5
 """Seconds between two looks at cells that other workers hold."""
-
-SIZES = ("type", "tensors", "kept", "bytes", "source_bytes", "weights")
-"""What a report says of a quantised model."""
-
-WHOLE = ("source_bytes", "weights")
-"""Those of the model before a trim."""
 
 FAILURES = (
     MwandaError, OSError, RuntimeError, ValueError, MemoryError, LookupError, TypeError,
@@ -170,8 +163,12 @@ class Worker:
         more: dict[str, Any] = {}
         if cell.settings["recipe"] is not None:
             model, manifest = self._prune(key, cell, model, scratch)
+        elif cell.artefact is not None:
+            result, more = self._artefact(cell, model)
+            return _found(key, cell, result, manifest, more)
         elif "quantised" in cell.settings:
-            model, more["quantised"] = self._small_form(cell, model, scratch, options)
+            name, tags = str(cell.settings["quantised"]), list(self._texts.texts)
+            model, more["quantised"] = small_form(name, model, tags, scratch, options)
         result = evaluate(
             model,
             self._texts,
@@ -191,46 +188,15 @@ class Worker:
             }
             asked = evaluate_tasks(model, self._tasks, options=options, **how)
             more["tasks"] = asked.as_dict()["tasks"]
-        return {
-            "format": 1,
-            "key": key,
-            "settings": cell.settings,
-            "statistics": cell.statistics,
-            "seen": list(result.seen),
-            "background": list(result.background),
-            "compute_dtype": result.settings["compute_dtype"],
-            "bos": result.settings["bos"],
-            "versions": versions(),
-            **({} if manifest is None else _pruned(manifest)),
-            **more,
-            "languages": {
-                tag: {
-                    "tokens": r.tokens,
-                    "size": r.size,
-                    "unscored": r.unscored,
-                    "sentence_nll": list(r.sentence_nll),
-                }
-                for tag, r in result.languages.items()
-            },
-        }
+        return _found(key, cell, result, manifest, more)
 
-    def _small_form(
-        self, cell: Cell, model: str, scratch: Path, options: RunOptions
-    ) -> tuple[str, dict[str, Any]]:
-        """The dense model trimmed, quantised, or both, and what a report says of it."""
-        name = str(cell.settings["quantised"])
-        first, _, kind = name.rpartition("+")
-        sizes: dict[str, Any] = {"type": name, "tensors": 0, "kept": {}}
-        if TRIMMED in (first, kind):
-            plan = trim(model, scratch / TRIMMED, list(self._texts.texts), options=options).plan
-            model = str(scratch / TRIMMED)
-            sizes |= {"bytes": plan.kept_bytes, "source_bytes": plan.bytes, "weights": plan.weights}
-        if kind != TRIMMED:
-            made = quantise(model, scratch / "quantised", kind, options=options).as_dict()
-            model = str(scratch / "quantised")
-            sizes = {n: made[n] for n in SIZES} | {n: sizes[n] for n in WHOLE if n in sizes}
-            sizes["type"] = name
-        return model, sizes
+    def _artefact(self, cell: Cell, model: str) -> tuple[Evaluation, dict[str, Any]]:
+        """In the dtype of the document: the plan's is that of the dense model's forward."""
+        artefact = self._plan.artefacts[str(cell.artefact)]
+        self._inputs.model(artefact.path, artefact.sha256)
+        options = self._plan.options(self._plan.run.compute_dtype, self._progress)
+        length = self._plan.evaluation.max_length
+        return score_artefact(str(cell.artefact), artefact, model, self._texts, length, options)
 
     def _prune(self, key: str, cell: Cell, model: str, scratch: Path) -> tuple[str, Manifest]:
         fields = {k: v for k, v in cell.settings["recipe"].items() if k not in cell.loose}
@@ -245,6 +211,34 @@ class Worker:
         options = self._options(cell, "prune")
         done = prune(model, out=out, recipe=recipe, options=options, **text)
         return str(out), done.manifest
+
+
+def _found(
+    key: str, cell: Cell, result: Evaluation, manifest: Manifest | None, more: dict[str, Any]
+) -> dict[str, Any]:
+    """What is kept of a cell."""
+    return {
+        "format": 1,
+        "key": key,
+        "settings": cell.settings,
+        "statistics": cell.statistics,
+        "seen": list(result.seen),
+        "background": list(result.background),
+        "compute_dtype": result.settings.get("compute_dtype", "the runtime's own"),
+        "bos": result.settings["bos"],
+        "versions": versions(),
+        **({} if manifest is None else _pruned(manifest)),
+        **more,
+        "languages": {
+            tag: {
+                "tokens": r.tokens,
+                "size": r.size,
+                "unscored": r.unscored,
+                "sentence_nll": list(r.sentence_nll),
+            }
+            for tag, r in result.languages.items()
+        },
+    }
 
 
 def _pruned(manifest: Manifest) -> dict[str, Any]:

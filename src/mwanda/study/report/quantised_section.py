@@ -39,7 +39,8 @@ def _parts(model: ModelResults) -> list[Part]:
              "worst language", "languages worse"],
             rows,
             words=("worst language",),
-            note="A quantised model's bytes are those of its weights in a GGUF file. A trimmed "
+            note="A quantised model's bytes are those of its weights in a GGUF file, and those of "
+            "what ships are of its own files with weights. A trimmed "
             "model's vocabulary is cut to the scripts of these languages, which changes nothing "
             "in them: a pruned model that is also trimmed has the pruned one's losses. A pruned "
             "model's are the weights that are left, in the dense model's dtype, and a bit for "

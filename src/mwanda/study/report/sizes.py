@@ -36,8 +36,10 @@ def sizes_of(model: ModelResults) -> Iterator[Sized]:
     first = next(iter(model.quantised.values())).first["quantised"]
     whole = float(first["source_bytes"])
     for kind, group in model.quantised.items():
-        size, trimmed = float(group.first["quantised"]["bytes"]), TRIMMED in kind
-        name = f"dense{', ' if trimmed else ' in '}{kind}"
+        size = float(group.first["quantised"]["bytes"])
+        ships = "artefact" in group.first["settings"]
+        trimmed = TRIMMED in kind and not ships
+        name = kind if ships else f"dense{', ' if trimmed else ' in '}{kind}"
         yield Sized(name, None, trimmed, size, size / whole, group)
     trim = model.quantised.get(TRIMMED)
     for group in model.groups.values():

@@ -1,0 +1,99 @@
+"""What ships as cells of a study: scored by its runtime, beside the model that it is a form of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mwanda
+from mwanda import InputError
+from mwanda.study.folder import StudyFolder
+from mwanda.study.launch import start_study
+from mwanda.study.report.write import write_report
+from mwanda.study.study_plan import make_plan
+from tests.study.helpers import Lab
+
+
+@pytest.fixture
+def shipped(lab: Lab, tmp_path: Path) -> Path:
+    """The model pruned, as it would be given to transformers."""
+    mwanda.prune(lab.models["tiny"], out=tmp_path / "shipped", criterion="magnitude",
+                 allocation="uniform", sparsity=0.5)  # fmt: skip
+    return tmp_path / "shipped"
+
+
+def study(lab: Lab, **artefacts: Any) -> Path:
+    return lab.document(criteria=["magnitude"], sparsities=[0.5], artefacts=artefacts)
+
+
+def test_an_artefact_is_scored_as_by_eval_and_stands_in_the_report(
+    lab: Lab, shipped: Path, tmp_path: Path
+) -> None:
+    document = study(lab, **{"trimmed int8": {"path": str(shipped), "runtime": "transformers"}})
+    found = start_study(document, lab.out)
+    assert found.counts == {"done": 3, "failed": 0, "running": 0, "waiting": 0}
+    assert [one["method"] for one in found.entries] == ["dense", "trimmed int8", "magnitude"]
+    folder = StudyFolder(lab.out)
+    _, ships, pruned = (folder.result(one["key"]) or {} for one in found.entries)
+    alone = mwanda.evaluate(shipped, lab.text, languages=["de", "hi", "sw"], runtime="transformers")
+    for tag, result in alone.languages.items():
+        assert ships["languages"][tag]["sentence_nll"] == list(result.sentence_nll)
+        assert pruned["languages"][tag]["sentence_nll"] == pytest.approx(result.sentence_nll)
+    assert ships["runtime"]["name"] == "transformers"
+    weights = (shipped / "model.safetensors").stat().st_size
+    assert ships["quantised"]["bytes"] == weights
+    assert ships["quantised"]["source_bytes"] <= weights  # which has a header too
+    write_report(lab.out, tmp_path / "report")
+    page = (tmp_path / "report/report.md").read_text(encoding="utf-8")
+    assert "| trimmed int8 |" in page
+    assert "Methods: magnitude." in page
+
+
+def test_its_content_counts_and_its_place_does_not(lab: Lab, shipped: Path, tmp_path: Path) -> None:
+    start_study(study(lab, ships={"path": str(shipped)}), lab.out)
+    moved = Path(shutil.copytree(shipped, tmp_path / "moved"))
+    again = make_plan(study(lab, ships={"path": str(moved)}))
+    assert all(StudyFolder(lab.out).result(key) is not None for key in again.cells)
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps(config | {"note": "another"}))
+    other = make_plan(study(lab, ships={"path": str(moved)}))
+    assert len(other.cells.keys() - again.cells.keys()) == 1
+
+
+def test_what_changes_before_it_is_scored_is_refused(lab: Lab, shipped: Path) -> None:
+    document = study(lab, ships={"path": str(shipped)})
+    plan = make_plan(document)
+    (shipped / "generation_config.json").write_text("{}")
+    folder = StudyFolder(lab.out)
+    found = start_study(document, lab.out)
+    assert found.counts["done"] == 3  # planned anew
+    assert {*plan.cells} != {*folder.read_plan()["cells"]}
+
+
+@pytest.mark.parametrize(
+    ("artefacts", "says"),
+    [
+        ({"a": {"path": "no"}}, "artefacts.a: no: expected an artefact, found nothing there"),
+        ({"a": {"path": ".", "runtime": "none"}}, "artefacts.a: --runtime none: expected"),
+        ({"a": {"path": ".", "runtime": "openai"}}, "artefacts.a: runtime: expected one that"),
+        ({"a": {"path": ".", "tokenizer": "no"}}, "artefacts.a: no: expected a tokenizer"),
+        ({"a": {"paths": "."}}, "artefacts.a.paths: unknown field; did you mean 'path'"),
+        ({"a": {"path": ".", "model": "tin"}}, "artefacts.a.model: did you mean 'tiny'"),
+        ({"dense": {"path": "."}}, "artefacts.dense: expected a name that nothing else has"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(lab: Lab, artefacts: Any, says: str) -> None:
+    with pytest.raises(InputError) as error:
+        make_plan(study(lab, **artefacts))
+    assert says in str(error.value)
+
+
+def test_of_several_models_one_has_to_be_named(lab: Lab) -> None:
+    several = {name: str(lab.models["tiny"]) for name in ("one", "two")}
+    document = lab.document(models=several, artefacts={"a": {"path": "."}})
+    with pytest.raises(InputError, match=r"artefacts\.a: expected a model, one of the study's"):
+        make_plan(document)
