@@ -65,7 +65,12 @@ def ctranslate2(artefact: str, prompts: list[Ids], folder: str) -> list[Ids]:
 def vllm(artefact: str, prompts: list[Ids], _folder: str) -> list[Ids]:
     from vllm import LLM, SamplingParams
 
-    model = LLM(artefact, dtype="float32", enforce_eager=True, max_model_len=512)
+    from mwanda.evaluation.runtimes.vllm import KEYS_AND_VALUES
+
+    model = LLM(
+        artefact, dtype="float32", enforce_eager=True, max_model_len=512,
+        kv_cache_memory_bytes=KEYS_AND_VALUES,
+    )  # fmt: skip
     how = SamplingParams(temperature=0.0, min_tokens=NEW, max_tokens=NEW)
     made = model.generate([{"prompt_token_ids": ids} for ids in prompts], how, use_tqdm=False)
     return [list(one.outputs[0].token_ids) for one in made]

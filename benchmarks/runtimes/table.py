@@ -146,6 +146,10 @@ def run(words: list[str | Path], **how: Any) -> subprocess.CompletedProcess[str]
     )
 
 
+HERE_IN_FLOAT = ["--device", "cpu", "--compute-dtype", "float32"]
+"""What a form is compared with is computed as the runtimes compute."""
+
+
 def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -> dict[str, float]:
     """Language -> nats per sentence."""
 
@@ -155,7 +159,7 @@ def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -
                                    "--ids", "0:999", "--sentences", str(given.sentences),
                                    "--no-generate"]  # fmt: skip
         words += ["--languages", given.languages] if given.languages else []
-        words += ["--runtime", runtime, "--tokenizer", given.model] if runtime else []
+        words += ["--runtime", runtime, "--tokenizer", given.model] if runtime else HERE_IN_FLOAT
         started = time.perf_counter()
         found = run(words, stdout=subprocess.PIPE).stdout
         print(f"{name}: scored in {time.perf_counter() - started:.0f} s", file=sys.stderr)

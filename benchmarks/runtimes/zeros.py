@@ -68,14 +68,30 @@ def openvino(artefact: str, folder: str) -> float:
 SMALL = (torch.int8, torch.uint8)
 
 
+STACKED = {
+    "q_proj": "self_attention/linear_0", "k_proj": "self_attention/linear_0",
+    "v_proj": "self_attention/linear_0", "o_proj": "self_attention/linear_1",
+    "gate_proj": "ffn/linear_0", "up_proj": "ffn/linear_0_noact", "down_proj": "ffn/linear_1",
+}  # fmt: skip
+"""The matrix of a layer that holds a linear's rows, in this order where there are several."""
+
+
 def ctranslate2(artefact: str, folder: str) -> float:
-    """Its int8 has no offset and stacks queries, keys and values: zeros are counted."""
-    zeros = sum(int((one == 0).sum()) for one in _of_ctranslate2(Path(artefact, "model.bin")))
-    before = sum(int((one == 0).sum()) for _, one in _linears(folder))
-    return min(1.0, zeros / before)
+    """Its int8 has no offset, and queries, keys and values lie in one matrix."""
+    stored = dict(_of_ctranslate2(Path(artefact, "model.bin")))
+    linears = dict(_linears(folder))
+    found: dict[str, torch.Tensor] = {}
+    for layer in {name.split(".")[2] for name in linears}:
+        begin: dict[str, int] = {}
+        for part, place in STACKED.items():
+            name = next(n for n in linears if f".{layer}." in n and n.endswith(f"{part}.weight"))
+            start = begin.get(place, 0)
+            begin[place] = end = start + len(linears[name])
+            found[name] = stored[f"decoder/layer_{layer}/{place}/weight"][start:end]
+    return share(found, folder)
 
 
-def _of_ctranslate2(path: Path) -> Iterator[torch.Tensor]:
+def _of_ctranslate2(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
     """The int8 matrices of the layers, as its writer lays them out."""
     with path.open("rb") as file:
 
@@ -92,17 +108,14 @@ def _of_ctranslate2(path: Path) -> Iterator[torch.Tensor]:
             number("B")
             raw = file.read(number("I"))
             if "/linear_" in name and len(shape) == 2 and len(raw) == shape[0] * shape[1]:
-                yield torch.frombuffer(bytearray(raw), dtype=torch.int8)
+                yield name, torch.frombuffer(bytearray(raw), dtype=torch.int8).view(shape)
 
 
 def share(found: dict[str, Any], folder: str) -> float:
     zeros = kept = 0
     for name, weight in _linears(folder):
-        if name in found:
-            held = torch.as_tensor(found[name])[weight == 0]
-            zeros, kept = zeros + held.numel(), kept + int((held == 0).sum())
-    if not zeros:
-        raise ValueError(f"none of {len(found)} matrices is one of the folder's")
+        held = torch.as_tensor(found[name])[weight == 0]
+        zeros, kept = zeros + held.numel(), kept + int((held == 0).sum())
     return kept / zeros
 
 
