@@ -308,6 +308,15 @@ def test_windows_are_drawn_once_and_kept(bench: Bench) -> None:
     assert path.read_bytes() != first
 
 
+def test_background_that_cannot_be_is_told_before_any_window_is_drawn(bench: Bench) -> None:
+    words = ["windows", bench.source, "--out", bench.root / "w.safetensors"]
+    words += ["--calibration", bench.corpus, "--windows", 900]  # more than there is text for
+    bench.refuse([*words, "--background", "nowhere"], "nowhere", "expected a folder")
+    for count in (0, -3):
+        given = ["--background", "udhr", "--background-windows", count]
+        bench.refuse([*words, *given], "--background-windows", "a whole number from 1")
+
+
 def test_windows_fed_back_give_the_same_masks(bench: Bench) -> None:
     file, given = bench.root / "w.safetensors", bench.root / "given"
     text = ["--calibration", bench.corpus, *SMALL]

@@ -96,6 +96,25 @@ def test_too_little_text_is_refused() -> None:
         with_background(named("de"), GivenText({"fr": ["kurz"]}), TOKENIZER)
 
 
+@pytest.mark.parametrize("windows", [0, -3])
+def test_a_number_of_windows_that_is_none_is_refused(windows: int) -> None:
+    with pytest.raises(InputError, match=f"--background-windows: .* from 1, found {windows}"):
+        pooled("de", windows=windows)
+
+
+def test_a_language_without_text_for_a_piece_is_left_out_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "mwanda")
+    english = ["the cat of the house was in the garden, and it is that which they have seen"]
+    texts = {"de": TEXTS["de"], "fr": ["kurz"], "sw": english, "it": TEXTS["fr"]}
+    made = with_background(
+        named("de"), GivenText(texts, name="texts"), TOKENIZER, windows=5, context=CONTEXT
+    )
+    assert made.background == ("it",)
+    assert "left out, with text for less than a piece of 10 tokens: fr, sw\n" in caplog.text
+
+
 def test_a_file_keeps_it_with_the_languages_read(tmp_path: Path) -> None:
     made = pooled("de", "fr")
     save(made, tmp_path / "w.safetensors")

@@ -17,7 +17,7 @@ from mwanda.model.run.context import context_of
 from mwanda.model.run.skeleton import build_skeleton, load_config
 from mwanda.model.source import load_tokenizer, open_model
 from mwanda.system.output import OutputFile
-from mwanda.text.background import open_background, with_background
+from mwanda.text.background import check_background_windows, open_background, with_background
 from mwanda.text.languages import tags_of
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import check_languages
@@ -53,6 +53,9 @@ def draw_windows(
         background: text in languages not named, see :func:`with_background`; or ``none``.
         windows, length: None takes the default, or less where context or text are short.
         keep_english, keep_repeated: see :func:`mwanda.text.windows.draw`.
+
+    Raises:
+        InputError: bad input; a background that is not there is told before any window is drawn.
     """
     if calibration is None:
         raise InputError("--calibration", expected="a text source", found="none")
@@ -64,6 +67,11 @@ def draw_windows(
     source = open_source(calibration)
     chosen = source.languages() if languages is None else tags_of(languages)
     check_languages(source, chosen)
+    others = None
+    if background != NO_BACKGROUND:
+        check_background_windows(background_windows)
+        others = open_background(background)
+        others.languages()
     path = Path(model)
     if is_gguf(path):
         gguf = read_gguf(path)
@@ -78,11 +86,10 @@ def draw_windows(
         source, tokenizer, chosen, windows=windows, length=length, seed=seed, context=context,
         allow_short=allow_short, keep_english=keep_english, keep_repeated=keep_repeated,
     )  # fmt: skip
-    if background != NO_BACKGROUND:
+    if others is not None:
         drawn = with_background(
-            drawn, open_background(background), tokenizer, windows=background_windows, seed=seed,
-            context=context,
-        )  # fmt: skip
+            drawn, others, tokenizer, windows=background_windows, seed=seed, context=context
+        )
     save(drawn, out, overwrite=overwrite)
     return drawn
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from mwanda.errors import InputError
+from mwanda.system.arguments import whole_given
 from mwanda.text.given import GivenText
 from mwanda.text.languages import MULTIPLE, seen_among
 from mwanda.text.packed import read_lines
@@ -54,10 +55,17 @@ def with_background(
     is text; where there are more languages than pieces, the seed says which. It also says the
     order.
 
+    A language with text for less than a piece, or with none after cleaning, is left out; one line
+    of the log names them.
+
     Args:
-        windows: of all languages together, at most.
+        windows: of all languages together, at most; 1 or more.
         context: tokens that the model takes at once; None for any number.
+
+    Raises:
+        InputError: no whole number of windows, or too little text for one.
     """
+    check_background_windows(windows)
     there = source.languages()
     tags = sorted({*there} - {*seen_among(there, named.languages)})
     order, pieces = random.Random(f"{seed}/{MULTIPLE}"), windows * BACKGROUND_PIECES
@@ -75,6 +83,12 @@ def with_background(
     )  # fmt: skip
     rows = [(tag, row) for tag, ids in drawn.tokens.items() for row in ids[:, len(start) :]]
     rows = [(tag, row) for tag, row in rows if len(row) == room]
+    short = sorted({*tags} - {tag for tag, _ in rows})
+    if short:
+        log.info(
+            "background: left out, with text for less than a piece of %d tokens: %s", room,
+            ", ".join(short),
+        )  # fmt: skip
     order.shuffle(rows)
     rows = rows[: len(rows) // BACKGROUND_PIECES * BACKGROUND_PIECES]
     if not rows:
@@ -96,6 +110,15 @@ def with_background(
         background=tuple(sorted(used)),
         background_source=source.name,
     )
+
+
+def check_background_windows(windows: int) -> None:
+    """Refuse a number of windows of background text that is none.
+
+    Raises:
+        InputError: no whole number from 1.
+    """
+    whole_given("--background-windows", windows, 1)
 
 
 def chosen(windows: Windows, languages: Sequence[str], *, background: bool) -> Windows:

@@ -62,10 +62,11 @@ def draw(
         context: tokens that the model takes at once; None for any number.
         keep_english: leave lines of English in other languages' text.
         keep_repeated: leave pages that come again.
-        part: of another draw: the log says nothing of it, and the vocabulary is not hashed.
+        part: of another draw: languages with too little text are left out, the log says nothing
+            of it, and the vocabulary is not hashed.
 
     Returns:
-        int64 ``[windows, length]`` for each language, in the order given.
+        int64 ``[windows, length]`` for each language that was not left out, in the order given.
     """
     if not languages or len(set(languages)) < len(languages):
         found = ", ".join(languages) or "none"
@@ -108,7 +109,7 @@ def draw(
         draws[language] = _describe(
             language, tokens[language], packed, cleaner, prints[language], start
         )
-    if short:
+    if short and not part:
         told = used.too_little(short, len(start), [*tokens]).problems
         for tag, problem in zip(short, told, strict=True):
             problems.append(problem + _after_dropping(dropped.get(tag)))

@@ -125,11 +125,12 @@ def windows(
     from mwanda.cli.views.pruning import drawn
     from mwanda.pruning.draw_windows import draw_windows
 
+    background, count = given["background"], given["background_windows"]
     made = draw_windows(
         model, out, given["calibration"], languages=chosen, windows=given["windows"],
         length=given["window_length"], seed=given["seed"] or 0,
-        background=given["background"] or NO_BACKGROUND,
-        background_windows=given["background_windows"] or BACKGROUND_WINDOWS,
+        background=NO_BACKGROUND if background is None else background,
+        background_windows=BACKGROUND_WINDOWS if count is None else count,
         keep_english=bool(given["keep_english"]), keep_repeated=bool(given["keep_repeated"]),
         **{name: given[name] for name in ("allow_short", "trust_remote_code", "overwrite")},
     )  # fmt: skip
