@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mwanda.errors import MwandaError
+from mwanda.pruned import after_prune
 from tests.cli.helpers import Bench
+from tests.pruning.pipeline.helpers import windows_file
 
 
 def test_recover(
@@ -21,6 +25,8 @@ def test_recover(
     assert re.search(r"steps +3 of 8 windows, 8 at once", planned.out)
     assert not bench.out.exists()
     bench.refuse([*words, *text, "--plan"], "--out", "found both")
+    for wrong in (["--learning-rate", "-1"], ["--objective", "best"]):
+        bench.refuse([*words[:4], *text, *wrong, "--plan"], wrong[0][2:].replace("-", "_"))
     shown = bench.run(*words, *text, *how)
     assert shown.code == 0, shown.err
     assert re.search(r"de German +1 +0\.\d+ +0\.\d+ +-\d", shown.out)
@@ -64,3 +70,23 @@ def test_a_prune_is_recovered_in_one_go(bench: Bench, caplog: pytest.LogCaptureF
     bench.refuse([*words, *text], "expected a new folder")
     bench.refuse([*words, "--overwrite"], "--recover", "--calibration")
     bench.refuse([*words, *text, "--masks-only"], "--recover", "no --masks-only")
+
+
+def test_a_prune_whose_recovery_fails_leaves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["prune", bench.source, "--out", bench.out, "--calibration", bench.corpus, "--recover"]
+    how = ["--window-length", "32", "--criterion", "magnitude", "--allocation", "uniform"]
+
+    def failing(whole: Path, *_: Any, **__: Any) -> None:
+        assert whole.is_dir()
+        raise MwandaError("no gain")
+
+    monkeypatch.setattr(after_prune, "recover", failing)
+    bench.refuse([*words, *how], "no gain", code=1)
+    monkeypatch.setattr(after_prune, "prune", None)  # what is known beforehand is told before it
+    bench.refuse([*words, *how, "--sparsity", "0"], "--recover", "a --sparsity above 0")
+    bench.refuse([*words, *how, "--windows", "1"], "de", "at least 2 windows", lines=2)
+    windows = windows_file(bench.root, counts={"de": (3, 32), "sw": (1, 32)})
+    words[words.index("--calibration") + 1] = windows
+    bench.refuse([*words, "--criterion", "wanda"], "sw", "at least 2 windows")

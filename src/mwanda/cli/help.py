@@ -31,7 +31,7 @@ PANEL_OF: Mapping[str, str] = {
     name: panel
     for panel, names in {
         METHOD: f"{' '.join(name for name, *_ in field_options())} gram masks_only step highest "
-        "learning_rate sampled train_embeddings objective low_rank",
+        "learning_rate sampled train_embeddings objective low_rank patience",
         TEXT: "text_field statistics windows window_length background background_weight "
         "background_windows seed keep_english keep_repeated "
         "skip_first_tokens allow_short allow_overlap ids max_length text_seed text_languages "

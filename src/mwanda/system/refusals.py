@@ -39,7 +39,18 @@ def named(error: BaseException, place: Path) -> MwandaError | None:
     told = [words for n in _FULL for words in (f"os {{ code: {n},", f"(os error {n})")]
     if unwritten or any(words in text for words in told):
         return disk_error(place, OSError(errno.ENOSPC, "No space left on device"))
+    return memory_error(
+        error,
+        "lower --activation-memory or --batch-tokens, or free some; "
+        "mwanda plan says what a prune needs",
+    )
+
+
+def memory_error(error: BaseException, fix: str) -> MwandaError | None:
+    """The same of an exception that means no memory, with what to do about it; None where it means
+    something else."""
     # torch has no class of its own for the CPU's memory, only for a device's.
+    text = str(error).lower()
     if (
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
@@ -49,10 +60,21 @@ def named(error: BaseException, place: Path) -> MwandaError | None:
             "memory",
             expected="room for what the run holds at once",
             found=(" ".join(str(error).split()) or "none")[:160],
-            fix="lower --activation-memory or --batch-tokens, or free some; "
-            "mwanda plan says what a prune needs",
+            fix=fix,
         )
     return None
+
+
+@contextmanager
+def named_memory(fix: str) -> Iterator[None]:
+    """Errors of :func:`memory_error` become ours inside, with this to do about them."""
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError) as error:
+        ours = memory_error(error, fix)
+        if ours is None:
+            raise
+        raise ours from error
 
 
 @contextmanager

@@ -52,11 +52,11 @@ def test_the_trainer_is_told_the_device(
 ) -> None:
     monkeypatch.setenv(PLACE, "cpu")
     with accelerator.there():
-        with undisturbing(torch.device(KIND, 0), 1):
+        with undisturbing(torch.device(KIND, 0), 1, Path("runs")):
             assert os.environ[PLACE] == f"{KIND}:0"
         assert os.environ[PLACE] == "cpu"
-        with undisturbing(torch.device(KIND, 0), 2):
+        with undisturbing(torch.device(KIND, 0), 2, Path("runs")):
             assert os.environ[PLACE] == "cpu"
     monkeypatch.delenv(PLACE)
-    with undisturbing(torch.device("cpu"), 1):
+    with undisturbing(torch.device("cpu"), 1, Path("runs")):
         assert PLACE not in os.environ

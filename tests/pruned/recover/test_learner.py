@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from mwanda.errors import InputError
 from mwanda.model.run.decoder import MemoryDecoder
 from mwanda.model.run.head_form import PlainHead
 from mwanda.pruned.recover import targets
-from mwanda.pruned.recover.learner import Course, Learner, learning, together
+from mwanda.pruned.recover.learner import Course, Learner, heads_kept, learning, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
+from mwanda.pruned.recover.watch import Watch
 from mwanda.system.run_options import RunOptions
 from tests.pruning.pipeline.helpers import token_windows, windows_object
 from tests.support.models import HEAD_DIM, HEADS, HIDDEN, INTERMEDIATE, redraw, tiny_config
@@ -118,6 +120,38 @@ def test_blocks_that_run_twice_give_the_same_gradient(name: str, tmp_path: Path)
     assert all(map(torch.equal, *found))
 
 
+def test_blocks_that_run_twice_drop_nothing_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = copy.deepcopy(CONFIGS["opt-post"])
+    config.dropout = 0.5  # which its blocks apply themselves
+    monkeypatch.setitem(CONFIGS, "drops", config)
+    found = []
+    for checkpointing in (False, True):
+        pruned = model("drops", 1)
+        made, batch = learner(
+            pruned, model("drops", 2), tmp_path, gradient_checkpointing=checkpointing
+        )
+        made.train()(**batch)["loss"].backward()
+        found.append([p.grad for p in pruned.parameters() if p.grad is not None])
+        assert [block.training for block in pruned.model.decoder.layers] == 3 * [checkpointing]
+    assert all(map(torch.equal, *found))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learns", [False, True])
+def test_heads_that_are_kept_beside_the_weights(dtype: torch.dtype, learns: bool) -> None:
+    pruned, dense = model("llama", 1), model("llama", 1)
+    one, other = MemoryDecoder(pruned), MemoryDecoder(dense)
+    settings = Settings(train_embeddings=learns)
+    made = Learner(one, find_head(one, TOKENS), find_head(other, TOKENS), dtype, settings)
+    own = {parameter.data_ptr() for parameter in pruned.parameters()}
+    heads = {head.weight.data_ptr(): head.weight for head in (made._head, made._teacher)}
+    kept = [weight for place, weight in heads.items() if place not in own]
+    assert len(kept) == heads_kept(settings, dtype)
+    assert {weight.dtype for weight in kept} <= {dtype}
+
+
 def test_a_part_of_the_vocabulary_stands_for_all_of_it(tmp_path: Path) -> None:
     pruned, dense = model("llama", 1), model("llama", 2)
     whole, batch = learner(pruned, dense, tmp_path / "a", sampled=0)
@@ -191,6 +225,18 @@ def test_languages_that_are_behind_take_more_turns() -> None:
     assert Counter(tag for tag, _ in order[40:]) == {"de": 10, "sw": 30}
 
 
+def test_a_language_without_weight_is_no_measure_for_others() -> None:
+    tokens = token_windows({"de": (9, 8), "sw": (3, 8), "fr": (3, 8)})
+    weights = {"de": 0.5, "sw": 0.5, "fr": 0.0}
+    made = Lessons.of(windows_object(tokens), weights, None)
+    found = made.behind({"de": 0.1, "sw": 0.2, "fr": 0.9})
+    assert found["sw"] / found["de"] == pytest.approx(2**4)
+    before = dict.fromkeys(weights, 1.0)
+    course: Any = None
+    watch = Watch(course, [*weights], weights, 8, before)
+    assert watch.left({"de": 0.1, "sw": 0.2, "fr": 0.9}) == {"de": 0.1, "sw": 0.2}
+
+
 def test_a_language_with_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(InputError, match="made up, sw: expected at least 4 windows: 3 held out"):
         lessons({"de": 0.5, "sw": 0.5}, held_out=3)
@@ -199,7 +245,7 @@ def test_a_language_with_nothing_to_learn_from_is_refused() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"steps": 0}, {"learning_rate": 0}, {"learning_rate": float("nan")}, {"batch": 1.5},
-     {"at_once": 3}, {"held_out": 0}, {"sampled": -1}, {"low_rank": 0}],
+     {"at_once": 3}, {"held_out": 0}, {"sampled": -1}, {"low_rank": 0}, {"patience": 0}],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(wrong))):

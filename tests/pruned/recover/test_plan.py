@@ -11,12 +11,14 @@ import torch
 import mwanda
 from mwanda.model.opening import open_decoder
 from mwanda.model.source import open_model
+from mwanda.pruned.recover import plan as planning
 from mwanda.pruned.recover.learner import count_learning, learning, matrices_of
 from mwanda.pruned.recover.low_rank import low_rank
 from mwanda.pruned.recover.saved_memory import saved_bytes
 from mwanda.pruned.recover.settings import Settings
 from tests.pruning.pipeline.helpers import windows_file
 from tests.support.folders_made import Tiny, pruned
+from tests.support.models import HIDDEN
 
 SHAPE = (2, 24)
 
@@ -82,3 +84,35 @@ def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
     assert other(steps=36).flops > 1.5 * plan.flops
     with pytest.raises(mwanda.InputError, match="expected text to learn from"):
         mwanda.plan_recover(source, calibration=None)
+    for says, how in (
+        ("de: expected at least 25 windows: 24 held out", {"held_out": 24}),
+        ("learning_rate: expected a number above 0", {"learning_rate": -1.0}),
+        ("objective: expected mean or worst", {"objective": "best"}),
+    ):
+        with pytest.raises(mwanda.InputError, match=says):
+            other(**how)
+    with pytest.raises(mwanda.InputError, match="with zeros in its linears, found no zero"):
+        mwanda.plan_recover(tiny("llama"), calibration=text)
+
+
+@pytest.mark.parametrize(
+    ("sampled", "learns", "dtype", "copies"),
+    [
+        (0, False, torch.float32, 0),
+        (0, False, torch.bfloat16, 1),
+        (0, True, torch.bfloat16, 2 + 2),  # the gradient of one has twice as many bytes
+        (10, False, torch.float32, 2 * 20 / 300),
+        (10, False, torch.bfloat16, 1 + 2 * 20 / 300),
+        (10, True, torch.bfloat16, 1 + (2 + 2) * 20 / 300),
+    ],
+)
+def test_heads_are_counted(
+    sampled: int, learns: bool, dtype: torch.dtype, copies: float, tiny: Tiny,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(planning, "_rows", lambda *_: 20 if sampled else 300)
+    settings = Settings(sampled=sampled, train_embeddings=learns)
+    options = mwanda.RunOptions(compute_dtype="float32", device="cpu")
+    with open_model(str(tiny("llama"))) as source, open_decoder(source, options) as decoder:
+        found = planning._heads(decoder, settings, dtype, 64)
+    assert found == pytest.approx(copies * 300 * HIDDEN * dtype.itemsize)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import importlib.util
 import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from transformers.integrations import integration_utils
 
 import mwanda
 from mwanda.errors import GateError, InputError, MwandaError
+from mwanda.pruned.recover import learner, training, watch
 from mwanda.pruned.recover import recover as module
+from mwanda.pruned.recover.outcome import check_gain
 from mwanda.pruned.recover.recover import RecoverResult
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruning import journal
@@ -178,7 +183,7 @@ def test_resumed_is_unbroken(
             run("broken", _Stops(after))
         assert not (tmp_path / "broken").exists()
     with monkeypatch.context() as refusing:
-        refusing.setattr(module, "_check", _refuse)
+        refusing.setattr(module, "check_gain", _refuse)
         counted = _Stops(100)
         with pytest.raises(GateError, match="refused"):
             run("broken", counted)
@@ -215,6 +220,100 @@ def test_several_processes_learn_what_one_does(
         for name, weight in first.items():
             torch.testing.assert_close(second[name], weight, rtol=0, atol=2e-4)
         assert not (tmp_path / f".{size}.partial").exists()
+
+
+def test_a_run_without_gain_stops_and_goes_on_as_unbroken(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "PATIENCE", 0.0)
+
+    def run(name: str, *found: float) -> int:
+        """How many steps were made, where looks found this."""
+        told, counted = iter(found), _Stops(100)
+        monkeypatch.setattr(
+            watch.Watch, "losses", lambda *_: dict.fromkeys(("de", "sw"), next(told))
+        )
+        mwanda.recover(
+            folder("llama"), tmp_path / name, dense=tiny("llama"), calibration=text, patience=2,
+            options=mwanda.RunOptions(progress=counted), **HOW | {"steps": 8},
+        )  # fmt: skip
+        assert next(told, None) is None
+        return 100 - counted.left
+
+    looks = (0.6, 0.5, 0.55, 0.5)
+    assert run("whole", 1.0, *looks, 0.5) == len(looks)
+    with monkeypatch.context() as refusing:
+        refusing.setattr(module, "check_gain", _refuse)
+        with pytest.raises(GateError, match="refused"):
+            run("broken", 1.0, *looks, 0.5)
+    assert run("broken", 1.0, 0.5) <= 1  # nothing is looked at again
+    one, other = (weights(tmp_path / name) for name in ("whole", "broken"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    recovery = read_manifest(tmp_path / "broken").recoveries[-1]
+    assert recovery == read_manifest(tmp_path / "whole").recoveries[-1]
+    assert (recovery.steps, recovery.best_step) == (8, 2)
+    assert "--patience 2" in " ".join(recovery_command(recovery))
+    assert "in at most 8 steps" in (tmp_path / "whole" / "README.md").read_text(encoding="utf-8")
+
+
+class _Writer:
+    """TensorBoard's, as far as a file of its own shows where it writes."""
+
+    def __init__(self, log_dir: str) -> None:
+        Path(log_dir).mkdir(parents=True)
+        (Path(log_dir) / "events").touch()
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def test_what_is_logged_stays_and_looks_are_as_small_as_steps(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = ModuleType("torch.utils.tensorboard")
+    there.SummaryWriter = _Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, there.__name__, there)
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
+    monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
+    together, forward = [], learner.Learner.forward
+
+    def counted(self: Any, ids: torch.Tensor, *given: Any, **named: Any) -> Any:
+        together.append(len(ids))
+        return forward(self, ids, *given, **named)
+
+    monkeypatch.setattr(learner.Learner, "forward", counted)
+    mwanda.recover(
+        folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text, at_once=2,
+        report_to="tensorboard", **HOW,
+    )  # fmt: skip
+    assert (tmp_path / "out.runs" / "events").exists()
+    assert max(together) == 2
+
+
+def test_no_memory_to_learn_in_is_told_with_what_takes_less(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> int:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(training, "teach", full)
+    with pytest.raises(MwandaError, match=r"memory: .*; take less with --at-once, .*--plan"):
+        mwanda.recover(
+            folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text, **HOW
+        )
+
+
+def test_zeros_by_chance_are_no_prune(tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    dense = tmp_path / "dense"
+    shutil.copytree(tiny("llama"), dense)
+    held = weights(dense)
+    for weight in held.values():
+        weight[weight.abs() < 0.001] = 0
+    save_file(held, dense / "model.safetensors", metadata={"format": "pt"})
+    there = {*tmp_path.iterdir()}
+    with pytest.raises(InputError, match=r"expected a pruned model, .* found no more zeros than"):
+        mwanda.recover(dense, tmp_path / "out", dense=dense, calibration=text, **HOW)
+    assert {*tmp_path.iterdir()} == there
 
 
 def test_another_run_does_not_go_on(
@@ -342,7 +441,9 @@ def test_what_was_no_gain_is_not_written(
 
 def test_a_language_that_lost_is_named_or_refused(caplog: pytest.LogCaptureFixture) -> None:
     before, after = {"de": 0.5, "sw": 0.3}, {"de": 0.2, "sw": 0.31}
-    module._check(before, after, 0.4, 0.25, Settings())
+    check_gain(before, after, 0.4, 0.25, Settings())
     assert "sw 0.3000 to 0.3100" in caplog.text
-    with pytest.raises(GateError, match=r"--never-worse.*sw 0\.3000 to 0\.3100"):
-        module._check(before, after, 0.4, 0.25, Settings(never_worse=True))
+    with pytest.raises(GateError, match=r"--never-worse.*sw 0\.3000 to 0\.3100; .*--restart"):
+        check_gain(before, after, 0.4, 0.25, Settings(never_worse=True))
+    with pytest.raises(MwandaError, match=r"nearer .*; begin anew with --restart and a lower"):
+        check_gain(before, after, 0.4, 0.4, Settings())

@@ -66,6 +66,10 @@ def recover(
         typer.Option(min=1, help="Learn a product of this rank, added to the kept weights."),
     ] = None,
     gradient_checkpointing: Annotated[bool, "Less memory, a third more work."] = False,
+    patience: Annotated[
+        int | None,
+        typer.Option(min=1, help="Looks at held-out text without gain before it stops, of 8."),
+    ] = None,
     never_worse: Annotated[bool, "Exit 3 if a language ends worse than it began."] = False,
     report_to: Annotated[
         list[str] | None, "tensorboard, wandb, …: what the Trainer logs to; may be repeated."
@@ -87,10 +91,11 @@ def recover(
             early.check_folder_out(out, name, overwrite=given["overwrite"])
     early.check_text(given["calibration"], fields.get("languages"))
     how: dict[str, Any] = {
-        "calibration": given["calibration"], "steps": steps, "batch": batch, "at_once": at_once,
-        "held_out": held_out, "sampled": sampled, "train_embeddings": train_embeddings,
-        "optimizer": optimizer, "low_rank": low_rank,
-        "gradient_checkpointing": gradient_checkpointing, **fields,
+        "calibration": given["calibration"], "steps": steps, "learning_rate": learning_rate,
+        "batch": batch, "at_once": at_once, "held_out": held_out, "sampled": sampled,
+        "train_embeddings": train_embeddings, "objective": objective, "optimizer": optimizer,
+        "low_rank": low_rank, "gradient_checkpointing": gradient_checkpointing,
+        "patience": patience, **fields,
     }  # fmt: skip
     if out is None:
         from mwanda.cli.views.recovering import planned
@@ -102,8 +107,7 @@ def recover(
         from mwanda.pruned.recover.recover import recover as run
 
         made = run(
-            model, out, dense=dense, learning_rate=learning_rate, objective=objective,
-            never_worse=never_worse, report_to=report_to or (),
+            model, out, dense=dense, never_worse=never_worse, report_to=report_to or (),
             options=opt.run_options_of(given, progress=progress), **how,
         )  # fmt: skip
     if speaks():

@@ -26,9 +26,10 @@ def recovered(made: RecoverResult) -> View:
         ]
         for tag, one in recovery.held_out.items()
     ]
+    most = "at most " if recovery.settings.get("patience") is not None else ""
     lines = [
         f"{made.folder}: {removed(manifest.totals)}, written in {manifest.dtype}",
-        f"{recovery.steps} steps, that of step {recovery.best_step} kept",
+        f"{most}{recovery.steps} steps, that of step {recovery.best_step} kept",
         "",
         plain(["held out", "windows", "nats a token before", "after", ""], rows),
         "",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -73,13 +73,12 @@ class Learner(nn.Module):
             self._head = in_dtype(head, dtype)
             if same:  # one of the two is enough
                 self._teacher = replace(self._teacher, weight=self._head.weight.detach())
-        if self._checkpointing:
-            _checkpoint(decoder.model)
+        self._twice = _checkpointed(decoder.model, self._blocks) if self._checkpointing else []
 
     def train(self, mode: bool = True) -> Learner:
         """Nothing but the recomputation of blocks knows of training."""
         super().train(False)
-        for block in self._blocks if self._checkpointing and mode else ():
+        for block in self._twice if mode else ():
             block.training = True
         return self
 
@@ -241,14 +240,47 @@ def sampled_of(settings: Settings, vocabulary: int) -> int:
     return settings.sampled if settings.sampled * 4 <= vocabulary else 0
 
 
-def _checkpoint(model: Any) -> None:
-    """Let blocks forget what their backward pass needs, and run twice."""
+def heads_kept(settings: Settings, products: torch.dtype) -> int:
+    """Whole heads in the products' dtype that a learner keeps beside the weights that learn, where
+    both models' heads are the same. A head that stays is one for both models; one that learns is a
+    weight, and the dense model's is another."""
+    return int(settings.train_embeddings or products.itemsize < torch.float32.itemsize)
+
+
+def _checkpointed(model: Any, blocks: Sequence[nn.Module]) -> list[nn.Module]:
+    """Let blocks forget what their backward pass needs, and run twice: those that do so where they
+    are told that they train."""
+    refusal = InputError(
+        "--gradient-checkpointing",
+        expected="a model class that can do it",
+        found=type(model).__name__,
+        fix="leave it out, or learn from fewer windows at once",
+    )
     try:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     except (ValueError, AttributeError) as error:
-        raise InputError(
-            "--gradient-checkpointing",
-            expected="a model class that can do it",
-            found=type(model).__name__,
-            fix="leave it out, or learn from fewer windows at once",
-        ) from error
+        raise refusal from error
+    found = [block for block in blocks if hasattr(block, "_gradient_checkpointing_func")]
+    if not found:
+        raise refusal
+    for block in found:
+        _evaluate_inside(block)
+    return found
+
+
+def _evaluate_inside(block: Any) -> None:
+    """Have a block that is told that it trains do its own sums as one that does not: some drop out
+    by what they are told themselves, not by a module of their own."""
+    checkpoint = block._gradient_checkpointing_func
+
+    def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def evaluated(*given: Any, **named: Any) -> Any:
+            was, block.training = block.training, False
+            try:
+                return function(*given, **named)
+            finally:
+                block.training = was
+
+        return checkpoint(evaluated, *args, **kwargs)
+
+    block._gradient_checkpointing_func = run

@@ -28,6 +28,33 @@ def held_of(windows: int) -> int:
     return min(max(1, windows // SHARE_HELD_OUT), MOST_HELD_OUT)
 
 
+def held_out_of(source: str, sizes: Mapping[str, int], held_out: int | None) -> dict[str, int]:
+    """How many windows of each language are held out.
+
+    Args:
+        source: of the text, for a message.
+        sizes: language -> how many windows it has.
+        held_out: how many; None for :func:`held_of`.
+
+    Raises:
+        InputError: a language with nothing left to learn from.
+    """
+    held = {tag: held_of(size) if held_out is None else held_out for tag, size in sizes.items()}
+    short = [tag for tag, size in sizes.items() if size <= held[tag]]
+    if short:
+        raise InputError.several(
+            str(InputError(
+                f"{source}, {tag}",
+                expected=f"at least {held[tag] + 1} windows: {held[tag]} held out, the rest to "
+                "learn from",
+                found=str(sizes[tag]),
+                fix="give more text, shorter windows, or leave the language out",
+            ))
+            for tag in short
+        )  # fmt: skip
+    return held
+
+
 @dataclass(frozen=True)
 class Lessons:
     """Windows to learn from and windows held out, of every language.
@@ -48,21 +75,12 @@ class Lessons:
 
         Args:
             held_out: how many; None for :func:`held_of`.
+
+        Raises:
+            InputError: a language with nothing left to learn from.
         """
         sizes = {tag: len(ids) for tag, ids in windows.tokens.items()}
-        held = {tag: held_of(size) if held_out is None else held_out for tag, size in sizes.items()}
-        short = [tag for tag, size in sizes.items() if size <= held[tag]]
-        if short:
-            raise InputError.several(
-                str(InputError(
-                    f"{windows.source}, {tag}",
-                    expected=f"at least {held[tag] + 1} windows: {held[tag]} held out, the rest to "
-                    "learn from",
-                    found=str(sizes[tag]),
-                    fix="give more text, shorter windows, or leave the language out",
-                ))
-                for tag in short
-            )  # fmt: skip
+        held = held_out_of(windows.source, sizes, held_out)
         return cls(windows.tokens, held, dict(weights))
 
     @property
@@ -85,9 +103,9 @@ class Lessons:
 
         Args:
             shares: language -> how much of its divergence is left; one that has none keeps its
-                weight.
+                weight. One of weight 0 is no measure for the others: it is not learnt from.
         """
-        most = max(shares.values())
+        most = max(share for tag, share in shares.items() if self.weights[tag] > 0)
         turns = {
             tag: weight * max(shares[tag] / most, LEAST) ** HASTE if tag in shares else weight
             for tag, weight in self.weights.items()

@@ -6,17 +6,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
+
 from mwanda.model.opening import open_decoder, source_dtype
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import open_model
 from mwanda.pruned.recover.divergence import LOGIT_BYTES
-from mwanda.pruned.recover.learner import count_learning, sampled_of
-from mwanda.pruned.recover.lessons import held_of
+from mwanda.pruned.recover.learner import count_learning, heads_kept, sampled_of
+from mwanda.pruned.recover.lessons import held_out_of
+from mwanda.pruned.recover.matching import check_zeros
 from mwanda.pruned.recover.saved_memory import saved_bytes
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import LIKELY, SPREAD
 from mwanda.pruned.recover.task import default_length, disk_needed, products_of, text_of
 from mwanda.pruning.calibration_text import CalibrationInput, calibration_languages
+from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.forecast.memory import RUNTIME, process_memory
 from mwanda.pruning.forecast.operations import Work, block_flops, matmul_rate
 from mwanda.pruning.forecast.plan import shapes_of
@@ -30,6 +34,8 @@ from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Sheet, Shown
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
+from mwanda.text.languages import MULTIPLE
+from mwanda.text.window_files import Windows
 
 DISTINCT = 6
 """Likely entries of the vocabulary for every token of a batch, those that are alike counted once;
@@ -124,14 +130,17 @@ def plan_recover(
     *,
     calibration: CalibrationInput | None,
     steps: int | None = None,
+    learning_rate: float | None = None,
     batch: int = Settings.batch,
     at_once: int | None = None,
     held_out: int | None = None,
     sampled: int = Settings.sampled,
     train_embeddings: bool = False,
+    objective: str = Settings.objective,
     optimizer: str = Settings.optimizer,
     low_rank: int | None = None,
     gradient_checkpointing: bool = False,
+    patience: int | None = None,
     options: RunOptions | None = None,
     **fields: Unpack[RecoverFields],
 ) -> RecoverPlan:
@@ -140,17 +149,19 @@ def plan_recover(
 
     Args:
         model: the pruned folder.
-        calibration, steps, batch, at_once, held_out, sampled, train_embeddings, optimizer,
-            low_rank, gradient_checkpointing, options, fields: as :func:`mwanda.recover` takes them.
+        calibration, steps, learning_rate, batch, at_once, held_out, sampled, train_embeddings,
+            objective, optimizer, low_rank, gradient_checkpointing, patience, options, fields: as
+            :func:`mwanda.recover` takes them. Steps that ``patience`` may save are counted.
 
     Raises:
-        InputError: bad input, or too little text.
+        InputError: bad input, no zeros, or too little text.
     """
     options = options_given(options)
     settings = Settings(
-        steps=steps, batch=batch, at_once=at_once, held_out=held_out, sampled=sampled,
-        train_embeddings=train_embeddings, optimizer=optimizer, low_rank=low_rank,
-        gradient_checkpointing=gradient_checkpointing,
+        steps=steps, learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
+        sampled=sampled, train_embeddings=train_embeddings, objective=objective,
+        optimizer=optimizer, low_rank=low_rank, gradient_checkpointing=gradient_checkpointing,
+        patience=patience,
     )  # fmt: skip
     recipe = resolve(recipe_given(None, fields, "recover"))
     name = str(path_given("model", model))
@@ -160,18 +171,22 @@ def plan_recover(
         open_model(name, trust_remote_code=options.trust_remote_code) as source,
         open_decoder(source, exact) as decoder,
     ):
+        check_zeros(name, decoder, find_manifest(source.folder))
         recipe = default_length(recipe, decoder)
         languages = calibration_languages(text, recipe)
         shapes = shapes_of(None, text, languages, decoder, recipe, options)
-        held = settings.held_out
-        out = [held_of(n) if held is None else held for n, _ in shapes]
-        learnt = sum(n for n, _ in shapes) - sum(out)
+        # Background text, where there is any, comes after the languages.
+        tags = [*languages, MULTIPLE]
+        sizes = {tag: n for tag, (n, _) in zip(tags, shapes, strict=False)}
+        told = text.source if isinstance(text, Windows) else text.name
+        out = sum(held_out_of(told, sizes, settings.held_out).values())
+        learnt = sum(sizes.values()) - out
         length = max(length for _, length in shapes)
         tokens = sum(n * length for n, length in shapes)
         steps, at_once = settings.steps_for(learnt), settings.windows_at_once(1)
         products, learning = products_of(decoder, options), count_learning(decoder, settings)
         saved = saved_bytes(decoder, (at_once, length), trust_remote_code=options.trust_remote_code)
-        flops = _flops(decoder, settings, steps, length, tokens, sum(out))
+        flops = _flops(decoder, settings, steps, length, tokens, out)
         linear = max(decoder.structure.linears(), key=lambda one: one.size)
         work = Work(tokens, 0, flops, 0, 0, 0, (linear.columns, linear.rows))
         rate = matmul_rate(work, at_once * length, products, decoder.device)
@@ -181,11 +196,10 @@ def plan_recover(
         if saved is not None and settings.gradient_checkpointing:
             width = int(decoder.model.get_input_embeddings().weight.shape[1])
             whole = at_once * length * width * 4 * len(saved) + max(saved)
-        rows = _rows(decoder, settings, at_once * length)
-        head = 2 * rows * int(decoder.model.get_input_embeddings().weight.shape[1])
-        peak = states + (whole or 0) + head * products.itemsize + 4 * LOGIT_BYTES + RUNTIME
+        heads = _heads(decoder, settings, products, at_once * length)
+        peak = states + (whole or 0) + heads + 4 * LOGIT_BYTES + RUNTIME
         return RecoverPlan(
-            model=name, languages=tuple(languages), windows=learnt, held_out=sum(out),
+            model=name, languages=tuple(languages), windows=learnt, held_out=out,
             tokens=tokens, steps=steps, batch=settings.batch, at_once=at_once, learning=learning,
             weights=weights, flops=flops, matmul_rate=rate, compute_seconds=flops / rate,
             states=states, saved=whole, anonymous=process_memory().anonymous + peak,
@@ -217,6 +231,24 @@ def _rows(decoder: StreamedDecoder, settings: Settings, tokens: int) -> int:
     if not sampled:
         return decoder.vocabulary
     return min(decoder.vocabulary, sampled + min(DISTINCT, LIKELY) * tokens)
+
+
+def _heads(decoder: StreamedDecoder, settings: Settings, products: torch.dtype, tokens: int) -> int:
+    """Bytes of heads beside the weights: those kept whole, what is made of them for a batch, and
+    the gradient of one that learns.
+
+    Args:
+        tokens: of a forward.
+    """
+    width = int(decoder.model.get_input_embeddings().weight.shape[1])
+    rows, learns = _rows(decoder, settings, tokens), settings.train_embeddings
+    kept = heads_kept(settings, products)
+    if sampled_of(settings, decoder.vocabulary):
+        made = 2 * rows
+    else:  # a head that stays is used as it is kept
+        made = rows if learns and products != torch.float32 else 0
+    narrow = (kept * decoder.vocabulary + made) * products.itemsize
+    return width * (narrow + (rows * torch.float32.itemsize if learns else 0))
 
 
 def _states(settings: Settings, weights: int, learning: int) -> int:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from mwanda.errors import GateError, MwandaError
+from mwanda.pruned.recover.matching import check_more_zeros, known_pruned
+from mwanda.pruned.recover.outcome import Losses, check_gain, tell
 from mwanda.pruned.recover.record import (
     manifest_of,
     records_before,
@@ -20,6 +21,11 @@ from mwanda.pruned.recover.record import (
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.task import RecoverTask, check_room, open_task, text_of
+from mwanda.pruned.recover.trainer_checks import (
+    check_reporters,
+    refuse_split_weights,
+    reporters_given,
+)
 from mwanda.pruned.recover.written import (
     complete,
     linear_records,
@@ -39,13 +45,19 @@ from mwanda.system.device import NOWHERE, choose_device
 from mwanda.system.extras import need
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import joined, local_rank
+from mwanda.system.refusals import named_memory
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Shown
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
-from mwanda.text.languages import MULTIPLE
 
 log = logging.getLogger("mwanda")
+
+LESS_MEMORY = (
+    "take less with --at-once, --gradient-checkpointing, --optimizer adam-8bit or --low-rank; "
+    "mwanda recover --plan says what each needs"
+)
+"""What to do where a model does not fit as it learns."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,8 +111,9 @@ def recover(
     optimizer: str = Settings.optimizer,
     low_rank: int | None = None,
     gradient_checkpointing: bool = False,
+    patience: int | None = None,
     never_worse: bool = False,
-    report_to: Sequence[str] = (),
+    report_to: str | Sequence[str] = (),
     options: RunOptions | None = None,
     **fields: Unpack[RecoverFields],
 ) -> RecoverResult:
@@ -130,28 +143,33 @@ def recover(
         optimizer: ``adam``, or ``adam-8bit``: its two states in a byte each, by bitsandbytes.
         low_rank: what learns of a linear is a product of this rank, added to its kept weights.
         gradient_checkpointing: blocks run twice, and keep less.
+        patience: looks at what is held out without gain after which the run ends; there are eight
+            in a run. None for no such end.
         never_worse: refuse a result in which a language is worse than before.
         report_to: what else is told of the progress: ``tensorboard``, ``wandb`` and whatever
-            transformers' Trainer knows.
+            transformers' Trainer knows, one or several. TensorBoard's files go into ``OUT.runs``
+            beside the output, or where ``TENSORBOARD_LOGGING_DIR`` says.
         options: how to run. A run that was cut off goes on from its last checkpoint.
         fields: of a recipe; ``window_length`` is 256, or the context, where it is not given.
 
     Raises:
         InputError: bad input: no zeros, another tokenizer or vocabulary than the dense model's, too
-            little text, or a library that is not installed.
+            little text, a library that is not installed, or weights that accelerate would split.
         GateError: with ``never_worse``, a language that ended worse than it began.
         MwandaError: nothing was gained on what was held out.
     """
     need("accelerate", "mwanda recover", "recover")
     if optimizer == "adam-8bit":
         need("bitsandbytes", "--optimizer adam-8bit", "recover-8bit")
+    refuse_split_weights()
     options, out = options_given(options), path_given("out", out)
     settings = Settings(
         steps=steps, learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
         sampled=sampled, train_embeddings=train_embeddings, objective=objective,
         optimizer=optimizer, low_rank=low_rank, gradient_checkpointing=gradient_checkpointing,
-        never_worse=never_worse, report_to=tuple(report_to),
+        patience=patience, never_worse=never_worse, report_to=reporters_given(report_to),
     )  # fmt: skip
+    check_reporters(settings.report_to)
     recipe = resolve(recipe_given(None, fields, "recover"))
     names = [str(path_given("model", model)), str(path_given("dense", dense))]
     ranks_for(names[1])
@@ -169,14 +187,15 @@ def recover(
             ranks.wait()
             given = (opened, recipe, settings, options, output.partial, ranks)
             with open_task(names[0], names[1], *given) as task:
-                _recover(task, output.partial.output)
+                runs = output.target.with_name(f"{output.target.name}.runs")
+                _recover(task, output.partial.output, runs)
         ranks.wait()
     if ranks.writes:
         log.info("wrote %s", out)
     return RecoverResult(out, read_manifest(out))
 
 
-def _recover(task: RecoverTask, folder: Path) -> None:
+def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
     from mwanda.pruned.recover.learner import (
         Course,
         Learner,
@@ -186,8 +205,9 @@ def _recover(task: RecoverTask, folder: Path) -> None:
         sampled_of,
     )
     from mwanda.pruned.recover.low_rank import low_rank
-    from mwanda.pruned.recover.training import Losses, Watch, teach
+    from mwanda.pruned.recover.training import teach
     from mwanda.pruned.recover.undisturbing import undisturbing
+    from mwanda.pruned.recover.watch import Watch
 
     start = time.perf_counter()
     pruned, dense, lessons = task.pruned.decoder, task.dense.decoder, task.lessons
@@ -198,6 +218,9 @@ def _recover(task: RecoverTask, folder: Path) -> None:
     ranks = task.ranks
     if ranks.writes:
         check_room(task, count_learning(pruned, settings))
+    source_zeros = {} if known_pruned(task.manifest) else zeros_of_dense(task)
+    if not known_pruned(task.manifest):
+        check_more_zeros(task.pruned.source.name, pruned, dense, source_zeros)
     form, teacher = find_head(pruned, lessons.tokens), find_head(dense, lessons.tokens)
     form = replace(form, weight=form.weight.to(NOWHERE))  # the model's own, once it is whole
     likely = bool(sampled_of(settings, pruned.vocabulary))
@@ -208,19 +231,18 @@ def _recover(task: RecoverTask, folder: Path) -> None:
     )  # fmt: skip
     ranks.wait()
     task.journal.finished("targets", 1, None, last=True)
-    source_zeros = {} if task.records else zeros_of_dense(task)
     targets, watched = Targets(places["targets"]), lessons.watched
     course = Course(watched, lessons.tokens, targets, seed=seed, likely=likely)
-    watch = Watch(course, [tag for tag, _ in watched], lessons.weights, settings.batch)
+    watch = Watch(course, [tag for tag, _ in watched], lessons.weights, settings.windows_at_once(1))
     before = watch.before
 
     def told(step: int, losses: Losses) -> None:
         if not ranks.writes:
             return
         task.journal.finished("steps", step, None, last=True)
-        _tell(step, task.steps, watch.mean(losses), losses, before)
+        tell(step, task.steps, watch.mean(losses), losses, before)
 
-    with pruned.whole(), ExitStack() as held:
+    with named_memory(LESS_MEMORY), pruned.whole(), ExitStack() as held:
         learner = Learner(pruned, form, teacher, task.products, settings)
         del teacher  # the learner may share its own
         names = learnt_names(pruned.model)
@@ -233,7 +255,7 @@ def _recover(task: RecoverTask, folder: Path) -> None:
         updates: AbstractContextManager[None] = nullcontext()
         if settings.low_rank is not None:
             updates = low_rank(pruned.model, matrices_of(pruned), settings.low_rank, seed)
-        with updates, undisturbing(pruned.device, ranks.size):
+        with updates, undisturbing(pruned.device, ranks.size, runs):
             best = teach(
                 learner, lessons, targets, watch, task.steps, settings, seed=seed, likely=likely,
                 work=places["checkpoints"], decoder=pruned, processes=ranks.size,
@@ -244,7 +266,7 @@ def _recover(task: RecoverTask, folder: Path) -> None:
         round_as_written(pruned, names, task.dtype)
         kept.masks.apply()
         after = watch.losses(learner, pruned.device)
-        _check(before, after, watch.mean(before), watch.mean(after), settings)
+        check_gain(before, after, watch.mean(before), watch.mean(after), settings)
         learnt = write_weights(folder, pruned, names, task.dtype, options.max_shard_size)
         linears = linear_records(pruned, records, task.dtype)
     recovery = recovery_of(task, best, before, after, learnt, linears)
@@ -252,44 +274,3 @@ def _recover(task: RecoverTask, folder: Path) -> None:
     seconds = {**manifest.seconds, "recover": time.perf_counter() - start}
     manifest = manifest.model_copy(update={"seconds": seconds})
     complete(folder, task.pruned.source, manifest, task.dtype)
-
-
-def _worse(before: Mapping[str, float], losses: Mapping[str, float]) -> list[str]:
-    """Named languages that are further from the dense model than before."""
-    return [tag for tag, loss in losses.items() if loss > before[tag] and tag != MULTIPLE]
-
-
-def _tell(step: int, steps: int, mean: float, losses: Any, before: dict[str, float]) -> None:
-    """One line of how far the model is from the dense one on what is held out."""
-    each = ", ".join(f"{tag} {loss:.3f}" for tag, loss in losses.items())
-    worse = _worse(before, losses)
-    named = f"; worse than before: {', '.join(worse)}" if worse else ""
-    log.info("step %d of %d: held out %.4f nats a token: %s%s", step, steps, mean, each, named)
-
-
-def _check(
-    before: dict[str, float],
-    after: dict[str, float],
-    mean_before: float,
-    mean_after: float,
-    settings: Settings,
-) -> None:
-    """Refuse a result that is no gain; name languages that lost."""
-    if not mean_after < mean_before:
-        raise MwandaError(
-            "what is held out",
-            expected=f"a model nearer to the dense one than the {mean_before:.4f} nats a token "
-            "that it began with",
-            found=f"{mean_after:.4f}",
-            fix="lower --learning-rate, or give more text or steps",
-        )
-    worse = _worse(before, after)
-    if not worse:
-        return
-    told = ", ".join(f"{tag} {before[tag]:.4f} to {after[tag]:.4f}" for tag in worse)
-    if settings.never_worse:
-        raise GateError(
-            "--never-worse", expected="no language further from the dense model than before",
-            found=told, fix="give these languages more text or weight, or lower --learning-rate",
-        )  # fmt: skip
-    log.warning("further from the dense model than before, in nats a token: %s", told)

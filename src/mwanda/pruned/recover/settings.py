@@ -39,6 +39,8 @@ class Settings:
         low_rank: what learns of a linear is a product of this rank, added to its kept weights; None
             for the weights themselves.
         gradient_checkpointing: blocks run twice, and keep less.
+        patience: looks at what is held out without gain after which the run ends, of eight; None
+            for no such end.
         never_worse: refuse a result in which a language is worse than before.
         report_to: what else is told of the progress: ``tensorboard``, ``wandb`` and whatever
             transformers' Trainer knows.
@@ -55,12 +57,13 @@ class Settings:
     optimizer: str = "adam"
     low_rank: int | None = None
     gradient_checkpointing: bool = False
+    patience: int | None = None
     never_worse: bool = False
     report_to: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("at_once", 1), ("held_out", 1),
-                            ("sampled", 0), ("low_rank", 1)):  # fmt: skip
+                            ("sampled", 0), ("low_rank", 1), ("patience", 1)):  # fmt: skip
             value = getattr(self, name)
             if value is not None or name in ("batch", "sampled"):
                 whole_given(name, value, least)

@@ -201,7 +201,8 @@ def _likely_in_language(
     language's text has, and those that are likely at some of its positions.
 
     Logits over a large vocabulary take more time than a small model's blocks. A token that is
-    missed is one of the others, for which a few are drawn: the loss stays right on average.
+    missed is one of the others, for which a few are drawn: the sums over the vocabulary stay
+    right on average.
     """
     some = _likeliest(head, hidden[::SPREAD], most)
     words = torch.cat([ids.flatten().to(HOST), some.flatten()]).long().unique()

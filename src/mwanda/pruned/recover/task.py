@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,8 +13,9 @@ from mwanda.errors import InputError
 from mwanda.model.opening import open_decoder, source_dtype
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
-from mwanda.model.source import ModelSource, load_tokenizer, open_model
+from mwanda.model.source import open_model
 from mwanda.pruned.recover.lessons import Lessons
+from mwanda.pruned.recover.matching import Side, check_zeros, common_tokenizer, warn_of_another
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import LIKELY
 from mwanda.pruning.calibration_text import (
@@ -38,23 +38,8 @@ from mwanda.system.unfinished import Partial
 from mwanda.text.text_source import TextSource
 from mwanda.text.window_files import Windows, window_sha256
 
-log = logging.getLogger("mwanda")
-
 LENGTH = 256
 """Tokens of a window by default, where the context has as many."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two models.
-
-    Attributes:
-        files: name -> SHA-256, of what it is read from.
-    """
-
-    source: ModelSource
-    decoder: StreamedDecoder
-    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -130,9 +115,9 @@ def open_task(
                 fix="let no other be seen, of cuda by CUDA_VISIBLE_DEVICES",
             )  # fmt: skip
         manifest = find_manifest(pruned.source.folder)
-        _check_zeros(model, pruned.decoder, manifest)
-        tokenizer = _common_tokenizer(pruned, other, options)
-        _warn_of_another(model, dense, manifest, other)
+        check_zeros(model, pruned.decoder, manifest)
+        tokenizer = common_tokenizer(pruned, other, options)
+        warn_of_another(model, dense, manifest, other)
         shorter = min((pruned.decoder, other.decoder), key=lambda one: one.context_length or 1e9)
         recipe = default_length(recipe, shorter)
         windows = get_windows(opened, lambda: tokenizer, shorter, recipe, options)
@@ -232,54 +217,6 @@ def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) ->
     decoder = stack.enter_context(open_decoder(source, options))
     paths = base_files(source, decoder.checkpoint)
     return Side(source, decoder, {path.name: sha for path, sha in hash_files(paths).items()})
-
-
-def _check_zeros(name: str, decoder: StreamedDecoder, manifest: Manifest | None) -> None:
-    if manifest is not None and manifest.totals.pruned:
-        return
-    for block in decoder.structure.blocks:
-        decoder.expect(block.linears)
-        for linear in block.linears:
-            if bool((decoder.source_weight(linear) == 0).any()):
-                return
-    raise InputError(
-        name, expected="a pruned model, with zeros in its linears", found="no zero",
-        fix="prune it first: mwanda prune",
-    )  # fmt: skip
-
-
-def _common_tokenizer(pruned: Side, dense: Side, options: RunOptions) -> Any:
-    """The tokenizer of both models."""
-    sizes = (pruned.decoder.vocabulary, dense.decoder.vocabulary)
-    if sizes[0] != sizes[1]:
-        raise InputError(
-            dense.source.name,
-            expected=f"the vocabulary of {pruned.source.name}, {sizes[0]} entries",
-            found=f"{sizes[1]}",
-            fix="give the model that it was pruned from",
-        )
-    ours, theirs = (
-        load_tokenizer(side.source.folder, trust_remote_code=options.trust_remote_code)
-        for side in (pruned, dense)
-    )
-    one, other = ours.get_vocab(), theirs.get_vocab()
-    if one != other:
-        differ = {token for token, _ in {*one.items()} ^ {*other.items()}}
-        raise InputError(
-            dense.source.name,
-            expected=f"the tokenizer of {pruned.source.name}",
-            found=f"one in which {len(differ)} tokens have other numbers",
-            fix="give the model that it was pruned from",
-        )
-    return ours
-
-
-def _warn_of_another(name: str, dense: str, manifest: Manifest | None, side: Side) -> None:
-    if manifest is not None and not set(manifest.base_files.values()) <= {*side.files.values()}:
-        log.warning(
-            "%s was not pruned from %s, by its files; its distribution is learnt all the same",
-            name, dense,
-        )  # fmt: skip
 
 
 def products_of(decoder: StreamedDecoder, options: RunOptions) -> torch.dtype:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from mwanda.model.run.decoder import Decoder
 from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.lessons import Lessons
+from mwanda.pruned.recover.outcome import Losses
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets
+from mwanda.pruned.recover.watch import Watch
 from mwanda.system.device import computes_on_host
 from mwanda.system.progress import Progress
-from mwanda.text.languages import MULTIPLE
 
 log = logging.getLogger("mwanda")
 
@@ -37,54 +37,6 @@ STATE = "trainer_state.json"
 MEAN, WORST = "eval_held_out", "eval_worst"
 """What the Trainer's log calls the mean of the languages' losses, each of them with its tag behind,
 and the largest share of a loss that is left."""
-
-Losses = Mapping[str, float]
-"""Language -> mean divergence from the dense model, nats a token."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What is held out, and how far the model is from the dense one on it.
-
-    Attributes:
-        course: its windows.
-        tags: the language of each.
-        weights: language -> weight, summing to 1.
-        batch: windows of one forward.
-        before: what it was before the first step; filled in then.
-    """
-
-    course: Course
-    tags: Sequence[str]
-    weights: Mapping[str, float]
-    batch: int
-    before: dict[str, float] = field(default_factory=dict)
-
-    @torch.no_grad()
-    def losses(self, learner: Learner, device: torch.device) -> dict[str, float]:
-        """Of every language."""
-        found: dict[str, list[float]] = {}
-        place = 0
-        for rows in DataLoader(
-            self.course, self.batch, collate_fn=together, generator=torch.Generator()
-        ):
-            given = {name: tensor.to(device) for name, tensor in rows.items()}
-            for loss in learner(**given)["windows"].tolist():
-                found.setdefault(self.tags[place], []).append(loss)
-                place += 1
-        return {tag: sum(own) / len(own) for tag, own in found.items()}
-
-    def mean(self, losses: Losses) -> float:
-        """Over languages, by weight."""
-        return sum(self.weights[tag] * loss for tag, loss in losses.items())
-
-    def left(self, losses: Losses) -> dict[str, float]:
-        """How much of its divergence every named language still has."""
-        return {
-            tag: loss / self.before[tag] if self.before[tag] else 1.0
-            for tag, loss in losses.items()
-            if tag != MULTIPLE
-        }
 
 
 class Teaching(Trainer):
@@ -175,6 +127,36 @@ class _Haste(TrainerCallback):
         self._course.order = self._lessons.order(len(self._course), self._seed, changes)
 
 
+class _Patience(TrainerCallback):
+    """Ends the run where so many looks brought no gain.
+
+    They are counted in the log, which every checkpoint holds: a run that goes on ends where an
+    unbroken one does, also from a checkpoint at which it had ended.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self._patience, self._ended = patience, False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._ended = self._judge(args, state, control)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if self._ended:  # the Trainer stops after a step, which must not be looked at
+            control.should_evaluate = control.should_save = False
+        return control
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._judge(args, state, control) and state.is_world_process_zero:
+            log.info("step %d: %d looks without gain, stopped", state.global_step, self._patience)
+
+    def _judge(self, args: Any, state: Any, control: Any) -> bool:
+        metric = args.metric_for_best_model
+        looks = [row[metric] for row in state.log_history if metric in row]
+        enough = bool(looks) and len(looks) - 1 - looks.index(min(looks)) >= self._patience
+        control.should_training_stop |= enough
+        return enough
+
+
 def teach(
     learner: Learner,
     lessons: Lessons,
@@ -242,6 +224,8 @@ def teach(
     callbacks: list[TrainerCallback] = [_Steps(progress, settings.batch * length)]
     if settings.objective == "worst":
         callbacks.append(_Haste(course, lessons, watch, settings.batch, seed))
+    if settings.patience is not None:
+        callbacks.append(_Patience(settings.patience))
     with torch.enable_grad():
         trainer = Teaching(
             watch, device, told, model=learner, args=arguments, train_dataset=course,

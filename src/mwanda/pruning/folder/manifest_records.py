@@ -189,7 +189,8 @@ class RecoveryRecord(Entry):
     Attributes:
         pruned, dense: the models as the user named them; their files mapped to SHA-256.
         settings: of the run.
-        steps: of the optimiser; ``best_step`` is that of the state that was kept.
+        steps: of the optimiser, at most where ``settings`` have a ``patience``; ``best_step`` is
+            that of the state that was kept.
         text: what was learnt from, with what was held out: the last windows of each language.
         held_out: by language.
         learnt: stored tensors with values of their own now, beside those that linears lie in.

@@ -1,0 +1,64 @@
+"""What a recovery gained, as it goes on and in the end: told, and refused where it is none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from mwanda.errors import GateError, MwandaError
+from mwanda.pruned.recover.settings import Settings
+from mwanda.text.languages import MULTIPLE
+
+log = logging.getLogger("mwanda")
+
+Losses = Mapping[str, float]
+"""Language -> mean divergence from the dense model, nats a token."""
+
+# The same command would go on with the journal, and another one is refused beside it.
+_ANEW = "begin anew with --restart"
+
+
+def tell(step: int, steps: int, mean: float, losses: Losses, before: Losses) -> None:
+    """One line of how far the model is from the dense one on what is held out."""
+    each = ", ".join(f"{tag} {loss:.3f}" for tag, loss in losses.items())
+    worse = _worse(before, losses)
+    named = f"; worse than before: {', '.join(worse)}" if worse else ""
+    log.info("step %d of %d: held out %.4f nats a token: %s%s", step, steps, mean, each, named)
+
+
+def check_gain(
+    before: Losses, after: Losses, mean_before: float, mean_after: float, settings: Settings
+) -> None:
+    """Refuse a result that is no gain; name languages that lost.
+
+    Args:
+        mean_before, mean_after: over languages by weight, nats a token.
+
+    Raises:
+        MwandaError: the mean did not fall.
+        GateError: with ``never_worse``, a language that ended worse than it began.
+    """
+    if not mean_after < mean_before:
+        raise MwandaError(
+            "what is held out",
+            expected=f"a model nearer to the dense one than the {mean_before:.4f} nats a token "
+            "that it began with",
+            found=f"{mean_after:.4f}",
+            fix=f"{_ANEW} and a lower --learning-rate, or with more text or steps",
+        )
+    worse = _worse(before, after)
+    if not worse:
+        return
+    told = ", ".join(f"{tag} {before[tag]:.4f} to {after[tag]:.4f}" for tag in worse)
+    if settings.never_worse:
+        raise GateError(
+            "--never-worse", expected="no language further from the dense model than before",
+            found=told,
+            fix=f"{_ANEW} and more text or weight for these languages, or a lower --learning-rate",
+        )  # fmt: skip
+    log.warning("further from the dense model than before, in nats a token: %s", told)
+
+
+def _worse(before: Losses, losses: Losses) -> list[str]:
+    """Named languages that are further from the dense model than before."""
+    return [tag for tag, loss in losses.items() if loss > before[tag] and tag != MULTIPLE]

@@ -1,0 +1,59 @@
+"""What is held out, and how far a model is from the dense one on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.utils.data import DataLoader
+
+from mwanda.pruned.recover.learner import Course, Learner, together
+from mwanda.pruned.recover.outcome import Losses
+from mwanda.text.languages import MULTIPLE
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is held out, and how far the model is from the dense one on it.
+
+    Attributes:
+        course: its windows.
+        tags: the language of each.
+        weights: language -> weight, summing to 1.
+        batch: windows of one forward.
+        before: what it was before the first step; filled in then.
+    """
+
+    course: Course
+    tags: Sequence[str]
+    weights: Mapping[str, float]
+    batch: int
+    before: dict[str, float] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def losses(self, learner: Learner, device: torch.device) -> dict[str, float]:
+        """Of every language."""
+        found: dict[str, list[float]] = {}
+        place = 0
+        for rows in DataLoader(
+            self.course, self.batch, collate_fn=together, generator=torch.Generator()
+        ):
+            given = {name: tensor.to(device) for name, tensor in rows.items()}
+            for loss in learner(**given)["windows"].tolist():
+                found.setdefault(self.tags[place], []).append(loss)
+                place += 1
+        return {tag: sum(own) / len(own) for tag, own in found.items()}
+
+    def mean(self, losses: Losses) -> float:
+        """Over languages, by weight."""
+        return sum(self.weights[tag] * loss for tag, loss in losses.items())
+
+    def left(self, losses: Losses) -> dict[str, float]:
+        """How much of its divergence every named language with a weight still has: one without is
+        not learnt from, and would be the worst for good."""
+        return {
+            tag: loss / self.before[tag] if self.before[tag] else 1.0
+            for tag, loss in losses.items()
+            if tag != MULTIPLE and self.weights[tag] > 0
+        }
