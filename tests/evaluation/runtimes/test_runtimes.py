@@ -109,7 +109,7 @@ def test_every_token_is_scored_once_by_any_runtime(
 
 
 def test_scores_of_an_artefact_are_kept_by_its_files(
-    counting: type[Counting], folder: Path, tmp_path: Path
+    counting: type[Counting], folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     artefact = tmp_path / "artefact"
     artefact.mkdir()
@@ -118,6 +118,7 @@ def test_scores_of_an_artefact_are_kept_by_its_files(
     for _ in range(2):
         mwanda.evaluate(artefact, TEXTS, runtime="ctranslate2", **given)
     assert counting.opened == 1
+    assert sum("its own tokenizer" in line for line in caplog.messages) == 2
     mwanda.evaluate(artefact, TEXTS, runtime="openvino", **given)
     assert counting.opened == 2
     (artefact / "model.bin").write_bytes(b"others")

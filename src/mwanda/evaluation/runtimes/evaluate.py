@@ -96,11 +96,12 @@ def evaluate_artefact(
     scores = None if kept is None else kept.find(Path(artefact))
     if scores is None:
         with closing(open_runtime(served.runtime, asked)) as runtime:
-            told["texts_cut_otherwise"] = count_differences(runtime, ids, texts)
+            if differing := count_differences(runtime, ids, texts):
+                told["texts_cut_otherwise"] = differing
             scores = _scores(runtime, start, ids, texts, asked, told)
         if kept is not None:
             kept.keep(Path(artefact), scores)
-    tell_differences(scores.settings["runtime"]["texts_cut_otherwise"], texts, artefact)
+    tell_differences(scores.settings["runtime"].get("texts_cut_otherwise", {}), texts, artefact)
     return evaluation_of(artefact, texts, scores, known)
 
 
