@@ -6,6 +6,7 @@ python greedy.py RUNTIME ARTEFACT FOLDER   (a JSON list of lists of ids in, the 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -63,6 +64,7 @@ def ctranslate2(artefact: str, prompts: list[Ids], folder: str) -> list[Ids]:
 
 
 def vllm(artefact: str, prompts: list[Ids], _folder: str) -> list[Ids]:
+    os.environ["VLLM_LOGGING_STREAM"] = "ext://sys.stderr"  # its last word would be read as ours
     from vllm import LLM, SamplingParams
 
     from mwanda.evaluation.runtimes.vllm import KEYS_AND_VALUES
