@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import mwanda
 from mwanda import Comparison, InputError
+from mwanda.cli.views.studies import searched
 from mwanda.errors import GateError
 from mwanda.evaluation.gate import Gate
-from mwanda.study.search import SearchResult, search_sparsity
+from mwanda.study.search import search_sparsity
+from mwanda.study.search_result import SearchResult
 from tests.support.folders_made import Tiny
 from tests.support.text import write_corpus
 
@@ -140,3 +144,32 @@ def test_a_name_that_is_none_is_refused_before_any_work(
     first, second = error.value.problems
     assert "found kproj, which is in none" in first
     assert "block numbers from 0 to 2, found 9" in second
+
+
+def test_what_ships_is_judged_beside_the_trials(tiny: Tiny, corpus: Path, tmp_path: Path) -> None:
+    worse = Path(shutil.copytree(tiny("gemma3"), tmp_path / "worse"))
+    tensors = load_file(worse / "model.safetensors")
+    tensors["model.norm.weight"].fill_(-21)  # Gemma adds one
+    save_file(tensors, worse / "model.safetensors", {"format": "pt"})
+    beside = {"worse": worse, "itself": {"path": str(tiny("gemma3")), "runtime": "transformers"}}
+    found = look(tiny, corpus, Gate(0.5), highest=0.1, artefacts=beside)
+    other, itself = found.alternatives
+    texts = mwanda.read_texts(corpus / "test")
+    alone = Comparison.of(mwanda.evaluate(tiny("gemma3"), texts), mwanda.evaluate(worse, texts))
+    assert (other.name, other.passed, other.worst) == ("worse", False, alone.worst.language)
+    assert other.worst_rise == pytest.approx(alone.worst.relative)
+    assert set(other.failed) == {"de", "sw"}
+    assert itself.passed
+    assert itself.worst_rise == pytest.approx(0, abs=1e-6)
+    assert 0 < itself.source_bytes <= itself.bytes  # which has headers too
+    assert [one["name"] for one in found.as_dict()["alternatives"]] == ["worse", "itself"]
+    assert searched(found)[1].count("passed, mean") == 1
+
+
+def test_mistakes_in_what_ships_are_told_before_any_work(tiny: Tiny, corpus: Path) -> None:
+    beside = {"a": "no", "b": {"path": ".", "runtime": "none"}, "c": {"paths": "."}}
+    with pytest.raises(InputError) as error:
+        look(tiny, corpus, Gate(0.1), artefacts=beside)
+    assert len(error.value.problems) == 3
+    for says in ("artefact a: no: expected an artefact", "artefact b: --runtime none", "c: path"):
+        assert says in str(error.value)

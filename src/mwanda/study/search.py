@@ -7,15 +7,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from mwanda.errors import GateError, InputError
+from pydantic import ValidationError
+
+from mwanda.errors import InputError, first_problem
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.gate import Gate, percent
 from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.texts import TextSet, read_texts
+from mwanda.evaluation.token_batches import MAX_LENGTH
 from mwanda.model.source import open_model
 from mwanda.pruning.calibration_text import CalibrationInput, name_of
 from mwanda.pruning.given_arguments import options_given, recipe_given
@@ -24,102 +27,18 @@ from mwanda.pruning.recipe.keywords import SearchFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
 from mwanda.pruning.task import naming_problems
+from mwanda.study.document import ArtefactPart
+from mwanda.study.forms import look_up_artefact, score_artefact
+from mwanda.study.records import ArtefactRecord
+from mwanda.study.search_result import Alternative, SearchResult, Trial, judged
 from mwanda.system.arguments import path_given
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import check_alone
 from mwanda.system.run_options import RunOptions
-from mwanda.system.shown import Sheet, Shown
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 
 log = logging.getLogger("mwanda")
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One sparsity that was pruned and evaluated.
-
-    Attributes:
-        sparsity: asked for; ``reached``: share of zeros over the pruned linears.
-        mean: rise in NLL per sentence over the dense model, mean over languages.
-        worst, worst_rise: the language with the largest relative rise.
-        failed: language -> rise, of those that lost more than they may.
-        seconds: pruning and evaluation.
-    """
-
-    sparsity: float
-    reached: float
-    passed: bool
-    mean: float
-    worst: str
-    worst_rise: float
-    failed: dict[str, float]
-    seconds: float
-
-
-@dataclass(frozen=True, repr=False)
-class SearchResult(Shown):
-    """What was tried, in order, and what follows.
-
-    Attributes:
-        model: as the user named it.
-        gate: what the languages may lose.
-        step, highest: sparsities looked at are multiples of ``step`` up to ``highest``.
-        trials: all of them; nothing is known of any other sparsity.
-        folder: the model written; None where none was asked for, or none passed.
-    """
-
-    model: str
-    gate: Gate
-    step: float
-    highest: float
-    trials: tuple[Trial, ...]
-    folder: Path | None = None
-
-    def _summary(self) -> str:
-        found = "no sparsity passed" if self.sparsity is None else f"sparsity {self.sparsity:g}"
-        return f"{self.model}, {found}, {len(self.trials)} tried"
-
-    def _records(self) -> list[dict[str, Any]]:
-        return [asdict(trial) | {"failed": ", ".join(trial.failed)} for trial in self.trials]
-
-    def _sheet(self) -> Sheet:
-        return Sheet.of(self._records(), "mean", change=True)
-
-    @property
-    def sparsity(self) -> float | None:
-        """The highest that passed; None where none did."""
-        return max((trial.sparsity for trial in self.trials if trial.passed), default=None)
-
-    @property
-    def lowest_failed(self) -> float | None:
-        """The lowest that failed; None where none did."""
-        return min((trial.sparsity for trial in self.trials if not trial.passed), default=None)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "limit": self.gate.limit,
-            "languages": dict(self.gate.languages),
-            "gate_on": self.gate.on,
-            "sparsity": self.sparsity,
-            "lowest_failed": self.lowest_failed,
-            "step": self.step,
-            "highest": self.highest,
-            "folder": None if self.folder is None else str(self.folder),
-            "trials": [asdict(trial) for trial in self.trials],
-        }
-
-    def check(self) -> None:
-        """Fail where no sparsity passed."""
-        if self.sparsity is None:
-            last = min(self.trials, key=lambda trial: trial.sparsity)
-            raise GateError(
-                self.model,
-                expected="a sparsity at which no language loses more than it may",
-                found=f"none; at {last.sparsity:g}: "
-                + ", ".join(f"{tag} {percent(rise, '+')}" for tag, rise in last.failed.items()),
-            )
 
 
 @speaking
@@ -138,6 +57,7 @@ def search_sparsity(
     max_length: int | None = None,
     cache: str | Path | None = None,
     work: str | Path | None = None,
+    artefacts: Mapping[str, str | Path | Mapping[str, Any]] | None = None,
     options: RunOptions | None = None,
     **fields: Unpack[SearchFields],
 ) -> SearchResult:
@@ -156,6 +76,8 @@ def search_sparsity(
         highest: no sparsity above is tried.
         max_length, cache: of the evaluation, see :func:`mwanda.evaluate`.
         work: where statistics and pruned models lie meanwhile; None takes the system's place.
+        artefacts: name -> what ships already, judged beside the trials: a path, or ``path``,
+            ``runtime`` and ``tokenizer`` as in a study.
         fields: of a recipe, without a sparsity.
 
     Raises:
@@ -172,6 +94,7 @@ def search_sparsity(
     if out is not None:
         source = Path(model) if Path(model).exists() else None
         OutputFolder(path_given("out", out), overwrite=options.overwrite).check(source)
+    beside = _looked_up(artefacts or {}, model, options.device)
     if work is not None and not Path(work).is_dir():
         raise InputError("--work", expected="a folder", found=str(work))
     if statistics is not None:  # otherwise taking them looks at these first
@@ -195,6 +118,14 @@ def search_sparsity(
             )
         given: dict[str, Any] = {"statistics": statistics, "options": options}
         dense = evaluate(model, texts, cache=cache, max_length=max_length, options=options)
+        alternatives = []
+        for name, artefact in beside.items():
+            ships, more = score_artefact(
+                name, artefact, model, texts, max_length or MAX_LENGTH, options
+            )
+            sizes = {one: more["quantised"][one] for one in ("bytes", "source_bytes")}
+            verdict = judged(Comparison.of(dense, ships), gate)
+            alternatives.append(Alternative(name, **sizes, **verdict))
         trials: list[Trial] = []
         passed, failed = 0, steps + 1  # the dense model passes; what is past the end was not tried
         while failed - passed > 1:
@@ -205,15 +136,19 @@ def search_sparsity(
             loss = evaluate(scratch / "model", texts, max_length=max_length, options=options)
             shutil.rmtree(scratch / "model")
             reached = made.manifest.totals.sparsity
-            compared = Comparison.of(dense, loss)
-            trial = _trial(tried.sparsity, reached, compared, gate, start)
+            trial = Trial(
+                tried.sparsity, reached, seconds=time.perf_counter() - start,
+                **judged(Comparison.of(dense, loss), gate),
+            )  # fmt: skip
             trials.append(trial)
             log.info(
                 "%g: %s, worst %s %s", trial.sparsity,
                 "passed" if trial.passed else "failed", trial.worst, percent(trial.worst_rise, "+"),
             )  # fmt: skip
             passed, failed = (middle, failed) if trial.passed else (passed, middle)
-        found = SearchResult(model, gate, step, highest, tuple(trials))
+        found = SearchResult(
+            model, gate, step, highest, tuple(trials), alternatives=tuple(alternatives)
+        )
         if out is None or found.sparsity is None:
             return found
         best = recipe.model_copy(update={"sparsity": found.sparsity})
@@ -258,18 +193,21 @@ def _recipe(fields: Mapping[str, Any]) -> ResolvedRecipe:
     return recipe
 
 
-def _trial(
-    sparsity: float, reached: float, compared: Comparison, gate: Gate, start: float
-) -> Trial:
-    failed = gate.failed(compared)
-    worst = compared.worst
-    return Trial(
-        sparsity=sparsity,
-        reached=reached,
-        passed=not failed,
-        mean=sum(rise.relative for rise in compared.rises) / len(compared.rises),
-        worst=worst.language,
-        worst_rise=worst.relative,
-        failed={rise.language: rise.relative for rise in failed},
-        seconds=time.perf_counter() - start,
-    )
+def _looked_up(
+    artefacts: Mapping[str, str | Path | Mapping[str, Any]], model: str, device: str
+) -> dict[str, ArtefactRecord]:
+    """By name, all mistakes at once."""
+    found, problems = dict[str, ArtefactRecord](), list[str]()
+    for name, given in artefacts.items():
+        fields = dict(given) if isinstance(given, Mapping) else {"path": str(given)}
+        try:
+            part = ArtefactPart.model_validate(fields)
+            found[name] = look_up_artefact(part, model, device)
+        except ValidationError as error:
+            place, wrong = first_problem(error)
+            problems.append(f"artefact {name}: {place}: {wrong}")
+        except InputError as error:
+            problems += [f"artefact {name}: {problem}" for problem in error.problems]
+    if problems:
+        raise InputError.several(problems)
+    return found

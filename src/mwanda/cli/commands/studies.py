@@ -18,7 +18,7 @@ from mwanda.text.languages import parse_languages
 
 SEARCH = (
     "language", "gate_on", "out", "step", "highest", "text_languages", "sentences", "text_seed",
-    "ids", "max_length", "cache", "work", "allow_overlap", *opt.PRUNE,
+    "ids", "max_length", "cache", "work", "artefact", "allow_overlap", *opt.PRUNE,
 )  # fmt: skip
 
 Folder = Annotated[Path, typer.Argument(help="The folder of a study.")]
@@ -38,6 +38,9 @@ def search(
     text_seed: Annotated[int, typer.Option(min=0, help="Of that subset.")] = 0,
     cache: Annotated[Path | None, "Folder that keeps the dense model's scores."] = None,
     work: Annotated[Path | None, "Folder for pruned models on the way."] = None,
+    artefact: Annotated[
+        list[str] | None, "NAME=PATH of what ships already, judged too; may be repeated."
+    ] = None,
     **given: Annotated[Any, SEARCH],
 ) -> Iterator[View]:
     """Find the highest sparsity at which no language of MODEL loses more than --max-loss."""
@@ -50,6 +53,7 @@ def search(
     early.check_model(model)
     if out is not None:
         early.check_folder_out(out, model, overwrite=given["overwrite"])
+    beside = named_values(artefact or [], "--artefact")
     apart, most = parse_share(step, "--step"), parse_share(highest, "--highest")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     wanted = None if text_languages is None else parse_languages(text_languages)
@@ -64,7 +68,8 @@ def search(
         found = search_sparsity(
             model, texts, gate, calibration=given["calibration"], statistics=given["statistics"],
             out=out, step=apart, highest=most, max_length=given["max_length"], cache=cache,
-            work=work, options=opt.run_options_of(given, progress=progress), **fields,
+            work=work, artefacts=beside,
+            options=opt.run_options_of(given, progress=progress), **fields,
         )  # fmt: skip
     from mwanda.cli.views.studies import searched
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mwanda.cli.views import View
 from mwanda.evaluation.gate import percent
-from mwanda.study.search import SearchResult
+from mwanda.study.search_result import SearchResult
 from mwanda.study.status import STATES, Status
+from mwanda.system.files import amount
 from mwanda.system.progress import duration
 from mwanda.system.text_tables import plain
 from mwanda.text.languages import display_name
@@ -30,6 +31,12 @@ def searched(found: SearchResult) -> View:
         next_one = found.lowest_failed
         end = f"{next_one:g} failed" if next_one is not None else "nothing higher was tried"
         lines.append(f"{found.sparsity:g} is the highest tried that passed; {end}")
+    for one in found.alternatives:
+        lines.append(
+            f"{one.name}: {'passed' if one.passed else 'failed'}, mean {one.mean:+.1%}, worst "
+            f"{display_name(one.worst)} {percent(one.worst_rise, '+')}, {amount(one.bytes)} of "
+            f"{amount(one.source_bytes)}"
+        )
     if found.folder is not None:
         lines.append(f"{found.folder}: the model at {found.sparsity:g}")
     return found.as_dict(), "\n".join(lines)
