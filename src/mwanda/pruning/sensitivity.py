@@ -24,8 +24,6 @@ from mwanda.pruning.statistics.capture import BlockSums
 from mwanda.pruning.statistics.routed import inputs_of
 from mwanda.pruning.units import units_of
 
-WeightOf = Callable[[Linear], torch.Tensor]
-
 
 class Surveyor:
     """Takes the allocation's signals, block by block, with masks chosen as for the prune itself."""

@@ -22,8 +22,6 @@ from mwanda.pruned.recover.lessons import Window
 from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets
 
-Batch = Mapping[str, torch.Tensor]
-
 
 class Learner(nn.Module):
     """Backbone and head of a model whose weights are all there.

@@ -21,8 +21,7 @@ _ID_NAMES = frozenset({
     "begin_suppress_tokens", "eos_token", "stop_token_ids", "pad_id", "pad_index", "bos_index",
     "eos_index", "unk_index", "mask_index",
 })  # fmt: skip
-_BY_TEXT = frozenset({"eos_token"})
-"""Names that hold ids in one file and texts in another: only whole numbers in them are ids."""
+"""Some hold ids in one file and texts in another: only whole numbers in them are ids."""
 
 SIZES = ("vocab_size", "n_vocab", "vocabulary_size", "padded_vocab_size", "embedding_size",
          "decoder_vocab_size")  # fmt: skip
