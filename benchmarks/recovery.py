@@ -139,7 +139,7 @@ def table(found: dict[str, dict[str, Any]]) -> Table:
               for tags in SCORED.values()),
             f"{worst} {shares[worst]:.3f}",
             f"{held['before']:.3f} to {held['after']:.3f}" if held else "",
-            f"{one['processor']:,.0f}",
+            f"{one['processor']:,.0f}" if "processor" in one else "",
         ])  # fmt: skip
     header = ["", *SCORED, "worst", "held out, nats a token", "processor seconds"]
     return Table(header, rows)

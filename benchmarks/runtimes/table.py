@@ -93,6 +93,7 @@ FLOAT = {
     "CTranslate2 float32": _ctranslate2("float32"),
     "vLLM float32": Form("vllm"),
 }
+OWN = ("INT8", "INT8-LINEARS", "INT8_G128", "INT8_G128-LINEARS")
 QUANTISED = {
     "llama.cpp F16": Form("llama.cpp", f"{CONVERT} f16"),
     **{f"llama.cpp {kind}": _llama_cpp(kind) for kind in ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0")},
@@ -104,8 +105,7 @@ QUANTISED = {
     "bitsandbytes nf4": _transformers("bitsandbytes-nf4"),
     "OpenVINO int8": _openvino("int8"),
     "CTranslate2 int8": _ctranslate2("int8"),
-    "INT8": Form("", "mwanda quantise {model} --type INT8 --out {out}"),
-    "INT8-LINEARS": Form("", "mwanda quantise {model} --type INT8-LINEARS --out {out}"),
+    **{kind: Form("", f"mwanda quantise {{model}} --type {kind} --out {{out}}") for kind in OWN},
 }
 FORMS = FLOAT | QUANTISED
 PROMPTED = ("en", "fr", "de", "es", "ru", "zh", "ja", "ar", "hi", "ta", "bn", "sw")
