@@ -272,7 +272,7 @@ def test_large_weights_go_in_parts(
         with open_model(path, tmp_path) as source:
             whole = load(source.folder).state_dict()
         with monkeypatch.context() as patch:
-            patch.setattr("mwanda.model.gguf.weights.PIECE", 100)
+            patch.setattr("mwanda.model.gguf.weights.PIECE", 1000)
             with open_model(path, tmp_path) as source:
                 parts = load(source.folder).state_dict()
         assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -23,19 +21,15 @@ from tests.support.forked import Several, torchrun
 RECIPE = ("--sparsity", "0.5", "--device", "cpu", "--batch-tokens", "24")
 
 
-@pytest.mark.parametrize(
-    ("mode", "size", "start"), [("sequential", 2, torchrun), ("dense", 3, Several)]
-)
-def test_the_same_bytes_as_one_process(
-    tiny: Tiny, tmp_path: Path, mode: str, size: int, start: Callable[..., Any]
-) -> None:
+@pytest.mark.parametrize(("mode", "size"), [("sequential", 2), ("dense", 3)])
+def test_the_same_bytes_as_one_process(tiny: Tiny, tmp_path: Path, mode: str, size: int) -> None:
     source, windows = tiny("gemma3"), windows_file(tmp_path)
     options = mwanda.RunOptions(device="cpu", batch_tokens=24)
     mwanda.prune(
         source, out=tmp_path / "one", calibration=windows, sparsity=0.5, mode=mode, options=options
     )
     words = ["prune", source, "--out", "many", "--calibration", windows, *RECIPE, "--mode", mode]
-    with start(size, *words, "--json", cwd=tmp_path) as running:
+    with Several(size, *words, "--json", cwd=tmp_path) as running:
         out, err = running.communicate(timeout=120)
     assert running.returncode == 0, err
     assert out.count('"folder"') == 1
