@@ -52,6 +52,7 @@ PRUNES: dict[str, list[str]] = {
 
 
 NONE = ["--background", "none"]
+"""Options of text without a background."""
 
 
 def background_folder(folder: Path) -> Path:
@@ -69,8 +70,8 @@ def background_folder(folder: Path) -> Path:
 def backgrounds(given: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
     """What a name ends with, and options of the text."""
     yield "", NONE
+    folder = background_folder(given.work / "text") if given.background_windows else None
     for windows, weight in product(given.background_windows, given.weights):
-        folder = background_folder(given.work / "text")
         yield f", {windows} background windows of weight {weight}", [
             "--background", folder, "--background-windows", windows, "--background-weight", weight,
         ]  # fmt: skip

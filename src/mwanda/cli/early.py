@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, shown
-from mwanda.evaluation.runtimes.registry import find_runtime, kind_of
+from mwanda.evaluation.runtimes.registry import check_url, find_runtime, kind_of
 from mwanda.model import given
 from mwanda.system.output import MARK, OutputFile, OutputFolder
 from mwanda.text.languages import tags_of
@@ -41,8 +41,7 @@ def artefact(
         check_model(model)
         return {}
     find_runtime(runtime)
-    if runtime == "openai" and url is None:
-        raise InputError("--url", expected="an address, with --runtime openai", found="none")
+    check_url(runtime, url)
     if url is None and not (_is(Path.is_dir, Path(model)) or _is(Path.is_file, Path(model))):
         raise _absent(model, "an artefact", "nothing there")
     return given

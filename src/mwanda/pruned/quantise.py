@@ -120,7 +120,7 @@ def quantise(
                 str(model), expected=f"rows of a multiple of {form.group} weights", found="none",
                 fix=f"{kind} cannot hold this model",
             )  # fmt: skip
-        weights = sum(info.nbytes // info.dtype.itemsize for info in infos.values())
+        weights = decoder.checkpoint.numbers
         check_disk_space(folder, 4 * weights, "the quantised model")
         options.progress.stage("quantise", len(infos), unit="tensor")
         shards = plan_shards(
@@ -143,7 +143,7 @@ def quantise(
         write_config(source.folder, folder, torch.float32)
         result = QuantiseResult(
             str(target), kind, len(turned) - len(kept), kept, size,
-            sum(info.nbytes for info in infos.values()), weights, lost, time.perf_counter() - start,
+            decoder.checkpoint.nbytes, weights, lost, time.perf_counter() - start,
         )  # fmt: skip
         _record(folder, source.name, result, known)
     return result

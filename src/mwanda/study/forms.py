@@ -89,29 +89,27 @@ def artefact_settings(
 
 
 def score_artefact(
-    name: str, artefact: ArtefactRecord, model: str, texts: TextSet, max_length: int,
-    options: RunOptions,
-) -> tuple[Evaluation, dict[str, Any]]:  # fmt: skip
-    """An artefact scored by its runtime, and what a report says of it beside the dense model."""
-    result = evaluate(
+    artefact: ArtefactRecord, texts: TextSet, max_length: int, options: RunOptions
+) -> Evaluation:
+    """By its runtime."""
+    return evaluate(
         artefact.path, texts, max_length=max_length, runtime=artefact.runtime,
         tokenizer=artefact.tokenizer, options=options,
     )  # fmt: skip
+
+
+def dense_sizes(model: str, options: RunOptions) -> dict[str, int]:
+    """Bytes and number of a model's weights as they are stored, by the names of :data:`WHOLE`."""
     with (
         open_model(model, trust_remote_code=options.trust_remote_code) as source,
         Checkpoint.open(source.folder) as checkpoint,
     ):
-        infos = checkpoint.tensors.values()
-        whole = {
-            "source_bytes": sum(info.nbytes for info in infos),
-            "weights": sum(info.nbytes // info.dtype.itemsize for info in infos),
-        }
-    sizes = {"type": name, "tensors": 0, "kept": {}, "bytes": _bytes(Path(artefact.path))}
-    return result, {"quantised": sizes | whole, "runtime": result.settings["runtime"]}
+        return {"source_bytes": checkpoint.nbytes, "weights": checkpoint.numbers}
 
 
-def _bytes(path: Path) -> int:
+def weight_bytes(artefact: ArtefactRecord) -> int:
     """Of a file, or of all files with weights in a folder."""
+    path = Path(artefact.path)
     files = [path] if path.is_file() else [
         one for one in path.iterdir() if one.suffix in WEIGHTS and "tokenizer" not in one.name
     ]  # fmt: skip

@@ -28,7 +28,7 @@ from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
 from mwanda.pruning.task import naming_problems
 from mwanda.study.document import ArtefactPart
-from mwanda.study.forms import look_up_artefact, score_artefact
+from mwanda.study.forms import dense_sizes, look_up_artefact, score_artefact, weight_bytes
 from mwanda.study.records import ArtefactRecord
 from mwanda.study.search_result import Alternative, SearchResult, Trial, judged
 from mwanda.system.arguments import path_given
@@ -119,13 +119,11 @@ def search_sparsity(
         given: dict[str, Any] = {"statistics": statistics, "options": options}
         dense = evaluate(model, texts, cache=cache, max_length=max_length, options=options)
         alternatives = []
+        whole = dense_sizes(model, options)["source_bytes"] if beside else 0
         for name, artefact in beside.items():
-            ships, more = score_artefact(
-                name, artefact, model, texts, max_length or MAX_LENGTH, options
-            )
-            sizes = {one: more["quantised"][one] for one in ("bytes", "source_bytes")}
+            ships = score_artefact(artefact, texts, max_length or MAX_LENGTH, options)
             verdict = judged(Comparison.of(dense, ships), gate)
-            alternatives.append(Alternative(name, **sizes, **verdict))
+            alternatives.append(Alternative(name, weight_bytes(artefact), whole, **verdict))
         trials: list[Trial] = []
         passed, failed = 0, steps + 1  # the dense model passes; what is past the end was not tried
         while failed - passed > 1:

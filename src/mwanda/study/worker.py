@@ -23,7 +23,7 @@ from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.pruning.statistics.show import show_statistics
 from mwanda.study.folder import StudyFolder
-from mwanda.study.forms import score_artefact, small_form
+from mwanda.study.forms import dense_sizes, score_artefact, small_form, weight_bytes
 from mwanda.study.inputs import InputCheck, dtype_for
 from mwanda.study.records import Cell
 from mwanda.study.study_plan import read_plan
@@ -195,8 +195,12 @@ class Worker:
         artefact = self._plan.artefacts[str(cell.artefact)]
         self._inputs.model(artefact.path, artefact.sha256)
         options = self._plan.options(self._plan.run.compute_dtype, self._progress)
-        length = self._plan.evaluation.max_length
-        return score_artefact(str(cell.artefact), artefact, model, self._texts, length, options)
+        result = score_artefact(artefact, self._texts, self._plan.evaluation.max_length, options)
+        sizes: dict[str, Any] = {
+            "type": cell.artefact, "tensors": 0, "kept": {}, "bytes": weight_bytes(artefact),
+            **dense_sizes(model, options),
+        }  # fmt: skip
+        return result, {"quantised": sizes, "runtime": result.settings["runtime"]}
 
     def _prune(self, key: str, cell: Cell, model: str, scratch: Path) -> tuple[str, Manifest]:
         fields = {k: v for k, v in cell.settings["recipe"].items() if k not in cell.loose}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from mwanda.errors import MwandaError
@@ -65,25 +65,22 @@ def memory_error(error: BaseException, fix: str) -> MwandaError | None:
     return None
 
 
-@contextmanager
-def named_memory(fix: str) -> Iterator[None]:
+def named_memory(fix: str) -> AbstractContextManager[None]:
     """Errors of :func:`memory_error` become ours inside, with this to do about them."""
-    try:
-        yield
-    except (OSError, MemoryError, RuntimeError) as error:
-        ours = memory_error(error, fix)
-        if ours is None:
-            raise
-        raise ours from error
+    return _ours(lambda error: memory_error(error, fix))
+
+
+def named_errors(place: Path) -> AbstractContextManager[None]:
+    """Errors of :func:`named` become ours inside."""
+    return _ours(lambda error: named(error, place))
 
 
 @contextmanager
-def named_errors(place: Path) -> Iterator[None]:
-    """Errors of :func:`named` become ours inside."""
+def _ours(of: Callable[[BaseException], MwandaError | None]) -> Iterator[None]:
     try:
         yield
     except (OSError, MemoryError, RuntimeError) as error:
-        ours = named(error, place)
+        ours = of(error)
         if ours is None:
             raise
         raise ours from error

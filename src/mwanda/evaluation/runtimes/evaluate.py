@@ -26,7 +26,7 @@ from mwanda.evaluation.cache import KeptScores, Scores
 from mwanda.evaluation.likelihood import TextScore
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.own_tokenizer import count_differences, tell_differences
-from mwanda.evaluation.runtimes.registry import device_of, find_runtime, open_runtime
+from mwanda.evaluation.runtimes.registry import check_url, device_of, find_runtime, open_runtime
 from mwanda.evaluation.runtimes.runtime import Asked, Runtime
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.token_batches import MAX_LENGTH, scored_tokens, text_pieces
@@ -36,6 +36,9 @@ from mwanda.pruning.given_arguments import tokenizer_given
 from mwanda.system.run_options import RunOptions
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.tokens import token_ids
+
+UNKNOWN = "unknown"
+"""The version of what is not installed."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,7 @@ def evaluate_artefact(
     """
     row = find_runtime(served.runtime)
     options = replace(options, device=device_of(served.runtime, options.device))
-    if (served.url is not None) != (served.runtime == "openai"):
-        raise InputError(
-            "--url", expected="an address, with --runtime openai and no other",
-            found=f"--runtime {served.runtime} " + ("and one" if served.url else "and none"),
-        )  # fmt: skip
+    check_url(served.runtime, served.url)
     folders = [Path(artefact)]
     if isinstance(served.tokenizer, str | Path):
         folders.append(Path(served.tokenizer))
@@ -84,7 +83,8 @@ def evaluate_artefact(
     tokenizer = _tokenizer(artefact, served, options)
     start, ids = start_of(tokenizer), [token_ids(tokenizer, text) for text in flat(texts)]
     asked = Asked(artefact, torch.get_num_threads(), max_length or MAX_LENGTH, served.url, options)
-    versions = {name: _version(name) for name in (*row.packages, *filter(_is_there, row.beside))}
+    versions = {name: _version(name) for name in row.packages}
+    versions |= {name: installed for name in row.beside if (installed := _version(name)) != UNKNOWN}
     told = {"name": served.runtime, "versions": versions}
     kept = None
     if cache is not None:
@@ -152,15 +152,7 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # vLLM for processors is a package of another name
         others = packages_distributions().get(package, [])
-        return ", ".join(f"{name} {version(name)}" for name in others) or "unknown"
-
-
-def _is_there(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+        return ", ".join(f"{name} {version(name)}" for name in others) or UNKNOWN
 
 
 def _digest(start: Sequence[int], ids: Sequence[list[int]]) -> str:

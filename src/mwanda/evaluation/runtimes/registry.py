@@ -106,6 +106,19 @@ def open_runtime(name: str, asked: Asked) -> Runtime:
     return opened
 
 
+def check_url(name: str, url: str | None) -> None:
+    """Refuse an address beside a runtime that asks none, and the lack of one.
+
+    Raises:
+        InputError: either.
+    """
+    if (url is not None) != (name == "openai"):
+        raise InputError(
+            "--url", expected="an address, with --runtime openai and no other",
+            found=f"--runtime {name} " + ("and one" if url else "and none"),
+        )  # fmt: skip
+
+
 def device_of(name: str, device: str) -> str:
     """What ``--device`` means to a runtime.
 

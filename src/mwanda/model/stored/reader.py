@@ -87,6 +87,16 @@ class Checkpoint(Closing):
         """The shards."""
         return tuple(self.states)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(info.nbytes for info in self.tensors.values())
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all tensors hold."""
+        return sum(info.nbytes // info.dtype.itemsize for info in self.tensors.values())
+
     def read(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """One tensor in ordinary memory of its own, in the stored dtype or another. A matrix that
         has to be converted is read in pieces of rows, so that it is never held twice."""

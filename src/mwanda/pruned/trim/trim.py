@@ -150,7 +150,7 @@ def trim(
     ):
         checkpoint, chosen = _cut(opened), opened.chosen
         find_companions(opened.source.folder)
-        check_disk_space(folder, _bytes(checkpoint), "the trimmed model")
+        check_disk_space(folder, checkpoint.nbytes, "the trimmed model")
         write_companions(
             opened.source.folder, folder, opened.vocabulary, chosen,
             opened.decoder.config.to_dict(), opened.tables,
@@ -240,21 +240,17 @@ def _plan(
     before, tables = opened.decoder.checkpoint, opened.tables
     return TrimPlan(
         model=opened.source.name, by=choice.by, languages=choice.languages, scripts=choice.scripts,
-        rows=opened.decoder.vocabulary, kept=len(opened.chosen.rows), weights=_weights(before),
-        kept_weights=_weights(after), bytes=_bytes(before), kept_bytes=_bytes(after),
+        rows=opened.decoder.vocabulary, kept=len(opened.chosen.rows), weights=before.numbers,
+        kept_weights=after.numbers, bytes=before.nbytes, kept_bytes=after.nbytes,
         tensors=tables, table_weights=_weights(before, tables), others=opened.vocabulary.others,
         structural=len(opened.chosen.structural),
         by_script=count_scripts(opened.vocabulary, opened.chosen.rows), coverage=coverage,
     )  # fmt: skip
 
 
-def _weights(checkpoint: Checkpoint, names: Collection[str] | None = None) -> int:
-    infos = (checkpoint.tensors[name] for name in names or checkpoint.tensors)
+def _weights(checkpoint: Checkpoint, names: Collection[str]) -> int:
+    infos = (checkpoint.tensors[name] for name in names)
     return sum(info.nbytes // info.dtype.itemsize for info in infos)
-
-
-def _bytes(checkpoint: Checkpoint) -> int:
-    return sum(info.nbytes for info in checkpoint.tensors.values())
 
 
 def _record(opened: _Opened, choice: Choice) -> TrimRecord:
