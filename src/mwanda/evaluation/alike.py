@@ -29,11 +29,7 @@ class Scored(Protocol):
 
 
 def beside(first: Kind, others: Sequence[Kind]) -> Sequence[Kind]:
-    """All of them.
-
-    Raises:
-        InputError: one is of another kind than the first.
-    """
+    """All of them, which are of one kind."""
     kind = type(first)
     for other in others:
         if not isinstance(other, kind):
@@ -62,11 +58,7 @@ def check_order(baseline: str, pruned: str) -> None:
 
 
 def check_alike(baseline: Scored, pruned: Scored) -> None:
-    """Refuse evaluations of different texts or tokens.
-
-    Raises:
-        InputError: they differ in one of these.
-    """
+    """Refuse evaluations of different texts or tokens."""
     both = f"{pruned.model} against {baseline.model}"
     one_tokenizer = "compare models of one tokenizer"
 

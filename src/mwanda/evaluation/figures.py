@@ -42,9 +42,6 @@ def plot_languages(
 
     Returns:
         The axes.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
     first = next(iter(series.values()))
     every = sorted(first, key=lambda tag: -first[tag])
@@ -107,9 +104,6 @@ def plot_against_sparsity(panels: Mapping[str, Mapping[str, Any]], x: str, y: st
 
     Returns:
         The figure.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)

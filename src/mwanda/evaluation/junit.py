@@ -11,9 +11,6 @@ from mwanda.text.languages import display_name
 def gate_xml(compared: Comparison, gate: Gate) -> str:
     """A test suite of all languages: one that lost more than it may fails, one without a limit is
     skipped.
-
-    Raises:
-        InputError: a limit for a language that is not there.
     """
     judged = {one.language: one for one in gate.judge(compared)}
     facts = {"baseline": compared.baseline.model, "text": compared.pruned.text,

@@ -57,9 +57,6 @@ def text_pieces(
         max_length: tokens of one piece; None for :data:`MAX_LENGTH`.
         context: most that the model takes, None where any number.
         vocabulary: ids that the model has; None where that is not known.
-
-    Raises:
-        InputError: pieces too short to score anything, or ids that the model does not have.
     """
     asked = MAX_LENGTH if max_length is None else max_length
     limit = min(asked, context or asked)

@@ -53,9 +53,6 @@ def draw_windows(
         background: text in languages not named, see :func:`with_background`; or ``none``.
         windows, length: None takes the default, or less where context or text are short.
         keep_english, keep_repeated: see :func:`mwanda.text.windows.draw`.
-
-    Raises:
-        InputError: bad input; a background that is not there is told before any window is drawn.
     """
     if calibration is None:
         raise InputError("--calibration", expected="a text source", found="none")

@@ -163,9 +163,6 @@ def choose_compute_dtype(
     On a CPU without bf16 units a bf16 matmul is two orders of magnitude slower than float32, and
     fp16 is slow on every CPU: float32 is used there, as on an accelerator that lacks the dtype. The
     written dtype is not touched by this.
-
-    Raises:
-        InputError: a dtype is asked for that the device lacks.
     """
     if not computes_on_host(device):
         if wanted is not None and not _multiplies(device, wanted):

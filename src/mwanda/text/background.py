@@ -61,9 +61,6 @@ def with_background(
     Args:
         windows: of all languages together, at most; 1 or more.
         context: tokens that the model takes at once; None for any number.
-
-    Raises:
-        InputError: no whole number of windows, or too little text for one.
     """
     check_background_windows(windows)
     there = source.languages()
@@ -113,11 +110,7 @@ def with_background(
 
 
 def check_background_windows(windows: int) -> None:
-    """Refuse a number of windows of background text that is none.
-
-    Raises:
-        InputError: no whole number from 1.
-    """
+    """Refuse a number of windows of background text that is none."""
     whole_given("--background-windows", windows, 1)
 
 

@@ -68,11 +68,7 @@ RUNTIMES = {
 
 
 def find_runtime(name: str) -> Row:
-    """The row of a runtime, whose library is there.
-
-    Raises:
-        InputError: no such runtime, or its library is not installed.
-    """
+    """The row of a runtime, whose library is there."""
     row = RUNTIMES.get(name)
     if row is None:
         raise InputError(
@@ -88,12 +84,7 @@ def find_runtime(name: str) -> Row:
 
 
 def open_runtime(name: str, asked: Asked) -> Runtime:
-    """The artefact, opened by the runtime.
-
-    Raises:
-        InputError: no such runtime, its library is absent or broken, or the artefact is of another
-            kind.
-    """
+    """The artefact, opened by the runtime."""
     row = find_runtime(name)
     module: Any = importlib.import_module(f"{__package__}.{row.module}")
     try:
@@ -107,11 +98,7 @@ def open_runtime(name: str, asked: Asked) -> Runtime:
 
 
 def check_url(name: str, url: str | None) -> None:
-    """Refuse an address beside a runtime that asks none, and the lack of one.
-
-    Raises:
-        InputError: either.
-    """
+    """Refuse an address beside a runtime that asks none, and the lack of one."""
     if (url is not None) != (name == "openai"):
         raise InputError(
             "--url", expected="an address, with --runtime openai and no other",
@@ -120,11 +107,7 @@ def check_url(name: str, url: str | None) -> None:
 
 
 def device_of(name: str, device: str) -> str:
-    """What ``--device`` means to a runtime.
-
-    Raises:
-        InputError: a kind that the runtime does not take.
-    """
+    """What ``--device`` means to a runtime."""
     kinds = RUNTIMES[name].devices
     if not kinds or device.partition(":")[0] in kinds:
         return device

@@ -30,9 +30,6 @@ def scripts_of(languages: Sequence[str], also: Sequence[str] = ()) -> tuple[str,
     Args:
         languages: BCP-47 tags; a script written in one (``sr-Latn``) is the one taken.
         also: ISO 15924 codes, such as ``Cyrl``.
-
-    Raises:
-        InputError: a code that is no script's, or a language whose script is not known.
     """
     found: dict[str, None] = {"Latn": None}
     problems = []

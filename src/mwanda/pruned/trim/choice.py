@@ -51,11 +51,7 @@ class Choice:
 
     @classmethod
     def of(cls, languages: Any, **given: Any) -> Choice:
-        """With canonical tags.
-
-        Raises:
-            InputError: all that is wrong with it, at once.
-        """
+        """With canonical tags; all that is wrong is told at once."""
         made = cls(languages=tuple(tags_of(languages)), **given)
         problems = []
         if made.by not in WAYS:
@@ -119,9 +115,6 @@ def choose(
 
     Args:
         rows: how many the tables have; tokens beyond have none.
-
-    Raises:
-        InputError: a budget below what has to stay.
     """
     source = None if choice.text is None else open_source(choice.text)
     if source is not None:

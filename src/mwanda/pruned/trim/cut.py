@@ -106,11 +106,7 @@ def vocabulary_tensors(decoder: StreamedDecoder) -> dict[str, int]:
 
 
 def tables_of(model: Any) -> dict[str, int]:
-    """Parameters of embeddings and head -> how many rows they have; with or without memory.
-
-    Raises:
-        InputError: a model that does more with ids than look up their rows.
-    """
+    """Parameters of embeddings and head -> how many rows they have; with or without memory."""
     refuse_computed(model.config)
     embedding = model.get_input_embeddings()
     rows, heads = len(embedding.weight), {id(embedding), id(model.get_output_embeddings())}

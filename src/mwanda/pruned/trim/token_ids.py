@@ -107,9 +107,6 @@ def structural(
         config: all that the model's config says, its defaults too.
         encode: the ids of a text, for what a chat template always writes.
         rows: of the tables; an added token beyond them has none and goes.
-
-    Raises:
-        InputError: a file names an id that has no row.
     """
     found = dict.fromkeys(vocabulary.added.keys() - vocabulary.reserved, "an added token")
     found |= dict.fromkeys(vocabulary.bytes, "a single byte")

@@ -45,12 +45,7 @@ class Vocabulary:
 
     @classmethod
     def read(cls, folder: Path) -> Vocabulary:
-        """A model folder's own.
-
-        Raises:
-            InputError: no such file, as with a tokenizer that only Python code can read, or one of
-                a kind that is not known.
-        """
+        """A model folder's own."""
         path = folder / "tokenizer.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
