@@ -79,10 +79,7 @@ def check_text(spec: str | None, languages: str | Sequence[str] | None) -> None:
 
 
 def check_evidence(
-    options: Mapping[str, Any],
-    languages: str | Sequence[str] | None,
-    *,
-    needed: bool = True,
+    options: Mapping[str, Any], languages: str | Sequence[str] | None, *, needed: bool = True
 ) -> None:
     """Saved statistics among a command's options, or else its calibration text where needed."""
     text = options["calibration"]

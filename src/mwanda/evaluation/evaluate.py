@@ -31,12 +31,7 @@ from mwanda.model.run.decoder import Decoder, MemoryDecoder, evaluation_mode
 from mwanda.model.run.experts import runnable_experts
 from mwanda.model.run.in_memory import model_given
 from mwanda.model.source import load_tokenizer, open_model
-from mwanda.pruning.folder.known_text import (
-    KnownText,
-    known_in_folder,
-    known_in_memory,
-    records,
-)
+from mwanda.pruning.folder.known_text import KnownText, known_in_folder, known_in_memory, records
 from mwanda.pruning.given_arguments import no_tokenizer, options_given, tokenizer_given
 from mwanda.system.arguments import whole_given
 from mwanda.system.device import DTYPES, choose_device, dtype_name

@@ -17,13 +17,7 @@ from typing import Any
 import torch
 
 from mwanda.evaluation.head import head_losses
-from mwanda.evaluation.token_batches import (
-    Piece,
-    batches_of,
-    padded,
-    scored_tokens,
-    text_pieces,
-)
+from mwanda.evaluation.token_batches import Piece, batches_of, padded, scored_tokens, text_pieces
 from mwanda.model.run.block_calls import first_tensor
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.hidden_states import ActivationStore

@@ -77,9 +77,7 @@ def evaluate_tasks(
 
 
 def _refuse(
-    texts: Mapping[str, TaskText | None],
-    options: RunOptions,
-    calibration: Calibrations,
+    texts: Mapping[str, TaskText | None], options: RunOptions, calibration: Calibrations
 ) -> None:
     """Refuse files that calibrated the model; what the hub has is not looked at."""
     for text in texts.values():

@@ -88,9 +88,7 @@ def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
     if free is None or needed * 1.2 < free:
         return True
     log.warning(
-        "left out: the whole model takes %.1f GB, %.1f GB are free",
-        needed / 1e9,
-        free / 1e9,
+        "left out: the whole model takes %.1f GB, %.1f GB are free", needed / 1e9, free / 1e9
     )
     return False
 
@@ -99,10 +97,7 @@ def load_whole(folder: Path, dtype: torch.dtype, device: torch.device, options: 
     config = load_config(folder, trust_remote_code=options.trust_remote_code)
     with _without_adapter(folder) as bare, building():
         model = auto_class(config).from_pretrained(
-            bare,
-            dtype=dtype,
-            trust_remote_code=options.trust_remote_code,
-            local_files_only=True,
+            bare, dtype=dtype, trust_remote_code=options.trust_remote_code, local_files_only=True
         )
     model.name_or_path = model.config.name_or_path = str(folder)
     return model.to(device).eval()

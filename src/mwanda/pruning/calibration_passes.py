@@ -72,12 +72,7 @@ class Passes:
         """Most bytes of activations that were on disk at once."""
 
     def visit(
-        self,
-        stage: str,
-        work: Callable[[Visit], int],
-        *,
-        probing: bool = False,
-        after: float = 0.0,
+        self, stage: str, work: Callable[[Visit], int], *, probing: bool = False, after: float = 0.0
     ) -> None:
         """Do some work at every block, while its weights are there; not at those that the journal
         says are finished.

@@ -21,12 +21,7 @@ from mwanda.pruning.calibration_text import (
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, StatisticsFileRecord
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.statistics.file import SavedStatistics
-from mwanda.pruning.statistics.fit import (
-    check_names,
-    check_request,
-    check_weights,
-    languages_of,
-)
+from mwanda.pruning.statistics.fit import check_names, check_request, check_weights, languages_of
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
 from mwanda.text.text_source import TextSource

@@ -105,11 +105,7 @@ class Chosen:
 
 
 def choose(
-    choice: Choice,
-    vocabulary: Vocabulary,
-    structural: Mapping[int, str],
-    tokenizer: Any,
-    rows: int,
+    choice: Choice, vocabulary: Vocabulary, structural: Mapping[int, str], tokenizer: Any, rows: int
 ) -> Chosen:
     """The rows of the tables that stay.
 

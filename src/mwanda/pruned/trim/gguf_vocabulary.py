@@ -46,7 +46,7 @@ def unused_ids(header: GgufHeader) -> frozenset[int]:
 
 
 def gguf_tables(header: GgufHeader) -> dict[str, int]:
-    """Tensors with a row for every token -> how many they have; any other list as long is refused."""
+    """Tensors with a row for every token -> how many they have; another list as long is refused."""
     tokens = len(header.fields[f"{GGML}tokens"])
     found = {}
     for tensor in header.tensors:

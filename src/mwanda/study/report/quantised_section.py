@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from mwanda.study.report.cells import (
-    MARK,
-    headline,
-    rise_of,
-    rises_by_language,
-    worst_of,
-)
+from mwanda.study.report.cells import MARK, headline, rise_of, rises_by_language, worst_of
 from mwanda.study.report.data import ModelResults, StudyResults
 from mwanda.study.report.elements import Part, Section, Table
 from mwanda.study.report.language_sections import NO_DENSE
