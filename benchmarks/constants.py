@@ -25,10 +25,10 @@ from typing import Any
 
 from harness import RESULTS
 from mwanda.evaluation.articles import clusters_of
-from mwanda.evaluation.paired import ratio
 from mwanda.study.report.data import StudyResults
 from mwanda.system.run_options import RunOptions
 from mwanda.system.text_tables import markdown
+from ratio import ratio
 from real_models import add_model_option, dense_model
 from studies import SEEN, placed, read_file, run_study
 from study_tables import nats

@@ -9,17 +9,16 @@ from scipy.stats import binomtest
 
 from harness import Table
 from mwanda.cli.demo.packages import find_weights
-from mwanda.evaluation.paired import verdict
+from mwanda.evaluation.paired import Difference
 from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.study.records import Entry
 from mwanda.study.report.cells import rise_of, worst_of
 from mwanda.study.report.data import Group, StudyResults, points_with
 from mwanda.study.report.elements import Table as Sized
-from mwanda.study.report.quantised_section import quantised
+from mwanda.study.report.other_sections import quantised
+from mwanda.study.report.score_tables import HEADER, accuracy, direction_row, mean_accuracy
 from mwanda.study.report.side_by_side import evaluation_of, method_rows
-from mwanda.study.report.task_table import accuracy, mean_accuracy
-from mwanda.study.report.translation_table import HEADER, direction_row
 from mwanda.text.languages import display_name
 from studies import SEEN
 
@@ -193,6 +192,15 @@ def nats(cell: Mapping[str, Any]) -> dict[str, list[float]]:
         tag: [round(value, 4) for value in row["sentence_nll"]]
         for tag, row in cell["languages"].items()
     }
+
+
+def verdict(found: Difference, first: str, second: str) -> str:
+    """Which loses less, where the interval leaves out 0; else ``either``, or ``cannot tell``."""
+    if found.reason:
+        return "cannot tell"
+    if found.high < 0:
+        return first
+    return second if found.low > 0 else "either"
 
 
 def _name(entry: Entry) -> str:

@@ -22,8 +22,11 @@ import torch  # noqa: E402
 import transformers  # noqa: E402
 from tests.support.walk import classes, tried  # noqa: E402
 
-from mwanda.model.classes import ClassTable, TriedClass  # noqa: E402
-from mwanda.study.report.class_table import models_page  # noqa: E402
+from mwanda.model.classes import (  # noqa: E402
+    ClassTable,
+    TriedClass,
+    models_page,
+)
 
 
 def main(names: list[str]) -> None:

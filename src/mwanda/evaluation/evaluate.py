@@ -17,8 +17,7 @@ from mwanda.evaluation.by_language import (
     refuse_unscored,
 )
 from mwanda.evaluation.cache import KeptScores, Scores
-from mwanda.evaluation.continued import continue_and_check
-from mwanda.evaluation.generation import continue_texts
+from mwanda.evaluation.generation import continue_and_check, continue_texts
 from mwanda.evaluation.likelihood import score_texts
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.evaluate import Served, evaluate_artefact
@@ -77,7 +76,7 @@ def evaluate(
         continuations: also generate one continuation a language, which needs the model whole in
             memory.
         generated: also generate so many continuations a language and check them for repetition
-            and their language, see :mod:`mwanda.evaluation.continued`.
+            and their language, see :mod:`mwanda.evaluation.generation`.
         max_length: tokens of one forward; longer texts go in strides.
         cache: folder where scores are kept by the SHA-256 of the model's files, the texts and all
             else they depend on, and read back where nothing of it has changed. Continuations are

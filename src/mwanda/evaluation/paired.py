@@ -52,22 +52,6 @@ class Difference:
         return {k: None if v in EVERYTHING or v != v else v for k, v in asdict(self).items()}
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """The first's rise over the baseline as a share of the second's.
-
-    Attributes:
-        value: of all sentences.
-        low, high: 95 % interval; ±inf where none can be given.
-        reason: why there is no interval; empty where there is one.
-    """
-
-    value: float
-    low: float
-    high: float
-    reason: str = ""
-
-
 Rows = Sequence[ArrayLike] | ArrayLike
 """Nats, ``[languages, sentences]``; rows of different lengths where nothing is parallel."""
 
@@ -96,8 +80,8 @@ def differences(
     """As :func:`difference`, and the same for every language alone."""
     if clusters is None:
         return _apart(baseline, first, second)
-    base = _sums(baseline, clusters)
-    left = _Left.of(base, _sums(first, clusters) - _sums(second, clusters))
+    base = article_sums(baseline, clusters)
+    left = Left.of(base, article_sums(first, clusters) - article_sums(second, clusters))
     count = base.shape[1]
     weights = base / base.sum(axis=1, keepdims=True)
     each = [
@@ -115,7 +99,7 @@ def _apart(baseline: Any, first: Any, second: Any) -> tuple[Difference, list[Dif
     each, shares, variances, freedom = [], [], [], []
     for row, one, other in zip(baseline, first, second, strict=True):
         base = np.asarray(row, float)[None]
-        left = _Left.of(base, (np.asarray(one, float) - np.asarray(other, float))[None])
+        left = Left.of(base, (np.asarray(one, float) - np.asarray(other, float))[None])
         share = left.shares[0]
         variance, equal = _spread(share, left.without[0], base[0] / base.sum())
         each.append(_difference(share, variance, equal, 0))
@@ -133,68 +117,19 @@ def _apart(baseline: Any, first: Any, second: Any) -> tuple[Difference, list[Dif
 
 
 @dataclass(frozen=True)
-class _Left:
+class Left:
     """Shares ``[languages]``, and the same without each article, ``[languages, articles]``."""
 
     shares: Any
     without: Any
 
     @classmethod
-    def of(cls, base: Any, gap: Any) -> _Left:
+    def of(cls, base: Any, gap: Any) -> Left:
         all_base, all_gap = base.sum(axis=1, keepdims=True), gap.sum(axis=1, keepdims=True)
         return cls((all_gap / all_base)[:, 0], (all_gap - gap) / (all_base - base))
 
 
-@np.errstate(all="ignore")
-def ratio(
-    baseline: ArrayLike,
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    clusters: Sequence[int],
-    worst: bool = False,
-) -> Ratio:
-    """The first's rise in NLL over the second's, each a mean over languages, then over runs.
-
-    The interval is Fieller's: every ratio r at which first − r · second may be 0. It holds also
-    where the second's rise is small, and there is none where that cannot be told from 0.
-
-    Args:
-        baseline: nats, ``[languages, sentences]``.
-        first, second: nats, ``[runs, languages, sentences]``, the same runs.
-        clusters: the article of every sentence, left out as in :func:`difference`.
-        worst: each run's largest rise of a language instead of their mean.
-    """
-    base = _sums(baseline, clusters)
-    weights = (base / base.sum(axis=1, keepdims=True)).mean(axis=0)
-
-    def losses(model: ArrayLike) -> tuple[Any, Any]:
-        whole, without = [], []
-        for run in np.asarray(model, float):
-            left = _Left.of(base, _sums(run, clusters) - base)
-            # The worst language is that of all sentences: which it is, is not resampled.
-            tags = [int(left.shares.argmax())] if worst else slice(None)
-            whole.append(left.shares[tags].mean())
-            without.append(left.without[tags].mean(axis=0))
-        return np.mean(whole), np.mean(without, axis=0)
-
-    (one, one_left), (two, two_left) = losses(first), losses(second)
-    value, equal = float(one / two), float(1 / (weights**2).sum())
-    if not math.isfinite(value) or not math.isfinite(equal):
-        return Ratio(value, *EVERYTHING, "nothing scored, or values that are not finite")
-    if equal < FEWEST:
-        return Ratio(value, *EVERYTHING, _too_few(equal))
-    scale = _quantile(equal) ** 2 * (1 - 1 / len(weights))
-    a = two**2 - scale * ((two_left - two) ** 2).sum()
-    b = one * two - scale * ((one_left - one) * (two_left - two)).sum()
-    c = one**2 - scale * ((one_left - one) ** 2).sum()
-    if not a > 0:
-        return Ratio(value, *EVERYTHING, "the second's rise cannot be told from 0")
-    half = math.sqrt(max(0.0, b * b - a * c))
-    return Ratio(value, float((b - half) / a), float((b + half) / a))
-
-
-def _sums(rows: Any, clusters: Sequence[int]) -> Any:
+def article_sums(rows: Any, clusters: Sequence[int]) -> Any:
     """Sums over the sentences of each article, ``[languages, articles]``."""
     given = np.asarray(rows, float)
     found = np.zeros((max(clusters) + 1, len(given)))
@@ -214,25 +149,18 @@ def _difference(share: Any, variance: float, equal: float, count: int) -> Differ
     if not math.isfinite(mean) or not math.isfinite(equal):
         return Difference(mean, *EVERYTHING, count, "nothing scored, or values that are not finite")
     if equal < FEWEST:
-        return Difference(mean, *EVERYTHING, count, _too_few(equal))
-    half = _quantile(equal) * math.sqrt(variance)
+        return Difference(mean, *EVERYTHING, count, too_few(equal))
+    half = t_quantile(equal) * math.sqrt(variance)
     return Difference(mean, mean - half, mean + half, count)
 
 
-def _too_few(equal: float) -> str:
+def too_few(equal: float) -> str:
+    """Why so few articles have no interval."""
     return f"too little text: as good as {equal:.1f} articles, at least {FEWEST} are needed"
 
 
-def _quantile(equal: float) -> float:
+def t_quantile(equal: float) -> float:
+    """Half-width of a 95 % interval in standard errors, for as many equal articles."""
     from scipy.special import stdtrit
 
     return float(stdtrit(equal - 1, 0.975))
-
-
-def verdict(found: Difference, first: str, second: str) -> str:
-    """Which loses less, where the interval leaves out 0; else ``either``, or ``cannot tell``."""
-    if found.reason:
-        return "cannot tell"
-    if found.high < 0:
-        return first
-    return second if found.low > 0 else "either"

@@ -33,7 +33,7 @@ class Evaluation(Shown):
         text, text_sha256: what was scored.
         settings: seed, how texts begin, dtype: what the numbers depend on.
         continuations: tag -> a prompt and what the model goes on with.
-        generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.continued`.
+        generated: tag -> several of them, checked; see :mod:`mwanda.evaluation.generation`.
         ids: tag -> ids of its texts, or their places in the source; a language that is not there
             has its texts in a row.
         background: languages that nobody named, of which a little calibrated the pruning.

@@ -10,8 +10,7 @@ from mwanda.evaluation.by_language import refuse_overlap
 from mwanda.evaluation.tasks.accuracy import TaskScore, TasksResult
 from mwanda.evaluation.tasks.harness import drawn, local_task, need_harness, run_task, wrapped
 from mwanda.evaluation.tasks.published import TaskText
-from mwanda.evaluation.tasks.reading import Given, read_tasks
-from mwanda.evaluation.tasks.stock import stock_tasks
+from mwanda.evaluation.tasks.reading import Given, read_tasks, stock_tasks
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.whole_model import opened_whole
 from mwanda.model.run.plain_outputs import PlainOutputs

@@ -17,8 +17,8 @@ from mwanda.errors import InputError
 from mwanda.evaluation.tasks import harness
 from mwanda.evaluation.tasks.harness import CONNECTORS, drawn, harness_version
 from mwanda.evaluation.tasks.published import read_task
-from mwanda.evaluation.tasks.stock import stock_tasks
-from mwanda.study.report.task_table import mean_accuracy, tasks_text
+from mwanda.evaluation.tasks.reading import stock_tasks
+from mwanda.study.report.score_tables import mean_accuracy, tasks_text
 from tests.support.tasks import write_xcopa, write_xwinograd
 from tests.support.text import write_corpus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mwanda.errors import InputError
-from mwanda.model.stored.names import NameMap
+from mwanda.model.stored.conversion import NameMap
 
 
 def test_a_name_is_found_as_it_is_with_and_without_the_prefix() -> None:

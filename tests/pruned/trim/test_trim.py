@@ -23,7 +23,8 @@ from transformers import (
 import mwanda
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.evaluation.baseline import check_baseline
-from mwanda.pruned.trim import copying, record
+from mwanda.pruned.trim import files as trim_files
+from mwanda.pruned.trim import record
 from mwanda.pruned.trim import trim as trim_module
 from mwanda.pruned.trim.files import _config, cut_sentencepiece
 from mwanda.pruned.trim.token_ids import new_size
@@ -79,7 +80,7 @@ class Counted(mwanda.Silent):
 def test_progress_counts_bytes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(copying, "PIECE", 256)
+    monkeypatch.setattr(trim_files, "PIECE", 256)
     counted = Counted()
     options = mwanda.RunOptions(progress=counted)
     mwanda.trim(model, tmp_path / "out", "de,hi", options=options)

@@ -7,10 +7,9 @@ from typing import Any
 
 from mwanda.cli.views import View
 from mwanda.errors import InputError, nearest
-from mwanda.model.classes import tried_classes
+from mwanda.model.classes import model_rows, models_page, tried_classes
 from mwanda.pruning.recipe.by_name import about, find_recipe, recipe_names, to_copy
 from mwanda.study.report.bibliography import KINDS, methods_page, rows_of
-from mwanda.study.report.class_table import model_rows, models_page
 
 
 def listed(what: str) -> View:

@@ -9,8 +9,7 @@ from mwanda.evaluation.gate import Gate
 from mwanda.evaluation.results import Comparison, Evaluation
 from mwanda.evaluation.tasks.accuracy import TasksResult
 from mwanda.evaluation.translation import TranslationResult
-from mwanda.study.report.task_table import tasks_text
-from mwanda.study.report.translation_table import CHECKED, check_row, translation_text
+from mwanda.study.report.score_tables import CHECKED, check_row, tasks_text, translation_text
 from mwanda.system.text_tables import markdown, plain
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,7 +26,6 @@ from mwanda.evaluation.by_language import (
 from mwanda.evaluation.cache import KeptScores, Scores
 from mwanda.evaluation.likelihood import TextScore
 from mwanda.evaluation.results import Evaluation
-from mwanda.evaluation.runtimes.own_tokenizer import count_differences, tell_differences
 from mwanda.evaluation.runtimes.registry import check_url, device_of, find_runtime, open_runtime
 from mwanda.evaluation.runtimes.runtime import Asked, Runtime
 from mwanda.evaluation.texts import TextSet
@@ -36,6 +36,8 @@ from mwanda.pruning.given_arguments import tokenizer_given
 from mwanda.system.run_options import RunOptions
 from mwanda.text.start import shown_start, start_of
 from mwanda.text.tokens import token_ids
+
+log = logging.getLogger("mwanda")
 
 UNKNOWN = "unknown"
 """The version of what is not installed."""
@@ -103,6 +105,34 @@ def evaluate_artefact(
             kept.keep(Path(artefact), scores)
     tell_differences(scores.settings["runtime"].get("texts_cut_otherwise", {}), texts, artefact)
     return evaluation_of(artefact, texts, scores, known)
+
+
+def count_differences(runtime: Runtime, ids: Sequence[list[int]], texts: TextSet) -> dict[str, int]:
+    """Language -> how many of its texts the artefact's own tokenizer cuts otherwise, where it does.
+
+    Args:
+        ids: of every text, language after language.
+    """
+    scored = iter(ids)
+    found: dict[str, int] = {}
+    for tag, group in texts.texts.items():
+        for text in group:
+            own = runtime.own_ids(text)
+            if own is None:
+                return {}
+            if list(own) != next(scored):
+                found[tag] = found.get(tag, 0) + 1
+    return found
+
+
+def tell_differences(found: dict[str, int], texts: TextSet, name: str) -> None:
+    """Say in one line how many texts are cut otherwise."""
+    if found:
+        log.warning(
+            "%s: its own tokenizer cuts %d of %d texts otherwise, in %s; scored are the ids of "
+            "--tokenizer, and the program that serves it sees others", name, sum(found.values()),
+            sum(map(len, texts.texts.values())), ", ".join(found),
+        )  # fmt: skip
 
 
 def _scores(

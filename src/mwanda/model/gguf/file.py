@@ -14,8 +14,7 @@ import torch
 from mwanda.errors import InputError, MwandaError, shown
 from mwanda.model.gguf.config import read_config
 from mwanda.model.gguf.header import ORIGINAL, GgufHeader, parse_header
-from mwanda.model.gguf.older_readers import write_for_older
-from mwanda.model.gguf.sentencepiece_file import write_sentencepiece
+from mwanda.model.gguf.older_readers import write_for_older, write_sentencepiece
 from mwanda.model.gguf.steps import choose_steps
 from mwanda.model.gguf.tokenizer import build_tokenizer, stop_tokens
 from mwanda.model.gguf.weights import WHOLE, write_weights

@@ -19,9 +19,8 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource, copy_licences, load_tokenizer, open_model
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.trim.choice import Choice, Chosen, choose
-from mwanda.pruned.trim.copying import copy_tensors
 from mwanda.pruned.trim.cut import CutCheckpoint, vocabulary_tensors
-from mwanda.pruned.trim.files import write_companions
+from mwanda.pruned.trim.files import copy_tensors, write_companions
 from mwanda.pruned.trim.plan import Coverage, TrimPlan, count_scripts
 from mwanda.pruned.trim.promise import Trial, refuse_loss
 from mwanda.pruned.trim.record import bases_of, finish_folder

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mwanda.study.report.chart_parts import Spec, keep, parameter, told
-from mwanda.study.report.palette import METHODS
+from mwanda.study.report.chart_parts import METHODS, Spec, keep, parameter, told
 
 
 def blocks(sparsities: Sequence[float]) -> Spec:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from mwanda.study.report.chart_parts import (
     FULL,
+    METHODS,
     SHARE,
     Spec,
     between,
@@ -23,7 +24,6 @@ from mwanda.study.report.chart_parts import (
     shape,
     told,
 )
-from mwanda.study.report.palette import METHODS
 
 ROW = 9
 """Pixels that one mark of a row takes."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
 
-from mwanda.study.report.chart_parts import CONFIG
+from mwanda.study.report.chart_parts import CONFIG, LIGHT
 from mwanda.study.report.elements import Chart, Page
-from mwanda.study.report.palette import LIGHT
 
 LIBRARY, EXTRA = "vl_convert", "figures"
 WIDTH = 640
@@ -50,5 +48,5 @@ def pictures_of(page: Page) -> dict[str, str]:
     return {f"{chart.id}.svg": picture(chart, page) for chart in page.charts}
 
 
-def _coloured(text: str, colours: Mapping[str, str] = LIGHT) -> str:
-    return re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], text)
+def _coloured(text: str) -> str:
+    return re.sub(r"var\(--(\w+)\)", lambda found: LIGHT[found[1]], text)

@@ -9,8 +9,15 @@ from mwanda.study.records import Entry
 from mwanda.study.report.cells import label_of
 from mwanda.study.report.data import ModelResults, StudyResults, points_with
 from mwanda.study.report.elements import Part, Section, Table
-from mwanda.study.report.task_table import accuracy, mean_accuracy
-from mwanda.study.report.translation_table import CHECKED, HEADER, check_row, direction_row, percent
+from mwanda.study.report.score_tables import (
+    CHECKED,
+    HEADER,
+    accuracy,
+    check_row,
+    direction_row,
+    mean_accuracy,
+    percent,
+)
 
 SHARES = (
     "Other language: share of texts that py3langid takes for another language than asked for; of "

@@ -21,8 +21,8 @@ from mwanda.study.report.chart_data import ends, language, number
 from mwanda.study.report.chart_specs import losses
 from mwanda.study.report.elements import Chart, Choice, Number, Page, Section, Table
 from mwanda.study.report.page import MADE_BY, page_html, page_markdown
+from mwanda.study.report.score_tables import CHECKED, check_row
 from mwanda.study.report.study_page import names_and_kinds
-from mwanda.study.report.translation_table import CHECKED, check_row
 from mwanda.system.output import OutputFile
 from mwanda.text.languages import display_name
 

@@ -7,12 +7,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from mwanda.study.report import drawing
-from mwanda.study.report.chart_parts import CONFIG
+from mwanda.study.report.chart_parts import CONFIG, DARK, LIGHT
 from mwanda.study.report.elements import Page, Table
-from mwanda.study.report.palette import DARK, LIGHT
-from mwanda.study.report.templating import render
 from mwanda.system.text_tables import markdown
 
 MADE_BY = "<!-- made by mwanda -->"
@@ -62,6 +61,19 @@ def page_markdown(page: Page) -> str:
         lines += ["## The study as it was written", ""]
         lines += [f"{fence}yaml", page.document.rstrip(), fence]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def render(template: str, **values: Any) -> str:
+    """A template with these values; one that it asks for and that is not there is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def _json(page: Page) -> str:

@@ -30,8 +30,7 @@ from mwanda.study.report.language_sections import (
     seen_unseen,
     side_by_side,
 )
-from mwanda.study.report.other_sections import blocks, failed, in_short, provenance
-from mwanda.study.report.quantised_section import quantised
+from mwanda.study.report.other_sections import blocks, failed, in_short, provenance, quantised
 from mwanda.text.languages import display_name
 
 SECTIONS: tuple[Callable[[StudyResults], Section | None], ...] = (

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from mwanda.model.classes import STATUSES, tried_classes
-from mwanda.study.report.class_table import model_rows, models_page
+from mwanda.model.classes import STATUSES, model_rows, models_page, tried_classes
 from tests.support import REPOSITORY
 from tests.support.walk import UNTRIED, classes, proven_types, tried
 

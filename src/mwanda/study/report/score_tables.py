@@ -1,4 +1,4 @@
-"""Tasks as a table: for the command, a benchmark's page and a study's report."""
+"""Tasks and translations as tables: for the command, a benchmark's page and a study's report."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from mwanda.evaluation.tasks.accuracy import TasksResult
+from mwanda.evaluation.translation import TranslationResult
 from mwanda.system.text_tables import plain as table
 from mwanda.text.languages import display_name
+
+CHECKED = ["other language", "of references", "repeats itself", "empty"]
+HEADER = ["BLEU", "chrF++", *CHECKED]
 
 
 def accuracy(row: Mapping[str, Any] | None) -> str:
@@ -58,4 +62,44 @@ def tasks_text(result: TasksResult) -> str:
             items = str(sum(row["items"] for row in scores.values()))
             rows.append(["mean", accuracy(mean_accuracy(scores)), items, ""])
         lines += ["", table([task, "accuracy, %", "items", "prompts"], rows)]
+    return "\n".join(lines)
+
+
+def direction_row(row: Mapping[str, Any]) -> list[str]:
+    """The columns of :data:`HEADER` from what ``Scored.as_dict`` gives."""
+    return [f"{row['bleu']:.1f}", f"{row['chrf++']:.1f}", *check_row(row)]
+
+
+def check_row(row: Mapping[str, Any]) -> list[str]:
+    """The columns of :data:`CHECKED`, of translations or of continuations."""
+    outputs, references = row["outputs"], row["references"]
+    return [
+        percent(outputs["other_language"]),
+        percent(references["other_language"]),
+        percent(outputs["repetitive"]),
+        str(outputs["empty"]),
+    ]
+
+
+def percent(share: float | None) -> str:
+    """A share as whole percents; a dash for what is not known."""
+    return "–" if share is None else f"{share:.0%}"
+
+
+def translation_text(result: TranslationResult) -> str:
+    """The table, and what its numbers depend on."""
+    found = result.as_dict(sentences=False)
+    rows = [[name, *direction_row(row)] for name, row in found["directions"].items()]
+    signatures = {
+        f"{kind} {text}": None
+        for row in found["directions"].values()
+        for kind, text in row["signatures"].items()
+    }
+    settings = result.settings
+    lines = [
+        f"{result.model}: {settings['sentences']} sentences of {result.text}, "
+        f"{len(result.shots)} examples, forward in {settings['compute_dtype']}",
+        table(["direction", *HEADER], rows),
+        *signatures,
+    ]
     return "\n".join(lines)
