@@ -38,17 +38,23 @@ from tests.support.text import write_corpus
 COUNTS = {"de": (24, 20), "sw": (16, 16)}
 HOW: dict[str, Any] = {"steps": 3, "batch": 8, "learning_rate": 2e-3}
 
-Pruned = Callable[[str], Path]
+Pruned = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
 def folder(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Pruned:
-    made: dict[str, Path] = {}
+    made: dict[tuple[str, str], Path] = {}
 
-    def make(family: str) -> Path:
-        if family not in made:
-            made[family] = pruned(tiny, tmp_path_factory.mktemp("recover") / "pruned", family)
-        return made[family]
+    def make(family: str, how: str = "folder") -> Path:
+        if (family, how) not in made:
+            place = tmp_path_factory.mktemp("recover")
+            made[family, how] = out = place / "pruned"
+            if how == "masks":
+                masks = pruned(tiny, place / "masks.safetensors", family, masks_only=True)
+                mwanda.apply_masks(masks, tiny(family), out)
+            else:
+                pruned(tiny, out, family, **({} if how == "folder" else {"pattern": how}))
+        return made[family, how]
 
     return make
 
@@ -62,11 +68,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {k: v for path in folder.glob("*.safetensors") for k, v in load_file(path).items()}
 
 
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("llama", {}),
-    "tied embeddings": ("gemma3", {"train_embeddings": True}),
-    "experts": ("mixtral", {}),
-    "low rank": ("mixtral", {"low_rank": 4, "learning_rate": 2e-2}),
+CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "llama": ("llama", "folder", {}),
+    "2:4": ("llama", "2:4", {}),
+    "masks applied": ("llama", "masks", {}),
+    "tied embeddings": ("gemma3", "folder", {"train_embeddings": True}),
+    "experts": ("mixtral", "folder", {}),
+    "low rank": ("mixtral", "folder", {"low_rank": 4, "learning_rate": 2e-2}),
 }
 
 
@@ -74,8 +82,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 def test_zeros_stay_and_the_rest_comes_nearer(
     case: str, folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
 ) -> None:
-    family, more = CASES[case]
-    source, dense = folder(family), tiny(family)
+    family, how, more = CASES[case]
+    source, dense = folder(family, how), tiny(family)
     made = mwanda.recover(source, tmp_path / "out", dense=dense, calibration=text, **HOW | more)
     recovery, old, new = made.recovery, weights(source), weights(tmp_path / "out")
     assert {tag: one.windows for tag, one in recovery.held_out.items()} == {"de": 3, "sw": 2}
@@ -84,6 +92,12 @@ def test_zeros_stay_and_the_rest_comes_nearer(
     before, after = read_manifest(source), read_manifest(tmp_path / "out")
     assert after == made.manifest.model_copy(update={"sha256": after.sha256})
     assert after.linears == before.linears  # zeros are counted and hashed there
+    assert (after.recipe, after.mask_file) == (before.recipe, before.mask_file)
+    assert (after.mask_file is not None) == (how == "masks")
+    for tensor in {record.tensor for record in after.linears.values()}:
+        zeros = new[tensor] == 0
+        assert torch.equal(zeros, old[tensor] == 0)
+        assert how != "2:4" or zeros.reshape(-1, 4).sum(1).ge(2).all()
     still = {name for name in old if torch.equal(old[name], new[name])}
     assert {name.rpartition(".")[2] for name in old} >= {"weight"}
     assert old.keys() == new.keys()
@@ -96,6 +110,8 @@ def test_zeros_stay_and_the_rest_comes_nearer(
     assert "recovery gave the kept weights new values" in mwanda.verify(
         tmp_path / "out", against=dense
     ).notes[0]  # fmt: skip
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"mwanda {'mask apply' if how == 'masks' else 'prune'} " in card
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert loaded(torch.tensor([[5, 6, 7]])).logits.isfinite().all()
     assert not (tmp_path / ".out.partial").exists()
