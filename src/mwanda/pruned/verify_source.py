@@ -48,8 +48,9 @@ class SourceCheck:
         self._trimmed = trimmed
         self._written, self._source = written, source
         self._records = manifest.linears
-        dtype = manifest.recipe.get("dtype", "auto")
-        self._dtype = DTYPES.get(dtype) if isinstance(dtype, str) else None
+        told = (manifest.recipe, *(one.settings for one in manifest.recoveries))
+        asked = (one.get("dtype") for one in told)
+        self._dtypes = [DTYPES[name] for name in asked if isinstance(name, str) and name in DTYPES]
         self._updated = manifest.updated_by
         self._learnt = {name for one in manifest.recoveries for name in one.learnt}
 
@@ -83,7 +84,7 @@ class SourceCheck:
             return f"{had} zeros in the source instead of {record.source_zeros}"
         if self._updated is not None:
             return None
-        made = stored.to(self._written_dtype(stored.dtype))
+        made = self._as_written(stored)
         if made.dtype != weight.dtype:
             return f"{weight.dtype} instead of {made.dtype}"
         differ = _differ(weight, made)
@@ -134,7 +135,7 @@ class SourceCheck:
 
     def _differing(self, name: str, stretch: Box, pruned: Sequence[Box]) -> int:
         old, new = (read_box(one, name, stretch) for one in (self._source, self._written))
-        differ = _differ(new, old.to(self._written_dtype(old.dtype)))
+        differ = _differ(new, self._as_written(old))
         for box in pruned:
             inside = [
                 (max(low, start) - low, min(high, stop) - low)
@@ -145,7 +146,13 @@ class SourceCheck:
         return int(torch.count_nonzero(differ))
 
     def _written_dtype(self, stored: torch.dtype) -> torch.dtype:
-        return self._dtype if self._dtype is not None and stored.is_floating_point else stored
+        return self._dtypes[-1] if self._dtypes and stored.is_floating_point else stored
+
+    def _as_written(self, stored: torch.Tensor) -> torch.Tensor:
+        """In every dtype that it was written in, one after the other."""
+        for dtype in self._dtypes if stored.is_floating_point() else ():
+            stored = stored.to(dtype)
+        return stored
 
 
 def check_companions(folder: Path, source: Path | None, manifest: Manifest) -> Iterator[str]:

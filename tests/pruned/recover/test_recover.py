@@ -142,6 +142,21 @@ def test_what_is_said_of_it(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Pa
     assert (extracted.updated, extracted.manifest.recoveries) == ("recovery", ())
 
 
+def test_each_dtype_is_told_of_what_wrote_it(tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    source = pruned(tiny, tmp_path / "pruned", dtype="bfloat16")
+    made = mwanda.recover(
+        source, tmp_path / "out", dense=tiny("llama"), calibration=text, dtype="float32", **HOW
+    )
+    assert made.manifest.recipe == read_manifest(source).recipe
+    assert made.recovery.settings["dtype"] == made.manifest.dtype == "float32"
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    commands = [line for line in card.splitlines() if line.startswith("mwanda ")]
+    prune, recover = (line.split(" --dtype ")[1:] for line in commands)
+    assert [words[0].split()[0] for words in (prune, recover)] == ["bfloat16", "float32"]
+    # What did not learn was rounded by the prune.
+    assert mwanda.verify(tmp_path / "out", against=tiny("llama")).problems == ()
+
+
 def test_background_is_learnt_from_as_one_language(
     folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
 ) -> None:

@@ -46,18 +46,12 @@ def manifest_of(
         "totals": Totals.of(linears.values(), weights_in(checkpoint)),
         "versions": versions(),
     }
-    asked = {} if task.dtype is None else {"dtype": task.recipe.dtype}
     if task.manifest is not None:
-        return task.manifest.model_copy(
-            update=changed
-            | {
-                "recipe": task.manifest.recipe | asked,
-                "recoveries": (*task.manifest.recoveries, recovery),
-            }
-        )
+        recoveries = (*task.manifest.recoveries, recovery)
+        return task.manifest.model_copy(update=changed | {"recoveries": recoveries})
     return Manifest(
         base=dense.source.name, base_files=dict(dense.files),
-        dequantised=dense.source.dequantised, recipe=asked, statistics="none",
+        dequantised=dense.source.dequantised, recipe={}, statistics="none",
         device=str(task.pruned.decoder.device), compute_dtype=recovery.compute_dtype,
         calibration=None, signals=[], files={}, recoveries=(recovery,), **changed,
     )  # fmt: skip
@@ -78,12 +72,13 @@ def recovery_of(
         before, after: language -> divergence on what is held out, nats a token.
         learnt: stored tensors with values that learnt.
     """
+    asked = {} if task.dtype is None else {"dtype": task.recipe.dtype}
     return RecoveryRecord(
         pruned=task.pruned.source.name,
         pruned_files=dict(task.pruned.files),
         dense=task.dense.source.name,
         dense_files=dict(task.dense.files),
-        settings=task.settings.recorded(),
+        settings=task.settings.recorded() | asked,
         steps=task.steps,
         best_step=best,
         compute_dtype=dtype_name(task.products),
