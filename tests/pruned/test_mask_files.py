@@ -90,6 +90,15 @@ def test_a_sibling(tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture)
         assert torch.equal(content(tmp_path / "again.safetensors")[0][name], packed)
 
 
+def test_another_dtype_is_verified_and_told(tiny: Tiny, tmp_path: Path) -> None:
+    source, file, out = tiny("llama"), tmp_path / "m.safetensors", tmp_path / "out"
+    from_text(source, file, masks_only=True)
+    made = mwanda.apply_masks(file, source, out, dtype="bfloat16")
+    assert made.manifest.dtype == made.manifest.recipe["dtype"] == "bfloat16"
+    assert mwanda.verify(out, against=source).problems == ()
+    assert "--out FOLDER --dtype bfloat16" in (out / CARD).read_text()
+
+
 def test_zeros_of_the_source_count_as_removed(tiny: Tiny, tmp_path: Path) -> None:
     """The largest weight's row is zero but for one input, so a mask by rows keeps zeros."""
 

@@ -184,6 +184,7 @@ def apply_masks(
         changes = {
             "base": source.name,
             "dtype": dtype_name(wanted or source_dtype(decoder.checkpoint)),
+            "recipe": opened.manifest.recipe | {"dtype": recipe.dtype},
             "linears": linears,
             "totals": Totals.of(linears.values(), weights_in(decoder.checkpoint)),
             "earlier": records(opened.manifest.earlier, before),

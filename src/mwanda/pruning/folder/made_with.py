@@ -60,7 +60,7 @@ def _prune_of(manifest: Manifest) -> list[str]:
     base, origin = short_name(manifest.base), manifest.mask_file
     if origin is not None:
         words = ["mwanda", "mask", "apply", origin.name, base, "--out", "FOLDER"]
-        return [*words, "--dtype", manifest.dtype]
+        return [*words, "--dtype", manifest.recipe.get("dtype", "auto")]
     words = ["mwanda", "prune", base, "--out", "FOLDER"]
     recipe, text, saved = {**manifest.recipe}, manifest.calibration, manifest.statistics_file
     if "background" in recipe:
