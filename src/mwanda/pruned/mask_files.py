@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -231,8 +231,15 @@ def _fitting(
 ) -> Structure:
     """The linears of a model that a file of masks is for."""
     _named(f"{MASKS} {masks.path}", masks.manifest, decoder.structure)
+    named, structure = masks.manifest.linears, decoder.structure
+    if "pattern" not in masks.manifest.recipe:  # of another program: the masks alone say which
+        blocks = (
+            replace(block, linears=tuple(x for x in block.linears if x.name in named))
+            for block in structure.blocks
+        )
+        return replace(structure, blocks=tuple(blocks))
     chosen = chosen_linears(decoder, recipe, strict=False)  # what it names was followed already
-    more = [x.name for x in chosen.linears() if x.name not in masks.manifest.linears]
+    more = [x.name for x in chosen.linears() if x.name not in named]
     if more:
         expected, found = (
             f"a mask of {more[0]}, which {name} has",

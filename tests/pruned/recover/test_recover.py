@@ -374,6 +374,12 @@ def test_a_folder_of_another_program(tiny: Tiny, text: Path, tmp_path: Path) -> 
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "masks of another program" in card
     assert "mwanda prune" not in card
+    mwanda.extract_masks(tmp_path / "out", tmp_path / "masks.safetensors")
+    mwanda.apply_masks(tmp_path / "masks.safetensors", dense, tmp_path / "applied")
+    assert mwanda.verify(tmp_path / "applied", against=dense).problems == ()
+    assert all(torch.equal(held[k], w) for k, w in weights(tmp_path / "applied").items())
+    card = (tmp_path / "applied" / "README.md").read_text(encoding="utf-8")
+    assert "mwanda mask apply masks.safetensors" in card
 
 
 def test_bad_input_is_one_error_and_leaves_nothing(

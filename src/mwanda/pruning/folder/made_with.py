@@ -41,7 +41,8 @@ def commands_of(manifest: Manifest) -> list[list[str]]:
     if not manifest.linears and trims:
         trims[0][2] = short_name(manifest.base)
         return trims
-    prune = [_prune_of(manifest)] if "pattern" in manifest.recipe else []
+    ours = "pattern" in manifest.recipe or manifest.mask_file is not None
+    prune = [_prune_of(manifest)] if ours else []
     return [*prune, *map(recovery_command, manifest.recoveries), *trims]
 
 
