@@ -126,6 +126,17 @@ class Place:
         given = ["--text", self.good / "parallel", "--direction", "de-sw", "--sentences", "2"]
         return ["translate", self.good / "model", *given, "--shots", "1", *words]
 
+    def recover(self, model: Path | None, *words: object) -> list[object]:
+        """A recovery of the pruned model, or another one, on sound text; later words win."""
+        given = ["--dense", self.good / "model", "--out", self.out, *words]
+        return [
+            "recover",
+            model or self.good / "pruned",
+            *given,
+            "--calibration",
+            self.good / "other",
+        ]
+
     def quantise(self, *words: object) -> list[object]:
         """The sound model in a GGUF type; later words win."""
         return ["quantise", self.good / "model", "--type", "Q8_0", "--out", self.out, *words]

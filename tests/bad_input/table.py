@@ -11,6 +11,7 @@ from tests.bad_input.models import MODELS
 from tests.bad_input.options import COMMANDS, OPTIONS
 from tests.bad_input.outputs import OUTPUTS
 from tests.bad_input.recipes import RECIPES
+from tests.bad_input.recoveries import RECOVERIES
 from tests.bad_input.saved import SAVED
 from tests.bad_input.scores import SCORES
 from tests.bad_input.texts import TEXTS
@@ -19,5 +20,6 @@ from tests.bad_input.trims import TRIMS
 __all__ = ["CASES"]
 
 CASES: tuple[Case, ...] = (
-    *COMMANDS, *OPTIONS, *RECIPES, *MODELS, *TEXTS, *SAVED, *SCORES, *OUTPUTS, *TRIMS, *CALLS,
+    *COMMANDS, *OPTIONS, *RECIPES, *MODELS, *TEXTS, *SAVED, *SCORES, *OUTPUTS, *TRIMS,
+    *RECOVERIES, *CALLS,
 )  # fmt: skip

@@ -114,10 +114,10 @@ def check_masks(path: Path) -> None:
 def check_pruned(folder: Path) -> None:
     """A folder without the manifest of a prune."""
     if _is(Path.is_file, folder):
-        packed = folder.suffix == ".mwz"
+        packed = folder.suffix == given.ARCHIVE
         raise InputError(
             str(folder), expected="a folder that mwanda wrote", found="a file",
-            fix=f"unpack it first: mwanda unpack {folder} --out FOLDER" if packed else
+            fix=given.unpack_first(folder) if packed else
             "give the pruned folder; whether a GGUF file made of it still has its zeros: "
             "mwanda gguf-check FILE FOLDER, and what its languages lost: mwanda eval FILE",
         )  # fmt: skip

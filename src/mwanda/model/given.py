@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from mwanda.errors import InputError, shown
+
+ARCHIVE = ".mwz"
+"""How the name of a packed folder ends."""
 
 
 def check_model(name: str | Path) -> None:
@@ -16,6 +20,8 @@ def check_model(name: str | Path) -> None:
     if is_file and not is_gguf(path):
         found = "a file of another kind"
         fix = "give the folder that holds config.json and the safetensors"
+        if path.suffix == ARCHIVE:
+            found, fix = "an archive", unpack_first(path)
         raise InputError(str(name), expected="a model folder or a GGUF file", found=found, fix=fix)
     if not is_folder and not is_file and not is_hub_id(str(name)):
         what = shown(str(name))
@@ -24,6 +30,11 @@ def check_model(name: str | Path) -> None:
             found, fix = "an unfinished run of it", "run the command again that was to write it"
         expected = "a model folder, a GGUF file or a hub id"
         raise InputError(what, expected=expected, found=found, fix=fix)
+
+
+def unpack_first(archive: Path) -> str:
+    """What to do with an archive where its folder is wanted."""
+    return f"unpack it first: mwanda unpack {shlex.quote(str(archive))} --out FOLDER"
 
 
 def is_hub_id(name: str) -> bool:

@@ -14,7 +14,7 @@ from mwanda.model.run.discovery import LAYER_FIELDS
 from mwanda.model.run.skeleton import build_skeleton, load_config
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
-from mwanda.model.stored.quantised import quantised_error, refuse_quantised
+from mwanda.model.stored.quantised import quantised_tensor, refuse_quantised
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.unread import said_of
 from mwanda.system.device import (
@@ -59,7 +59,7 @@ def open_decoder(
         for linear in decoder.structure.linears():
             info = checkpoint.tensors[decoder.place(linear).stored]
             if info.dtype not in PRUNABLE:
-                raise quantised_error(info, f"in {dtype_name(info.dtype)}")
+                raise quantised_tensor(info, f"in {dtype_name(info.dtype)}")
         for name, other in decoder.untied:
             log.warning(
                 "%s/config.json ties %s to %s; they are stored with different values, so each is "

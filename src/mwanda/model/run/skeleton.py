@@ -19,6 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mwanda.errors import InputError
 from mwanda.model.run.experts import is_experts
+from mwanda.model.stored.quantised import bitmask_error, quantised_error
 from mwanda.system.device import NOWHERE
 from mwanda.system.surroundings import building
 
@@ -156,9 +157,7 @@ def _hollowed(_module: nn.Module, _name: str, parameter: nn.Parameter) -> nn.Par
 
 def quantisation_of(config: Any) -> str | None:
     """The method by which a config says that its weights are quantised; None where it does not."""
-    text = config.get_text_config(decoder=True)
-    said = (getattr(one, "quantization_config", None) for one in (config, text))
-    quantisation = next(filter(None, said), None)
+    quantisation = _quantisation(config)
     if not quantisation:
         return None
     if isinstance(quantisation, dict):
@@ -169,12 +168,21 @@ def quantisation_of(config: Any) -> str | None:
     return str(getattr(method, "value", method) or "unnamed method")
 
 
+def _quantisation(config: Any) -> Any:
+    text = config.get_text_config(decoder=True)
+    said = (getattr(one, "quantization_config", None) for one in (config, text))
+    return next(filter(None, said), None)
+
+
 def _refuse_quantised(path: Path, config: Any) -> None:
-    method = quantisation_of(config)
-    if method is not None:
-        found = f"quantised weights ({method})"
-        fix = "prune the original model, then quantise the result"
-        raise InputError(str(path), expected="weights in bf16, fp16 or fp32", found=found, fix=fix)
+    method, said = quantisation_of(config), _quantisation(config)
+    if method is None:
+        return
+    sparse = said.get("sparsity_config") if isinstance(said, dict) else None
+    packed = "bitmask" in str(sparse.get("format")) if isinstance(sparse, dict) else False
+    if packed and not said.get("config_groups"):
+        raise bitmask_error(str(path))
+    raise quantised_error(str(path), f"({method})")
 
 
 def refuse_encoder(path: Path, config: Any) -> None:

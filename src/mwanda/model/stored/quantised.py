@@ -1,4 +1,4 @@
-"""Quantised weights told by what is stored, for checkpoints whose config does not say so."""
+"""Weights that are not stored as plain numbers, told by what is stored where a config is silent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from mwanda.errors import InputError
 from mwanda.model.stored.layout import TensorInfo
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.system.device import dtype_name
+
+PLAIN = "weights in bf16, fp16, fp32 or fp64"
 
 PACKED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\.g_idx$"), "GPTQ"),
@@ -23,23 +25,39 @@ PACKED: tuple[tuple[re.Pattern[str], str], ...] = (
 
 def refuse_quantised(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint whose matrices are not stored as plain numbers."""
+    for info in checkpoint.tensors.values():
+        if info.name.endswith(".bitmask"):
+            raise bitmask_error(_place(info))
     for pattern, method in PACKED:
         for info in checkpoint.tensors.values():
             plain = method == "MXFP4" and info.dtype not in (torch.uint8, torch.int8)
             if pattern.search(info.name) and not plain:
-                raise quantised_error(info, f"({method}, tensors of {dtype_name(info.dtype)})")
+                kind = f"({method}, tensors of {dtype_name(info.dtype)})"
+                raise quantised_tensor(info, kind)
     for info in checkpoint.tensors.values():
         if info.dtype == torch.uint32 and info.name.endswith(".weight"):
-            raise quantised_error(info, "(MLX, tensors of uint32)")
+            raise quantised_tensor(info, "(MLX, tensors of uint32)")
         if len(info.shape) >= 2 and dtype_name(info.dtype).startswith("float8"):
-            raise quantised_error(info, f"in {dtype_name(info.dtype)}")
+            raise quantised_tensor(info, f"in {dtype_name(info.dtype)}")
 
 
-def quantised_error(info: TensorInfo, kind: str) -> InputError:
+def quantised_tensor(info: TensorInfo, kind: str) -> InputError:
     """The error for a tensor of a kind such as ``in int8``."""
-    return InputError(
-        f"{info.file}: tensor {info.name}",
-        expected="weights in bf16, fp16, fp32 or fp64",
-        found=f"quantised weights {kind}",
-        fix="prune the original model, then quantise the result",
-    )
+    return quantised_error(_place(info), kind)
+
+
+def quantised_error(thing: str, kind: str) -> InputError:
+    """The error for weights of a kind such as ``(gptq)``."""
+    found, fix = f"quantised weights {kind}", "prune the original model, then quantise the result"
+    return InputError(thing, expected=PLAIN, found=found, fix=fix)
+
+
+def bitmask_error(thing: str) -> InputError:
+    """The error for weights that are stored without their zeros."""
+    found = "weights without their zeros, and bitmasks (compressed-tensors)"
+    fix = "give the folder from which it was made, with its zeros in it"
+    return InputError(thing, expected=PLAIN, found=found, fix=fix)
+
+
+def _place(info: TensorInfo) -> str:
+    return f"{info.file}: tensor {info.name}"
