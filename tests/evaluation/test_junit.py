@@ -6,7 +6,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 from mwanda import Comparison, Gate
-from mwanda.evaluation.junit import gate_xml
+from mwanda.study.report.one_model import gate_xml
 from tests.evaluation.test_shown import COMPARED, DENSE, NASTY, PRUNED
 
 

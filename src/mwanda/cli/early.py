@@ -136,6 +136,15 @@ def _absent(thing: str, expected: str, found: str) -> InputError:
     return InputError(shown(thing), expected=expected, found=found, fix="check the spelling")
 
 
+def check_out_or_plan(out: Path | None, *, plan: bool) -> None:
+    """Neither something to write nor a plan, or both."""
+    if (out is None) != plan:
+        raise InputError(
+            "--out", expected="a folder to write, or --plan to write nothing",
+            found="neither" if out is None else "both",
+        )  # fmt: skip
+
+
 def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
     """A folder that must not be written, or cannot."""
     source = None if model is None or not Path(model).exists() else Path(model)

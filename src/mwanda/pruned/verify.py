@@ -210,7 +210,7 @@ def _check_linear(
         found.append(_mask_problem(record, nonzero, mask))
         mask = mask if mask.shape == nonzero.shape else None
     if source is not None:
-        found.append(source.linear_problem(name, record, weight, mask))
+        found.append(source.linear_problem(record, weight, mask))
     problems = [problem for problem in found if problem is not None]
     return VerifiedLinear(name, record, zeros, "; ".join(problems) or None)
 

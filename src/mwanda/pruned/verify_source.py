@@ -70,7 +70,7 @@ class SourceCheck:
         return found
 
     def linear_problem(
-        self, name: str, record: LinearRecord, weight: torch.Tensor, mask: torch.Tensor | None
+        self, record: LinearRecord, weight: torch.Tensor, mask: torch.Tensor | None
     ) -> str | None:
         """What is wrong with a pruned weight ``[out, in]``; None when nothing is. Without a mask of
         the weights kept, bool ``[out, in]``, a zero may be one that was pruned or one that was

@@ -24,7 +24,6 @@ import mwanda
 from mwanda.errors import DataError, InputError, MwandaError
 from mwanda.evaluation.baseline import check_baseline
 from mwanda.pruned.trim import files as trim_files
-from mwanda.pruned.trim import record
 from mwanda.pruned.trim import trim as trim_module
 from mwanda.pruned.trim.files import _config, cut_sentencepiece
 from mwanda.pruned.trim.token_ids import new_size
@@ -197,7 +196,7 @@ def test_files_are_hashed_while_their_bytes_are_in_memory(
         late.extend(paths)
         return hash_files(paths)
 
-    monkeypatch.setattr(record, "hash_files", watched)
+    monkeypatch.setattr(trim_files, "hash_files", watched)
     mwanda.trim(model, tmp_path / "out", "de", options=mwanda.RunOptions(max_shard_size=3000))
     assert len([*(tmp_path / "out").glob("*.safetensors")]) > 1
     assert late

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mwanda.cli.views.listing import KINDS, methods_page, rows_of
 from mwanda.errors import InputError
-from mwanda.study.report.bibliography import KINDS, methods_page, rows_of
 from tests.support import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "methods.md"

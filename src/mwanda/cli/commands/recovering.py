@@ -12,7 +12,6 @@ from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
-from mwanda.errors import InputError
 from mwanda.system.extras import need
 from mwanda.system.progress import speaks
 
@@ -78,11 +77,7 @@ def recover(
     **given: Annotated[Any, RECOVER],
 ) -> Iterator[View | str]:
     """Let the weights that MODEL kept learn from the dense model in every language; zeros stay."""
-    if (out is None) != plan:
-        raise InputError(
-            "--out", expected="a folder to write, or --plan to write nothing",
-            found="neither" if out is None else "both",
-        )  # fmt: skip
+    early.check_out_or_plan(out, plan=plan)
     need("accelerate", "mwanda recover", "recover")
     fields = recipe_fields(window_length=window_length, **given)
     early.check_model(model, dense)

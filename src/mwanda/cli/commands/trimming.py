@@ -42,11 +42,7 @@ def trim(
 ) -> Iterator[View | str]:
     """Cut MODEL's vocabulary to what its languages can use: smaller and faster in every runtime,
     and by script nothing is lost."""
-    if (out is None) != plan:
-        raise InputError(
-            "--out", expected="a folder to write, or --plan to write nothing",
-            found="neither" if out is None else "both",
-        )  # fmt: skip
+    early.check_out_or_plan(out, plan=plan)
     choice: dict[str, Any] = {
         "by": by, "text": text, "budget": None if budget is None else rows_of(budget),
         "also_scripts": () if also_scripts is None else tuple(also_scripts.split(",")),

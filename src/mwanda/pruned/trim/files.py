@@ -1,5 +1,5 @@
-"""The files of a trimmed model: weights, hashed while the next ones are copied, and configs and
-tokenizer with the new ids."""
+"""The files of a trimmed model: weights, hashed while the next ones are copied; configs and
+tokenizer with the new ids; manifest and card."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 
 from mwanda.errors import InputError, shown
 from mwanda.model.companions import find_companions, is_tokenizer
+from mwanda.model.run.streamed import StreamedDecoder
+from mwanda.model.source import ModelSource
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
@@ -28,9 +30,17 @@ from mwanda.pruned.trim.token_ids import (
     with_sizes,
 )
 from mwanda.pruned.trim.vocabulary import Vocabulary
-from mwanda.system.files import sha256_of
+from mwanda.pruning.folder.known_text import known_in_folder
+from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
+from mwanda.pruning.folder.manifest_records import Totals, TrimRecord, weights_in
+from mwanda.pruning.folder.weight_sink import files_in, seal
+from mwanda.pruning.task import base_files
+from mwanda.system.device import dtype_name
+from mwanda.system.files import hash_files, sha256_of
 from mwanda.system.progress import Progress
 from mwanda.system.threads import Task, Worker
+
+log = logging.getLogger("mwanda")
 
 PIECE = 16 << 20
 """Bytes between two reports of progress: tensors are too unlike to be counted."""
@@ -77,9 +87,6 @@ def copy_tensors(
     finally:
         for reader in readers:
             reader.close(drop=True)
-
-
-log = logging.getLogger("mwanda")
 
 
 def write_companions(
@@ -146,6 +153,56 @@ def cut_sentencepiece(path: Path, new: Mapping[int, int]) -> bytes | None:
     del model.pieces[:]
     model.pieces.extend(kept)
     return bytes(model.SerializeToString())
+
+
+def bases_of(source: ModelSource, decoder: StreamedDecoder) -> list[Path]:
+    """The source's files whose hashes the manifest names: none where its own manifest goes on."""
+    made = find_manifest(source.folder) is not None
+    return [] if made else base_files(source, decoder.checkpoint)
+
+
+def finish_folder(
+    folder: Path,
+    source: ModelSource,
+    decoder: StreamedDecoder,
+    cut: Checkpoint,
+    record: TrimRecord,
+    known: Mapping[Path, str],
+) -> None:
+    """Write the manifest and the card of a folder that has everything else.
+
+    A pruned source's manifest goes on, with the new files: its linears are as they were. The source
+    is a base then too.
+
+    Args:
+        known: file -> SHA-256 of those that were hashed on the way.
+    """
+    written = files_in(folder)
+    before = find_manifest(source.folder)
+    bases = bases_of(source, decoder)
+    left = [path for path in (*written.values(), *bases) if path not in known]
+    hashes = {**known, **hash_files(left)}
+    files = {name: hashes[path] for name, path in written.items()}
+    if before is None:
+        manifest = Manifest(
+            base=source.name, base_files={path.name: hashes[path] for path in bases},
+            dequantised=source.dequantised, recipe={}, statistics="none", device="cpu",
+            compute_dtype="none", dtype=dtype_name(decoder.dtype), calibration=None,
+            earlier=known_in_folder(source.folder), linears={},
+            totals=Totals.of((), weights_in(cut)), signals=[], files=files, versions=versions(),
+            trims=(record,),
+        )  # fmt: skip
+    else:
+        manifest = before.model_copy(
+            update={
+                "files": files,
+                "earlier_bases": (*before.earlier_bases, before.files),
+                "totals": Totals.of(before.linears.values(), weights_in(cut)),
+                "trims": (*before.trims, record),
+                "versions": versions(),
+            }
+        )
+    seal(folder, source, manifest)
 
 
 def _config(data: Any, config: Mapping[str, Any], new: Mapping[int, int], before: int) -> Any:

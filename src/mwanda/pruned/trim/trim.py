@@ -20,10 +20,9 @@ from mwanda.model.source import ModelSource, copy_licences, load_tokenizer, open
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.trim.choice import Choice, Chosen, choose
 from mwanda.pruned.trim.cut import CutCheckpoint, vocabulary_tensors
-from mwanda.pruned.trim.files import copy_tensors, write_companions
+from mwanda.pruned.trim.files import bases_of, copy_tensors, finish_folder, write_companions
 from mwanda.pruned.trim.plan import Coverage, TrimPlan, count_scripts
 from mwanda.pruned.trim.promise import Trial, refuse_loss
-from mwanda.pruned.trim.record import bases_of, finish_folder
 from mwanda.pruned.trim.token_ids import structural
 from mwanda.pruned.trim.trim_gguf import plan_gguf, trim_gguf
 from mwanda.pruned.trim.vocabulary import Vocabulary

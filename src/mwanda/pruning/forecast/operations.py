@@ -176,19 +176,18 @@ def blocks_after_look(
     )
 
 
-def matmul_rate(
-    work: Work, rows: int, dtype: torch.dtype, device: torch.device, seconds: float = PROBE_SECONDS
-) -> float:
+def matmul_rate(work: Work, rows: int, dtype: torch.dtype, device: torch.device) -> float:
     """Operations per second of ``[rows, in] · [in, out]`` with the model's largest matrix.
 
-    Measured for at most ``seconds``, and for at most a hundredth of the work itself.
+    Measured for at most :data:`PROBE_SECONDS`, and for at most a hundredth of the work itself.
     """
     columns, out = work.largest
     left = torch.ones((max(1, rows), columns), dtype=dtype, device=device)
     right = torch.ones((columns, out), dtype=dtype, device=device)
     one = 2 * left.numel() * out
     best, start, done = 0.0, time.perf_counter(), 0
-    while not done or (time.perf_counter() - start < seconds and done * one < work.flops / 100):
+    share = work.flops / 100
+    while not done or (time.perf_counter() - start < PROBE_SECONDS and done * one < share):
         before = time.perf_counter()
         float((left @ right)[0, 0])  # read back, so that a device that works behind is waited for
         best = max(best, one / max(time.perf_counter() - before, 1e-9))

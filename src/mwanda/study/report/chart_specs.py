@@ -110,7 +110,7 @@ def losses(
     }  # fmt: skip
 
 
-def heatmap(methods: Sequence[str], names: Mapping[str, str]) -> Spec:
+def heatmap(names: Mapping[str, str]) -> Spec:
     """Languages against methods at one sparsity, or against sparsities of one method."""
     y = {"field": "row", "type": "nominal", "title": None, "sort": by("rank"),
          "axis": {"domain": False, "ticks": False, "labelLimit": {"expr": "narrow ? 110 : 200"},

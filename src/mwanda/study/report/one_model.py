@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.evaluation.gate import DECIDES, Gate
-from mwanda.evaluation.junit import gate_xml
 from mwanda.evaluation.language import LanguageRise, mean
 from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.results import Comparison, Evaluation
@@ -23,6 +22,7 @@ from mwanda.study.report.elements import Chart, Choice, Number, Page, Section, T
 from mwanda.study.report.page import MADE_BY, page_html, page_markdown
 from mwanda.study.report.score_tables import CHECKED, check_row
 from mwanda.study.report.study_page import names_and_kinds
+from mwanda.system.junit import Case, junit_xml
 from mwanda.system.output import OutputFile
 from mwanda.text.languages import display_name
 
@@ -86,6 +86,21 @@ def page_of(found: Found) -> Page:
         data={"rises": rows},
         choices={name: Choice(name, [(value, "")], value) for name, value in start.items()},
     )  # fmt: skip
+
+
+def gate_xml(compared: Comparison, gate: Gate) -> str:
+    """A test suite of all languages: one that lost more than it may fails, one without a limit is
+    skipped.
+    """
+    judged = {one.language: one for one in gate.judge(compared)}
+    facts = {"baseline": compared.baseline.model, "text": compared.pruned.text,
+             "text_sha256": compared.pruned.text_sha256, "judged by": DECIDES[gate.on]}  # fmt: skip
+    cases = []
+    for rise in compared.rises:
+        name, one = f"{rise.language} {display_name(rise.language)}", judged.get(rise.language)
+        passed, said = (None, "no limit") if one is None else (one.passed, str(one))
+        cases.append(Case(name, passed, said))
+    return junit_xml("eval", compared.pruned.model, facts, cases, "GateError")
 
 
 def _rows(compared: Comparison, gate: Gate | None, name: str) -> Iterator[dict[str, Any]]:

@@ -99,7 +99,7 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
             "heatmap", "Heatmap", "Who loses when",
             "The same losses as colours, darker is worse: methods at the sparsity above, or every "
             "sparsity of one method.",
-            specs.heatmap(methods, names), ("across",),
+            specs.heatmap(names), ("across",),
         ),
     ]  # fmt: skip
     if sizes := data.get("sizes"):
