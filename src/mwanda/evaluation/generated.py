@@ -4,11 +4,12 @@ language it is."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from mwanda.system.extras import need
+from mwanda.system.shown import AsDict
 
 GRAM = 4
 """Characters of one sequence that is counted."""
@@ -21,7 +22,7 @@ OTHER_LABELS = {"nb": ("nb", "no"), "nn": ("nn", "no")}
 
 
 @dataclass(frozen=True)
-class Checked:
+class Checked(AsDict):
     """Texts that should all be in one language.
 
     Attributes:
@@ -36,9 +37,6 @@ class Checked:
     empty: int
     repetitive: float
     other_language: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def repeated_share(text: str) -> float:

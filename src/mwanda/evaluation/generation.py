@@ -4,7 +4,7 @@ they repeat themselves or leave the language."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from mwanda.evaluation.decode import continue_ids, endings, greedy
 from mwanda.evaluation.generated import Checked, LanguageCheck, check_generated
+from mwanda.system.shown import AsDict
 from mwanda.text.tokens import first_ids
 
 PROMPT_TOKENS = 10
@@ -22,15 +23,12 @@ NEW_TOKENS = 48
 
 
 @dataclass(frozen=True)
-class Continuation:
+class Continuation(AsDict):
     """A prompt, what came after it, and whether that was one phrase over and over."""
 
     prompt: str
     text: str
     repetitive: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.evaluation.generated import Checked
-from mwanda.system.shown import Sheet, Shown
+from mwanda.system.shown import AsDict, Sheet, Shown
 from mwanda.text.languages import canonical, display_name
 
 WITHOUT_SPACES = frozenset({"th", "lo", "km", "my"})
@@ -32,16 +32,13 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Translated:
+class Translated(AsDict):
     """One sentence: its id, what was given, what a person made of it, and the model."""
 
     id: int | str
     source: str
     reference: str
     output: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, repr=False)

@@ -7,9 +7,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mwanda.errors import InputError, MwandaError, shown
 from mwanda.pruned.archive.codec import damaged
@@ -21,7 +20,7 @@ from mwanda.system.durable import sync_descriptor
 from mwanda.system.files import check_disk_space
 from mwanda.system.output import OutputFile, OutputFolder
 from mwanda.system.progress import Progress, Silent
-from mwanda.system.shown import Shown
+from mwanda.system.shown import AsDict, Shown
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.threads import in_order
@@ -30,7 +29,7 @@ MOST_LEVEL = 22
 
 
 @dataclass(frozen=True, repr=False)
-class PackResult(Shown):
+class PackResult(AsDict, Shown):
     """What was packed or unpacked.
 
     Attributes:
@@ -61,9 +60,6 @@ class PackResult(Shown):
             tensors_stored=sum(part.stored for part in parts),
             seconds=seconds,
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @speaking

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mwanda.pruning.folder.made_with import short_name, short_source
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text
 from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.arguments import path_given
-from mwanda.system.shown import Shown
+from mwanda.system.shown import AsDict, Shown
 from mwanda.system.surroundings import undisturbed
 
 log = logging.getLogger("mwanda")
@@ -30,7 +30,7 @@ ALWAYS_THERE = {".gitattributes", CARD}
 
 
 @dataclass(frozen=True, repr=False)
-class Pushed(Shown):
+class Pushed(AsDict, Shown):
     """What was uploaded.
 
     Attributes:
@@ -47,9 +47,6 @@ class Pushed(Shown):
     files: tuple[str, ...]
     bytes: int
     deleted: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @undisturbed()

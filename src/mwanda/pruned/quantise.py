@@ -6,9 +6,8 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,7 +30,7 @@ from mwanda.system.files import check_disk_space, hash_files
 from mwanda.system.finite import narrowed
 from mwanda.system.output import QUANTISED, OutputFolder
 from mwanda.system.run_options import RunOptions
-from mwanda.system.shown import Shown
+from mwanda.system.shown import AsDict, Shown
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.system.unfinished import scratch_folder
@@ -47,7 +46,7 @@ matrices in F16 or BF16."""
 
 
 @dataclass(frozen=True, repr=False)
-class QuantiseResult(Shown):
+class QuantiseResult(AsDict, Shown):
     """What was written.
 
     Attributes:
@@ -71,9 +70,6 @@ class QuantiseResult(Shown):
     weights: int
     zeros_lost: int
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @speaking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,14 @@ GRID = "border-top:1px solid rgba(128,128,128,.35)"
 CELL = f"padding:.25em .7em;{GRID}"
 MORE, LESS, PLAIN = "#d1603d", "#2f8f6b", "#4a86c5"
 """Bars of what rises, of what falls, and of sizes, to be told apart on white and on black."""
+
+
+@dataclass(frozen=True, repr=False)
+class AsDict:
+    """What a dataclass of it says, for JSON: all of its fields."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 class Shown:

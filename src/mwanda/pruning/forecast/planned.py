@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from mwanda.system.progress import duration
-from mwanda.system.shown import Sheet, Shown
+from mwanda.system.shown import AsDict, Sheet, Shown
 
 
 def products_alone(seconds: float, rate: float) -> str:
@@ -16,7 +16,7 @@ def products_alone(seconds: float, rate: float) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class Plan(Shown):
+class Plan(AsDict, Shown):
     """The shape and the cost of a prune.
 
     Attributes:
@@ -65,9 +65,6 @@ class Plan(Shown):
     device_memory: int | None
     compute_dtype: str
     dtype: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     def _summary(self) -> str:
         languages = ", ".join(self.languages) or "no text needed"

@@ -9,7 +9,7 @@ from typing import Any
 from mwanda.methods.allocation import cwl
 from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.pruning.statistics.routed import inputs_of
-from mwanda.system.shown import Shown
+from mwanda.system.shown import AsDict, Shown
 from mwanda.system.surroundings import undisturbed
 
 EXTREMES = 3
@@ -48,7 +48,7 @@ class LanguageView:
 
 
 @dataclass(frozen=True, repr=False)
-class StatisticsView(Shown):
+class StatisticsView(AsDict, Shown):
     """A file of statistics, made readable; blocks with the most shared first in ``most_shared``."""
 
     path: str
@@ -67,9 +67,6 @@ class StatisticsView(Shown):
 
     def _records(self) -> list[dict[str, Any]]:
         return [{"language": tag, **asdict(one)} for tag, one in self.languages.items()]
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @undisturbed()
