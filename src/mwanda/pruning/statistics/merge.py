@@ -13,6 +13,7 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.model.stored.container import Spill
+from mwanda.pruning.folder.made_with import short_source
 from mwanda.pruning.folder.manifest import versions
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, LanguageDrawRecord
 from mwanda.pruning.statistics.file import SavedStatistics
@@ -260,10 +261,5 @@ def _one(values: Sequence[Value], otherwise: Value) -> Value:
 
 def _joined(sources: Iterable[str | None]) -> str | None:
     """Sources in one line; None of none."""
-    known = dict.fromkeys(_short(source) for source in sources if source is not None)
+    known = dict.fromkeys(short_source(source) for source in sources if source is not None)
     return " + ".join(known) or None
-
-
-def _short(source: str) -> str:
-    """A text source without the machine's folders."""
-    return source if source.startswith(("bundled:", "hub:")) else Path(source).name

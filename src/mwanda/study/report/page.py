@@ -11,7 +11,7 @@ from typing import Any
 
 from mwanda.study.report import drawing
 from mwanda.study.report.chart_parts import CONFIG, DARK, LIGHT
-from mwanda.study.report.elements import Page, Table
+from mwanda.study.report.elements import Page
 from mwanda.system.text_tables import markdown
 
 MADE_BY = "<!-- made by mwanda -->"
@@ -53,7 +53,8 @@ def page_markdown(page: Page) -> str:
                 elif isinstance(part, tuple):
                     lines += [*(f"* {_plain(line)}" for line in part), ""]
                 else:
-                    lines += [f"**{_plain(part.caption)}**", "", _markdown(part), ""]
+                    table = markdown(part.header, part.rows)
+                    lines += [f"**{_plain(part.caption)}**", "", table, ""]
                     lines += [_plain(part.note), ""] if part.note else []
     if page.document:
         runs = re.findall("`+", page.document)
@@ -91,10 +92,6 @@ def _json(page: Page) -> str:
 
 def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def _markdown(table: Table) -> str:
-    return markdown(table.header, [list(row) for row in table.rows])
 
 
 def _plain(text: str) -> str:
