@@ -19,6 +19,7 @@ from mwanda.pruned.recover.settings import Settings
 from tests.pruning.pipeline.helpers import windows_file
 from tests.support.folders_made import Tiny, pruned
 from tests.support.models import HIDDEN
+from tests.support.pretend.device import KIND, Pretend
 
 SHAPE = (2, 24)
 
@@ -93,6 +94,32 @@ def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
             other(**how)
     with pytest.raises(mwanda.InputError, match="with zeros in its linears, found no zero"):
         mwanda.plan_recover(tiny("llama"), calibration=text)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"gradient_checkpointing": True}, {"low_rank": 4}, {"at_once": 2}],
+    ids=lambda how: next(iter(how), "defaults"),
+)
+def test_a_plan_foresees_the_devices_memory(
+    how: dict[str, Any], counting: Pretend, tiny: Tiny, tmp_path: Path
+) -> None:
+    source, dense = pruned(tiny, tmp_path / "pruned"), tiny("llama")
+    given: dict[str, Any] = {
+        "calibration": windows_file(tmp_path, counts={"de": (8, 64), "sw": (8, 64)}, seed=5),
+        "steps": 2, "learning_rate": 2e-3, **how,
+        "options": mwanda.RunOptions(device=KIND, compute_dtype="float32"),
+    }  # fmt: skip
+    with counting.there():
+        plan = mwanda.plan_recover(source, **given)
+        with counting.counted() as copies:
+            mwanda.recover(source, tmp_path / "out", dense=dense, **given)
+    assert plan.device_memory == pytest.approx(copies.peak, rel=0.3)
+    assert "peak memory, accelerator" in dict(plan.table())
+    given["options"] = mwanda.RunOptions(device="cpu", compute_dtype="float32")
+    here = mwanda.plan_recover(source, **given)
+    assert (here.saved, here.device_memory) == (plan.saved, None)
+    assert "peak memory, accelerator" not in dict(here.table())
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.system.arguments import path_given
-from mwanda.system.device import dtype_name
+from mwanda.system.device import choose_device, computes_on_host, dtype_name
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Sheet, Shown
 from mwanda.system.speaking import speaking
@@ -65,6 +65,7 @@ class RecoverPlan(Shown):
         saved: bytes that a forward keeps for its backward pass, None where the model's class does
             not let them be counted.
         anonymous: predicted peak memory in bytes, without mapped files.
+        device_memory: of an accelerator, beside that; None where the CPU computes.
         disk: bytes that must be free.
         compute_dtype: of the products.
     """
@@ -85,6 +86,7 @@ class RecoverPlan(Shown):
     states: int
     saved: int | None
     anonymous: int
+    device_memory: int | None
     disk: int
     compute_dtype: str
 
@@ -99,6 +101,7 @@ class RecoverPlan(Shown):
 
     def table(self) -> list[list[str]]:
         """What there is and its amount, in words."""
+        there = self.device_memory
         saved = "not known" if self.saved is None else f"{self.saved / 1e9:.2f} GB"
         return [
             ["languages", f"{len(self.languages):,}"],
@@ -112,6 +115,7 @@ class RecoverPlan(Shown):
             ["weights, gradients, states", f"{self.states / 1e9:.2f} GB"],
             ["kept for the backward pass", saved],
             ["peak memory, anonymous", f"{self.anonymous / 1e9:.2f} GB"],
+            *([] if there is None else [["peak memory, accelerator", f"{there / 1e9:.2f} GB"]]),
             ["free disk needed", f"{self.disk / 1e9:.2f} GB"],
         ]  # fmt: skip
 
@@ -166,10 +170,10 @@ def plan_recover(
     recipe = resolve(recipe_given(None, fields, "recover"))
     name = str(path_given("model", model))
     text = text_of(calibration, recipe)
-    exact = replace(options, compute_dtype="float32")
+    exact, device = replace(options, compute_dtype="float32"), choose_device(options.device)
     with (
         open_model(name, trust_remote_code=options.trust_remote_code) as source,
-        open_decoder(source, exact) as decoder,
+        open_decoder(source, exact, shape_for=device) as decoder,
     ):
         check_zeros(name, decoder, find_manifest(source.folder))
         recipe = default_length(recipe, decoder)
@@ -184,12 +188,13 @@ def plan_recover(
         length = max(length for _, length in shapes)
         tokens = sum(n * length for n, length in shapes)
         steps, at_once = settings.steps_for(learnt), settings.windows_at_once(1)
-        products, learning = products_of(decoder, options), count_learning(decoder, settings)
+        products = products_of(decoder, options, device)
+        learning = count_learning(decoder, settings)
         saved = saved_bytes(decoder, (at_once, length), trust_remote_code=options.trust_remote_code)
         flops = _flops(decoder, settings, steps, length, tokens, out)
         linear = max(decoder.structure.linears(), key=lambda one: one.size)
         work = Work(tokens, 0, flops, 0, 0, 0, (linear.columns, linear.rows))
-        rate = matmul_rate(work, at_once * length, products, decoder.device)
+        rate = matmul_rate(work, at_once * length, products, device)
         weights = sum(parameter.numel() for parameter in decoder.model.parameters())
         states = _states(settings, weights, learning)
         whole = None if saved is None else sum(saved)
@@ -197,12 +202,16 @@ def plan_recover(
             width = int(decoder.model.get_input_embeddings().weight.shape[1])
             whole = at_once * length * width * 4 * len(saved) + max(saved)
         heads = _heads(decoder, settings, products, at_once * length)
-        peak = states + (whole or 0) + heads + 4 * LOGIT_BYTES + RUNTIME
+        logits = 4 * _rows(decoder, settings, at_once * length) * at_once * length
+        peak = states + (whole or 0) + heads + 4 * min(logits, LOGIT_BYTES)
+        here = computes_on_host(device)
+        host = peak if here else _passing(decoder, learning)
         return RecoverPlan(
             model=name, languages=tuple(languages), windows=learnt, held_out=out,
             tokens=tokens, steps=steps, batch=settings.batch, at_once=at_once, learning=learning,
             weights=weights, flops=flops, matmul_rate=rate, compute_seconds=flops / rate,
-            states=states, saved=whole, anonymous=process_memory().anonymous + peak,
+            states=states, saved=whole, device_memory=None if here else peak,
+            anonymous=process_memory().anonymous + host + RUNTIME,
             disk=disk_needed(decoder, source_dtype(decoder.checkpoint), recipe, tokens, learning),
             compute_dtype=dtype_name(products),
         )  # fmt: skip
@@ -249,6 +258,14 @@ def _heads(decoder: StreamedDecoder, settings: Settings, products: torch.dtype, 
         made = rows if learns and products != torch.float32 else 0
     narrow = (kept * decoder.vocabulary + made) * products.itemsize
     return width * (narrow + (rows * torch.float32.itemsize if learns else 0))
+
+
+def _passing(decoder: StreamedDecoder, learning: int) -> int:
+    """Bytes on the host of what is on its way to an accelerator, a tensor as stored and in float32,
+    and from it, the learnt ones of a checkpoint."""
+    size = source_dtype(decoder.checkpoint).itemsize + 4
+    largest = max(parameter.numel() for parameter in decoder.model.parameters())
+    return size * int(largest) + 4 * learning
 
 
 def _states(settings: Settings, weights: int, learning: int) -> int:

@@ -124,7 +124,7 @@ def open_task(
         weights = weights_of(recipe, [*windows.tokens])
         lessons = Lessons.of(windows, weights, settings.held_out)
         steps = settings.steps_for(sum(lessons.to_learn.values()))
-        products = products_of(pruned.decoder, options)
+        products = products_of(pruned.decoder, options, pruned.decoder.device)
 
         def fingerprint() -> Mapping[str, Any]:
             return {
@@ -219,10 +219,10 @@ def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) ->
     return Side(source, decoder, {path.name: sha for path, sha in hash_files(paths).items()})
 
 
-def products_of(decoder: StreamedDecoder, options: RunOptions) -> torch.dtype:
-    """What products run in while weights are float32: float16 would need its losses scaled."""
+def products_of(decoder: StreamedDecoder, options: RunOptions, device: torch.device) -> torch.dtype:
+    """What products run in on a device while weights are float32: float16 would need scaling."""
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
-    chosen = choose_compute_dtype(wanted, source_dtype(decoder.checkpoint), decoder.device)
+    chosen = choose_compute_dtype(wanted, source_dtype(decoder.checkpoint), device)
     if chosen == torch.float64:
         raise InputError("--compute-dtype", expected="float32 or narrower", found="float64")
     return torch.bfloat16 if chosen == torch.float16 else chosen
