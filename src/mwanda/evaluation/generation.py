@@ -115,10 +115,8 @@ def continue_and_check(
     """Continue the first texts of each language that are long enough, greedily.
 
     Args:
-        model: a causal model in memory.
-        texts: language -> texts.
+        model, texts, start: as of :func:`continue_texts`.
         count: most continuations of a language.
-        start: ids put before the prompt.
 
     Returns:
         Language -> continuations; languages whose texts are all too short are absent.

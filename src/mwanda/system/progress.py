@@ -191,16 +191,11 @@ class Bar:
 
 
 class First:
-    """Reports the first of several runs alike, of each of which the stages are known as they come:
-    the time left is that of all.
+    """Reports the first of two runs alike, of each of which the stages are known as they come: the
+    time left is that of both."""
 
-    Args:
-        progress: what is told.
-        more: runs that come after this one.
-    """
-
-    def __init__(self, progress: Progress, more: int = 1) -> None:
-        self._progress, self._more, self.runs = progress, more, 1 + more
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._run, self._after = 0.0, 0.0
 
     def stage(
@@ -210,8 +205,7 @@ class First:
         here = blocks + after
         self._run = self._run * here / self._after if self._after else here
         self._after = after
-        name = f"{name}, 1 of {1 + self._more}"
-        self._progress.stage(name, blocks, done, unit, after + self._more * self._run)
+        self._progress.stage(f"{name}, 1 of 2", blocks, done, unit, after + self._run)
 
     def block(self, tokens: int) -> None:
         self._progress.block(tokens)
