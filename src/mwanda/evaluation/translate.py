@@ -81,11 +81,8 @@ def translate(
     def refuse(known: Calibrations) -> None:
         refuse_overlap(parallel.texts, known, options)
 
-    with opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="generate") as (
-        whole,
-        tokenizer,
-        name,
-    ):
+    opened = opened_whole(model, tokenizer, calibration, options, refuse=refuse, verb="generate")
+    with opened as (whole, tokenizer, name):
         return _translate(whole, tokenizer, name, parallel, chosen, batch, check, options)
 
 

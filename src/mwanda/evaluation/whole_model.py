@@ -82,8 +82,7 @@ def opened_whole(
 def fits_whole(folder: Path, dtype: torch.dtype) -> bool:
     """Whether the model can be loaded whole for generation; says so when it cannot."""
     with Checkpoint.open(folder) as checkpoint:
-        infos = checkpoint.tensors.values()
-        needed = sum(info.nbytes // info.dtype.itemsize for info in infos) * dtype.itemsize
+        needed = checkpoint.numbers * dtype.itemsize
     free = available_memory()
     if free is None or needed * 1.2 < free:
         return True

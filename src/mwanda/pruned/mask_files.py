@@ -241,10 +241,8 @@ def _fitting(
     chosen = chosen_linears(decoder, recipe, strict=False)  # what it names was followed already
     more = [x.name for x in chosen.linears() if x.name not in named]
     if more:
-        expected, found = (
-            f"a mask of {more[0]}, which {name} has",
-            f"none ({len(more)} such linears)",
-        )
+        expected = f"a mask of {more[0]}, which {name} has"
+        found = f"none ({len(more)} such linears)"
         raise InputError(f"{MASKS} {masks.path}", expected=expected, found=found, fix=SAME)
     return chosen
 

@@ -151,10 +151,8 @@ def calibration_languages(opened: TextSource | Windows, recipe: ResolvedRecipe) 
     wanted = there if recipe.languages is None else list(recipe.languages)
     missing = ", ".join(tag for tag in wanted if tag not in there)
     if missing:
-        expected, fix = (
-            f"languages of the calibration: {', '.join(there)}",
-            "add their text or drop them",
-        )
+        expected = f"languages of the calibration: {', '.join(there)}"
+        fix = "add their text or drop them"
         raise InputError("--languages", expected=expected, found=missing, fix=fix)
     return wanted
 

@@ -75,10 +75,8 @@ class Surveyor:
             try:
                 values = self.row.allocate(*given, **options)
             except UnsolvedError as error:
-                what, expected = (
-                    f"allocation {self.row.name}",
-                    "a linear program that can be solved",
-                )
+                what = f"allocation {self.row.name}"
+                expected = "a linear program that can be solved"
                 fix = "use more calibration text, or another --allocation"
                 raise DataError(what, expected=expected, found=str(error), fix=fix) from error
         pairs = zip(units, values, strict=True)

@@ -75,9 +75,8 @@ def looked_into(view: StatisticsView) -> View:
         table(["block", "linears", "agreement", ""], blocks),
     ]
     if marks:
-        shared, specific = (
-            ", ".join(map(str, of)) for of in (view.most_shared, view.most_specific)
-        )
+        shared = ", ".join(map(str, view.most_shared))
+        specific = ", ".join(map(str, view.most_specific))
         lines += [
             "",
             f"most shared by the languages: blocks {shared}; most "

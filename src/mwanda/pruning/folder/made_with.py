@@ -23,14 +23,9 @@ DRAWN = (*SIZES, "background", "background_windows", "seed")
 """Those that mean nothing where no text was drawn."""
 
 TEXT = (
-    *DRAWN,
-    "background_weight",
-    "language_weights",
-    "keep_english",
-    "keep_repeated",
-    "mode",
+    *DRAWN, "background_weight", "language_weights", "keep_english", "keep_repeated", "mode",
     "skip_first_tokens",
-)
+)  # fmt: skip
 """Those that mean nothing where none was looked at."""
 
 

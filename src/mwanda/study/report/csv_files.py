@@ -136,13 +136,8 @@ def task_rows(results: StudyResults) -> Rows:
     for entry, made in points_with(results, "tasks"):
         for task, rows in made.items():
             for tag, row in rows.items():
-                yield [
-                    *point_of(results, entry),
-                    task,
-                    tag,
-                    *(row[name] for name in TASKS[len(POINT) + 2 : -1]),
-                    entry.key,
-                ]
+                numbers = [row[name] for name in TASKS[len(POINT) + 2 : -1]]
+                yield [*point_of(results, entry), task, tag, *numbers, entry.key]
 
 
 Make = Callable[[StudyResults], Iterable[list[Any]]]
