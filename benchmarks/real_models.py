@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
+from mwanda.pruned.after_prune import prune
 from mwanda.pruning.folder.manifest import MANIFEST
-from mwanda.pruning.prune import prune
 from mwanda.system.run_options import RunOptions
 from processes import call
 from studies import SEEN

@@ -12,6 +12,7 @@ from .evaluation.texts import read_texts as read_texts
 from .evaluation.translate import translate as translate
 from .evaluation.trim_loss import TrimLoss as TrimLoss
 from .evaluation.trim_loss import trim_loss as trim_loss
+from .pruned.after_prune import prune as prune
 from .pruned.diff import diff as diff
 from .pruned.gguf_check import check_gguf as check_gguf
 from .pruned.kernel.linear import MaskedLinear as MaskedLinear
@@ -32,7 +33,6 @@ from .pruned.zeros import keep_zeros as keep_zeros
 from .pruned.zeros_callback import KeepZeros as KeepZeros
 from .pruning.forecast.plan import plan as plan
 from .pruning.manifest_parts import PruneResult as PruneResult
-from .pruning.prune import prune as prune
 from .pruning.recipe.asked import Recipe as Recipe
 from .pruning.statistics.collect import collect_statistics as collect_statistics
 from .pruning.statistics.collect import merge_statistics as merge_statistics

@@ -58,7 +58,7 @@ def pruned(
     tiny: Callable[..., Path], corpus: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The tiny model pruned on the corpus. Do not write in it."""
-    from mwanda.pruning.prune import prune
+    from mwanda.pruned.after_prune import prune
 
     out = tmp_path_factory.mktemp("pruned") / "model"
     prune(

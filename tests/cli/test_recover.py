@@ -68,6 +68,12 @@ def test_a_prune_is_recovered_in_one_go(bench: Bench, caplog: pytest.LogCaptureF
     assert {path.name for path in bench.root.iterdir()} == {"out"}
     assert bench.run("verify", bench.out, "--against", bench.source).code == 0
     bench.refuse([*words, *text], "expected a new folder")
+    recipe = bench.root / "recipe.yaml"
+    recipe.write_text("recover: {steps: 2, learning_rate: 1.0e-3}", encoding="utf-8")
+    by_file = [*words, *text, "--recipe", recipe, "--overwrite", "--json"]
+    settings = bench.run(*by_file).json()["recovery"]  # --recover leaves its settings as they are
+    assert (settings["steps"], settings["settings"]["learning_rate"]) == (2, 1e-3)
+    assert "recovery" not in bench.run(*by_file, "--no-recover").json()
     bench.refuse([*words, "--overwrite"], "--recover", "--calibration")
     bench.refuse([*words, *text, "--masks-only"], "--recover", "no --masks-only")
 
@@ -84,7 +90,9 @@ def test_a_prune_whose_recovery_fails_leaves_nothing(
 
     monkeypatch.setattr(after_prune, "recover", failing)
     bench.refuse([*words, *how], "no gain", code=1)
-    monkeypatch.setattr(after_prune, "prune", None)  # what is known beforehand is told before it
+    monkeypatch.setattr(
+        after_prune, "prune_once", None
+    )  # what is known beforehand is told before it
     bench.refuse([*words, *how, "--sparsity", "0"], "--recover", "a --sparsity above 0")
     bench.refuse([*words, *how, "--windows", "1"], "de", "at least 2 windows", lines=2)
     windows = windows_file(bench.root, counts={"de": (3, 32), "sw": (1, 32)})

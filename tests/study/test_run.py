@@ -172,18 +172,21 @@ def test_sequential_recipes_and_reconstructions(lab: Lab) -> None:
             "plain": wanda,
             "in two passes": wanda | {"mode": "sequential"},
             "made anew": wanda | {"reconstruction": "sparsegpt-update"},
+            "recovered": wanda | {"recover": {"steps": 2, "learning_rate": 1e-3}},
         },
     )
     found = start_study(document, lab.out)
-    assert found.counts["done"] == 4
+    assert found.counts["done"] == 5
     assert len(events(lab.out, "done statistics")) == 1  # one file, with Gram matrices, for two
     plan = read_plan(StudyFolder(lab.out))
     used = {e.method: plan.cells[e.key].statistics for e in plan.entries}
     assert used["plain"] == used["made anew"] is not None
-    assert used["in two passes"] is None
-    masks = {e.method: (StudyFolder(lab.out).result(e.key) or {}).get("masks_sha256")
-             for e in plan.entries}  # fmt: skip
+    assert used["in two passes"] is used["recovered"] is None  # it learns from text
+    kept = {e.method: StudyFolder(lab.out).result(e.key) or {} for e in plan.entries}
+    masks = {method: one.get("masks_sha256") for method, one in kept.items()}
     assert masks["plain"] != masks["in two passes"]
+    assert masks["plain"] == masks["recovered"]
+    assert kept["plain"]["languages"] != kept["recovered"]["languages"]
 
 
 def test_a_log_line_cut_short_is_no_obstacle(lab: Lab) -> None:

@@ -19,9 +19,10 @@ WRITTEN = {name: written_as(field) for name, field in Recipe.model_fields.items(
 def field_options() -> Iterator[tuple[str, Any, str, str]]:
     """Name, type, help and flags of every option that a field is written with."""
     for name, field in Recipe.model_fields.items():
-        plain = next((kind for kind in (bool, int, float) if _is(name, kind)), str)
-        kind = list[str] if WRITTEN[name].repeated else str if WRITTEN[name].read else plain
-        yield name, kind, field.description or "", WRITTEN[name].flags
+        written = WRITTEN[name]
+        plain = next((kind for kind in (int, float) if _is(name, kind)), str)
+        plain = bool if written.flags else str if written.read else plain
+        yield name, list[str] if written.repeated else plain, field.description or "", written.flags
         if _is(name, Method):
             yield f"{name}_option", list[str], f"NAME=VALUE of the {name}; may be repeated.", ""
 
@@ -40,6 +41,8 @@ def recipe_fields(
     fields: dict[str, Any] = {} if recipe is None else load_recipe(find_recipe(recipe))
     for name, written in WRITTEN.items():
         value = given.get(name)
+        if value is True and isinstance(fields.get(name), dict):
+            continue  # it is there, with settings
         if value is not None:
             fields[name] = value if written.read is None else written.read(value)
         if given.get(f"{name}_option"):

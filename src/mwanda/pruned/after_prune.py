@@ -1,30 +1,38 @@
-"""A prune and what is done to its result, in one go: ``prune --trim`` and ``prune --recover``."""
+"""``mwanda prune``: a prune, and what is asked for after it, a recovery or a trim, in one go."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from mwanda.errors import InputError
 from mwanda.pruned.recover.lessons import held_out_of
-from mwanda.pruned.recover.recover import RecoverResult, recover
+from mwanda.pruned.recover.recover import recover
 from mwanda.pruned.recover.task import text_of
 from mwanda.pruned.recover.trainer_checks import refuse_split_weights
 from mwanda.pruned.trim.trim import TrimResult, plan_trim, trim
-from mwanda.pruning.calibration_text import CalibrationInput, calibration_languages
+from mwanda.pruning.calibration_text import (
+    CalibrationInput,
+    calibration_languages,
+    text_or_first_try,
+)
 from mwanda.pruning.folder.manifest import read_manifest
-from mwanda.pruning.given_arguments import recipe_given
+from mwanda.pruning.given_arguments import no_tokenizer, options_given, recipe_given
 from mwanda.pruning.manifest_parts import PruneResult
-from mwanda.pruning.prune import prune
-from mwanda.pruning.recipe.keywords import TextFields
+from mwanda.pruning.prune import prune_once
+from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.keywords import RecipeFields, TextFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
+from mwanda.system.arguments import path_given
 from mwanda.system.extras import need
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import launched
 from mwanda.system.run_options import RunOptions
+from mwanda.system.speaking import speaking
+from mwanda.system.surroundings import undisturbed
 from mwanda.text.languages import MULTIPLE
 from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import NO_BACKGROUND
@@ -52,22 +60,79 @@ def prune_and_trim(
         shutil.rmtree(whole)
 
 
-def prune_and_recover(
+@speaking
+@undisturbed()
+@with_fields(RecipeFields)
+def prune(
+    model: Any,
+    *,
+    out: str | Path | None = None,
+    calibration: CalibrationInput | None = None,
+    statistics: str | Path | None = None,
+    masks_only: bool = False,
+    tokenizer: Any = None,
+    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
+    options: RunOptions | None = None,
+    **fields: Unpack[RecipeFields],
+) -> PruneResult:
+    """Prune a model for its languages, and let it recover where the recipe says so.
+
+    Args:
+        model: a folder, GGUF file or hub id, which needs ``out``; or a transformers model in
+            memory, whose weights are masked in place, block by block: when that fails midway, the
+            blocks before stay masked. It has to be there whole, without adapters.
+        out: the folder to write.
+        calibration: left out where languages are named, it is the little text that comes with the
+            library; text source, texts such as ``{"de": ["…", "…"]}``, windows file, or
+            :class:`Windows`.
+        statistics: instead of that, a file of :func:`mwanda.collect_statistics`: dense mode without
+            text and without a forward.
+        masks_only: write nothing but the masks, into the file ``out``; see
+            :mod:`mwanda.pruning.folder.mask_file`.
+        tokenizer: for a model in memory, unless ``calibration`` is windows; or its folder.
+        recipe: what to do, its fields, its name (``"best-quality"``) or its file.
+        options: how to run.
+        fields: of a recipe by name, which win over it: ``sparsity=0.5, languages=["de", "sw"]``.
+
+    Raises:
+        InputError: bad input, before anything is written.
+        DataError: values that are not finite, or files that changed while being read.
+        MwandaError: a recovery that gave nothing back.
+    """
+    resolved = resolve(recipe_given(recipe, fields, "prune"), saved=statistics is not None)
+    options = options_given(options)
+    if statistics is None:
+        calibration, options = text_or_first_try(calibration, resolved, options)
+    if resolved.recover is None:
+        return prune_once(
+            model, resolved, options, out=out, calibration=calibration, statistics=statistics,
+            masks_only=masks_only, tokenizer=tokenizer,
+        )  # fmt: skip
+    if not isinstance(model, str | Path):
+        expected = "a model folder, GGUF file or hub id"
+        raise InputError("recover", expected=expected, found="a model in memory")
+    no_tokenizer(tokenizer)
+    if out is None:
+        raise InputError("out", expected="a folder to write", found="none")
+    if masks_only:
+        fix = "--no-recover, and mwanda recover once the masks are applied"
+        raise InputError("--recover", expected="no --masks-only", found="both", fix=fix)
+    out = path_given("out", out)
+    return _prune_and_recover(str(model), out, resolved, calibration, statistics, options)
+
+
+def _prune_and_recover(
     model: str,
     out: Path,
-    *,
-    calibration: CalibrationInput | None,
-    statistics: Path | None,
     recipe: ResolvedRecipe,
+    calibration: CalibrationInput | None,
+    statistics: str | Path | None,
     options: RunOptions,
-) -> tuple[PruneResult, RecoverResult]:
+) -> PruneResult:
     """Prune into a folder beside ``out``, recover it into ``out`` on the same text, and remove it.
 
     What can be known of the recovery beforehand is told before the prune. A prune or a recovery
     that was stopped is gone on with.
-
-    Raises:
-        InputError: bad input; no text to learn from, too little, or nothing to prune.
     """
     need("accelerate", "--recover", "recover")
     if calibration is None or statistics is not None:
@@ -75,24 +140,28 @@ def prune_and_recover(
             "--recover", expected="--calibration, text to learn from",
             found="none" if statistics is None else "--statistics",
         )  # fmt: skip
-    if not recipe.sparsity:
+    if not recipe.sparsity or recipe.recover is None:
         raise InputError("--recover", expected="a --sparsity above 0", found="0")
     _check(model, out, "recover", options)
     refuse_split_weights()
     whole = out.with_name(f".{out.name}.unrecovered")
     text = {name: getattr(recipe, name) for name in TextFields.__annotations__}
     given: Any = {name: one for name, one in text.items() if name in recipe.model_fields_set}
-    _check_windows(calibration, resolve(recipe_given(None, given, "recover")))
+    held_out = recipe.recover.held_out
+    _check_windows(calibration, resolve(recipe_given(None, given, "recover")), held_out)
     again = replace(options, overwrite=True)
-    pruned = prune(model, out=whole, calibration=calibration, recipe=recipe, options=again)
+    pruned = prune_once(model, recipe, again, out=whole, calibration=calibration)
     try:
+        given |= asdict(recipe.recover)
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
-        return replace(pruned, folder=out, manifest=made.manifest), made
+        return replace(pruned, folder=out, manifest=made.manifest)
     finally:
         shutil.rmtree(whole)
 
 
-def _check_windows(calibration: CalibrationInput, recipe: ResolvedRecipe) -> None:
+def _check_windows(
+    calibration: CalibrationInput, recipe: ResolvedRecipe, held_out: int | None
+) -> None:
     """Refuse too few windows where their number is known before any is drawn."""
     opened, sizes = text_of(calibration, recipe), dict[str, int]()
     languages = calibration_languages(opened, recipe)
@@ -104,7 +173,7 @@ def _check_windows(calibration: CalibrationInput, recipe: ResolvedRecipe) -> Non
             sizes = dict.fromkeys(languages, recipe.windows)
         if recipe.background != NO_BACKGROUND:
             sizes[MULTIPLE] = recipe.background_windows
-    held_out_of(name, sizes, None)
+    held_out_of(name, sizes, held_out)
 
 
 def _check(model: str | Path, out: Path, verb: str, options: RunOptions) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from mwanda.errors import InputError
 from mwanda.model.run.decoder import MemoryDecoder, evaluation_mode
@@ -14,75 +13,41 @@ from mwanda.model.run.experts import runnable_experts
 from mwanda.model.run.in_memory import check_changeable, model_given, warn_of_wrappers
 from mwanda.model.run.structure import Linear
 from mwanda.model.stored.parts import Place
-from mwanda.pruning.calibration_text import CalibrationInput, text_or_first_try
+from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.evidence import gather, open_evidence
 from mwanda.pruning.folder.known_text import known_in_memory, records, remember
 from mwanda.pruning.given_arguments import (
     no_tokenizer,
-    options_given,
-    recipe_given,
     tokenizer_given,
 )
 from mwanda.pruning.manifest_parts import PruneResult, build_manifest
 from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.prune_folder import prune_folder
-from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.keywords import RecipeFields, with_fields
-from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.task import Task, chosen_linears
 from mwanda.system.arguments import path_given
 from mwanda.system.run_options import RunOptions
-from mwanda.system.speaking import speaking
-from mwanda.system.surroundings import free_from_inference, undisturbed
+from mwanda.system.surroundings import free_from_inference
 
 
-@speaking
-@undisturbed()
-@with_fields(RecipeFields)
-def prune(
+def prune_once(
     model: Any,
+    recipe: ResolvedRecipe,
+    options: RunOptions,
     *,
     out: str | Path | None = None,
     calibration: CalibrationInput | None = None,
     statistics: str | Path | None = None,
     masks_only: bool = False,
     tokenizer: Any = None,
-    recipe: Recipe | Mapping[str, Any] | str | Path | None = None,
-    options: RunOptions | None = None,
-    **fields: Unpack[RecipeFields],
 ) -> PruneResult:
-    """Prune a model for its languages.
-
-    Args:
-        model: a folder, GGUF file or hub id, which needs ``out``; or a transformers model in
-            memory, whose weights are masked in place, block by block: when that fails midway, the
-            blocks before stay masked. It has to be there whole, without adapters.
-        out: the folder to write.
-        calibration: left out where languages are named, it is the little text that comes with the
-            library; text source, texts such as ``{"de": ["…", "…"]}``, windows file, or
-            :class:`Windows`.
-        statistics: instead of that, a file of :func:`mwanda.collect_statistics`: dense mode without
-            text and without a forward.
-        masks_only: write nothing but the masks, into the file ``out``; see
-            :mod:`mwanda.pruning.folder.mask_file`.
-        tokenizer: for a model in memory, unless ``calibration`` is windows; or its folder.
-        recipe: what to do, its fields, its name (``"best-quality"``) or its file.
-        options: how to run.
-        fields: of a recipe by name, which win over it: ``sparsity=0.5, languages=["de", "sw"]``.
-
-    Raises:
-        InputError: bad input, before anything is written.
-        DataError: values that are not finite, or files that changed while being read.
-    """
-    resolved = resolve(recipe_given(recipe, fields, "prune"), saved=statistics is not None)
-    options = options_given(options)
-    if statistics is None:
-        calibration, options = text_or_first_try(calibration, resolved, options)
+    """A prune alone, without what its recipe wants after it; arguments are those of
+    :func:`mwanda.prune`."""
     if isinstance(model, str | Path):
         if out is None:
             raise InputError("out", expected="a folder to write", found="none")
         no_tokenizer(tokenizer)
-        given = (calibration, statistics, resolved, options)
+        given = (calibration, statistics, recipe, options)
         return prune_folder(str(model), path_given("out", out), *given, masks_only=masks_only)
     if masks_only:
         raise InputError(
@@ -94,7 +59,7 @@ def prune(
             "out", expected="none for a model in memory", found=str(out),
             fix="call model.save_pretrained afterwards",
         )  # fmt: skip
-    return _prune_memory(model, tokenizer, calibration, statistics, resolved, options)
+    return _prune_memory(model, tokenizer, calibration, statistics, recipe, options)
 
 
 def _prune_memory(

@@ -20,9 +20,9 @@ from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.texts import TextSet, read_texts
 from mwanda.evaluation.token_batches import MAX_LENGTH
 from mwanda.model.source import open_model
+from mwanda.pruned.after_prune import prune
 from mwanda.pruning.calibration_text import CalibrationInput, name_of
 from mwanda.pruning.given_arguments import options_given, recipe_given
-from mwanda.pruning.prune import prune
 from mwanda.pruning.recipe.keywords import SearchFields, with_fields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.statistics.collect import FIELDS, collect_statistics
@@ -184,6 +184,11 @@ def _recipe(fields: Mapping[str, Any]) -> ResolvedRecipe:
             expected="one that looks at sums",
             found=f"{recipe.allocation.name}, which runs masked blocks on text",
         )
+    if recipe.recover is not None:
+        raise InputError(
+            "--recover", expected="none: what is searched for are masks", found="one",
+            fix="recover what is found, by mwanda recover",
+        )  # fmt: skip
     if recipe.pattern_row().fixed is not None:
         raise InputError(
             "--pattern", expected="one that leaves the sparsity open", found=recipe.pattern

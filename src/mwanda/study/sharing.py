@@ -72,7 +72,8 @@ class SharedStatistics:
 
 
 def _saved(recipe: ResolvedRecipe) -> bool:
-    return recipe.needs_text and recipe.mode == "dense" and recipe.probe is None
+    looks = recipe.needs_text and recipe.mode == "dense"
+    return looks and recipe.probe is None and recipe.recover is None
 
 
 def _weights(recipe: ResolvedRecipe) -> dict[str, float]:

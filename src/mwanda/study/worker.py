@@ -17,8 +17,8 @@ from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.score_tasks import evaluate_tasks
 from mwanda.evaluation.translate import translate
+from mwanda.pruned.after_prune import prune
 from mwanda.pruning.folder.manifest import Manifest, versions
-from mwanda.pruning.prune import prune
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.statistics.collect import collect_statistics
 from mwanda.pruning.statistics.show import show_statistics

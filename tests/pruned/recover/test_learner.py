@@ -17,9 +17,9 @@ from mwanda.model.run.head_form import PlainHead
 from mwanda.pruned.recover import targets
 from mwanda.pruned.recover.learner import Course, Learner, heads_kept, learning, together
 from mwanda.pruned.recover.lessons import Lessons
-from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.watch import Watch
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.system.run_options import RunOptions
 from tests.pruning.pipeline.helpers import token_windows, windows_object
 from tests.support.models import HEAD_DIM, HEADS, HIDDEN, INTERMEDIATE, redraw, tiny_config

@@ -15,7 +15,7 @@ from mwanda.pruned.recover import plan as planning
 from mwanda.pruned.recover.learner import count_learning, learning, matrices_of
 from mwanda.pruned.recover.low_rank import low_rank
 from mwanda.pruned.recover.saved_memory import saved_bytes
-from mwanda.pruned.recover.settings import Settings
+from mwanda.pruning.recipe.recovery import Settings
 from tests.pruning.pipeline.helpers import windows_file
 from tests.support.folders_made import Tiny, pruned
 from tests.support.models import HIDDEN

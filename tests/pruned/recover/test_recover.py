@@ -23,10 +23,10 @@ from mwanda.pruned.recover import learner, training, watch
 from mwanda.pruned.recover import recover as module
 from mwanda.pruned.recover.outcome import check_gain
 from mwanda.pruned.recover.recover import RecoverResult
-from mwanda.pruned.recover.settings import Settings
 from mwanda.pruning import journal
 from mwanda.pruning.folder.made_with import recovery_command
 from mwanda.pruning.folder.manifest import read_manifest
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.system.progress import Silent
 from mwanda.text.languages import MULTIPLE
 from tests.pruning.pipeline.helpers import windows_file

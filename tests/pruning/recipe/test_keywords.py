@@ -22,7 +22,7 @@ HINTS = get_type_hints(RecipeFields)
 
 def test_every_field_of_a_recipe_is_there() -> None:
     assert HINTS.keys() == Recipe.model_fields.keys()
-    assert HINTS.keys() - get_type_hints(SearchFields).keys() == {"sparsity"}
+    assert HINTS.keys() - get_type_hints(SearchFields).keys() == {"sparsity", "recover"}
 
 
 @pytest.mark.parametrize("name", HINTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mwanda.errors import InputError
 from mwanda.methods.kinds import defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.recipe.yaml_file import load_recipe
 
@@ -352,3 +354,21 @@ def test_words_that_only_look_like_a_value(tmp_path: Path, text: str, says: str)
         written(tmp_path, text)
     [problem] = error.value.problems
     assert says in problem
+
+
+def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
+    assert Recipe.build({"recover": True}).recover == Settings()
+    assert Recipe.build({"recover": {"steps": 3}}).recover == Settings(steps=3)
+    assert Recipe.build({"recover": {"report_to": "wandb"}}).recover == Settings(
+        report_to=("wandb",)
+    )
+    assert Recipe.build({"recover": False}).recover is None
+    for wrong, told in (
+        ({"stesp": 3}, "recover: stesp: unknown setting; did you mean 'steps'?"),
+        ({"steps": "many"}, "recover: steps: expected a whole number from 1, found 'many'"),
+        (3, "recover: expected true, false, or settings such as {steps: 120}, found 3"),
+    ):
+        with pytest.raises(InputError, match=re.escape(told)):
+            Recipe.build({"recover": wrong})
+    magnitude = resolve(Recipe.build({"criterion": "magnitude", "recover": True}))
+    assert magnitude.needs_text

@@ -38,7 +38,7 @@ def test_every_field_has_a_value_that_is_not_its_default() -> None:
 
 
 def test_the_command_of_a_card_has_every_field() -> None:
-    asked = Recipe.build(EVERY_FIELD)
+    asked = Recipe.build({**EVERY_FIELD, "recover": False})  # its command is one of its own
     found = again(asked)
     assert resolve(found) == resolve(asked)
 

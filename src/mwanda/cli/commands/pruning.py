@@ -39,7 +39,6 @@ def prune(
     out: opt.OutFolder,
     masks_only: Annotated[bool, "Write the masks alone, --out FILE.safetensors."] = False,
     trim: Annotated[bool, "Trim the vocabulary to the languages too, as mwanda trim does."] = False,
-    recover: Annotated[bool, "Let what is kept learn from MODEL, as mwanda recover does."] = False,
     **given: Annotated[Any, opt.PRUNE],
 ) -> Iterator[View | str]:
     """Prune MODEL into a folder that plain transformers loads."""
@@ -48,7 +47,7 @@ def prune(
     if trim and (masks_only or recipe.languages is None):
         expected = "--languages, and no --masks-only"
         raise InputError("--trim", expected=expected, found="neither" if masks_only else "none")
-    if recover and (masks_only or trim):
+    if recipe.recover and (masks_only or trim):
         other = "--masks-only" if masks_only else "--trim"
         raise InputError("--recover", expected=f"no {other}", found="both",
                          fix="run mwanda trim afterwards" if trim else None)  # fmt: skip
@@ -66,12 +65,8 @@ def prune(
             from mwanda.pruned.after_prune import prune_and_trim
 
             result, cut = prune_and_trim(model, out, recipe.languages or (), **how)
-        elif recover:
-            from mwanda.pruned.after_prune import prune_and_recover
-
-            result, learnt = prune_and_recover(model, out, **how)
         else:
-            from mwanda.pruning.prune import prune as run
+            from mwanda.pruned.after_prune import prune as run
 
             result = run(model, out=out, masks_only=masks_only, **how)
     if speaks():
@@ -82,10 +77,10 @@ def prune(
             from mwanda.cli.views.trimming import trimmed
 
             shown = followed_by(shown, "trim", trimmed(cut, {}))
-        if recover:
+        if recipe.recover:
             from mwanda.cli.views.recovering import recovered
 
-            shown = followed_by(shown, "recovery", recovered(learnt))
+            shown = followed_by(shown, "recovery", recovered(out, result.manifest))
         yield shown
         if not masks_only:
             text = result.manifest.calibration
@@ -96,7 +91,7 @@ def plan(
     model: opt.Model,
     out: Annotated[Path | None, "Checked as prune would, never written."] = None,
     **given: Annotated[Any, opt.PRUNE],
-) -> Iterator[View]:
+) -> Iterator[View | str]:
     """Say what a prune would do and need; touches nothing."""
     recipe, run_options = _recipe(given), opt.run_options_of(given)
     early.check_model(model)
@@ -109,6 +104,8 @@ def plan(
 
     evidence = {name: given[name] for name in ("calibration", "statistics")}
     yield planned(run(model, recipe=recipe, options=run_options, **evidence))
+    if recipe.recover:
+        yield f"not counted: the recovery; mwanda recover PRUNED --dense {model} --plan counts it"
 
 
 def windows(

@@ -109,5 +109,5 @@ def recover(
         from mwanda.cli.views.pruning import go_on
         from mwanda.cli.views.recovering import recovered
 
-        yield recovered(made)
+        yield recovered(made.folder, made.manifest)
         yield go_on(dense, out, [*made.recovery.held_out])

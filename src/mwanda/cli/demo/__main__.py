@@ -99,7 +99,7 @@ def run(work: Path) -> None:
 def dense_model(work: Path, progress: Any) -> Path:
     """The dequantised model in ``work``, made if it is not there."""
     from mwanda.cli.demo.packages import GEMMA, assemble, licences
-    from mwanda.pruning.prune import prune
+    from mwanda.pruned.after_prune import prune
     from mwanda.system.run_options import RunOptions
 
     terms, *notices = licences()

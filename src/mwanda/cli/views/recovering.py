@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mwanda.cli.views import View, named, removed, took
 from mwanda.pruned.recover.plan import RecoverPlan
-from mwanda.pruned.recover.recover import RecoverResult
+from mwanda.pruning.folder.manifest import Manifest
 from mwanda.system.text_tables import plain
 
 
@@ -13,9 +15,9 @@ def planned(plan: RecoverPlan) -> View:
     return plan.as_dict(), plain(["plan", ""], plan.table())
 
 
-def recovered(made: RecoverResult) -> View:
+def recovered(folder: Path, manifest: Manifest) -> View:
     """A folder whose kept weights have learnt."""
-    manifest, recovery = made.manifest, made.recovery
+    recovery = manifest.recoveries[-1]
     rows = [
         [
             named(tag),
@@ -28,7 +30,7 @@ def recovered(made: RecoverResult) -> View:
     ]
     most = "at most " if recovery.settings.get("patience") is not None else ""
     lines = [
-        f"{made.folder}: {removed(manifest.totals)}, written in {manifest.dtype}",
+        f"{folder}: {removed(manifest.totals)}, written in {manifest.dtype}",
         f"{most}{recovery.steps} steps, that of step {recovery.best_step} kept",
         "",
         plain(["held out", "windows", "nats a token before", "after", ""], rows),
@@ -36,7 +38,7 @@ def recovered(made: RecoverResult) -> View:
         took({"recover": manifest.seconds["recover"]}),
     ]
     data = recovery.model_dump(mode="json", exclude={"text"}) | {
-        "folder": str(made.folder),
+        "folder": str(folder),
         "totals": manifest.totals.model_dump(),
         "seconds": manifest.seconds["recover"],
     }

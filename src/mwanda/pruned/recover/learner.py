@@ -19,8 +19,8 @@ from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.head_form import PlainHead
 from mwanda.pruned.recover.divergence import divergence, in_dtype, only
 from mwanda.pruned.recover.lessons import Window
-from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets
+from mwanda.pruning.recipe.recovery import Settings
 
 
 class Learner(nn.Module):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from mwanda.errors import GateError, MwandaError
-from mwanda.pruned.recover.settings import Settings
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.text.languages import MULTIPLE
 
 log = logging.getLogger("mwanda")

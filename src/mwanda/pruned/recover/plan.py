@@ -16,7 +16,6 @@ from mwanda.pruned.recover.learner import count_learning, heads_kept, sampled_of
 from mwanda.pruned.recover.lessons import held_out_of
 from mwanda.pruned.recover.matching import check_zeros
 from mwanda.pruned.recover.saved_memory import saved_bytes
-from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import LIKELY, SPREAD
 from mwanda.pruned.recover.task import default_length, disk_needed, products_of, text_of
 from mwanda.pruning.calibration_text import CalibrationInput, calibration_languages
@@ -27,6 +26,7 @@ from mwanda.pruning.forecast.plan import shapes_of
 from mwanda.pruning.forecast.planned import products_alone
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.system.arguments import path_given
 from mwanda.system.device import choose_device, computes_on_host, dtype_name

@@ -16,7 +16,6 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import open_model
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.matching import Side, check_zeros, common_tokenizer, warn_of_another
-from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import LIKELY
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
@@ -28,6 +27,7 @@ from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, LinearRecord
 from mwanda.pruning.folder.weight_sink import written_dtype
 from mwanda.pruning.journal import Journal
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.task import base_files, keeps_journal
 from mwanda.system.device import choose_compute_dtype, device_kind, dtype_name, parse_dtype

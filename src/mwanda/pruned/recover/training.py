@@ -17,9 +17,9 @@ from mwanda.model.run.decoder import Decoder
 from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.outcome import Losses
-from mwanda.pruned.recover.settings import Settings
 from mwanda.pruned.recover.targets import Targets
 from mwanda.pruned.recover.watch import Watch
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.system.device import computes_on_host
 from mwanda.system.progress import Progress
 

@@ -10,12 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mwanda.errors import InputError, nearest
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
-from mwanda.methods.registry import (
-    find_criterion,
-    find_pattern,
-    find_reconstruction,
-)
+from mwanda.methods.registry import find_criterion, find_pattern, find_reconstruction
 from mwanda.pruning.recipe.method_choice import Method, as_value_error, checked
+from mwanda.pruning.recipe.recovery import SettingsGiven
 from mwanda.pruning.recipe.values import Listed, Number, Patterns, Share, Switch, Whole, in_words
 from mwanda.pruning.recipe.written import Written, block_numbers, weights_by_language
 from mwanda.system.run_options import FLOATS
@@ -39,12 +36,13 @@ class Recipe(BaseModel):
     Attributes:
         sparsity: over all pruned linears; 0 is a plain conversion. None takes 0.5, or what the
             pattern fixes.
-        allocation: None takes measured, with saved statistics cwl, and uniform where the pattern
-            fixes the sparsity, nothing goes, or the criterion needs no text.
+        allocation: None takes measured, with saved statistics cwl, and uniform with N:M, with
+            nothing to prune, or with a criterion that needs no text.
         allocation_level: what has a sparsity of its own: each ``block``, each ``linear``, or each
             ``role``, which is a linear but that those of a block's experts go together.
         reconstruction: None (or ``none``) leaves the weights that stay as they are. One that
             chooses its own mask leaves the criterion unused.
+        recover: a mapping of the settings of :func:`mwanda.recover`, or true for its defaults.
         mode: ``dense`` (statistics of the unpruned model, one pass) or ``sequential`` (each block
             sees the pruned blocks before it, two). None takes dense at the sparsities where it was
             measured no worse, and sequential elsewhere.
@@ -83,6 +81,10 @@ class Recipe(BaseModel):
     reconstruction: Method | None = Field(
         None,
         description="New values for the weights kept: mwanda ls reconstructions. Default: none.",
+    )
+    recover: Annotated[SettingsGiven, Written(flags="--recover/--no-recover")] = Field(
+        None,
+        description="Let what is kept learn from MODEL, as mwanda recover does. Default: no.",
     )
     mode: Mode | None = Field(
         None,

@@ -46,7 +46,7 @@ class StatisticsFields(TextFields, total=False):
 
 
 class SearchFields(StatisticsFields, total=False):
-    """All but the sparsity, which a search looks for."""
+    """All but the sparsity, which a search looks for, and the recovery of what it finds."""
 
     pattern: str | None
     criterion: MethodGiven
@@ -62,6 +62,7 @@ class RecipeFields(SearchFields, total=False):
     """All of them."""
 
     sparsity: float | str | None
+    recover: bool | Mapping[str, Any] | None
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

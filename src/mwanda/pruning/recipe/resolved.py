@@ -43,9 +43,9 @@ class ResolvedRecipe(Recipe):
 
     @property
     def needs_text(self) -> bool:
-        """Whether anything in this recipe looks at calibration text."""
+        """Whether anything in this recipe looks at calibration text, or learns from it."""
         looks = bool(self.linear_needs) or self.allocation_row().needs_text
-        return self.sparsity > 0 and looks
+        return self.sparsity > 0 and (looks or self.recover is not None)
 
     @property
     def probe(self) -> Probe | None:

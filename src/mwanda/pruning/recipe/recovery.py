@@ -1,12 +1,16 @@
-"""How a recovery is run: what is asked for beside model and text."""
+"""How a recovery is run: what is asked for beside model and text, alone or in a recipe."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any
 
-from mwanda.errors import InputError
+from pydantic import BeforeValidator
+
+from mwanda.errors import InputError, nearest
+from mwanda.pruning.recipe.method_choice import as_value_error
 from mwanda.system.arguments import whole_given
 
 PASSES, MOST_STEPS = 4, 300
@@ -110,3 +114,27 @@ class Settings:
         left = ("never_worse", "report_to", "steps", "held_out", "gradient_checkpointing")
         kept = {name: value for name, value in asdict(self).items() if name not in left}
         return kept | {"learning_rate": self.rate}
+
+
+def _settings(value: Any) -> Settings | None:
+    if value is None or isinstance(value, bool | Settings):
+        return Settings() if value is True else value or None
+    if not isinstance(value, Mapping):
+        expected = "true, false, or settings such as {steps: 120}"
+        raise InputError("recover", expected=expected, found=repr(value))
+    known = [one.name for one in fields(Settings)]
+    unknown = [name for name in value if name not in known]
+    if unknown:
+        raise InputError.several(
+            f"{name}: unknown setting; {nearest(str(name), known)}" for name in unknown
+        )
+    listed = value.get("report_to", ())
+    return Settings(
+        **{**value, "report_to": (listed,) if isinstance(listed, str) else tuple(listed)}
+    )
+
+
+SettingsGiven = Annotated[
+    Settings | None, BeforeValidator(lambda value: as_value_error(lambda: _settings(value)))
+]
+"""Settings as a recipe has them: a mapping of them, true for the defaults, false for none."""
