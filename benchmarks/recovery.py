@@ -38,6 +38,15 @@ SCORED = {
 }
 """Languages that were learnt from, and others; the last chose nothing of the background either."""
 
+EVERY = {
+    "seen": tuple(SEEN),
+    "background": ("hi", "bn", "el", "et", "it", "nl", "pt", "uk"),
+    "relative seen": ("pl", "cs"),
+    "neither": ("ar", "sw", "th", "tr", "he", "yo"),
+}
+"""All that FLORES has here. The background has no text of the last two, and none of a near relative
+of the last; Russian, which is learnt from, is a relative of the last but one."""
+
 RELATIVES = {
     "ar": "mt am ti aii", "he": "yi", "pl": "cs sk hsb", "th": "lo shn blt kkh",
     "tr": "az tk uz kk ky tt ug sah cv", "yo": "ig fon ee",
@@ -57,7 +66,8 @@ NONE = ["--background", "none"]
 
 def background_folder(folder: Path) -> Path:
     """The bundled text without languages that are scored, and their relatives."""
-    source, out = open_background(UDHR), {tag for tags in SCORED.values() for tag in tags}
+    named = {*EVERY["background"]}
+    source, out = open_background(UDHR), {tag for tags in EVERY.values() for tag in tags} - named
     out |= {tag for tags in RELATIVES.values() for tag in tags.split()}
     folder.mkdir(parents=True, exist_ok=True)
     for tag in source.languages():
@@ -69,9 +79,10 @@ def background_folder(folder: Path) -> Path:
 
 def backgrounds(given: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
     """What a name ends with, and options of the text."""
-    yield "", NONE
-    folder = background_folder(given.work / "text") if given.background_windows else None
-    for windows, weight in product(given.background_windows, given.weights):
+    folder = background_folder(given.work / "text") if any(given.background_windows) else None
+    if 0 in given.background_windows:
+        yield "", NONE
+    for windows, weight in product(filter(None, given.background_windows), given.weights):
         yield f", {windows} background windows of weight {weight}", [
             "--background", folder, "--background-windows", windows, "--background-weight", weight,
         ]  # fmt: skip
@@ -89,16 +100,16 @@ def run(given: argparse.Namespace, *words: Any) -> dict[str, Any]:
     return {**json.loads(made.stdout), "processor": seconds}
 
 
-def text(given: argparse.Namespace, windows: int, background: Sequence[Any]) -> list[Any]:
+def text(given: argparse.Namespace, background: Sequence[Any]) -> list[Any]:
     return ["--calibration", given.data / "gnome", "--languages", ",".join(SEEN),
-            "--windows", windows, "--window-length", given.length, *background]  # fmt: skip
+            "--windows", given.windows, "--window-length", given.length, *background]  # fmt: skip
 
 
 def pruned(
     given: argparse.Namespace, dense: Path, name: str, folder: Path, background: Sequence[Any]
 ) -> dict[str, Any]:
     kind = ["--pattern", given.pattern] if given.pattern else ["--sparsity", given.sparsity]
-    words = ["prune", dense, "--out", folder, *kind, *text(given, given.windows, background)]
+    words = ["prune", dense, "--out", folder, *kind, *text(given, background)]
     return {"processor": run(given, *words, *PRUNES[name], "--overwrite")["processor"]}
 
 
@@ -107,8 +118,11 @@ def recovered(
     background: Sequence[Any],
 ) -> dict[str, Any]:  # fmt: skip
     words = ["recover", source, "--dense", dense, "--out", folder, "--steps", steps]
-    sizes = text(given, given.windows + given.held_out, background)
-    made = run(given, *words, "--held-out", given.held_out, *sizes, "--overwrite")
+    if given.learning_rate is not None:
+        words += ["--learning-rate", given.learning_rate]
+    if given.held_out is not None:
+        words += ["--held-out", given.held_out]
+    made = run(given, *words, *text(given, background), "--overwrite")
     held_out = {
         when: sum(one[when] for one in made["held_out"].values()) / len(made["held_out"])
         for when in ("before", "after")
@@ -116,20 +130,24 @@ def recovered(
     return {"processor": made["processor"], "held_out": held_out, "best_step": made["best_step"]}
 
 
+def scored(given: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    return EVERY if given.every else SCORED
+
+
 def rises(given: argparse.Namespace, dense: Path, folder: Path) -> dict[str, float]:
     """Language -> nats a sentence over dense."""
+    languages = [tag for tags in scored(given).values() for tag in tags]
     found = [
         mwanda.evaluate(
-            path, given.data / "flores", languages=[*SCORED["seen"], *SCORED["unseen"],
-                                                    *SCORED["neither"]],
-            ids=parse_ids(given.ids), sentences=given.sentences, cache=given.work / "scores",
+            path, given.data / "flores", languages=languages, ids=parse_ids(given.ids),
+            sentences=given.sentences, cache=given.work / "scores",
         )
         for path in (dense, folder)
     ]  # fmt: skip
     return {rise.language: rise.rise for rise in Comparison.of(*found).rises}
 
 
-def table(found: dict[str, dict[str, Any]]) -> Table:
+def table(found: dict[str, dict[str, Any]], groups: dict[str, tuple[str, ...]]) -> Table:
     wanda, rows = found["wanda"]["rises"], []
     for name, one in found.items():
         shares = {tag: one["rises"][tag] / wanda[tag] for tag in wanda}
@@ -137,12 +155,12 @@ def table(found: dict[str, dict[str, Any]]) -> Table:
         rows.append([
             name,
             *(f"{sum(one['rises'][t] for t in tags) / sum(wanda[t] for t in tags):.3f}"
-              for tags in SCORED.values()),
+              for tags in groups.values()),
             f"{worst} {shares[worst]:.3f}",
             f"{held['before']:.3f} to {held['after']:.3f}" if held else "",
             f"{one['processor']:,.0f}" if "processor" in one else "",
         ])  # fmt: skip
-    header = ["", *SCORED, "worst", "held out, nats a token", "processor seconds"]
+    header = ["", *groups, "worst", "held out, nats a token", "processor seconds"]
     return Table(header, rows)
 
 
@@ -155,12 +173,16 @@ def main() -> None:
     parser.add_argument("--pattern", help="such as 2:4, instead of a sparsity")
     parser.add_argument("--steps", nargs="*", type=int, default=[84], help="of recoveries; none")
     parser.add_argument("--weights", nargs="+", default=["0.3"], help="of the background")
-    parser.add_argument("--background-windows", nargs="*", default=[], help="none without")
+    parser.add_argument("--background-windows", nargs="+", type=int, default=[0])
+    parser.add_argument("--learning-rate")
     parser.add_argument("--windows", type=int, default=12, help="a language")
-    parser.add_argument("--held-out", type=int, default=2)
+    parser.add_argument("--held-out", type=int, help="of them, as mwanda recover has it")
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--ids", default="0:999")
-    parser.add_argument("--sentences", type=int, default=8)
+    parser.add_argument(
+        "--sentences", type=int, default=8, help="a language; 491 are all from 1000"
+    )
+    parser.add_argument("--every", action="store_true", help="all languages that FLORES has")
     given = parsed(parser)
     dense = dense_folder(given)
     found: dict[str, dict[str, Any]] = {}
@@ -177,7 +199,7 @@ def main() -> None:
                 out = folder.with_name(f"{folder.name}-{steps}")
                 make = partial(recovered, given, dense, folder, out, steps, words)
                 measured(f"{name}{end}, recovered in {steps} steps", out, make)
-    save(given.results, {"models": found}, tables=[table(found)])
+    save(given.results, {"models": found}, tables=[table(found, scored(given))])
 
 
 if __name__ == "__main__":
