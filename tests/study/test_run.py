@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
+from mwanda.study.report.write import write_report
 from mwanda.study.status import Status
 from mwanda.study.study_plan import read_plan
 from mwanda.study.worker import Worker
@@ -186,6 +188,11 @@ def test_sequential_recipes_and_reconstructions(lab: Lab) -> None:
     masks = {method: one.get("masks_sha256") for method, one in kept.items()}
     assert masks["plain"] != masks["in two passes"]
     assert masks["plain"] == masks["recovered"]
+    write_report(lab.out, lab.root / "report")
+    with (lab.root / "report" / "languages.csv").open(encoding="utf-8", newline="") as file:
+        steps = {row["method"]: row["recovery_steps"] for row in csv.DictReader(file)}
+    assert (steps["plain"], steps["recovered"]) == ("", "2")
+    assert "2 steps" in (lab.root / "report" / "report.md").read_text(encoding="utf-8")
     assert kept["plain"]["languages"] != kept["recovered"]["languages"]
 
 

@@ -260,6 +260,7 @@ def _pruned(manifest: Manifest) -> dict[str, Any]:
         "model_sparsity": manifest.totals.model_sparsity,
         "blocks": {str(b): pruned / weights for b, (pruned, weights) in sorted(blocks.items())},
         "masks_sha256": masks.hexdigest(),
+        "recovery_steps": manifest.recoveries[-1].steps if manifest.recoveries else None,
         "tokens": 0
         if manifest.calibration is None
         else sum(draw.tokens for draw in manifest.calibration.languages.values()),

@@ -68,6 +68,7 @@ def test_todays_default_differs_in_nothing_and_another_constant_is_named() -> No
     assert from_today(recipe, 0.5) == []
     recipe["criterion"]["options"]["activity_weight"] = 9.0
     assert from_today(recipe, 0.5) == ["another activity_weight of criterion m-wanda"]
+    assert from_today(recipe | {"recover": {"steps": 5}}, 0.5)[1:] == ["a recovery"]
 
 
 def test_rows_of_the_charts_have_the_studys_numbers(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mwanda.study.report.data import StudyResults, points_with
 from mwanda.study.report.language_families import families, family_of, script_name
 
 POINT = ("model", "method", "sparsity", "seed", "criterion", "allocation", "reconstruction",
-         "calibration")  # fmt: skip
+         "recovery_steps", "calibration")  # fmt: skip
 DIFFERENCE = ("low", "high", "significant")
 
 Rows = Iterator[list[Any]]
@@ -24,8 +24,9 @@ def point_of(results: StudyResults, entry: Entry) -> list[Any]:
     """A point of the grid and how it was made; nothing of how where nothing was pruned."""
     cell = results.cells[entry.key]
     recipe = cell["settings"]["recipe"] or {}
-    made = [(recipe.get(field) or {}).get("name") for field in POINT[4:-1]]
-    return [entry.model, entry.method, entry.sparsity, entry.seed, *made, " ".join(cell["seen"])]
+    made = [(recipe.get(field) or {}).get("name") for field in POINT[4:7]]
+    point = [entry.model, entry.method, entry.sparsity, entry.seed, *made]
+    return [*point, cell.get("recovery_steps"), " ".join(cell["seen"])]
 
 
 LANGUAGES = (

@@ -132,7 +132,7 @@ def from_today(recipe: Mapping[str, Any], sparsity: float) -> list[str]:
         elif had[1] != has[1]:
             names = [name for name in {**had[1], **has[1]} if had[1].get(name) != has[1].get(name)]
             found.append(f"another {', '.join(names)} of {field} {had[0]}")
-    return found
+    return [*found, "a recovery"] if recipe.get("recover") else found
 
 
 def cite(results: StudyResults, version: str) -> str:

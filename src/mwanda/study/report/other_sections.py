@@ -9,7 +9,7 @@ from typing import Any
 
 from mwanda.study.report.cells import MARK, headline, rise_of, rises_by_language, worst_of
 from mwanda.study.report.chart_data import uneven
-from mwanda.study.report.data import ModelResults, StudyResults
+from mwanda.study.report.data import Group, ModelResults, StudyResults
 from mwanda.study.report.elements import Part, Section, Table
 from mwanda.study.report.language_sections import NO_DENSE
 from mwanda.study.report.sizes import sizes_of
@@ -153,15 +153,21 @@ def _recipes(results: StudyResults) -> Table:
                 seeds = sorted({seed for seed in group.cells if seed is not None})
                 rows[method] = [
                     method, _method(recipe["criterion"]), _method(recipe["allocation"]),
-                    _method(recipe["reconstruction"]), str(recipe["pattern"]),
+                    _method(recipe["reconstruction"]), _recovery(group), str(recipe["pattern"]),
                     str(recipe["mode"]) if read else "none",
                     f"{recipe['windows']} × {recipe['window_length']}" if read else "none",
                     ", ".join(recipe["languages"]) if read else "none",
                     ", ".join(map(str, seeds)) or "none",
                 ]  # fmt: skip
-    header = ["method", "criterion", "allocation", "reconstruction", "pattern", "statistics",
+    header = ["method", "criterion", "allocation", "reconstruction", "recovery", "pattern",
+              "statistics",
               "windows × tokens a language", "languages", "seeds"]  # fmt: skip
     return Table("Methods of the study", header, list(rows.values()), words=header)
+
+
+def _recovery(group: Group) -> str:
+    steps = {int(cell.get("recovery_steps") or 0) for cell in group.cells.values()} - {0}
+    return f"{', '.join(map(str, sorted(steps)))} steps" if steps else "none"
 
 
 def _method(data: Mapping[str, Any] | None) -> str:
