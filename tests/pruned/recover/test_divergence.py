@@ -58,6 +58,7 @@ SHARES = drawn(POSITIONS, seed=7).abs()
 def held(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two positions at a time, and all."""
     monkeypatch.setattr(module, "LOGIT_BYTES", request.param * ROWS * 8)
+    monkeypatch.setattr(module, "POSITIONS", 1)
 
 
 @pytest.mark.usefixtures("held")

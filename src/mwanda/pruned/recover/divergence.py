@@ -16,8 +16,9 @@ from torch import nn
 
 from mwanda.model.run.head_form import PlainHead, summed_in
 
-LOGIT_BYTES = 96 << 20
-"""Logits of one model that are held at once, as they are summed."""
+LOGIT_BYTES, POSITIONS = 24 << 20, 64
+"""Logits of one model that are held at once, as they are summed: the C library gives so little out
+again, where it takes more from the system each time; and the fewest positions of a product."""
 
 
 def divergence(
@@ -49,6 +50,11 @@ def divergence(
         hidden, student.weight, student.bias, student, teacher, targets, shares, offsets
     )
     return total, each
+
+
+def positions_at_once(rows: int, itemsize: int) -> int:
+    """Whose logits are held at once, so many rows of the vocabulary of so many bytes a number."""
+    return max(POSITIONS, LOGIT_BYTES // (itemsize * rows))
 
 
 def only(head: PlainHead, rows: torch.Tensor) -> PlainHead:
@@ -84,7 +90,7 @@ class _Divergence(torch.autograd.Function):
         of_hidden = torch.empty_like(hidden) if wants_hidden else None
         of_weight = torch.zeros_like(weight, dtype=exact) if wants_weight else None
         of_bias = torch.zeros_like(bias, dtype=exact) if wants_bias and bias is not None else None
-        step = max(1, LOGIT_BYTES // (exact.itemsize * len(weight)))
+        step = positions_at_once(len(weight), exact.itemsize)
         for start in range(0, len(hidden), step):
             part = slice(start, start + step)
             wanted, _ = _log_shares(teacher, targets[part].to(weight.dtype), offsets)

@@ -11,7 +11,7 @@ import torch
 from mwanda.model.opening import open_decoder, source_dtype
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import open_model
-from mwanda.pruned.recover.divergence import LOGIT_BYTES
+from mwanda.pruned.recover.divergence import positions_at_once
 from mwanda.pruned.recover.learner import count_learning, heads_kept, sampled_of
 from mwanda.pruned.recover.lessons import held_out_of
 from mwanda.pruned.recover.matching import check_zeros
@@ -202,8 +202,9 @@ def plan_recover(
             width = int(decoder.model.get_input_embeddings().weight.shape[1])
             whole = at_once * length * width * 4 * len(saved) + max(saved)
         heads = _heads(decoder, settings, products, at_once * length)
-        logits = 4 * _rows(decoder, settings, at_once * length) * at_once * length
-        peak = states + (whole or 0) + heads + 4 * min(logits, LOGIT_BYTES)
+        rows = _rows(decoder, settings, at_once * length)
+        logits = 4 * rows * min(at_once * length, positions_at_once(rows, 4))
+        peak = states + (whole or 0) + heads + 4 * logits
         here = computes_on_host(device)
         host = peak if here else _passing(decoder, learning)
         return RecoverPlan(

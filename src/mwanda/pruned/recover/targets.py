@@ -21,7 +21,7 @@ from mwanda.model.run.head_form import PlainHead, plain_head
 from mwanda.model.run.hidden_states import ActivationStore
 from mwanda.model.stored.shards import Shard
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.pruned.recover.divergence import LOGIT_BYTES, only
+from mwanda.pruned.recover.divergence import only
 from mwanda.pruned.recover.lessons import Window
 from mwanda.system.device import HOST
 from mwanda.system.durable import put
@@ -34,6 +34,9 @@ LIKELY = 32
 
 SPREAD = 4
 """Of so many positions one is compared with the whole vocabulary."""
+
+LOGIT_BYTES = 96 << 20
+"""Logits of the whole vocabulary that are held at once."""
 
 PROBED = 16
 """Tokens that are put through a model to see its head."""
