@@ -21,6 +21,7 @@ from mwanda.pruned.recover.targets import Targets
 from mwanda.pruned.recover.watch import Watch
 from mwanda.pruning.recipe.recovery import Settings
 from mwanda.system.device import computes_on_host
+from mwanda.system.heap import trim
 from mwanda.system.progress import Progress
 
 log = logging.getLogger("mwanda")
@@ -30,6 +31,10 @@ LOOKS = 8
 
 WARM_UP = 10
 """Steps over which the learning rate rises, or a tenth of all."""
+
+TRIMMED = 8
+"""Steps after which freed memory goes back to the system: every batch compares another part of the
+vocabulary, and pieces of all sizes between those still held added up to 50 MB a step."""
 
 STATE = "trainer_state.json"
 """What the Trainer writes last into a checkpoint of its own."""
@@ -95,6 +100,8 @@ class _Steps(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         self._progress.block(self._tokens)
+        if state.global_step % TRIMMED == 0:
+            trim()
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
         return control
