@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from mwanda.cli.demo.__main__ import LENGTH, SCORED_TOKENS, SEEN, SPARSITIES, study, write_texts
+from mwanda.cli.demo.__main__ import (
+    LENGTH,
+    RECOVERED,
+    SCORED_TOKENS,
+    SEEN,
+    SPARSITY,
+    WINDOWS,
+    study,
+    write_texts,
+)
 from mwanda.study.document import StudyDocument
 from mwanda.text.languages import script_of
 from mwanda.text.shared_sentences import sentence_hashes
@@ -58,12 +67,14 @@ def test_the_demo_writes_the_same_text_every_time(texts: Path, tmp_path: Path) -
         assert texts_of(tmp_path / one) == texts_of(texts / one)
 
 
-def test_the_demo_is_a_study_of_three_methods_at_two_sparsities(texts: Path) -> None:
+def test_the_demo_compares_methods_on_as_much_text_and_recovers_from_more(texts: Path) -> None:
     fields = json.loads(json.dumps(study(Path("dense"), texts)))
     document = StudyDocument.model_validate(fields)
-    assert document.sparsities == SPARSITIES
+    assert document.sparsities == (SPARSITY,)
     windows = {
         name: method["windows"] * len(method["languages"])
         for name, method in document.methods.items()
     }
+    assert windows.pop(RECOVERED) == WINDOWS * len(SEEN)
+    assert len(windows) == 3
     assert set(windows.values()) == {len(SEEN)}

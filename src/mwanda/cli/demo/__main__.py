@@ -1,8 +1,8 @@
-"""``make demo``: prune Gemma 3 270M three ways at two sparsities and show what each language lost.
+"""``make demo``: prune Gemma 3 270M three ways, recover it, and show what each language lost.
 
 Real weights (see :mod:`mwanda.cli.demo.packages`), real text: the bundled Universal Declaration of
-Human Rights, whose articles 1 to 27 calibrate and 28 to 30 are scored. It is a study of seven
-cells, so that it goes on where it was stopped and ends with its own report.
+Human Rights, whose articles 1 to 27 calibrate and 28 to 30 are scored. It is a study of five cells,
+so that it goes on where it was stopped and ends with its own report.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ SEEN = ("en", "de", "es", "fa", "fi", "fr", "gu", "id", "ja", "ko", "pt", "ru", 
 UNSEEN = ("ar", "bn", "cs", "el", "hi", "sw", "th", "tr")
 """Scored too, and calibrated on by no method."""
 SEED = 0
-SPARSITIES = (0.3, 0.5)
+SPARSITY = 0.5
 LENGTH = 96
 """Tokens of a window: English has text for as many of them as there are languages, one each."""
 TEXT = "bundled:udhr"
+RECOVERED = "m-wanda, recovered"
+WINDOWS, STEPS, RATE = 8, 24, 1e-4
+"""Of the recovery: windows of a language to learn from, steps, and their learning rate."""
 CALIBRATED = 27
 """The last article that calibrates; those after it are scored."""
 SCORED_TOKENS = 40
@@ -62,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(work: Path) -> None:
     """Assemble, prune, score, print; keeps models, study and report in ``work``."""
     from mwanda.model.source import load_tokenizer
+    from mwanda.pruning.folder.manifest import read_manifest
     from mwanda.study.folder import StudyFolder
     from mwanda.study.launch import failures_of, start_study
     from mwanda.study.report.data import load_results
@@ -78,17 +82,16 @@ def run(work: Path) -> None:
     start_study(document, folder.path, processes=min(PROCESSES, os.cpu_count() or 1))
     failures_of(folder)
     results = load_results(folder)
-    print(told(results))
-    log.info("generating")
-    keys = {(e.method, e.sparsity): e.key for e in results.plan.entries}
+    keys = {entry.method: entry.key for entry in results.plan.entries}
     made = folder.path / "models"
+    print(told(results, read_manifest(made / keys[RECOVERED]).seconds["recover"] / 60))
+    log.info("generating")
     models = {"dense": dense} | {
-        f"{name}, {SPARSITIES[0]:.0%}": made / keys[name, SPARSITIES[0]]
-        for name in ("wanda, English", "m-wanda")
+        name: made / keys[name] for name in ("wanda, English", "m-wanda", RECOVERED)
     }
     print(f"\nGreedy, no three tokens twice, after “{PROMPT}” (every child has the right to):")
     for name, path in models.items():
-        print(f"  {name:<20} … {continued(path)}")
+        print(f"  {name:<18} … {continued(path)}")
     write_report(folder.path, work / "report", overwrite=True)
     print(
         f"\nreport: {(work / 'report' / 'index.html').resolve()}\n"
@@ -133,13 +136,19 @@ def compared_methods(languages: Sequence[str], windows: int) -> dict[str, dict[s
     }
 
 
+def recovered_method(languages: Sequence[str]) -> dict[str, Any]:
+    """Fields of a recipe: m-wanda on more text, from which what is kept then learns."""
+    recover = {"steps": STEPS, "learning_rate": RATE}
+    return {"languages": [*languages], "windows": WINDOWS, "recover": recover}
+
+
 def study(dense: Path, text: Path) -> dict[str, Any]:
     """The fields of ``study.yaml``."""
     return {
         "models": {"Gemma 3 270M": str(dense)},
         "calibration": str(text / "calibration"),
-        "methods": compared_methods(SEEN, 1),
-        "sparsities": SPARSITIES,
+        "methods": compared_methods(SEEN, 1) | {RECOVERED: recovered_method(SEEN)},
+        "sparsities": [SPARSITY],
         "seeds": [SEED],
         "recipe": {"window_length": LENGTH},
         "evaluation": {"text": str(text / "scored")},
@@ -176,35 +185,30 @@ def write_texts(folder: Path, tokenizer: Any) -> None:
             file.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
 
 
-def told(results: Any) -> str:
-    """What was measured, as a table of 80 columns for a terminal."""
+def told(results: Any, minutes: float) -> str:
+    """What was measured, as a table of 80 columns for a terminal.
+
+    Args:
+        minutes: that the recovery took.
+    """
     from mwanda.study.report.side_by_side import evaluation_of, method_rows
     from mwanda.system.text_tables import plain
 
     (model,) = results.models
-    groups = {f"{g.sparsity:.0%} {g.method}": g for g in model.in_order}
-    pruned = {name: evaluation_of(results, group) for name, group in groups.items()}
+    pruned = {group.method: evaluation_of(results, group) for group in model.in_order}
     _, rows = method_rows(evaluation_of(results, None), pruned, SEEN)
     *rows, worst = [[row[0], *row[3:]] for row in rows]
     tags, highest = zip(*(cell.split() for cell in worst[1:]), strict=True)
-    short = [group.method.removeprefix("wanda, ") for group in groups.values()]
-    table = plain(["language", *short], [*rows, ["worst", *highest], ["which that is", *tags]])
-    tokens = {name: group.first["tokens"] for name, group in groups.items()}
-    same = len(set(tokens.values())) == 1
-    amounts = f"{max(tokens.values()):,} tokens" if same else f"tokens ({tokens})"
-    first, *widths = (len(dashes) for dashes in table.splitlines()[1].split())
-    third = len(widths) // len(SPARSITIES)
-    above = " " * first + "".join(
-        f"{f'{sparsity:.0%} removed':>{sum(widths[place * third :][:third]) + 2 * third}}"
-        for place, sparsity in enumerate(SPARSITIES)
-    )
+    table = plain(["language", *pruned], [*rows, ["worst", *highest], ["which that is", *tags]])
+    tokens = {group.method: f"{group.first['tokens']:,}" for group in model.in_order}
     return (
-        "\nGemma 3 270M with 30 % and with 50 % of the weights of every linear removed. How much\n"
+        f"\nGemma 3 270M with {SPARSITY:.0%} of the weights of every linear removed. How much\n"
         "worse the model predicts articles 28 to 30 of the Universal Declaration: rise of the\n"
-        "negative log-likelihood over the dense model.\n"
-        "  English, all: wanda, calibrated on English, or on 16 languages\n"
-        "  m-wanda: mwanda's defaults on the same 16 languages\n"
-        f"Each was calibrated on {amounts} of articles 1 to 27.\n\n{above}\n{table}"
+        "negative log-likelihood over the dense model. Articles 1 to 27 calibrate.\n"
+        f"  wanda: on {tokens['wanda, English']} tokens of English, or of {len(SEEN)} languages\n"
+        "  m-wanda: mwanda's defaults on the same of these languages\n"
+        f"  recovered: the same on {tokens[RECOVERED]} tokens, and what is kept learns from the\n"
+        f"  dense model in {STEPS} steps, {minutes:.1f} minutes\n\n{table}"
     )
 
 
