@@ -12,8 +12,8 @@ from transformers.integrations import integration_utils
 
 import mwanda
 from mwanda.errors import InputError
-from mwanda.pruned.recover.trainer_checks import reporters_given
 from mwanda.pruned.recover.undisturbing import RUNS, undisturbing
+from mwanda.pruning.recipe.recovery import reporters_given
 
 pytest.importorskip("accelerate")
 

@@ -367,6 +367,10 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
         ({"stesp": 3}, "recover: stesp: unknown setting; did you mean 'steps'?"),
         ({"steps": "many"}, "recover: steps: expected a whole number from 1, found 'many'"),
         (3, "recover: expected true, false, or settings such as {steps: 120}, found 3"),
+        ({"train_embeddings": "no"}, "recover: train_embeddings: expected true or false, found 'no"),
+        ({"never_worse": 1}, "recover: never_worse: expected true or false, found 1"),
+        ({"report_to": None}, "recover: report_to: expected names such as"),
+        ({"report_to": 5}, "recover: report_to: expected names such as"),
     ):
         with pytest.raises(InputError, match=re.escape(told)):
             Recipe.build({"recover": wrong})

@@ -90,6 +90,9 @@ def test_recipes_by_name_fit_and_resolve(name: str) -> None:
         ({"window": 3}, False),
         ({"windows": 0}, False),
         ({"mode": "fast"}, False),
+        ({"recover": {"steps": 3, "report_to": "wandb"}}, True),
+        ({"recover": {"train_embeddings": "no"}}, False),
+        ({"recover": {"report_to": 5}}, False),
     ],
 )
 def test_what_fits_is_what_a_recipe_takes(fields: dict[str, Any], good: bool) -> None:

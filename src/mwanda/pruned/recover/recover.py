@@ -20,11 +20,7 @@ from mwanda.pruned.recover.record import (
 )
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.task import RecoverTask, check_room, open_task, text_of
-from mwanda.pruned.recover.trainer_checks import (
-    check_reporters,
-    refuse_split_weights,
-    reporters_given,
-)
+from mwanda.pruned.recover.trainer_checks import check_reporters, refuse_split_weights
 from mwanda.pruned.recover.written import (
     complete,
     linear_records,
@@ -37,7 +33,7 @@ from mwanda.pruning.folder.manifest import Manifest, read_manifest
 from mwanda.pruning.folder.manifest_records import RecoveryRecord
 from mwanda.pruning.given_arguments import options_given, recipe_given
 from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
-from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.recovery import Settings, reporters_given
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.pruning.task import keeps_journal, ranks_for
 from mwanda.system.arguments import path_given

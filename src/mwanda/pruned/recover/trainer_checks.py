@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from mwanda.errors import InputError, nearest, shown
+from mwanda.errors import InputError, nearest
 
 SPLITTING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 """Variables by which ``accelerate launch`` has weights split among processes."""
@@ -27,19 +27,6 @@ def refuse_split_weights() -> None:
                 variable, expected="a recovery in which every process holds the whole model",
                 found=name, fix="run it by torchrun, or by accelerate launch without it",
             )  # fmt: skip
-
-
-def reporters_given(report_to: str | Sequence[str]) -> tuple[str, ...]:
-    """The names that ``report_to`` has: one, or several.
-
-    Raises:
-        InputError: what is no name.
-    """
-    names = (report_to,) if isinstance(report_to, str) else report_to
-    if not hasattr(names, "__iter__") or not all(isinstance(name, str) for name in names):
-        found = shown(repr(report_to))
-        raise InputError("report_to", expected='names such as ["tensorboard"]', found=found)
-    return tuple(names)
 
 
 def check_reporters(names: Sequence[str]) -> None:

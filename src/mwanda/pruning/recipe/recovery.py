@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from mwanda.errors import InputError, nearest
+from mwanda.errors import InputError, nearest, shown
 from mwanda.pruning.recipe.method_choice import as_value_error
 from mwanda.system.arguments import whole_given
 
@@ -79,6 +79,10 @@ class Settings:
         number = isinstance(rate, int | float) and not isinstance(rate, bool)
         if not number or not math.isfinite(rate) or rate <= 0:
             raise InputError("learning_rate", expected="a number above 0", found=repr(rate))
+        for name in ("train_embeddings", "gradient_checkpointing", "never_worse"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):  # a word such as no is not empty, and would be true
+                raise InputError(name, expected="true or false", found=repr(value))
         self.windows_at_once(1)
 
     @property
@@ -128,10 +132,20 @@ def _settings(value: Any) -> Settings | None:
         raise InputError.several(
             f"{name}: unknown setting; {nearest(str(name), known)}" for name in unknown
         )
-    listed = value.get("report_to", ())
-    return Settings(
-        **{**value, "report_to": (listed,) if isinstance(listed, str) else tuple(listed)}
-    )
+    return Settings(**{**value, "report_to": reporters_given(value.get("report_to", ()))})
+
+
+def reporters_given(report_to: str | Sequence[str]) -> tuple[str, ...]:
+    """The names that ``report_to`` has: one, or several.
+
+    Raises:
+        InputError: what is no name.
+    """
+    names = (report_to,) if isinstance(report_to, str) else report_to
+    if not hasattr(names, "__iter__") or not all(isinstance(name, str) for name in names):
+        found = shown(repr(report_to))
+        raise InputError("report_to", expected='names such as ["tensorboard"]', found=found)
+    return tuple(names)
 
 
 SettingsGiven = Annotated[

@@ -72,7 +72,8 @@ def _written(name: str, field: Schema) -> Schema:
     elif name == "pattern":
         forms = [{"enum": [*PATTERNS]}, {"type": "string", "pattern": r"^\d{1,4}:\d{1,4}$"}]
     elif any(form.get("type") == "array" for form in forms):
-        forms += [{"type": kind} for kind in ("string", "integer")]
+        kinds = ("string",) if name == "report_to" else ("string", "integer")
+        forms += [{"type": kind} for kind in kinds]
     return forms[0] if len(forms) == 1 else {"anyOf": forms}
 
 
