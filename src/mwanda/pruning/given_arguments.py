@@ -40,7 +40,10 @@ def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
     elif not isinstance(recipe, Mapping | None):
         expected = "mwanda.Recipe.build(…), its fields, its name, or a YAML file"
         raise InputError("recipe", expected=expected, found=f"a {type(recipe).__name__}")
-    return Recipe.build({**(recipe or {}), **given}, source if given else "recipe")
+    recipe = recipe or {}
+    if given.get("recover") is True and isinstance(recipe.get("recover"), Mapping):
+        del given["recover"]  # it is there, with settings
+    return Recipe.build({**recipe, **given}, source if given else "recipe")
 
 
 def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from mwanda.errors import InputError
 from mwanda.methods.kinds import defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA
+from mwanda.pruning.given_arguments import recipe_given
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.recovery import Settings
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
@@ -367,7 +368,7 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
         ({"stesp": 3}, "recover: stesp: unknown setting; did you mean 'steps'?"),
         ({"steps": "many"}, "recover: steps: expected a whole number from 1, found 'many'"),
         (3, "recover: expected true, false, or settings such as {steps: 120}, found 3"),
-        ({"train_embeddings": "no"}, "recover: train_embeddings: expected true or false, found 'no"),
+        ({"train_embeddings": "no"}, "train_embeddings: expected true or false, found 'no'"),
         ({"never_worse": 1}, "recover: never_worse: expected true or false, found 1"),
         ({"report_to": None}, "recover: report_to: expected names such as"),
         ({"report_to": 5}, "recover: report_to: expected names such as"),
@@ -376,3 +377,12 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
             Recipe.build({"recover": wrong})
     magnitude = resolve(Recipe.build({"criterion": "magnitude", "recover": True}))
     assert magnitude.needs_text
+
+
+def test_a_recovery_that_is_asked_for_again_keeps_its_settings() -> None:
+    written = {"recover": {"steps": 3}}
+    for recipe in (written, Recipe.build(written)):
+        assert recipe_given(recipe, {"recover": True}, "prune").recover == Settings(steps=3)
+        assert recipe_given(recipe, {"recover": False}, "prune").recover is None
+        assert recipe_given(recipe, {"recover": {"batch": 4}}, "prune").recover == Settings(batch=4)
+    assert recipe_given({"recover": False}, {"recover": True}, "prune").recover == Settings()
