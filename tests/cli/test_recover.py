@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,15 @@ def test_a_prune_is_recovered_in_one_go(bench: Bench, caplog: pytest.LogCaptureF
     assert (settings["steps"], settings["settings"]["learning_rate"]) == (2, 1e-3)
     assert "recovery" not in bench.run(*by_file, "--no-recover").json()
     bench.refuse([*words, "--overwrite"], "--recover", "--calibration")
-    bench.refuse([*words, *text, "--masks-only"], "--recover", "no --masks-only")
+    bench.refuse([*words, *text, "--masks-only"], "--recover", "no --masks-only", "--no-recover")
+
+
+def test_a_plan_refuses_what_a_prune_with_a_recovery_does(bench: Bench, pruned: Path) -> None:
+    words = ["plan", bench.source, "--recover", "--criterion", "magnitude"]
+    saved = ["--statistics", pruned / "mwanda.json"]
+    bench.refuse([*words, *saved], "--recover", "text to learn from", "found --statistics")
+    bench.refuse(words, "--calibration", "expected text to recover on")
+    bench.refuse([*words, "--sparsity", "0"], "recover: expected a sparsity above 0")
 
 
 def test_a_prune_whose_recovery_fails_leaves_nothing(
@@ -93,7 +102,20 @@ def test_a_prune_whose_recovery_fails_leaves_nothing(
     monkeypatch.setattr(
         after_prune, "prune_once", None
     )  # what is known beforehand is told before it
-    bench.refuse([*words, *how, "--sparsity", "0"], "--recover", "a --sparsity above 0")
+    bench.refuse([*words, *how, "--sparsity", "0"], "recover: expected a sparsity above 0")
+    bench.refuse([*words, *how, "--compute-dtype", "float64"], "--compute-dtype", "float32 or")
+    recipe, real = bench.root / "recipe.yaml", importlib.util.find_spec
+    for settings, says in (
+        ("{report_to: tensorbord}", "did you mean 'tensorboard'"),
+        ("{optimizer: adam-8bit}", "pip install 'mwanda[recover-8bit]'"),
+    ):
+        recipe.write_text(f"recover: {settings}", encoding="utf-8")
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                importlib.util, "find_spec",
+                lambda name, *more: None if name == "bitsandbytes" else real(name, *more),
+            )  # fmt: skip
+            bench.refuse([*words, *how, "--recipe", recipe], says)
     bench.refuse([*words, *how, "--windows", "1"], "de", "at least 2 windows", lines=2)
     windows = windows_file(bench.root, counts={"de": (3, 32), "sw": (1, 32)})
     words[words.index("--calibration") + 1] = windows

@@ -8,25 +8,30 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
+
 from mwanda.errors import InputError
 from mwanda.pruned.recover.lessons import held_out_of
 from mwanda.pruned.recover.recover import recover
 from mwanda.pruned.recover.task import text_of
-from mwanda.pruned.recover.trainer_checks import refuse_split_weights
+from mwanda.pruned.recover.trainer_checks import check_settings
 from mwanda.pruned.trim.trim import TrimResult, plan_trim, trim
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
     calibration_languages,
     text_or_first_try,
 )
+from mwanda.pruning.evidence import refuse_statistics
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.given_arguments import no_tokenizer, options_given, recipe_given
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune_once
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.keywords import RecipeFields, TextFields, with_fields
+from mwanda.pruning.recipe.recovery import Settings
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.arguments import path_given
+from mwanda.system.device import parse_dtype
 from mwanda.system.extras import need
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import launched
@@ -110,7 +115,8 @@ def prune(
         )  # fmt: skip
     if not isinstance(model, str | Path):
         expected = "a model folder, GGUF file or hub id"
-        raise InputError("recover", expected=expected, found="a model in memory")
+        fix = "save it and prune the folder, or recover=False"
+        raise InputError("recover", expected=expected, found="a model in memory", fix=fix)
     no_tokenizer(tokenizer)
     if out is None:
         raise InputError("out", expected="a folder to write", found="none")
@@ -118,15 +124,16 @@ def prune(
         fix = "--no-recover, and mwanda recover once the masks are applied"
         raise InputError("--recover", expected="no --masks-only", found="both", fix=fix)
     out = path_given("out", out)
-    return _prune_and_recover(str(model), out, resolved, calibration, statistics, options)
+    refuse_statistics(resolved, statistics)
+    return _prune_and_recover(str(model), out, resolved, resolved.recover, calibration, options)
 
 
 def _prune_and_recover(
     model: str,
     out: Path,
     recipe: ResolvedRecipe,
+    settings: Settings,
     calibration: CalibrationInput | None,
-    statistics: str | Path | None,
     options: RunOptions,
 ) -> PruneResult:
     """Prune into a folder beside ``out``, recover it into ``out`` on the same text, and remove it.
@@ -135,24 +142,20 @@ def _prune_and_recover(
     that was stopped is gone on with.
     """
     need("accelerate", "--recover", "recover")
-    if calibration is None or statistics is not None:
-        raise InputError(
-            "--recover", expected="--calibration, text to learn from",
-            found="none" if statistics is None else "--statistics",
-        )  # fmt: skip
-    if not recipe.sparsity or recipe.recover is None:
-        raise InputError("--recover", expected="a --sparsity above 0", found="0")
+    if calibration is None:
+        raise InputError("--recover", expected="--calibration, text to learn from", found="none")
     _check(model, out, "recover", options)
-    refuse_split_weights()
+    check_settings(settings)
+    if parse_dtype(options.compute_dtype, "--compute-dtype") == torch.float64:
+        raise InputError("--compute-dtype", expected="float32 or narrower", found="float64")
     whole = out.with_name(f".{out.name}.unrecovered")
     text = {name: getattr(recipe, name) for name in TextFields.__annotations__}
     given: Any = {name: one for name, one in text.items() if name in recipe.model_fields_set}
-    held_out = recipe.recover.held_out
-    _check_windows(calibration, resolve(recipe_given(None, given, "recover")), held_out)
+    _check_windows(calibration, resolve(recipe_given(None, given, "recover")), settings.held_out)
     again = replace(options, overwrite=True)
     pruned = prune_once(model, recipe, again, out=whole, calibration=calibration)
     try:
-        given |= asdict(recipe.recover)
+        given |= asdict(settings)
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
         return replace(pruned, folder=out, manifest=made.manifest)
     finally:
@@ -179,6 +182,7 @@ def _check_windows(
 def _check(model: str | Path, out: Path, verb: str, options: RunOptions) -> None:
     """Refuse several processes, and an output that cannot be written, before the prune."""
     if launched().size > 1:
-        fix = f"run mwanda {verb} afterwards"
+        leave = "--no-recover, and " if verb == "recover" else ""  # a recipe may have asked for it
+        fix = f"{leave}run mwanda {verb} afterwards"
         raise InputError(f"--{verb}", expected="a single process", found="several", fix=fix)
     OutputFolder(out, overwrite=options.overwrite).check(Path(model))

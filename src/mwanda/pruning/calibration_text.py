@@ -79,6 +79,8 @@ def open_calibration(
     if calibration is None:
         kind = "criterion" if recipe.linear_needs else "allocation"
         expected = f"text for {kind} {getattr(recipe, kind).name}"
+        if not recipe.linear_needs and not recipe.allocation_row().needs_text:
+            expected = "text to recover on"
         raise InputError("--calibration", expected=expected, found="none", fix=GIVE_TEXT)
     if isinstance(calibration, Windows):
         opened: TextSource | Windows = calibration

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mwanda.errors import InputError
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.calibration_text import (
@@ -64,6 +65,7 @@ def open_evidence(
     options: RunOptions,
 ) -> Opened:
     """Look at text or statistics before any expensive work; None where the recipe needs neither."""
+    refuse_statistics(recipe, statistics)
     given = calibration if statistics is None else statistics
     if given is not None and recipe.sparsity and not recipe.needs_text:
         log.info("text is not looked at: %s needs none", recipe.criterion.name)
@@ -75,6 +77,15 @@ def open_evidence(
         return None
     saved.check_values(grams="gram" in recipe.linear_needs)
     return saved.only(languages_of(saved, recipe))
+
+
+def refuse_statistics(recipe: ResolvedRecipe, statistics: str | Path | None) -> None:
+    """Refuse saved statistics for a recipe that recovers: they hold no text to learn from."""
+    if statistics is not None and recipe.recover is not None:
+        raise InputError(
+            "--recover", expected="--calibration, text to learn from", found="--statistics",
+            fix="--no-recover, and run mwanda recover afterwards",
+        )  # fmt: skip
 
 
 def gather(

@@ -375,6 +375,8 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
     ):
         with pytest.raises(InputError, match=re.escape(told)):
             Recipe.build({"recover": wrong})
+    with pytest.raises(InputError, match="recover: expected a sparsity above 0, found 0"):
+        Recipe.build({"recover": True, "sparsity": 0})
     magnitude = resolve(Recipe.build({"criterion": "magnitude", "recover": True}))
     assert magnitude.needs_text
 

@@ -49,8 +49,10 @@ def prune(
         raise InputError("--trim", expected=expected, found="neither" if masks_only else "none")
     if recipe.recover and (masks_only or trim):
         other = "--masks-only" if masks_only else "--trim"
-        raise InputError("--recover", expected=f"no {other}", found="both",
-                         fix="run mwanda trim afterwards" if trim else None)  # fmt: skip
+        fix = "run mwanda trim afterwards"
+        if masks_only:
+            fix = "--no-recover, and mwanda recover once the masks are applied"
+        raise InputError("--recover", expected=f"no {other}", found="both", fix=fix)
     if speaks():  # a process that does not write must not mind what another has written
         if masks_only and recipe.reconstruction is None:
             early.check_output(out, ".safetensors", overwrite=given["overwrite"])

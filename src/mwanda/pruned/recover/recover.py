@@ -20,7 +20,7 @@ from mwanda.pruned.recover.record import (
 )
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.task import RecoverTask, check_room, open_task, text_of
-from mwanda.pruned.recover.trainer_checks import check_reporters, refuse_split_weights
+from mwanda.pruned.recover.trainer_checks import check_settings
 from mwanda.pruned.recover.written import (
     complete,
     linear_records,
@@ -155,9 +155,6 @@ def recover(
         MwandaError: nothing was gained on what was held out.
     """
     need("accelerate", "mwanda recover", "recover")
-    if optimizer == "adam-8bit":
-        need("bitsandbytes", "--optimizer adam-8bit", "recover-8bit")
-    refuse_split_weights()
     options, out = options_given(options), path_given("out", out)
     settings = Settings(
         steps=steps, learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
@@ -165,7 +162,7 @@ def recover(
         optimizer=optimizer, low_rank=low_rank, gradient_checkpointing=gradient_checkpointing,
         patience=patience, never_worse=never_worse, report_to=reporters_given(report_to),
     )  # fmt: skip
-    check_reporters(settings.report_to)
+    check_settings(settings)
     recipe = resolve(recipe_given(None, fields, "recover"))
     names = [str(path_given("model", model)), str(path_given("dense", dense))]
     ranks_for(names[1])

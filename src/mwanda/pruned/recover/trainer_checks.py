@@ -6,12 +6,26 @@ import os
 from collections.abc import Sequence
 
 from mwanda.errors import InputError, nearest
+from mwanda.pruning.recipe.recovery import Settings
+from mwanda.system.extras import need
 
 SPLITTING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 """Variables by which ``accelerate launch`` has weights split among processes."""
 
 _YES = {"1", "true", "yes", "on", "y", "t"}
 """What accelerate takes for yes."""
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that need a library that is not there, and an environment that splits.
+
+    Raises:
+        InputError: one of these.
+    """
+    if settings.optimizer == "adam-8bit":
+        need("bitsandbytes", "--optimizer adam-8bit", "recover-8bit")
+    refuse_split_weights()
+    check_reporters(settings.report_to)
 
 
 def refuse_split_weights() -> None:

@@ -264,6 +264,10 @@ class Recipe(BaseModel):
                 f"reconstruction: expected one that takes the criterion's mask with pattern "
                 f"{self.pattern}, found {row.name}, which chooses its own; use pattern unstructured"
             )
+        if self.recover is not None and self.sparsity == 0:
+            problems.append(
+                "recover: expected a sparsity above 0, found 0, which prunes nothing; leave it out"
+            )
         if self.skip_first_tokens >= self.window_length:
             problems.append(
                 f"skip_first_tokens: expected fewer than the {self.window_length} tokens of a "
