@@ -11,6 +11,7 @@ import pytest
 
 from mwanda.errors import MwandaError
 from mwanda.pruned import after_prune
+from mwanda.pruning.folder.manifest import read_manifest
 from tests.cli.helpers import Bench
 from tests.pruning.pipeline.helpers import windows_file
 
@@ -77,6 +78,19 @@ def test_a_prune_is_recovered_in_one_go(bench: Bench, caplog: pytest.LogCaptureF
     assert "recovery" not in bench.run(*by_file, "--no-recover").json()
     bench.refuse([*words, "--overwrite"], "--recover", "--calibration")
     bench.refuse([*words, *text, "--masks-only"], "--recover", "no --masks-only", "--no-recover")
+
+
+def test_a_prune_that_looked_at_no_text_does_not_say_so(bench: Bench) -> None:
+    words = ["prune", bench.source, "--out", bench.out, "--criterion", "magnitude", "--recover"]
+    text = ["--calibration", bench.corpus, "--windows", "8", "--window-length", "32"]
+    assert bench.run(*words, *text).code == 0
+    manifest = read_manifest(bench.out)
+    assert manifest.calibration is None
+    assert manifest.statistics == "none"
+    assert [*manifest.recoveries[-1].text.languages] == ["de", "sw"]
+    card = (bench.out / "README.md").read_text(encoding="utf-8")
+    assert "calibrated on" not in card
+    assert "recovered after that" in card
 
 
 def test_a_plan_refuses_what_a_prune_with_a_recovery_does(bench: Bench, pruned: Path) -> None:

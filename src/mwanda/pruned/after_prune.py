@@ -153,7 +153,10 @@ def _prune_and_recover(
     given: Any = {name: one for name, one in text.items() if name in recipe.model_fields_set}
     _check_windows(calibration, resolve(recipe_given(None, given, "recover")), settings.held_out)
     again = replace(options, overwrite=True)
-    pruned = prune_once(model, recipe, again, out=whole, calibration=calibration)
+    # What is learnt later is no part of the prune, nor is its text where that looks at none.
+    alone = recipe.model_copy(update={"recover": None})
+    looked_at = calibration if alone.needs_text else None
+    pruned = prune_once(model, alone, again, out=whole, calibration=looked_at)
     try:
         given |= asdict(settings)
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)

@@ -129,7 +129,7 @@ def prune_folder(
     masks_only: bool,
 ) -> PruneResult:
     """Prune the model ``name`` into the folder, or the masks alone into the file, ``out``; see
-    :func:`mwanda.pruning.prune.prune`."""
+    :func:`mwanda.pruning.prune.prune_once`."""
     if masks_only and recipe.reconstruction is not None:
         raise InputError(
             "--masks-only",

@@ -85,7 +85,8 @@ def prune(
             shown = followed_by(shown, "recovery", recovered(out, result.manifest))
         yield shown
         if not masks_only:
-            text = result.manifest.calibration
+            made = result.manifest
+            text = made.recoveries[-1].text if recipe.recover else made.calibration
             yield go_on(model, out, [] if text is None else [*text.languages])
 
 
