@@ -148,9 +148,11 @@ def main() -> None:
     parser = options_of(__doc__, "recovery")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--dense", type=Path)
-    parser.add_argument("--prunes", nargs="+", choices=list(PRUNES), default=list(PRUNES))
+    parser.add_argument("--prunes", nargs="*", choices=list(PRUNES), default=list(PRUNES))
     parser.add_argument("--sparsity", default="0.5")
     parser.add_argument("--pattern", help="such as 2:4, instead of a sparsity")
+    parser.add_argument("--folders", nargs="*", default=[], metavar="NAME=FOLDER",
+                        help="made by hand, to be scored too")  # fmt: skip
     parser.add_argument("--steps", nargs="*", type=int, default=[84], help="of recoveries; none")
     parser.add_argument("--weights", nargs="+", default=["0.3"], help="of the background")
     parser.add_argument("--background-windows", nargs="+", type=int, default=[0])
@@ -179,6 +181,8 @@ def main() -> None:
                 out = folder.with_name(f"{folder.name}-{steps}")
                 make = partial(recovered, given, dense, folder, out, steps, words)
                 measured(f"{name}{end}, recovered in {steps} steps", out, make)
+    for name, _, folder in (one.rpartition("=") for one in given.folders):
+        found[name] = {"rises": rises(given, dense, Path(folder))}
     save(given.results, {"models": found}, tables=[table(found, scored(given))])
 
 
