@@ -20,11 +20,8 @@ from mwanda.study.report.write import write_report
 from mwanda.system.run_options import RunOptions
 from performance_table import fill_page
 from real_models import dense_model
-from studies import UNSEEN, background_without, placed, read_file, run_study
+from studies import placed, read_file, run_study
 from study_tables import TABLES, record
-
-OTHERS = "others"
-"""In a study file, a background without the languages that are scored and not named."""
 
 
 def main() -> None:
@@ -50,9 +47,6 @@ def main() -> None:
     names = given.models or fields["models"]
     more = "" if names == fields["models"] else "-" + "-".join(n.split("-")[0] for n in names)
     work = given.work or Path("out") / (given.name + more)
-    for method in fields["methods"].values():
-        if method.get("background") == OTHERS:
-            method["background"] = str(background_without(UNSEEN, work / "background"))
     fields["models"] = {name: str(dense_model(name, work, RunOptions())) for name in names}
     found = run_study(fields, work, processes=given.processes)
     if given.report is not None:
