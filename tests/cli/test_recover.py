@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,8 @@ def test_a_plan_refuses_what_a_prune_with_a_recovery_does(bench: Bench, pruned: 
     bench.refuse([*words, "--sparsity", "0"], "recover: expected a sparsity above 0")
 
 
-def test_a_prune_whose_recovery_fails_leaves_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+def test_a_prune_whose_recovery_fails_stays_to_be_recovered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = ["prune", bench.source, "--out", bench.out, "--calibration", bench.corpus, "--recover"]
     how = ["--window-length", "32", "--criterion", "magnitude", "--allocation", "uniform"]
@@ -111,11 +112,19 @@ def test_a_prune_whose_recovery_fails_leaves_nothing(
         assert whole.is_dir()
         raise MwandaError("no gain")
 
-    monkeypatch.setattr(after_prune, "recover", failing)
-    bench.refuse([*words, *how], "no gain", code=1)
-    monkeypatch.setattr(
-        after_prune, "prune_once", None
-    )  # what is known beforehand is told before it
+    with monkeypatch.context() as patch:
+        patch.setattr(after_prune, "recover", failing)
+        ran = bench.run(*words, *how)
+    assert ran.code == 1
+    assert "no gain" in ran.err
+    kept = bench.root / ".out.unrecovered"
+    assert f"mwanda recover {kept} --dense {bench.source} --out {bench.out}" in caplog.text
+    assert [*bench.root.iterdir()] == [kept]
+    text = ["--calibration", bench.corpus, "--windows", "8", *how[:2], "--steps", "1"]
+    again = bench.run("recover", kept, "--dense", bench.source, "--out", bench.out, *text)
+    assert again.code == 0, again.err
+    shutil.rmtree(bench.out)
+    monkeypatch.setattr(after_prune, "prune_once", None)  # what can be known is told before it
     bench.refuse([*words, *how, "--sparsity", "0"], "recover: expected a sparsity above 0")
     bench.refuse([*words, *how, "--compute-dtype", "float64"], "--compute-dtype", "float32 or")
     recipe, real = bench.root / "recipe.yaml", importlib.util.find_spec

@@ -121,7 +121,7 @@ def test_magnitude_needs_no_text_and_a_reconstruction_its_matrices(
         ({"work": "/no/where"}, "--work"),
         ({"allocation": "measured"}, "--allocation: expected one that looks at sums"),
         ({"mode": "sequential"}, "--mode: expected dense"),
-        ({"recover": True}, "--recover: expected none"),
+        ({"recover": True}, "--recover: expected no recovery"),
     ],
 )
 def test_what_cannot_be_searched(tiny: Tiny, corpus: Path, more: dict[str, Any], says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -41,6 +42,8 @@ from mwanda.system.surroundings import undisturbed
 from mwanda.text.languages import MULTIPLE
 from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import NO_BACKGROUND
+
+log = logging.getLogger("mwanda")
 
 
 def prune_and_trim(
@@ -138,8 +141,8 @@ def _prune_and_recover(
 ) -> PruneResult:
     """Prune into a folder beside ``out``, recover it into ``out`` on the same text, and remove it.
 
-    What can be known of the recovery beforehand is told before the prune. A prune or a recovery
-    that was stopped is gone on with.
+    What can be known of the recovery beforehand is told before the prune. A prune that was stopped
+    is gone on with; where the recovery stops or fails, what was pruned stays, to be recovered.
     """
     need("accelerate", "--recover", "recover")
     if calibration is None:
@@ -160,9 +163,12 @@ def _prune_and_recover(
     try:
         given |= asdict(settings)
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
-        return replace(pruned, folder=out, manifest=made.manifest)
-    finally:
-        shutil.rmtree(whole)
+    except BaseException:  # also where it is stopped: the prune may have taken hours
+        told = "the prune is whole and kept: mwanda recover %s --dense %s --out %s …"
+        log.warning(told, whole, model, out)
+        raise
+    shutil.rmtree(whole)
+    return replace(pruned, folder=out, manifest=made.manifest)
 
 
 def _check_windows(

@@ -186,8 +186,8 @@ def _recipe(fields: Mapping[str, Any]) -> ResolvedRecipe:
         )
     if recipe.recover is not None:
         raise InputError(
-            "--recover", expected="none: what is searched for are masks", found="one",
-            fix="recover what is found, by mwanda recover",
+            "--recover", expected="no recovery: a search only prunes", found="one",
+            fix="recover what it finds, by mwanda recover",
         )  # fmt: skip
     if recipe.pattern_row().fixed is not None:
         raise InputError(
