@@ -12,12 +12,15 @@ import pytest
 
 import mwanda
 from mwanda import InputError, RunOptions
+from mwanda.pruning.draw_windows import draw_windows
+from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
 from mwanda.study.report.write import write_report
 from mwanda.study.status import Status
 from mwanda.study.study_plan import read_plan
 from mwanda.study.worker import Worker
+from mwanda.text.languages import MULTIPLE
 from tests.study.helpers import Lab, events, results
 
 
@@ -209,3 +212,24 @@ def test_options_reach_the_run(lab: Lab) -> None:
     options = read_plan(StudyFolder(lab.out)).options("float32")
     assert (options.batch_tokens, options.activation_memory) == (64, 1 << 20)
     assert isinstance(options, RunOptions)
+
+
+def test_a_windows_file_keeps_its_background(lab: Lab) -> None:
+    windows = lab.root / "windows.safetensors"
+    draw_windows(
+        str(lab.models["tiny"]), windows, str(lab.calibration), windows=2, length=32,
+        background="udhr", background_windows=2, languages=None,
+    )  # fmt: skip
+    document = lab.document(
+        criteria=["wanda"], sparsities=[0.5], calibration=str(windows), recipe={}, keep=True,
+        methods={"without": {"criterion": "wanda", "allocation": "uniform", "background": "none"}},
+    )  # fmt: skip
+    found = start_study(document, lab.out)
+    assert found.counts["done"] == 3
+    texts = {
+        entry["method"]: read_manifest(lab.out / "models" / entry["key"]).calibration
+        for entry in found.entries
+        if entry["method"] != "dense"
+    }
+    named = {method: [*text.languages] for method, text in texts.items() if text is not None}
+    assert named == {"wanda": ["de", "sw", MULTIPLE], "without": ["de", "sw"]}

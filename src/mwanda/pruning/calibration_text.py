@@ -159,14 +159,16 @@ def calibration_languages(opened: TextSource | Windows, recipe: ResolvedRecipe) 
     return wanted
 
 
-def loose_sizes(recipe: ResolvedRecipe) -> tuple[str, ...]:
-    """Sizes of the windows that a recipe does not give, so that they may shrink."""
-    return tuple(x for x in ("windows", "window_length") if x not in recipe.model_fields_set)
+def left_open(recipe: ResolvedRecipe) -> tuple[str, ...]:
+    """What a recipe does not give of the windows: sizes, which may shrink, and the background, as
+    a file of windows may have one."""
+    fields = ("windows", "window_length", "background")
+    return tuple(name for name in fields if name not in recipe.model_fields_set)
 
 
 def sizes_of(recipe: ResolvedRecipe) -> dict[str, int | None]:
     """Arguments of :func:`mwanda.text.windows.draw`: sizes that a recipe does not give are None."""
-    loose = loose_sizes(recipe)
+    loose = left_open(recipe)
     return {
         "windows": None if "windows" in loose else recipe.windows,
         "length": None if "window_length" in loose else recipe.window_length,

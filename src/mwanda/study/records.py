@@ -81,7 +81,8 @@ class Cell(Record):
         settings: all that the result depends on.
         model: its name.
         statistics: key of the saved statistics it uses; None where it uses none.
-        loose: sizes of the windows that nobody gave, so that they may shrink to context and text.
+        loose: what nobody gave of the windows: sizes, which may shrink to context and text, and the
+            background, which a file of windows may have.
         artefact: name of the one that is scored; None where the model itself is, or a form of it.
     """
 

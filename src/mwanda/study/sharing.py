@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mwanda.pruning.calibration_text import loose_sizes, weights_of
+from mwanda.pruning.calibration_text import left_open, weights_of
 from mwanda.pruning.recipe.keywords import StatisticsFields
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.study.records import ModelRecord, key_of
@@ -56,7 +56,7 @@ class SharedStatistics:
             return None
         text = self._text(recipe)
         gram = _weights(recipe) if "gram" in recipe.linear_needs else self._grams.get(key_of(text))
-        given = recipe.model_dump(mode="json", include=FIELDS.difference(loose_sizes(recipe)))
+        given = recipe.model_dump(mode="json", include=FIELDS.difference(left_open(recipe)))
         weights: dict[str, Any] = {}
         if gram is not None:
             weights = {"language_weights": {t: w for t, w in gram.items() if t != MULTIPLE}}
@@ -65,10 +65,15 @@ class SharedStatistics:
         return key_of(text | {"gram": gram}), taken
 
     def _text(self, recipe: ResolvedRecipe) -> dict[str, Any]:
-        given = recipe.model_dump(mode="json", include=FIELDS)
+        given = recipe.model_dump(mode="json", include=FIELDS) | own_background(recipe)
         keep, tags = recipe.keep_english, recipe.languages or ()
         texts = {tag: self._prints.get((tag, keep)) for tag in tags}
         return {**self._decided, "texts": texts, **given}
+
+
+def own_background(recipe: ResolvedRecipe) -> dict[str, None]:
+    """Tells a recipe that leaves the background to a file of windows from one that wants none."""
+    return {"background": None} if "background" in left_open(recipe) else {}
 
 
 def _saved(recipe: ResolvedRecipe) -> bool:

@@ -25,7 +25,7 @@ from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
 from mwanda.model.given import check_model
 from mwanda.model.source import open_model
-from mwanda.pruning.calibration_text import calibration_languages, loose_sizes, open_calibration
+from mwanda.pruning.calibration_text import calibration_languages, left_open, open_calibration
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.task import naming_problems
 from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
@@ -42,7 +42,7 @@ from mwanda.study.scored_texts import (
     study_texts,
     task_settings,
 )
-from mwanda.study.sharing import Prints, SharedStatistics
+from mwanda.study.sharing import Prints, SharedStatistics, own_background
 from mwanda.system.device import choose_device, parse_dtype
 from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, Silent
@@ -206,12 +206,13 @@ def make_plan(path: Path) -> Plan:
             if recipe.needs_text and recipe.languages is not None:
                 keep = recipe.keep_english
                 known = {tag: prints.get((tag, keep)) for tag in recipe.languages}
-            settings = {**base, "recipe": recipe.model_dump(mode="json"), "calibration": known}
+            fields = recipe.model_dump(mode="json") | own_background(recipe)
+            settings = {**base, "recipe": fields, "calibration": known}
             used = shared.of(recipe)
             if used is not None:
                 table.statistics[used[0]] = used[1]
             cell = Cell(settings=settings, model=name, statistics=used and used[0],
-                        loose=loose_sizes(recipe))  # fmt: skip
+                        loose=left_open(recipe))  # fmt: skip
             table.add(point.method, cell, point.sparsity, point.seed)
     calibration = document.calibration
     return Plan(
