@@ -49,7 +49,7 @@ SMALL: dict[str, dict[str, Any]] = {
 LARGE: dict[str, dict[str, Any]] = {
     "wanda": WANDA,
     "defaults": {},
-    "best-quality": {"recipe": "best-quality", "recover": False},
+    "best-quality": {"recipe": "best-quality"},
 }
 DRY = ("wanda", "admm", "best-quality")
 """What a dry run is content with."""

@@ -48,7 +48,7 @@ of the last; Russian, which is learnt from, is a relative of the last but one.""
 PRUNES: dict[str, list[str]] = {
     "wanda": ["--criterion", "wanda", "--allocation", "uniform"],
     "m-wanda": [],
-    "best-quality": ["--recipe", "best-quality", "--no-recover"],
+    "best-quality": ["--recipe", "best-quality"],
 }
 
 

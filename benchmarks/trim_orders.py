@@ -21,7 +21,7 @@ from real_models import dense_folder
 RECIPES: dict[str, dict[str, Any]] = {
     "wanda": {"criterion": "wanda", "allocation": "uniform"},
     "the defaults": {},
-    "best-quality": {"recipe": "best-quality", "recover": False},
+    "best-quality": {"recipe": "best-quality"},
 }
 
 SETS = {"de,fr,sw": ("de,fr", tuple(RECIPES)), "zh,ja,ko": ("zh,ja,ko", ("wanda",))}
