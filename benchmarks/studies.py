@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +13,10 @@ from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import failures_of, start_study
 from mwanda.study.report.data import StudyResults, load_results
 from mwanda.system.progress import progress_bar
-from mwanda.text.background import open_background
-from mwanda.text.window_sizes import UDHR
 
 FILES = Path(__file__).parent / "study_files"
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
 UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
-
-RELATIVES = {
-    "ar": "mt am ti aii", "he": "yi", "pl": "cs sk hsb", "th": "lo shn blt kkh",
-    "tr": "az tk uz kk ky tt ug sah cv", "yo": "ig fon ee", "hi": "ur mr ne bho mai mag sa",
-    "bn": "as",
-}  # fmt: skip
-"""Close ones, of languages that the background is to leave out."""
-
-
-def background_without(tags: Collection[str], folder: Path) -> Path:
-    """The bundled background without some languages and their close relatives, in a folder."""
-    source = open_background(UDHR)
-    out = {*tags} | {one for tag in tags for one in RELATIVES.get(tag, "").split()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for tag in source.languages():
-        if tag.split("-")[0] not in out:
-            rows = [json.dumps({"text": one.text}) for one in source.documents(tag)]
-            (folder / f"{tag}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return folder
 
 
 def read_file(name: str) -> dict[str, Any]:

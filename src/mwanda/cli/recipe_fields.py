@@ -9,6 +9,7 @@ from typing import Any, get_type_hints
 from mwanda.errors import InputError
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.method_choice import Method
+from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.pruning.recipe.resolved import default_allocation
 from mwanda.pruning.recipe.written import named_values, written_as
 
@@ -38,13 +39,13 @@ def recipe_fields(
     from mwanda.pruning.recipe.by_name import find_recipe
     from mwanda.pruning.recipe.yaml_file import load_recipe
 
-    fields: dict[str, Any] = {} if recipe is None else load_recipe(find_recipe(recipe))
+    asked: dict[str, Any] = {}
     for name, written in WRITTEN.items():
         value = given.get(name)
-        if value is True and isinstance(fields.get(name), dict):
-            continue  # it is there, with settings
         if value is not None:
-            fields[name] = value if written.read is None else written.read(value)
+            asked[name] = value if written.read is None else written.read(value)
+    fields = fields_over({} if recipe is None else load_recipe(find_recipe(recipe)), asked)
+    for name in WRITTEN:
         if given.get(f"{name}_option"):
             _add_constants(fields, name, given[f"{name}_option"], saved)
     return fields

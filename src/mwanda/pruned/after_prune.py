@@ -9,12 +9,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import torch
-
 from mwanda.errors import InputError
 from mwanda.pruned.recover.lessons import held_out_of
 from mwanda.pruned.recover.recover import recover
-from mwanda.pruned.recover.task import text_of
+from mwanda.pruned.recover.task import refuse_wide, text_of
 from mwanda.pruned.recover.trainer_checks import check_settings
 from mwanda.pruned.trim.trim import TrimResult, plan_trim, trim
 from mwanda.pruning.calibration_text import (
@@ -29,7 +27,7 @@ from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune_once
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.keywords import RecipeFields, TextFields, with_fields
-from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.recovery import Settings, refuse_masks_only
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.arguments import path_given
 from mwanda.system.device import parse_dtype
@@ -124,8 +122,7 @@ def prune(
     if out is None:
         raise InputError("out", expected="a folder to write", found="none")
     if masks_only:
-        fix = "--no-recover, and mwanda recover once the masks are applied"
-        raise InputError("--recover", expected="no --masks-only", found="both", fix=fix)
+        refuse_masks_only(resolved.recover)
     out = path_given("out", out)
     refuse_statistics(resolved, statistics)
     return _prune_and_recover(str(model), out, resolved, resolved.recover, calibration, options)
@@ -149,8 +146,7 @@ def _prune_and_recover(
         raise InputError("--recover", expected="--calibration, text to learn from", found="none")
     _check(model, out, "recover", options)
     check_settings(settings)
-    if parse_dtype(options.compute_dtype, "--compute-dtype") == torch.float64:
-        raise InputError("--compute-dtype", expected="float32 or narrower", found="float64")
+    refuse_wide(parse_dtype(options.compute_dtype, "--compute-dtype"))
     whole = out.with_name(f".{out.name}.unrecovered")
     text = {name: getattr(recipe, name) for name in TextFields.__annotations__}
     given: Any = {name: one for name, one in text.items() if name in recipe.model_fields_set}

@@ -12,6 +12,7 @@ from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.by_name import find_recipe
+from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.pruning.recipe.yaml_file import load_recipe
 from mwanda.system.run_options import RunOptions
 
@@ -40,10 +41,7 @@ def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
     elif not isinstance(recipe, Mapping | None):
         expected = "mwanda.Recipe.build(…), its fields, its name, or a YAML file"
         raise InputError("recipe", expected=expected, found=f"a {type(recipe).__name__}")
-    recipe = recipe or {}
-    if given.get("recover") is True and isinstance(recipe.get("recover"), Mapping):
-        del given["recover"]  # it is there, with settings
-    return Recipe.build({**recipe, **given}, source if given else "recipe")
+    return Recipe.build(fields_over(recipe or {}, given), source if given else "recipe")
 
 
 def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:

@@ -17,6 +17,7 @@ from mwanda.cli.views import View
 from mwanda.errors import InputError
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.keywords import StatisticsFields
+from mwanda.pruning.recipe.recovery import refuse_masks_only
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.progress import speaks
 from mwanda.text.languages import parse_languages
@@ -47,12 +48,11 @@ def prune(
     if trim and (masks_only or recipe.languages is None):
         expected = "--languages, and no --masks-only"
         raise InputError("--trim", expected=expected, found="neither" if masks_only else "none")
-    if recipe.recover and (masks_only or trim):
-        other = "--masks-only" if masks_only else "--trim"
+    if masks_only:
+        refuse_masks_only(recipe.recover)
+    if recipe.recover and trim:
         fix = "run mwanda trim afterwards"
-        if masks_only:
-            fix = "--no-recover, and mwanda recover once the masks are applied"
-        raise InputError("--recover", expected=f"no {other}", found="both", fix=fix)
+        raise InputError("--recover", expected="no --trim", found="both", fix=fix)
     if speaks():  # a process that does not write must not mind what another has written
         if masks_only and recipe.reconstruction is None:
             early.check_output(out, ".safetensors", overwrite=given["overwrite"])

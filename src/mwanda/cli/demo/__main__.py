@@ -118,28 +118,20 @@ def dense_model(work: Path, progress: Any) -> Path:
     return dense
 
 
-def compared_methods(languages: Sequence[str], windows: int) -> dict[str, dict[str, Any]]:
-    """Name -> fields of a recipe: wanda on English alone, wanda and m-wanda on all languages.
+def methods() -> dict[str, dict[str, Any]]:
+    """Name -> fields of a recipe: wanda on English alone, wanda and m-wanda on all languages, and
+    m-wanda on more text, from which what is kept then learns.
 
     English alone gets as many windows as all languages together, as far as there is English.
-
-    Args:
-        languages: that calibrate, English among them.
-        windows: of one language.
     """
-    wanda = {"criterion": "wanda", "allocation": "uniform"}
-    every = list(languages)
-    return {
-        "wanda, English": {**wanda, "languages": ["en"], "windows": windows * len(every)},
-        "wanda, all": {**wanda, "languages": every, "windows": windows},
-        "m-wanda": {"languages": every, "windows": windows},
-    }
-
-
-def recovered_method(languages: Sequence[str]) -> dict[str, Any]:
-    """Fields of a recipe: m-wanda on more text, from which what is kept then learns."""
+    wanda, every = {"criterion": "wanda", "allocation": "uniform"}, [*SEEN]
     recover = {"steps": STEPS, "learning_rate": RATE}
-    return {"languages": [*languages], "windows": WINDOWS, "recover": recover}
+    return {
+        "wanda, English": {**wanda, "languages": ["en"], "windows": len(every)},
+        "wanda, all": {**wanda, "languages": every, "windows": 1},
+        "m-wanda": {"languages": every, "windows": 1},
+        RECOVERED: {"languages": every, "windows": WINDOWS, "recover": recover},
+    }
 
 
 def study(dense: Path, text: Path) -> dict[str, Any]:
@@ -147,7 +139,7 @@ def study(dense: Path, text: Path) -> dict[str, Any]:
     return {
         "models": {"Gemma 3 270M": str(dense)},
         "calibration": str(text / "calibration"),
-        "methods": compared_methods(SEEN, 1) | {RECOVERED: recovered_method(SEEN)},
+        "methods": methods(),
         "sparsities": [SPARSITY],
         "seeds": [SEED],
         "recipe": {"window_length": LENGTH},

@@ -223,6 +223,11 @@ def products_of(decoder: StreamedDecoder, options: RunOptions, device: torch.dev
     """What products run in on a device while weights are float32: float16 would need scaling."""
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
     chosen = choose_compute_dtype(wanted, source_dtype(decoder.checkpoint), device)
-    if chosen == torch.float64:
-        raise InputError("--compute-dtype", expected="float32 or narrower", found="float64")
+    refuse_wide(chosen)
     return torch.bfloat16 if chosen == torch.float16 else chosen
+
+
+def refuse_wide(dtype: torch.dtype | None) -> None:
+    """Refuse products wider than the weights that learn."""
+    if dtype == torch.float64:
+        raise InputError("--compute-dtype", expected="float32 or narrower", found="float64")

@@ -68,7 +68,7 @@ def _prune_of(manifest: Manifest) -> list[str]:
     if text is not None:
         words += ["--languages", ",".join(text.named)]
     fixed = find_pattern(recipe["pattern"]).fixed is not None
-    left = {"languages", "recover"} | ({"sparsity"} if fixed else set())  # it has its own command
+    left = {"languages", "sparsity"} if fixed else {"languages"}
     if text is None:
         left |= {*TEXT}
     elif saved is not None or text.source.endswith(".safetensors"):

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from mwanda.errors import InputError, nearest
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
 from mwanda.methods.registry import find_criterion, find_pattern, find_reconstruction
-from mwanda.pruning.recipe.method_choice import Method, as_value_error, checked
+from mwanda.pruning.recipe.method_choice import FINDERS, Method, as_value_error, checked
 from mwanda.pruning.recipe.recovery import SettingsGiven
 from mwanda.pruning.recipe.values import Listed, Number, Patterns, Share, Switch, Whole, in_words
 from mwanda.pruning.recipe.written import Written, block_numbers, weights_by_language
@@ -168,25 +175,15 @@ class Recipe(BaseModel):
         if problems:
             raise InputError.several(f"{source}: {problem}" for problem in problems)
 
-    @field_validator("criterion")
-    @classmethod
-    def _known_criterion(cls, value: Method) -> Method:
-        return checked("criterion", value)
-
-    @field_validator("allocation")
-    @classmethod
-    def _known_allocation(cls, value: Method | None) -> Method | None:
-        return None if value is None else checked("allocation", value)
-
     @field_validator("reconstruction", mode="before")
     @classmethod
     def _none_by_name(cls, value: Any) -> Any:
         return None if value in ("none", {"name": "none"}) else value
 
-    @field_validator("reconstruction")
+    @field_validator(*FINDERS)
     @classmethod
-    def _known_reconstruction(cls, value: Method | None) -> Method | None:
-        return None if value is None else checked("reconstruction", value)
+    def _known_method(cls, value: Method | None, info: ValidationInfo) -> Method | None:
+        return None if value is None else checked(str(info.field_name), value)
 
     @field_validator("pattern")
     @classmethod

@@ -152,3 +152,19 @@ SettingsGiven = Annotated[
     Settings | None, BeforeValidator(lambda value: as_value_error(lambda: _settings(value)))
 ]
 """Settings as a recipe has them: a mapping of them, true for the defaults, false for none."""
+
+
+def fields_over(recipe: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a recipe with others over them; a recovery that is asked for by true keeps the
+    settings that the recipe has."""
+    found = {**recipe, **given}
+    if found.get("recover") is True and isinstance(recipe.get("recover"), Mapping):
+        found["recover"] = recipe["recover"]
+    return found
+
+
+def refuse_masks_only(recover: Settings | None) -> None:
+    """Refuse to write masks alone where what is kept is to learn."""
+    if recover is not None:
+        fix = "--no-recover, and mwanda recover once the masks are applied"
+        raise InputError("--recover", expected="no --masks-only", found="both", fix=fix)
