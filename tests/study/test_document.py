@@ -110,6 +110,14 @@ def test_statistics_are_dense_unless_said_otherwise(tmp_path: Path) -> None:
     assert modes == {"a": "dense", "b": "sequential"}
 
 
+def test_a_method_that_recovers_keeps_the_settings_of_all(tmp_path: Path) -> None:
+    methods = "methods: {a: {recover: true}, b: {recover: false}, c: {recover: {steps: 3}}}\n"
+    path = tmp_path / "s.yaml"
+    path.write_text(LEAST + "recipe: {recover: {steps: 7}}\n" + methods)
+    steps = {p.method: p.recipe.recover for p in points(load_study(path)[0], "s")[0]}
+    assert {name: one and one.steps for name, one in steps.items()} == {"a": 7, "b": None, "c": 3}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

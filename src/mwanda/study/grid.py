@@ -10,6 +10,7 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.methods.registry import find_pattern
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.study.document import StudyDocument
 from mwanda.text.languages import parse_languages
@@ -48,7 +49,7 @@ def points(document: StudyDocument, source: str) -> tuple[list[Point], list[str]
     problems: dict[str, None] = {}
     for place, label, fields, drawn in _variants(document, problems, source):
         try:
-            asked = Recipe.build({"mode": "dense", **document.recipe, **fields}, place)
+            asked = Recipe.build({"mode": "dense", **fields_over(document.recipe, fields)}, place)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
             continue
