@@ -125,8 +125,11 @@ def test_a_prune_whose_recovery_fails_stays_to_be_recovered(
     assert again.code == 0, again.err
     shutil.rmtree(bench.out)
     monkeypatch.setattr(after_prune, "prune_once", None)  # what can be known is told before it
-    bench.refuse([*words, *how, "--sparsity", "0"], "recover: expected a sparsity above 0")
-    bench.refuse([*words, *how, "--compute-dtype", "float64"], "--compute-dtype", "float32 or")
+    plan = ["plan", bench.source, *words[4:]]  # refuses what the prune does
+    for asked in (words, plan):
+        bench.refuse([*asked, *how, "--sparsity", "0"], "recover: expected a sparsity above 0")
+        bench.refuse([*asked, *how, "--compute-dtype", "float64"], "--compute-dtype", "float32 or")
+        bench.refuse([*asked, *how, "--windows", "1"], "de", "at least 2 windows", lines=2)
     recipe, real = bench.root / "recipe.yaml", importlib.util.find_spec
     for settings, says in (
         ("{report_to: tensorbord}", "did you mean 'tensorboard'"),
@@ -139,7 +142,7 @@ def test_a_prune_whose_recovery_fails_stays_to_be_recovered(
                 lambda name, *more: None if name == "bitsandbytes" else real(name, *more),
             )  # fmt: skip
             bench.refuse([*words, *how, "--recipe", recipe], says)
-    bench.refuse([*words, *how, "--windows", "1"], "de", "at least 2 windows", lines=2)
+            bench.refuse([*plan, *how, "--recipe", recipe], says)
     windows = windows_file(bench.root, counts={"de": (3, 32), "sw": (1, 32)})
     words[words.index("--calibration") + 1] = windows
     bench.refuse([*words, "--criterion", "wanda"], "sw", "at least 2 windows")

@@ -55,7 +55,8 @@ def prune_and_trim(
     Args:
         given: as :func:`mwanda.prune` takes it.
     """
-    _check(model, out, "trim", options)
+    _refuse_processes("trim")
+    OutputFolder(out, overwrite=options.overwrite).check(Path(model))
     plan_trim(model, languages, options=replace(options, overwrite=False))
     whole = out.with_name(f".{out.name}.untrimmed")
     pruned = prune(model, out=whole, options=replace(options, overwrite=True), **given)
@@ -138,19 +139,13 @@ def _prune_and_recover(
 ) -> PruneResult:
     """Prune into a folder beside ``out``, recover it into ``out`` on the same text, and remove it.
 
-    What can be known of the recovery beforehand is told before the prune. A prune that was stopped
-    is gone on with; where the recovery stops or fails, what was pruned stays, to be recovered.
+    A prune that was stopped is gone on with; where the recovery stops or fails, what was pruned
+    stays, to be recovered.
     """
-    need("accelerate", "--recover", "recover")
-    if calibration is None:
-        raise InputError("--recover", expected="--calibration, text to learn from", found="none")
-    _check(model, out, "recover", options)
-    check_settings(settings)
-    refuse_wide(parse_dtype(options.compute_dtype, "--compute-dtype"))
+    check_recovery(recipe, settings, calibration, options)
+    OutputFolder(out, overwrite=options.overwrite).check(Path(model))
     whole = out.with_name(f".{out.name}.unrecovered")
-    text = {name: getattr(recipe, name) for name in TextFields.__annotations__}
-    given: Any = {name: one for name, one in text.items() if name in recipe.model_fields_set}
-    _check_windows(calibration, resolve(recipe_given(None, given, "recover")), settings.held_out)
+    given = _text_fields(recipe)
     again = replace(options, overwrite=True)
     # What is learnt later is no part of the prune, nor is its text where that looks at none.
     alone = recipe.model_copy(update={"recover": None})
@@ -165,6 +160,34 @@ def _prune_and_recover(
         raise
     shutil.rmtree(whole)
     return replace(pruned, folder=out, manifest=made.manifest)
+
+
+def check_recovery(
+    recipe: ResolvedRecipe,
+    settings: Settings,
+    calibration: CalibrationInput | None,
+    options: RunOptions,
+) -> None:
+    """Tell before a prune what can be known of the recovery that is to follow.
+
+    Raises:
+        InputError: a library that is not there, no text or too few windows, several processes,
+            settings that cannot be.
+    """
+    need("accelerate", "--recover", "recover")
+    if calibration is None:
+        raise InputError("--recover", expected="--calibration, text to learn from", found="none")
+    _refuse_processes("recover")
+    check_settings(settings)
+    refuse_wide(parse_dtype(options.compute_dtype, "--compute-dtype"))
+    text = resolve(recipe_given(None, _text_fields(recipe), "recover"))
+    _check_windows(calibration, text, settings.held_out)
+
+
+def _text_fields(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """What was asked for of the text."""
+    names = recipe.model_fields_set.intersection(TextFields.__annotations__)
+    return {name: getattr(recipe, name) for name in names}
 
 
 def _check_windows(
@@ -184,10 +207,8 @@ def _check_windows(
     held_out_of(name, sizes, held_out)
 
 
-def _check(model: str | Path, out: Path, verb: str, options: RunOptions) -> None:
-    """Refuse several processes, and an output that cannot be written, before the prune."""
+def _refuse_processes(verb: str) -> None:
     if launched().size > 1:
         leave = "--no-recover, and " if verb == "recover" else ""  # a recipe may have asked for it
         fix = f"{leave}run mwanda {verb} afterwards"
         raise InputError(f"--{verb}", expected="a single process", found="several", fix=fix)
-    OutputFolder(out, overwrite=options.overwrite).check(Path(model))

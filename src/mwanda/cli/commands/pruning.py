@@ -106,7 +106,14 @@ def plan(
     from mwanda.pruning.forecast.plan import plan as run
 
     evidence = {name: given[name] for name in ("calibration", "statistics")}
-    yield planned(run(model, recipe=recipe, options=run_options, **evidence))
+    shown = planned(run(model, recipe=recipe, options=run_options, **evidence))
+    if recipe.recover:
+        from mwanda.pruned.after_prune import check_recovery
+        from mwanda.pruning.calibration_text import FIRST_TRY
+
+        text = given["calibration"] or FIRST_TRY
+        check_recovery(resolve(recipe), recipe.recover, text, run_options)
+    yield shown
     if recipe.recover:
         yield f"not counted: the recovery; mwanda recover PRUNED --dense {model} --plan counts it"
 
