@@ -14,7 +14,7 @@ from mwanda.study.report.csv_files import ALWAYS, SOMETIMES, TASKS
 from mwanda.study.report.data import Group, load_results
 from mwanda.study.report.elements import Table
 from mwanda.study.report.language_families import families, family_of, script_name
-from mwanda.study.report.other_sections import in_short
+from mwanda.study.report.other_sections import in_short, provenance
 from mwanda.study.report.write import FILES, write_report
 from mwanda.text.languages import canonical
 from tests.study.report.helpers import ALL, GRID, LESS, NASTY, Page, html, page, study
@@ -114,6 +114,21 @@ def test_a_row_of_a_csv_file_has_a_value_for_every_name_of_the_header(tmp_path: 
         rows = list(make(results))
         assert rows, f"add something for {name} above"
         assert {len(row) for row in rows} == {len(header)}, name
+
+
+def test_steps_of_a_recovery_that_may_end_early_are_said_to_be_the_most(tmp_path: Path) -> None:
+    results = load_results(study(tmp_path, GRID))
+    results.cells["cell0"] |= {"recovery_steps": 5}
+    recipe = results.cells["cell0"]["settings"]["recipe"]
+
+    def told() -> list[str]:
+        table = provenance(results).groups[0][1][-1]
+        assert isinstance(table, Table)
+        return [row[table.header.index("recovery")] for row in table.rows]
+
+    assert told()[0] == "5 steps"
+    recipe["recover"] = {"patience": 2}
+    assert told()[0] == "at most 5 steps"
 
 
 def test_a_table_whose_rows_do_not_fit_is_not_made() -> None:

@@ -153,7 +153,8 @@ def _recipes(results: StudyResults) -> Table:
                 seeds = sorted({seed for seed in group.cells if seed is not None})
                 rows[method] = [
                     method, _method(recipe["criterion"]), _method(recipe["allocation"]),
-                    _method(recipe["reconstruction"]), _recovery(group), str(recipe["pattern"]),
+                    _method(recipe["reconstruction"]), _recovery(group, recipe),
+                    str(recipe["pattern"]),
                     str(recipe["mode"]) if read else "none",
                     f"{recipe['windows']} × {recipe['window_length']}" if read else "none",
                     ", ".join(recipe["languages"]) if read else "none",
@@ -165,9 +166,10 @@ def _recipes(results: StudyResults) -> Table:
     return Table("Methods of the study", header, list(rows.values()), words=header)
 
 
-def _recovery(group: Group) -> str:
+def _recovery(group: Group, recipe: Mapping[str, Any]) -> str:
     steps = {int(cell.get("recovery_steps") or 0) for cell in group.cells.values()} - {0}
-    return f"{', '.join(map(str, sorted(steps)))} steps" if steps else "none"
+    most = "at most " if (recipe.get("recover") or {}).get("patience") is not None else ""
+    return f"{most}{', '.join(map(str, sorted(steps)))} steps" if steps else "none"
 
 
 def _method(data: Mapping[str, Any] | None) -> str:
