@@ -77,7 +77,7 @@ def test_commands_come_in_the_order_of_the_work(helped: Help) -> None:
 @pytest.mark.parametrize("path", ["prune", "plan", "search", "stats", "eval"])
 def test_options_lie_in_panels(helped: Help, path: str) -> None:
     shown = helped(*path.split())
-    for panel in ("Everyday", "Text", "Resources", "Recovery", "Output"):
+    for panel in ("Everyday", "Text", "Resources", "Earlier runs", "Output"):
         assert f"─ {panel} ─" in shown
     if path != "eval":
         assert "─ Method ─" in shown

@@ -22,9 +22,9 @@ WIDEST = 100
 LEFT = 28
 """Columns of an option's name and what it is given."""
 
-METHOD, TEXT, RESOURCES, RECOVERY, OUTPUT = "Method", "Text", "Resources", "Recovery", "Output"
+METHOD, TEXT, RESOURCES, EARLIER, OUTPUT = "Method", "Text", "Resources", "Earlier runs", "Output"
 EVERYDAY = "Everyday"
-PANELS = (EVERYDAY, METHOD, TEXT, RESOURCES, RECOVERY, OUTPUT)
+PANELS = (EVERYDAY, METHOD, TEXT, RESOURCES, EARLIER, OUTPUT)
 """In the order of the help."""
 
 PANEL_OF: Mapping[str, str] = {
@@ -39,7 +39,7 @@ PANEL_OF: Mapping[str, str] = {
         RESOURCES: "device compute_dtype activation_memory batch_tokens max_shard_size threads "
         "batch at_once gradient_checkpointing optimizer cache work processes cluster "
         "cluster_option trust_remote_code",
-        RECOVERY: "overwrite journal restart retry_failed",
+        EARLIER: "overwrite journal restart retry_failed",
         EVERYDAY: "languages sparsity",
         OUTPUT: "report_to as_json quiet verbose debug help version install_completion "
         "show_completion",
