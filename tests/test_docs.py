@@ -88,9 +88,9 @@ def test_a_lost_path_is_seen() -> None:
 
 
 def test_every_file_is_named_where_the_layout_is_told() -> None:
-    """`python tools/file_list.py` brings it into step."""
     made = runpy.run_path(str(REPOSITORY / "tools" / "file_list.py"))["page"]()
-    assert made == (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert made == page, "run make lists"
 
 
 def test_the_readme_fits_its_first_screens_and_a_package_index() -> None:
@@ -133,8 +133,8 @@ def test_every_field_of_a_recipe_is_told() -> None:
 
 
 def test_every_constant_of_a_method_is_told() -> None:
-    """Else docs/options.md lacks it, or has one that is gone."""
     rows = table_under("options.md", "### Constants of a method")
     told = {(option, name) for row in rows for option in row[0] for name in row[1]}
     methods = (CRITERIA | ALLOCATIONS | RECONSTRUCTIONS).values()
-    assert told == {(option, row.name) for row in methods for option in defaults_of(row)}
+    there = {(option, row.name) for row in methods for option in defaults_of(row)}
+    assert told == there, "bring the last table of docs/options.md into step by hand"

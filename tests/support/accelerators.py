@@ -95,7 +95,8 @@ def assert_alike(found: Any, expected: Any) -> None:
         assert_alike(load(found), load(expected))
     elif isinstance(expected, torch.Tensor):
         assert found.shape == expected.shape
-        assert torch.equal(found, expected) or (REAL and _far(found, expected) <= FAR)
+        alike = torch.equal(found, expected) or (REAL and _far(found, expected) <= FAR)
+        assert alike, "other bits than on the CPU: use plain operations; fused ones round otherwise"
     elif isinstance(expected, float):
         assert found == expected or (REAL and math.isclose(found, expected, rel_tol=FAR))
     else:

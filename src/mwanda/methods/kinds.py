@@ -125,7 +125,8 @@ class Reconstruction(Method):
     The weight ``[out, in]`` has any floating dtype and is not changed; the mask is bool
     ``[out, in]``, True = keep; G, symmetric ``[in, in]``, is float32 or wider, which is what is
     computed in. The error ``(Z - W)·G·(Z - W)ᵀ`` falls below that of the mask alone, and a mask
-    that keeps all changes nothing. Both raise NotPositiveError, as ``factor.damped_cholesky`` does.
+    that keeps all changes nothing. Where they factor G they raise NotPositiveError, as
+    ``factor.damped_cholesky`` does.
     ``operations(rows, columns, **options)`` counts its floating-point operations, and
     ``memory(rows, columns)`` the numbers, in the Gram matrix's dtype, that it holds at once, those
     of the Gram matrix and the weight included."""

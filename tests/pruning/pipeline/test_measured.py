@@ -303,6 +303,18 @@ def test_every_linear_has_a_sparsity_of_its_own(tiny: Tiny, tmp_path: Path, name
     check_sparsities(result, groups(model, "linear"))
 
 
+@pytest.mark.parametrize("name", [name for name, row in ALLOCATIONS.items() if row.probe])
+def test_what_compares_meets_the_target_linear_by_linear(
+    tiny: Tiny, tmp_path: Path, name: str
+) -> None:
+    result = prune(tiny("llama"), out=tmp_path / "out", allocation=name, allocation_level=None)
+    assert result.manifest.recipe["allocation_level"] == "role"
+    assert result.manifest.totals.sparsity == pytest.approx(0.5, abs=1 / 48)
+    records = result.manifest.linears.values()
+    assert len(result.manifest.signals) == len(records) == 21
+    assert len({record.sparsity for record in records}) > 1
+
+
 def test_a_level_is_written_down(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = prune(tiny("llama"), out=out, allocation="owl", allocation_level="linear")

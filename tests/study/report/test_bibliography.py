@@ -12,8 +12,7 @@ PAGE = REPOSITORY / "docs" / "methods.md"
 
 
 def test_the_page_in_the_docs_is_in_step() -> None:
-    """Else: mwanda ls methods > docs/methods.md"""
-    assert PAGE.read_text(encoding="utf-8") == methods_page()
+    assert PAGE.read_text(encoding="utf-8") == methods_page(), "run make lists"
 
 
 def test_every_method_says_all_there_is_to_say() -> None:
