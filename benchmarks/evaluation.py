@@ -4,8 +4,8 @@ Three things are timed on the same texts, threads and dtype (float32):
 
 * the products alone: every linear of the blocks, attention's two products and the head, on random
   numbers in the shapes the evaluation uses, before it and after it. Blocks are alike, so one block
-  is run over all batches and counted for each; the head is run on ``--head-positions`` positions
-  and counted for all. Padding is taken off: the work is that of the texts' own tokens.
+  is run over all batches and counted for each; the head is run on some positions and counted for
+  all. Padding is taken off: the work is that of the texts' own tokens.
 * ``mwanda.evaluate``, from opening the folder to the numbers, and its stages.
 * a plain transformers loop: one text at a time, all logits, cross entropy. With ``--plain N`` it
   runs on N texts of each language, drawn by the seed, and its time is scaled by the tokens.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,47 +28,44 @@ from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.texts import read_texts
 from mwanda.evaluation.token_batches import Piece, batches_of, cut
 from mwanda.model.source import load_tokenizer
+from mwanda.system.progress import Silent
 from mwanda.system.run_options import RunOptions
 from mwanda.text.start import start_of
-from real_models import dense_model
+from real_models import dense_folder
 from studies import SEEN, UNSEEN
 
-BAR = 1.3
+SENTENCES, SEED = 48, 0
+"""Of each language, and of their draw."""
+HEAD_POSITIONS = 4096
+"""On which the head alone is timed."""
 
 
-class Watch:
-    """A progress that notes when each step ended."""
+class Watch(Silent):
+    """A progress that notes when each stage began, and when the last block ended."""
 
     def __init__(self) -> None:
         self.begun: list[float] = []
         self.last = 0.0
 
-    def stage(
-        self, name: str, blocks: int, done: int = 0, unit: str = "block", after: float = 0.0
-    ) -> None:
+    def stage(self, *_: Any, **__: Any) -> None:
         self.begun.append(time.perf_counter())
 
     def block(self, tokens: int) -> None:
         self.last = time.perf_counter()
 
 
-def timed(product: Any, times: int = 1) -> float:
+def timed(product: Callable[..., object], *factors: torch.Tensor) -> float:
     start = time.perf_counter()
-    for _ in range(times):
-        product()
+    product(*factors)
     return time.perf_counter() - start
 
 
-def products(model: Any, batches: list[list[Piece]], head_positions: int) -> dict[str, Any]:
+def products(model: Any, batches: list[list[Piece]]) -> dict[str, Any]:
     """Seconds and floating-point operations of one evaluation's products, padding taken off."""
     config = model.config
     blocks = config.num_hidden_layers
-    shapes = [
-        (module.in_features, module.out_features)
-        for module in model.model.layers[0].modules()
-        if isinstance(module, torch.nn.Linear)
-    ]
-    weights = [torch.randn(out, width) * 0.02 for width, out in shapes]
+    linears = [m for m in model.model.layers[0].modules() if isinstance(m, torch.nn.Linear)]
+    weights = [torch.randn(one.weight.shape) * 0.02 for one in linears]
     heads, dim = config.num_attention_heads, config.head_dim
     seconds = {"linears": 0.0, "attention": 0.0, "head": 0.0}
     flops = dict.fromkeys(seconds, 0.0)
@@ -77,19 +75,17 @@ def products(model: Any, batches: list[list[Piece]], head_positions: int) -> dic
         share = tokens / (rows * width)
         for weight in weights:
             hidden = torch.randn(rows * width, weight.shape[1])
-            spent = timed(lambda h=hidden, w=weight: torch.mm(h, w.T))
-            seconds["linears"] += spent * share * blocks
+            seconds["linears"] += timed(torch.mm, hidden, weight.T) * share * blocks
             flops["linears"] += 2.0 * tokens * weight.numel() * blocks
         query = torch.randn(rows * heads, width, dim)
         square = torch.randn(rows * heads, width, width)
-        spent = timed(lambda q=query: torch.bmm(q, q.transpose(1, 2)))
-        spent += timed(lambda s=square, q=query: torch.bmm(s, q))
+        spent = timed(torch.bmm, query, query.transpose(1, 2)) + timed(torch.bmm, square, query)
         real = sum(len(piece.ids) ** 2 for piece in batch)
         seconds["attention"] += spent * real / (rows * width**2) * blocks
         flops["attention"] += 4.0 * real * heads * dim * blocks
     scored = sum(len(piece.ids) - piece.first for batch in batches for piece in batch)
     weight = model.lm_head.weight.detach()
-    hidden = torch.randn(min(head_positions, scored), weight.shape[1])
+    hidden = torch.randn(min(HEAD_POSITIONS, scored), weight.shape[1])
     rows, columns = TILE
     room = torch.empty(rows * columns)
 
@@ -102,26 +98,19 @@ def products(model: Any, batches: list[list[Piece]], head_positions: int) -> dic
 
     seconds["head"] = timed(whole_head) * scored / len(hidden)
     flops["head"] = 2.0 * scored * weight.numel()
-    return {
-        "seconds": seconds | {"total": sum(seconds.values())},
-        "flops": flops | {"total": sum(flops.values())},
-        "gflops_per_second": sum(flops.values()) / sum(seconds.values()) / 1e9,
-    }
+    return {"seconds": seconds, "flops": flops, "total": sum(seconds.values())}
 
 
 @torch.no_grad()
-def plain_loop(
-    model: Any, pieces: dict[tuple[str, int], Piece]
-) -> tuple[dict[tuple[str, int], float], float]:
-    """Nats of each text, one at a time, and the seconds it took."""
+def plain_loop(model: Any, pieces: dict[tuple[str, int], Piece]) -> dict[tuple[str, int], float]:
+    """Nats of each text, one at a time."""
     found = {}
-    start = time.perf_counter()
     for key, piece in pieces.items():
         ids = torch.tensor([piece.ids])
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
         loss = torch.nn.functional.cross_entropy(logits.float(), ids[0, 1:], reduction="sum")
         found[key] = float(loss)
-    return found, time.perf_counter() - start
+    return found
 
 
 def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict[str, float]:
@@ -133,28 +122,22 @@ def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict
         texts = max(texts, abs(ours - value) / value)
         a, b = sums.get(tag, (0.0, 0.0))
         sums[tag] = (a + ours, b + value)
-    return {
-        "text": texts,
-        "language": max(abs(ours - theirs) / theirs for ours, theirs in sums.values()),
-    }
+    languages = max(abs(ours - theirs) / theirs for ours, theirs in sums.values())
+    return {"text": texts, "language": languages}
 
 
 def main() -> None:
     parser = options_of(__doc__, "evaluation")
     parser.add_argument("--data", type=Path, required=True, help="folder with flores/")
-    parser.add_argument("--languages", nargs="+", default=SEEN + UNSEEN)
-    parser.add_argument("--sentences", type=int, default=48)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch-tokens", type=int, default=RunOptions().batch_tokens)
-    parser.add_argument("--head-positions", type=int, default=4096)
-    parser.add_argument("--plain", type=int, help="texts a language in the plain loop; default all")
-    given = parser.parse_args()
+    parser.add_argument("--plain", type=int, default=SENTENCES,
+                        help="texts a language in the plain loop; default all")  # fmt: skip
+    given = parsed(parser)
     torch.set_num_threads(given.threads)
     from transformers import AutoModelForCausalLM
 
-    folder = dense_model("gemma3-270m", given.work, RunOptions())
-    texts = read_texts(given.data / "flores", given.languages, sentences=given.sentences,
-                       seed=given.seed, ids=(1000, None))  # fmt: skip
+    folder = dense_folder(given)
+    texts = read_texts(given.data / "flores", SEEN + UNSEEN, sentences=SENTENCES, seed=SEED,
+                       ids=(1000, None))  # fmt: skip
     tokenizer = load_tokenizer(folder)
     first = start_of(tokenizer)
     pieces: dict[tuple[str, int], Piece] = {}
@@ -162,65 +145,50 @@ def main() -> None:
         for place, text in enumerate(group):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             (pieces[tag, place],) = cut(0, ids, first, 2048)
-    batches = batches_of(list(pieces.values()), given.batch_tokens)
+    batches = batches_of(list(pieces.values()), RunOptions().batch_tokens)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
-    before = products(model, batches, given.head_positions)
+    before = products(model, batches)
     watch = Watch()
-    options = RunOptions(progress=watch, batch_tokens=given.batch_tokens, compute_dtype="float32")
     start = time.perf_counter()
-    result = evaluate(folder, texts, options=options)
+    result = evaluate(folder, texts, options=RunOptions(progress=watch, compute_dtype="float32"))
     wall = time.perf_counter() - start
     stages = {
         "open": watch.begun[0] - start,
         "blocks": watch.begun[1] - watch.begun[0],
         "head": watch.last - watch.begun[1],
     }
-    after = products(model, batches, given.head_positions)
+    after = products(model, batches)
 
-    chosen = pieces
-    if given.plain is not None:
-        places = random.Random(given.seed).sample(range(given.sentences), given.plain)
-        chosen = {key: piece for key, piece in pieces.items() if key[1] in places}
-    found, loop = plain_loop(model, chosen)
-    tokens = sum(len(piece.ids) for piece in pieces.values())
-    run = sum(len(piece.ids) for piece in chosen.values())
-    limit = (before["seconds"]["total"] + after["seconds"]["total"]) / 2
-    padded = sum(len(batch) * max(len(piece.ids) for piece in batch) for batch in batches)
-    data: dict[str, Any] = {
-        "texts": len(pieces),
-        "text_sha256": texts.sha256,
-        "tokens": tokens,
-        "scored": sum(len(piece.ids) - piece.first for piece in pieces.values()),
-        "padded_tokens": padded,
-        "threads": given.threads,
-        "products": [before, after],
-        "evaluation": {"seconds": wall, "stages": stages},
-        "plain": {
-            "texts": len(chosen),
-            "seconds_measured": loop,
-            "seconds_for_all": loop * tokens / run,
-            "extrapolated": len(chosen) < len(pieces),
-        },
-        "ratio": wall / limit,
-        "relative_difference": differences(result, found),
-    }
+    places = random.Random(SEED).sample(range(SENTENCES), given.plain)
+    chosen = {key: piece for key, piece in pieces.items() if key[1] in places}
+    start = time.perf_counter()
+    found = plain_loop(model, chosen)
+    tokens, run = (sum(len(one.ids) for one in some.values()) for some in (pieces, chosen))
+    loop = (time.perf_counter() - start) * tokens / run
+    worst = differences(result, found)
+    ratio = wall / ((before["total"] + after["total"]) / 2)
     scaled = f" (from {len(chosen)} texts)" if len(chosen) < len(pieces) else ""
+    rate = sum(before["flops"].values()) / before["total"] / 1e9
     rows = [
-        ["products alone, before", f"{before['seconds']['total']:.1f} s"],
-        ["products alone, after", f"{after['seconds']['total']:.1f} s"],
-        ["their rate", f"{before['gflops_per_second']:.0f} GFLOP/s"],
+        ["products alone, before", f"{before['total']:.1f} s"],
+        ["products alone, after", f"{after['total']:.1f} s"],
+        ["their rate", f"{rate:.0f} GFLOP/s"],
         ["evaluation", f"{wall:.1f} s"],
         *([f"of it {name}", f"{spent:.1f} s"] for name, spent in stages.items()),
-        [f"plain loop{scaled}", f"{loop * tokens / run:.1f} s"],
+        [f"plain loop{scaled}", f"{loop:.1f} s"],
     ]
-    worst = data["relative_difference"]
+    data = {
+        "text_sha256": texts.sha256, "tokens": tokens, "threads": given.threads,
+        "products": [before, after], "seconds": wall, "stages": stages,
+        "plain": {"texts": len(chosen), "seconds_for_all": loop}, "relative_difference": worst,
+    }  # fmt: skip
     save(
         given.results,
         data,
         tables=[Table([f"{len(pieces)} texts, {tokens:,} tokens", ""], rows)],
         bars=[
-            bar("evaluation / its matrix products alone", data["ratio"], most=BAR),
+            bar("evaluation / its matrix products alone", ratio, most=1.3),
             bar(
                 "largest relative difference to the plain loop, one text", worst["text"], most=1e-4
             ),

@@ -1,13 +1,12 @@
 """Which share of a pruned model's zeros is still zero after a round trip through GGUF?
 
-Gemma 3 270M pruned to 50 % is written as GGUF in each of ``--types`` through the library ``gguf``,
+Gemma 3 270M pruned to 50 % is written as GGUF in each of :data:`TYPES` through the library ``gguf``,
 every matrix under the name that llama.cpp's converter gives it, and compared position by position
 by ``mwanda gguf-check``. Q4_1 is there as a type that gives every group an offset of its own.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import gguf
@@ -18,8 +17,8 @@ from mwanda.model.stored.reader import Checkpoint
 from processes import call
 from real_models import pruned_folder
 
-TYPES = ["Q8_0", "Q5_0", "Q4_0", "Q4_1"]
 KEEP = ("Q8_0", "Q5_0", "Q4_0")
+TYPES = (*KEEP, "Q4_1")
 
 
 def write(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
@@ -49,25 +48,20 @@ def write(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
 def main() -> None:
     parser = options_of(__doc__, "gguf_zeros")
     parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
-    parser.add_argument("--types", nargs="+", default=TYPES)
     given = parsed(parser)
     folder = given.folder or pruned_folder(given)
     found, rows, bars = {}, [], []
-    for name in given.types:
+    for name in TYPES:
         path = given.work / f"{name}.gguf"
         write(folder, path, gguf.GGMLQuantizationType[name])
-        start = time.perf_counter()
         checked = call(given, "gguf-check", path, folder, "--json").output
-        tensors = checked["tensors"].values()
+        tensors, size = checked["tensors"].values(), path.stat().st_size
         zeros, kept = (sum(row[key] for row in tensors) for key in ("zeros", "kept"))
-        found[name] = {
-            "bytes": path.stat().st_size, "zeros": zeros, "kept": kept,
-            "share": checked["share"], "warnings": checked["warnings"],
-            "missing": checked["missing"], "seconds": time.perf_counter() - start,
-        }  # fmt: skip
+        told = {key: checked[key] for key in ("share", "warnings", "missing")}
+        found[name] = {"bytes": size, "zeros": zeros, "kept": kept, **told}
         path.unlink()
         warned = "yes" if checked["warnings"] else "no"
-        rows.append([name, f"{found[name]['bytes'] / 1e6:.0f}", str(len(tensors)), f"{zeros:,}",
+        rows.append([name, f"{size / 1e6:.0f}", str(len(tensors)), f"{zeros:,}",
                      f"{kept:,}", f"{checked['share']:.4%}", warned])  # fmt: skip
         if name in KEEP:
             bars.append(bar(f"{name}: share of zeros kept", checked["share"], least=1.0))

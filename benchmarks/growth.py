@@ -9,182 +9,130 @@ more windows are not larger batches too.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import Table, bar, options_of, pyplot, save, save_figure, spread
+import numpy as np
+
+from harness import Table, bar, options_of, save, spread
 from made_up import TAGS, llama, make_model, write_text
 from processes import call, mwanda_split
 
 MODES = ("dense", "sequential")
+SIZES = (1, 4, 16, 64)
+WIDTH, LENGTH = 512, 128
+"""Of the models, and of a window in tokens."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size: windows are a language's."""
+    """One size, and where each stays while another grows; windows are a language's."""
 
-    windows: int
-    blocks: int
-    languages: int
-
-
-def points(sizes: list[int], base: Point) -> dict[str, list[Point]]:
-    """Axis to its points, growing along it."""
-    most = max(sizes)
-    return {
-        "windows": [replace(base, windows=size) for size in sizes],
-        "blocks": [replace(base, blocks=size) for size in sizes],
-        "languages": [replace(base, languages=size) for size in sizes],
-        "languages, same text": [
-            replace(base, languages=size, windows=most // size) for size in sizes
-        ],
-    }
+    windows: int = 4
+    blocks: int = 4
+    languages: int = 4
 
 
-def fit(sizes: list[int], values: list[float]) -> dict[str, float]:
-    """Least-squares line through the points and the largest deviation from it, over the largest
-    value: near 0 where growth is linear or flat."""
-    count = len(sizes)
-    mean_x, mean_y = sum(sizes) / count, sum(values) / count
-    spread_x = sum((x - mean_x) ** 2 for x in sizes)
-    pairs = list(zip(sizes, values, strict=True))
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in pairs) / spread_x if spread_x else 0.0
-    start = mean_y - slope * mean_x
-    worst = max(abs(y - start - slope * x) for x, y in pairs)
-    return {"slope": slope, "intercept": start, "deviation": worst / max(values)}
+AXES = {
+    "windows": [Point(windows=size) for size in SIZES],
+    "blocks": [Point(blocks=size) for size in SIZES],
+    "languages": [Point(languages=size) for size in SIZES],
+    "languages, same text": [Point(languages=n, windows=max(SIZES) // n) for n in SIZES],
+}
 
 
-def measure(point: Point, mode: str, model: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """One prune."""
+def deviation(values: Sequence[float]) -> float:
+    """The largest distance from the least-squares line, over the largest value: near 0 where growth
+    is linear or flat."""
+    line = np.polyval(np.polyfit(SIZES, values, 1), SIZES)
+    return float(np.abs(line - values).max() / max(values))
+
+
+def measure(point: Point, mode: str, given: argparse.Namespace) -> dict[str, float]:
+    """One prune: its own seconds, without imports, and its memory."""
     out = given.work / "pruned"
-    shutil.rmtree(out, ignore_errors=True)
-    tags = ",".join(TAGS[: point.languages])
     process = call(
-        given, "prune", model, "--out", out,
-        "--calibration", given.work / "text", "--languages", tags,
-        "--windows", point.windows, "--window-length", given.length,
+        given, "prune", given.work / f"model-{point.blocks}", "--out", out,
+        "--calibration", given.work / "text", "--languages", ",".join(TAGS[: point.languages]),
+        "--windows", point.windows, "--window-length", LENGTH,
         "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
-        "--compute-dtype", "float32", "--batch-tokens", given.length,
-        "--activation-memory", given.activation_memory, "--json",
+        "--compute-dtype", "float32", "--batch-tokens", LENGTH,
+        "--activation-memory", "8MiB", "--json",
     )  # fmt: skip
     shutil.rmtree(out)
-    split = mwanda_split(process)
     return {
-        "seconds": process.seconds,
-        "own": process.seconds - split["import"],
-        "prune": split["prune"],
+        "seconds": process.seconds - mwanda_split(process)["import"],
         "anonymous": process.anonymous,
         "resident": process.resident,
     }
 
 
-def draw(data: dict[str, Any], target: Path) -> None:
-    """The figure: time above, memory below, one column an axis."""
-    axes_of = data["axes"]
-    figure, axes = pyplot().subplots(
-        2, len(axes_of), figsize=(3 * len(axes_of), 5), layout="constrained", squeeze=False
-    )
+def draw(axes_of: Mapping[str, Any], target: Path) -> None:
+    """The figure: time above, memory below, one column an axis; the same every time."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(2, len(axes_of), figsize=(12, 5), layout="constrained")
     for column, (name, modes) in enumerate(axes_of.items()):
         for mode, colour in zip(MODES, ("#1f4e79", "#b0533c"), strict=True):
-            found = modes[mode]
-            axes[0, column].plot(
-                found["sizes"], found["seconds"], "o-", label=mode, color=colour, markersize=4
-            )
-            memory = [value / 1e9 for value in found["anonymous"]]
-            axes[1, column].plot(found["sizes"], memory, "o-", color=colour, markersize=4)
+            memory = [value / 1e9 for value in modes[mode]["anonymous"]]
+            for row, values in enumerate((modes[mode]["seconds"], memory)):
+                axes[row, column].plot(SIZES, values, "o-", label=mode, color=colour, markersize=4)
         axes[1, column].set_xlabel(name)
-        for row in (0, 1):
-            axes[row, column].set_ylim(bottom=0)
-            axes[row, column].set_xticks(found["sizes"])
-            axes[row, column].tick_params(labelsize=8)
+    for one in axes.flat:
+        one.set_ylim(bottom=0)
+        one.set_xticks(SIZES)
+        one.tick_params(labelsize=8)
+        one.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("prune, seconds")
     axes[1, 0].set_ylabel("peak anonymous memory, GB")
     axes[0, 0].legend(frameon=False, fontsize=8)
-    save_figure(figure, axes.flat, target)
+    figure.savefig(target, metadata={"Date": None})
 
 
 def main() -> None:
     parser = options_of(__doc__, "growth")
-    parser.add_argument("--figure", type=Path, default=Path("docs/images/growth.svg"))
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--length", type=int, default=128)
-    parser.add_argument("--base", type=int, nargs=3, default=[4, 4, 4], help="where they stay",
-                        metavar=("WINDOWS", "BLOCKS", "LANGUAGES"))  # fmt: skip
-    parser.add_argument("--activation-memory", default="8MiB", help="past it, states are on disk")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--draw", action="store_true", help="only the figure, from the results")
     given = parser.parse_args()
-    if given.draw:
-        draw(json.loads(given.results.read_text()), given.figure)
-        return
     shutil.rmtree(given.work, ignore_errors=True)
     given.work.mkdir(parents=True)
-    base = Point(*given.base)
-    planned = points(given.sizes, base)
-    most = max(point.windows for axis in planned.values() for point in axis)
-    write_text(given.work / "text", TAGS[: max(*given.sizes, base.languages)], most * given.length)
-    models: dict[int, Path] = {}
-    for blocks in sorted({point.blocks for axis in planned.values() for point in axis}):
-        models[blocks] = given.work / f"model-{blocks}"
-        make_model(models[blocks], llama(blocks, given.width, "float32"), "float32")
-    every = list(dict.fromkeys(point for axis in planned.values() for point in axis))
-    found: dict[tuple[Point, str], list[dict[str, Any]]] = {}
+    every = list(dict.fromkeys(point for axis in AXES.values() for point in axis))
+    write_text(given.work / "text", TAGS, max(point.windows for point in every) * LENGTH)
+    for blocks in SIZES:
+        folder = given.work / f"model-{blocks}"
+        make_model(folder, llama(blocks, WIDTH, "float32"), "float32")
+    runs: dict[tuple[Point, str], list[dict[str, float]]] = {}
     for number in range(given.rounds):
         for point in every:
             for mode in MODES:
-                one = measure(point, mode, models[point.blocks], given)
-                found.setdefault((point, mode), []).append(one)
+                runs.setdefault((point, mode), []).append(measure(point, mode, given))
         print(f"round {number + 1} of {given.rounds}", flush=True)
-    data, table = summarise(given.sizes, planned, found)
     shutil.rmtree(given.work)
-    bars = []
-    for name, modes in data["axes"].items():
-        for mode in MODES:
-            one = modes[mode]
-            label = f"{name}, {mode}"
-            off = one["time"]["deviation"]
-            bars.append(bar(f"time linear or flat in {label}: deviation", off, most=0.1))
-            grown = max(one["anonymous"]) / min(one["anonymous"])
-            bars.append(bar(f"memory flat in {label}: largest / smallest", grown, most=1.25))
-    data |= {"activation_memory": given.activation_memory, "rounds": given.rounds}
-    data |= {"width": given.width, "window_length": given.length, "base": asdict(base)}
-    save(given.results, data, tables=[table], bars=bars)
-    draw(data, given.figure)
-
-
-def summarise(
-    sizes: list[int],
-    planned: dict[str, list[Point]],
-    found: dict[tuple[Point, str], list[dict[str, Any]]],
-) -> tuple[dict[str, Any], Table]:
-    """Medians by axis and mode, with the line through the times; and as a table."""
     axes: dict[str, Any] = {}
-    rows = []
-    for name, line in planned.items():
+    rows, bars = [], []
+    for name, points in AXES.items():
         axes[name] = {}
         for mode in MODES:
-            runs = [found[point, mode] for point in line]
-            spreads = {
-                key: [spread([one[key] for one in some]) for some in runs]
-                for key in ("own", "anonymous", "resident")
+            some = [runs[point, mode] for point in points]
+            one = {
+                what: [spread([run[what] for run in of_size])["median"] for of_size in some]
+                for what in ("seconds", "anonymous", "resident")
             }
-            seconds = [one["median"] for one in spreads["own"]]
-            axes[name][mode] = {
-                "sizes": sizes,
-                "points": [asdict(point) for point in line],
-                "seconds": seconds,
-                "anonymous": [one["median"] for one in spreads["anonymous"]],
-                "resident": [one["median"] for one in spreads["resident"]],
-                "time": fit(sizes, seconds),
-                "spreads": spreads,
-            }
-            cells = zip(seconds, axes[name][mode]["anonymous"], strict=True)
-            rows.append([f"{name}, {mode}", *(f"{s:.1f} s {m / 1e9:.2f} GB" for s, m in cells)])
-    return {"axes": axes}, Table(["grown to", *map(str, sizes)], rows)
+            axes[name][mode] = {**one, "rounds": some}
+            label, cells = f"{name}, {mode}", zip(one["seconds"], one["anonymous"], strict=True)
+            rows.append([label, *(f"{s:.1f} s {m / 1e9:.2f} GB" for s, m in cells)])
+            off, grown = deviation(one["seconds"]), max(one["anonymous"]) / min(one["anonymous"])
+            bars.append(bar(f"time linear or flat in {label}: deviation", off, most=0.1))
+            bars.append(bar(f"memory flat in {label}: largest / smallest", grown, most=1.25))
+    table = Table(["grown to", *map(str, SIZES)], rows)
+    save(given.results, {"sizes": SIZES, "axes": axes}, tables=[table], bars=bars)
+    draw(axes, Path("docs/images/growth.svg"))
 
 
 if __name__ == "__main__":

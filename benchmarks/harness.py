@@ -10,14 +10,14 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
+import mwanda
 from mwanda.system.text_tables import plain
 
 RESULTS = Path("benchmarks/results")
@@ -92,31 +92,8 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def pyplot() -> Any:
-    """matplotlib's, for figures that come out the same every time."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
-    from matplotlib import pyplot as plots
-
-    return plots
-
-
-def save_figure(figure: Any, axes: Iterable[Any], target: Path) -> None:
-    """Write an SVG, its axes open at top and right."""
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, metadata={"Date": None})
-
-
-def mask_difference(first: Path, second: Path, *, suffix: str = "_proj.weight") -> dict[str, Any]:
-    """Where two folders' linears are zero, compared.
-
-    Args:
-        first, second: checkpoint folders with the same tensor names.
-        suffix: of the names of the tensors to compare.
+def mask_difference(first: Path, second: Path) -> dict[str, Any]:
+    """Where two folders' linears are zero, compared by ``mwanda.diff``.
 
     Returns:
         ``weights`` compared, ``differing`` positions zero in one and not in the other, their
@@ -125,26 +102,16 @@ def mask_difference(first: Path, second: Path, *, suffix: str = "_proj.weight") 
     Raises:
         ValueError: different linears.
     """
-    places = [_tensors(folder, suffix) for folder in (first, second)]
-    if not places[0] or places[0].keys() != places[1].keys():
-        odd = sorted(places[0].keys() ^ places[1].keys())[:3]
-        raise ValueError(f"{first} and {second} do not have the same linears: {odd}")
-    weights = differing = 0
-    zeros = [0, 0]
-    for name in places[0]:
-        masks = []
-        for which, files in enumerate(places):
-            with safe_open(files[name], "pt") as file:
-                masks.append(file.get_tensor(name) == 0)
-            zeros[which] += int(torch.count_nonzero(masks[which]))
-        weights += masks[0].numel()
-        differing += int(torch.count_nonzero(masks[0] ^ masks[1]))
+    found = mwanda.diff(first, second, progress=mwanda.Silent())
+    if odd := [*found.only_first, *found.only_second, *found.reshaped]:
+        raise ValueError(f"{first} and {second} do not have the same linears: {odd[:3]}")
+    total = found.total
     return {
-        "linears": len(places[0]),
-        "weights": weights,
-        "differing": differing,
-        "share": differing / weights,
-        "sparsity": [count / weights for count in zeros],
+        "linears": len(found.linears),
+        "weights": total.weights,
+        "differing": total.differing,
+        "share": total.share,
+        "sparsity": [1 - kept / total.weights for kept in (total.first, total.second)],
     }
 
 
@@ -248,11 +215,3 @@ def _whole(before: str, part: str) -> bool:
 
 def _name(option: str) -> str:
     return option.removeprefix("--").replace("-", "_").upper()
-
-
-def _tensors(folder: Path, suffix: str) -> dict[str, Path]:
-    found = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as file:
-            found.update({name: path for name in file.keys() if name.endswith(suffix)})  # noqa: SIM118
-    return found

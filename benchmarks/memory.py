@@ -20,20 +20,22 @@ from processes import call
 KINDS = {"anonymous": "anonymous", "resident": "high_water"}
 """What a process is seen to take -> what ``plan`` calls it."""
 
+WINDOWS, LENGTH = 2, 128
+"""Of each of two languages, and tokens of each."""
+
 
 def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
     """Make a model, plan, prune, and throw both away."""
     folder, out = given.work / f"model-{blocks}", given.work / f"pruned-{blocks}"
     for old in (folder, out):
         shutil.rmtree(old, ignore_errors=True)
-    config = llama(blocks, given.width, given.dtype)
+    config = llama(blocks, given.width, "float32")
     if given.experts:
-        config = mixture(blocks, given.width, given.dtype, given.experts)
-    size = make_model(folder, config, given.dtype)
-    options = ["--calibration", str(given.work / "text"), "--criterion", given.criterion,
-               "--allocation", given.allocation,
-               "--windows", str(given.windows), "--window-length", str(given.length),
-               "--compute-dtype", given.compute_dtype, "--json"]  # fmt: skip
+        config = mixture(blocks, given.width, "float32", given.experts)
+    size = make_model(folder, config, "float32")
+    options = ["--calibration", given.work / "text", "--criterion", "m-wanda",
+               "--allocation", "cwl", "--windows", WINDOWS, "--window-length", LENGTH,
+               "--json"]  # fmt: skip
     planned = call(given, "plan", folder, *options).output
     process = call(given, "prune", folder, "--out", out, *options)
     for old in (folder, out):
@@ -68,14 +70,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, nargs="+", default=[24, 96])
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--experts", type=int, default=0, help="in every block; 0: a dense model")
-    parser.add_argument("--dtype", default="float32", help="of the checkpoint")
-    parser.add_argument("--compute-dtype", default="auto")
-    parser.add_argument("--criterion", default="m-wanda")
-    parser.add_argument("--allocation", default="cwl")
-    parser.add_argument("--windows", type=int, default=2)
-    parser.add_argument("--length", type=int, default=128)
     given = parsed(parser)
-    write_text(given.work / "text", ("de", "sw"), given.windows * given.length)
+    write_text(given.work / "text", ("de", "sw"), WINDOWS * LENGTH)
     found = [measure(blocks, given) for blocks in given.blocks]
     header = ["blocks", "checkpoint GB", "anonymous GB", "planned", "resident GB", "planned",
               "seconds"]  # fmt: skip
@@ -85,7 +81,7 @@ def main() -> None:
          *(f"{one[key] / 1e9:.3f}" for key in keys), f"{one['seconds']:.0f}"]
         for one in found
     ]  # fmt: skip
-    settings = {key: getattr(given, key) for key in ("width", "experts", "dtype", "threads")}
+    settings = {key: getattr(given, key) for key in ("width", "experts", "threads")}
     save(given.results, {**settings, "runs": found}, tables=[Table(header, rows)],
          bars=bars_of(found))  # fmt: skip
 

@@ -27,6 +27,7 @@ class Process:
 
     Attributes:
         seconds: from before its start to after its end.
+        processor: seconds that it and its children took of processors.
         resident: high-water mark of resident memory in bytes, as the kernel counted it; of the
             largest process where it had children of its own. Sampled: what ``wait4`` says is never
             below this process's own.
@@ -36,6 +37,7 @@ class Process:
     """
 
     seconds: float
+    processor: float
     resident: int
     anonymous: int
     mapped: int
@@ -79,7 +81,7 @@ def run(
         )
         anonymous = mapped = resident = 0
         while True:
-            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
             if pid:
                 break
             memory = _memory(child.pid)
@@ -96,7 +98,8 @@ def run(
             tail = "\n".join(errors.read().decode(errors="replace").splitlines()[-30:])
             shown = " ".join(map(str, command))
             raise RuntimeError(f"{shown} ended with {child.returncode}:\n{text[-2000:]}\n{tail}")
-    return Process(seconds, resident, anonymous, mapped, _last_json(text))
+    processor = usage.ru_utime + usage.ru_stime
+    return Process(seconds, processor, resident, anonymous, mapped, _last_json(text))
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -58,12 +58,12 @@ def pruned_folder(given: argparse.Namespace, pruning: str = "0.5") -> Path:
     return folder
 
 
-def windows_file(given: argparse.Namespace) -> Path:
-    """``--windows`` windows of ``--length`` tokens of ``DATA/gnome`` in each of fifteen languages,
-    as one safetensors file."""
-    path: Path = given.work / f"windows-{given.windows}x{given.length}.safetensors"
+def windows_file(given: argparse.Namespace, windows: int = 8) -> Path:
+    """Windows of 256 tokens of ``DATA/gnome``, so many in each of fifteen languages, as one
+    safetensors file."""
+    path: Path = given.work / f"windows-{windows}x256.safetensors"
     if not path.is_file():
         call(given, "windows", dense_folder(given), "--out", path,
              "--calibration", given.data / "gnome", "--languages", ",".join(SEEN),
-             "--windows", given.windows, "--window-length", given.length, "--json")  # fmt: skip
+             "--windows", windows, "--window-length", 256, "--json")  # fmt: skip
     return path

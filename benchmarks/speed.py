@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import Bar, Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
-from processes import Process, environment, mwanda, mwanda_split, run
+from processes import environment, mwanda, mwanda_split, run
 from real_models import dense_folder, windows_file
 
-RUNNERS = Path(__file__).parent / "runners"
 PLAIN, PEER, AUTHORS = "plain forward", "llm-compressor", "authors' algorithm"
 METHODS = {
     "wanda dense": ("wanda", "uniform", "dense"),
@@ -25,6 +24,13 @@ METHODS = {
     "m-wanda + cwl dense": ("m-wanda", "cwl", "dense"),
     "m-wanda + cwl sequential": ("m-wanda", "cwl", "sequential"),
 }
+HERE = Path(__file__).parent / "runners"
+RUNNERS = {
+    PLAIN: HERE / "plain_forward.py",
+    PEER: HERE / "llmcompressor_wanda.py",
+    AUTHORS: HERE / "wanda_reference.py",
+}
+STAGES = ("import", "load", "prune", "forward", "save")
 TOOLS = (PLAIN, *METHODS, PEER, AUTHORS)
 AGAINST_PEERS = {"wanda dense": 0.5, "wanda sequential": 0.8}
 AGAINST_FORWARD = {"wanda dense": 1.25, "wanda sequential": 2.2}
@@ -35,25 +41,18 @@ def command(tool: str, given: argparse.Namespace, model: Path, windows: Path) ->
     if tool in METHODS:
         criterion, allocation, mode = METHODS[tool]
         return [*mwanda(given.python), "prune", model, "--calibration", windows,
-                "--sparsity", str(given.sparsity), "--criterion", criterion,
-                "--allocation", allocation, "--mode", mode,
-                "--compute-dtype", "float32", "--json"]  # fmt: skip
-    script = RUNNERS / {
-        PLAIN: "plain_forward.py", PEER: "llmcompressor_wanda.py", AUTHORS: "wanda_reference.py"
-    }[tool]  # fmt: skip
+                "--sparsity", "0.5", "--criterion", criterion, "--allocation", allocation,
+                "--mode", mode, "--compute-dtype", "float32", "--json"]  # fmt: skip
     python = given.peer_python if tool == PEER else given.python
-    line: list[str | Path] = [python, script, "--model", model, "--windows", windows,
-                              "--threads", str(given.threads)]  # fmt: skip
-    return line if tool == PLAIN else [*line, "--sparsity", str(given.sparsity)]
+    return [python, RUNNERS[tool], "--model", model, "--windows", windows,
+            "--threads", str(given.threads)]  # fmt: skip
 
 
 def folder_of(tool: str, work: Path) -> Path:
     return work / tool.replace("'", "").replace(" + ", "-").replace(" ", "-")
 
 
-def measure(
-    tool: str, given: argparse.Namespace, model: Path, windows: Path
-) -> tuple[Process, dict[str, float]]:
+def measure(tool: str, given: argparse.Namespace, model: Path, windows: Path) -> dict[str, Any]:
     """One run of one tool: the process, and its time as import, load, prune or forward, save."""
     line = command(tool, given, model, windows)
     if tool != PLAIN:
@@ -61,58 +60,55 @@ def measure(
         shutil.rmtree(out, ignore_errors=True)
         line += ["--out", out]
     process = run(line, env=environment(given.threads))
+    stages = process.output["seconds"]
     if tool in METHODS:
-        return process, mwanda_split(process)
-    split = dict(process.output["seconds"])
-    known = sum(seconds for stage, seconds in split.items() if stage != "import")
-    return process, split | {"import": process.seconds - known}
+        split = mwanda_split(process)
+    else:
+        known = sum(seconds for stage, seconds in stages.items() if stage != "import")
+        split = stages | {"import": process.seconds - known}
+    told = process.output.keys() - {"folder", "recipe", "signals"}
+    output = {name: process.output[name] for name in told}
+    return process.as_dict() | {"split": split, "own": sum(stages.values()), "output": output}
 
 
-def whole(rounds: list[dict[str, Any]], tool: str) -> list[float]:
-    return [one[tool]["seconds"] for one in rounds]
+def values(rounds: list[dict[str, Any]], tool: str, kind: str) -> list[float]:
+    """A figure of a tool, or of its split, in every round."""
+    return [{**one[tool]["split"], **one[tool]}[kind] for one in rounds]
 
 
-def ratios(rounds: list[dict[str, Any]], *, memory_only: bool) -> tuple[dict[str, Any], list[Bar]]:
+def ratios(rounds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
     """Every ratio the tools that ran allow, and the bars among them."""
     ran = rounds[0].keys()
     found: dict[str, Any] = {}
     bars: list[Bar] = []
 
-    def add(claim: str, ratio: dict[str, Any], most: float | None) -> None:
-        if memory_only and "memory" not in claim:
-            return
-        found[claim] = ratio
-        if most is not None:
-            bars.append(bar(claim, ratio, most=most))
+    def add(claim: str, first: tuple[str, str], second: tuple[str, str], most: float | None) -> None:
+        """Tool and figure over tool and figure, where both tools ran."""
+        if ran >= {first[0], second[0]}:
+            found[claim] = pairwise(values(rounds, *first), values(rounds, *second))
+            if most is not None:
+                bars.append(bar(claim, found[claim], most=most))
 
-    for tool in (name for name in METHODS if name in ran):
-        for peer in (name for name in (PEER, AUTHORS) if name in ran):
-            add(f"whole process, {tool} / {peer}",
-                pairwise(whole(rounds, tool), whole(rounds, peer)),
+    for tool in METHODS:
+        for peer in (PEER, AUTHORS):
+            add(f"whole process, {tool} / {peer}", (tool, "seconds"), (peer, "seconds"),
                 AGAINST_PEERS.get(tool))  # fmt: skip
             for kind in ("resident", "anonymous"):
-                values = [[one[name][kind] for one in rounds] for name in (tool, peer)]
                 limit = 0.5 if peer == PEER and tool in AGAINST_PEERS else None
-                add(f"peak {kind} memory, {tool} / {peer}", pairwise(*values), limit)
-        if PLAIN in ran:
-            own = [sum(one[tool]["stages"].values()) for one in rounds]
-            forward = [one[PLAIN]["split"]["forward"] for one in rounds]
-            add(f"prune's own time, {tool} / plain forward",
-                pairwise(own, forward), AGAINST_FORWARD.get(tool))  # fmt: skip
+                add(f"peak {kind} memory, {tool} / {peer}", (tool, kind), (peer, kind), limit)
+        add(f"prune's own time, {tool} / plain forward", (tool, "own"), (PLAIN, "forward"),
+            AGAINST_FORWARD.get(tool))  # fmt: skip
     for mode, limit in (("dense", 1.05), ("sequential", None)):
-        pair = (f"m-wanda + cwl {mode}", f"wanda {mode}")
-        if ran >= set(pair):
-            own_times = [[sum(one[name]["stages"].values()) for one in rounds] for name in pair]
-            add(f"prune's own time, m-wanda + cwl / wanda, {mode}", pairwise(*own_times), limit)
+        add(f"prune's own time, m-wanda + cwl / wanda, {mode}", (f"m-wanda + cwl {mode}", "own"),
+            (f"wanda {mode}", "own"), limit)  # fmt: skip
     return found, bars
 
 
 def limits(
     rounds: list[dict[str, Any]], given: argparse.Namespace, model: Path, windows: Path
-) -> tuple[dict[str, Any], Table]:
+) -> Table:
     """What each prune had to do, and the share of its own time that takes at the machine's rates:
     both as mwanda itself reports them."""
-    found: dict[str, Any] = {}
     rows = []
     for tool in (name for name in METHODS if name in rounds[0]):
         line = command(tool, given, model, windows)
@@ -120,16 +116,14 @@ def limits(
         passes = run(line, env=environment(given.threads)).output["passes"]
         every = [one[tool]["output"]["limit"] for one in rounds]
         share, rate = (spread([one[key] for one in every]) for key in ("share", "matmul_rate"))
-        work = {key: every[0][key] for key in ("flops", "bytes_read", "bytes_written")}
-        found[tool] = {"passes": passes, **work, "share": share, "matmul_rate": rate}
         rows.append([
-            tool, f"{passes}", f"{work['flops'] / 1e12:.2f}", f"{rate['median'] / 1e9:.0f}",
-            f"{work['bytes_read'] / 1e9:.2f}", f"{work['bytes_written'] / 1e9:.2f}",
+            tool, f"{passes}", f"{every[0]['flops'] / 1e12:.2f}", f"{rate['median'] / 1e9:.0f}",
+            *(f"{every[0][key] / 1e9:.2f}" for key in ("bytes_read", "bytes_written")),
             f"{share['median']:.0%}",
         ])  # fmt: skip
     header = ["what must be done", "block passes", "TFLOP", "at GFLOP/s", "GB read",
               "GB written", "share of own time"]  # fmt: skip
-    return found, Table(header, rows)
+    return Table(header, rows)
 
 
 def agreement(ran: tuple[str, ...], work: Path) -> dict[str, Any]:
@@ -148,12 +142,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
-    parser.add_argument("--sparsity", type=float, default=0.5)
-    parser.add_argument("--windows", type=int, default=8, help="a language; there are fifteen")
-    parser.add_argument("--length", type=int, default=256)
-    parser.add_argument(
-        "--memory-only", action="store_true", help="no ratios of times: for a machine in use"
-    )
     parser.add_argument("--peer-python", help="interpreter that has llmcompressor")
     given = parsed(parser)
     if PEER in given.tools and given.peer_python is None:
@@ -164,40 +152,21 @@ def main() -> None:
     for number in range(given.rounds):
         rounds.append({})
         for tool in tools:
-            process, split = measure(tool, given, model, windows)
-            output = process.output
-            rounds[-1][tool] = process.as_dict() | {
-                "split": split,
-                "stages": output["seconds"],
-                "output": {
-                    name: output[name] for name in output.keys() - {"folder", "recipe", "signals"}
-                },
-            }
-            print(f"round {number + 1}, {tool}: {process.seconds:.1f} s", flush=True)
-    found, bars = ratios(rounds, memory_only=given.memory_only)
-    summary = {
-        tool: {
-            **{
-                kind: spread([one[tool][kind] for one in rounds])
-                for kind in ("seconds", "resident", "anonymous")
-            },
-            "split": {
-                stage: spread([one[tool]["split"][stage] for one in rounds])
-                for stage in rounds[0][tool]["split"]
-            },
-        }
-        for tool in tools
-    }
-    stages = ("import", "load", "prune", "forward", "save")
-    rows = [
-        [tool, f"{data['seconds']['median']:.1f}",
-         *(f"{data['split'][s]['median']:.1f}" if s in data["split"] else "" for s in stages),
-         *(f"{data[kind]['median'] / 1e9:.2f}" for kind in ("resident", "anonymous"))]
-        for tool, data in summary.items()
-    ]  # fmt: skip
-    header = ["whole process", "seconds", *stages, "resident GB", "anonymous GB"]
+            rounds[-1][tool] = one = measure(tool, given, model, windows)
+            print(f"round {number + 1}, {tool}: {one['seconds']:.1f} s", flush=True)
+    found, bars = ratios(rounds)
+    rows = []
+    for tool in tools:
+
+        def shown(kind: str, digits: int, unit: float = 1.0, tool: str = tool) -> str:
+            return f"{spread(values(rounds, tool, kind))['median'] / unit:.{digits}f}"
+
+        split = rounds[0][tool]["split"]
+        rows.append([
+            tool, shown("seconds", 1), *(shown(s, 1) if s in split else "" for s in STAGES),
+            shown("resident", 2, 1e9), shown("anonymous", 2, 1e9),
+        ])  # fmt: skip
     masks = agreement(tools, given.work)
-    work, work_table = limits(rounds, given, model, windows)
     differing = [
         [pair, f"{one['linears']}", f"{one['weights']:,}", f"{one['differing']:,}",
          f"{one['share']:.2e}", " / ".join(f"{x:.4%}" for x in one["sparsity"])]
@@ -209,19 +178,15 @@ def main() -> None:
     ]
     save(
         given.results,
-        {
-            "windows_per_language": given.windows, "window_length": given.length,
-            "sparsity": given.sparsity, "threads": given.threads, "tools": summary,
-            "ratios": found, "masks": masks, "work": work, "rounds": rounds,
-        },
+        {"threads": given.threads, "ratios": found, "masks": masks, "rounds": rounds},
         tables=[
-            Table(header, rows),
-            work_table,
+            Table(["whole process", "seconds", *STAGES, "resident GB", "anonymous GB"], rows),
+            limits(rounds, given, model, windows),
             Table(["ratio, round by round", "median", "min", "max"], ratio_rows),
             Table(["masks of", "linears", "weights", "differing", "share", "sparsity"], differing),
         ],
         bars=bars,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

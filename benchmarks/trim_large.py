@@ -2,7 +2,7 @@
 
 ``python benchmarks/trim_large.py --tokenizer FOLDER`` makes a random Llama of 32 blocks with a row
 for every token of a real tokenizer, copies its shards with ``cp`` and trims it, each with none of
-its files in memory and until all is on the disk. ``--steps`` does only some of this.
+its files in memory and until all is on the disk. What was measured is kept in ``--work``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from typing import Any
 from harness import Table, bar, kept, options_of, parsed, save
 from large import make
 from processes import call
-
-STEPS = ("make", "copy", "trim")
 
 
 def shards_of(folder: Path) -> list[Path]:
@@ -39,8 +37,7 @@ def forget(paths: list[Path]) -> None:
 def make_model(given: argparse.Namespace) -> dict[str, Any]:
     """The model, with the tokenizer instead of a made-up one."""
     folder = given.work / "model"
-    shutil.rmtree(folder, ignore_errors=True)
-    size = make(given, folder)
+    size = make(given.work, blocks=given.blocks, vocabulary=given.vocabulary)
     for path in folder.glob("*token*"):
         path.unlink()
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -68,27 +65,20 @@ def trimmed(given: argparse.Namespace) -> dict[str, Any]:
     process = call(given, "trim", model, "--languages", "de,fr,sw", "--out", out, "--json")
     forget([*shards_of(model), *shards_of(out)])
     shutil.rmtree(out)
-    return {**process.as_dict(), "output": {
-        name: process.output[name] for name in ("rows", "kept", "bytes", "kept_bytes", "weights",
-                                                "kept_weights", "seconds")}}  # fmt: skip
+    return process.as_dict()
 
 
 def main() -> None:
     parser = options_of(__doc__, "trim_large")
     parser.add_argument("--tokenizer", type=Path, required=True)
-    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--blocks", type=int, default=32)
-    parser.add_argument("--width", type=int, default=4096, help="a multiple of 512")
     parser.add_argument("--vocabulary", type=int, default=128_256)
-    parser.add_argument("--shard", type=int, default=5_000_000_000, help="bytes of a source shard")
     given = parsed(parser)
+    steps = {"make": make_model, "copy": copied, "trim": trimmed}
     found = {
         step: kept(given.work / f"{step}.json", partial(work, given))
-        for step, work in zip(STEPS, (make_model, copied, trimmed), strict=True)
-        if step in given.steps
+        for step, work in steps.items()
     }
-    if len(found) < len(STEPS):
-        return
     shutil.rmtree(given.work / "model", ignore_errors=True)
     gigabytes = found["make"]["bytes"] / 1e9
     copy, trim = found["copy"]["seconds"], found["trim"]

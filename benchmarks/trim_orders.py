@@ -37,16 +37,14 @@ def measure(
     pruned, trimmed, first, second = (given.work / n for n in ("p", "t", "pt", "tp"))
     how: dict[str, Any] = {
         "calibration": given.data / "gnome", "languages": calibrated, "sparsity": 0.5,
-        "windows": given.windows, "window_length": given.length, "options": options,
+        "windows": 8, "window_length": 256, "options": options,
         **RECIPES[name],
     }  # fmt: skip
     mwanda.prune(dense, out=pruned, **how)
     mwanda.trim(pruned, first, languages, options=options)
     mwanda.trim(dense, trimmed, languages, options=options)
     mwanda.prune(trimmed, out=second, **how)
-    texts = mwanda.read_texts(
-        given.data / "flores", languages, sentences=given.sentences, ids=(1000, None)
-    )
+    texts = mwanda.read_texts(given.data / "flores", languages, sentences=48, ids=(1000, None))
     nats = [
         {tag: one.nll_per_sentence for tag, one in mwanda.evaluate(
             folder, texts, cache=given.work / "scores").languages.items()}
@@ -63,9 +61,6 @@ def main() -> None:
     parser = options_of(__doc__, "trim_orders")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--dense", type=Path)
-    parser.add_argument("--windows", type=int, default=8, help="a language")
-    parser.add_argument("--length", type=int, default=256)
-    parser.add_argument("--sentences", type=int, default=48)
     given = parsed(parser)
     found: dict[str, Any] = {}
     tables, bars = [], []

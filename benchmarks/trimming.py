@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from functools import partial
@@ -22,7 +21,12 @@ from harness import Table, kept, options_of, pairwise, parsed, save, spread
 from mwanda.cli.demo.__main__ import SEEN, UNSEEN
 from mwanda.cli.demo.packages import assemble, find_weights
 from mwanda.evaluation.trim_loss import trim_loss
+from mwanda.model.source import load_tokenizer
+from mwanda.pruned.trim.promise import Trial
 from mwanda.pruned.trim.trim import TrimResult
+from mwanda.pruning.folder.manifest import read_manifest
+from mwanda.text.tokens import token_ids
+from processes import run
 from real_models import dense_model
 
 GEMMA, SMOLLM2 = "gemma3-270m", "smollm2-135m"
@@ -96,13 +100,12 @@ def in_llama(given: argparse.Namespace, name: str) -> dict[str, Any]:
     texts = mwanda.read_texts(given.data / "flores", tags, ids=(1000, None)).texts
     sentences = {tag: texts[tag][:40] for tag in texts}
     asked.write_text(json.dumps({"rows": rows_of(folder), "sentences": sentences}))
-    return told(given.llama, RUNNER, whole, file, asked)
+    found: dict[str, Any] = run([given.llama, RUNNER, whole, file, asked]).output
+    return found
 
 
 def rows_of(folder: Path) -> list[int]:
     """New id -> old id."""
-    from mwanda.pruning.folder.manifest import read_manifest
-
     return read_manifest(folder).trims[-1].old_ids
 
 
@@ -122,49 +125,33 @@ def small_text(given: argparse.Namespace, tags: list[str]) -> Path:
 
 def same_tokens(dense: Path, folder: Path, texts: dict[str, list[str]]) -> dict[str, float]:
     """Language -> share of its sentences that have the tokens they had."""
-    from mwanda.model.source import load_tokenizer
-    from mwanda.text.tokens import token_ids
-
-    before, after = load_tokenizer(dense), load_tokenizer(folder)
-    rows = rows_of(folder)
-    return {
-        tag: sum(
-            token_ids(before, one) == [rows[new] for new in token_ids(after, one)]
-            for one in sentences
-        ) / len(sentences)
-        for tag, sentences in texts.items()
-    }  # fmt: skip
+    before = load_tokenizer(dense)
+    split = {tag: [(one, token_ids(before, one)) for one in some] for tag, some in texts.items()}
+    found = Trial(tuple(rows_of(folder)), {}, split).coverage(load_tokenizer(folder))
+    return {tag: one.share for tag, one in found.items()}
 
 
 def timed(given: argparse.Namespace) -> dict[str, Any]:
     """Runtime -> whole model or set -> what each round gave; every model once a round."""
-    models = {
-        model: whole_of(given, model) for model in dict.fromkeys(SETS[n][0] for n in given.sets)
-    }
-    models |= {name: trimmed_of(given, name) for name in given.sets}
-    for name in given.sets:
+    models = {model: whole_of(given, model) for model in (GEMMA, SMOLLM2)}
+    models |= {name: trimmed_of(given, name) for name in SETS}
+    for name in SETS:
         if not models[name][1].is_file():
             cut(given, name)
     found: dict[str, Any] = {}
     for _ in range(ROUNDS):
         for name, (folder, file) in models.items():
-            runs = {"transformers": told(sys.executable, __file__, "--decode", folder)}
+            runs = {"transformers": run([sys.executable, __file__, "--decode", folder])}
             if given.llama is not None:
-                runs["llama.cpp"] = told(given.llama, RUNNER, file)
-            for runtime, figures in runs.items():
+                runs["llama.cpp"] = run([given.llama, RUNNER, file])
+            for runtime, made in runs.items():
+                figures = {**made.output, "peak_gb": made.resident / 1e9}
                 found.setdefault(runtime, {}).setdefault(name, []).append(figures)
     return found
 
 
-def told(*words: Any) -> dict[str, Any]:
-    """The JSON in the last line of a process of its own."""
-    made = subprocess.run([str(word) for word in words], check=True, stdout=subprocess.PIPE)
-    found: dict[str, Any] = json.loads(made.stdout.splitlines()[-1])
-    return found
-
-
 def decode(folder: str) -> None:
-    """Seconds to load, tokens a second and peak gigabytes of this process."""
+    """Seconds to load and tokens a second of this process."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -176,14 +163,7 @@ def decode(folder: str) -> None:
     model.generate(prompt, max_new_tokens=4, do_sample=False)
     start = time.perf_counter()
     model.generate(prompt, min_new_tokens=NEW, max_new_tokens=NEW, do_sample=False)
-    speed = NEW / (time.perf_counter() - start)
-    print(json.dumps({"load": loaded, "tokens": speed, "peak_gb": peak_gb()}))
-
-
-def peak_gb() -> float:
-    """Of this process alone: what getrusage says begins with its parent's peak."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
+    print(json.dumps({"load": loaded, "tokens": NEW / (time.perf_counter() - start)}))
 
 
 def kept_table(found: dict[str, dict[str, Any]]) -> Table:
@@ -220,14 +200,13 @@ def main() -> None:
     parser = options_of(__doc__, "trimming")
     parser.add_argument("--data", type=Path, help="folder with flores/, udhr/ and gnome/")
     parser.add_argument("--models", type=Path, help="where dense models are; made where not")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--llama", help="interpreter that has llama-cpp-python")
     parser.add_argument("--sentences", type=int, default=144, help="of a set, for the nats")
     parser.add_argument("--part", choices=("loss", "times"), help="only this")
     given = parsed(parser)
     if given.part != "times":
         loss = {}
-        for name in given.sets:
+        for name in SETS:
             loss[name] = kept(given.work / f"{name}.json", partial(measure, given, name))
             if given.llama is not None:
                 path = given.work / f"{name}, llama.cpp.json"

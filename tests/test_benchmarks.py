@@ -31,9 +31,11 @@ def processes(harness: ModuleType) -> ModuleType:
     return processes
 
 
-def folder(path: Path, weight: torch.Tensor) -> Path:
+def folder(path: Path, weight: torch.Tensor, *linears: str) -> Path:
     path.mkdir()
-    save_file({"a.q_proj.weight": weight, "norm.weight": torch.zeros(2)}, path / "m.safetensors")
+    (path / "config.json").write_text("{}")
+    tensors = {f"a.0.{name}.weight": weight for name in ("q_proj", *linears)}
+    save_file(tensors | {"a.0.norm.weight": torch.zeros(2)}, path / "m.safetensors")
     return path
 
 
@@ -48,10 +50,9 @@ def test_masks_are_compared_where_either_is_zero(harness: ModuleType, tmp_path: 
 
 def test_folders_of_other_linears_are_not_compared(harness: ModuleType, tmp_path: Path) -> None:
     first = folder(tmp_path / "a", torch.zeros(1, 4))
-    (tmp_path / "b").mkdir()
-    save_file({"a.k_proj.weight": torch.zeros(1, 4)}, tmp_path / "b" / "m.safetensors")
+    other = folder(tmp_path / "b", torch.zeros(1, 4), "k_proj")
     with pytest.raises(ValueError, match="same linears"):
-        harness.mask_difference(first, tmp_path / "b")
+        harness.mask_difference(first, other)
 
 
 def test_a_child_is_watched_and_its_last_json_read(processes: ModuleType) -> None:

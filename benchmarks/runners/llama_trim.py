@@ -1,7 +1,6 @@
 """GGUF files in llama.cpp, in an environment that has ``llama-cpp-python``; called by
-``trimming.py --llama PYTHON``. Given one file: how fast is it, in what memory? Given a file, its
-trim and a JSON of ``rows`` (new id -> old id) and ``sentences`` by language: are tokens and logits
-the same?
+``trimming.py --llama PYTHON``. Given one file: how fast is it? Given a file, its trim and a JSON of
+``rows`` (new id -> old id) and ``sentences`` by language: are tokens and logits the same?
 """
 
 from __future__ import annotations
@@ -51,10 +50,7 @@ def decoded(path: str) -> dict[str, float]:
     start = time.perf_counter()
     for _ in range(NEW):
         model.eval(ids[-1:])
-    speed = NEW / (time.perf_counter() - start)
-    with open("/proc/self/status", encoding="utf-8") as file:
-        peak = int(file.read().partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
-    return {"load": loaded, "tokens": speed, "peak_gb": peak}
+    return {"load": loaded, "tokens": NEW / (time.perf_counter() - start)}
 
 
 if __name__ == "__main__":
