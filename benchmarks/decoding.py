@@ -9,7 +9,6 @@ Rounds alternate. A C++ compiler is needed.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ import torch
 from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 
-from harness import Bar, Table, bar, options_of, parsed, save, spread
+from harness import Bar, Table, bar, options_of, pairwise, parsed, save, spread
 from mwanda import MaskedLinear, mask_linears
 from mwanda.model.run.discovery import find_structure
 from mwanda.pruned.kernel.build import available_paths
@@ -29,21 +28,21 @@ from real_models import pruned_folder
 
 LAYER = (4096, 14336)
 BATCHES = (1, 2, 4)
+SPARSITY = 0.5
 GOAL = 1.4
 """Times dense bf16, asked for before measuring."""
 
-PROMPT = 16
-"""Tokens before the first one that is timed."""
+ROUNDS, DECODINGS = 15, 5
+PROMPT, TOKENS = 16, 32
+"""Tokens before the first one that is timed, and those that are."""
 
-Times = dict[str, list[float]]
 
-
-def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, Any]]:
+def alternate(ways: Mapping[str, Callable[[], Any]]) -> dict[str, dict[str, Any]]:
     """Seconds of each way, every round all of them."""
-    found: Times = {name: [] for name in ways}
+    found: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
         way()
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
@@ -51,17 +50,10 @@ def alternate(ways: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, d
     return {name: spread(values) for name, values in found.items()}
 
 
-def bandwidth(rounds: int) -> float:
+def bandwidth() -> float:
     """Bytes a second of a pass that only reads."""
     data = torch.ones(1 << 27)
-    found = alternate({"read": data.sum}, rounds)
-    return data.nbytes / float(found["read"]["median"])
-
-
-def sparse_weight(shape: tuple[int, int], sparsity: float) -> torch.Tensor:
-    weight = torch.randn(shape) / shape[1] ** 0.5
-    made: torch.Tensor = weight.masked_fill_(torch.rand(shape) < sparsity, 0).bfloat16()
-    return made
+    return data.nbytes / float(alternate({"read": data.sum})["read"]["median"])
 
 
 def error(found: torch.Tensor, exact: torch.Tensor) -> float:
@@ -69,9 +61,10 @@ def error(found: torch.Tensor, exact: torch.Tensor) -> float:
     return float((found.double() - exact).norm() / exact.norm())
 
 
-def layer(given: argparse.Namespace) -> dict[str, Any]:
+def layer() -> dict[str, Any]:
     """One layer by batch: seconds of every way, and how far each is from float64."""
-    weight = sparse_weight(LAYER, given.sparsity)
+    weight = torch.randn(LAYER) / LAYER[1] ** 0.5
+    weight = weight.masked_fill_(torch.rand(LAYER) < SPARSITY, 0).bfloat16()
     wide = weight.float()
     packed = {path: MaskedLinear(weight, path=path) for path in available_paths()}
     found: dict[str, Any] = {
@@ -91,40 +84,40 @@ def layer(given: argparse.Namespace) -> dict[str, Any]:
         }
         exact = x.double() @ wide.double().t()
         found["batches"][str(batch)] = {
-            "seconds": alternate(ways, given.rounds),
+            "seconds": alternate(ways),
             "error": {name: error(way(), exact) for name, way in ways.items()},
         }
     return found
 
 
-def linears_alone(models: Mapping[str, Any], names: list[str], given: argparse.Namespace) -> Any:
+def one_by_one(modules: list[Any], inputs: list[torch.Tensor]) -> None:
+    for module, x in zip(modules, inputs, strict=True):
+        module(x)
+
+
+def linears_alone(models: Mapping[str, Any], names: list[str]) -> Any:
     """All pruned linears one after another, on one token."""
     ways: dict[str, Callable[[], None]] = {}
     for way, model in models.items():
         modules = [model.get_submodule(name) for name in names]
         dtype = torch.float32 if way == "dense float32" else torch.bfloat16
         inputs = [torch.randn(1, m.in_features).to(dtype) for m in modules]
-
-        def all_of_them(modules: Any = modules, inputs: Any = inputs) -> None:
-            for module, x in zip(modules, inputs, strict=True):
-                module(x)
-
-        ways[way] = all_of_them
-    return alternate(ways, given.rounds)
+        ways[way] = partial(one_by_one, modules, inputs)
+    return alternate(ways)
 
 
-def decode(model: Any, ids: torch.Tensor, tokens: int) -> tuple[float, torch.Tensor]:
-    """Seconds a token after the prompt, and logits ``[tokens, vocabulary]`` under given tokens."""
+def decode(model: Any, ids: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Seconds a token after the prompt, and logits ``[TOKENS, vocabulary]`` under given tokens."""
     seen = model(ids[:, :PROMPT], use_cache=True)
     cache, logits = seen.past_key_values, []
     start = time.perf_counter()
-    for place in range(PROMPT, PROMPT + tokens):
+    for place in range(PROMPT, PROMPT + TOKENS):
         seen = model(ids[:, place : place + 1], past_key_values=cache, use_cache=True)
         logits.append(seen.logits[0, -1])
-    return (time.perf_counter() - start) / tokens, torch.stack(logits)
+    return (time.perf_counter() - start) / TOKENS, torch.stack(logits)
 
 
-def decoding(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def decoding(folder: Path) -> dict[str, Any]:
     """Gemma 3 270M at 50 %, one token after another, the same tokens for all."""
     dense = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
     models = {"dense bf16": dense, "dense float32": copy.deepcopy(dense).float(),
@@ -132,13 +125,13 @@ def decoding(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     names = mask_linears(models["packed"])
     if names != [one.name for one in find_structure(dense).linears()]:
         raise ValueError(f"{folder}: expected every linear to be pruned")
-    ids = torch.randint(3, 20_000, (1, PROMPT + given.tokens))
+    ids = torch.randint(3, 20_000, (1, PROMPT + TOKENS))
     ids[0, 0] = dense.config.bos_token_id or 2
-    seconds: Times = {name: [] for name in models}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
     logits = {}
-    for turn in range(given.decodings + 1):
+    for turn in range(DECODINGS + 1):
         for name, model in models.items():
-            took, logits[name] = decode(model, ids, given.tokens)
+            took, logits[name] = decode(model, ids)
             if turn:
                 seconds[name].append(took)
     exact = logits["dense float32"].double()
@@ -146,7 +139,7 @@ def decoding(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     linears = sum(dense.get_submodule(name).weight.numel() for name in names)
     packed = sum(models["packed"].get_submodule(name).nbytes for name in names)
     return {
-        "linears_seconds": linears_alone(models, names, given),
+        "linears_seconds": linears_alone(models, names),
         "linears_bytes": {"dense bf16": 2 * linears, "dense float32": 4 * linears,
                           "packed": packed},
         "bytes": {"dense bf16": 2 * (linears + head), "dense float32": 4 * (linears + head),
@@ -197,32 +190,24 @@ def bars(found: Mapping[str, Any]) -> list[Bar]:
     for what, rows, packed in (("layer, batch 1", one, fastest),
                                ("Gemma decoding", gemma, "packed")):  # fmt: skip
         for dense, least in (("dense bf16", GOAL), ("dense bf16", 1.0), ("dense float32", 1.0)):
-            pairs = zip(rows[dense]["values"], rows[packed]["values"], strict=True)
-            ratios = [slow / fast for slow, fast in pairs]
-            made.append(bar(f"{what}: times {dense}", spread(ratios), least=least))
+            ratios = pairwise(rows[dense]["values"], rows[packed]["values"])
+            made.append(bar(f"{what}: times {dense}", ratios, least=least))
     return made
 
 
 def main() -> None:
     parser = options_of(__doc__, "decoding")
     parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
-    parser.add_argument("--sparsity", type=float, default=0.5)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--decodings", type=int, default=5)
-    parser.add_argument("--tokens", type=int, default=32)
     given = parsed(parser)
-    paths = available_paths()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    folder = given.folder or pruned_folder(given, str(given.sparsity))
+    folder = given.folder or pruned_folder(given)
     with torch.inference_mode():
         found: dict[str, Any] = {
             "threads": given.threads,
-            "sparsity": given.sparsity,
-            "paths": paths,
-            "bandwidth": bandwidth(given.rounds),
-            "layer": layer(given),
-            "gemma": decoding(given, folder),
+            "bandwidth": bandwidth(),
+            "layer": layer(),
+            "gemma": decoding(folder),
         }
     save(given.results, found, tables=tables(found), bars=bars(found))
 
