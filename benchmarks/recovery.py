@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -25,9 +22,9 @@ from typing import Any
 import mwanda
 from harness import Table, kept, options_of, parsed, save
 from mwanda.evaluation.results import Comparison
-from mwanda.evaluation.texts import parse_ids
 from mwanda.text.background import open_background
 from mwanda.text.window_sizes import UDHR
+from processes import call
 from real_models import dense_folder
 from studies import SEEN
 
@@ -59,7 +56,6 @@ PRUNES: dict[str, list[str]] = {
     "best-quality": ["--recipe", "best-quality"],
 }
 
-
 NONE = ["--background", "none"]
 """Options of text without a background."""
 
@@ -89,18 +85,6 @@ def backgrounds(given: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
         ]  # fmt: skip
 
 
-def run(given: argparse.Namespace, *words: Any) -> dict[str, Any]:
-    """A command of mwanda's: its JSON, and the seconds it took the processor."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    made = subprocess.run(
-        [given.python, "-m", "mwanda", *map(str, words), "--json"],
-        check=True, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {**json.loads(made.stdout), "processor": seconds}
-
-
 def text(given: argparse.Namespace, background: Sequence[Any]) -> list[Any]:
     return ["--calibration", given.data / "gnome", "--languages", ",".join(SEEN),
             "--windows", given.windows, "--window-length", given.length, *background]  # fmt: skip
@@ -110,8 +94,8 @@ def pruned(
     given: argparse.Namespace, dense: Path, name: str, folder: Path, background: Sequence[Any]
 ) -> dict[str, Any]:
     kind = ["--pattern", given.pattern] if given.pattern else ["--sparsity", given.sparsity]
-    words = ["prune", dense, "--out", folder, *kind, *text(given, background)]
-    return {"processor": run(given, *words, *PRUNES[name], "--overwrite")["processor"]}
+    words = ["prune", dense, "--out", folder, *kind, *text(given, background), *PRUNES[name]]
+    return {"processor": call(given, *words, "--overwrite", "--json").processor}
 
 
 def recovered(
@@ -123,12 +107,12 @@ def recovered(
         words += ["--learning-rate", given.learning_rate]
     if given.held_out is not None:
         words += ["--held-out", given.held_out]
-    made = run(given, *words, *text(given, background), "--overwrite")
-    held_out = {
-        when: sum(one[when] for one in made["held_out"].values()) / len(made["held_out"])
-        for when in ("before", "after")
-    }
-    return {"processor": made["processor"], "held_out": held_out, "best_step": made["best_step"]}
+    made = call(given, *words, *text(given, background), "--overwrite", "--json")
+    every = made.output["held_out"].values()
+    held_out = {when: sum(one[when] for one in every) / len(every) for when in ("before", "after")}
+    return {
+        "processor": made.processor, "held_out": held_out, "best_step": made.output["best_step"],
+    }  # fmt: skip
 
 
 def scored(given: argparse.Namespace) -> dict[str, tuple[str, ...]]:
@@ -140,7 +124,7 @@ def rises(given: argparse.Namespace, dense: Path, folder: Path) -> dict[str, flo
     languages = [tag for tags in scored(given).values() for tag in tags]
     found = [
         mwanda.evaluate(
-            path, given.data / "flores", languages=languages, ids=parse_ids(given.ids),
+            path, given.data / "flores", languages=languages, ids=given.ids,
             sentences=given.sentences, cache=given.work / "scores",
         )
         for path in (dense, folder)
@@ -186,11 +170,13 @@ def main() -> None:
         "--sentences", type=int, default=8, help="a language; 491 are all from 1000"
     )
     parser.add_argument("--every", action="store_true", help="all languages that FLORES has")
+    parser.set_defaults(threads=1)
     given = parsed(parser)
     dense = dense_folder(given)
     found: dict[str, dict[str, Any]] = {}
 
     def measured(key: str, folder: Path, make: Callable[[], dict[str, Any]]) -> None:
+        print(key, flush=True)
         made = kept(folder.with_name(f"{folder.name}.json"), make)
         found[key] = {**made, "rises": rises(given, dense, folder)}
 
