@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -32,7 +30,6 @@ import mwanda
 from device_checks import ROOT, TESTS, count_copies, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
-from mwanda.pruning.draw_windows import draw_windows
 from mwanda.pruning.forecast.memory import process_memory
 from mwanda.system.device import choose_device, device_kind, wait_for
 
@@ -54,6 +51,15 @@ LARGE: dict[str, dict[str, Any]] = {
 DRY = ("wanda", "admm", "best-quality")
 """What a dry run is content with."""
 
+SIZES = {"device": "auto", "blocks": 36, "width": 4096, "small": 512, "windows": 32, "length": 512,
+         "step": 75.0, "testing": 120.0}  # fmt: skip
+"""``small`` is the width of the model of two devices; ``step`` the seconds that a prune is taken to
+last, ``testing`` those that the tests may take."""
+
+DRY_SIZES = {"device": "pretend", "blocks": 2, "width": 128, "small": 64, "windows": 2,
+             "length": 128, "seconds": 7200.0, "step": 1.0, "testing": 3600.0}  # fmt: skip
+"""No time of a dry run means anything."""
+
 EVERY = 0.02
 """Seconds between two looks at the host's memory."""
 
@@ -63,12 +69,13 @@ class Bench:
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.given, self.device = given, choose_device(given.device)
+        self.size = {"windows": given.windows, "window_length": given.length}
         self._start = time.perf_counter()
         self.left_out: list[str] = []
 
-    def options(self, device: str | None = None, **changed: Any) -> mwanda.RunOptions:
+    def options(self, device: str | None = None) -> mwanda.RunOptions:
         name = device or str(self.device)
-        return mwanda.RunOptions(device=name, overwrite=True, progress=mwanda.Silent(), **changed)
+        return mwanda.RunOptions(device=name, overwrite=True, progress=mwanda.Silent())
 
     def wanted(self, recipes: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
         return [one for one in recipes.items() if not self.given.dry or one[0] in DRY]
@@ -95,11 +102,9 @@ class Bench:
 
     def prune(self, model: Path, out: Path, device: str | None = None, **fields: Any) -> Any:
         shutil.rmtree(out, ignore_errors=True)
-        windows, length = self.given.windows, self.given.length
-        size = {"windows": windows, "window_length": length}
-        text = self.given.work / "text"
-        options = self.options(device)
-        return mwanda.prune(model, out=out, calibration=text, options=options, **size, **fields)
+        text, options = self.given.work / "text", self.options(device)
+        fields = self.size | fields
+        return mwanda.prune(model, out=out, calibration=text, options=options, **fields)
 
 
 @contextmanager
@@ -151,10 +156,8 @@ def prunes(bench: Bench, model: Path) -> list[dict[str, Any]]:
     for name, fields in bench.wanted(LARGE):
         if not bench.fits(f"large: {name}", bench.given.step):
             continue
-        size = {"windows": bench.given.windows, "window_length": bench.given.length}
-        plan = mwanda.plan(
-            model, calibration=bench.given.work / "text", options=bench.options(), **size, **fields
-        )
+        text, options = bench.given.work / "text", bench.options()
+        plan = mwanda.plan(model, calibration=text, options=options, **bench.size, **fields)
         out = bench.given.work / f"pruned-{name}"
         result, one = bench.measured(partial(bench.prune, model, out, **fields))
         found.append({
@@ -176,27 +179,6 @@ def evaluate(bench: Bench, model: Path) -> dict[str, Any] | None:
     scored, one = bench.measured(lambda: mwanda.evaluate(model, texts, options=bench.options()))
     tokens = sum(result.tokens for result in scored.languages.values())
     return {**one, "tokens": tokens, "rate": tokens / one["seconds"]}
-
-
-def neighbour(bench: Bench, model: Path) -> dict[str, Any] | None:
-    """llm-compressor's wanda on the same model and windows, where it is installed."""
-    there = importlib.util.find_spec("llmcompressor") is not None
-    if not there or bench.given.dry or not bench.fits("llm-compressor", 2 * bench.given.step):
-        return None
-    windows = bench.given.work / "windows.safetensors"
-    draw_windows(
-        str(model), windows, str(bench.given.work / "text"), languages=TAGS,
-        windows=bench.given.windows, length=bench.given.length, overwrite=True,
-    )  # fmt: skip
-    runner = Path(__file__).parent / "runners" / "llmcompressor_wanda.py"
-    out, start = bench.given.work / "neighbour", time.perf_counter()
-    line = [sys.executable, runner, "--model", model, "--windows", windows, "--out", out]
-    told = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
-    shutil.rmtree(out, ignore_errors=True)
-    if told.returncode:
-        return {"failed": told.stderr[-400:]}
-    laps = json.loads(told.stdout.strip().splitlines()[-1])
-    return {"seconds": time.perf_counter() - start, "laps": laps}
 
 
 def tables(found: dict[str, Any]) -> list[Table]:
@@ -256,7 +238,6 @@ def run(given: argparse.Namespace) -> None:
     found["checkpoint"] = make_model(model, config, "bfloat16", device=bench.device)
     found["prunes"] = prunes(bench, model)
     found["evaluation"] = evaluate(bench, model)
-    found["llm-compressor"] = neighbour(bench, model)
     found["left out"] = bench.left_out
     shutil.rmtree(model)
     save(given.results, found, tables=tables(found), bars=bars(found, given.dry))
@@ -265,23 +246,14 @@ def run(given: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = options_of(__doc__, "gpu")
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--dry", action="store_true", help="small, on the tests' pretend device")
-    parser.add_argument("--blocks", type=int, default=36)
-    parser.add_argument("--width", type=int, default=4096)
-    parser.add_argument("--small", type=int, default=512, help="width of the model of two devices")
-    parser.add_argument("--windows", type=int, default=32)
-    parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=460.0, help="what may be taken in all")
-    parser.add_argument("--step", type=float, default=75.0, help="what a prune is taken to last")
     parser.add_argument("--tests", nargs="*", default=TESTS, help="files of tests to run on it")
-    parser.add_argument("--testing", type=float, default=120.0, help="what the tests may take")
+    parser.set_defaults(**SIZES)
     given = parsed(parser)
     there: Any = nullcontext()
     if given.dry:
-        given.blocks, given.width, given.small = 2, 128, 64
-        given.windows, given.length, given.step, given.device = 2, 128, 1.0, "pretend"
-        given.seconds, given.testing = 7200.0, 3600.0  # no time of it means anything
+        vars(given).update(DRY_SIZES)
         sys.path.insert(0, str(ROOT))
         from tests.support.pretend.device import pretend
 
