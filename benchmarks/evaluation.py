@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from harness import Table, bar, options_of, save
+from harness import Table, bar, options_of, parsed, save
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.head import TILE
 from mwanda.evaluation.results import Evaluation

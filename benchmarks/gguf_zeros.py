@@ -1,8 +1,8 @@
 """Which share of a pruned model's zeros is still zero after a round trip through GGUF?
 
-Gemma 3 270M pruned to 50 % is written as GGUF in each of :data:`TYPES` through the library ``gguf``,
-every matrix under the name that llama.cpp's converter gives it, and compared position by position
-by ``mwanda gguf-check``. Q4_1 is there as a type that gives every group an offset of its own.
+Gemma 3 270M pruned to 50 % is written as GGUF in four types through the library ``gguf``, every
+matrix under the name that llama.cpp's converter gives it, and compared position by position by
+``mwanda gguf-check``. Q4_1 is there as a type that gives every group an offset of its own.
 """
 
 from __future__ import annotations

@@ -76,14 +76,17 @@ def values(rounds: list[dict[str, Any]], tool: str, kind: str) -> list[float]:
     return [{**one[tool]["split"], **one[tool]}[kind] for one in rounds]
 
 
+Figure = tuple[str, str]
+"""A tool, and what of it."""
+
+
 def ratios(rounds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
     """Every ratio the tools that ran allow, and the bars among them."""
     ran = rounds[0].keys()
     found: dict[str, Any] = {}
     bars: list[Bar] = []
 
-    def add(claim: str, first: tuple[str, str], second: tuple[str, str], most: float | None) -> None:
-        """Tool and figure over tool and figure, where both tools ran."""
+    def add(claim: str, first: Figure, second: Figure, most: float | None) -> None:
         if ran >= {first[0], second[0]}:
             found[claim] = pairwise(values(rounds, *first), values(rounds, *second))
             if most is not None:
