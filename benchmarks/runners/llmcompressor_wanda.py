@@ -6,23 +6,18 @@ the sequential pipeline over decoder layers, batch size 1.
 
 from __future__ import annotations
 
-from shared import Clock, arguments, read_windows
+from shared import Clock, arguments, opened, saved
 
 
 def main() -> None:
-    clock = Clock()
-    given = arguments(__doc__, out=True).parse_args()
-    import torch
+    clock, given = Clock(), arguments(__doc__)
     from datasets import Dataset
     from llmcompressor import oneshot
     from llmcompressor.modifiers.pruning import WandaPruningModifier
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    torch.set_num_threads(given.threads)
-    clock.lap("import")
-    model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32)
+    model, ids = opened(clock, given)
     tokenizer = AutoTokenizer.from_pretrained(given.model)
-    ids = read_windows(given.windows)
     rows = ids.tolist()
     windows = Dataset.from_dict(
         {"input_ids": rows, "attention_mask": [[1] * len(row) for row in rows]}
@@ -33,7 +28,7 @@ def main() -> None:
         tokenizer=tokenizer,
         dataset=windows,
         recipe=WandaPruningModifier(
-            sparsity=given.sparsity,
+            sparsity=0.5,
             mask_structure="0:0",
             targets=["Linear"],
             ignore=["re:.*lm_head"],
@@ -42,11 +37,7 @@ def main() -> None:
         num_calibration_samples=len(rows),
         shuffle_calibration_samples=False,
     )
-    clock.lap("prune")
-    model.save_pretrained(given.out)
-    tokenizer.save_pretrained(given.out)
-    clock.lap("save")
-    clock.report()
+    saved(clock, given, model, tokenizer)
 
 
 if __name__ == "__main__":

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import time
 
-from shared import Clock, arguments, read_windows
+from shared import Clock, arguments, opened
+
+BATCHES = (2, 4, 8, 16)
+TRIED = 8
+"""Windows that each batch size is tried on."""
 
 
 def main() -> None:
-    clock = Clock()
-    parser = arguments(__doc__, out=False)
-    parser.add_argument("--batches", type=int, nargs="+", default=[2, 4, 8, 16])
-    parser.add_argument("--tried", type=int, default=8, help="windows each batch size is tried on")
-    given = parser.parse_args()
+    clock, given = Clock(), arguments(__doc__)
     import torch
-    from transformers import AutoModelForCausalLM
 
-    torch.set_num_threads(given.threads)
-    clock.lap("import")
-    model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32).eval()
-    ids = read_windows(given.windows)
-    clock.lap("load")
+    model, ids = opened(clock, given)
 
     def forward(windows: torch.Tensor, batch: int) -> float:
         start = time.perf_counter()
@@ -32,11 +27,11 @@ def main() -> None:
         return time.perf_counter() - start
 
     with torch.inference_mode():
-        forward(ids[: given.tried], max(given.batches))
-        tried = dict.fromkeys(given.batches, float("inf"))
+        forward(ids[:TRIED], max(BATCHES))
+        tried = dict.fromkeys(BATCHES, float("inf"))
         for _ in range(2):  # in turn, so that one slow moment does not decide
-            for batch in given.batches:
-                tried[batch] = min(tried[batch], forward(ids[: given.tried], batch))
+            for batch in BATCHES:
+                tried[batch] = min(tried[batch], forward(ids[:TRIED], batch))
         best = min(tried, key=lambda batch: tried[batch])
         clock.lap("choosing the batch size")
         forward(ids, best)

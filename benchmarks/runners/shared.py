@@ -32,7 +32,7 @@ class Clock:
         print("\n" + json.dumps({"seconds": self.seconds, **more}), flush=True)
 
 
-def arguments(description: str | None, *, out: bool) -> argparse.ArgumentParser:
+def arguments(description: str | None) -> argparse.Namespace:
     """The options every runner takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", type=Path, required=True)
@@ -40,16 +40,33 @@ def arguments(description: str | None, *, out: bool) -> argparse.ArgumentParser:
         "--windows", type=Path, required=True, help="safetensors, [windows, length]"
     )
     parser.add_argument("--threads", type=int, default=2)
-    if out:
-        parser.add_argument("--out", type=Path, required=True)
-        parser.add_argument("--sparsity", type=float, default=0.5)
-    return parser
+    parser.add_argument("--out", type=Path, help="where a pruned model goes")
+    return parser.parse_args()
 
 
-def read_windows(path: Path) -> torch.Tensor:
-    """The token ids of all languages, ``int64 [windows, length]``, in the file's order of names."""
+def opened(clock: Clock, given: argparse.Namespace) -> tuple[Any, torch.Tensor]:
+    """The model in float32, and the token ids of all languages, ``int64 [windows, length]``, in the
+    file's order of names. Until here everything counts as imports."""
     import torch
     from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
 
-    by_language = load_file(path)
-    return torch.cat([by_language[name] for name in sorted(by_language)])
+    torch.set_num_threads(given.threads)
+    clock.lap("import")
+    model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32).eval()
+    by_language = load_file(given.windows)
+    ids = torch.cat([by_language[name] for name in sorted(by_language)])
+    clock.lap("load")
+    return model, ids
+
+
+def saved(clock: Clock, given: argparse.Namespace, model: Any, tokenizer: Any = None) -> None:
+    """Write a pruned model with its tokenizer, read where it was not, and report."""
+    from transformers import AutoTokenizer
+
+    clock.lap("prune")
+    model.save_pretrained(given.out)
+    tokenizer = tokenizer or AutoTokenizer.from_pretrained(given.model)
+    tokenizer.save_pretrained(given.out)
+    clock.lap("save")
+    clock.report()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shared import Clock, arguments, read_windows
+from shared import Clock, arguments, opened, saved
 
 if TYPE_CHECKING:
     import torch
@@ -51,27 +51,17 @@ def block_inputs(model: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], lis
 
 
 def main() -> None:
-    clock = Clock()
-    given = arguments(__doc__, out=True).parse_args()
+    clock, given = Clock(), arguments(__doc__)
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(given.threads)
-    clock.lap("import")
-    model = AutoModelForCausalLM.from_pretrained(given.model, dtype=torch.float32).eval()
-    ids = read_windows(given.windows)
-    clock.lap("load")
+    model, ids = opened(clock, given)
     with torch.no_grad():
-        prune(model, ids, given.sparsity)
-    clock.lap("prune")
-    model.save_pretrained(given.out)
-    AutoTokenizer.from_pretrained(given.model).save_pretrained(given.out)
-    clock.lap("save")
-    clock.report()
+        prune(model, ids)
+    saved(clock, given, model)
 
 
-def prune(model: Any, ids: torch.Tensor, sparsity: float) -> None:
-    """Set the lowest ``int(in · sparsity)`` scores of every row to zero, block by block."""
+def prune(model: Any, ids: torch.Tensor) -> None:
+    """Set the lower half of the scores of every row to zero, block by block."""
     import torch
 
     hidden, keywords = block_inputs(model, ids)
@@ -100,7 +90,7 @@ def prune(model: Any, ids: torch.Tensor, sparsity: float) -> None:
         for linear in linears:
             scores = linear.weight.abs() * torch.sqrt(sums[linear]).reshape(1, -1)
             order = torch.sort(scores, dim=-1, stable=True)[1]
-            lowest = order[:, : int(linear.in_features * sparsity)]
+            lowest = order[:, : linear.in_features // 2]
             pruned = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, lowest, True)
             linear.weight[pruned] = 0
         for number, states in enumerate(hidden):
