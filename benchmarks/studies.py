@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,8 @@ def run_study(fields: Mapping[str, Any], work: Path, *, processes: int = 1) -> S
         start_study(document, folder.path, processes=processes, progress=progress)
     failures_of(folder)
     return load_results(folder)
+
+
+def counts(log: Sequence[Mapping[str, Any]], *events: str) -> Counter[str]:
+    """How often each key of a study's log had one of these events."""
+    return Counter(one["key"] for one in log if one["event"] in events)

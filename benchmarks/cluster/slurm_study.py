@@ -15,12 +15,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks
+
+from harness import RESULTS
 from mwanda.study.folder import StudyFolder
 from mwanda.study.status import Status
+from studies import counts, read_file
 
 
 def main() -> None:
@@ -29,58 +32,45 @@ def main() -> None:
     parser.add_argument("--calibration", required=True)
     parser.add_argument("--text", required=True)
     parser.add_argument("--work", type=Path, default=Path("out/slurm-study"))
-    parser.add_argument("--languages", nargs="+", default=["de", "fi"])
-    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/slurm.json"))
     given = parser.parse_args()
     shutil.rmtree(given.work, ignore_errors=True)
     given.work.mkdir(parents=True)
+    fields = read_file("slurm") | {"models": {"model": given.model}}
+    fields["calibration"], fields["evaluation"]["text"] = given.calibration, given.text
     document = given.work / "study.yaml"
-    document.write_text(json.dumps(_study(given)), encoding="utf-8")
+    document.write_text(json.dumps(fields), encoding="utf-8")
     out = given.work / "study"
-    command = [sys.executable, "-m", "mwanda", "study", str(document), "--out", str(out)]
-    on_slurm = ["--cluster", "2", "--cluster-option", "cluster=slurm"]
-    for option in ("timeout_min=60", "cpus_per_task=1"):
-        on_slurm += ["--cluster-option", option]
-    with subprocess.Popen([*command, *on_slurm]) as running:
+    line = [sys.executable, "-m", "mwanda", "study", str(document), "--out", str(out)]
+    line += ["--cluster", "2"]
+    for option in ("cluster=slurm", "timeout_min=60", "cpus_per_task=1"):
+        line += ["--cluster-option", option]
+    with subprocess.Popen(line) as running:
         held = _wait_for_a_cell(out, running)
         number = _job_of(held)
         print(f"scancel {number}, which works on {held['key']}", flush=True)
         subprocess.run(["scancel", "--signal=KILL", "--full", number], check=True)
         code = running.wait()
     folder = StudyFolder(out)
-    status = Status.of(folder)
-    events = folder.events()
-    begun = Counter(e["key"] for e in events if e["event"] == "begin")
-    done = Counter(e["key"] for e in events if e["event"] == "done")
+    status, events = Status.of(folder), folder.events()
+    version = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=True)
     found: dict[str, Any] = {
-        "slurm": subprocess.run(["sinfo", "--version"], capture_output=True, text=True,
-                                check=True).stdout.strip(),
+        "slurm": version.stdout.strip(),
         "exit_code": code,
         "cells": len(status.cells),
         "counts": status.counts,
         "cancelled_in": held["key"],
-        "begun_twice": [key for key, count in begun.items() if count > 1],
-        "done_twice": [key for key, count in done.items() if count > 1],
+        **{
+            f"{name}_twice": [key for key, count in counts(events, event).items() if count > 1]
+            for name, event in (("begun", "begin"), ("done", "done"))
+        },
         "workers": len({(e["host"], e["pid"]) for e in events if e["event"] == "begin"}),
-    }  # fmt: skip
-    given.results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    }
+    text = json.dumps(found, indent=1)
+    (RESULTS / "slurm.json").write_text(text + "\n", encoding="utf-8")
+    print(text)
     whole = code == 0 and status.counts["done"] == len(status.cells) and not found["done_twice"]
     if not whole or found["begun_twice"] != [held["key"]]:
         sys.exit("not as expected")
-
-
-def _study(given: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "models": {"model": given.model},
-        "calibration": given.calibration,
-        "languages": given.languages,
-        "criteria": ["wanda", "magnitude"],
-        "allocations": ["uniform"],
-        "sparsities": [0.3, 0.5],
-        "recipe": {"windows": 2, "window_length": 64},
-        "evaluation": {"text": given.text, "languages": given.languages, "sentences": 4},
-    }
 
 
 def _wait_for_a_cell(out: Path, running: subprocess.Popen[bytes]) -> dict[str, Any]:

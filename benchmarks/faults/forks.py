@@ -6,76 +6,84 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks' modules
+sys.path.extend(map(str, Path(__file__).parents[1:3]))  # the other benchmarks, and the tests
 
-from safetensors import safe_open
-from safetensors.torch import save_file
+from tests.pruning.resume.helpers import made
+from tests.support.forked import Forked
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from harness import options_of
-from mwanda.cli import main
 from mwanda.pruning import journal
 from mwanda.pruning.draw_windows import draw_windows
-from mwanda.system import durable
 from mwanda.system.run_options import RunOptions
 from real_models import add_model_option, dense_model
 from studies import SEEN
 
+LONG = 3600.0
+"""Seconds that nothing here takes."""
 
-class Child:
-    """One command of mwanda, in a process of its own.
+
+class Trial:
+    """A prune that nothing happens to, and then others of the same command that something does.
 
     Args:
-        words: of the command.
-        log: where what it prints goes.
-        before: called in the process first.
+        words: of the command, without ``--out``.
+        folder: where its outputs go.
+
+    Attributes:
+        first, last: seconds from its start to the first entry of the journal, and to its output.
+        wanted: the hashes that every other one has to end in.
     """
 
-    def __init__(
-        self, words: Sequence[object], log: Path, before: Callable[[], None] = lambda: None
-    ) -> None:
-        sys.stdout.flush()
-        self.started = time.monotonic()
-        self.pid = os.fork()
-        if self.pid:
-            return
-        try:
-            sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(sink, 1)
-            os.dup2(sink, 2)
-            # What started this may ignore Ctrl-C, as a shell's background job does.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            before()
-            main([str(word) for word in words])
-        except SystemExit as end:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 1)
-        finally:
-            os._exit(99)
+    def __init__(self, words: list[object], folder: Path) -> None:
+        self.words, self.folder = words, folder
+        out = self.fresh()
+        start = time.monotonic()
+        with self.run(out) as child:
+            until(child, partial(entries_of, out))
+            self.first = time.monotonic() - start
+            until(child, out.exists)
+            self.last = time.monotonic() - start
+            if child.wait(LONG):
+                raise RuntimeError(said(child))
+        self.size = sum(path.stat().st_size for path in out.iterdir())
+        self.wanted = hashes(out)
 
-    def wait(self) -> int:
-        """Its exit code; minus the signal's number where one ended it."""
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def fresh(self) -> Path:
+        """Where the next output goes; what there was is removed."""
+        return fresh(self.folder) / "out"
 
-    def until(self, there: Callable[[], object]) -> None:
-        """Wait until something is there, or the process ended."""
-        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while not there() and not os.waitid(os.P_PID, self.pid, ended):
-            time.sleep(0.002)
+    def run(self, out: Path, before: Callable[[], None] = lambda: None) -> Any:
+        """The command in a process of its own, in which ``before`` is called first."""
+        return Forked(*self.words, "--out", out, cwd=Path.cwd(), before=before)
 
-    def kill(self, number: int = signal.SIGKILL) -> int:
-        """Send it a signal, and wait."""
-        os.kill(self.pid, number)
-        return self.wait()
+    def goes_on(self, out: Path) -> bool:
+        """Whether the command, given again, ends as it should, and leaves nothing else; an output
+        that is there already is only looked at."""
+        if not out.exists():
+            with self.run(out) as child:
+                if child.wait(LONG) or os.listdir(out.parent) != [out.name]:
+                    return False
+        return hashes(out) == self.wanted
+
+
+def until(child: Any, there: Callable[[], object]) -> None:
+    """Wait until something is there, or the process ended."""
+    while not there() and child.poll() is None:
+        time.sleep(0.002)
+
+
+def said(child: Any) -> str:
+    """What a process said on either stream, once it has ended."""
+    return "".join(child.communicate(LONG)).strip()
 
 
 def fault_options(
@@ -91,7 +99,7 @@ def fault_options(
 
 
 def prune_words(
-    given: argparse.Namespace, blocks: int | None, shape: tuple[int, int]
+    given: argparse.Namespace, blocks: int | None, shape: tuple[int, int] = (2, 64)
 ) -> list[object]:
     """A prune of a known model, or of its first blocks, on so many windows of such a length of
     ``DATA/gnome`` in each of ``--languages``; without ``--out``."""
@@ -106,45 +114,31 @@ def prune_words(
     return ["prune", model, "--calibration", path, "--device", "cpu"]
 
 
-def undisturbed(words: Sequence[object], folder: Path, log: Path) -> Path:
-    """The output of a command that nothing happens to."""
-    whole = fresh(folder) / "out"
-    if Child([*words, "--out", whole], log).wait():
-        raise RuntimeError(log.read_text())
-    return whole
+def cut_model(name: str, work: Path, blocks: int | None) -> Path:
+    """A known model as a folder, or its first blocks only: a small model of real weights."""
+    whole = dense_model(name, work, RunOptions(journal=False))
+    folder = work / f"{name}-{blocks}-blocks"
+    if blocks is None or (folder / "model.safetensors").is_file():
+        return whole if blocks is None else folder
+    config = AutoConfig.from_pretrained(whole)
+    config.num_hidden_layers = blocks
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:blocks]
+    model = AutoModelForCausalLM.from_pretrained(whole, config=config, dtype="auto")
+    AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
 
 
-def pace(share: float | None, patience: float | None) -> None:
-    """How often the journal gets an entry in every run from here on; None leaves it as it is."""
+def pace(share: float | None = 0.0, patience: float | None = 0.0) -> None:
+    """How often the journal gets an entry in every run from here on: as it is for None."""
     journal.SHARE = journal.SHARE if share is None else share
     journal.PATIENCE = journal.PATIENCE if patience is None else patience
 
 
-def counted(stop: int, note: Path | None = None) -> Callable[[], None]:
-    """Kill the process at a sync or rename, by number; or write down how many there were."""
-    seen = 0
-
-    def reached(step: str, path: Path) -> None:
-        nonlocal seen
-        seen += 1
-        if note is not None:
-            note.write_text(str(seen))
-        if seen == stop:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def before() -> None:
-        durable.reached = reached
-
-    return before
-
-
-def partial_of(out: Path) -> Path:
-    return out.parent / f".{out.name}.partial"
-
-
 def entries_of(out: Path) -> dict[str, int]:
     """Blocks that the journal beside an output says are finished, by stage."""
-    path = partial_of(out) / "work" / "journal.json"
+    path = out.parent / f".{out.name}.partial" / "work" / "journal.json"
     try:
         body = path.read_text(encoding="utf-8").partition("\n")[2]
     except FileNotFoundError:
@@ -153,43 +147,12 @@ def entries_of(out: Path) -> dict[str, int]:
     return stages
 
 
-def hashes(out: Path) -> dict[str, str]:
-    """SHA-256 of every file; of the manifest, without the times of its stages."""
-    found = {}
-    for path in sorted(p for p in out.rglob("*") if p.is_file()):
-        raw = path.read_bytes()
-        if path.name == "mwanda.json":
-            raw = json.dumps(json.loads(raw) | {"seconds": {}}, sort_keys=True).encode()
-        found[path.relative_to(out).as_posix()] = hashlib.sha256(raw).hexdigest()
-    return found
-
-
-def cut_model(name: str, work: Path, blocks: int | None) -> Path:
-    """A known model as a folder, or its first blocks only: a small model of real weights."""
-    whole = dense_model(name, work, RunOptions(journal=False))
-    if blocks is None:
-        return whole
-    folder = work / f"{name}-{blocks}-blocks"
-    if (folder / "config.json").is_file():
-        return folder
-    folder.mkdir(exist_ok=True)
-    tensors = {}
-    for shard in sorted(whole.glob("*.safetensors")):
-        with safe_open(shard, "pt") as file:
-            for tensor in file.keys():  # noqa: SIM118
-                number = re.search(r"layers\.(\d+)\.", tensor)
-                if number is None or int(number[1]) < blocks:
-                    tensors[tensor] = file.get_tensor(tensor)
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    for path in whole.iterdir():
-        if path.suffix in (".json", ".jinja", ".txt", ".model") and path.name != "mwanda.json":
-            shutil.copyfile(path, folder / path.name)
-    config = json.loads((whole / "config.json").read_text(encoding="utf-8"))
-    config["num_hidden_layers"] = blocks
-    if "layer_types" in config:
-        config["layer_types"] = config["layer_types"][:blocks]
-    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
-    return folder
+def hashes(out: Path) -> dict[str, Any]:
+    """SHA-256 of every file; the manifest itself, without the times of its stages."""
+    return {
+        name: hashlib.sha256(found).hexdigest() if isinstance(found, bytes) else found
+        for name, found in made(out).items()
+    }
 
 
 def fresh(folder: Path) -> Path:
@@ -197,8 +160,3 @@ def fresh(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
-
-
-def fields(**given: Any) -> dict[str, Any]:
-    """What a log keeps of a run: numbers short."""
-    return {k: round(v, 3) if isinstance(v, float) else v for k, v in given.items()}

@@ -11,38 +11,39 @@ import sys
 import tempfile
 import time
 import traceback
-from importlib import import_module
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modules, and the parsers
+sys.path.extend(map(str, Path(__file__).parents[1:3]))  # the other benchmarks, and the tests
 
-from hypothesis import HealthCheck, given, seed, settings  # noqa: E402
+from hypothesis import HealthCheck, given, seed, settings
+from tests.bad_input.fuzzers import TARGETS, meet
+from tests.bad_input.place import Place
 
-# By name: tests are not checked for types.
-FUZZERS: Any = import_module("tests.bad_input.fuzzers")
-TARGETS, meet = FUZZERS.TARGETS, FUZZERS.meet
-Place: Any = import_module("tests.bad_input.place").Place
+from harness import Table, bar, options_of, parsed, save
 
-from harness import Table, bar, options_of, parsed, save  # noqa: E402
+EXAMPLES = 200
+"""Inputs of a parser and round."""
 
 
+@dataclass
 class Count:
     """Inputs one parser met, and how many it took."""
 
-    def __init__(self) -> None:
-        self.met = self.taken = 0
-        self.seconds = self.longest = 0.0
-        self.crashes: list[str] = []
+    met: int = 0
+    taken: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    crashes: list[str] = field(default_factory=list)
 
 
-def fuzz(name: str, good: Any, folder: Path, number: int, examples: int, count: Count) -> None:
+def fuzz(name: str, good: Any, folder: Path, number: int, count: Count) -> None:
     """One round of one parser."""
     target = TARGETS[name]
 
     @seed(number)
-    @settings(max_examples=examples, deadline=None, database=None, print_blob=True,
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, print_blob=True,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(value=target.values(good))
     def run(value: object) -> None:
@@ -64,17 +65,14 @@ def main() -> None:
     parser = options_of(__doc__, "fuzz")
     parser.add_argument("--minutes", type=float, default=10, help="of CPU time")
     parser.add_argument("--first", type=int, default=1, help="number of the first round")
-    parser.add_argument("--examples", type=int, default=200, help="inputs a parser and round")
-    parser.add_argument("--only", default="", help="parsers whose name holds this")
     given_ = parsed(parser)
-    names = [name for name in TARGETS if given_.only in name]
-    counts = {name: Count() for name in names}
+    counts = {name: Count() for name in TARGETS}
     with tempfile.TemporaryDirectory(dir=given_.work) as work:
         good = Place.make(Path(work).absolute() / "good")
         start, number = time.process_time(), given_.first
         while True:
-            for name in names:
-                fuzz(name, good, Path(work) / "at", number, given_.examples, counts[name])
+            for name, count in counts.items():
+                fuzz(name, good, Path(work) / "at", number, count)
             used = (time.process_time() - start) / 60
             met = sum(count.met for count in counts.values())
             print(f"round {number}: {used:.2f} CPU-minutes, {met:,} inputs", flush=True)

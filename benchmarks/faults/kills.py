@@ -10,85 +10,50 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from functools import partial
-from pathlib import Path
+from itertools import count
 from typing import Any
 
-from forks import (
-    Child,
-    counted,
-    entries_of,
-    fault_options,
-    fields,
-    fresh,
-    hashes,
-    pace,
-    prune_words,
-)
+from forks import LONG, Trial, entries_of, fault_options, pace, prune_words, said, until
+from tests.support.failpoints import Steps
 
 from harness import Table, bar, save
+from mwanda.system import durable
 
 MODES = ("dense", "sequential")
 
 
-class Bench:
-    """A prune in one mode, undisturbed once, and then killed.
-
-    Args:
-        words: of the command, without ``--out``.
-        folder: where its outputs go.
-    """
-
-    def __init__(self, words: list[object], folder: Path) -> None:
-        self._words, self._folder = words, folder
-        self._log = folder.with_suffix(".log")
-        out = fresh(folder) / "out"
-        child = self._child(out)
-        child.until(partial(entries_of, out))
-        self.first = time.monotonic() - child.started
-        child.until(out.exists)
-        self.last = time.monotonic() - child.started
-        if child.wait():
-            raise RuntimeError(self._log.read_text())
-        self.wanted = hashes(out)
-
-    def steps(self) -> int:
-        """How many syncs and renames there are."""
-        note = self._folder.with_suffix(".steps")
-        out = fresh(self._folder) / "out"
-        if self._child(out, 0, note).wait():
-            raise RuntimeError(self._log.read_text())
-        return int(note.read_text())
-
-    def at_time(self, draw: float) -> dict[str, Any] | None:
-        """One kill so far, from 0 to 1, between the first entry and the end; None if the run was
-        quicker than that."""
-        out = fresh(self._folder) / "out"
-        child = self._child(out)
-        child.until(partial(entries_of, out))
-        after = draw * (self.last - self.first)
+def at_time(trial: Trial, draw: float) -> dict[str, Any] | None:
+    """One kill so far, from 0 to 1, between the first entry and the end; None if the run was
+    quicker than that."""
+    out, after = trial.fresh(), draw * (trial.last - trial.first)
+    with trial.run(out) as child:
+        until(child, partial(entries_of, out))
         time.sleep(after)
-        code = child.kill()
-        return None if code == 0 or out.exists() else self._gone_on(out, after=after)
+        child.kill()
+        quicker = child.wait(LONG) == 0 or out.exists()
+    return None if quicker else {"after": after} | gone_on(trial)
 
-    def at_step(self, number: int) -> dict[str, Any] | None:
-        """One kill at a sync or rename."""
-        out = fresh(self._folder) / "out"
-        code = self._child(out, number).wait()
-        return None if code == 0 else self._gone_on(out, step=number)
 
-    def _gone_on(self, out: Path, **how: Any) -> dict[str, Any]:
-        found, start = entries_of(out), time.monotonic()
-        published = out.exists()
-        code = 0 if published else self._child(out).wait()
-        same = code == 0 and hashes(out) == self.wanted
-        alone = published or os.listdir(self._folder) == ["out"]
-        return fields(**how, finished=found, published=published, code=code,
-                      seconds=time.monotonic() - start, same=same and alone)  # fmt: skip
+def at_step(trial: Trial, number: int) -> dict[str, Any] | None:
+    """One kill at a sync or rename; None where there are not so many."""
 
-    def _child(self, out: Path, stop: int = 0, note: Path | None = None) -> Child:
-        return Child([*self._words, "--out", out], self._log, counted(stop, note))
+    def stop() -> None:
+        durable.reached = Steps(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    with trial.run(trial.fresh(), stop) as child:
+        code = child.wait(LONG)
+        if code not in (0, -signal.SIGKILL):
+            raise RuntimeError(said(child))
+    return {"step": number} | gone_on(trial) if code else None
+
+
+def gone_on(trial: Trial) -> dict[str, Any]:
+    out, start = trial.folder / "out", time.monotonic()
+    found = {"finished": entries_of(out), "published": out.exists()}
+    return found | {"same": trial.goes_on(out), "seconds": time.monotonic() - start}
 
 
 def main() -> None:
@@ -98,37 +63,34 @@ def main() -> None:
     parser.add_argument("--window-length", type=int, default=128)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--steps", action="store_true", help="also at every sync and rename")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--share", type=float, help="of the journal's pace; its own by default")
     parser.add_argument("--patience", type=float, help="the same, in seconds")
     given = parser.parse_args()
     shape = (given.windows, given.window_length)
     words = prune_words(given, given.blocks, shape)
     pace(given.share, given.patience)
-    benches = {
-        mode: Bench([*words, "--mode", mode], given.work / f"kills-{mode}") for mode in given.modes
-    }
+    trials = {mode: Trial([*words, "--mode", mode], given.work / f"kills-{mode}") for mode in MODES}
     kills: list[dict[str, Any]] = []
-    draws, missed = random.Random(given.seed), 0
+    draws, missed = random.Random(0), 0
     while len(kills) < given.kills:
-        mode = given.modes[len(kills) % len(given.modes)]
-        found = benches[mode].at_time(draws.random())
+        mode = MODES[len(kills) % len(MODES)]
+        found = at_time(trials[mode], draws.random())
         if found is None:
             missed += 1
             continue
         kills.append({"mode": mode} | found)
         print(f"kill {len(kills)}: {kills[-1]}", flush=True)
     steps: list[dict[str, Any]] = []
-    for mode in given.modes if given.steps else ():
-        for number in range(1, benches[mode].steps() + 1):
-            found = benches[mode].at_step(number)
-            if found is not None:
-                steps.append({"mode": mode} | found)
-                print(f"step {number}: {steps[-1]}", flush=True)
+    for mode in MODES if given.steps else ():
+        for number in count(1):
+            found = at_step(trials[mode], number)
+            if found is None:
+                break
+            steps.append({"mode": mode} | found)
+            print(f"step {number}: {steps[-1]}", flush=True)
     rows = []
     for what, runs in (("at drawn times", kills), ("at every sync and rename", steps)):
-        for mode in given.modes:
+        for mode in MODES:
             some = [run for run in runs if run["mode"] == mode]
             if some:
                 same = sum(run["same"] for run in some)
@@ -140,7 +102,7 @@ def main() -> None:
         given.results,
         {
             "model": given.model, "blocks": given.blocks, "languages": given.languages,
-            "windows": shape, "seed": given.seed, "quicker than the kill": missed,
+            "windows": shape, "quicker than the kill": missed,
             "kills": kills, "steps": steps,
         },
         tables=[Table(header, rows)],

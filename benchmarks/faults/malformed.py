@@ -17,56 +17,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path += [str(ROOT / "benchmarks"), str(ROOT)]  # the other benchmarks' modules, and the corpus
+sys.path.extend(map(str, Path(__file__).parents[1:3]))  # the other benchmarks, and the tests
 
-from harness import Table, bar, options_of, parsed, save  # noqa: E402
-from processes import environment  # noqa: E402
+from tests.bad_input.place import Place
+from tests.bad_input.table import CASES
+from tests.cli.helpers import tree
 
-# By name: tests are not checked for types.
-CASES: Any = import_module("tests.bad_input.table").CASES
-Place: Any = import_module("tests.bad_input.place").Place
-tree: Any = import_module("tests.cli.helpers").tree
+from harness import Table, bar, options_of, parsed, save
+from processes import environment
 
-MOST_SECONDS, MOST_MEMORY = 1.0, 500e6
-"""Beyond the time to import, and resident."""
+TWICE = Path(__file__).absolute().parents[1] / "runners" / "twice.py"
 
 
-@dataclass(frozen=True)
-class Told:
-    """One wrong input, seen from outside.
+def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Make one wrong input, give it to its command, and look at the process from outside.
 
-    Attributes:
-        seconds: of the process; ``again`` of the command when all is imported.
-        resident: bytes.
-        torch: whether torch was loaded.
-        as_expected: its exit code, the expected words in so many lines, no traceback; twice.
-        clean: nothing left behind, nothing changed.
+    Returns:
+        ``seconds`` of the process, and ``again`` of the command when all is imported; ``resident``
+        bytes; whether ``torch`` was loaded; ``as_expected``: its exit code, the expected words in
+        so many lines, no traceback, twice; ``clean``: nothing left behind, nothing changed.
     """
-
-    name: str
-    code: int
-    seconds: float
-    again: float
-    resident: int
-    torch: bool
-    as_expected: bool
-    clean: bool
-
-
-def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
-    """Make one wrong input and give it to its command."""
     root.mkdir()
     place = good.at(root)
     words = [*map(str, case.make(place)), "-q"]
     before = tree(root)
     report = root.with_suffix(".json")
-    line = [given.python, str(ROOT / "benchmarks" / "runners" / "twice.py"), str(report), *words]
+    line = [given.python, TWICE, report, *words]
     start = time.perf_counter()
     ran = subprocess.run(line, capture_output=True, text=True, cwd=root, check=False,
                          env=environment(given.threads))  # fmt: skip
@@ -83,14 +62,13 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> Told:
         and all(row.startswith("error: ") for row in said)
         and all(part in "\n".join(said[: case.lines]) for part in case.parts(place))
     )
-    return Told(case.name, ran.returncode, seconds, found["again"], found["resident"],
-                found["torch"], as_expected, clean)  # fmt: skip
+    told = {key: found[key] for key in ("again", "resident", "torch")}
+    return {"name": case.name, "code": ran.returncode, "seconds": seconds, **told,
+            "as_expected": as_expected, "clean": clean}  # fmt: skip
 
 
 def main() -> None:
-    parser = options_of(__doc__, "malformed")
-    parser.add_argument("--only", default="", help="cases whose name holds this")
-    given = parsed(parser)
+    given = parsed(options_of(__doc__, "malformed"))
     given.python = os.path.abspath(given.python)
     with tempfile.TemporaryDirectory(dir=given.work) as work:
         good = Place.make(Path(work).absolute() / "good")
@@ -98,47 +76,47 @@ def main() -> None:
         kept = given.work / "told.json"
         known = json.loads(kept.read_text()) if kept.is_file() else {}
         # No process can be given a NUL, nor a call of the library; the tests try these within one.
-        named = [c for c in CASES if given.only in c.name and "\\x00" not in c.name]
-        chosen = [c for c in named if not c.name.startswith("call:")]
+        chosen = [c for c in CASES if "\\x00" not in c.name and not c.name.startswith("call:")]
         for number, case in enumerate(chosen):
             if case.name not in known:
                 one = tell(case, good, good.good.parent / f"{number:03d}", given)
-                known[case.name] = asdict(one)
+                known[case.name] = one
                 kept.write_text(json.dumps(known))
-                print(f"{one.seconds:6.2f} s  {case.name}", flush=True)
+                print(f"{one['seconds']:6.2f} s  {case.name}", flush=True)
         sources = tree(good.good) == before
-    report([Told(**known[case.name]) for case in chosen], sources, given.results)
+    report([known[case.name] for case in chosen], sources, given.results)
 
 
-def report(told: list[Told], sources: bool, path: Path) -> None:
-    kinds: dict[str, list[Told]] = {}
+def report(told: list[dict[str, Any]], sources: bool, path: Path) -> None:
+    kinds: dict[str, list[dict[str, Any]]] = {}
     for one in told:
-        kinds.setdefault(one.name.partition(":")[0], []).append(one)
+        kinds.setdefault(one["name"].partition(":")[0], []).append(one)
     rows = [
-        [kind, str(len(ones)), str(sum(one.as_expected for one in ones)),
-         str(sum(not one.torch for one in ones)),
-         f"{statistics.median(one.seconds for one in ones):.2f}",
-         f"{max(one.again for one in ones):.2f}",
-         f"{max(one.resident for one in ones) / 1e6:,.0f}"]
+        [kind, str(len(ones)), str(sum(one["as_expected"] for one in ones)),
+         str(sum(not one["torch"] for one in ones)),
+         f"{statistics.median(one['seconds'] for one in ones):.2f}",
+         f"{max(one['again'] for one in ones):.2f}",
+         f"{max(one['resident'] for one in ones) / 1e6:,.0f}"]
         for kind, ones in kinds.items()
     ]  # fmt: skip
     header = ["kind", "inputs", "refused as expected", "without torch", "median s, imports and all",
               "most without importing, s", "most memory, MB"]  # fmt: skip
-    spoilt = sum(not one.clean for one in told) + (not sources)
+    wrong = [one for one in told if not one["as_expected"]]
+    spoilt = [one for one in told if not one["clean"]]
+    again, resident = (max(one[key] for one in told) for key in ("again", "resident"))
     save(
         path,
-        {"cases": [asdict(one) for one in told]},
+        {"cases": told},
         tables=[Table(header, rows)],
         bars=[
-            bar("inputs not refused as expected", sum(not o.as_expected for o in told), most=0),
-            bar("files left or changed", spoilt, most=0),
-            bar("most seconds without importing", max(o.again for o in told), most=MOST_SECONDS),
-            bar("most resident MB", max(o.resident for o in told) / 1e6, most=MOST_MEMORY / 1e6),
+            bar("inputs not refused as expected", len(wrong), most=0),
+            bar("files left or changed", len(spoilt) + (not sources), most=0),
+            bar("most seconds without importing", again, most=1.0),
+            bar("most resident MB", resident / 1e6, most=500),
         ],
     )
-    for one in told:
-        if not (one.as_expected and one.clean):
-            print(f"{one.name}: exit code {one.code}")
+    for one in [*wrong, *spoilt]:
+        print(f"{one['name']}: exit code {one['code']}")
 
 
 if __name__ == "__main__":

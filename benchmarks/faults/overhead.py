@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from forks import fault_options, fields, fresh, hashes, prune_words
+from forks import fault_options, fresh, hashes, prune_words
 
 from harness import Table, bar, pairwise, save, spread
 from processes import call
@@ -33,7 +33,7 @@ def main() -> None:
             ran = call(given, *words, "--out", out, *more)
             times[name].append(ran.seconds)
             made.append(hashes(out))
-            rounds.append(fields(run=name, seconds=ran.seconds, stages=ran.output["seconds"]))
+            rounds.append({"run": name, "seconds": ran.seconds, "stages": ran.output["seconds"]})
             print(rounds[-1], flush=True)
     ratio = pairwise(times["journal"], times["no journal"])
     rows = [[name, f"{spread(some)['median']:.2f} s", f"{min(some):.2f}", f"{max(some):.2f}"]

@@ -12,55 +12,39 @@ import time
 from functools import partial
 from typing import Any
 
-from forks import (
-    Child,
-    entries_of,
-    fault_options,
-    fields,
-    fresh,
-    hashes,
-    pace,
-    prune_words,
-    undisturbed,
-)
+from forks import LONG, Trial, entries_of, fault_options, pace, prune_words, said, until
 
 from harness import Table, bar, save
 
 SIGNALS = {"SIGTERM": (signal.SIGTERM, 143), "SIGINT": (signal.SIGINT, 130)}
+"""Signal, and the exit code of a run that it ended."""
+BLOCKS, ROUNDS = 6, 5
+"""Of the model, and of each signal."""
 
 
 def main() -> None:
-    parser = fault_options(__doc__, "signals", "en,de,fr")
-    parser.add_argument("--blocks", type=int, default=6, help="only the first so many")
-    parser.add_argument("--rounds", type=int, default=5, help="of each signal")
-    given = parser.parse_args()
-    words = prune_words(given, given.blocks, (2, 64))
-    pace(0.0, 0.0)
-    log, second_log = given.work / "signals.log", given.work / "second.log"
-    whole = undisturbed(words, given.work / "signals", log)
-    wanted = hashes(whole)
+    given = fault_options(__doc__, "signals", "en,de,fr").parse_args()
+    words = prune_words(given, BLOCKS)
+    pace()
+    trial = Trial(words, given.work / "signals")
     runs: list[dict[str, Any]] = []
     for name, (number, code) in SIGNALS.items():
-        for _ in range(given.rounds):
-            out = fresh(given.work / "signals") / "out"
-            first = Child([*words, "--out", out], log)
-            first.until(partial(entries_of, out))
-            second = Child([*words, "--out", out], second_log).wait()
-            start = time.monotonic()
-            ended = first.kill(number)
-            seconds = time.monotonic() - start
-            finished, there = entries_of(out), out.exists()
-            said = log.read_text().strip()
-            again = Child([*words, "--out", out], log).wait()
-            same = again == 0 and hashes(out) == wanted
-            right = (ended, second, there) == (code, 2, False) and "goes on from there" in said
-            message = second_log.read_text().replace(str(out), "OUT").strip()
-            runs.append(
-                fields(
-                    signal=name, second=second, ended=ended, to_end=seconds, finished=finished,
-                    right=right, same=same, message=message,
-                )
-            )  # fmt: skip
+        for _ in range(ROUNDS):
+            out = trial.fresh()
+            with trial.run(out) as first:
+                until(first, partial(entries_of, out))
+                with trial.run(out) as other:
+                    second, message = other.wait(LONG), said(other)
+                start = time.monotonic()
+                first.send_signal(number)
+                ended, told = first.wait(LONG), said(first)
+            seconds, finished = time.monotonic() - start, entries_of(out)
+            alike = (ended, second, out.exists()) == (code, 2, False)
+            runs.append({
+                "signal": name, "second": second, "ended": ended, "to_end": seconds,
+                "finished": finished, "right": alike and "goes on from there" in told,
+                "message": message, "same": trial.goes_on(out),
+            })  # fmt: skip
             print(runs[-1], flush=True)
     rows = [
         [name, str(len(some)), str(sum(r["second"] == 2 for r in some)),
@@ -69,13 +53,12 @@ def main() -> None:
         if (some := [run for run in runs if run["signal"] == name])
     ]  # fmt: skip
     header = ["signal", "runs", "second run refused", "journal left, said so", "same hashes"]
+    wrong = sum(not (run["right"] and run["same"]) for run in runs)
     save(
         given.results,
-        {"model": given.model, "blocks": given.blocks, "runs": runs},
+        {"model": given.model, "blocks": BLOCKS, "runs": runs},
         tables=[Table(header, rows)],
-        bars=[
-            bar("runs that went wrong", sum(not (r["right"] and r["same"]) for r in runs), most=0)
-        ],
+        bars=[bar("runs that went wrong", wrong, most=0)],
     )
 
 

@@ -10,55 +10,46 @@ kill cut short was begun again.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
 import signal
 import subprocess
 import time
-from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from forks import cut_model, fault_options, fresh
+from forks import cut_model, fault_options, fresh, made
 
 from harness import Table, bar, save
 from mwanda.study.folder import StudyFolder
-from mwanda.system.files import sha256_of
 from processes import environment, mwanda
+from studies import counts, placed, read_file
 
-COMPARED = ("cells", "statistics", "failed")
+KILLS = 5
+BEGUN, DONE = ("begin", "begin statistics"), ("done", "done statistics")
+"""What the log says of a cell, and of a set of statistics."""
 
 
 def main() -> None:
     parser = fault_options(__doc__, "study-kill")
-    parser.add_argument("--windows", type=int, default=1)
-    parser.add_argument("--window-length", type=int, default=64)
-    parser.add_argument("--sentences", type=int, default=4)
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--least", type=float, default=8.0, help="seconds that a start takes")
-    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    model = cut_model(given.model, given.models or given.work, None)
     document = given.work / "study.yaml"
-    document.write_text(json.dumps(_study(given, model)), encoding="utf-8")
+    document.write_text(json.dumps(study(given)), encoding="utf-8")
     whole, killed = fresh(given.work / "whole") / "study", fresh(given.work / "killed") / "study"
-    start = time.monotonic()
-    if code := _start(given, document, whole).wait():
+    begin = time.monotonic()
+    if code := start(given, document, whole).wait():
         raise RuntimeError(f"the undisturbed study ended with {code}")
-    seconds = time.monotonic() - start
-    kills = _kill(given, document, killed, seconds)
+    seconds = time.monotonic() - begin
+    kills = kill(given, document, killed, seconds)
     log = StudyFolder(killed).events()
-    begun, done = _counts(log, "begin"), _counts(log, "done")
-    wanted, made = _files(whole), _files(killed)
+    begun, done = counts(log, *BEGUN), counts(log, *DONE)
+    wanted, found = files(whole), files(killed)
     differ = sorted(
-        name for name in wanted.keys() | made.keys() if wanted.get(name) != made.get(name)
+        name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)
     )
-    cells = len(list((whole / "cells").iterdir()))
     rows = [
         [str(one["number"]), f"{one['after']:.1f}", str(one["done"]),
          ", ".join(one["held"]) or "none"]
@@ -67,10 +58,10 @@ def main() -> None:
     save(
         given.results,
         {
-            "model": given.model, "languages": given.languages, "cells": cells,
+            "model": given.model, "languages": given.languages,
+            "cells": len(list((whole / "cells").iterdir())),
             "seconds": seconds, "kills": kills, "files": len(wanted), "differ": differ,
             "begun_twice": [key for key, count in begun.items() if count > 1],
-            "done_twice": [key for key, count in done.items() if count > 1],
             "log": [{k: e[k] for k in ("event", "key")} for e in log],
         },
         tables=[Table(["kill", "seconds after its start", "cells and statistics done before",
@@ -78,99 +69,62 @@ def main() -> None:
         bars=[
             bar("files that differ from the undisturbed study's", len(differ), most=0),
             bar("cells or statistics done twice", sum(n > 1 for n in done.values()), most=0),
-            bar("kills in the middle of a study", len(kills), least=given.kills),
+            bar("kills in the middle of a study", len(kills), least=KILLS),
         ],
     )  # fmt: skip
 
 
-def _kill(
+def study(given: argparse.Namespace) -> dict[str, Any]:
+    """Its document, for the languages and the model that are given."""
+    fields, languages = placed(read_file("killed"), given.data), given.languages.split(",")
+    fields["models"] = {given.model: str(cut_model(given.model, given.models or given.work, None))}
+    fields["languages"]["all"] = fields["evaluation"]["languages"] = languages
+    return fields
+
+
+def kill(
     given: argparse.Namespace, document: Path, out: Path, seconds: float
 ) -> list[dict[str, Any]]:
-    """Start the study until it ends by itself; at most ``--kills`` starts are killed."""
-    draw = random.Random(given.seed)
+    """Start the study until it ends by itself; at most so many starts are killed."""
+    draw = random.Random(0)
     kills: list[dict[str, Any]] = []
     while True:
-        child = _start(given, document, out)
-        if len(kills) == given.kills:
-            if code := child.wait():
-                raise RuntimeError(f"the study that was killed ended with {code}")
-            return kills
-        after = draw.uniform(given.least, given.least + seconds / given.kills)
+        child = start(given, document, out)
+        after = draw.uniform(given.least, given.least + seconds / KILLS)
         try:
-            code = child.wait(after)
+            if code := child.wait(after if len(kills) < KILLS else None):
+                raise RuntimeError(f"a study ended with {code} by itself")
+            return kills
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-        else:
-            if code:
-                raise RuntimeError(f"a study ended with {code} before it was killed")
-            return kills
         log = StudyFolder(out).events()
-        done = _counts(log, "done")
-        held = [key for key in _counts(log, "begin") if key not in done]
+        done = counts(log, *DONE)
+        held = [key for key in counts(log, *BEGUN) if key not in done]
         kills.append({"number": len(kills) + 1, "after": after, "done": len(done), "held": held})
         print(kills[-1], flush=True)
 
 
-def _start(given: argparse.Namespace, document: Path, out: Path) -> subprocess.Popen[bytes]:
-    words = [*mwanda(given.python), "study", document, "--out", out,
-             "--processes", given.processes]  # fmt: skip
+def start(given: argparse.Namespace, document: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [str(word) for word in words],
+        [*mwanda(given.python), "study", str(document), "--out", str(out)],
         env=environment(given.threads),
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
 
 
-def _counts(log: list[dict[str, Any]], event: str) -> Counter[str]:
-    """How often each cell, and each set of statistics, had an event."""
-    return Counter(e["key"] for e in log if e["event"] in (event, f"{event} statistics"))
-
-
-def _files(study: Path) -> Mapping[str, str]:
-    """SHA-256 of all that a study keeps, by its path in it; logs and locks are left out."""
-    found = [path for name in COMPARED for path in (study / name).iterdir()]
+def files(study: Path) -> dict[str, Any]:
+    """All that a study keeps, by its path in it, but for the seconds that statistics took; logs and
+    locks are left out."""
+    places = [study / name for name in ("cells", "statistics", "failed", "plan.json")]
+    found = [p for place in places for p in ([place] if place.is_file() else place.iterdir())]
     return {
-        str(path.relative_to(study)): _timeless(path)
+        str(path.relative_to(study)): made(path)
         if path.suffix == ".safetensors"
-        else sha256_of(path)
-        for path in [*found, study / "plan.json"]
+        else path.read_bytes()
+        for path in found
     }
-
-
-def _timeless(path: Path) -> str:
-    """SHA-256 of a file of statistics, but for the seconds that its manifest tells."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        manifest = json.loads(header["__metadata__"].pop("mwanda"))
-        del manifest["seconds"]
-        digest = hashlib.sha256(json.dumps([header, manifest], sort_keys=True).encode())
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _study(given: argparse.Namespace, model: Path) -> dict[str, Any]:
-    languages = given.languages.split(",")
-    wanda = {"criterion": "wanda", "allocation": "uniform"}
-    return {
-        "models": {given.model: str(model)},
-        "calibration": str(given.data / "gnome"),
-        "languages": {"English": ["en"], "all": languages},
-        "methods": {
-            "wanda, English": {**wanda, "languages": "English"},
-            "m-wanda": {"languages": "all", "allocation": "cwl"},
-            "two passes": {"languages": "all", "allocation": "cwl", "mode": "sequential"},
-        },
-        "sparsities": [0.3, 0.5],
-        "recipe": {"windows": given.windows, "window_length": given.window_length},
-        "evaluation": {
-            "text": str(given.data / "flores"), "languages": languages,
-            "sentences": given.sentences, "ids": "1000:",
-        },
-    }  # fmt: skip
 
 
 if __name__ == "__main__":
