@@ -2,8 +2,8 @@
 lists, and the tables of ``docs/``.
 
 ``measure`` runs the methods of ``--questions`` at ``--sparsities`` and ``--seeds``, in float32, and
-adds their nats to a file of ``--results``; it goes on where it was. ``table`` writes what was found
-into the pages, between these, each on a line of its own::
+adds their nats to a file of ``results/constants``; it goes on where it was. ``table`` writes what
+was found into the pages, between these, each on a line of its own::
 
     <!-- constants: QUESTION [sparsity=0.5] [model=gemma3-270m] [text=tuning] [sentences=12]
     [scored=bfloat16] [seeds=0,1,2] -->
@@ -43,6 +43,7 @@ QUESTIONS: Mapping[str, dict[str, str]] = {
 }
 """Question -> name of a row -> method."""
 REFERENCE = "wanda, uniform"
+FOUND = RESULTS / "constants"
 PAGES = [Path("docs/constants-tables.md"), Path("docs/constants-at-other-sparsities.md")]
 PLACE = re.compile(
     r"(<!-- constants: ([a-z-]+)((?: [a-z]+=\S+)*) -->\n).*?(<!-- end of constants -->\n)",
@@ -56,25 +57,21 @@ def main() -> None:
     parser.add_argument("command", choices=["measure", "table"])
     parser.add_argument("--data", type=Path, help="folder with gnome/, flores/ and udhr/")
     parser.add_argument("--work", type=Path, default=Path("out/constants"), help="where models go")
-    parser.add_argument("--results", type=Path, default=RESULTS / "constants")
-    parser.add_argument("--pages", nargs="+", type=Path, default=PAGES)
     add_model_option(parser)
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--sparsities", nargs="+", default=["0.5"], help="shares, or N:M")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--text", choices=list(FILE["texts"]), default="tuning", help="to score")
     parser.add_argument("--sentences", type=int, help="a language; default: the text's")
-    parser.add_argument("--processes", type=int, default=1)
     given = parser.parse_args()
     if given.command == "table":
-        for page in given.pages:
-            page.write_text(filled(page.read_text(encoding="utf-8"), given.results), "utf-8")
+        for page in PAGES:
+            page.write_text(filled(page.read_text(encoding="utf-8"), FOUND), "utf-8")
         return
     if given.data is None:
         parser.error("--data is needed")
     name, fields = study(given)
-    found = run_study(fields, given.work / name, processes=given.processes)
-    Measured.of(given.results / f"{name}-float32.json").add(found)
+    Measured.of(FOUND / f"{name}-float32.json").add(run_study(fields, given.work / name))
 
 
 def study(given: argparse.Namespace) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What ``benchmarks/gpu.py`` looks at beside time: the suite's tests of accelerators; copies."""
+"""The suite's tests of accelerators, as ``benchmarks/gpu.py`` runs them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as Xml
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
-
-from mwanda.system.device import wait_for
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,23 +52,3 @@ def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict
     passed = len(cases) - len(wrong) - skipped
     seconds = time.perf_counter() - start
     return {"passed": passed, "skipped": skipped, "failed": wrong, "seconds": seconds}
-
-
-def count_copies(work: Callable[[], object], device: torch.device, *, dry: bool) -> dict[str, int]:
-    """Copies between host and device of some work, as the pretend device or torch's profiler
-    counts them."""
-    if dry:
-        from tests.support.pretend.device import pretend
-
-        with pretend().counted() as copies:
-            work()
-        return {"to_device": copies.to_device, "to_host": copies.to_host + copies.reads}
-    activities = torch.profiler.supported_activities()
-    with torch.profiler.profile(activities=activities) as profile:
-        work()
-        wait_for(device)
-    events, names = profile.key_averages(), {"to_device": "HtoD", "to_host": "DtoH"}
-    return {
-        key: sum(event.count for event in events if part in event.key)
-        for key, part in names.items()
-    }

@@ -1,4 +1,4 @@
-"""A prune on an accelerator: the CPU's masks, time, memory of both, copies, evaluation; in minutes.
+"""A prune on an accelerator: the CPU's masks, time, memory of both, an evaluation; in minutes.
 
 The suite's tests of accelerators run on it first. Small models are pruned on the accelerator and on
 the CPU, and their masks compared; a weight that goes in one of them alone has a score within
@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 import mwanda
-from device_checks import ROOT, TESTS, count_copies, run_tests
+from device_checks import ROOT, TESTS, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.pruning.forecast.memory import process_memory
@@ -135,7 +135,7 @@ def tested(bench: Bench) -> dict[str, Any] | None:
 
 
 def compare(bench: Bench) -> list[dict[str, Any]]:
-    """Masks of small models on the accelerator and on the CPU, and the copies of the first."""
+    """Masks of small models on the accelerator and on the CPU."""
     model, found = bench.given.work / "small", []
     shutil.rmtree(model, ignore_errors=True)
     make_model(model, llama(3, bench.given.small, "float32"), "float32")
@@ -143,10 +143,9 @@ def compare(bench: Bench) -> list[dict[str, Any]]:
         if not bench.fits(f"masks: {name}", 15):
             continue
         folders = [bench.given.work / place for place in ("small-there", "small-here")]
-        work = partial(bench.prune, model, folders[0], **fields)
-        copies = count_copies(work, bench.device, dry=bench.given.dry)
-        bench.prune(model, folders[1], "cpu", **fields)
-        found.append({"recipe": name, **mask_difference(*folders), **copies})
+        for folder, device in zip(folders, (None, "cpu"), strict=True):
+            bench.prune(model, folder, device, **fields)
+        found.append({"recipe": name, **mask_difference(*folders)})
     return found
 
 
@@ -183,8 +182,7 @@ def evaluate(bench: Bench, model: Path) -> dict[str, Any] | None:
 
 def tables(found: dict[str, Any]) -> list[Table]:
     small = [
-        [one["recipe"], f"{one['weights']:,}", f"{one['differing']:,}", f"{one['share']:.1e}",
-         f"{one['to_device']:,}", f"{one['to_host']:,}"]
+        [one["recipe"], f"{one['weights']:,}", f"{one['differing']:,}", f"{one['share']:.1e}"]
         for one in found["masks"]
     ]  # fmt: skip
     large = [
@@ -200,8 +198,7 @@ def tables(found: dict[str, Any]) -> list[Table]:
     ]  # fmt: skip
     return [
         Table(["tests passed", "failed", "skipped"], ran),
-        Table(["recipe, small model", "weights", "masks differ", "share", "copies in",
-               "copies out and reads"], small),
+        Table(["recipe, small model", "weights", "masks differ", "share"], small),
         Table(["recipe", "seconds", "device GB", "planned", "host GB", "TFLOP", "TFLOP/s",
                "share of time"], large),
         Table(["tokens scored", "a second"], scored),

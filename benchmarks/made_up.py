@@ -12,8 +12,6 @@ from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.system.device import DTYPES, HOST
 
-__all__ = ["TAGS", "llama", "make_model", "mixture", "write_text"]
-
 VOCABULARY = 512
 SPECIAL = 90
 """Ids below are single characters, the others are ``w<id>``."""
@@ -28,11 +26,8 @@ TAGS = (
 """Sixty-four tags for made-up text. No English: what looks copied from it would be dropped."""
 
 
-def llama(blocks: int, width: int, dtype: str, **changed: Any) -> Any:
-    """The config of a small-vocabulary Llama; ``changed`` goes over its fields."""
-    from transformers import LlamaConfig
-
-    fields: dict[str, Any] = {
+def _sizes(blocks: int, width: int, dtype: str) -> dict[str, Any]:
+    return {
         "hidden_size": width,
         "intermediate_size": width * 11 // 4,
         "num_hidden_layers": blocks,
@@ -41,27 +36,28 @@ def llama(blocks: int, width: int, dtype: str, **changed: Any) -> Any:
         "vocab_size": VOCABULARY,
         "max_position_embeddings": 2048,
         "tie_word_embeddings": False,
-        "architectures": ["LlamaForCausalLM"],
         "dtype": dtype,
     }
-    return LlamaConfig(**fields | changed)
+
+
+def llama(blocks: int, width: int, dtype: str, **changed: Any) -> Any:
+    """The config of a small-vocabulary Llama; ``changed`` goes over its fields."""
+    from transformers import LlamaConfig
+
+    fields = _sizes(blocks, width, dtype) | changed
+    return LlamaConfig(**fields, architectures=["LlamaForCausalLM"])
 
 
 def mixture(blocks: int, width: int, dtype: str, experts: int) -> Any:
     """The config of a Qwen3-MoE of so many experts in every block, eight to a token."""
     from transformers import Qwen3MoeConfig
 
-    plain = llama(blocks, width, dtype).to_dict()
-    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-             "num_key_value_heads", "vocab_size", "max_position_embeddings",
-             "tie_word_embeddings")  # fmt: skip
     return Qwen3MoeConfig(
-        **{name: plain[name] for name in names},
+        **_sizes(blocks, width, dtype),
         moe_intermediate_size=width // 2,
         num_experts=experts,
         num_experts_per_tok=8,
         architectures=["Qwen3MoeForCausalLM"],
-        dtype=dtype,
     )
 
 

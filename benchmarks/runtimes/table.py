@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "benchmarks"))  # the other benchmarks' modules
+sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks
 
-from harness import Table, bar, kept, options_of, parsed, save  # noqa: E402
+from harness import Table, bar, kept, options_of, parsed, save
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 PEER = ROOT / "benchmarks/llmcompressor-requirements.txt"
 
 NEEDS: dict[str, tuple[str | Path, ...]] = {
@@ -70,43 +70,38 @@ def _openvino(kind: str) -> Form:
     return Form("openvino", command + " --weight-format " + kind + " {out}", "optimum-intel")
 
 
-def _llama_cpp(kind: str) -> Form:
-    return Form("llama.cpp", f"python {HERE}/made.py gguf {{f32}} {{out}} {kind}")
-
-
 def _compressed(scheme: str, way: str = "") -> Form:
-    command = f"python {HERE}/made.py compressed {{model}} {{out}} {scheme}"
+    command = f"{MAKE} compressed {{model}} {{out}} {scheme}"
     return Form("transformers", command + (f" {way} {{data}}" if way else ""), "llm-compressor")
 
 
-def _transformers(kind: str) -> Form:
-    return Form("transformers", f"python {HERE}/made.py transformers {{model}} {{out}} {kind}")
-
-
-CONVERT = "python {source}/vendor/llama.cpp/convert_hf_to_gguf.py {model} --outfile {out} --outtype"
+MAKE = f"python {HERE}/made.py"
+CONVERT = "python {source}/vendor/llama.cpp/convert_hf_to_gguf.py {model} --outfile {out}"
 F32 = "llama.cpp F32"
 
 FLOAT = {
     "transformers float32": Form("transformers"),
-    F32: Form("llama.cpp", f"{CONVERT} f32"),
+    F32: Form("llama.cpp", f"{CONVERT} --outtype f32"),
     "OpenVINO float32": _openvino("fp32"),
     "CTranslate2 float32": _ctranslate2("float32"),
     "vLLM float32": Form("vllm"),
 }
+LLAMA = ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0")
+LOADED = ("torchao int8", "bitsandbytes nf4")
 OWN = ("INT8", "INT8-LINEARS", "INT8_G128", "INT8_G128-LINEARS")
 QUANTISED = {
-    "llama.cpp F16": Form("llama.cpp", f"{CONVERT} f16"),
-    **{f"llama.cpp {kind}": _llama_cpp(kind) for kind in ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0")},
+    **{f"llama.cpp {kind}": Form("llama.cpp", f"{MAKE} gguf {{f32}} {{out}} {kind}")
+       for kind in LLAMA},
     "W8A16": _compressed("W8A16"),
     "W4A16": _compressed("W4A16"),
     "W4A16 GPTQ": _compressed("W4A16", "gptq"),
     "W4A16 AWQ": _compressed("W4A16", "awq"),
-    "torchao int8": _transformers("torchao-int8"),
-    "bitsandbytes nf4": _transformers("bitsandbytes-nf4"),
+    **{name: Form("transformers", f"{MAKE} transformers {{model}} {{out}} {name.replace(' ', '-')}")
+       for name in LOADED},
     "OpenVINO int8": _openvino("int8"),
     "CTranslate2 int8": _ctranslate2("int8"),
     **{kind: Form("", f"mwanda quantise {{model}} --type {kind} --out {{out}}") for kind in OWN},
-}
+}  # fmt: skip
 FORMS = FLOAT | QUANTISED
 PROMPTED = ("en", "fr", "de", "es", "ru", "zh", "ja", "ar", "hi", "ta", "bn", "sw")
 
@@ -158,7 +153,6 @@ def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -
                                    "eval", artefact, "--text", given.data / "flores", "--json",
                                    "--ids", "0:999", "--sentences", str(given.sentences),
                                    "--no-generate"]  # fmt: skip
-        words += ["--languages", given.languages] if given.languages else []
         words += ["--runtime", runtime, "--tokenizer", given.model] if runtime else HERE_IN_FLOAT
         started = time.perf_counter()
         found = run(words, stdout=subprocess.PIPE).stdout
@@ -175,11 +169,6 @@ def place_of(given: argparse.Namespace, kind: str, name: str) -> Path:
     path: Path = given.work / kind / f"{name.replace(' ', '-')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def last_line(words: list[str | Path], **how: Any) -> Any:
-    """The JSON that a command prints last; some runtimes print before it."""
-    return json.loads(run(words, stdout=subprocess.PIPE, **how).stdout.strip().splitlines()[-1])
 
 
 def made(name: str, given: argparse.Namespace) -> Path:
@@ -202,37 +191,34 @@ def made(name: str, given: argparse.Namespace) -> Path:
     return out
 
 
-def greedy(name: str, artefact: Path, given: argparse.Namespace) -> list[list[int]]:
-    """Greedy tokens after the first half of a sentence in each of :data:`PROMPTED`."""
+def prompts(given: argparse.Namespace) -> str:
+    """The first half of a sentence in each of :data:`PROMPTED`, as JSON."""
+    from transformers import AutoTokenizer
 
-    def measure() -> dict[str, Any]:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(given.model)
-        prompts = []
-        for tag in PROMPTED:
-            first = (given.data / "flores" / f"{tag}.jsonl").read_text().partition("\n")[0]
-            ids = tokenizer(json.loads(first)["text"])["input_ids"]
-            prompts.append(ids[: len(ids) // 2])
-        runtime = FORMS[name].runtime
-        place = environment(runtime, given.work)
-        words = [place / "python", HERE / "greedy.py", runtime, artefact, given.model]
-        return {"ids": last_line(words, input=json.dumps(prompts))}
-
-    continued: list[list[int]] = kept(place_of(given, "greedy", name), measure)["ids"]
-    return continued
+    tokenizer = AutoTokenizer.from_pretrained(given.model)
+    found = []
+    for tag in PROMPTED:
+        first = (given.data / "flores" / f"{tag}.jsonl").read_text().partition("\n")[0]
+        ids = tokenizer(json.loads(first)["text"])["input_ids"]
+        found.append(ids[: len(ids) // 2])
+    return json.dumps(found)
 
 
-def zeros_kept(name: str, artefact: Path, given: argparse.Namespace) -> str:
-    """The share of the folder's zeros that are zeros in the form."""
+def told(
+    script: str, name: str, artefact: Path, given: argparse.Namespace, asked: str | None = None
+) -> Any:
+    """What ``greedy.py`` or ``zeros.py`` prints last of an artefact, in the environment of its
+    runtime; some runtimes print before it."""
 
     def measure() -> dict[str, Any]:
         runtime = FORMS[name].runtime
-        place = environment(runtime, given.work)
-        words = [place / "python", HERE / "zeros.py", runtime or "plain", artefact, given.model]
-        return {"share": last_line(words)}
+        words: list[str | Path] = [environment(runtime, given.work) / "python",
+                                   HERE / f"{script}.py", runtime or "plain", artefact,
+                                   given.model]  # fmt: skip
+        printed = run(words, stdout=subprocess.PIPE, input=asked).stdout
+        return {"found": json.loads(printed.strip().splitlines()[-1])}
 
-    return f"{kept(place_of(given, 'zeros', name), measure)['share']:.2%}"
+    return kept(place_of(given, script, name), measure)["found"]
 
 
 def size(artefact: Path) -> int:
@@ -246,7 +232,6 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="a folder in float")
     parser.add_argument("--data", type=Path, required=True, help="a folder with flores/")
     parser.add_argument("--sentences", type=int, default=20)
-    parser.add_argument("--languages", help="tags with commas; all by default")
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--greedy", action="store_true", help="compare greedy tokens too")
     given = parsed(parser)
@@ -257,19 +242,19 @@ def main() -> None:
         artefact, runtime = made(name, given), FORMS[name].runtime
         found = scored(name, artefact, runtime, given)
         rises[name] = row = {tag: nll / base[tag] - 1 for tag, nll in found.items()}
-        same = "not run"
-        if name in FLOAT:
-            worst = max(map(abs, row.values()))
+        if name in QUANTISED:
+            last = f"{told('zeros', name, artefact, given):.2%}"
+        else:
+            worst, last = max(map(abs, row.values())), "not run"
             bars.append(bar(f"{name}: largest difference of a language", worst, most=2e-4))
-        if given.greedy and runtime:
-            pairs = zip(greedy("transformers float32", given.model, given),
-                        greedy(name, artefact, given), strict=True)  # fmt: skip
-            equal = sum(one == other for one, other in pairs)
-            same = f"{equal} of {len(PROMPTED)}"
-            if name in FLOAT:
-                bars.append(bar(f"{name}: greedy continuations equal", equal, least=len(PROMPTED)))
+        if name in FLOAT and given.greedy:
+            asked = prompts(given)
+            pairs = zip(told("greedy", "transformers float32", given.model, given, asked),
+                        told("greedy", name, artefact, given, asked), strict=True)  # fmt: skip
+            equal, every = sum(one == other for one, other in pairs), len(PROMPTED)
+            bars.append(bar(f"{name}: greedy continuations equal", equal, least=every))
+            last = f"{equal} of {every}"
         tag = max(row, key=lambda tag: row[tag])
-        last = zeros_kept(name, artefact, given) if name in QUANTISED else same
         megabytes, mean = size(artefact) / 1e6, sum(row.values()) / len(row)
         facts.append([name, f"{megabytes:.0f}", f"{mean:+.2%}", f"{tag} {row[tag]:+.2%}", last])
     floats = set(given.forms) <= set(FLOAT)

@@ -61,11 +61,8 @@ def openvino(artefact: str, folder: str) -> float:
         at = found.get(f"{name}/zero_point")
         whole = stored.int() if at is None else stored.int() - at.int()
         place = name.removeprefix("self.").replace("._openvino_orig_weight", ".weight")
-        named[place] = whole if stored.dtype in SMALL else stored
+        named[place] = whole if stored.dtype in (torch.int8, torch.uint8) else stored
     return share(named, folder)
-
-
-SMALL = (torch.int8, torch.uint8)
 
 
 STACKED = {
