@@ -26,7 +26,6 @@ from typing import Any
 from harness import RESULTS
 from mwanda.evaluation.articles import clusters_of
 from mwanda.study.report.data import StudyResults
-from mwanda.system.run_options import RunOptions
 from mwanda.system.text_tables import markdown
 from ratio import ratio
 from real_models import add_model_option, dense_model
@@ -81,7 +80,7 @@ def study(given: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     part["sentences"] = given.sentences or part["sentences"]
     return f"{given.model}-{given.text}-{part['sentences']}", placed(
         {
-            "models": {given.model: str(dense_model(given.model, given.work, RunOptions()))},
+            "models": {given.model: str(dense_model(given.model, given.work))},
             "calibration": "gnome",
             "languages": FILE["languages"],
             "methods": {

@@ -158,11 +158,6 @@ def options_of(description: str | None, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--work", type=Path, default=Path("out") / name, help="where models go")
     parser.add_argument("--results", type=Path, default=RESULTS / f"{name}.json")
-    parser.add_argument(
-        "--python",
-        default=os.environ.get("MWANDA_PYTHON", sys.executable),
-        help="interpreter that has mwanda; MWANDA_PYTHON gives it too",
-    )
     parser.add_argument("--threads", type=int, default=2)
     return parser
 

@@ -7,12 +7,16 @@ import json
 import os
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+MWANDA = (sys.executable, "-m", "mwanda")
+"""The command line of mwanda, in this environment."""
 
 SAMPLING = 0.02
 """Seconds between two looks at a child's memory."""
@@ -108,14 +112,9 @@ def environment(threads: int) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(names, str(threads)), "HF_HUB_OFFLINE": "1"}
 
 
-def mwanda(python: str | Path) -> list[str]:
-    """The command line of mwanda under an interpreter."""
-    return [str(python), "-m", "mwanda"]
-
-
 def call(given: argparse.Namespace, *words: object, data_limit: int | None = None) -> Process:
-    """One command of mwanda, with the interpreter and threads of :func:`harness.options_of`."""
-    line = [*mwanda(given.python), *map(str, words)]
+    """One command of mwanda, with the threads of :func:`harness.options_of`."""
+    line = [*MWANDA, *map(str, words)]
     return run(line, env=environment(given.threads), data_limit=data_limit)
 
 

@@ -13,16 +13,16 @@ from typing import Any
 
 from harness import Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
 from made_up import llama, make_model, write_text
-from processes import environment, mwanda, run
+from processes import MWANDA, environment, run
 from real_models import dense_folder, windows_file
 
 SINGLE = "one process"
 RANKS = {SINGLE: 0, "torchrun, 1": 1, "torchrun, 2": 2, "torchrun, 4": 4}
 
 
-def launch(ranks: int, given: argparse.Namespace) -> list[str]:
+def launch(ranks: int) -> list[str]:
     """The program: plain, or under torchrun with so many processes."""
-    python, *module = mwanda(given.python)
+    python, *module = MWANDA
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     return [python, *(several if ranks else []), *module]
 
@@ -37,7 +37,7 @@ def measure(
         for name, ranks in RANKS.items():
             shutil.rmtree(folders[name], ignore_errors=True)
             process = run(
-                [*launch(ranks, given), "prune", model, "--out", folders[name], *calibration,
+                [*launch(ranks), "prune", model, "--out", folders[name], *calibration,
                  "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
                  "--compute-dtype", "float32", "--json"],
                 env=environment(max(1, given.threads // max(1, ranks))),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
@@ -20,7 +19,7 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", choices=list(KNOWN), default="gemma3-270m")
 
 
-def dense_model(name: str, work: Path, options: RunOptions) -> Path:
+def dense_model(name: str, work: Path) -> Path:
     """The folder ``work/NAME-dense``: the GGUF dequantised to bfloat16, made where it is not yet.
 
     The terms of the weights are put beside the GGUF and travel with every model made from it.
@@ -32,7 +31,7 @@ def dense_model(name: str, work: Path, options: RunOptions) -> Path:
     gguf = assemble(work / name / weights.file, weights)
     for licence in licences(weights):
         shutil.copyfile(licence, gguf.parent / licence.name)
-    options = replace(options, overwrite=True)
+    options = RunOptions(overwrite=True, journal=False)
     prune(gguf, out=folder, sparsity=0.0, criterion="magnitude", options=options)
     return folder
 
@@ -41,7 +40,7 @@ def dense_folder(given: argparse.Namespace) -> Path:
     """Gemma 3 270M unpruned: ``--dense`` where it is given."""
     if getattr(given, "dense", None) is not None:
         return Path(given.dense)
-    return dense_model("gemma3-270m", given.work, RunOptions())
+    return dense_model("gemma3-270m", given.work)
 
 
 def pruned_folder(given: argparse.Namespace, pruning: str = "0.5") -> Path:

@@ -21,12 +21,11 @@ from typing import Any
 
 import mwanda
 from harness import Table, kept, options_of, parsed, save
-from mwanda.evaluation.results import Comparison
 from mwanda.text.background import open_background
 from mwanda.text.window_sizes import UDHR
 from processes import call
 from real_models import dense_folder
-from studies import SEEN
+from studies import SEEN, nats_of
 
 SCORED = {
     "seen": ("de", "ru", "ja", "fi"),
@@ -87,15 +86,14 @@ def backgrounds(given: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
 
 def text(given: argparse.Namespace, background: Sequence[Any]) -> list[Any]:
     return ["--calibration", given.data / "gnome", "--languages", ",".join(SEEN),
-            "--windows", given.windows, "--window-length", given.length, *background]  # fmt: skip
+            "--windows", given.windows, "--window-length", 256, *background]  # fmt: skip
 
 
 def pruned(
     given: argparse.Namespace, dense: Path, name: str, folder: Path, background: Sequence[Any]
 ) -> dict[str, Any]:
-    kind = ["--pattern", given.pattern] if given.pattern else ["--sparsity", given.sparsity]
-    words = ["prune", dense, "--out", folder, *kind, *text(given, background), *PRUNES[name]]
-    return {"processor": call(given, *words, "--overwrite", "--json").processor}
+    words = ["prune", dense, "--out", folder, "--sparsity", 0.5, *text(given, background)]
+    return {"processor": call(given, *words, *PRUNES[name], "--overwrite", "--json").processor}
 
 
 def recovered(
@@ -105,8 +103,6 @@ def recovered(
     words = ["recover", source, "--dense", dense, "--out", folder, "--steps", steps]
     if given.learning_rate is not None:
         words += ["--learning-rate", given.learning_rate]
-    if given.held_out is not None:
-        words += ["--held-out", given.held_out]
     made = call(given, *words, *text(given, background), "--overwrite", "--json")
     every = made.output["held_out"].values()
     held_out = {when: sum(one[when] for one in every) / len(every) for when in ("before", "after")}
@@ -122,14 +118,11 @@ def scored(given: argparse.Namespace) -> dict[str, tuple[str, ...]]:
 def rises(given: argparse.Namespace, dense: Path, folder: Path) -> dict[str, float]:
     """Language -> nats a sentence over dense."""
     languages = [tag for tags in scored(given).values() for tag in tags]
-    found = [
-        mwanda.evaluate(
-            path, given.data / "flores", languages=languages, ids=given.ids,
-            sentences=given.sentences, cache=given.work / "scores",
-        )
-        for path in (dense, folder)
-    ]  # fmt: skip
-    return {rise.language: rise.rise for rise in Comparison.of(*found).rises}
+    texts = mwanda.read_texts(
+        given.data / "flores", languages, sentences=given.sentences, ids=given.ids
+    )
+    one, two = (nats_of(path, texts, given.work) for path in (dense, folder))
+    return {tag: two[tag] - one[tag] for tag in one}
 
 
 def table(found: dict[str, dict[str, Any]], groups: dict[str, tuple[str, ...]]) -> Table:
@@ -154,8 +147,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--dense", type=Path)
     parser.add_argument("--prunes", nargs="*", choices=list(PRUNES), default=list(PRUNES))
-    parser.add_argument("--sparsity", default="0.5")
-    parser.add_argument("--pattern", help="such as 2:4, instead of a sparsity")
     parser.add_argument("--folders", nargs="*", default=[], metavar="NAME=FOLDER",
                         help="made by hand, to be scored too")  # fmt: skip
     parser.add_argument("--steps", nargs="*", type=int, default=[84], help="of recoveries; none")
@@ -163,8 +154,6 @@ def main() -> None:
     parser.add_argument("--background-windows", nargs="+", type=int, default=[0])
     parser.add_argument("--learning-rate")
     parser.add_argument("--windows", type=int, default=12, help="a language")
-    parser.add_argument("--held-out", type=int, help="of them, as mwanda recover has it")
-    parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--ids", default="0:999")
     parser.add_argument(
         "--sentences", type=int, default=8, help="a language; 491 are all from 1000"

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from harness import Bar, Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
-from processes import environment, mwanda, mwanda_split, run
+from processes import MWANDA, environment, mwanda_split, run
 from real_models import dense_folder, windows_file
 
 PLAIN, PEER, AUTHORS = "plain forward", "llm-compressor", "authors' algorithm"
@@ -40,10 +41,10 @@ def command(tool: str, given: argparse.Namespace, model: Path, windows: Path) ->
     """The command line of one tool, without the folder it writes."""
     if tool in METHODS:
         criterion, allocation, mode = METHODS[tool]
-        return [*mwanda(given.python), "prune", model, "--calibration", windows,
+        return [*MWANDA, "prune", model, "--calibration", windows,
                 "--sparsity", "0.5", "--criterion", criterion, "--allocation", allocation,
                 "--mode", mode, "--compute-dtype", "float32", "--json"]  # fmt: skip
-    python = given.peer_python if tool == PEER else given.python
+    python = given.peer_python if tool == PEER else sys.executable
     return [python, RUNNERS[tool], "--model", model, "--windows", windows,
             "--threads", str(given.threads)]  # fmt: skip
 

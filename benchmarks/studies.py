@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from mwanda.evaluation.evaluate import evaluate
+from mwanda.evaluation.texts import TextSet
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import failures_of, start_study
 from mwanda.study.report.data import StudyResults, load_results
@@ -52,6 +54,12 @@ def run_study(fields: Mapping[str, Any], work: Path, *, processes: int = 1) -> S
         start_study(document, folder.path, processes=processes, progress=progress)
     failures_of(folder)
     return load_results(folder)
+
+
+def nats_of(folder: Path, texts: TextSet, work: Path) -> dict[str, float]:
+    """Language -> nats a sentence under a model; scores are kept in ``work/scores``."""
+    found = evaluate(folder, texts, cache=work / "scores").languages
+    return {tag: one.nll_per_sentence for tag, one in found.items()}
 
 
 def counts(log: Sequence[Mapping[str, Any]], *events: str) -> Counter[str]:

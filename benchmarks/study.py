@@ -17,7 +17,6 @@ import yaml
 from harness import RESULTS, save
 from mwanda.cli.demo.packages import KNOWN
 from mwanda.study.report.write import write_report
-from mwanda.system.run_options import RunOptions
 from performance_table import fill_page
 from real_models import dense_model
 from studies import placed, read_file, run_study
@@ -47,7 +46,7 @@ def main() -> None:
     names = given.models or fields["models"]
     more = "" if names == fields["models"] else "-" + "-".join(n.split("-")[0] for n in names)
     work = given.work or Path("out") / (given.name + more)
-    fields["models"] = {name: str(dense_model(name, work, RunOptions())) for name in names}
+    fields["models"] = {name: str(dense_model(name, work)) for name in names}
     found = run_study(fields, work, processes=given.processes)
     if given.report is not None:
         made = work / "report"

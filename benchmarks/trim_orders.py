@@ -17,6 +17,7 @@ import mwanda
 from harness import Table, bar, kept, options_of, parsed, save
 from mwanda.model.stored.reader import Checkpoint
 from real_models import dense_folder
+from studies import nats_of
 
 RECIPES: dict[str, dict[str, Any]] = {
     "wanda": {"criterion": "wanda", "allocation": "uniform"},
@@ -45,11 +46,7 @@ def measure(
     mwanda.trim(dense, trimmed, languages, options=options)
     mwanda.prune(trimmed, out=second, **how)
     texts = mwanda.read_texts(given.data / "flores", languages, sentences=48, ids=(1000, None))
-    nats = [
-        {tag: one.nll_per_sentence for tag, one in mwanda.evaluate(
-            folder, texts, cache=given.work / "scores").languages.items()}
-        for folder in (dense, first, second)
-    ]  # fmt: skip
+    nats = [nats_of(folder, texts, given.work) for folder in (dense, first, second)]
     with Checkpoint.open(first) as one, Checkpoint.open(second) as two:
         differ = [name for name in one.tensors if not torch.equal(one.read(name), two.read(name))]
         tensors = len(one.tensors)

@@ -28,6 +28,7 @@ from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.text.tokens import token_ids
 from processes import run
 from real_models import dense_model
+from studies import nats_of
 
 GEMMA, SMOLLM2 = "gemma3-270m", "smollm2-135m"
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,8 +53,7 @@ TIMES = {"load": 1, "tokens": 1, "peak_gb": 2}
 def whole_of(given: argparse.Namespace, model: str) -> tuple[Path, Path]:
     """Folder and GGUF file of a model."""
     weights, where = find_weights(model), given.models or given.work
-    folder = dense_model(model, where, mwanda.RunOptions())
-    return folder, assemble(where / model / weights.file, weights)
+    return dense_model(model, where), assemble(where / model / weights.file, weights)
 
 
 def trimmed_of(given: argparse.Namespace, name: str) -> tuple[Path, Path]:
@@ -86,10 +86,8 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
         found["nats"] = {part: sum(getattr(one, part) for one in losses) / len(losses)
                          for part in ("tokenisation", "softmax", "total")}  # fmt: skip
     else:
-        one, two = (mwanda.evaluate(path, texts, cache=given.work / "scores").languages
-                    for path in (dense, folder))  # fmt: skip
-        rises = [two[tag].nll_per_sentence - one[tag].nll_per_sentence for tag in one]
-        found["nats"] = {"total": sum(rises) / len(rises)}
+        one, two = (nats_of(path, texts, given.work) for path in (dense, folder))
+        found["nats"] = {"total": (sum(two.values()) - sum(one.values())) / len(one)}
     return found
 
 

@@ -23,7 +23,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from harness import options_of
 from mwanda.pruning import journal
 from mwanda.pruning.draw_windows import draw_windows
-from mwanda.system.run_options import RunOptions
 from real_models import add_model_option, dense_model
 from studies import SEEN
 
@@ -116,7 +115,7 @@ def prune_words(
 
 def cut_model(name: str, work: Path, blocks: int | None) -> Path:
     """A known model as a folder, or its first blocks only: a small model of real weights."""
-    whole = dense_model(name, work, RunOptions(journal=False))
+    whole = dense_model(name, work)
     folder = work / f"{name}-{blocks}-blocks"
     if blocks is None or (folder / "model.safetensors").is_file():
         return whole if blocks is None else folder

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -45,7 +44,7 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> dict[st
     words = [*map(str, case.make(place)), "-q"]
     before = tree(root)
     report = root.with_suffix(".json")
-    line = [given.python, TWICE, report, *words]
+    line = [sys.executable, TWICE, report, *words]
     start = time.perf_counter()
     ran = subprocess.run(line, capture_output=True, text=True, cwd=root, check=False,
                          env=environment(given.threads))  # fmt: skip
@@ -69,7 +68,6 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> dict[st
 
 def main() -> None:
     given = parsed(options_of(__doc__, "malformed"))
-    given.python = os.path.abspath(given.python)
     with tempfile.TemporaryDirectory(dir=given.work) as work:
         good = Place.make(Path(work).absolute() / "good")
         before = tree(good.good)

@@ -23,7 +23,7 @@ from forks import cut_model, fault_options, fresh, made
 
 from harness import Table, bar, save
 from mwanda.study.folder import StudyFolder
-from processes import environment, mwanda
+from processes import MWANDA, environment
 from studies import counts, placed, read_file
 
 KILLS = 5
@@ -107,7 +107,7 @@ def kill(
 
 def start(given: argparse.Namespace, document: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [*mwanda(given.python), "study", str(document), "--out", str(out)],
+        [*MWANDA, "study", str(document), "--out", str(out)],
         env=environment(given.threads),
         stdout=subprocess.DEVNULL,
         start_new_session=True,
