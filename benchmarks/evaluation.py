@@ -115,15 +115,15 @@ def plain_loop(model: Any, pieces: dict[tuple[str, int], Piece]) -> dict[tuple[s
 
 def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict[str, float]:
     """Largest relative difference over texts and over languages."""
-    texts = 0.0
-    sums: dict[str, tuple[float, float]] = {}
+    pairs: dict[str, list[tuple[float, float]]] = {}
     for (tag, place), value in found.items():
-        ours = result.languages[tag].sentence_nll[place]
-        texts = max(texts, abs(ours - value) / value)
-        a, b = sums.get(tag, (0.0, 0.0))
-        sums[tag] = (a + ours, b + value)
-    languages = max(abs(ours - theirs) / theirs for ours, theirs in sums.values())
-    return {"text": texts, "language": languages}
+        pairs.setdefault(tag, []).append((result.languages[tag].sentence_nll[place], value))
+    sums = [tuple(map(sum, zip(*some, strict=True))) for some in pairs.values()]
+    texts = [pair for some in pairs.values() for pair in some]
+    return {
+        what: max(abs(ours - theirs) / theirs for ours, theirs in some)
+        for what, some in (("text", texts), ("language", sums))
+    }
 
 
 def main() -> None:

@@ -97,10 +97,10 @@ def picture(rises: dict[str, dict[str, dict[str, float]]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=RESULTS / "languages.json")
     parser.add_argument("--out", type=Path, default=Path("docs/images/languages.svg"))
     given = parser.parse_args()
-    comparisons = json.loads(given.results.read_text(encoding="utf-8"))["comparisons"]
+    results = (RESULTS / "languages.json").read_text(encoding="utf-8")
+    comparisons = json.loads(results)["comparisons"]
     rises = {name: data["rise"] for name, data in comparisons.items()}
     given.out.write_text(picture(rises), encoding="utf-8")
 

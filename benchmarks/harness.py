@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shlex
 import statistics
 import sys
@@ -172,12 +173,9 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def _command(line: Sequence[str]) -> str:
     """The command as another machine would give it: whole paths become their option's name, and
     ``FOLDER`` in ``NAME=PATH``."""
-    shown = ["python"]
-    for before, part in zip(["", *line], line, strict=False):
-        label, _, path = part.partition("=")
-        told = f"{label}=FOLDER" if path.startswith("/") else part
-        shown.append(_name(before) if _whole(before, part) else shlex.quote(told))
-    return " ".join(shown)
+    pairs = itertools.pairwise(["", *line])
+    shown = (_name(b) if _whole(b, part) else re.sub("=/.*", "=FOLDER", part) for b, part in pairs)
+    return shlex.join(["python", *shown])
 
 
 def placeless(text: str, line: Sequence[str]) -> str:

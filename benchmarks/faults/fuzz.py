@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 import traceback
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +26,14 @@ EXAMPLES = 200
 """Inputs of a parser and round."""
 
 
-@dataclass
-class Count:
-    """Inputs one parser met, and how many it took."""
+def fuzz(
+    name: str, good: Any, folder: Path, number: int, met: list[tuple[bool, float]]
+) -> str | None:
+    """One round of one parser: what came out of it that is none of our errors.
 
-    met: int = 0
-    taken: int = 0
-    seconds: float = 0.0
-    longest: float = 0.0
-    crashes: list[str] = field(default_factory=list)
-
-
-def fuzz(name: str, good: Any, folder: Path, number: int, count: Count) -> None:
-    """One round of one parser."""
+    Args:
+        met: gets, of every input, whether it was taken, and its seconds.
+    """
     target = TARGETS[name]
 
     @seed(number)
@@ -49,16 +43,15 @@ def fuzz(name: str, good: Any, folder: Path, number: int, count: Count) -> None:
     def run(value: object) -> None:
         start = time.process_time()
         taken = meet(target, folder, value)
-        took = time.process_time() - start
-        count.met, count.taken = count.met + 1, count.taken + taken
-        count.seconds, count.longest = count.seconds + took, max(count.longest, took)
+        met.append((taken, time.process_time() - start))
 
     try:
         run()
     except Exception:  # noqa: BLE001 - whatever comes out is what is looked for
         text = traceback.format_exc()
-        count.crashes.append(f"round {number}: {text.strip().splitlines()[-1][:300]}")
         print(f"CRASH {name}, round {number}\n{text}", flush=True)
+        return f"round {number}: {text.strip().splitlines()[-1][:300]}"
+    return None
 
 
 def main() -> None:
@@ -66,26 +59,27 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10, help="of CPU time")
     parser.add_argument("--first", type=int, default=1, help="number of the first round")
     given_ = parsed(parser)
-    counts = {name: Count() for name in TARGETS}
+    inputs: dict[str, list[tuple[bool, float]]] = {name: [] for name in TARGETS}
+    crashes: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory(dir=given_.work) as work:
         good = Place.make(Path(work).absolute() / "good")
         start, number = time.process_time(), given_.first
         while True:
-            for name, count in counts.items():
-                fuzz(name, good, Path(work) / "at", number, count)
+            for name, met in inputs.items():
+                if crash := fuzz(name, good, Path(work) / "at", number, met):
+                    crashes.setdefault(name, []).append(crash)
             used = (time.process_time() - start) / 60
-            met = sum(count.met for count in counts.values())
-            print(f"round {number}: {used:.2f} CPU-minutes, {met:,} inputs", flush=True)
+            total = sum(map(len, inputs.values()))
+            print(f"round {number}: {used:.2f} CPU-minutes, {total:,} inputs", flush=True)
             number += 1
             if used >= given_.minutes:
                 break
-    rows = [
-        [name, f"{c.met:,}", f"{c.taken:,}", f"{c.seconds:.0f}", f"{c.longest:.2f}",
-         str(len(c.crashes))]
-        for name, c in counts.items()
-    ]  # fmt: skip
+    rows = []
+    for name, met in inputs.items():
+        taken, seconds = zip(*met, strict=True)
+        rows.append([name, f"{len(met):,}", f"{sum(taken):,}", f"{sum(seconds):.0f}",
+                     f"{max(seconds):.2f}", str(len(crashes.get(name, ())))])  # fmt: skip
     header = ["parser", "inputs", "taken", "CPU s", "longest, s", "other errors"]
-    crashes = {name: count.crashes for name, count in counts.items() if count.crashes}
     save(
         given_.results,
         {"rounds": [given_.first, number - 1], "cpu_minutes": used, "crashes": crashes},

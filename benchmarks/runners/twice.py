@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 
-def once(words: list[str]) -> tuple[int, float]:
+def once(words: tuple[str, ...]) -> tuple[int, float]:
     """Exit code and seconds."""
     from mwanda.cli import main
 
@@ -29,18 +29,13 @@ def high_water() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def run(report: str, words: list[str]) -> int:
-    first = once(words)
-    found: dict[str, object] = {
-        "torch": "torch._C" in sys.modules,
-        "resident": high_water(),
-        "first": first[1],
-    }
-    again = once(words)
-    found |= {"codes": [first[0], again[0]], "again": again[1]}
-    Path(report).write_text(json.dumps(found))
-    return first[0]
+def main(report: str, *words: str) -> int:
+    code, _ = once(words)
+    found = {"torch": "torch._C" in sys.modules, "resident": high_water()}
+    second, again = once(words)
+    Path(report).write_text(json.dumps(found | {"codes": [code, second], "again": again}))
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(*sys.argv[1:]))
