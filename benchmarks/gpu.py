@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import xml.etree.ElementTree as Xml
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,11 +30,22 @@ from typing import Any
 import torch
 
 import mwanda
-from device_checks import ROOT, TESTS, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.pruning.forecast.memory import process_memory
 from mwanda.system.device import choose_device, device_kind, wait_for
+
+ROOT = Path(__file__).parent.parent
+
+TESTS = (
+    "tests/methods/test_on_a_device.py",
+    "tests/pruning/pipeline/test_accelerator.py",
+    "tests/pruned/recover/test_accelerator.py",
+    "tests/study/test_accelerator.py",
+    "tests/system/test_copies.py",
+    "tests/system/test_device.py",
+)
+"""Those that run on whatever device MWANDA_TEST_DEVICE names."""
 
 TAGS = ("de", "sw")
 WANDA = {"criterion": "wanda", "allocation": "uniform", "mode": "dense"}
@@ -127,11 +141,41 @@ def _watched() -> Iterator[list[int]]:
 
 def tested(bench: Bench) -> dict[str, Any] | None:
     """The suite's tests of accelerators, on this one."""
-    there = importlib.util.find_spec("pytest") is not None
-    if not bench.given.tests or not there or not bench.fits("tests", bench.given.testing):
-        return None
     given = bench.given
+    there = importlib.util.find_spec("pytest") is not None
+    if not given.tests or not there or not bench.fits("tests", given.testing):
+        return None
     return run_tests(bench.device.type, given.tests, given.work, given.testing)
+
+
+def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict[str, Any]:
+    """How many passed and were skipped, and the names of those that failed.
+
+    Args:
+        kind: of device.
+        work: folder for their report.
+        limit: seconds that they may take.
+    """
+    told, start = work / "tests.xml", time.perf_counter()
+    told.unlink(missing_ok=True)
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={told}"]
+    try:
+        ran = subprocess.run(
+            [*line, *files], cwd=ROOT, env={**os.environ, "MWANDA_TEST_DEVICE": kind},
+            capture_output=True, text=True, check=False, timeout=limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"passed": 0, "skipped": 0, "failed": [f"not done after {limit:.0f} seconds"]}
+    if not told.is_file():
+        return {"passed": 0, "skipped": 0, "failed": [(ran.stdout + ran.stderr)[-400:]]}
+    cases = [*Xml.parse(told).iter("testcase")]
+    ends = [{child.tag for child in case} for case in cases]
+    pairs = zip(cases, ends, strict=True)
+    wrong = [f"{c.get('classname')}::{c.get('name')}" for c, e in pairs if e & {"failure", "error"}]
+    skipped = sum("skipped" in end for end in ends)
+    passed = len(cases) - len(wrong) - skipped
+    seconds = time.perf_counter() - start
+    return {"passed": passed, "skipped": skipped, "failed": wrong, "seconds": seconds}
 
 
 def compare(bench: Bench) -> list[dict[str, Any]]:

@@ -83,15 +83,13 @@ def run(
             env=None if env is None else dict(env),
             preexec_fn=limit if data_limit is not None else None,
         )
-        anonymous = mapped = resident = 0
+        most = {"VmHWM": 0, "RssAnon": 0, "RssFile": 0}
         while True:
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
             if pid:
                 break
-            memory = _memory(child.pid)
-            anonymous = max(anonymous, memory.get("RssAnon", 0))
-            mapped = max(mapped, memory.get("RssFile", 0))
-            resident = max(resident, memory.get("VmHWM", 0))
+            for kind, size in _memory(child.pid).items():
+                most[kind] = max(most[kind], size)
             time.sleep(SAMPLING)
         seconds = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
@@ -103,7 +101,7 @@ def run(
             shown = " ".join(map(str, command))
             raise RuntimeError(f"{shown} ended with {child.returncode}:\n{text[-2000:]}\n{tail}")
     processor = usage.ru_utime + usage.ru_stime
-    return Process(seconds, processor, resident, anonymous, mapped, _last_json(text))
+    return Process(seconds, processor, *most.values(), _last_json(text))
 
 
 def environment(threads: int) -> dict[str, str]:

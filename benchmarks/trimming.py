@@ -20,7 +20,6 @@ import mwanda
 from harness import Table, kept, options_of, pairwise, parsed, save, spread
 from mwanda.cli.demo.__main__ import SEEN, UNSEEN
 from mwanda.cli.demo.packages import assemble, find_weights
-from mwanda.evaluation.trim_loss import trim_loss
 from mwanda.model.source import load_tokenizer
 from mwanda.pruned.trim.promise import Trial
 from mwanda.pruned.trim.trim import TrimResult
@@ -81,14 +80,8 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
     read = partial(mwanda.read_texts, given.data / "flores", tags, ids=(1000, None))
     every, texts = read().texts, read(sentences=given.sentences // len(tags.split(",")))
     found["same"] = same_tokens(dense, folder, every)
-    if "budget" in ask:
-        losses = trim_loss(dense, folder, texts).values()
-        found["nats"] = {part: sum(getattr(one, part) for one in losses) / len(losses)
-                         for part in ("tokenisation", "softmax", "total")}  # fmt: skip
-    else:
-        one, two = (nats_of(path, texts, given.work) for path in (dense, folder))
-        found["nats"] = {"total": (sum(two.values()) - sum(one.values())) / len(one)}
-    return found
+    one, two = (nats_of(path, texts, given.work) for path in (dense, folder))
+    return {**found, "nats": (sum(two.values()) - sum(one.values())) / len(one)}
 
 
 def in_llama(given: argparse.Namespace, name: str) -> dict[str, Any]:
@@ -168,7 +161,7 @@ def kept_table(found: dict[str, dict[str, Any]]) -> Table:
     rows = [
         [name, one["by"], f"{one['kept']:,} of {one['rows']:,}",
          f"-{1 - one['kept_weights'] / one['weights']:.1%}",
-         f"{min(one['same'].values()):.3f}", f"{one['nats']['total']:+.2f}", llama_of(one)]
+         f"{min(one['same'].values()):.3f}", f"{one['nats']:+.2f}", llama_of(one)]
         for name, one in found.items()
     ]  # fmt: skip
     return Table(["languages", "by", "rows", "parameters", "same tokens", "nats a sentence",
