@@ -1,19 +1,24 @@
 """Which share of a pruned model's zeros is still zero after a round trip through GGUF?
 
-Gemma 3 270M pruned to 50 % is written as GGUF in four types through the library ``gguf``, every
-matrix under the name that llama.cpp's converter gives it, and compared position by position by
-``mwanda gguf-check``. Q4_1 is there as a type that gives every group an offset of its own.
+Gemma 3 270M pruned to 50 % is written as GGUF in four types through the library ``gguf``, as the
+tests do it: every matrix under the name that llama.cpp's converter gives it. ``mwanda gguf-check``
+compares it position by position. Q4_1 is there as a type that gives every group an offset of its
+own.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-import gguf
-from gguf.quants import quantize
+sys.path.append(str(Path(__file__).parent.parent))  # the tests
+
+import torch
+from gguf import GGMLQuantizationType
+from tests.support.gguf_files import write_gguf
+from transformers import AutoModelForCausalLM
 
 from harness import Table, bar, options_of, parsed, save
-from mwanda.model.stored.reader import Checkpoint
 from processes import call
 from real_models import pruned_folder
 
@@ -21,39 +26,16 @@ KEEP = ("Q8_0", "Q5_0", "Q4_0")
 TYPES = (*KEEP, "Q4_1")
 
 
-def write(folder: Path, path: Path, kind: gguf.GGMLQuantizationType) -> None:
-    """Matrices quantised, vectors in float32."""
-    arch = next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == "gemma3")
-    with Checkpoint.open(folder) as checkpoint:
-        blocks = 1 + max(
-            int(name.split(".")[2]) for name in checkpoint.tensors if ".layers." in name
-        )
-        names = gguf.get_tensor_name_map(arch, blocks)
-        writer = gguf.GGUFWriter(path, "gemma3")
-        writer.add_block_count(blocks)
-        for name in checkpoint.tensors:
-            there = names.get_name(name, try_suffixes=(".weight", ".bias"))
-            if there is None:
-                raise ValueError(f"{name} has no name in a GGUF file")
-            values = checkpoint.read(name).float().numpy()
-            used = kind if values.ndim > 1 else gguf.GGMLQuantizationType.F32
-            data = values if values.ndim == 1 else quantize(values, used)
-            writer.add_tensor(there, data, raw_dtype=used)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-
-
 def main() -> None:
     parser = options_of(__doc__, "gguf_zeros")
     parser.add_argument("--folder", type=Path, help="a pruned Gemma 3 270M; made if absent")
     given = parsed(parser)
     folder = given.folder or pruned_folder(given)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     found, rows, bars = {}, [], []
     for name in TYPES:
         path = given.work / f"{name}.gguf"
-        write(folder, path, gguf.GGMLQuantizationType[name])
+        write_gguf(path, "gemma3", model, kind=GGMLQuantizationType[name])
         checked = call(given, "gguf-check", path, folder, "--json").output
         tensors, size = checked["tensors"].values(), path.stat().st_size
         zeros, kept = (sum(row[key] for row in tensors) for key in ("zeros", "kept"))

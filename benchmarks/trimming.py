@@ -1,9 +1,9 @@
 """What trimming a vocabulary gives, and that it loses nothing: rows, parameters, tokens and nats
 for sets of languages, then load time, memory and tokens a second in transformers and llama.cpp.
 
-``python benchmarks/trimming.py --data DATA`` does both parts, ``--part`` one. Text is FLORES from
-id 1000, which chose nothing. Whole and trimmed models are timed in turn, one thread and a process
-each; in llama.cpp where ``--llama`` is.
+``python benchmarks/trimming.py --data DATA --llama PYTHON`` does both parts, ``--part`` one. Text
+is FLORES from id 1000, which chose nothing. Whole and trimmed models are timed in turn, one thread
+and a process each.
 """
 
 from __future__ import annotations
@@ -132,10 +132,11 @@ def timed(given: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(ROUNDS):
         for name, (folder, file) in models.items():
-            runs = {"transformers": run([sys.executable, __file__, "--decode", folder])}
-            if given.llama is not None:
-                runs["llama.cpp"] = run([given.llama, RUNNER, file])
-            for runtime, made in runs.items():
+            for runtime, line in (
+                ("transformers", [sys.executable, __file__, "--decode", folder]),
+                ("llama.cpp", [given.llama, RUNNER, file]),
+            ):
+                made = run(line)
                 figures = {**made.output, "peak_gb": made.resident / 1e9}
                 found.setdefault(runtime, {}).setdefault(name, []).append(figures)
     return found
@@ -161,16 +162,12 @@ def kept_table(found: dict[str, dict[str, Any]]) -> Table:
     rows = [
         [name, one["by"], f"{one['kept']:,} of {one['rows']:,}",
          f"-{1 - one['kept_weights'] / one['weights']:.1%}",
-         f"{min(one['same'].values()):.3f}", f"{one['nats']:+.2f}", llama_of(one)]
+         f"{min(one['same'].values()):.3f}", f"{one['nats']:+.2f}",
+         f"{one['llama']['same']} of {one['llama']['sentences']}, {one['llama']['logits']:.2g}"]
         for name, one in found.items()
     ]  # fmt: skip
     return Table(["languages", "by", "rows", "parameters", "same tokens", "nats a sentence",
                   "same in llama.cpp, logits apart by"], rows)  # fmt: skip
-
-
-def llama_of(one: dict[str, Any]) -> str:
-    found = one.get("llama")
-    return f"{found['same']} of {found['sentences']}, {found['logits']:.2g}" if found else ""
 
 
 def times_table(runtime: str, found: dict[str, list[dict[str, float]]]) -> Table:
@@ -189,9 +186,9 @@ def times_table(runtime: str, found: dict[str, list[dict[str, float]]]) -> Table
 
 def main() -> None:
     parser = options_of(__doc__, "trimming")
-    parser.add_argument("--data", type=Path, help="folder with flores/, udhr/ and gnome/")
+    parser.add_argument("--data", type=Path, required=True, help="with flores/, udhr/ and gnome/")
     parser.add_argument("--models", type=Path, help="where dense models are; made where not")
-    parser.add_argument("--llama", help="interpreter that has llama-cpp-python")
+    parser.add_argument("--llama", required=True, help="interpreter that has llama-cpp-python")
     parser.add_argument("--sentences", type=int, default=144, help="of a set, for the nats")
     parser.add_argument("--part", choices=("loss", "times"), help="only this")
     given = parsed(parser)
@@ -199,9 +196,8 @@ def main() -> None:
         loss = {}
         for name in SETS:
             loss[name] = kept(given.work / f"{name}.json", partial(measure, given, name))
-            if given.llama is not None:
-                path = given.work / f"{name}, llama.cpp.json"
-                loss[name]["llama"] = kept(path, partial(in_llama, given, name))
+            path = given.work / f"{name}, llama.cpp.json"
+            loss[name]["llama"] = kept(path, partial(in_llama, given, name))
         save(given.results, {"sets": loss}, tables=[kept_table(loss)])
     if given.part != "loss":
         found = timed(given)
