@@ -69,7 +69,7 @@ def zstd_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, A
 
 
 def zipnn_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, Any]:
-    """ZipNN's bytes and seconds, and whether it gives them back.
+    """ZipNN's bytes, and whether it gives them back.
 
     It runs in an interpreter of its own, on a file of nothing but the tensors' bytes.
     """

@@ -10,6 +10,7 @@ forty (magnitude, uniform) need no text, so from text they would cost less than 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from harness import Table, options_of, parsed, save, spread
 from mwanda.pruning.folder.mask_file import MaskFile
-from processes import Process, call
+from processes import call
 from real_models import dense_folder, windows_file
 
 CRITERIA = ("magnitude", "wanda", "m-wanda", "ria", "m-ria")
@@ -35,19 +36,20 @@ FROM_TEXT: tuple[Cell, ...] = (
 """Every allocation once, every criterion that needs text once, both sparsities twice."""
 
 
-def prune(given: argparse.Namespace, model: Path, cell: Cell, *evidence: str | Path) -> Process:
-    """One prune of a cell into ``masks.safetensors`` of the work folder."""
+def prune(
+    given: argparse.Namespace, model: Path, cell: Cell, *evidence: str | Path
+) -> dict[str, Any]:
+    """One prune of a cell: the process, and one hash of all its masks."""
     criterion, allocation, sparsity = cell
     out = given.work / "masks.safetensors"
-    return call(given, "prune", model, *evidence, "--criterion", criterion,
-                "--allocation", allocation, "--sparsity", sparsity, "--masks-only",
-                "--out", out, "--overwrite", "--json")  # fmt: skip
-
-
-def hashes(given: argparse.Namespace) -> dict[str, str]:
-    """Linear -> SHA-256 of the mask that was written last."""
-    linears = MaskFile.open(given.work / "masks.safetensors").manifest.linears
-    return {name: record.mask_sha256 for name, record in linears.items()}
+    process = call(given, "prune", model, *evidence, "--criterion", criterion,
+                   "--allocation", allocation, "--sparsity", sparsity, "--masks-only",
+                   "--out", out, "--overwrite", "--json")  # fmt: skip
+    print(f"{' '.join(map(str, cell))}, {evidence[0]}: {process.seconds:.1f} s", flush=True)
+    linears = MaskFile.open(out).manifest.linears
+    hashes = " ".join(f"{name} {linears[name].mask_sha256}" for name in sorted(linears))
+    masks = hashlib.sha256(hashes.encode()).hexdigest()
+    return {"cell": cell, "masks": masks, **process.as_dict()}
 
 
 def total(runs: Sequence[Mapping[str, Any]]) -> float:
@@ -63,21 +65,9 @@ def main() -> None:
     taken = call(given, "stats", model, "--calibration", windows, "--out", file,
                  "--overwrite", "--compute-dtype", "float32", "--json")  # fmt: skip
     print(f"statistics: {taken.seconds:.1f} s, {taken.output['bytes'] / 1e6:.1f} MB", flush=True)
-
-    reused: list[dict[str, Any]] = []
-    masks: dict[Cell, dict[str, str]] = {}
-    for cell in CELLS:
-        process = prune(given, model, cell, "--statistics", file)
-        masks[cell] = hashes(given)
-        reused.append({"cell": cell, **process.as_dict()})
-        print(f"{' '.join(map(str, cell))}: {process.seconds:.1f} s", flush=True)
-    text: list[dict[str, Any]] = []
-    for cell in FROM_TEXT:
-        evidence = ("--calibration", windows, "--mode", "dense", "--compute-dtype", "float32")
-        process = prune(given, model, cell, *evidence)
-        alike = hashes(given) == masks[cell]
-        text.append({"cell": cell, "same_masks": alike, **process.as_dict()})
-        print(f"from text, {' '.join(map(str, cell))}: {process.seconds:.1f} s", flush=True)
+    reused = [prune(given, model, cell, "--statistics", file) for cell in CELLS]
+    how = ("--calibration", windows, "--mode", "dense", "--compute-dtype", "float32")
+    text = [prune(given, model, cell, *how) for cell in FROM_TEXT]
 
     scale = len(reused) / len(text)
     whole, apart = taken.seconds + total(reused), total(text) * scale
@@ -95,7 +85,8 @@ def main() -> None:
     }  # fmt: skip
     save(given.results, found, tables=[Table(header, rows)])
     print(f"{len(reused)} and the statistics over as many from text: {whole / apart:.3f}")
-    same = sum(one["same_masks"] for one in text)
+    masks = {one["cell"]: one["masks"] for one in reused}
+    same = sum(one["masks"] == masks[one["cell"]] for one in text)
     print(f"masks alike, of the cells run both ways: {same} of {len(text)}")
 
 
