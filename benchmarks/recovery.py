@@ -90,17 +90,17 @@ def text(given: argparse.Namespace, background: Sequence[Any]) -> list[Any]:
 
 
 def pruned(
-    given: argparse.Namespace, dense: Path, name: str, folder: Path, background: Sequence[Any]
+    given: argparse.Namespace, name: str, folder: Path, background: Sequence[Any]
 ) -> dict[str, Any]:
-    words = ["prune", dense, "--out", folder, "--sparsity", 0.5, *text(given, background)]
-    return {"processor": call(given, *words, *PRUNES[name], "--overwrite", "--json").processor}
+    words = ["prune", dense_folder(given), "--out", folder, "--sparsity", 0.5, *PRUNES[name]]
+    made = call(given, *words, *text(given, background), "--overwrite", "--json")
+    return {"processor": made.processor}
 
 
 def recovered(
-    given: argparse.Namespace, dense: Path, source: Path, folder: Path, steps: int,
-    background: Sequence[Any],
-) -> dict[str, Any]:  # fmt: skip
-    words = ["recover", source, "--dense", dense, "--out", folder, "--steps", steps]
+    given: argparse.Namespace, source: Path, folder: Path, steps: int, background: Sequence[Any]
+) -> dict[str, Any]:
+    words = ["recover", source, "--dense", dense_folder(given), "--out", folder, "--steps", steps]
     if given.learning_rate is not None:
         words += ["--learning-rate", given.learning_rate]
     made = call(given, *words, *text(given, background), "--overwrite", "--json")
@@ -115,13 +115,13 @@ def scored(given: argparse.Namespace) -> dict[str, tuple[str, ...]]:
     return EVERY if given.every else SCORED
 
 
-def rises(given: argparse.Namespace, dense: Path, folder: Path) -> dict[str, float]:
+def rises(given: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Language -> nats a sentence over dense."""
     languages = [tag for tags in scored(given).values() for tag in tags]
     texts = mwanda.read_texts(
         given.data / "flores", languages, sentences=given.sentences, ids=given.ids
     )
-    one, two = (nats_of(path, texts, given.work) for path in (dense, folder))
+    one, two = (nats_of(path, texts, given.work) for path in (dense_folder(given), folder))
     return {tag: two[tag] - one[tag] for tag in one}
 
 
@@ -161,24 +161,23 @@ def main() -> None:
     parser.add_argument("--every", action="store_true", help="all languages that FLORES has")
     parser.set_defaults(threads=1)
     given = parsed(parser)
-    dense = dense_folder(given)
     found: dict[str, dict[str, Any]] = {}
 
     def measured(key: str, folder: Path, make: Callable[[], dict[str, Any]]) -> None:
         print(key, flush=True)
         made = kept(folder.with_name(f"{folder.name}.json"), make)
-        found[key] = {**made, "rises": rises(given, dense, folder)}
+        found[key] = {**made, "rises": rises(given, folder)}
 
     for name in dict.fromkeys(["wanda", *given.prunes]):
         for end, words in backgrounds(given) if name != "wanda" else [("", NONE)]:
             folder = given.work / (name + end).replace(", ", "-").replace(" ", "-")
-            measured(name + end, folder, partial(pruned, given, dense, name, folder, words))
+            measured(name + end, folder, partial(pruned, given, name, folder, words))
             for steps in given.steps if name in given.prunes else ():
                 out = folder.with_name(f"{folder.name}-{steps}")
-                make = partial(recovered, given, dense, folder, out, steps, words)
+                make = partial(recovered, given, folder, out, steps, words)
                 measured(f"{name}{end}, recovered in {steps} steps", out, make)
     for name, _, folder in (one.rpartition("=") for one in given.folders):
-        found[name] = {"rises": rises(given, dense, Path(folder))}
+        found[name] = {"rises": rises(given, Path(folder))}
     save(given.results, {"models": found}, tables=[table(found, scored(given))])
 
 

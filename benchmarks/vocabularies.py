@@ -8,13 +8,13 @@ configs, without weights, and rows with the tokenizers in ``DIR``: a folder with
 from __future__ import annotations
 
 from argparse import Namespace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from harness import Table, kept, options_of, parsed, save
+from harness import Table, options_of, parsed, save
 from mwanda.model.source import load_tokenizer
 from mwanda.pruned.trim.choice import Choice, choose
 from mwanda.pruned.trim.token_ids import structural
@@ -51,6 +51,7 @@ def parameters(kind: str, fields: tuple[Any, ...]) -> int:
         return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
 
 
+@cache
 def rows_kept(folder: Path, rows: int) -> dict[str, int]:
     """Languages -> rows that their scripts need of a table with so many."""
     tokenizer, vocabulary = load_tokenizer(folder), Vocabulary.read(folder)
@@ -64,8 +65,7 @@ def measure(given: Namespace, name: str) -> dict[str, Any]:
     tokenizer, kind, fields = MODELS[name]
     width, rows, tied = fields[0], fields[6], fields[7]
     total, row = parameters(kind, fields), width * (1 if tied else 2)
-    left = kept(given.work / f"{tokenizer}-{rows}.json",
-                partial(rows_kept, given.tokenizers / tokenizer, rows))  # fmt: skip
+    left = rows_kept(given.tokenizers / tokenizer, rows)
     return {
         "parameters": total, "rows": rows, "share": row * rows / total, "kept": left,
         "saved": {tags: row * (rows - count) / total for tags, count in left.items()},

@@ -25,21 +25,22 @@ from mwanda.study.folder import StudyFolder
 from mwanda.study.status import Status
 from studies import counts, read_file
 
+WORK = Path("out/slurm-study")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("--calibration", required=True)
     parser.add_argument("--text", required=True)
-    parser.add_argument("--work", type=Path, default=Path("out/slurm-study"))
     given = parser.parse_args()
-    shutil.rmtree(given.work, ignore_errors=True)
-    given.work.mkdir(parents=True)
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
     fields = read_file("slurm") | {"models": {"model": given.model}}
     fields["calibration"], fields["evaluation"]["text"] = given.calibration, given.text
-    document = given.work / "study.yaml"
+    document = WORK / "study.yaml"
     document.write_text(json.dumps(fields), encoding="utf-8")
-    out = given.work / "study"
+    out = WORK / "study"
     line = [sys.executable, "-m", "mwanda", "study", str(document), "--out", str(out)]
     line += ["--cluster", "2"]
     for option in ("cluster=slurm", "timeout_min=60", "cpus_per_task=1"):

@@ -129,10 +129,9 @@ def cut_model(name: str, work: Path, blocks: int | None) -> Path:
     return folder
 
 
-def pace(share: float | None = 0.0, patience: float | None = 0.0) -> None:
-    """How often the journal gets an entry in every run from here on: as it is for None."""
-    journal.SHARE = journal.SHARE if share is None else share
-    journal.PATIENCE = journal.PATIENCE if patience is None else patience
+def pace(share: float = 0.0, patience: float = 0.0) -> None:
+    """How often the journal gets an entry in every run from here on; 0 for every block."""
+    journal.SHARE, journal.PATIENCE = share, patience
 
 
 def entries_of(out: Path) -> dict[str, int]:
