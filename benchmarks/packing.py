@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 import zstandard
 
 from harness import Table, bar, kept, options_of, parsed, save, spread
-from mwanda.model.stored.layout import TensorInfo
+from mwanda.model.stored.layout import byte_view
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.archive.reader import Archive
 from mwanda.system.files import sha256_of
@@ -37,35 +37,24 @@ WEIGHTS = "model.safetensors"
 PARTS = {"linears": "pruned linears", "weights": WEIGHTS}
 LEVEL, ROUNDS = 19, 3
 """Of zstd; and how often each model is packed and unpacked."""
-PIECE = 1 << 22
 
 
-def linears(folder: Path) -> list[TensorInfo]:
+def linears(checkpoint: Checkpoint) -> list[str]:
     """The tensors that the prune may have touched."""
-    with Checkpoint.open(folder) as checkpoint:
-        return [i for i in checkpoint.tensors.values() if i.name.endswith("_proj.weight")]
+    return [name for name in checkpoint.tensors if name.endswith("_proj.weight")]
 
 
-def pieces(folder: Path, part: str) -> Iterator[bytes]:
+def content(folder: Path, part: str) -> bytes:
     """The bytes of a folder's linears, or of all its weights, one after another."""
-    path = folder / WEIGHTS
-    places = [(0, path.stat().st_size)]
-    if part == "linears":
-        places = [(one.offset, one.nbytes) for one in linears(folder)]
-    with path.open("rb") as file:
-        for start, size in places:
-            file.seek(start)
-            while size:
-                data = file.read(min(size, PIECE))
-                size -= len(data)
-                yield data
+    if part == "weights":
+        return (folder / WEIGHTS).read_bytes()
+    with Checkpoint.open(folder) as checkpoint:
+        return b"".join(byte_view(checkpoint.read(name)) for name in linears(checkpoint))
 
 
 def zstd_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, Any]:
     """Bytes of one zstd stream over them."""
-    coder = zstandard.ZstdCompressor(level=LEVEL).compressobj()
-    size = sum(len(coder.compress(data)) for data in pieces(folder, part))
-    return {"size": size + len(coder.flush())}
+    return {"size": len(zstandard.ZstdCompressor(level=LEVEL).compress(content(folder, part)))}
 
 
 def zipnn_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, Any]:
@@ -74,8 +63,7 @@ def zipnn_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, 
     It runs in an interpreter of its own, on a file of nothing but the tensors' bytes.
     """
     raw = given.work / "zipnn.raw"
-    with raw.open("wb") as file:
-        file.writelines(pieces(folder, part))
+    raw.write_bytes(content(folder, part))
     runner = Path(__file__).parent / "runners" / "zipnn_size.py"
     made = run([given.zipnn_python, runner, raw], env=environment(given.threads))
     raw.unlink()
@@ -84,16 +72,12 @@ def zipnn_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, 
 
 def entropy_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, Any]:
     """Bytes by a perfect order-0 coder of mask bytes, exponents, and sign with mantissa."""
-    counts = {name: np.zeros(256, np.int64) for name in ("mask", "exponent", "rest")}
-    for data in pieces(folder, part):
-        values = np.frombuffer(data, np.uint16)
-        left = values[values != 0]
-        turned = (left << 1) | (left >> 15)
-        for name, plane in (("mask", np.packbits(values != 0)), ("exponent", turned >> 8),
-                            ("rest", turned & 255)):  # fmt: skip
-            counts[name] += np.bincount(plane, minlength=256)
+    values = np.frombuffer(content(folder, part), np.uint16)
+    left = values[values != 0]
+    turned = (left << 1) | (left >> 15)
     total = 0.0
-    for found in counts.values():
+    for plane in (np.packbits(values != 0), turned >> 8, turned & 255):
+        found = np.bincount(plane)
         share = found[found > 0] / max(1, found.sum())
         total -= float(found.sum() * (share * np.log2(share)).sum()) / 8
     return {"size": total}
@@ -128,9 +112,8 @@ def packed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         {path.relative_to(one): sha256_of(path) for path in one.rglob("*") if path.is_file()}
         for one in (folder, back)
     )
-    names = {info.name for info in linears(folder)}
-    with Archive.open(archive) as opened:
-        shard = opened.files[WEIGHTS]
+    with Archive.open(archive) as opened, Checkpoint.open(folder) as checkpoint:
+        shard, names = opened.files[WEIGHTS], linears(checkpoint)
         found = [segment for segment in shard.segments if segment.name in names]
         sizes = {
             "linears": sum(segment.stored for segment in found),

@@ -8,7 +8,7 @@ the space is freed, the same command must end in the hashes of a run that was no
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,11 +41,6 @@ def resize(place: Path, size: int) -> None:
     subprocess.run(["mount", "-o", f"remount,size={pages * 4096}", place], check=True)
 
 
-def used(place: Path) -> int:
-    status = os.statvfs(place)
-    return (status.f_blocks - status.f_bfree) * status.f_frsize
-
-
 def met(trial: Trial, place: Path, how: str, room: int) -> dict[str, Any]:
     """One run on a disk with so much room, and what the command ends in when there is more."""
     out = place / "out"
@@ -55,7 +50,7 @@ def met(trial: Trial, place: Path, how: str, room: int) -> dict[str, Any]:
         with trial.run(out) as child:
             if how == "filled up":
                 until(child, partial(entries_of, out))
-                resize(place, used(place) + room)
+                resize(place, shutil.disk_usage(place).used + room)
             code, message = child.wait(LONG), said(child)
         there, finished = out.exists(), entries_of(out)
         resize(place, ROOMY)

@@ -15,39 +15,22 @@ if TYPE_CHECKING:
     import torch
 
 
-class FirstBlockReachedError(Exception):
-    """Stops a forward once the first block's inputs are known."""
+def block_arguments(model: Any, ids: torch.Tensor) -> list[dict[str, Any]]:
+    """What every block is given beside hidden states, captured from one whole forward.
 
-
-def block_inputs(model: Any, ids: torch.Tensor) -> tuple[list[torch.Tensor], list[dict[str, Any]]]:
-    """Every sequence's hidden states before the blocks, and every block's other arguments.
-
-    The arguments are captured from one whole forward: all sequences have one length, and models
-    with two kinds of attention give their blocks different masks and rotary tables.
+    All sequences have one length, and models with two kinds of attention give their blocks
+    different masks and rotary tables.
     """
-    blocks = model.model.layers
-    hidden: list[torch.Tensor] = []
     keywords: list[dict[str, Any]] = []
 
-    def keep_arguments(_block: Any, _args: Any, given: dict[str, Any]) -> None:
+    def keep(_block: Any, _args: Any, given: dict[str, Any]) -> None:
         keywords.append({name: x for name, x in given.items() if name != "hidden_states"})
 
-    def keep_hidden(_block: Any, args: tuple[Any, ...], given: dict[str, Any]) -> None:
-        hidden.append(args[0] if args else given["hidden_states"])
-        raise FirstBlockReachedError
-
-    hooks = [b.register_forward_pre_hook(keep_arguments, with_kwargs=True) for b in blocks]
+    hooks = [b.register_forward_pre_hook(keep, with_kwargs=True) for b in model.model.layers]
     model.model(input_ids=ids[:1], use_cache=False)
     for hook in hooks:
         hook.remove()
-    hook = blocks[0].register_forward_pre_hook(keep_hidden, with_kwargs=True)
-    for row in ids.split(1):
-        try:
-            model.model(input_ids=row, use_cache=False)
-        except FirstBlockReachedError:
-            continue
-    hook.remove()
-    return hidden, keywords
+    return keywords
 
 
 def main() -> None:
@@ -64,7 +47,8 @@ def prune(model: Any, ids: torch.Tensor) -> None:
     """Set the lower half of the scores of every row to zero, block by block."""
     import torch
 
-    hidden, keywords = block_inputs(model, ids)
+    hidden = [model.model.embed_tokens(row) for row in ids.split(1)]
+    keywords = block_arguments(model, ids)
     for block, arguments_of in zip(model.model.layers, keywords, strict=True):
         linears = [m for m in block.modules() if isinstance(m, torch.nn.Linear)]
         sums = {linear: torch.zeros(linear.in_features) for linear in linears}
