@@ -66,21 +66,16 @@ def layer() -> dict[str, Any]:
     weight = torch.randn(LAYER) / LAYER[1] ** 0.5
     weight = weight.masked_fill_(torch.rand(LAYER) < SPARSITY, 0).bfloat16()
     wide = weight.float()
-    packed = {path: MaskedLinear(weight, path=path) for path in available_paths()}
-    found: dict[str, Any] = {
-        "bytes": {
-            "dense bf16": weight.nbytes, "dense float32": wide.nbytes,
-            **{f"packed, {path}": one.nbytes for path, one in packed.items()},
-        },
-        "batches": {},
-    }  # fmt: skip
+    packed = {f"packed, {path}": MaskedLinear(weight, path=path) for path in available_paths()}
+    stored = {"dense bf16": weight, "dense float32": wide, **packed}
+    found: dict[str, Any] = {"bytes": {name: one.nbytes for name, one in stored.items()}}
+    found["batches"] = {}
     for batch in BATCHES:
         x = torch.randn(batch, LAYER[1]).bfloat16()
-        long = x.float()
         ways: dict[str, Callable[[], torch.Tensor]] = {
             "dense bf16": partial(linear, x, weight),
-            "dense float32": partial(linear, long, wide),
-            **{f"packed, {path}": partial(one, x) for path, one in packed.items()},
+            "dense float32": partial(linear, x.float(), wide),
+            **{name: partial(one, x) for name, one in packed.items()},
         }
         exact = x.double() @ wide.double().t()
         found["batches"][str(batch)] = {

@@ -182,7 +182,7 @@ def compare(bench: Bench) -> list[dict[str, Any]]:
     """Masks of small models on the accelerator and on the CPU."""
     model, found = bench.given.work / "small", []
     shutil.rmtree(model, ignore_errors=True)
-    make_model(model, llama(3, bench.given.small, "float32"), "float32")
+    make_model(model, llama(3, bench.given.small, "float32"))
     for name, fields in bench.wanted(SMALL):
         if not bench.fits(f"masks: {name}", 15):
             continue
@@ -276,7 +276,7 @@ def run(given: argparse.Namespace) -> None:
         given.blocks, given.width, "bfloat16", intermediate_size=given.width * 7 // 2,
         num_key_value_heads=max(1, given.width // 512),
     )  # fmt: skip
-    found["checkpoint"] = make_model(model, config, "bfloat16", device=bench.device)
+    found["checkpoint"] = make_model(model, config, device=bench.device)
     found["prunes"] = prunes(bench, model)
     found["evaluation"] = evaluate(bench, model)
     found["left out"] = bench.left_out

@@ -106,7 +106,7 @@ def main() -> None:
     write_text(given.work / "text", TAGS, max(point.windows for point in every) * LENGTH)
     for blocks in SIZES:
         folder = given.work / f"model-{blocks}"
-        make_model(folder, llama(blocks, WIDTH, "float32"), "float32")
+        make_model(folder, llama(blocks, WIDTH, "float32"))
     runs: dict[tuple[Point, str], list[dict[str, float]]] = {}
     for number in range(given.rounds):
         for point in every:

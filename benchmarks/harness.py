@@ -127,7 +127,8 @@ def machine() -> dict[str, Any]:
 def save(
     path: Path, data: Mapping[str, Any], *, tables: Sequence[Table] = (), bars: Sequence[Bar] = ()
 ) -> None:
-    """Print a benchmark's tables and bars, and write its JSON with the machine and the command.
+    """Print a benchmark's tables and bars, and write its JSON with the machine and the command, but
+    without the machine's folders.
 
     Tables without rows are left out: a run of some of the tools has no ratios.
     """
@@ -139,19 +140,14 @@ def save(
         "bars": [asdict(one) for one in bars],
         **data,
     }
-    write_json(path, whole)
+    text = json.dumps(whole, indent=1, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
     for table in tables:
         print(plain(table.header, table.rows))
     for one in bars:
         verdict = "met   " if one.met else "MISSED"
         print(f"{verdict} {one.claim}: {one.value:.3g}, {one.sense} {one.limit:g}")
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """A file of results, without the machine's folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(data, indent=1, ensure_ascii=False)
-    path.write_text(placeless(text, sys.argv) + "\n", encoding="utf-8")
 
 
 def options_of(description: str | None, name: str) -> argparse.ArgumentParser:

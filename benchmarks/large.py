@@ -43,7 +43,7 @@ def make(work: Path, *, blocks: int = 32, vocabulary: int = 128_256) -> int:
     block = width * width * 13  # attention 2.5, feed-forward 10.5
     size = 2 * (blocks * block + 2 * vocabulary * width)
     check_disk_space(work, 2 * size + 2_000_000_000, "a model and a pruned copy")
-    return make_model(folder, config, "bfloat16", shard=5_000_000_000)
+    return make_model(folder, config, shard=5_000_000_000)
 
 
 def opened(folder: Path) -> int:

@@ -10,7 +10,7 @@ import torch
 
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.system.device import DTYPES, HOST
+from mwanda.system.device import HOST
 
 VOCABULARY = 512
 SPECIAL = 90
@@ -62,19 +62,13 @@ def mixture(blocks: int, width: int, dtype: str, experts: int) -> Any:
 
 
 def make_model(
-    folder: Path,
-    config: Any,
-    dtype: str,
-    *,
-    shard: int = 2_000_000_000,
-    device: torch.device = HOST,
+    folder: Path, config: Any, *, shard: int = 2_000_000_000, device: torch.device = HOST
 ) -> int:
     """Write random weights for ``config``, tensor by tensor; returns their bytes.
 
     Args:
         folder: must not exist.
         config: of a Llama or a mixture; its tokenizer knows the first 512 ids of the vocabulary.
-        dtype: of the checkpoint.
         shard: most bytes of one file.
         device: that draws the numbers: an accelerator does in seconds what takes a CPU minutes.
     """
@@ -85,17 +79,16 @@ def make_model(
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     shapes = [
-        (stored, DTYPES[dtype], shape)
+        (stored, config.dtype, shape)
         for name, p in model.named_parameters()
         for stored, shape in _stored(name, tuple(p.shape))
     ]
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0) if device == HOST else None
     with ShardWriter(folder, plan_shards(shapes, shard)) as writer:
         for name, kind, shape in shapes:
-            own = HOST if len(shape) == 1 else device
-            made = torch.ones(shape) if len(shape) == 1 else torch.empty(shape, device=own)
+            made = torch.ones(1).expand(shape)
             if len(shape) > 1:
-                made.normal_(std=0.02, generator=generator if own == HOST else None)
+                made = torch.empty(shape, device=device).normal_(std=0.02, generator=generator)
             writer.write(name, made.to(kind))
     config.save_pretrained(folder)
     words = {chr(33 + k) if k < SPECIAL else f"w{k}": k for k in range(VOCABULARY)}

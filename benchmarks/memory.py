@@ -32,7 +32,7 @@ def measure(blocks: int, given: argparse.Namespace) -> dict[str, Any]:
     config = llama(blocks, given.width, "float32")
     if given.experts:
         config = mixture(blocks, given.width, "float32", given.experts)
-    size = make_model(folder, config, "float32")
+    size = make_model(folder, config)
     options = ["--calibration", given.work / "text", "--criterion", "m-wanda",
                "--allocation", "cwl", "--windows", WINDOWS, "--window-length", LENGTH,
                "--json"]  # fmt: skip

@@ -67,7 +67,7 @@ def main() -> None:
     given = parsed(parser)
     tiny, text = given.work / "tiny", given.work / "text"
     shutil.rmtree(tiny, ignore_errors=True)
-    make_model(tiny, llama(4, 256, "float32"), "float32")
+    make_model(tiny, llama(4, 256, "float32"))
     write_text(text, ("de", "sw", "fi"), 8 * 64)
     real: list[str | Path] = ["--calibration", windows_file(given, given.windows)]
     models: dict[str, tuple[Path, list[str | Path], float]] = {
