@@ -15,7 +15,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import time
 import venv
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,10 +140,6 @@ def run(words: list[str | Path], **how: Any) -> subprocess.CompletedProcess[str]
     )
 
 
-HERE_IN_FLOAT = ["--device", "cpu", "--compute-dtype", "float32"]
-"""What a form is compared with is computed as the runtimes compute."""
-
-
 def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -> dict[str, float]:
     """Language -> nats per sentence."""
 
@@ -153,11 +148,10 @@ def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -
                                    "eval", artefact, "--text", given.data / "flores", "--json",
                                    "--ids", "0:999", "--sentences", str(given.sentences),
                                    "--no-generate"]  # fmt: skip
-        words += ["--runtime", runtime, "--tokenizer", given.model] if runtime else HERE_IN_FLOAT
-        started = time.perf_counter()
-        found = run(words, stdout=subprocess.PIPE).stdout
-        print(f"{name}: scored in {time.perf_counter() - started:.0f} s", file=sys.stderr)
-        scores: dict[str, Any] = json.loads(found)
+        # What a form is compared with is computed as the runtimes compute.
+        here = ["--device", "cpu", "--compute-dtype", "float32"]
+        words += ["--runtime", runtime, "--tokenizer", given.model] if runtime else here
+        scores: dict[str, Any] = json.loads(run(words, stdout=subprocess.PIPE).stdout)
         return scores
 
     found = kept(place_of(given, "scores", f"{name}-{given.sentences}"), measure)
