@@ -101,7 +101,8 @@ def run(
             shown = " ".join(map(str, command))
             raise RuntimeError(f"{shown} ended with {child.returncode}:\n{text[-2000:]}\n{tail}")
     processor = usage.ru_utime + usage.ru_stime
-    return Process(seconds, processor, *most.values(), _last_json(text))
+    peaks = most["VmHWM"], most["RssAnon"], most["RssFile"]
+    return Process(seconds, processor, *peaks, _last_json(text))
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -132,10 +132,11 @@ def timed(given: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _ in range(ROUNDS):
         for name, (folder, file) in models.items():
-            for runtime, line in (
-                ("transformers", [sys.executable, __file__, "--decode", folder]),
-                ("llama.cpp", [given.llama, RUNNER, file]),
-            ):
+            lines: dict[str, list[str | Path]] = {
+                "transformers": [sys.executable, __file__, "--decode", folder],
+                "llama.cpp": [given.llama, RUNNER, file],
+            }
+            for runtime, line in lines.items():
                 made = run(line)
                 figures = {**made.output, "peak_gb": made.resident / 1e9}
                 found.setdefault(runtime, {}).setdefault(name, []).append(figures)

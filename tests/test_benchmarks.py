@@ -34,7 +34,7 @@ def processes(harness: ModuleType) -> ModuleType:
 def folder(path: Path, weight: torch.Tensor, *linears: str) -> Path:
     path.mkdir()
     (path / "config.json").write_text("{}")
-    tensors = {f"a.0.{name}.weight": weight for name in ("q_proj", *linears)}
+    tensors = {f"a.0.{name}.weight": weight.clone() for name in ("q_proj", *linears)}
     save_file(tensors | {"a.0.norm.weight": torch.zeros(2)}, path / "m.safetensors")
     return path
 

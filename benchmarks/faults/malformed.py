@@ -44,7 +44,7 @@ def tell(case: Any, good: Any, root: Path, given: argparse.Namespace) -> dict[st
     words = [*map(str, case.make(place)), "-q"]
     before = tree(root)
     report = root.with_suffix(".json")
-    line = [sys.executable, TWICE, report, *words]
+    line = [sys.executable, str(TWICE), str(report), *words]
     start = time.perf_counter()
     ran = subprocess.run(line, capture_output=True, text=True, cwd=root, check=False,
                          env=environment(given.threads))  # fmt: skip

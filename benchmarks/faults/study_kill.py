@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from forks import cut_model, fault_options, fresh, made
+from forks import cut_model, fault_options, fresh
+from tests.pruning.resume.helpers import made
 
 from harness import Table, bar, save
 from mwanda.study.folder import StudyFolder
