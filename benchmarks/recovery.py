@@ -92,7 +92,8 @@ def text(given: argparse.Namespace, background: Sequence[Any]) -> list[Any]:
 def pruned(
     given: argparse.Namespace, name: str, folder: Path, background: Sequence[Any]
 ) -> dict[str, Any]:
-    words = ["prune", dense_folder(given), "--out", folder, "--sparsity", 0.5, *PRUNES[name]]
+    kind = ["--pattern", given.pattern] if given.pattern else ["--sparsity", given.sparsity]
+    words = ["prune", dense_folder(given), "--out", folder, *kind, *PRUNES[name]]
     made = call(given, *words, *text(given, background), "--overwrite", "--json")
     return {"processor": made.processor}
 
@@ -147,6 +148,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--dense", type=Path)
     parser.add_argument("--prunes", nargs="*", choices=list(PRUNES), default=list(PRUNES))
+    parser.add_argument("--sparsity", default="0.5")
+    parser.add_argument("--pattern", help="such as 2:4, instead of a sparsity")
     parser.add_argument("--folders", nargs="*", default=[], metavar="NAME=FOLDER",
                         help="made by hand, to be scored too")  # fmt: skip
     parser.add_argument("--steps", nargs="*", type=int, default=[84], help="of recoveries; none")
