@@ -1,4 +1,4 @@
-"""A prune on an accelerator: the CPU's masks, time, memory of both, an evaluation; in minutes.
+"""A prune on an accelerator: the CPU's masks, time, memory of both, copies, evaluation; in minutes.
 
 The suite's tests of accelerators run on it first. Small models are pruned on the accelerator and on
 the CPU, and their masks compared; a weight that goes in one of them alone has a score within
@@ -14,14 +14,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as Xml
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -30,22 +27,11 @@ from typing import Any
 import torch
 
 import mwanda
+from device_checks import ROOT, TESTS, count_copies, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.pruning.forecast.memory import process_memory
 from mwanda.system.device import choose_device, device_kind, wait_for
-
-ROOT = Path(__file__).parent.parent
-
-TESTS = (
-    "tests/methods/test_on_a_device.py",
-    "tests/pruning/pipeline/test_accelerator.py",
-    "tests/pruned/recover/test_accelerator.py",
-    "tests/study/test_accelerator.py",
-    "tests/system/test_copies.py",
-    "tests/system/test_device.py",
-)
-"""Those that run on whatever device MWANDA_TEST_DEVICE names."""
 
 TAGS = ("de", "sw")
 WANDA = {"criterion": "wanda", "allocation": "uniform", "mode": "dense"}
@@ -148,38 +134,8 @@ def tested(bench: Bench) -> dict[str, Any] | None:
     return run_tests(bench.device.type, given.tests, given.work, given.testing)
 
 
-def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict[str, Any]:
-    """How many passed and were skipped, and the names of those that failed.
-
-    Args:
-        kind: of device.
-        work: folder for their report.
-        limit: seconds that they may take.
-    """
-    told, start = work / "tests.xml", time.perf_counter()
-    told.unlink(missing_ok=True)
-    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={told}"]
-    try:
-        ran = subprocess.run(
-            [*line, *files], cwd=ROOT, env={**os.environ, "MWANDA_TEST_DEVICE": kind},
-            capture_output=True, text=True, check=False, timeout=limit,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"passed": 0, "skipped": 0, "failed": [f"not done after {limit:.0f} seconds"]}
-    if not told.is_file():
-        return {"passed": 0, "skipped": 0, "failed": [(ran.stdout + ran.stderr)[-400:]]}
-    cases = [*Xml.parse(told).iter("testcase")]
-    ends = [{child.tag for child in case} for case in cases]
-    pairs = zip(cases, ends, strict=True)
-    wrong = [f"{c.get('classname')}::{c.get('name')}" for c, e in pairs if e & {"failure", "error"}]
-    skipped = sum("skipped" in end for end in ends)
-    passed = len(cases) - len(wrong) - skipped
-    seconds = time.perf_counter() - start
-    return {"passed": passed, "skipped": skipped, "failed": wrong, "seconds": seconds}
-
-
 def compare(bench: Bench) -> list[dict[str, Any]]:
-    """Masks of small models on the accelerator and on the CPU."""
+    """Masks of small models on the accelerator and on the CPU, and the copies of the first."""
     model, found = bench.given.work / "small", []
     shutil.rmtree(model, ignore_errors=True)
     make_model(model, llama(3, bench.given.small, "float32"))
@@ -187,9 +143,10 @@ def compare(bench: Bench) -> list[dict[str, Any]]:
         if not bench.fits(f"masks: {name}", 15):
             continue
         folders = [bench.given.work / place for place in ("small-there", "small-here")]
-        for folder, device in zip(folders, (None, "cpu"), strict=True):
-            bench.prune(model, folder, device, **fields)
-        found.append({"recipe": name, **mask_difference(*folders)})
+        work = partial(bench.prune, model, folders[0], **fields)
+        copies = count_copies(work, bench.device, dry=bench.given.dry)
+        bench.prune(model, folders[1], "cpu", **fields)
+        found.append({"recipe": name, **mask_difference(*folders), **copies})
     return found
 
 
@@ -226,7 +183,8 @@ def evaluate(bench: Bench, model: Path) -> dict[str, Any] | None:
 
 def tables(found: dict[str, Any]) -> list[Table]:
     small = [
-        [one["recipe"], f"{one['weights']:,}", f"{one['differing']:,}", f"{one['share']:.1e}"]
+        [one["recipe"], f"{one['weights']:,}", f"{one['differing']:,}", f"{one['share']:.1e}",
+         f"{one['to_device']:,}", f"{one['to_host']:,}"]
         for one in found["masks"]
     ]  # fmt: skip
     large = [
@@ -242,7 +200,8 @@ def tables(found: dict[str, Any]) -> list[Table]:
     ]  # fmt: skip
     return [
         Table(["tests passed", "failed", "skipped"], ran),
-        Table(["recipe, small model", "weights", "masks differ", "share"], small),
+        Table(["recipe, small model", "weights", "masks differ", "share", "copies in",
+               "copies out and reads"], small),
         Table(["recipe", "seconds", "device GB", "planned", "host GB", "TFLOP", "TFLOP/s",
                "share of time"], large),
         Table(["tokens scored", "a second"], scored),
