@@ -46,7 +46,7 @@ SMALL: dict[str, dict[str, Any]] = {
 LARGE: dict[str, dict[str, Any]] = {
     "wanda": WANDA,
     "defaults": {},
-    "best-quality": {"recipe": "best-quality"},
+    "best-quality": {"recipe": "best-quality", "background": "none"},
 }
 DRY = ("wanda", "admm", "best-quality")
 """What a dry run is content with."""
