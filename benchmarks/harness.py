@@ -65,7 +65,11 @@ class Table:
 
 
 def bar(
-    claim: str, found: Mapping[str, Any] | float, *, most: float | None = None, least: float = 0.0
+    claim: str,
+    found: Mapping[str, Any] | float,
+    *,
+    most: float | None = None,
+    least: float | None = None,
 ) -> Bar:
     """A figure against ``most``, or against ``least``; a spread counts by its median."""
     if isinstance(found, Mapping):
@@ -74,7 +78,9 @@ def bar(
         value, low, high = float(found), None, None
     if most is not None:
         return Bar(claim, value, "at most", most, value <= most, low, high)
-    return Bar(claim, value, "at least", least, value >= least, low, high)
+    if least is not None:
+        return Bar(claim, value, "at least", least, value >= least, low, high)
+    raise ValueError(f"{claim}: a bar needs most or least")
 
 
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -98,7 +104,8 @@ def mask_difference(first: Path, second: Path) -> dict[str, Any]:
         ValueError: different linears.
     """
     found = mwanda.diff(first, second, progress=mwanda.Silent())
-    if odd := [*found.only_first, *found.only_second, *found.reshaped]:
+    odd = [*found.only_first, *found.only_second, *found.reshaped]
+    if odd or not found.linears:
         raise ValueError(f"{first} and {second} do not have the same linears: {odd[:3]}")
     total = found.total
     return {

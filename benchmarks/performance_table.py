@@ -20,9 +20,17 @@ _RESULTS = re.compile(r"<!-- results: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re
 _TABLE = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end of table -->\n)", re.DOTALL)
 
 
-def section(path: Path) -> str:
-    """What stands between one pair of markers."""
+def section(name: str, path: Path) -> str:
+    """What stands between one pair of markers.
+
+    Raises:
+        ValueError: a results file without tables and bars.
+    """
+    if not path.is_file():
+        return f"No results yet: run `benchmarks/{name}.py`."
     data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict) or not data.keys() >= {"command", "machine", "tables", "bars"}:
+        raise ValueError(f"{path}: expected what harness.save writes; run {name}.py again")
     parts = [f"`{data['command']}`", machine_line(data["machine"])]
     parts += [markdown(table["header"], table["rows"]) for table in data["tables"]]
     if data["bars"]:
@@ -56,7 +64,7 @@ def fill(text: str, results: Path) -> str:
 
     def whole(found: re.Match[str]) -> str:
         name = found["name"]
-        return f"<!-- results: {name} -->\n{section(results / f'{name}.json')}\n<!-- end -->"
+        return f"<!-- results: {name} -->\n{section(name, results / f'{name}.json')}\n<!-- end -->"
 
     def table(found: re.Match[str]) -> str:
         data = json.loads((results / f"{found[2]}.json").read_text(encoding="utf-8"))["table"]
