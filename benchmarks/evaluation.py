@@ -21,15 +21,11 @@ from typing import Any
 
 import torch
 
+import mwanda
 from harness import Table, bar, options_of, parsed, save
-from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.head import TILE
-from mwanda.evaluation.results import Evaluation
-from mwanda.evaluation.texts import read_texts
 from mwanda.evaluation.token_batches import Piece, batches_of, cut
 from mwanda.model.source import load_tokenizer
-from mwanda.system.progress import Silent
-from mwanda.system.run_options import RunOptions
 from mwanda.text.start import start_of
 from real_models import dense_folder
 from studies import SEEN, UNSEEN
@@ -40,7 +36,7 @@ HEAD_POSITIONS = 4096
 """On which the head alone is timed."""
 
 
-class Watch(Silent):
+class Watch(mwanda.Silent):
     """A progress that notes when each stage began, and when the last block ended."""
 
     def __init__(self) -> None:
@@ -113,7 +109,7 @@ def plain_loop(model: Any, pieces: dict[tuple[str, int], Piece]) -> dict[tuple[s
     return found
 
 
-def differences(result: Evaluation, found: dict[tuple[str, int], float]) -> dict[str, float]:
+def differences(result: mwanda.Evaluation, found: dict[tuple[str, int], float]) -> dict[str, float]:
     """Largest relative difference over texts and over languages."""
     pairs: dict[str, list[tuple[float, float]]] = {}
     for (tag, place), value in found.items():
@@ -136,8 +132,9 @@ def main() -> None:
     from transformers import AutoModelForCausalLM
 
     folder = dense_folder(given)
-    texts = read_texts(given.data / "flores", SEEN + UNSEEN, sentences=SENTENCES, seed=SEED,
-                       ids=(1000, None))  # fmt: skip
+    texts = mwanda.read_texts(
+        given.data / "flores", SEEN + UNSEEN, sentences=SENTENCES, seed=SEED, ids=(1000, None)
+    )
     tokenizer = load_tokenizer(folder)
     first = start_of(tokenizer)
     pieces: dict[tuple[str, int], Piece] = {}
@@ -145,13 +142,14 @@ def main() -> None:
         for place, text in enumerate(group):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             (pieces[tag, place],) = cut(0, ids, first, 2048)
-    batches = batches_of(list(pieces.values()), RunOptions().batch_tokens)
+    batches = batches_of(list(pieces.values()), mwanda.RunOptions().batch_tokens)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     before = products(model, batches)
     watch = Watch()
+    options = mwanda.RunOptions(progress=watch, compute_dtype="float32")
     start = time.perf_counter()
-    result = evaluate(folder, texts, options=RunOptions(progress=watch, compute_dtype="float32"))
+    result = mwanda.evaluate(folder, texts, options=options)
     wall = time.perf_counter() - start
     stages = {
         "open": watch.begun[0] - start,

@@ -10,12 +10,11 @@ from typing import Any
 
 import yaml
 
-from mwanda.evaluation.evaluate import evaluate
+import mwanda
 from mwanda.evaluation.texts import TextSet
 from mwanda.study.folder import StudyFolder
-from mwanda.study.launch import failures_of, start_study
-from mwanda.study.report.data import StudyResults, load_results
-from mwanda.system.progress import progress_bar
+from mwanda.study.launch import failures_of
+from mwanda.study.report.data import StudyResults
 
 FILES = Path(__file__).parent / "study_files"
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
@@ -39,26 +38,22 @@ def placed(fields: Mapping[str, Any], data: Path) -> dict[str, Any]:
 
 
 def run_study(fields: Mapping[str, Any], work: Path, *, processes: int = 1) -> StudyResults:
-    """Run a study in ``work/study``, or go on with it, and read what it has measured.
-
-    Args:
-        fields: of ``study.yaml``.
+    """Run a study of these fields in ``work/study``, or go on with it, and read what it measured.
 
     Raises:
         MwandaError: a mistake in them, or cells that failed.
     """
     work.mkdir(parents=True, exist_ok=True)
-    document, folder = work / "study.yaml", StudyFolder(work / "study")
+    document, folder = work / "study.yaml", work / "study"
     document.write_text(json.dumps(fields, indent=1), encoding="utf-8")  # JSON is YAML
-    with progress_bar() as progress:
-        start_study(document, folder.path, processes=processes, progress=progress)
-    failures_of(folder)
-    return load_results(folder)
+    mwanda.start_study(document, folder, processes=processes)
+    failures_of(StudyFolder(folder))
+    return mwanda.read_study(folder).results
 
 
 def nats_of(folder: Path, texts: TextSet, work: Path) -> dict[str, float]:
     """Language -> nats a sentence under a model; scores are kept in ``work/scores``."""
-    found = evaluate(folder, texts, cache=work / "scores").languages
+    found = mwanda.evaluate(folder, texts, cache=work / "scores").languages
     return {tag: one.nll_per_sentence for tag, one in found.items()}
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import yaml
 
+import mwanda
 from harness import RESULTS, save
 from mwanda.cli.demo.packages import KNOWN
-from mwanda.study.report.write import write_report
 from performance_table import fill_page
 from real_models import dense_model
 from studies import placed, read_file, run_study
@@ -50,7 +50,7 @@ def main() -> None:
     found = run_study(fields, work, processes=given.processes)
     if given.report is not None:
         made = work / "report"
-        write_report(work / "study", made, overwrite=True)
+        mwanda.write_report(work / "study", made, overwrite=True)
         shutil.rmtree(given.report, ignore_errors=True)
         shutil.copytree(made, given.report)
     tables = TABLES[given.name](found)
