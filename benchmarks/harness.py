@@ -35,11 +35,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def pairwise(numerators: Sequence[float], denominators: Sequence[float]) -> dict[str, Any]:
-    """The ratios pair by pair: each round's own two figures, so that a slow round counts for both.
-
-    Raises:
-        ValueError: different numbers of rounds.
-    """
+    """The ratios, each of one round's own two figures, so that a slow round counts for both."""
     return spread([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
@@ -94,11 +90,7 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def mask_difference(first: Path, second: Path) -> dict[str, Any]:
-    """Where two folders' linears are zero, compared by ``mwanda.diff``.
-
-    Returns:
-        ``weights`` compared, ``differing`` positions zero in one and not in the other, their
-        ``share``, and each folder's ``sparsity``.
+    """In how many positions one folder's linears are zero and another's are not, and their share.
 
     Raises:
         ValueError: different linears.
@@ -176,27 +168,22 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def _command(line: Sequence[str]) -> str:
     """The command as another machine would give it: whole paths become their option's name, and
     ``FOLDER`` in ``NAME=PATH``."""
-    pairs = itertools.pairwise(["", *line])
-    shown = (_name(b) if _whole(b, part) else re.sub("=/.*", "=FOLDER", part) for b, part in pairs)
+    names = _places(line)
+    shown = (names.get(part) or re.sub("=/.*", "=FOLDER", part) for part in line)
     return shlex.join(["python", *shown])
 
 
 def placeless(text: str, line: Sequence[str]) -> str:
     """JSON without the machine's folders: the paths of the command become their option's name."""
-    names = {
-        json.dumps(part, ensure_ascii=False)[1:-1]: _name(before)
-        for before, part in itertools.pairwise(line)
-        if _whole(before, part)
-    }
-    for path in sorted(names, key=len, reverse=True):
-        text = text.replace(path, names[path])
+    for path, name in sorted(_places(line).items(), key=lambda one: len(one[0]), reverse=True):
+        text = text.replace(json.dumps(path, ensure_ascii=False)[1:-1], name)
     return text
 
 
-def _whole(before: str, part: str) -> bool:
-    """Whether a part of a command is an option's whole path."""
-    return before.startswith("--") and part.startswith("/")
-
-
-def _name(option: str) -> str:
-    return option.removeprefix("--").replace("-", "_").upper()
+def _places(line: Sequence[str]) -> dict[str, str]:
+    """Whole path that an option of a command has -> the option's name."""
+    return {
+        part: option.removeprefix("--").replace("-", "_").upper()
+        for option, part in itertools.pairwise(line)
+        if option.startswith("--") and part.startswith("/")
+    }
