@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,15 +12,8 @@ from numpy.typing import ArrayLike
 from mwanda.evaluation.paired import EVERYTHING, FEWEST, Left, article_sums, t_quantile, too_few
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """The first's rise over the baseline as a share of the second's.
-
-    Attributes:
-        value: of all sentences.
-        low, high: 95 % interval; ±inf where none can be given.
-        reason: why there is no interval; empty where there is one.
-    """
+class Ratio(NamedTuple):
+    """A share with its 95 % interval: ±inf where none can be given, and the reason."""
 
     value: float
     low: float
