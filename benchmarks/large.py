@@ -75,7 +75,7 @@ def prune(criterion: str, given: argparse.Namespace) -> dict[str, Any]:
     verified = call(given, "verify", out, "--json", data_limit=LIMIT)
     compared = call(given, "verify", out, "--against", model, "--json")
     found = {
-        **process.as_dict(),
+        **vars(process),
         "verify": {"seconds": verified.seconds, "anonymous": verified.anonymous},
         "problems": verified.output["problems"] + compared.output["problems"],
         "parameters": opened(out),

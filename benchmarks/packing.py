@@ -107,7 +107,7 @@ def packed(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         shutil.rmtree(back, ignore_errors=True)
         for step, some in words.items():
             made = call(given, step, *some, "--threads", given.threads, "--json")
-            runs[step].append(made.as_dict())
+            runs[step].append(vars(made))
     files, unpacked = (
         {path.relative_to(one): sha256_of(path) for path in one.rglob("*") if path.is_file()}
         for one in (folder, back)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,6 @@ class Process:
     anonymous: int
     mapped: int
     output: Any
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run(

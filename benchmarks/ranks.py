@@ -42,7 +42,7 @@ def measure(
                  "--compute-dtype", "float32", "--json"],
                 env=environment(max(1, given.threads // max(1, ranks))),
             )  # fmt: skip
-            runs[name].append(process.as_dict())
+            runs[name].append(vars(process))
             print(f"{mode}, round {number + 1}, {name}: {process.seconds:.1f} s", flush=True)
     seconds = {name: [one["seconds"] for one in some] for name, some in runs.items()}
     found = {
@@ -69,10 +69,11 @@ def main() -> None:
     shutil.rmtree(tiny, ignore_errors=True)
     make_model(tiny, llama(4, 256, "float32"))
     write_text(text, ("de", "sw", "fi"), 8 * 64)
-    real: list[str | Path] = ["--calibration", windows_file(given, given.windows)]
+    gemma = dense_folder(given)
+    real: list[str | Path] = ["--calibration", windows_file(given, gemma, given.windows)]
     models: dict[str, tuple[Path, list[str | Path], float]] = {
         "tiny": (tiny, ["--calibration", text, "--windows", "8", "--window-length", "64"], 0.0),
-        "Gemma 3 270M": (dense_folder(given), real, 1e-5),
+        "Gemma 3 270M": (gemma, real, 1e-5),
     }
     found: dict[str, Any] = {}
     bars, rows = [], []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from mwanda import RunOptions, prune
 from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
-from mwanda.pruned.after_prune import prune
 from mwanda.pruning.folder.manifest import MANIFEST
-from mwanda.system.run_options import RunOptions
 from processes import call
 from studies import SEEN
 
@@ -44,25 +44,28 @@ def dense_folder(given: argparse.Namespace) -> Path:
 
 
 def pruned_folder(given: argparse.Namespace, pruning: str = "0.5") -> Path:
-    """The model pruned by magnitude, for what does not depend on which weights stay.
-
-    Args:
-        pruning: a sparsity, or N:M.
-    """
+    """Gemma 3 270M pruned by magnitude to a sparsity or N:M, for what does not depend on which
+    weights stay."""
     folder: Path = given.work / f"pruned-{pruning.replace(':', 'of')}"
-    if not (folder / "mwanda.json").is_file():
+    if not (folder / MANIFEST).is_file():
         how = "--pattern" if ":" in pruning else "--sparsity"
         call(given, "prune", dense_folder(given), "--out", folder, "--criterion", "magnitude",
              how, pruning, "--json")  # fmt: skip
     return folder
 
 
-def windows_file(given: argparse.Namespace, windows: int = 8) -> Path:
-    """Windows of 256 tokens of ``DATA/gnome``, so many in each of fifteen languages, as one
-    safetensors file."""
-    path: Path = given.work / f"windows-{windows}x256.safetensors"
+def windows_file(
+    given: argparse.Namespace,
+    model: Path,
+    windows: int = 8,
+    length: int = 256,
+    languages: Sequence[str] = SEEN,
+) -> Path:
+    """So many windows of such a length of ``DATA/gnome`` in each language, as one safetensors file
+    for a model."""
+    path: Path = given.work / f"{model.name}-{len(languages)}x{windows}x{length}.safetensors"
     if not path.is_file():
-        call(given, "windows", dense_folder(given), "--out", path,
-             "--calibration", given.data / "gnome", "--languages", ",".join(SEEN),
-             "--windows", windows, "--window-length", 256, "--json")  # fmt: skip
+        call(given, "windows", model, "--out", path, "--calibration", given.data / "gnome",
+             "--languages", ",".join(languages), "--windows", windows,
+             "--window-length", length, "--json")  # fmt: skip
     return path

@@ -67,9 +67,9 @@ def measure(tool: str, given: argparse.Namespace, model: Path, windows: Path) ->
     else:
         known = sum(seconds for stage, seconds in stages.items() if stage != "import")
         split = stages | {"import": process.seconds - known}
-    told = process.output.keys() - {"folder", "recipe", "signals"}
-    output = {name: process.output[name] for name in told}
-    return process.as_dict() | {"split": split, "own": sum(stages.values()), "output": output}
+    dropped = ("folder", "recipe", "signals")
+    output = {name: value for name, value in process.output.items() if name not in dropped}
+    return vars(process) | {"split": split, "own": sum(stages.values()), "output": output}
 
 
 def values(rounds: list[dict[str, Any]], tool: str, kind: str) -> list[float]:
@@ -150,7 +150,8 @@ def main() -> None:
     given = parsed(parser)
     if PEER in given.tools and given.peer_python is None:
         parser.error("--peer-python is needed for llm-compressor; benchmarks/README.md says how")
-    model, windows = dense_folder(given), windows_file(given)
+    model = dense_folder(given)
+    windows = windows_file(given, model)
     tools = tuple(tool for tool in TOOLS if tool in given.tools)
     rounds: list[dict[str, Any]] = []
     for number in range(given.rounds):

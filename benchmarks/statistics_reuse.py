@@ -49,7 +49,7 @@ def prune(
     linears = MaskFile.open(out).manifest.linears
     hashes = " ".join(f"{name} {linears[name].mask_sha256}" for name in sorted(linears))
     masks = hashlib.sha256(hashes.encode()).hexdigest()
-    return {"cell": cell, "masks": masks, **process.as_dict()}
+    return {"cell": cell, "masks": masks, **vars(process)}
 
 
 def total(runs: Sequence[Mapping[str, Any]]) -> float:
@@ -60,7 +60,8 @@ def main() -> None:
     parser = options_of(__doc__, "statistics_reuse")
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
     given = parsed(parser)
-    model, windows = dense_folder(given), windows_file(given)
+    model = dense_folder(given)
+    windows = windows_file(given, model)
     file = given.work / "statistics.safetensors"
     taken = call(given, "stats", model, "--calibration", windows, "--out", file,
                  "--overwrite", "--compute-dtype", "float32", "--json")  # fmt: skip
@@ -81,7 +82,7 @@ def main() -> None:
     ]  # fmt: skip
     header = ["whole processes", "runs", "seconds each", "seconds in all"]
     found = {
-        "statistics": taken.as_dict(), "reused": reused, "text": text, "ratio": whole / apart,
+        "statistics": vars(taken), "reused": reused, "text": text, "ratio": whole / apart,
     }  # fmt: skip
     save(given.results, found, tables=[Table(header, rows)])
     print(f"{len(reused)} and the statistics over as many from text: {whole / apart:.3f}")

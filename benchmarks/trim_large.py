@@ -65,7 +65,7 @@ def trimmed(given: argparse.Namespace) -> dict[str, Any]:
     process = call(given, "trim", model, "--languages", "de,fr,sw", "--out", out, "--json")
     forget([*shards_of(model), *shards_of(out)])
     shutil.rmtree(out)
-    return process.as_dict()
+    return vars(process)
 
 
 def main() -> None:

@@ -22,8 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from harness import options_of
 from mwanda.pruning import journal
-from mwanda.pruning.draw_windows import draw_windows
-from real_models import add_model_option, dense_model
+from real_models import add_model_option, dense_model, windows_file
 from studies import SEEN
 
 LONG = 3600.0
@@ -104,13 +103,8 @@ def prune_words(
     ``DATA/gnome`` in each of ``--languages``; without ``--out``."""
     given.work.mkdir(parents=True, exist_ok=True)
     model = cut_model(given.model, given.models or given.work, blocks)
-    count, length = shape
-    languages = given.languages.split(",")
-    path = given.work / f"{model.name}-{len(languages)}x{count}x{length}.safetensors"
-    if not path.is_file():
-        draw_windows(str(model), path, str(given.data / "gnome"), languages=languages,
-                     windows=count, length=length, seed=0)  # fmt: skip
-    return ["prune", model, "--calibration", path, "--device", "cpu"]
+    windows = windows_file(given, model, *shape, given.languages.split(","))
+    return ["prune", model, "--calibration", windows, "--device", "cpu"]
 
 
 def cut_model(name: str, work: Path, blocks: int | None) -> Path:
