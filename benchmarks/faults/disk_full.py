@@ -13,10 +13,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from forks import LONG, Trial, entries_of, fault_options, pace, prune_words, said, until
+from forks import LONG, Trial, counted, entries_of, fault_options, pace, prune_words, said, until
 
 from harness import Table, bar, save
 
@@ -73,12 +74,8 @@ def main() -> None:
     odd = [
         r for r in failed if r["there"] or r["code"] not in (1, 2) or "Traceback" in r["message"]
     ]
-    rows = []
-    for how in HOW:
-        some = [run for run in runs if run["how"] == how]
-        bad = [run for run in some if run["code"]]
-        rows.append([how, str(len(some)), str(len(bad)), str(sum(bool(r["finished"]) for r in bad)),
-                     str(sum(run["same"] for run in some))])  # fmt: skip
+    rows = counted(runs, "how", lambda run: run["code"],
+                   lambda run: run["code"] and run["finished"], itemgetter("same"))  # fmt: skip
     save(
         given.results,
         {"model": given.model, "blocks": BLOCKS, "output": trial.size, "runs": runs},

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,8 @@ LONG = 3600.0
 class Trial:
     """A prune that nothing happens to, and then others of the same command that something does.
 
-    Args:
-        words: of the command, without ``--out``.
-        folder: where its outputs go.
-
     Attributes:
+        words: of the command, without ``--out``.
         first, last: seconds from its start to the first entry of the journal, and to its output.
         wanted: the hashes that every other one has to end in.
     """
@@ -82,6 +79,17 @@ def until(child: Any, there: Callable[[], object]) -> None:
 def said(child: Any) -> str:
     """What a process said on either stream, once it has ended."""
     return "".join(child.communicate(LONG)).strip()
+
+
+def counted(
+    runs: Sequence[dict[str, Any]], key: str, *tests: Callable[[dict[str, Any]], object]
+) -> list[list[str]]:
+    """A row for each value of a key: runs that have it, and those of them that pass each test."""
+    groups = {one[key]: [run for run in runs if run[key] == one[key]] for one in runs}
+    return [
+        [value, str(len(some)), *(str(sum(bool(test(run)) for run in some)) for test in tests)]
+        for value, some in groups.items()
+    ]
 
 
 def fault_options(

@@ -29,11 +29,8 @@ EXAMPLES = 200
 def fuzz(
     name: str, good: Any, folder: Path, number: int, met: list[tuple[bool, float]]
 ) -> str | None:
-    """One round of one parser: what came out of it that is none of our errors.
-
-    Args:
-        met: gets, of every input, whether it was taken, and its seconds.
-    """
+    """One round of one parser: what came out of it that is none of our errors. Whether each input
+    was taken, and its seconds, go to ``met``."""
     target = TARGETS[name]
 
     @seed(number)

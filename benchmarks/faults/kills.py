@@ -14,9 +14,10 @@ import signal
 import time
 from functools import partial
 from itertools import count
+from operator import itemgetter
 from typing import Any
 
-from forks import LONG, Trial, entries_of, fault_options, pace, prune_words, said, until
+from forks import LONG, Trial, counted, entries_of, fault_options, pace, prune_words, said, until
 from tests.support.failpoints import Steps
 
 from harness import Table, bar, save
@@ -74,8 +75,7 @@ def main() -> None:
     draws, missed = random.Random(0), 0
     while len(kills) < given.kills:
         mode = MODES[len(kills) % len(MODES)]
-        found = at_time(trials[mode], draws.random())
-        if found is None:
+        if (found := at_time(trials[mode], draws.random())) is None:
             missed += 1
             continue
         kills.append({"mode": mode} | found)
@@ -83,19 +83,15 @@ def main() -> None:
     steps: list[dict[str, Any]] = []
     for mode in MODES if given.steps else ():
         for number in count(1):
-            found = at_step(trials[mode], number)
-            if found is None:
+            if (found := at_step(trials[mode], number)) is None:
                 break
             steps.append({"mode": mode} | found)
             print(f"step {number}: {steps[-1]}", flush=True)
-    rows = []
-    for what, runs in (("at drawn times", kills), ("at every sync and rename", steps)):
-        for mode in MODES:
-            some = [run for run in runs if run["mode"] == mode]
-            if some:
-                same = sum(run["same"] for run in some)
-                done = sum(bool(run["finished"]) for run in some)
-                rows.append([what, mode, str(len(some)), str(done), str(same)])
+    rows = [
+        [what, *row]
+        for what, runs in (("at drawn times", kills), ("at every sync and rename", steps))
+        for row in counted(runs, "mode", itemgetter("finished"), itemgetter("same"))
+    ]
     header = ["killed", "statistics", "runs", "had a journal", "same hashes"]
     different = sum(not run["same"] for run in [*kills, *steps])
     save(

@@ -26,8 +26,7 @@ def main() -> None:
     rounds: list[dict[str, Any]] = []
     made = []
     for number in range(given.pairs):
-        order = list(times) if number % 2 else list(reversed(times))
-        for name in order:
+        for name in times if number % 2 else reversed(times):
             out = fresh(given.work / "overhead") / "out"
             more = ["--no-journal"] if name == "no journal" else []
             ran = call(given, *words, "--out", out, *more)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import signal
 import time
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
-from forks import LONG, Trial, entries_of, fault_options, pace, prune_words, said, until
+from forks import LONG, Trial, counted, entries_of, fault_options, pace, prune_words, said, until
 
 from harness import Table, bar, save
 
@@ -46,12 +47,8 @@ def main() -> None:
                 "message": message, "same": trial.goes_on(out),
             })  # fmt: skip
             print(runs[-1], flush=True)
-    rows = [
-        [name, str(len(some)), str(sum(r["second"] == 2 for r in some)),
-         str(sum(r["right"] for r in some)), str(sum(r["same"] for r in some))]
-        for name in SIGNALS
-        if (some := [run for run in runs if run["signal"] == name])
-    ]  # fmt: skip
+    rows = counted(runs, "signal", lambda run: run["second"] == 2,
+                   itemgetter("right"), itemgetter("same"))  # fmt: skip
     header = ["signal", "runs", "second run refused", "journal left, said so", "same hashes"]
     wrong = sum(not (run["right"] and run["same"]) for run in runs)
     save(
