@@ -29,13 +29,8 @@ TESTS = (
 
 
 def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict[str, Any]:
-    """How many passed and were skipped, and the names of those that failed.
-
-    Args:
-        kind: of device.
-        work: folder for their report.
-        limit: seconds that they may take.
-    """
+    """How many passed and were skipped on a kind of device in so many seconds, and the names of
+    those that failed; their report goes to ``work``."""
     told, start = work / "tests.xml", time.perf_counter()
     told.unlink(missing_ok=True)
     line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={told}"]
@@ -48,13 +43,11 @@ def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict
         return {"passed": 0, "skipped": 0, "failed": [f"not done after {limit:.0f} seconds"]}
     if not told.is_file():
         return {"passed": 0, "skipped": 0, "failed": [(ran.stdout + ran.stderr)[-400:]]}
-    cases = [*Xml.parse(told).iter("testcase")]
-    ends = [{child.tag for child in case} for case in cases]
-    pairs = zip(cases, ends, strict=True)
-    wrong = [f"{c.get('classname')}::{c.get('name')}" for c, e in pairs if e & {"failure", "error"}]
-    skipped = sum("skipped" in end for end in ends)
-    passed = len(cases) - len(wrong) - skipped
-    seconds = time.perf_counter() - start
+    cases = [(one, {child.tag for child in one}) for one in Xml.parse(told).iter("testcase")]
+    wrong = [f"{one.get('classname')}::{one.get('name')}" for one, ends in cases
+             if ends & {"failure", "error"}]  # fmt: skip
+    skipped = sum("skipped" in ends for _, ends in cases)
+    passed, seconds = len(cases) - len(wrong) - skipped, time.perf_counter() - start
     return {"passed": passed, "skipped": skipped, "failed": wrong, "seconds": seconds}
 
 

@@ -54,10 +54,9 @@ def run(
     env: Mapping[str, str] | None = None,
     data_limit: int | None = None,
 ) -> Process:
-    """Run a command to its end.
+    """Run a command, whose standard output is JSON or empty, to its end.
 
     Args:
-        command: whose standard output is JSON, or empty.
         env: the whole environment of the child; this process's own by default.
         data_limit: most bytes of private writable memory (``RLIMIT_DATA``), set in the child
             before it starts the command.

@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from harness import Bar, Table, bar, mask_difference, options_of, pairwise, parsed, save, spread
@@ -32,6 +34,7 @@ RUNNERS = {
     AUTHORS: HERE / "wanda_reference.py",
 }
 STAGES = ("import", "load", "prune", "forward", "save")
+MEMORY = ("resident", "anonymous")
 TOOLS = (PLAIN, *METHODS, PEER, AUTHORS)
 AGAINST_PEERS = {"wanda dense": 0.5, "wanda sequential": 0.8}
 AGAINST_FORWARD = {"wanda dense": 1.25, "wanda sequential": 2.2}
@@ -77,17 +80,14 @@ def values(rounds: list[dict[str, Any]], tool: str, kind: str) -> list[float]:
     return [{**one[tool]["split"], **one[tool]}[kind] for one in rounds]
 
 
-Figure = tuple[str, str]
-"""A tool, and what of it."""
-
-
 def ratios(rounds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
     """Every ratio the tools that ran allow, and the bars among them."""
     ran = rounds[0].keys()
     found: dict[str, Any] = {}
     bars: list[Bar] = []
 
-    def add(claim: str, first: Figure, second: Figure, most: float | None) -> None:
+    def add(claim: str, first: Sequence[str], second: Sequence[str], most: float | None) -> None:
+        """Of two tools, and what of each."""
         if ran >= {first[0], second[0]}:
             found[claim] = pairwise(values(rounds, *first), values(rounds, *second))
             if most is not None:
@@ -97,7 +97,7 @@ def ratios(rounds: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Bar]]:
         for peer in (PEER, AUTHORS):
             add(f"whole process, {tool} / {peer}", (tool, "seconds"), (peer, "seconds"),
                 AGAINST_PEERS.get(tool))  # fmt: skip
-            for kind in ("resident", "anonymous"):
+            for kind in MEMORY:
                 limit = 0.5 if peer == PEER and tool in AGAINST_PEERS else None
                 add(f"peak {kind} memory, {tool} / {peer}", (tool, kind), (peer, kind), limit)
         add(f"prune's own time, {tool} / plain forward", (tool, "own"), (PLAIN, "forward"),
@@ -160,17 +160,16 @@ def main() -> None:
             rounds[-1][tool] = one = measure(tool, given, model, windows)
             print(f"round {number + 1}, {tool}: {one['seconds']:.1f} s", flush=True)
     found, bars = ratios(rounds)
-    rows = []
-    for tool in tools:
 
-        def shown(kind: str, digits: int, unit: float = 1.0, tool: str = tool) -> str:
-            return f"{spread(values(rounds, tool, kind))['median'] / unit:.{digits}f}"
+    def shown(tool: str, kind: str) -> str:
+        """A median, in seconds or GB; nothing for a stage that a tool has not."""
+        if kind in STAGES and kind not in rounds[0][tool]["split"]:
+            return ""
+        found = median(values(rounds, tool, kind))
+        return f"{found / 1e9:.2f}" if kind in MEMORY else f"{found:.1f}"
 
-        split = rounds[0][tool]["split"]
-        rows.append([
-            tool, shown("seconds", 1), *(shown(s, 1) if s in split else "" for s in STAGES),
-            shown("resident", 2, 1e9), shown("anonymous", 2, 1e9),
-        ])  # fmt: skip
+    rows = [[tool, *(shown(tool, kind) for kind in ("seconds", *STAGES, *MEMORY))]
+            for tool in tools]  # fmt: skip
     masks = agreement(tools, given.work)
     differing = [
         [pair, f"{one['linears']}", f"{one['weights']:,}", f"{one['differing']:,}",

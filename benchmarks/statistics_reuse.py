@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
-from harness import Table, options_of, parsed, save, spread
+from harness import Table, options_of, parsed, save
 from mwanda.pruning.folder.mask_file import MaskFile
 from processes import call
 from real_models import dense_folder, windows_file
@@ -52,10 +52,6 @@ def prune(
     return {"cell": cell, "masks": masks, **vars(process)}
 
 
-def total(runs: Sequence[Mapping[str, Any]]) -> float:
-    return float(sum(one["seconds"] for one in runs))
-
-
 def main() -> None:
     parser = options_of(__doc__, "statistics_reuse")
     parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
@@ -71,14 +67,14 @@ def main() -> None:
     text = [prune(given, model, cell, *how) for cell in FROM_TEXT]
 
     scale = len(reused) / len(text)
-    whole, apart = taken.seconds + total(reused), total(text) * scale
-    each = spread([one["seconds"] for one in reused])["median"]
+    seconds, of_text = ([one["seconds"] for one in runs] for runs in (reused, text))
+    whole, apart = taken.seconds + sum(seconds), sum(of_text) * scale
     rows = [
         ["statistics, once", "1", f"{taken.seconds:.1f}", f"{taken.seconds:.1f}"],
-        ["prune from them", f"{len(reused)}", f"{each:.1f}", f"{total(reused):.1f}"],
+        ["prune from them", f"{len(reused)}", f"{median(seconds):.1f}", f"{sum(seconds):.1f}"],
         ["both", "", "", f"{whole:.1f}"],
         [f"prune from text, {len(text)} of them times {scale:g}", f"{len(text)}",
-         f"{total(text) / len(text):.1f}", f"{apart:.1f}"],
+         f"{mean(of_text):.1f}", f"{apart:.1f}"],
     ]  # fmt: skip
     header = ["whole processes", "runs", "seconds each", "seconds in all"]
     found = {

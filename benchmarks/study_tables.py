@@ -12,7 +12,6 @@ from mwanda.cli.demo.packages import find_weights
 from mwanda.evaluation.paired import Difference
 from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
-from mwanda.study.records import Entry
 from mwanda.study.report.cells import rise_of, worst_of
 from mwanda.study.report.data import Group, StudyResults, points_with
 from mwanda.study.report.other_sections import quantised
@@ -80,8 +79,7 @@ def modes(results: StudyResults) -> list[Table]:
 
 def translations(results: StudyResults) -> list[Table]:
     """Scores, and the first sentence as each model has it."""
-    made = points_with(results, "translation")
-    return translation_tables({_name(entry): one for entry, one in made})
+    return translation_tables(_named(results, "translation"))
 
 
 def translation_tables(made: Mapping[str, Mapping[str, Any]]) -> list[Table]:
@@ -137,7 +135,7 @@ def certain_scores(
 
 def tasks(results: StudyResults) -> list[Table]:
     """Accuracy by language and model, a table a task."""
-    made = {_name(entry): one for entry, one in points_with(results, "tasks")}
+    made = _named(results, "tasks")
     first = next(iter(made.values()))
     return [task_table(t, {name: one[t] for name, one in made.items()}) for t in first]
 
@@ -178,7 +176,7 @@ def record(name: str, results: StudyResults) -> dict[str, Any]:
     if name == "modes":
         found["cells"] = {entry.label: nats(results.cells[entry.key]) for entry in plan.entries}
     for kind in ("translation", "tasks"):
-        if made := {_name(entry): one for entry, one in points_with(results, kind)}:
+        if made := _named(results, kind):
             found[kind] = made
     return found
 
@@ -200,8 +198,12 @@ def verdict(found: Difference, first: str, second: str) -> str:
     return second if found.low > 0 else "either"
 
 
-def _name(entry: Entry) -> str:
-    return f"{entry.method}, {entry.sparsity:.0%}" if entry.sparsity else entry.method
+def _named(results: StudyResults, kind: str) -> dict[str, Any]:
+    """Method and sparsity -> what was measured of one kind."""
+    return {
+        f"{entry.method}, {entry.sparsity:.0%}" if entry.sparsity else entry.method: one
+        for entry, one in points_with(results, kind)
+    }
 
 
 TABLES: dict[str, Callable[[StudyResults], Sequence[Table]]] = {

@@ -8,14 +8,8 @@ from pathlib import Path
 
 import zipnn
 
-
-def main() -> None:
-    raw = Path(sys.argv[1]).read_bytes()
-    coder = zipnn.ZipNN(bytearray_dtype="bfloat16", threads=1)
-    # A copy: it rearranges the bytes that it is given.
-    packed = coder.compress(bytearray(raw))
-    print(json.dumps({"size": len(packed), "equal": bytes(coder.decompress(packed)) == raw}))
-
-
-if __name__ == "__main__":
-    main()
+raw = Path(sys.argv[1]).read_bytes()
+coder = zipnn.ZipNN(bytearray_dtype="bfloat16", threads=1)
+# A copy: it rearranges the bytes that it is given.
+packed = coder.compress(bytearray(raw))
+print(json.dumps({"size": len(packed), "equal": bytes(coder.decompress(packed)) == raw}))
