@@ -16,7 +16,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -123,8 +122,7 @@ def differences(result: mwanda.Evaluation, found: dict[tuple[str, int], float]) 
 
 
 def main() -> None:
-    parser = options_of(__doc__, "evaluation")
-    parser.add_argument("--data", type=Path, required=True, help="folder with flores/")
+    parser = options_of(__doc__, "evaluation", "flores/")
     parser.add_argument("--plain", type=int, default=SENTENCES,
                         help="texts a language in the plain loop; default all")  # fmt: skip
     given = parsed(parser)

@@ -82,6 +82,7 @@ def bar(
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What an earlier run measured, or what is measured now; kept whole or not at all."""
     if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(measure()))
         partial.replace(path)
@@ -149,9 +150,13 @@ def save(
         print(f"{verdict} {one.claim}: {one.value:.3g}, {one.sense} {one.limit:g}")
 
 
-def options_of(description: str | None, name: str) -> argparse.ArgumentParser:
-    """A parser with the options every benchmark has."""
+def options_of(
+    description: str | None, name: str, data: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser with the options every benchmark has, and ``--data``, a folder with this."""
     parser = argparse.ArgumentParser(description=description)
+    if data is not None:
+        parser.add_argument("--data", type=Path, required=True, help=f"folder with {data}")
     parser.add_argument("--work", type=Path, default=Path("out") / name, help="where models go")
     parser.add_argument("--results", type=Path, default=RESULTS / f"{name}.json")
     parser.add_argument("--threads", type=int, default=2)

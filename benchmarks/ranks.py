@@ -60,8 +60,7 @@ def measure(
 
 
 def main() -> None:
-    parser = options_of(__doc__, "ranks")
-    parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
+    parser = options_of(__doc__, "ranks", "gnome/")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--windows", type=int, default=8, help="a language, of real text")
     given = parsed(parser)

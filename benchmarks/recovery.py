@@ -134,8 +134,7 @@ def table(found: dict[str, dict[str, Any]], groups: dict[str, tuple[str, ...]]) 
 
 
 def main() -> None:
-    parser = options_of(__doc__, "recovery")
-    parser.add_argument("--data", type=Path, required=True)
+    parser = options_of(__doc__, "recovery", "gnome/ and flores/")
     parser.add_argument("--dense", type=Path)
     parser.add_argument("--prunes", nargs="*", choices=list(PRUNES), default=list(PRUNES))
     parser.add_argument("--folders", nargs="*", default=[], metavar="NAME=FOLDER",

@@ -142,8 +142,7 @@ def agreement(ran: tuple[str, ...], work: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = options_of(__doc__, "speed")
-    parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
+    parser = options_of(__doc__, "speed", "gnome/")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
     parser.add_argument("--peer-python", help="interpreter that has llmcompressor")

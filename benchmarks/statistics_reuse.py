@@ -53,9 +53,7 @@ def prune(
 
 
 def main() -> None:
-    parser = options_of(__doc__, "statistics_reuse")
-    parser.add_argument("--data", type=Path, required=True, help="folder with gnome/")
-    given = parsed(parser)
+    given = parsed(options_of(__doc__, "statistics_reuse", "gnome/"))
     model = dense_folder(given)
     windows = windows_file(given, model)
     file = given.work / "statistics.safetensors"

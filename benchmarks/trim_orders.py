@@ -55,8 +55,7 @@ def measure(
 
 
 def main() -> None:
-    parser = options_of(__doc__, "trim_orders")
-    parser.add_argument("--data", type=Path, required=True)
+    parser = options_of(__doc__, "trim_orders", "gnome/ and flores/")
     parser.add_argument("--dense", type=Path)
     given = parsed(parser)
     found: dict[str, Any] = {}

@@ -186,8 +186,7 @@ def times_table(runtime: str, found: dict[str, list[dict[str, float]]]) -> Table
 
 
 def main() -> None:
-    parser = options_of(__doc__, "trimming")
-    parser.add_argument("--data", type=Path, required=True, help="with flores/, udhr/ and gnome/")
+    parser = options_of(__doc__, "trimming", "flores/, udhr/ and gnome/")
     parser.add_argument("--models", type=Path, help="where dense models are; made where not")
     parser.add_argument("--llama", required=True, help="interpreter that has llama-cpp-python")
     parser.add_argument("--sentences", type=int, default=144, help="of a set, for the nats")

@@ -19,7 +19,7 @@ from typing import Any
 
 from forks import LONG, Trial, counted, entries_of, fault_options, pace, prune_words, said, until
 
-from harness import Table, bar, save
+from harness import Table, bar, parsed, save
 
 ROOMY = 4 << 30
 BLOCKS, SIZES = 4, 20
@@ -60,7 +60,7 @@ def met(trial: Trial, place: Path, how: str, room: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    given = fault_options(__doc__, "disk-full", "en,de,fr").parse_args()
+    given = parsed(fault_options(__doc__, "disk-full", "en,de,fr"))
     words = [*prune_words(given, BLOCKS), "--mode", "sequential"]
     pace()
     trial = Trial(words, given.work / "disk-full")

@@ -96,10 +96,9 @@ def fault_options(
     description: str | None, results: str, languages: str = ",".join(SEEN)
 ) -> argparse.ArgumentParser:
     """A parser with the options that all of these scripts have."""
-    parser = options_of(description, results)
+    parser = options_of(description, results, "gnome/, and flores/ for a study")
     add_model_option(parser)
     parser.add_argument("--models", type=Path, help="where the models are; --work by default")
-    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--languages", default=languages)
     return parser
 
@@ -109,7 +108,6 @@ def prune_words(
 ) -> list[object]:
     """A prune of a known model, or of its first blocks, on so many windows of such a length of
     ``DATA/gnome`` in each of ``--languages``; without ``--out``."""
-    given.work.mkdir(parents=True, exist_ok=True)
     model = cut_model(given.model, given.models or given.work, blocks)
     windows = windows_file(given, model, *shape, given.languages.split(","))
     return ["prune", model, "--calibration", windows, "--device", "cpu"]

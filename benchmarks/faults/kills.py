@@ -20,7 +20,7 @@ from typing import Any
 from forks import LONG, Trial, counted, entries_of, fault_options, pace, prune_words, said, until
 from tests.support.failpoints import Steps
 
-from harness import Table, bar, save
+from harness import Table, bar, parsed, save
 from mwanda.system import durable
 
 MODES = ("dense", "sequential")
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--steps", action="store_true", help="also at every sync and rename")
     parser.add_argument("--share", type=float, default=0.0, help="of the journal's pace")
     parser.add_argument("--patience", type=float, default=0.0, help="the same, in seconds")
-    given = parser.parse_args()
+    given = parsed(parser)
     shape = (given.windows, given.window_length)
     words = prune_words(given, given.blocks, shape)
     pace(given.share, given.patience)

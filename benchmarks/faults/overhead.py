@@ -9,7 +9,7 @@ from typing import Any
 
 from forks import fault_options, fresh, hashes, prune_words
 
-from harness import Table, bar, pairwise, save, spread
+from harness import Table, bar, pairwise, parsed, save, spread
 from processes import call
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--window-length", type=int, default=256)
     parser.add_argument("--mode", choices=("dense", "sequential"), default="sequential")
     parser.add_argument("--pairs", type=int, default=5)
-    given = parser.parse_args()
+    given = parsed(parser)
     shape = (given.windows, given.window_length)
     words = [*prune_words(given, None, shape), "--mode", given.mode, "--json"]
     times: dict[str, list[float]] = {"journal": [], "no journal": []}

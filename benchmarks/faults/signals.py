@@ -15,7 +15,7 @@ from typing import Any
 
 from forks import LONG, Trial, counted, entries_of, fault_options, pace, prune_words, said, until
 
-from harness import Table, bar, save
+from harness import Table, bar, parsed, save
 
 SIGNALS = {"SIGTERM": (signal.SIGTERM, 143), "SIGINT": (signal.SIGINT, 130)}
 """Signal, and the exit code of a run that it ended."""
@@ -24,7 +24,7 @@ BLOCKS, ROUNDS = 6, 5
 
 
 def main() -> None:
-    given = fault_options(__doc__, "signals", "en,de,fr").parse_args()
+    given = parsed(fault_options(__doc__, "signals", "en,de,fr"))
     words = prune_words(given, BLOCKS)
     pace()
     trial = Trial(words, given.work / "signals")

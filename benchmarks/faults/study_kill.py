@@ -22,7 +22,7 @@ from typing import Any
 from forks import cut_model, fault_options, fresh
 from tests.pruning.resume.helpers import made
 
-from harness import Table, bar, save
+from harness import Table, bar, parsed, save
 from mwanda.study.folder import StudyFolder
 from processes import MWANDA, environment
 from studies import counts, placed, read_file
@@ -35,8 +35,7 @@ BEGUN, DONE = ("begin", "begin statistics"), ("done", "done statistics")
 def main() -> None:
     parser = fault_options(__doc__, "study-kill")
     parser.add_argument("--least", type=float, default=8.0, help="seconds that a start takes")
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
+    given = parsed(parser)
     document = given.work / "study.yaml"
     document.write_text(json.dumps(study(given)), encoding="utf-8")
     whole, killed = fresh(given.work / "whole") / "study", fresh(given.work / "killed") / "study"

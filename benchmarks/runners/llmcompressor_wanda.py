@@ -28,10 +28,7 @@ def main() -> None:
         tokenizer=tokenizer,
         dataset=windows,
         recipe=WandaPruningModifier(
-            sparsity=0.5,
-            mask_structure="0:0",
-            targets=["Linear"],
-            ignore=["re:.*lm_head"],
+            sparsity=0.5, mask_structure="0:0", targets=["Linear"], ignore=["re:.*lm_head"]
         ),
         max_seq_length=ids.shape[1],
         num_calibration_samples=len(rows),

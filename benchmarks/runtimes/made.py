@@ -61,12 +61,7 @@ def compressed(model: str, out: str, scheme: str, way: str = "", data: str = "")
 def transformers(model: str, out: str, kind: str) -> None:
     """A folder that transformers quantises as it loads."""
     import torch
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        BitsAndBytesConfig,
-        TorchAoConfig,
-    )
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TorchAoConfig
 
     how: Any
     if kind == "torchao-int8":

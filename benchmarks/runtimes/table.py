@@ -161,7 +161,6 @@ def scored(name: str, artefact: Path, runtime: str, given: argparse.Namespace) -
 def place_of(given: argparse.Namespace, kind: str, name: str) -> Path:
     """Where what was measured of a form is kept."""
     path: Path = given.work / kind / f"{name.replace(' ', '-')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -222,9 +221,8 @@ def size(artefact: Path) -> int:
 
 
 def main() -> None:
-    parser = options_of(__doc__, "runtimes")
+    parser = options_of(__doc__, "runtimes", "flores/")
     parser.add_argument("--model", type=Path, required=True, help="a folder in float")
-    parser.add_argument("--data", type=Path, required=True, help="a folder with flores/")
     parser.add_argument("--sentences", type=int, default=20)
     parser.add_argument("--forms", nargs="+", default=list(FORMS), choices=list(FORMS))
     parser.add_argument("--greedy", action="store_true", help="compare greedy tokens too")
