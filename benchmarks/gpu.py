@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import xml.etree.ElementTree as Xml
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -27,11 +30,22 @@ from typing import Any
 import torch
 
 import mwanda
-from device_checks import ROOT, TESTS, count_copies, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.pruning.forecast.memory import process_memory
 from mwanda.system.device import choose_device, device_kind, wait_for
+from processes import SAMPLING
+
+ROOT = Path(__file__).parent.parent
+TESTS = (
+    "tests/methods/test_on_a_device.py",
+    "tests/pruning/pipeline/test_accelerator.py",
+    "tests/pruned/recover/test_accelerator.py",
+    "tests/study/test_accelerator.py",
+    "tests/system/test_copies.py",
+    "tests/system/test_device.py",
+)
+"""Those that run on whatever device MWANDA_TEST_DEVICE names."""
 
 TAGS = ("de", "sw")
 WANDA = {"criterion": "wanda", "allocation": "uniform", "mode": "dense"}
@@ -60,9 +74,6 @@ DRY_SIZES = {"device": "pretend", "blocks": 2, "width": 128, "small": 64, "windo
              "length": 128, "seconds": 7200.0, "step": 1.0, "testing": 3600.0}  # fmt: skip
 """No time of a dry run means anything."""
 
-EVERY = 0.02
-"""Seconds between two looks at the host's memory."""
-
 
 class Bench:
     """One device, the time that is left, and what was found."""
@@ -77,8 +88,13 @@ class Bench:
         name = device or str(self.device)
         return mwanda.RunOptions(device=name, overwrite=True, progress=mwanda.Silent())
 
-    def wanted(self, recipes: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-        return [one for one in recipes.items() if not self.given.dry or one[0] in DRY]
+    def steps(
+        self, kind: str, recipes: dict[str, dict[str, Any]], seconds: float
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The recipes that are wanted, each as long as there is time for it."""
+        for name, fields in recipes.items():
+            if (not self.given.dry or name in DRY) and self.fits(f"{kind}: {name}", seconds):
+                yield name, fields
 
     def fits(self, step: str, seconds: float) -> bool:
         """Whether a step that takes about so long may start."""
@@ -113,7 +129,7 @@ def _watched() -> Iterator[list[int]]:
     most, ended = [process_memory().anonymous], threading.Event()
 
     def look() -> None:
-        while not ended.wait(EVERY):
+        while not ended.wait(SAMPLING):
             most[0] = max(most[0], process_memory().anonymous)
 
     thread = threading.Thread(target=look)
@@ -134,14 +150,54 @@ def tested(bench: Bench) -> dict[str, Any] | None:
     return run_tests(bench.device.type, given.tests, given.work, given.testing)
 
 
+def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict[str, Any]:
+    """How many passed and were skipped on a kind of device in so many seconds, and the names of
+    those that failed; their report goes to ``work``."""
+    told, start = work / "tests.xml", time.perf_counter()
+    told.unlink(missing_ok=True)
+    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={told}"]
+    try:
+        ran = subprocess.run(
+            [*line, *files], cwd=ROOT, env={**os.environ, "MWANDA_TEST_DEVICE": kind},
+            capture_output=True, text=True, check=False, timeout=limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"passed": 0, "skipped": 0, "failed": [f"not done after {limit:.0f} seconds"]}
+    if not told.is_file():
+        return {"passed": 0, "skipped": 0, "failed": [(ran.stdout + ran.stderr)[-400:]]}
+    cases = [(one, {child.tag for child in one}) for one in Xml.parse(told).iter("testcase")]
+    wrong = [f"{one.get('classname')}::{one.get('name')}" for one, ends in cases
+             if ends & {"failure", "error"}]  # fmt: skip
+    skipped = sum("skipped" in ends for _, ends in cases)
+    passed, seconds = len(cases) - len(wrong) - skipped, time.perf_counter() - start
+    return {"passed": passed, "skipped": skipped, "failed": wrong, "seconds": seconds}
+
+
+def count_copies(work: Callable[[], object], device: torch.device, *, dry: bool) -> dict[str, int]:
+    """Copies between host and device of some work, as the pretend device or torch's profiler
+    counts them."""
+    if dry:
+        from tests.support.pretend.device import pretend
+
+        with pretend().counted() as copies:
+            work()
+        return {"to_device": copies.to_device, "to_host": copies.to_host + copies.reads}
+    with torch.profiler.profile() as profile:
+        work()
+        wait_for(device)
+    events, names = profile.key_averages(), {"to_device": "HtoD", "to_host": "DtoH"}
+    return {
+        key: sum(event.count for event in events if part in event.key)
+        for key, part in names.items()
+    }
+
+
 def compare(bench: Bench) -> list[dict[str, Any]]:
     """Masks of small models on the accelerator and on the CPU, and the copies of the first."""
     model, found = bench.given.work / "small", []
     shutil.rmtree(model, ignore_errors=True)
     make_model(model, llama(3, bench.given.small, "float32"))
-    for name, fields in bench.wanted(SMALL):
-        if not bench.fits(f"masks: {name}", 15):
-            continue
+    for name, fields in bench.steps("masks", SMALL, 15):
         folders = [bench.given.work / place for place in ("small-there", "small-here")]
         work = partial(bench.prune, model, folders[0], **fields)
         copies = count_copies(work, bench.device, dry=bench.given.dry)
@@ -153,9 +209,7 @@ def compare(bench: Bench) -> list[dict[str, Any]]:
 def prunes(bench: Bench, model: Path) -> list[dict[str, Any]]:
     """The large model, by each recipe."""
     found = []
-    for name, fields in bench.wanted(LARGE):
-        if not bench.fits(f"large: {name}", bench.given.step):
-            continue
+    for name, fields in bench.steps("large", LARGE, bench.given.step):
         text, options = bench.given.work / "text", bench.options()
         plan = mwanda.plan(model, calibration=text, options=options, **bench.size, **fields)
         out = bench.given.work / f"pruned-{name}"
