@@ -8,7 +8,6 @@ again. After a change of the code delete ``--work``, so that everything is measu
 from __future__ import annotations
 
 import argparse
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,10 +48,7 @@ def main() -> None:
     fields["models"] = {name: str(dense_model(name, work)) for name in names}
     found = run_study(fields, work, processes=given.processes)
     if given.report is not None:
-        made = work / "report"
-        mwanda.write_report(work / "study", made, overwrite=True)
-        shutil.rmtree(given.report, ignore_errors=True)
-        shutil.copytree(made, given.report)
+        mwanda.write_report(work / "study", given.report, overwrite=True)
     tables = TABLES[given.name](found)
     results = given.results or RESULTS / f"{given.name}{more}.json"
     save(results, {"table": asdict(tables[0]), **record(given.name, found)}, tables=tables)

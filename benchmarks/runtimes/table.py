@@ -59,46 +59,36 @@ class Form:
     maker: str = ""
 
 
-def _ctranslate2(kind: str) -> Form:
-    command = "ct2-transformers-converter --model {model} --output_dir {out} --low_cpu_mem_usage"
-    return Form("ctranslate2", f"{command} --quantization {kind}")
-
-
-def _openvino(kind: str) -> Form:
-    command = "optimum-cli export openvino --model {model} --task text-generation-with-past"
-    return Form("openvino", command + " --weight-format " + kind + " {out}", "optimum-intel")
-
-
-def _compressed(scheme: str, way: str = "") -> Form:
-    command = f"{MAKE} compressed {{model}} {{out}} {scheme}"
-    return Form("transformers", command + (f" {way} {{data}}" if way else ""), "llm-compressor")
-
-
 MAKE = f"python {HERE}/made.py"
 CONVERT = "python {source}/vendor/llama.cpp/convert_hf_to_gguf.py {model} --outfile {out}"
+COMPRESS = f"{MAKE} compressed {{model}} {{out}}"
+EXPORT = ("optimum-cli export openvino --model {model} --task text-generation-with-past {out} "
+          "--weight-format")  # fmt: skip
+TRANSLATE = ("ct2-transformers-converter --model {model} --output_dir {out} --low_cpu_mem_usage "
+             "--quantization")  # fmt: skip
 F32 = "llama.cpp F32"
 
 FLOAT = {
     "transformers float32": Form("transformers"),
     F32: Form("llama.cpp", f"{CONVERT} --outtype f32"),
-    "OpenVINO float32": _openvino("fp32"),
-    "CTranslate2 float32": _ctranslate2("float32"),
+    "OpenVINO float32": Form("openvino", f"{EXPORT} fp32", "optimum-intel"),
+    "CTranslate2 float32": Form("ctranslate2", f"{TRANSLATE} float32"),
     "vLLM float32": Form("vllm"),
 }
 LLAMA = ("Q8_0", "Q6_K", "Q4_K_M", "Q4_0")
+COMPRESSED = {"W8A16": "W8A16", "W4A16": "W4A16", "W4A16 GPTQ": "W4A16 gptq {data}",
+              "W4A16 AWQ": "W4A16 awq {data}"}  # fmt: skip
 LOADED = ("torchao int8", "bitsandbytes nf4")
 OWN = ("INT8", "INT8-LINEARS", "INT8_G128", "INT8_G128-LINEARS")
 QUANTISED = {
     **{f"llama.cpp {kind}": Form("llama.cpp", f"{MAKE} gguf {{f32}} {{out}} {kind}")
        for kind in LLAMA},
-    "W8A16": _compressed("W8A16"),
-    "W4A16": _compressed("W4A16"),
-    "W4A16 GPTQ": _compressed("W4A16", "gptq"),
-    "W4A16 AWQ": _compressed("W4A16", "awq"),
+    **{name: Form("transformers", f"{COMPRESS} {how}", "llm-compressor")
+       for name, how in COMPRESSED.items()},
     **{name: Form("transformers", f"{MAKE} transformers {{model}} {{out}} {name.replace(' ', '-')}")
        for name in LOADED},
-    "OpenVINO int8": _openvino("int8"),
-    "CTranslate2 int8": _ctranslate2("int8"),
+    "OpenVINO int8": Form("openvino", f"{EXPORT} int8", "optimum-intel"),
+    "CTranslate2 int8": Form("ctranslate2", f"{TRANSLATE} int8"),
     **{kind: Form("", f"mwanda quantise {{model}} --type {kind} --out {{out}}") for kind in OWN},
 }  # fmt: skip
 FORMS = FLOAT | QUANTISED
