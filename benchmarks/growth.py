@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness import Table, bar, options_of, save, spread
+from harness import Table, bar, options_of, save
 from made_up import TAGS, llama, make_model, write_text
 from processes import call, mwanda_split
 
@@ -27,8 +27,7 @@ WIDTH, LENGTH = 512, 128
 """Of the models, and of a window in tokens."""
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One size, and where each stays while another grows; windows are a language's."""
 
     windows: int = 4
@@ -121,7 +120,7 @@ def main() -> None:
         for mode in MODES:
             some = [runs[point, mode] for point in points]
             one = {
-                what: [spread([run[what] for run in of_size])["median"] for of_size in some]
+                what: [median(run[what] for run in of_size) for of_size in some]
                 for what in ("seconds", "anonymous", "resident")
             }
             axes[name][mode] = {**one, "rounds": some}

@@ -16,12 +16,13 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import zstandard
 
-from harness import Table, bar, kept, options_of, parsed, save, spread
+from harness import Table, bar, kept, options_of, parsed, save
 from mwanda.model.stored.layout import byte_view
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.archive.reader import Archive
@@ -146,13 +147,11 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
         sizes.append([name, "whole folder", f"{size['folder'] / 1e6:.1f}",
                       over(size["archive"], size["folder"]), "", "", ""])  # fmt: skip
         for step, runs in row["packed"]["runs"].items():
-            speed = spread([size["folder"] / 1e6 / one["output"]["seconds"] for one in runs])
+            speed = median(size["folder"] / 1e6 / one["output"]["seconds"] for one in runs)
+            most = (max(one[kind] for one in runs) / 1e6 for kind in ("anonymous", "resident"))
             rates.append([
-                name, step, f"{speed['median']:.0f}",
-                f"{spread([one['seconds'] for one in runs])['median']:.1f}",
-                *(f"{max(one[kind] for one in runs) / 1e6:.0f}"
-                  for kind in ("anonymous", "resident")),
-                "yes" if row["packed"]["equal"] else "NO",
+                name, step, f"{speed:.0f}", f"{median(one['seconds'] for one in runs):.1f}",
+                *(f"{one:.0f}" for one in most), "yes" if row["packed"]["equal"] else "NO",
             ])  # fmt: skip
     head = ["pruned", "of what", "dense MB", "mwanda", "order-0 entropy", f"zstd -{LEVEL}", "ZipNN"]
     return [

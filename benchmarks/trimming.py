@@ -79,7 +79,7 @@ def measure(given: argparse.Namespace, name: str) -> dict[str, Any]:
     tags, found = ask["languages"], {**made.plan.as_dict(), "checked": made.checked}
     read = partial(mwanda.read_texts, given.data / "flores", tags, ids=(1000, None))
     every, texts = read().texts, read(sentences=given.sentences // len(tags.split(",")))
-    found["same"] = same_tokens(dense, folder, every)
+    found["same"] = same_tokens(dense, folder, made.old_ids, every)
     one, two = (nats_of(path, texts, given.work) for path in (dense, folder))
     return {**found, "nats": (sum(two.values()) - sum(one.values())) / len(one)}
 
@@ -90,14 +90,10 @@ def in_llama(given: argparse.Namespace, name: str) -> dict[str, Any]:
     tags, asked = SETS[name][1]["languages"], given.work / "llama.json"
     texts = mwanda.read_texts(given.data / "flores", tags, ids=(1000, None)).texts
     sentences = {tag: texts[tag][:40] for tag in texts}
-    asked.write_text(json.dumps({"rows": rows_of(folder), "sentences": sentences}))
+    rows = read_manifest(folder).trims[-1].old_ids  # new id -> old id
+    asked.write_text(json.dumps({"rows": rows, "sentences": sentences}))
     found: dict[str, Any] = run([given.llama, RUNNER, whole, file, asked]).output
     return found
-
-
-def rows_of(folder: Path) -> list[int]:
-    """New id -> old id."""
-    return read_manifest(folder).trims[-1].old_ids
 
 
 def small_text(given: argparse.Namespace, tags: list[str]) -> Path:
@@ -114,11 +110,13 @@ def small_text(given: argparse.Namespace, tags: list[str]) -> Path:
     return folder
 
 
-def same_tokens(dense: Path, folder: Path, texts: dict[str, list[str]]) -> dict[str, float]:
+def same_tokens(
+    dense: Path, folder: Path, old_ids: tuple[int, ...], texts: dict[str, list[str]]
+) -> dict[str, float]:
     """Language -> share of its sentences that have the tokens they had."""
     before = load_tokenizer(dense)
     split = {tag: [(one, token_ids(before, one)) for one in some] for tag, some in texts.items()}
-    found = Trial(tuple(rows_of(folder)), {}, split).coverage(load_tokenizer(folder))
+    found = Trial(old_ids, {}, split).coverage(load_tokenizer(folder))
     return {tag: one.share for tag, one in found.items()}
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,14 @@ def main() -> None:
     crashes: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory(dir=given_.work) as work:
         good = Place.make(Path(work).absolute() / "good")
-        start, number = time.process_time(), given_.first
-        while True:
+        start = time.process_time()
+        for number in count(given_.first):
             for name, met in inputs.items():
                 if crash := fuzz(name, good, Path(work) / "at", number, met):
                     crashes.setdefault(name, []).append(crash)
             used = (time.process_time() - start) / 60
             total = sum(map(len, inputs.values()))
             print(f"round {number}: {used:.2f} CPU-minutes, {total:,} inputs", flush=True)
-            number += 1
             if used >= given_.minutes:
                 break
     rows = []
@@ -79,7 +79,7 @@ def main() -> None:
     header = ["parser", "inputs", "taken", "CPU s", "longest, s", "other errors"]
     save(
         given_.results,
-        {"rounds": [given_.first, number - 1], "cpu_minutes": used, "crashes": crashes},
+        {"rounds": [given_.first, number], "cpu_minutes": used, "crashes": crashes},
         tables=[Table(header, rows)],
         bars=[
             bar("CPU-minutes", used, least=given_.minutes),

@@ -36,9 +36,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     """The options every runner takes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument(
-        "--windows", type=Path, required=True, help="safetensors, [windows, length]"
-    )
+    parser.add_argument("--windows", type=Path, required=True, help="of every language")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="where a pruned model goes")
     return parser.parse_args()
