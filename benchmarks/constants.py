@@ -27,10 +27,8 @@ from harness import RESULTS
 from mwanda.evaluation.articles import clusters_of
 from mwanda.study.report.data import StudyResults
 from mwanda.system.text_tables import markdown
-from ratio import ratio
-from real_models import add_model_option, dense_model
-from studies import SEEN, placed, read_file, run_study
-from study_tables import nats
+from real_models import SEEN, add_model_option, dense_model, placed, read_file, run_study
+from study_tables import nats, ratio
 
 FILE = read_file("constants")
 METHODS: Mapping[str, dict[str, Any]] = FILE["methods"]

@@ -26,8 +26,7 @@ from mwanda.evaluation.head import TILE
 from mwanda.evaluation.token_batches import Piece, batches_of, cut
 from mwanda.model.source import load_tokenizer
 from mwanda.text.start import start_of
-from real_models import dense_folder
-from studies import SEEN, UNSEEN
+from real_models import SEEN, UNSEEN, dense_folder
 
 SENTENCES, SEED = 48, 0
 """Of each language, and of their draw."""

@@ -1,17 +1,29 @@
-"""The real models of the benchmarks, from their packages to plain model folders."""
+"""Real models: from their packages to folders, windows of real text, studies and scores."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mwanda import RunOptions, prune
+import yaml
+
+import mwanda
 from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
+from mwanda.evaluation.texts import TextSet
 from mwanda.pruning.folder.manifest import MANIFEST
+from mwanda.study.folder import StudyFolder
+from mwanda.study.launch import failures_of
+from mwanda.study.report.data import StudyResults
 from processes import call
-from studies import SEEN
+
+FILES = Path(__file__).parent / "study_files"
+SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
+UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
@@ -31,8 +43,8 @@ def dense_model(name: str, work: Path) -> Path:
     gguf = assemble(work / name / weights.file, weights)
     for licence in licences(weights):
         shutil.copyfile(licence, gguf.parent / licence.name)
-    options = RunOptions(overwrite=True, journal=False)
-    prune(gguf, out=folder, sparsity=0.0, criterion="magnitude", options=options)
+    options = mwanda.RunOptions(overwrite=True, journal=False)
+    mwanda.prune(gguf, out=folder, sparsity=0.0, criterion="magnitude", options=options)
     return folder
 
 
@@ -69,3 +81,44 @@ def windows_file(
              "--languages", ",".join(languages), "--windows", windows,
              "--window-length", length, "--json")  # fmt: skip
     return path
+
+
+def read_file(name: str) -> dict[str, Any]:
+    """A file of ``study_files``."""
+    found: dict[str, Any] = yaml.safe_load((FILES / f"{name}.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def placed(fields: Mapping[str, Any], data: Path) -> dict[str, Any]:
+    """A study whose texts and tasks lie in a folder."""
+    part = dict(fields["evaluation"])
+    part["text"] = str(data / part["text"])
+    if "tasks" in part:
+        part["tasks"] = {name: str(data / path) for name, path in part["tasks"].items()}
+    more = {"calibration": str(data / fields["calibration"])} if "calibration" in fields else {}
+    return {**fields, **more, "evaluation": part}
+
+
+def run_study(fields: Mapping[str, Any], work: Path, *, processes: int = 1) -> StudyResults:
+    """Run a study of these fields in ``work/study``, or go on with it, and read what it measured.
+
+    Raises:
+        MwandaError: a mistake in them, or cells that failed.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    document, folder = work / "study.yaml", work / "study"
+    document.write_text(json.dumps(fields, indent=1), encoding="utf-8")  # JSON is YAML
+    mwanda.start_study(document, folder, processes=processes)
+    failures_of(StudyFolder(folder))
+    return mwanda.read_study(folder).results
+
+
+def nats_of(folder: Path, texts: TextSet, work: Path) -> dict[str, float]:
+    """Language -> nats a sentence under a model; scores are kept in ``work/scores``."""
+    found = mwanda.evaluate(folder, texts, cache=work / "scores").languages
+    return {tag: one.nll_per_sentence for tag, one in found.items()}
+
+
+def counts(log: Sequence[Mapping[str, Any]], *events: str) -> Counter[str]:
+    """How often each key of a study's log had one of these events."""
+    return Counter(one["key"] for one in log if one["event"] in events)

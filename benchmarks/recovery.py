@@ -23,8 +23,7 @@ from harness import Table, kept, options_of, parsed, save
 from mwanda.text.background import open_background
 from mwanda.text.window_sizes import UDHR
 from processes import call
-from real_models import dense_folder
-from studies import SEEN, nats_of
+from real_models import SEEN, dense_folder, nats_of
 
 SCORED = {
     "seen": ("de", "ru", "ja", "fi"),

@@ -17,8 +17,7 @@ import mwanda
 from harness import RESULTS, save
 from mwanda.cli.demo.packages import KNOWN
 from performance_table import fill_page
-from real_models import dense_model
-from studies import placed, read_file, run_study
+from real_models import dense_model, placed, read_file, run_study
 from study_tables import TABLES, record
 
 

@@ -16,8 +16,7 @@ import torch
 import mwanda
 from harness import Table, bar, kept, options_of, parsed, save
 from mwanda.model.stored.reader import Checkpoint
-from real_models import dense_folder
-from studies import nats_of
+from real_models import dense_folder, nats_of
 
 RECIPES: dict[str, dict[str, Any]] = {
     "wanda": {"criterion": "wanda", "allocation": "uniform"},

@@ -26,8 +26,7 @@ from mwanda.pruned.trim.trim import TrimResult
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.text.tokens import token_ids
 from processes import run
-from real_models import dense_model
-from studies import nats_of
+from real_models import dense_model, nats_of
 
 GEMMA, SMOLLM2 = "gemma3-270m", "smollm2-135m"
 SETS: dict[str, tuple[str, dict[str, Any]]] = {

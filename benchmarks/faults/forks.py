@@ -22,8 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from harness import options_of
 from mwanda.pruning import journal
-from real_models import add_model_option, dense_model, windows_file
-from studies import SEEN
+from real_models import SEEN, add_model_option, dense_model, windows_file
 
 LONG = 3600.0
 """Seconds that nothing here takes."""

@@ -26,7 +26,7 @@ def verdict(monkeypatch: pytest.MonkeyPatch) -> Verdict:
 @pytest.fixture
 def ratio(monkeypatch: pytest.MonkeyPatch) -> Ratios:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    from ratio import ratio as found
+    from study_tables import ratio as found
 
     return found
 
