@@ -208,7 +208,6 @@ HEADER = ["variant", "seeds", "seen", "× wanda", "unseen", "× wanda", "worst",
 
 def filled(page: str, results: Path) -> str:
     """The page with every marked table made anew."""
-
     kept = cache(Measured.of)
 
     def table(match: re.Match[str]) -> str:

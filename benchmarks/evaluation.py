@@ -2,10 +2,9 @@
 
 Three things are timed on the same texts, threads and dtype (float32):
 
-* the products alone: every linear of the blocks, attention's two products and the head, on random
-  numbers in the shapes the evaluation uses, before it and after it. Blocks are alike, so one block
-  is run over all batches and counted for each; the head is run on some positions and counted for
-  all. Padding is taken off: the work is that of the texts' own tokens.
+* the products alone, before and after: every linear of the blocks, attention's two products and the
+  head, on random numbers in the shapes of the evaluation. One block is run over all batches and
+  counted for each, and some positions of the head for all. Padding is taken off.
 * ``mwanda.evaluate``, from opening the folder to the numbers, and its stages.
 * a plain transformers loop: one text at a time, all logits, cross entropy. With ``--plain N`` it
   runs on N texts of each language, drawn by the seed, and its time is scaled by the tokens.

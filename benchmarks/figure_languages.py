@@ -36,9 +36,8 @@ MARKS = (  # a shape of its own for each method, beside its colour
 def picture(rises: dict[str, dict[str, dict[str, float]]]) -> str:
     """The picture of method -> language -> ``relative`` and ``seen``, methods as in NAMES."""
     first, *_, last = rises.values()
-    highest = 10 * -(
-        -max(row["relative"] for rows in rises.values() for row in rows.values()) // 0.1
-    )
+    most = max(row["relative"] for rows in rises.values() for row in rows.values())
+    highest = 10 * -(-most // 0.1)
     groups = {
         "calibrated": [tag for tag, row in last.items() if row["seen"]],
         "not calibrated": [tag for tag, row in last.items() if not row["seen"]],

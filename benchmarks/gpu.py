@@ -72,7 +72,6 @@ last, ``testing`` those that the tests may take."""
 
 DRY_SIZES = {"device": "pretend", "blocks": 2, "width": 128, "small": 64, "windows": 2,
              "length": 128, "seconds": 7200.0, "step": 1.0, "testing": 3600.0}  # fmt: skip
-"""No time of a dry run means anything."""
 
 
 class Bench:

@@ -128,10 +128,7 @@ def save(
     path: Path, data: Mapping[str, Any], *, tables: Sequence[Table] = (), bars: Sequence[Bar] = ()
 ) -> None:
     """Print a benchmark's tables and bars, and write its JSON with the machine and the command, but
-    without the machine's folders.
-
-    Tables without rows are left out: a run of some of the tools has no ratios.
-    """
+    without the machine's folders. Tables without rows are left out."""
     tables = [table for table in tables if table.rows]
     whole = {
         "command": _command(sys.argv),

@@ -4,8 +4,7 @@ A random Llama-3-8B-shaped checkpoint in bfloat16 is written tensor by tensor; a
 private writable memory the kernel limits (``RLIMIT_DATA``, set before it starts) prunes it, by
 magnitude and by one short wanda calibration. Then ``mwanda verify`` runs under the same limit, and
 without it against the source: every tensor has its name, dtype and shape, and every weight that was
-not pruned its value. And transformers opens the folder on the meta device, with no tensor missing
-or left over.
+not pruned its value. And transformers opens the folder on the meta device.
 """
 
 from __future__ import annotations
@@ -28,11 +27,8 @@ LIMIT = 4_000_000_000
 
 
 def make(work: Path, *, blocks: int = 32, vocabulary: int = 128_256) -> int:
-    """The checkpoint ``work/model``; returns its bytes.
-
-    Raises:
-        InputError: too little disk for it and one pruned copy.
-    """
+    """The checkpoint ``work/model``; returns its bytes, or refuses where the disk has no room for
+    it and one pruned copy."""
     folder, width = work / "model", 4096
     shutil.rmtree(folder, ignore_errors=True)
     config = llama(
@@ -47,11 +43,8 @@ def make(work: Path, *, blocks: int = 32, vocabulary: int = 128_256) -> int:
 
 
 def opened(folder: Path) -> int:
-    """Parameters of a folder that transformers opens on the meta device.
-
-    Raises:
-        ValueError: tensors that are missing or left over.
-    """
+    """Parameters of a folder that transformers opens on the meta device; no tensor may be missing
+    or left over."""
     from transformers import AutoModelForCausalLM
 
     model, loading = AutoModelForCausalLM.from_pretrained(

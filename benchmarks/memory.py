@@ -1,10 +1,9 @@
 """Peak memory of pruning a made-up model of 24 and of 96 blocks, each in a process of its own.
 
-The models are Llama-shaped, float32, one width; each checkpoint is at least five times the peak,
-and ten per cent is how far the peaks may be apart.
-With ``--experts`` they are mixtures, and few blocks are enough: one block's size is what counts.
-Two figures are reported: anonymous memory, sampled every 20 ms, and the high-water mark of resident
-memory, both against what ``mwanda plan`` said before.
+The models are Llama-shaped, float32, one width. With ``--experts`` they are mixtures, and few
+blocks are enough: one block's size is what counts. Two figures are reported: anonymous memory,
+sampled every 20 ms, and the high-water mark of resident memory, both against what ``mwanda plan``
+said before.
 """
 
 from __future__ import annotations

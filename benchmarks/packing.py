@@ -59,10 +59,8 @@ def zstd_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, A
 
 
 def zipnn_size(given: argparse.Namespace, folder: Path, part: str) -> dict[str, Any]:
-    """ZipNN's bytes, and whether it gives them back.
-
-    It runs in an interpreter of its own, on a file of nothing but the tensors' bytes.
-    """
+    """ZipNN's bytes, and whether it gives them back; in an interpreter of its own, on a file of
+    nothing but the tensors' bytes."""
     raw = given.work / "zipnn.raw"
     raw.write_bytes(content(folder, part))
     runner = Path(__file__).parent / "runners" / "zipnn_size.py"

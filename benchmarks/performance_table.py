@@ -21,28 +21,20 @@ _TABLE = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end of table -->\
 
 
 def section(name: str, path: Path) -> str:
-    """What stands between one pair of markers.
-
-    Raises:
-        ValueError: a results file without tables and bars.
-    """
+    """What stands between one pair of markers."""
     if not path.is_file():
         return f"No results yet: run `benchmarks/{name}.py`."
     data = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(data, dict) or not data.keys() >= {"command", "machine", "tables", "bars"}:
         raise ValueError(f"{path}: expected what harness.save writes; run {name}.py again")
-    parts = [f"`{data['command']}`", machine_line(data["machine"])]
+    on = data["machine"]
+    machine = f"{on['cpu']} ({on['vector']}), {on['cores']} cores, {on['memory'] / 2**30:.0f} GiB"
+    programs = f"Python {on['python']}, torch {on['torch']}"
+    parts = [f"`{data['command']}`", f"{machine}; {programs}."]
     parts += [markdown(table["header"], table["rows"]) for table in data["tables"]]
     if data["bars"]:
         parts.append(markdown(["bar", "", "measured", "min to max", ""], bar_rows(data["bars"])))
     return "\n\n".join(parts)
-
-
-def machine_line(found: dict[str, Any]) -> str:
-    return (
-        f"{found['cpu']} ({found['vector']}), {found['cores']} cores, "
-        f"{found['memory'] / 2**30:.0f} GiB; Python {found['python']}, torch {found['torch']}."
-    )
 
 
 def bar_rows(bars: list[dict[str, Any]]) -> list[list[str]]:

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 MWANDA = (sys.executable, "-m", "mwanda")
-"""The command line of mwanda, in this environment."""
-
 SAMPLING = 0.02
-"""Seconds between two looks at a child's memory."""
+"""Seconds between two looks at a process's memory."""
 
 LOADING, SAVING = ("open",), ("finish writing", "hashes and companions")
 """mwanda's stages that load and save; every other one is the prune itself."""
@@ -119,12 +117,8 @@ def mwanda_split(process: Process) -> dict[str, float]:
     load = sum(stages.get(name, 0.0) for name in LOADING)
     kept = sum(stages.get(name, 0.0) for name in SAVING)
     whole = sum(stages.values())
-    return {
-        "import": process.seconds - whole,
-        "load": load,
-        "prune": whole - load - kept,
-        "save": kept,
-    }
+    own = process.seconds - whole
+    return {"import": own, "load": load, "prune": whole - load - kept, "save": kept}
 
 
 def _memory(pid: int) -> dict[str, int]:

@@ -18,13 +18,7 @@ from real_models import dense_folder, windows_file
 
 SINGLE = "one process"
 RANKS = {SINGLE: 0, "torchrun, 1": 1, "torchrun, 2": 2, "torchrun, 4": 4}
-
-
-def launch(ranks: int) -> list[str]:
-    """The program: plain, or under torchrun with so many processes."""
-    python, *module = MWANDA
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
-    return [python, *(several if ranks else []), *module]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 
 def measure(
@@ -36,8 +30,10 @@ def measure(
     for number in range(given.rounds):
         for name, ranks in RANKS.items():
             shutil.rmtree(folders[name], ignore_errors=True)
+            launcher = [*TORCHRUN, str(ranks)] if ranks else []
             process = run(
-                [*launch(ranks), "prune", model, "--out", folders[name], *calibration,
+                [MWANDA[0], *launcher, *MWANDA[1:], "prune", model, "--out", folders[name],
+                 *calibration,
                  "--criterion", "m-wanda", "--allocation", "cwl", "--mode", mode,
                  "--compute-dtype", "float32", "--json"],
                 env=environment(max(1, given.threads // max(1, ranks))),

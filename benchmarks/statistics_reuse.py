@@ -75,9 +75,7 @@ def main() -> None:
          f"{mean(of_text):.1f}", f"{apart:.1f}"],
     ]  # fmt: skip
     header = ["whole processes", "runs", "seconds each", "seconds in all"]
-    found = {
-        "statistics": vars(taken), "reused": reused, "text": text, "ratio": whole / apart,
-    }  # fmt: skip
+    found = {"statistics": vars(taken), "reused": reused, "text": text, "ratio": whole / apart}
     save(given.results, found, tables=[Table(header, rows)])
     print(f"{len(reused)} and the statistics over as many from text: {whole / apart:.3f}")
     masks = {one["cell"]: one["masks"] for one in reused}

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import yaml
@@ -37,10 +39,7 @@ def main() -> None:
     for change in given.change:
         place, _, value = change.partition("=")
         *parents, last = place.split(".")
-        part = fields
-        for parent in parents:
-            part = part[parent]
-        part[last] = yaml.safe_load(value)
+        reduce(getitem, parents, fields)[last] = yaml.safe_load(value)
     names = given.models or fields["models"]
     more = "" if names == fields["models"] else "-" + "-".join(n.split("-")[0] for n in names)
     work = given.work or Path("out") / (given.name + more)

@@ -178,10 +178,8 @@ def record(name: str, results: StudyResults) -> dict[str, Any]:
         }
     if name == "modes":
         found["cells"] = {entry.label: nats(results.cells[entry.key]) for entry in plan.entries}
-    for kind in ("translation", "tasks"):
-        if made := _named(results, kind):
-            found[kind] = made
-    return found
+    made = {kind: _named(results, kind) for kind in ("translation", "tasks")}
+    return found | {kind: one for kind, one in made.items() if one}
 
 
 def nats(cell: Mapping[str, Any]) -> dict[str, list[float]]:

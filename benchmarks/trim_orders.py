@@ -63,9 +63,8 @@ def main() -> None:
         rows = []
         for name in recipes:
             label = f"{name}, {languages}"
-            one = found[label] = kept(
-                given.work / f"{label}.json", partial(measure, given, name, languages, calibrated)
-            )
+            make = partial(measure, given, name, languages, calibrated)
+            one = found[label] = kept(given.work / f"{label}.json", make)
             dense, *orders = one["nats"]
             bars.append(bar(f"tensors of {one['tensors']} that differ: {label}",
                             len(one["differ"]), most=0))  # fmt: skip

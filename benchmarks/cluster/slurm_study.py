@@ -89,11 +89,8 @@ def _wait_for_a_cell(out: Path, running: subprocess.Popen[bytes]) -> dict[str, A
 
 def _job_of(event: dict[str, Any]) -> str:
     """The Slurm job whose process logged an event."""
-    pid = event["pid"]
-    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    return next(
-        one.partition(b"=")[2].decode() for one in environment if one.startswith(b"SLURM_JOB_ID=")
-    )
+    environment = Path(f"/proc/{event['pid']}/environ").read_text(errors="replace").split("\0")
+    return dict(one.partition("=")[::2] for one in environment)["SLURM_JOB_ID"]
 
 
 if __name__ == "__main__":

@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 sys.path.extend(map(str, Path(__file__).parents[1:3]))  # the other benchmarks, and the tests
 
@@ -25,7 +27,7 @@ from tests.bad_input.place import Place
 from tests.bad_input.table import CASES
 from tests.cli.helpers import tree
 
-from harness import Table, bar, options_of, parsed, save
+from harness import Table, bar, kept, options_of, parsed, save
 from processes import environment
 
 TWICE = Path(__file__).absolute().parents[1] / "runners" / "twice.py"
@@ -71,18 +73,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.work) as work:
         good = Place.make(Path(work).absolute() / "good")
         before = tree(good.good)
-        kept = given.work / "told.json"
-        known = json.loads(kept.read_text()) if kept.is_file() else {}
+        told = []
         # No process can be given a NUL, nor a call of the library; the tests try these within one.
         chosen = [c for c in CASES if "\\x00" not in c.name and not c.name.startswith("call:")]
         for number, case in enumerate(chosen):
-            if case.name not in known:
-                one = tell(case, good, good.good.parent / f"{number:03d}", given)
-                known[case.name] = one
-                kept.write_text(json.dumps(known))
-                print(f"{one['seconds']:6.2f} s  {case.name}", flush=True)
+            place = good.good.parent / f"{number:03d}"
+            path = given.work / "told" / f"{quote(case.name, safe='')}.json"
+            told.append(kept(path, partial(tell, case, good, place, given)))
+            print(f"{told[-1]['seconds']:6.2f} s  {case.name}", flush=True)
         sources = tree(good.good) == before
-    report([known[case.name] for case in chosen], sources, given.results)
+    report(told, sources, given.results)
 
 
 def report(told: list[dict[str, Any]], sources: bool, path: Path) -> None:
