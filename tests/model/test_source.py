@@ -27,10 +27,12 @@ def test_a_name_of_nothing_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(InputError, match=r"expected a model folder.*found nothing there;"),
+        pytest.raises(InputError, match=r"expected a model folder.*found nothing there;") as caught,
         open_model(name),
     ):
         pass
+    place = f"it is looked for in {tmp_path}"
+    assert (place in str(caught.value)) is not name.startswith("/")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def check_model(name: str | Path) -> None:
     if not is_folder and not is_file and not is_hub_id(str(name)):
         what = shown(str(name))
         found, fix = "nothing there", "check the spelling"
+        if not path.is_absolute():
+            fix += f"; it is looked for in {Path.cwd()}"
         if os.path.isdir(path.with_name(f".{path.name}.partial")):
             found, fix = "an unfinished run of it", "run the command again that was to write it"
         expected = "a model folder, a GGUF file or a hub id"

@@ -28,10 +28,9 @@ def recovered(folder: Path, manifest: Manifest) -> View:
         ]
         for tag, one in recovery.held_out.items()
     ]
-    most = "at most " if recovery.settings.get("patience") is not None else ""
     lines = [
         f"{folder}: {removed(manifest.totals)}, written in {manifest.dtype}",
-        f"{most}{recovery.steps} steps, that of step {recovery.best_step} kept",
+        f"{recovery.length}, that of step {recovery.best_step} kept",
         "",
         plain(["held out", "windows", "nats a token before", "after", ""], rows),
         "",

@@ -164,10 +164,9 @@ def _recovered(recovery: RecoveryRecord) -> list[str]:
                        {tag: one.after for tag, one in held.items()})
     ]  # fmt: skip
     worse = ", ".join(recovery.worse)
-    most = "at most " if recovery.settings.get("patience") is not None else ""
     return [
         f"- recovered after that: kept weights learnt the next-token distribution of "
-        f"`{_plain(base)}` in {most}{recovery.steps} steps on {tokens:,} tokens of {_text(text)}; "
+        f"`{_plain(base)}` in {recovery.length} on {tokens:,} tokens of {_text(text)}; "
         "zeros are where they were",
         f"- its divergence from `{_plain(base)}` on windows held out: {means[0]:.3f} nats a token "
         f"before, {means[1]:.3f} after"

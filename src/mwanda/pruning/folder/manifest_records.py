@@ -215,6 +215,12 @@ class RecoveryRecord(Entry):
         held = self.held_out.items()
         return tuple(tag for tag, one in held if one.after > one.before and tag != MULTIPLE)
 
+    @property
+    def length(self) -> str:
+        """Its steps in words; with a patience it may have ended sooner."""
+        most = "at most " if self.settings.get("patience") is not None else ""
+        return f"{most}{self.steps} steps"
+
 
 class Totals(Entry):
     """Sparsity over the pruned linears and over the whole model, by mask positions."""
