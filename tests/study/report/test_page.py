@@ -37,8 +37,27 @@ def test_the_title_and_three_figures_say_what_was_found(tmp_path: Path) -> None:
     )
     assert [one.value for one in page.numbers] == ["+11.7%", "+20.0%", "−11.7 points"]
     assert page.numbers[0].bounds.startswith("95% interval +11.")
-    assert page.numbers[1].says == "for Hindi, which loses most"
-    assert page.numbers[2].says.startswith("against “first”; 3 of 3 languages")
+    assert page.numbers[1].says == "for Hindi, which loses most under “second”"
+    assert page.numbers[2].says.startswith("“second” against “first”; 3 of 3 languages")
+    assert page.lede[0].startswith("Sparsity is the share of weights")
+    assert page.lede[1:] == [
+        "Weights were chosen on text in 2 languages (“first”, “second”)."
+    ]  # the figures above compare the two
+
+
+def test_the_best_is_told_against_the_next_and_what_each_read(tmp_path: Path) -> None:
+    close = {tag: x + 0.001 for tag, x in ALL.items()} | {"de": 0.01}
+    rises = {("first", 0.5, 0): {tag: 2 * x for tag, x in ALL.items()},
+             ("best", 0.5, 0): ALL, ("near", 0.5, 0): close | {"hi": 0.26}}  # fmt: skip
+    results = load_results(study(tmp_path, rises))
+    cell = results.cells["cell2"]
+    cell["settings"]["recipe"]["languages"] = ["de"]
+    _, read, against = page_of(results).lede
+    assert read == (
+        "Weights were chosen on text in 2 languages (“first”, “best”); in German alone (“near”)."
+    )
+    assert against.startswith("“best” against the next, “near”: −0.7 points (95% ")
+    assert against.endswith("2 of 3 languages lose significantly less, 1 significantly more.")
 
 
 def test_one_method_alone_and_nothing_yet(tmp_path: Path) -> None:
@@ -54,9 +73,9 @@ def test_one_method_alone_and_nothing_yet(tmp_path: Path) -> None:
 
 def test_a_study_without_todays_default_says_so(tmp_path: Path) -> None:
     (notice,) = page_of(load_results(study(tmp_path, GRID))).notices
-    assert "None of these methods is today's default" in notice
-    assert "criterion wanda, where today's is m-wanda" in notice
-    assert "allocation cwl, where today's is measured" in notice
+    assert "None of these methods is what mwanda prune does by default today" in notice
+    assert "criterion (which weights go) “wanda”, today's is “m-wanda”" in notice
+    assert "between blocks) “cwl”, today's is “measured”" in notice
 
 
 def test_todays_default_differs_in_nothing_and_another_constant_is_named() -> None:
@@ -67,7 +86,7 @@ def test_todays_default_differs_in_nothing_and_another_constant_is_named() -> No
     }  # fmt: skip
     assert from_today(recipe, 0.5) == []
     recipe["criterion"]["options"]["activity_weight"] = 9.0
-    assert from_today(recipe, 0.5) == ["another activity_weight of criterion m-wanda"]
+    assert from_today(recipe, 0.5) == ["another activity_weight of the criterion “m-wanda”"]
     assert from_today(recipe | {"recover": {"steps": 5}}, 0.5)[1:] == ["a recovery"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mwanda.evaluation.paired import Difference
@@ -17,6 +17,14 @@ from mwanda.text.languages import display_name
 NOTHING_YET = "What sparsity does to every language"
 FEW = 3
 """So many methods are told in the title; of more the best and the first."""
+
+ROLES = {
+    "criterion": "criterion (which weights go)",
+    "allocation": "allocation (how zeros are shared out between blocks)",
+    "reconstruction": "reconstruction (how kept weights make up for the others)",
+    "pattern": "pattern (where in a row zeros may be)",
+}
+"""Field of a recipe -> the same for those who do not know it."""
 
 
 def first_model(results: StudyResults) -> ModelResults | None:
@@ -58,24 +66,64 @@ def title_of(results: StudyResults) -> str:
 
 
 def lede_of(results: StudyResults) -> list[str]:
-    """What the title speaks of, and what one could do instead."""
+    """What the title speaks of, what its methods read, how sure its order is, and what one could
+    do instead."""
     model = first_model(results)
     if model is None:
         return []
     found = [
-        "Loss is the negative log-likelihood (NLL) of a sentence; its rise is over "
-        f"{model.name} as it was before pruning. Lower is better."
+        "Sparsity is the share of weights that pruning sets to zero. Loss is how badly "
+        f"{model.name} foresees a sentence (negative log-likelihood, NLL). Its mean rise is over "
+        "the dense model, the one before pruning. Lower is better."
     ]
+    groups = model.at(headline(model))
+    if len(groups) <= FEW:
+        found.append(f"Weights were chosen on text in {_texts_read(groups)}.")
+    best, following = (
+        next(group for group in groups if group.method == method) for method in rivals(model)
+    )
+    if following is not groups[0]:
+        found.append(_against_next(model, best, following))
     least = min(
         (one for one in sizes_of(model) if one.method is None),
         key=lambda one: model.loss(one.group).mean.mean, default=None,
     )  # fmt: skip
     if least is not None:
         found.append(
-            f"Instead of pruning: {least.name} takes {least.share:.0%} of the bytes and raises "
-            f"the loss by {_share(model.loss(least.group).mean.mean, 2)}."
+            f"Made smaller without pruning: {_quoted(least.name)} takes {least.share:.0%} of the "
+            f"dense model's bytes and raises the loss by "
+            f"{_share(model.loss(least.group).mean.mean, 2)}."
         )
     return found
+
+
+def _texts_read(groups: Sequence[Group]) -> str:
+    told: dict[tuple[str, ...], list[str]] = {}
+    for group in groups:
+        settings = group.first["settings"]
+        tags = settings["recipe"]["languages"] if settings["calibration"] else ()
+        told.setdefault(tuple(tags), []).append(_quoted(group.method))
+    return "; in ".join(f"{_counted(tags)} ({', '.join(names)})" for tags, names in told.items())
+
+
+def _counted(tags: Sequence[str]) -> str:
+    if len(tags) == 1:
+        return f"{display_name(tags[0])} alone"
+    return f"{len(tags)} languages" if tags else "no language"
+
+
+def _against_next(model: ModelResults, best: Group, following: Group) -> str:
+    apart = model.against(best, following)
+    less = sum(one.high < 0 for one in apart.languages.values())
+    more = sum(one.low > 0 for one in apart.languages.values())
+    points, bounds = _points(apart.mean.mean), ""
+    if not apart.mean.reason:
+        bounds = f" (95% interval {_points(apart.mean.low)} to {_points(apart.mean.high)})"
+    return (
+        f"{_quoted(best.method)} against the next, {_quoted(following.method)}: {points} "
+        f"points{bounds}; {less} of {len(model.languages)} languages lose significantly less, "
+        f"{more} significantly more."
+    )
 
 
 def numbers_of_study(results: StudyResults) -> list[Number]:
@@ -89,15 +137,19 @@ def numbers_of_study(results: StudyResults) -> list[Number]:
     made = [
         _number(loss.mean, f"mean rise in loss over {len(model.languages)} languages at {at} "
                 f"sparsity, {_quoted(best.method)}"),
-        _number(loss.languages[worst], f"for {display_name(worst)}, which loses most"),
+        _number(loss.languages[worst], f"for {display_name(worst)}, which loses most under "
+                f"{_quoted(best.method)}"),
     ]  # fmt: skip
     if best is first:
-        said = f"languages of {len(model.languages)} that are significantly worse"
+        said = f"of {len(model.languages)} languages are significantly worse than before pruning"
         return [*made, Number(str(loss.certain), "", said)]
     apart = model.against(best, first)
     fewer = sum(one.high < 0 for one in apart.languages.values())
-    said = f"against {_quoted(first.method)}; {fewer} of {len(model.languages)} languages lose "
-    return [*made, _number(apart.mean, said + "significantly less", points=True)]
+    said = (
+        f"{_quoted(best.method)} against {_quoted(first.method)}; {fewer} of "
+        f"{len(model.languages)} languages lose significantly less"
+    )
+    return [*made, _number(apart.mean, said, points=True)]
 
 
 def notices_of(results: StudyResults) -> list[str]:
@@ -115,7 +167,7 @@ def notices_of(results: StudyResults) -> list[str]:
         if all(apart.values()):
             nearest = min(apart, key=lambda method: len(apart[method]))
             found.append(
-                "None of these methods is today's default of mwanda prune. The nearest, "
+                "None of these methods is what mwanda prune does by default today. The nearest, "
                 f"{_quoted(nearest)}, has {'; '.join(apart[nearest])}."
             )
     return found
@@ -125,13 +177,13 @@ def from_today(recipe: Mapping[str, Any], sparsity: float) -> list[str]:
     """In what a recipe differs from today's defaults at a sparsity."""
     today = resolve(Recipe.build({"sparsity": sparsity})).model_dump(mode="json")
     found = []
-    for field in ("criterion", "allocation", "reconstruction", "pattern"):
+    for field in ROLES:
         had, has = _told(recipe.get(field)), _told(today[field])
         if had[0] != has[0]:
-            found.append(f"{field} {had[0]}, where today's is {has[0]}")
+            found.append(f"the {ROLES[field]} {_quoted(had[0])}, today's is {_quoted(has[0])}")
         elif had[1] != has[1]:
             names = [name for name in {**had[1], **has[1]} if had[1].get(name) != has[1].get(name)]
-            found.append(f"another {', '.join(names)} of {field} {had[0]}")
+            found.append(f"another {', '.join(names)} of the {field} {_quoted(had[0])}")
     return [*found, "a recovery"] if recipe.get("recover") else found
 
 
@@ -175,10 +227,14 @@ def _told(method: Any) -> tuple[str, Mapping[str, Any]]:
 
 def _number(found: Difference, says: str, *, points: bool = False) -> Number:
     def shown(value: float) -> str:
-        return (f"{100 * value:+.1f}" if points else f"{value:+.1%}").replace("-", "−")
+        return _points(value) if points else f"{value:+.1%}".replace("-", "−")
 
     bounds = "" if found.reason else f"95% interval {shown(found.low)} to {shown(found.high)}"
     return Number(shown(found.mean) + (" points" if points else ""), bounds, says)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "−")
 
 
 def _share(value: float, digits: int = 1) -> str:

@@ -69,7 +69,7 @@ def page_of(found: Found) -> Page:
     chart = Chart(
         "losses", "Languages", "What each language lost",
         "A row for every language, worst first; the mean stands above. The line through a mark is "
-        "its 95% interval. Hollow: the language calibrated nothing."
+        "its 95% interval. Hollow: pruning read no text of that language."
         + ("" if found.gate is None else " A tick is the gate's limit."),
         losses([name], *names_and_kinds(rows), limits=found.gate is not None),
     )  # fmt: skip

@@ -92,7 +92,7 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
         Chart(
             "losses", "Languages", "What each language lost",
             "A row for every language, worst first; the means stand above. A mark is a method, the "
-            "line through it its 95% interval. Hollow: the language calibrated nothing.",
+            "line through it its 95% interval. Hollow: pruning read no text of that language.",
             specs.losses(methods, names, kinds),
         ),
         Chart(
