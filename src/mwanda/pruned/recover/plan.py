@@ -204,7 +204,9 @@ def plan_recover(
         heads = _heads(decoder, settings, products, at_once * length)
         rows = _rows(decoder, settings, at_once * length)
         logits = 4 * rows * min(at_once * length, positions_at_once(rows, 4))
-        peak = states + (whole or 0) + heads + 4 * logits
+        # A step of the optimizer copies the weights when what a forward keeps is gone again.
+        copied = 0 if settings.low_rank else 4 * learning
+        peak = states + heads + max((whole or 0) + 4 * logits, copied)
         here = computes_on_host(device)
         host = peak if here else _passing(decoder, learning)
         return RecoverPlan(

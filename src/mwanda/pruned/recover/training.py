@@ -17,6 +17,7 @@ from mwanda.model.run.decoder import Decoder
 from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.outcome import Losses
+from mwanda.pruned.recover.rates import InputRates
 from mwanda.pruned.recover.targets import Targets
 from mwanda.pruned.recover.watch import Watch
 from mwanda.pruning.recipe.recovery import Settings
@@ -179,6 +180,7 @@ def teach(
     processes: int,
     progress: Progress,
     told: Callable[[int, Losses], None],
+    rates: InputRates,
 ) -> int:
     """Let the model learn; it ends in the state that did best on what is held out.
 
@@ -187,6 +189,7 @@ def teach(
         decoder: whose weights learn.
         processes: that share every batch.
         told: is given the number of steps, and every language's loss, at each look.
+        rates: of the inputs of linears.
 
     Returns:
         The step of that state.
@@ -228,7 +231,7 @@ def teach(
     found = _last_checkpoint(work)
     progress.stage("recover", steps, 0 if found is None else step_of(found), unit="step")
     length = max(ids.shape[1] for ids in lessons.tokens.values())
-    callbacks: list[TrainerCallback] = [_Steps(progress, settings.batch * length)]
+    callbacks: list[TrainerCallback] = [rates, _Steps(progress, settings.batch * length)]
     if settings.objective == "worst":
         callbacks.append(_Haste(course, lessons, watch, settings.batch, seed))
     if settings.patience is not None:
