@@ -11,7 +11,7 @@ from tests.cli.helpers import Bench
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_prunes_and_is_recorded(bench: Bench, name: str) -> None:
-    made = bench.run(*bench.prune("--recipe", name, "--json")).json()
+    made = bench.run(*bench.prune("--recipe", name, "--no-recover", "--json")).json()
     assert abs(made["totals"]["sparsity"] - 0.5) < 0.02
     given = load_recipe(find_recipe(name))
     for part in ("criterion", "allocation", "reconstruction"):
@@ -37,7 +37,7 @@ def test_an_unknown_recipe_suggests(bench: Bench) -> None:
 def test_recipes_are_listed(bench: Bench) -> None:
     listed = bench.run("ls", "recipes", "--json").json()
     assert [row["name"] for row in listed] == [
-        "2:4", "best-quality", "low-memory", "m-wanda-paper", "quick",
+        "2:4", "best-quality", "best-recovered", "low-memory", "m-wanda-paper", "quick",
     ]  # fmt: skip
     assert all(row["about"].endswith(".") for row in listed)
     shown = bench.run("ls", "recipes")
@@ -50,6 +50,14 @@ def test_recipes_are_listed(bench: Bench) -> None:
     assert bench.run("ls", "recipes", "--schema", "--json").json()["title"] == "mwanda recipe"
     bench.refuse(["ls", "recipes", "qick"], "did you mean 'quick'?")
     bench.refuse(["ls", "models", "--schema"], "nothing after it")
+
+
+def test_the_best_recovered_is_the_best_with_a_recovery() -> None:
+    best, recovered = (
+        load_recipe(find_recipe(name)) for name in ("best-quality", "best-recovered")
+    )
+    assert recovered.pop("recover")["windows"] > best["windows"]
+    assert recovered == best
 
 
 def test_a_sparsity_in_per_cent(bench: Bench) -> None:

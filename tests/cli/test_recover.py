@@ -72,10 +72,17 @@ def test_a_prune_is_recovered_in_one_go(bench: Bench, caplog: pytest.LogCaptureF
     assert bench.run("verify", bench.out, "--against", bench.source).code == 0
     bench.refuse([*words, *text], "expected a new folder")
     recipe = bench.root / "recipe.yaml"
-    recipe.write_text("recover: {steps: 2, learning_rate: 1.0e-3}", encoding="utf-8")
+    own = "recover: {steps: 2, learning_rate: 1.0e-3, windows: 12, background_windows: 3}"
+    recipe.write_text(f"background: udhr\nbackground_windows: 2\n{own}", encoding="utf-8")
     by_file = [*words, *text, "--recipe", recipe, "--overwrite", "--json"]
     settings = bench.run(*by_file).json()["recovery"]  # --recover leaves its settings as they are
     assert (settings["steps"], settings["settings"]["learning_rate"]) == (2, 1e-3)
+    manifest = read_manifest(bench.out)  # the recovery's text is of its own size
+    for record, sizes in (
+        (manifest.calibration, [8, 8, 2]), (manifest.recoveries[-1].text, [12, 12, 3]),
+    ):  # fmt: skip
+        assert record is not None
+        assert [draw.windows for draw in record.languages.values()] == sizes
     assert "recovery" not in bench.run(*by_file, "--no-recover").json()
     bench.refuse([*words, "--overwrite"], "--recover", "--calibration")
     bench.refuse([*words, *text, "--masks-only"], "--recover", "no --masks-only", "--no-recover")

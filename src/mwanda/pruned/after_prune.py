@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -27,7 +27,7 @@ from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune_once
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.keywords import RecipeFields, TextFields, with_fields
-from mwanda.pruning.recipe.recovery import Settings, refuse_masks_only
+from mwanda.pruning.recipe.recovery import AfterPrune, refuse_masks_only
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.arguments import path_given
 from mwanda.system.device import parse_dtype
@@ -133,7 +133,7 @@ def _prune_and_recover(
     model: str,
     out: Path,
     recipe: ResolvedRecipe,
-    settings: Settings,
+    settings: AfterPrune,
     calibration: CalibrationInput | None,
     options: RunOptions,
 ) -> PruneResult:
@@ -145,14 +145,14 @@ def _prune_and_recover(
     check_recovery(recipe, settings, calibration, options)
     OutputFolder(out, overwrite=options.overwrite).check(Path(model))
     whole = out.with_name(f".{out.name}.unrecovered")
-    given = _text_fields(recipe)
+    given = _text_fields(recipe, settings)
     again = replace(options, overwrite=True)
     # What is learnt later is no part of the prune, nor is its text where that looks at none.
     alone = recipe.model_copy(update={"recover": None})
     looked_at = calibration if alone.needs_text else None
     pruned = prune_once(model, alone, again, out=whole, calibration=looked_at)
     try:
-        given |= asdict(settings)
+        given |= settings.alone
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
     except BaseException:  # also where it is stopped: the prune may have taken hours
         told = "the prune is whole and kept: mwanda recover %s --dense %s --out %s …"
@@ -164,7 +164,7 @@ def _prune_and_recover(
 
 def check_recovery(
     recipe: ResolvedRecipe,
-    settings: Settings,
+    settings: AfterPrune,
     calibration: CalibrationInput | None,
     options: RunOptions,
 ) -> None:
@@ -180,14 +180,14 @@ def check_recovery(
     _refuse_processes("recover")
     check_settings(settings)
     refuse_wide(parse_dtype(options.compute_dtype, "--compute-dtype"))
-    text = resolve(recipe_given(None, _text_fields(recipe), "recover"))
+    text = resolve(recipe_given(None, _text_fields(recipe, settings), "recover"))
     _check_windows(calibration, text, settings.held_out)
 
 
-def _text_fields(recipe: ResolvedRecipe) -> dict[str, Any]:
-    """What was asked for of the text."""
+def _text_fields(recipe: ResolvedRecipe, settings: AfterPrune) -> dict[str, Any]:
+    """What was asked for of the text to learn from."""
     names = recipe.model_fields_set.intersection(TextFields.__annotations__)
-    return {name: getattr(recipe, name) for name in names}
+    return {name: getattr(recipe, name) for name in names} | settings.text
 
 
 def _check_windows(

@@ -14,7 +14,7 @@ from mwanda.methods.kinds import defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA
 from mwanda.pruning.given_arguments import recipe_given
 from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.recovery import AfterPrune
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.pruning.recipe.yaml_file import load_recipe
 
@@ -358,9 +358,9 @@ def test_words_that_only_look_like_a_value(tmp_path: Path, text: str, says: str)
 
 
 def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
-    assert Recipe.build({"recover": True}).recover == Settings()
-    assert Recipe.build({"recover": {"steps": 3}}).recover == Settings(steps=3)
-    assert Recipe.build({"recover": {"report_to": "wandb"}}).recover == Settings(
+    assert Recipe.build({"recover": True}).recover == AfterPrune()
+    assert Recipe.build({"recover": {"steps": 3}}).recover == AfterPrune(steps=3)
+    assert Recipe.build({"recover": {"report_to": "wandb"}}).recover == AfterPrune(
         report_to=("wandb",)
     )
     assert Recipe.build({"recover": False}).recover is None
@@ -370,6 +370,9 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
         (3, "recover: expected true, false, or settings such as {steps: 120}, found 3"),
         ({"train_embeddings": "no"}, "train_embeddings: expected true or false, found 'no'"),
         ({"never_worse": 1}, "recover: never_worse: expected true or false, found 1"),
+        ({"windows": 0}, "recover: windows: expected a whole number from 1, found 0"),
+        ({"background_windows": True}, "recover: background_windows: expected a whole number"),
+        ({"background_weight": 1}, "background_weight: expected a number between 0 and 1, found 1"),
         ({"report_to": None}, "recover: report_to: expected names such as"),
         ({"report_to": 5}, "recover: report_to: expected names such as"),
     ):
@@ -384,7 +387,9 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
 def test_a_recovery_that_is_asked_for_again_keeps_its_settings() -> None:
     written = {"recover": {"steps": 3}}
     for recipe in (written, Recipe.build(written)):
-        assert recipe_given(recipe, {"recover": True}, "prune").recover == Settings(steps=3)
+        assert recipe_given(recipe, {"recover": True}, "prune").recover == AfterPrune(steps=3)
         assert recipe_given(recipe, {"recover": False}, "prune").recover is None
-        assert recipe_given(recipe, {"recover": {"batch": 4}}, "prune").recover == Settings(batch=4)
-    assert recipe_given({"recover": False}, {"recover": True}, "prune").recover == Settings()
+        assert recipe_given(recipe, {"recover": {"batch": 4}}, "prune").recover == AfterPrune(
+            batch=4
+        )
+    assert recipe_given({"recover": False}, {"recover": True}, "prune").recover == AfterPrune()

@@ -75,10 +75,9 @@ class Settings:
             if getattr(self, name) not in known:
                 expected = " or ".join(known)
                 raise InputError(name, expected=expected, found=repr(getattr(self, name)))
-        rate = self.rate
-        number = isinstance(rate, int | float) and not isinstance(rate, bool)
-        if not number or not math.isfinite(rate) or rate <= 0:
-            raise InputError("learning_rate", expected="a number above 0", found=repr(rate))
+        if not number(self.rate) or self.rate <= 0:
+            found = repr(self.rate)
+            raise InputError("learning_rate", expected="a number above 0", found=found)
         for name in ("train_embeddings", "gradient_checkpointing", "never_worse"):
             value = getattr(self, name)
             if not isinstance(value, bool):  # a word such as no is not empty, and would be true
@@ -120,19 +119,62 @@ class Settings:
         return kept | {"learning_rate": self.rate}
 
 
-def _settings(value: Any) -> Settings | None:
-    if value is None or isinstance(value, bool | Settings):
-        return Settings() if value is True else value or None
+@dataclass(frozen=True)
+class AfterPrune(Settings):
+    """Choices of a recovery that follows a prune, and how much text it has.
+
+    Attributes:
+        windows: of each language, those held out included; None for those of the prune.
+        background_windows: of the background; None for those of the prune.
+        background_weight: share of all weight that the background has; None for that of the prune.
+    """
+
+    windows: int | None = None
+    background_windows: int | None = None
+    background_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("windows", "background_windows"):
+            if getattr(self, name) is not None:
+                whole_given(name, getattr(self, name), 1)
+        weight = self.background_weight
+        if weight is not None and not (number(weight) and 0 < weight < 1):
+            expected = "a number between 0 and 1"
+            raise InputError("background_weight", expected=expected, found=repr(weight))
+
+    @property
+    def alone(self) -> dict[str, Any]:
+        """The settings, without those of text."""
+        return {one.name: getattr(self, one.name) for one in fields(Settings)}
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """What it asks for of the text beside what the prune does."""
+        there = asdict(self).items()
+        return {
+            name: value for name, value in there if name not in self.alone and value is not None
+        }
+
+
+def number(value: Any) -> bool:
+    """Whether it is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _settings(value: Any) -> AfterPrune | None:
+    if value is None or isinstance(value, bool | AfterPrune):
+        return AfterPrune() if value is True else value or None
     if not isinstance(value, Mapping):
         expected = "true, false, or settings such as {steps: 120}"
         raise InputError("recover", expected=expected, found=repr(value))
-    known = [one.name for one in fields(Settings)]
+    known = [one.name for one in fields(AfterPrune)]
     unknown = [name for name in value if name not in known]
     if unknown:
         raise InputError.several(
             f"{name}: unknown setting; {nearest(str(name), known)}" for name in unknown
         )
-    return Settings(**{**value, "report_to": reporters_given(value.get("report_to", ()))})
+    return AfterPrune(**{**value, "report_to": reporters_given(value.get("report_to", ()))})
 
 
 def reporters_given(report_to: str | Sequence[str]) -> tuple[str, ...]:
@@ -149,7 +191,7 @@ def reporters_given(report_to: str | Sequence[str]) -> tuple[str, ...]:
 
 
 SettingsGiven = Annotated[
-    Settings | None, BeforeValidator(lambda value: as_value_error(lambda: _settings(value)))
+    AfterPrune | None, BeforeValidator(lambda value: as_value_error(lambda: _settings(value)))
 ]
 """Settings as a recipe has them: a mapping of them, true for the defaults, false for none."""
 

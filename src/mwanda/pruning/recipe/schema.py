@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from mwanda.methods.kinds import Method, defaults_of, option_types
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.recovery import AfterPrune
 
 TITLE = "mwanda recipe"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -26,7 +26,7 @@ def recipe_schema() -> Schema:
     for name, field in properties.items():
         kept = {key: field[key] for key in ("description", "default") if field.get(key) is not None}
         properties[name] = kept | _written(name, _renamed(field))
-    settings = made["$defs"][Settings.__name__]["properties"]
+    settings = made["$defs"][AfterPrune.__name__]["properties"]
     properties["recover"] = {
         "description": properties["recover"]["description"],
         "anyOf": [
