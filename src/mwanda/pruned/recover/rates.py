@@ -8,13 +8,16 @@ alike: that is the same as Adam's own step with each column divided by ``s``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import TrainerCallback
+
+from mwanda.methods.input_statistics import Need
+from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.structure import Linear, matrix_in
+from mwanda.pruning.statistics.capture import Capture
 
 FLOOR = 0.05
 """Of the median input: one that is smaller is taken for so large."""
@@ -27,34 +30,57 @@ class InputRates(TrainerCallback):
     """Has every step of the optimizer taken at these rates.
 
     Args:
-        rates: parameter ``[out, in]`` -> its rates ``[in]``, multiples of the learning rate.
+        model: in which the linears' parameters are.
+        rates: linear -> the rate of every input ``[in]``, multiples of the learning rate.
     """
 
-    def __init__(self, rates: Mapping[torch.Tensor, torch.Tensor]) -> None:
-        self._rates = dict(rates)
-
-    @classmethod
-    def of(cls, sizes: Mapping[torch.Tensor, torch.Tensor]) -> InputRates:
-        """By how large the inputs are, as :func:`input_sizes` measures them."""
-        return cls({weight: rates_of(size) for weight, size in sizes.items()})
+    def __init__(self, model: torch.nn.Module, rates: Mapping[Linear, torch.Tensor]) -> None:
+        self.rates = dict(rates)
+        self._weights = {one.parameter: model.get_parameter(one.parameter) for one in rates}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """From the first step on; the optimizer is there now."""
         optimizer = kwargs["optimizer"]
         optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's has no hooks
-        before: dict[torch.Tensor, torch.Tensor] = {}
+        before: dict[str, torch.Tensor] = {}
 
         def keep(*_: Any) -> None:
-            before.update((weight, weight.detach().clone()) for weight in self._rates)
+            before.update((name, one.detach().clone()) for name, one in self._weights.items())
 
         def take(*_: Any) -> None:
-            with torch.no_grad():
-                for weight, rates in self._rates.items():
-                    was = before.pop(weight)
-                    weight.sub_(was).mul_(rates).add_(was)
+            for linear, rates in self.rates.items():
+                new, was = (
+                    matrix_in(one[linear.parameter].detach(), linear)
+                    for one in (self._weights, before)
+                )
+                new.sub_(was).mul_(rates.to(new)).add_(was)
+            before.clear()
 
         optimizer.register_step_pre_hook(keep)
         optimizer.register_step_post_hook(take)
+
+
+def input_rates(decoder: Decoder, forwards: Callable[[], object]) -> InputRates:
+    """By how large the inputs of the linears are in these forwards.
+
+    A linear to which no token comes, an expert, keeps one rate.
+
+    Args:
+        decoder: its weights are all there.
+    """
+    linears, every = tuple(decoder.structure.linears()), "every"
+    needs: tuple[Need, ...] = ("square",)
+    with Capture(decoder.model, linears, needs) as capture:
+        capture.run(forwards, every)
+    capture.settle()
+    return InputRates(
+        decoder.model,
+        {
+            linear: rates_of((sums[every].square / sums[every].tokens).sqrt().float())
+            for linear in linears
+            if every in (sums := capture.sums[linear.name]) and sums[every].tokens
+        },
+    )
 
 
 def rates_of(sizes: torch.Tensor) -> torch.Tensor:
@@ -65,42 +91,3 @@ def rates_of(sizes: torch.Tensor) -> torch.Tensor:
     """
     inverse = 1 / sizes.clamp_min(FLOOR * float(sizes.median())).clamp_min(1e-12)
     return (inverse / inverse.mean()).clamp(*BOUNDS)
-
-
-@contextmanager
-def input_sizes(
-    model: nn.Module, matrices: Collection[torch.Tensor]
-) -> Iterator[dict[torch.Tensor, torch.Tensor]]:
-    """Measures the inputs of linears in the forwards inside; complete when it is left.
-
-    Experts that lie in one parameter, and linears that no token came to, are in none: they learn
-    at one rate.
-
-    Args:
-        matrices: parameters ``[out, in]`` of the linears.
-
-    Yields:
-        Parameter -> root mean square of every input ``[in]``, in float32.
-    """
-    wanted = {id(matrix) for matrix in matrices}
-    sums: dict[torch.Tensor, tuple[torch.Tensor, int]] = {}
-    found: dict[torch.Tensor, torch.Tensor] = {}
-
-    def add(module: nn.Linear, given: tuple[torch.Tensor, ...]) -> None:
-        inputs = given[0].detach().flatten(0, -2).float()
-        total, tokens = sums.get(module.weight, (0, 0))
-        sums[module.weight] = total + inputs.square().sum(dim=0), tokens + len(inputs)
-
-    handles = [
-        module.register_forward_pre_hook(add)
-        for module in model.modules()
-        if isinstance(module, nn.Linear) and id(module.weight) in wanted
-    ]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-    found.update(
-        (weight, (total / tokens).sqrt()) for weight, (total, tokens) in sums.items() if tokens
-    )

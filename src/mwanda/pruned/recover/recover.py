@@ -198,7 +198,7 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         sampled_of,
     )
     from mwanda.pruned.recover.low_rank import low_rank
-    from mwanda.pruned.recover.rates import InputRates, input_sizes
+    from mwanda.pruned.recover.rates import input_rates
     from mwanda.pruned.recover.training import teach
     from mwanda.pruned.recover.undisturbing import undisturbing
     from mwanda.pruned.recover.watch import Watch
@@ -244,20 +244,17 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         kept = held.enter_context(
             keep_zeros(pruned.model, task.pruned.source.folder if task.records else None)
         )
-        matrices, rates = matrices_of(pruned), InputRates({})
-        with input_sizes(pruned.model, matrices) as sizes:
-            before |= watch.losses(learner, pruned.device)
+        rates = input_rates(pruned, lambda: before.update(watch.losses(learner, pruned.device)))
         told(0, before)
         updates: AbstractContextManager[None] = nullcontext()
-        if settings.low_rank is None:
-            rates = InputRates.of(sizes)
-        else:
-            updates = low_rank(pruned.model, matrices, settings.low_rank, seed)
+        if settings.low_rank is not None:
+            updates = low_rank(pruned.model, matrices_of(pruned), settings.low_rank, seed)
         with updates, undisturbing(pruned.device, ranks.size, runs):
             best = teach(
                 learner, lessons, targets, watch, task.steps, settings, seed=seed, likely=likely,
                 work=places["checkpoints"], decoder=pruned, processes=ranks.size,
-                progress=options.progress, told=told, rates=rates,
+                progress=options.progress, told=told,
+                rates=rates if settings.low_rank is None else None,
             )  # fmt: skip
         if not ranks.writes:
             return

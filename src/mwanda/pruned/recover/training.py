@@ -180,7 +180,7 @@ def teach(
     processes: int,
     progress: Progress,
     told: Callable[[int, Losses], None],
-    rates: InputRates,
+    rates: InputRates | None,
 ) -> int:
     """Let the model learn; it ends in the state that did best on what is held out.
 
@@ -189,7 +189,7 @@ def teach(
         decoder: whose weights learn.
         processes: that share every batch.
         told: is given the number of steps, and every language's loss, at each look.
-        rates: of the inputs of linears.
+        rates: of the inputs of linears; None for one rate.
 
     Returns:
         The step of that state.
@@ -231,7 +231,9 @@ def teach(
     found = _last_checkpoint(work)
     progress.stage("recover", steps, 0 if found is None else step_of(found), unit="step")
     length = max(ids.shape[1] for ids in lessons.tokens.values())
-    callbacks: list[TrainerCallback] = [rates, _Steps(progress, settings.batch * length)]
+    callbacks: list[TrainerCallback] = [_Steps(progress, settings.batch * length)]
+    if rates is not None:
+        callbacks.append(rates)
     if settings.objective == "worst":
         callbacks.append(_Haste(course, lessons, watch, settings.batch, seed))
     if settings.patience is not None:
