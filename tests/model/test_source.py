@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mwanda.errors import InputError
-from mwanda.model.given import is_hub_id
+from mwanda.model.given import check_model, is_hub_id
 from mwanda.model.source import load_tokenizer, open_model
 
 
@@ -33,6 +34,17 @@ def test_a_name_of_nothing_is_refused(
         pass
     place = f"it is looked for in {tmp_path}"
     assert (place in str(caught.value)) is not name.startswith("/")
+
+
+def test_a_name_of_nothing_is_refused_in_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match=r"found nothing there; check the spelling$"):
+        check_model("nothing")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

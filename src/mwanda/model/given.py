@@ -25,13 +25,19 @@ def check_model(name: str | Path) -> None:
         raise InputError(str(name), expected="a model folder or a GGUF file", found=found, fix=fix)
     if not is_folder and not is_file and not is_hub_id(str(name)):
         what = shown(str(name))
-        found, fix = "nothing there", "check the spelling"
-        if not path.is_absolute():
-            fix += f"; it is looked for in {Path.cwd()}"
+        found, fix = "nothing there", "check the spelling" + _looked_for_in(path)
         if os.path.isdir(path.with_name(f".{path.name}.partial")):
             found, fix = "an unfinished run of it", "run the command again that was to write it"
         expected = "a model folder, a GGUF file or a hub id"
         raise InputError(what, expected=expected, found=found, fix=fix)
+
+
+def _looked_for_in(path: Path) -> str:
+    """The folder that a relative path starts from, unless that is gone."""
+    try:
+        return "" if path.is_absolute() else f"; it is looked for in {Path.cwd()}"
+    except OSError:
+        return ""
 
 
 def unpack_first(archive: Path) -> str:
