@@ -35,8 +35,9 @@ class InputRates(TrainerCallback):
     """
 
     def __init__(self, model: torch.nn.Module, rates: Mapping[Linear, torch.Tensor]) -> None:
-        self.rates = dict(rates)
         self._weights = {one.parameter: model.get_parameter(one.parameter) for one in rates}
+        # Beside the weights from the start: measured, they are on the host.
+        self.rates = {one: rate.to(self._weights[one.parameter]) for one, rate in rates.items()}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """From the first step on; the optimizer is there now."""
@@ -53,7 +54,7 @@ class InputRates(TrainerCallback):
                     matrix_in(one[linear.parameter].detach(), linear)
                     for one in (self._weights, before)
                 )
-                new.sub_(was).mul_(rates.to(new)).add_(was)
+                new.sub_(was).mul_(rates).add_(was)
             before.clear()
 
         optimizer.register_step_pre_hook(keep)

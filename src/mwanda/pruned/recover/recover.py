@@ -198,7 +198,7 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         sampled_of,
     )
     from mwanda.pruned.recover.low_rank import low_rank
-    from mwanda.pruned.recover.rates import input_rates
+    from mwanda.pruned.recover.rates import InputRates, input_rates
     from mwanda.pruned.recover.training import teach
     from mwanda.pruned.recover.undisturbing import undisturbing
     from mwanda.pruned.recover.watch import Watch
@@ -244,7 +244,15 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         kept = held.enter_context(
             keep_zeros(pruned.model, task.pruned.source.folder if task.records else None)
         )
-        rates = input_rates(pruned, lambda: before.update(watch.losses(learner, pruned.device)))
+        rates: InputRates | None = None
+
+        def look() -> None:
+            before.update(watch.losses(learner, pruned.device))
+
+        if settings.low_rank is None:
+            rates = input_rates(pruned, look)
+        else:
+            look()
         told(0, before)
         updates: AbstractContextManager[None] = nullcontext()
         if settings.low_rank is not None:
@@ -253,8 +261,7 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
             best = teach(
                 learner, lessons, targets, watch, task.steps, settings, seed=seed, likely=likely,
                 work=places["checkpoints"], decoder=pruned, processes=ranks.size,
-                progress=options.progress, told=told,
-                rates=rates if settings.low_rank is None else None,
+                progress=options.progress, told=told, rates=rates,
             )  # fmt: skip
         if not ranks.writes:
             return

@@ -151,10 +151,8 @@ class AfterPrune(Settings):
     @property
     def text(self) -> dict[str, Any]:
         """What it asks for of the text beside what the prune does."""
-        there = asdict(self).items()
-        return {
-            name: value for name, value in there if name not in self.alone and value is not None
-        }
+        alone, there = self.alone, asdict(self).items()
+        return {name: value for name, value in there if name not in alone and value is not None}
 
 
 def number(value: Any) -> bool:
