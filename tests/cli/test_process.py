@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mwanda.model.stored.writer import ShardWriter
 from tests.cli.helpers import SMALL, Ran, process, run_process, tree, wait_for
 from tests.support.forked import Forked
 
@@ -57,6 +60,17 @@ def test_prune_verify_and_eval(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def write_slowly() -> None:
+    """So that a run takes half a minute, and no signal comes after its end on a busy machine."""
+    write = ShardWriter.write_parts
+
+    def slowly(*given: Any) -> None:
+        time.sleep(0.1)
+        write(*given)
+
+    ShardWriter.write_parts = slowly  # type: ignore[method-assign]  # in a fork of its own
+
+
 @pytest.mark.parametrize(
     ("number", "code", "replacing"),
     [(signal.SIGTERM, 143, True), (signal.SIGINT, 130, False)],
@@ -75,12 +89,12 @@ def test_a_signal_leaves_nothing(
     if replacing:
         shutil.copytree(pruned, tmp_path / "out")
     before = tree(tmp_path)
-    words = ["prune", source, "--out", "out", "--calibration", corpus, "--overwrite", "-q"]
-    with Forked(*words, "--windows", 40, "--window-length", 64, cwd=tmp_path) as running:
+    words = ["prune", source, "--out", "out", "--calibration", corpus, *SMALL, "--overwrite", "-q"]
+    with Forked(*words, cwd=tmp_path, before=write_slowly) as running:
         wait_for(".out.partial/output/*.safetensors", tmp_path, running)
         running.send_signal(number)
         out, err = running.communicate(timeout=60)
-    assert running.returncode == code
+    assert running.returncode == code, err
     assert out == ""
     assert "Traceback" not in err
     assert len(err.splitlines()) == (1 if number == signal.SIGINT else 0)
