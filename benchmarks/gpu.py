@@ -14,14 +14,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shutil
-import subprocess
 import sys
 import threading
 import time
-import xml.etree.ElementTree as Xml
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -30,22 +27,12 @@ from typing import Any
 import torch
 
 import mwanda
+from device_tests import ROOT, TESTS, run_tests
 from harness import Bar, Table, bar, machine, mask_difference, options_of, parsed, save
 from made_up import llama, make_model, write_text
 from mwanda.pruning.forecast.memory import process_memory
 from mwanda.system.device import choose_device, device_kind, wait_for
 from processes import SAMPLING
-
-ROOT = Path(__file__).parent.parent
-TESTS = (
-    "tests/methods/test_on_a_device.py",
-    "tests/pruning/pipeline/test_accelerator.py",
-    "tests/pruned/recover/test_accelerator.py",
-    "tests/study/test_accelerator.py",
-    "tests/system/test_copies.py",
-    "tests/system/test_device.py",
-)
-"""Those that run on whatever device MWANDA_TEST_DEVICE names."""
 
 TAGS = ("de", "sw")
 WANDA = {"criterion": "wanda", "allocation": "uniform", "mode": "dense"}
@@ -147,29 +134,6 @@ def tested(bench: Bench) -> dict[str, Any] | None:
     if not given.tests or not there or not bench.fits("tests", given.testing):
         return None
     return run_tests(bench.device.type, given.tests, given.work, given.testing)
-
-
-def run_tests(kind: str, files: Sequence[str], work: Path, limit: float) -> dict[str, Any]:
-    """How many passed and were skipped on a kind of device in so many seconds, and the names of
-    those that failed; their report goes to ``work``."""
-    told, start = work / "tests.xml", time.perf_counter()
-    told.unlink(missing_ok=True)
-    line = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={told}"]
-    try:
-        ran = subprocess.run(
-            [*line, *files], cwd=ROOT, env={**os.environ, "MWANDA_TEST_DEVICE": kind},
-            capture_output=True, text=True, check=False, timeout=limit,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"passed": 0, "skipped": 0, "failed": [f"not done after {limit:.0f} seconds"]}
-    if not told.is_file():
-        return {"passed": 0, "skipped": 0, "failed": [(ran.stdout + ran.stderr)[-400:]]}
-    cases = [(one, {child.tag for child in one}) for one in Xml.parse(told).iter("testcase")]
-    wrong = [f"{one.get('classname')}::{one.get('name')}" for one, ends in cases
-             if ends & {"failure", "error"}]  # fmt: skip
-    skipped = sum("skipped" in ends for _, ends in cases)
-    passed, seconds = len(cases) - len(wrong) - skipped, time.perf_counter() - start
-    return {"passed": passed, "skipped": skipped, "failed": wrong, "seconds": seconds}
 
 
 def count_copies(work: Callable[[], object], device: torch.device, *, dry: bool) -> dict[str, int]:

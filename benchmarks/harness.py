@@ -91,11 +91,7 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def mask_difference(first: Path, second: Path) -> dict[str, Any]:
-    """In how many positions one folder's linears are zero and another's are not, and their share.
-
-    Raises:
-        ValueError: different linears.
-    """
+    """How many weights of linears are zero in one folder and not in another, and their share."""
     found = mwanda.diff(first, second, progress=mwanda.Silent())
     odd = [*found.only_first, *found.only_second, *found.reshaped]
     if odd or not found.linears:

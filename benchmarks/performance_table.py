@@ -40,15 +40,11 @@ def section(name: str, path: Path) -> str:
 def bar_rows(bars: list[dict[str, Any]]) -> list[list[str]]:
     """A row for each bar: claim, limit, figure, spread of the rounds, verdict."""
     return [
-        [
-            one["claim"],
-            f"{one['sense']} {one['limit']:g}",
-            f"{one['value']:.4g}",
-            "" if one["low"] is None else f"{one['low']:.4g} to {one['high']:.4g}",
-            "met" if one["met"] else "**missed**",
-        ]
+        [one["claim"], f"{one['sense']} {one['limit']:g}", f"{one['value']:.4g}",
+         "" if one["low"] is None else f"{one['low']:.4g} to {one['high']:.4g}",
+         "met" if one["met"] else "**missed**"]
         for one in bars
-    ]
+    ]  # fmt: skip
 
 
 def fill(text: str, results: Path) -> str:

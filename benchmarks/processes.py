@@ -58,9 +58,6 @@ def run(
         env: the whole environment of the child; this process's own by default.
         data_limit: most bytes of private writable memory (``RLIMIT_DATA``), set in the child
             before it starts the command.
-
-    Raises:
-        RuntimeError: the command failed.
     """
 
     def limit() -> None:

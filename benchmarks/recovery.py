@@ -11,7 +11,6 @@ the processor's, of one thread, as other work may share the machine.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
@@ -20,10 +19,9 @@ from typing import Any
 
 import mwanda
 from harness import Table, kept, options_of, parsed, save
-from mwanda.text.background import open_background
-from mwanda.text.window_sizes import UDHR
 from processes import call
 from real_models import SEEN, dense_folder, nats_of
+from studies import background_without
 
 SCORED = {
     "seen": ("de", "ru", "ja", "fi"),
@@ -41,12 +39,6 @@ EVERY = {
 """All that FLORES has here. The background has no text of the last two, and none of a near relative
 of the last; Russian, which is learnt from, is a relative of the last but one."""
 
-RELATIVES = {
-    "ar": "mt am ti aii", "he": "yi", "pl": "cs sk hsb", "th": "lo shn blt kkh",
-    "tr": "az tk uz kk ky tt ug sah cv", "yo": "ig fon ee",
-}  # fmt: skip
-"""Close ones, of languages that the background is to leave out."""
-
 PRUNES: dict[str, list[str]] = {
     "wanda": ["--criterion", "wanda", "--allocation", "uniform"],
     "m-wanda": [],
@@ -57,23 +49,10 @@ NONE = ["--background", "none"]
 """Options of text without a background."""
 
 
-def background_folder(folder: Path) -> Path:
-    """The bundled text without languages that are scored as having none in it, and their close
-    relatives."""
-    source = open_background(UDHR)
-    without = {tag for name, tags in EVERY.items() if name != "background" for tag in tags}
-    without |= {one for tag in without for one in RELATIVES.get(tag, "").split()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for tag in source.languages():
-        if tag.split("-")[0] not in without:
-            rows = [json.dumps({"text": one.text}) for one in source.documents(tag)]
-            (folder / f"{tag}.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return folder
-
-
 def backgrounds(given: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
     """What a name ends with, and options of the text."""
-    folder = background_folder(given.work / "text") if any(given.background_windows) else None
+    out = [tag for name, tags in EVERY.items() if name != "background" for tag in tags]
+    folder = background_without(out, given.work / "text") if any(given.background_windows) else None
     if 0 in given.background_windows:
         yield "", NONE
     for windows, weight in product(filter(None, given.background_windows), given.weights):

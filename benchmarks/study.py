@@ -19,7 +19,8 @@ import mwanda
 from harness import RESULTS, save
 from mwanda.cli.demo.packages import KNOWN
 from performance_table import fill_page
-from real_models import dense_model, placed, read_file, run_study
+from real_models import UNSEEN, dense_model
+from studies import background_without, placed, read_file, run_study
 from study_tables import TABLES, record
 
 
@@ -43,6 +44,9 @@ def main() -> None:
     names = given.models or fields["models"]
     more = "" if names == fields["models"] else "-" + "-".join(n.split("-")[0] for n in names)
     work = given.work or Path("out") / (given.name + more)
+    for method in fields.get("methods", {}).values():
+        if method.get("background") == "others":
+            method["background"] = str(background_without(UNSEEN, work / "background"))
     fields["models"] = {name: str(dense_model(name, work)) for name in names}
     found = run_study(fields, work, processes=given.processes)
     if given.report is not None:

@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parent.parent))  # the other benchmarks
 from harness import RESULTS
 from mwanda.study.folder import StudyFolder
 from mwanda.study.status import Status
-from real_models import counts, read_file
+from studies import counts, read_file
 
 WORK = Path("out/slurm-study")
 

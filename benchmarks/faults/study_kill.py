@@ -25,7 +25,7 @@ from tests.pruning.resume.helpers import made
 from harness import Table, bar, parsed, save
 from mwanda.study.folder import StudyFolder
 from processes import MWANDA, environment
-from real_models import counts, placed, read_file
+from studies import counts, placed, read_file
 
 KILLS = 5
 BEGUN, DONE = ("begin", "begin statistics"), ("done", "done statistics")

@@ -37,9 +37,9 @@ def test_tests_on_a_device_are_run_and_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import gpu
+    from device_tests import TESTS, run_tests
 
-    assert all((ROOT / name).is_file() for name in gpu.TESTS)
+    assert all((ROOT / name).is_file() for name in TESTS)
     lines = []
 
     def run(line: list[str], *, env: dict[str, str], **_: Any) -> Any:
@@ -55,7 +55,7 @@ def test_tests_on_a_device_are_run_and_read(
         return subprocess.CompletedProcess(line, 1, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
-    found = gpu.run_tests(KIND, ["tests/x.py"], tmp_path, 9.0)
+    found = run_tests(KIND, ["tests/x.py"], tmp_path, 9.0)
     assert (found["passed"], found["skipped"], found["failed"]) == (1, 1, ["tests.b::three"])
     assert lines[0][0][-1] == "tests/x.py"
     assert lines[0][1] == KIND

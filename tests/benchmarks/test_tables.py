@@ -34,7 +34,7 @@ STUDIES = ("languages", "modes", "study", "translation", "tasks", "trimmed")
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_file_is_a_study(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
-    from real_models import placed, read_file
+    from studies import placed, read_file
     from study_tables import TABLES
 
     assert TABLES.keys() == {*STUDIES}
