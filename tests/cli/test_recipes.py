@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mwanda.pruning.recipe.by_name import find_recipe, recipe_names
+import mwanda
+from mwanda.pruning.recipe.by_name import find_recipe, recipe_names, with_base
 from mwanda.pruning.recipe.yaml_file import load_recipe
 from tests.cli.helpers import Bench
 
@@ -13,7 +16,7 @@ from tests.cli.helpers import Bench
 def test_a_recipe_prunes_and_is_recorded(bench: Bench, name: str) -> None:
     made = bench.run(*bench.prune("--recipe", name, "--no-recover", "--json")).json()
     assert abs(made["totals"]["sparsity"] - 0.5) < 0.02
-    given = load_recipe(find_recipe(name))
+    given = with_base({"recipe": name})
     for part in ("criterion", "allocation", "reconstruction"):
         if isinstance(given.get(part), dict):
             options = {name: value for name, value in given[part].items() if name != "name"}
@@ -53,11 +56,41 @@ def test_recipes_are_listed(bench: Bench) -> None:
 
 
 def test_the_best_recovered_is_the_best_with_a_recovery() -> None:
-    best, recovered = (
-        load_recipe(find_recipe(name)) for name in ("best-quality", "best-recovered")
-    )
+    best, recovered = (with_base({"recipe": name}) for name in ("best-quality", "best-recovered"))
     assert recovered.pop("recover")["windows"] > best["windows"]
     assert recovered == best
+
+
+def test_a_recipe_begins_as_another(bench: Bench, tmp_path: Path) -> None:
+    """What else stands there wins, whole fields at a time; files on the way count too."""
+    mine = bench.recipe("recipe: quick\nwindows: 3\ncriterion: magnitude")
+    top = tmp_path / "top.yaml"
+    top.write_text(f"recipe: {mine}\nwindows: 2")
+    quick = with_base({"recipe": "quick"})
+    assert with_base({"recipe": top}) == quick | {"windows": 2, "criterion": "magnitude"}
+    mapping = {"recipe": "quick", "windows": 2}
+    assert mwanda.Recipe.build(mapping).windows == 2
+    made = bench.run(*bench.prune("--recipe", top, "--window-length", 8, "--json")).json()["recipe"]
+    assert (made["windows"], made["window_length"]) == (2, 8)
+    assert made["criterion"]["name"] == "magnitude"
+    listed = bench.run("ls", "recipes", "best-recovered", "--json").json()["fields"]
+    assert listed["reconstruction"]["name"] == "admm-gradual"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("recipe: qick", "did you mean 'quick'?"),
+        ("recipe: [quick]", "a YAML file or the name of a recipe"),
+        ("recipe: here.yaml", "one that does not begin as itself"),
+    ],
+)
+def test_a_recipe_that_cannot_begin_so(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here.yaml").write_text(text)
+    bench.refuse(bench.prune("--recipe", "here.yaml"), said)
 
 
 def test_a_sparsity_in_per_cent(bench: Bench) -> None:

@@ -82,6 +82,19 @@ def test_methods_by_name(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_method_begins_as_a_recipe(tmp_path: Path) -> None:
+    """Whose pattern can fix the sparsity; what the method says itself wins over it."""
+    methods = "methods: {two of four: {recipe: 2:4}, best: {recipe: best-quality, windows: 3}}\n"
+    assert grid(tmp_path, f"{methods}sparsities: [0.3, 0.6]\nrecipe: {{windows: 8}}\n") == [
+        ("two of four", 0.5, 0), ("best", 0.3, 0), ("best", 0.6, 0),
+    ]  # fmt: skip
+    document, _ = load_study(tmp_path / "s.yaml")
+    (_, best, _), _ = points(document, "s")
+    assert best.recipe.windows == 3
+    assert best.recipe.reconstruction is not None
+    assert best.recipe.reconstruction.name == "admm-gradual"
+
+
 def test_one_of_anything_needs_no_list(tmp_path: Path) -> None:
     one = "criteria: wanda\nallocations: {name: owl, width: 0.1}\nsparsities: 0.3\nseeds: 4\n"
     assert grid(tmp_path, one + "patterns: unstructured\n") == [("wanda", 0.3, 4)]
@@ -129,6 +142,7 @@ def test_a_method_that_recovers_keeps_the_settings_of_all(tmp_path: Path) -> Non
         ("recipe: {sparsity: 0.5}", ["recipe.sparsity", "use sparsities"]),
         ("recipe: {criterion: wanda}", ["recipe.criterion", "use criteria"]),
         ("languages: [en, xx1]", ["languages", "xx1"]),
+        ("methods: {a: {recipe: qick}}", ["methods: a", "did you mean 'quick'?"]),
         ("methods: {a: {languages: nope}}", ["methods.a", "one of the sets all", "nope"]),
         ("evaluation: {text: x, sentence: 3}", ["evaluation.sentence", "'sentences'"]),
         ("models: {}", ["models", "at least 1"]),

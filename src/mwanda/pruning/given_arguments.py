@@ -11,9 +11,7 @@ from mwanda.model.gguf.file import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.by_name import find_recipe
 from mwanda.pruning.recipe.recovery import fields_over
-from mwanda.pruning.recipe.yaml_file import load_recipe
 from mwanda.system.run_options import RunOptions
 
 
@@ -37,7 +35,7 @@ def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
             return recipe
         recipe = recipe.model_dump(exclude_unset=True)
     elif isinstance(recipe, str | Path):
-        recipe = load_recipe(find_recipe(recipe))
+        recipe = {"recipe": recipe}
     elif not isinstance(recipe, Mapping | None):
         expected = "mwanda.Recipe.build(…), its fields, its name, or a YAML file"
         raise InputError("recipe", expected=expected, found=f"a {type(recipe).__name__}")

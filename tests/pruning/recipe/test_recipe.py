@@ -363,6 +363,9 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
     assert Recipe.build({"recover": {"report_to": "wandb"}}).recover == AfterPrune(
         report_to=("wandb",)
     )
+    assert Recipe.build({"recover": {"background_weight": "30%"}}).recover == AfterPrune(
+        background_weight=0.3
+    )
     assert Recipe.build({"recover": False}).recover is None
     for wrong, told in (
         ({"stesp": 3}, "recover: stesp: unknown setting; did you mean 'steps'?"),
@@ -372,7 +375,7 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
         ({"never_worse": 1}, "recover: never_worse: expected true or false, found 1"),
         ({"windows": 0}, "recover: windows: expected a whole number from 1, found 0"),
         ({"background_windows": True}, "recover: background_windows: expected a whole number"),
-        ({"background_weight": 1}, "background_weight: expected a number between 0 and 1, found 1"),
+        ({"background_weight": 1}, "background_weight: expected a number between 0 and 1, or per"),
         ({"report_to": None}, "recover: report_to: expected names such as"),
         ({"report_to": 5}, "recover: report_to: expected names such as"),
     ):

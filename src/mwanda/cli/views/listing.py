@@ -11,7 +11,7 @@ from mwanda.errors import InputError, nearest
 from mwanda.methods.kinds import Allocation, Criterion, Pattern, Reconstruction, defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 from mwanda.model.classes import model_rows, models_page, tried_classes
-from mwanda.pruning.recipe.by_name import about, find_recipe, recipe_names, to_copy
+from mwanda.pruning.recipe.by_name import about, find_recipe, recipe_names, to_copy, with_base
 
 Row = Criterion | Allocation | Pattern | Reconstruction
 
@@ -66,13 +66,11 @@ def recipes(name: str | None, *, schema: bool) -> View:
             "ls recipes", expected="a recipe's name", found=repr(name),
             fix=nearest(name, recipe_names()),
         )  # fmt: skip
-    from mwanda.pruning.recipe.yaml_file import load_recipe
-
     if name is not None:
-        path = find_recipe(name)
-        return {"name": name, "fields": load_recipe(path)}, to_copy(path).rstrip("\n")
+        text = to_copy(find_recipe(name)).rstrip("\n")
+        return {"name": name, "fields": with_base({"recipe": name})}, text
     rows: list[dict[str, Any]] = [
-        {"name": each, "about": about(path := find_recipe(each)), "fields": load_recipe(path)}
+        {"name": each, "about": about(find_recipe(each)), "fields": with_base({"recipe": each})}
         for each in recipe_names()
     ]
     lines: list[str] = []

@@ -1,13 +1,16 @@
-"""The recipes that come with the library, by their names."""
+"""The recipes that come with the library, by their names, and those that begin as another."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mwanda.errors import InputError, nearest, shown
 from mwanda.methods.registry import other_kind
+from mwanda.pruning.recipe.recovery import fields_over
+from mwanda.pruning.recipe.yaml_file import load_recipe
 
 FOLDER = Path(__file__).with_name("named")
 SCHEMA = FOLDER / "recipe.schema.json"
@@ -40,6 +43,28 @@ def find_recipe(given: str | Path) -> Path:
         found=repr(shown(name)),
         fix=other_kind(name) or nearest(name, names),
     )
+
+
+def with_base(fields: Mapping[str, Any], begun: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Fields over those of the recipe that they begin as, which the field ``recipe`` names.
+
+    Args:
+        begun: the files that led here.
+
+    Raises:
+        InputError: a recipe that is not there, is none, or begins as itself.
+    """
+    if fields.get("recipe") is None:
+        return {name: value for name, value in fields.items() if name != "recipe"}
+    if not isinstance(fields["recipe"], str | Path):
+        found = repr(fields["recipe"])
+        raise InputError("recipe", expected="a YAML file or the name of a recipe", found=found)
+    path = find_recipe(fields["recipe"])
+    if path in begun:
+        found = " -> ".join(map(str, (*begun, path)))
+        raise InputError("recipe", expected="one that does not begin as itself", found=found)
+    base = with_base(load_recipe(path), (*begun, path))
+    return fields_over(base, {name: value for name, value in fields.items() if name != "recipe"})
 
 
 def about(path: Path) -> str:

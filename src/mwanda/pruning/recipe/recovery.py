@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from mwanda.errors import InputError, nearest, shown
 from mwanda.pruning.recipe.method_choice import as_value_error
+from mwanda.pruning.recipe.values import per_cent
 from mwanda.system.arguments import whole_given
 
 PASSES, MOST_STEPS = 4, 300
@@ -140,7 +141,7 @@ class AfterPrune(Settings):
                 whole_given(name, getattr(self, name), 1)
         weight = self.background_weight
         if weight is not None and not (number(weight) and 0 < weight < 1):
-            expected = "a number between 0 and 1"
+            expected = "a number between 0 and 1, or per cent such as 30%"
             raise InputError("background_weight", expected=expected, found=repr(weight))
 
     @property
@@ -172,7 +173,9 @@ def _settings(value: Any) -> AfterPrune | None:
         raise InputError.several(
             f"{name}: unknown setting; {nearest(str(name), known)}" for name in unknown
         )
-    return AfterPrune(**{**value, "report_to": reporters_given(value.get("report_to", ()))})
+    weight = per_cent(value.get("background_weight"))
+    reporters = reporters_given(value.get("report_to", ()))
+    return AfterPrune(**{**value, "background_weight": weight, "report_to": reporters})
 
 
 def reporters_given(report_to: str | Sequence[str]) -> tuple[str, ...]:

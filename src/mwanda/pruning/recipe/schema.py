@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from mwanda.methods.kinds import Method, defaults_of, option_types
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.by_name import recipe_names
 from mwanda.pruning.recipe.recovery import AfterPrune
 
 TITLE = "mwanda recipe"
@@ -37,6 +38,10 @@ def recipe_schema() -> Schema:
                 "properties": {name: _written(name, one) for name, one in settings.items()},
             },
         ],
+    }
+    properties["recipe"] = {
+        "description": "Name or file of a recipe to begin as; what else stands here wins.",
+        "anyOf": [{"enum": recipe_names()}, {"type": "string"}],
     }
     rows: dict[str, Mapping[str, Method]] = {
         "criterion": CRITERIA,
@@ -67,7 +72,7 @@ def schema_text() -> str:
 def _written(name: str, field: Schema) -> Schema:
     rest = {key: value for key, value in field.items() if key not in _SAID}
     forms = [form for form in rest.get("anyOf", [rest]) if form.get("type") != "null"]
-    if name == "sparsity":
+    if name in ("sparsity", "background_weight"):
         forms.append({"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$"})
     elif name == "pattern":
         forms = [{"enum": [*PATTERNS]}, {"type": "string", "pattern": r"^\d{1,4}:\d{1,4}$"}]

@@ -88,7 +88,7 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-def _per_cent(value: Any) -> Any:
+def per_cent(value: Any) -> Any:
     """``50%`` is 0.5."""
     if not isinstance(value, str) or not value.rstrip().endswith("%"):
         return value
@@ -173,7 +173,7 @@ Switch = Annotated[bool, Strict()]
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth)]
 """A finite number, and not true or false."""
 
-Share = Annotated[Number, Field(ge=0, lt=1), BeforeValidator(_per_cent)]
+Share = Annotated[Number, Field(ge=0, lt=1), BeforeValidator(per_cent)]
 """A share from 0 to below 1, as a number or as ``50%``."""
 
 Listed = BeforeValidator(_listed)
