@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 import mwanda
-from mwanda.pruning.recipe.by_name import find_recipe, recipe_names, with_base
+from mwanda import InputError
+from mwanda.pruning.given_arguments import recipe_given
+from mwanda.pruning.recipe.by_name import find_recipe, load_named, recipe_names
+from mwanda.pruning.recipe.recovery import AfterPrune
 from mwanda.pruning.recipe.yaml_file import load_recipe
 from tests.cli.helpers import Bench
 
@@ -16,7 +19,7 @@ from tests.cli.helpers import Bench
 def test_a_recipe_prunes_and_is_recorded(bench: Bench, name: str) -> None:
     made = bench.run(*bench.prune("--recipe", name, "--no-recover", "--json")).json()
     assert abs(made["totals"]["sparsity"] - 0.5) < 0.02
-    given = with_base({"recipe": name})
+    given = load_named(name)
     for part in ("criterion", "allocation", "reconstruction"):
         if isinstance(given.get(part), dict):
             options = {name: value for name, value in given[part].items() if name != "name"}
@@ -56,41 +59,58 @@ def test_recipes_are_listed(bench: Bench) -> None:
 
 
 def test_the_best_recovered_is_the_best_with_a_recovery() -> None:
-    best, recovered = (with_base({"recipe": name}) for name in ("best-quality", "best-recovered"))
+    best, recovered = map(load_named, ("best-quality", "best-recovered"))
     assert recovered.pop("recover")["windows"] > best["windows"]
     assert recovered == best
 
 
 def test_a_recipe_begins_as_another(bench: Bench, tmp_path: Path) -> None:
-    """What else stands there wins, whole fields at a time; files on the way count too."""
-    mine = bench.recipe("recipe: quick\nwindows: 3\ncriterion: magnitude")
-    top = tmp_path / "top.yaml"
-    top.write_text(f"recipe: {mine}\nwindows: 2")
-    quick = with_base({"recipe": "quick"})
-    assert with_base({"recipe": top}) == quick | {"windows": 2, "criterion": "magnitude"}
-    mapping = {"recipe": "quick", "windows": 2}
-    assert mwanda.Recipe.build(mapping).windows == 2
-    made = bench.run(*bench.prune("--recipe", top, "--window-length", 8, "--json")).json()["recipe"]
-    assert (made["windows"], made["window_length"]) == (2, 8)
-    assert made["criterion"]["name"] == "magnitude"
+    """What else stands there wins; a path is taken from the folder of the file that names it."""
+    (tmp_path / "lib").mkdir()
+    mine, top = tmp_path / "lib" / "mine.yaml", tmp_path / "lib" / "top.yaml"
+    mine.write_text("recipe: quick\nwindows: 3\ncriterion: magnitude\nseed: null")
+    top.write_text("recipe: mine.yaml\nwindows: 2")
+    changed = {"windows": 2, "criterion": "magnitude", "seed": None}
+    assert load_named(top) == load_named("quick") | changed
+    made = bench.run(*bench.prune("--recipe", top, "--seed", 4, "--json")).json()["recipe"]
+    assert (made["windows"], made["seed"], made["criterion"]["name"]) == (2, 4, "magnitude")
     listed = bench.run("ls", "recipes", "best-recovered", "--json").json()["fields"]
     assert listed["reconstruction"]["name"] == "admm-gradual"
+
+
+def test_fields_from_python_begin_as_a_recipe() -> None:
+    """And keep its recovery's settings where one is asked for; among keywords there is no such."""
+    mapping = {"recipe": "best-recovered", "windows": 2}
+    made = recipe_given(mapping, {"recover": True}, "prune")
+    assert made.windows == 2
+    assert made.recover is not None
+    assert made.recover.steps == 300
+    off = recipe_given({**mapping, "recover": False}, {"recover": True}, "prune").recover
+    assert off == AfterPrune()
+    with pytest.raises(InputError, match="recover: recipe: unknown field"):
+        recipe_given(None, {"recipe": "best-recovered"}, "recover")
+    with pytest.raises(InputError, match="recipe: unknown field"):  # of a manifest: names no file
+        mwanda.Recipe.build({"recipe": "quick"})
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("recipe: qick", "did you mean 'quick'?"),
-        ("recipe: [quick]", "a YAML file or the name of a recipe"),
-        ("recipe: here.yaml", "one that does not begin as itself"),
+        ("recipe: qick", ["here.yaml: ", "did you mean 'quick'?"]),
+        ("recipe: [quick]", ["here.yaml: recipe", "a YAML file or the name of a recipe"]),
+        ("recipe: here.yaml", ["here.yaml: recipe", "one that does not begin as itself"]),
+        ("recipe: other.yaml", ["other.yaml: windws: unknown field; did you mean 'windows'?"]),
+        ("recipe: none.yaml", ["none.yaml", "a recipe file"]),
+        ("background_weight: 1e999999999999999%", ["background_weight", "1e999999999999999%"]),
     ],
 )
 def test_a_recipe_that_cannot_begin_so(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("here.yaml").write_text(text)
-    bench.refuse(bench.prune("--recipe", "here.yaml"), said)
+    Path("other.yaml").write_text("windws: 3")
+    bench.refuse(bench.prune("--recipe", "here.yaml"), *said)
 
 
 def test_a_sparsity_in_per_cent(bench: Bench) -> None:

@@ -83,14 +83,17 @@ def test_methods_by_name(tmp_path: Path) -> None:
 
 
 def test_a_method_begins_as_a_recipe(tmp_path: Path) -> None:
-    """Whose pattern can fix the sparsity; what the method says itself wins over it."""
-    methods = "methods: {two of four: {recipe: 2:4}, best: {recipe: best-quality, windows: 3}}\n"
+    """Whose pattern can fix the sparsity; then come the fields of all, then the method's own."""
+    methods = (
+        "methods: {two of four: {recipe: 2:4}, best: {recipe: best-quality, windows: 3},"
+        " more: {recipe: best-quality, sparsity: 0.4}}\n"
+    )
     assert grid(tmp_path, f"{methods}sparsities: [0.3, 0.6]\nrecipe: {{windows: 8}}\n") == [
-        ("two of four", 0.5, 0), ("best", 0.3, 0), ("best", 0.6, 0),
+        ("two of four", 0.5, 0), ("best", 0.3, 0), ("best", 0.6, 0), ("more", 0.4, 0),
     ]  # fmt: skip
     document, _ = load_study(tmp_path / "s.yaml")
-    (_, best, _), _ = points(document, "s")
-    assert best.recipe.windows == 3
+    (_, best, _, more), _ = points(document, "s")
+    assert (best.recipe.windows, more.recipe.windows) == (3, 8)
     assert best.recipe.reconstruction is not None
     assert best.recipe.reconstruction.name == "admm-gradual"
 
@@ -142,7 +145,8 @@ def test_a_method_that_recovers_keeps_the_settings_of_all(tmp_path: Path) -> Non
         ("recipe: {sparsity: 0.5}", ["recipe.sparsity", "use sparsities"]),
         ("recipe: {criterion: wanda}", ["recipe.criterion", "use criteria"]),
         ("languages: [en, xx1]", ["languages", "xx1"]),
-        ("methods: {a: {recipe: qick}}", ["methods: a", "did you mean 'quick'?"]),
+        ("methods: {a: {recipe: qick}}", ["methods.a: recipe: ", "did you mean 'quick'?"]),
+        ("recipe: {recipe: quick}", ["recipe.recipe: expected none; write it in a method"]),
         ("methods: {a: {languages: nope}}", ["methods.a", "one of the sets all", "nope"]),
         ("evaluation: {text: x, sentence: 3}", ["evaluation.sentence", "'sentences'"]),
         ("models: {}", ["models", "at least 1"]),

@@ -36,14 +36,14 @@ def recipe_fields(
     Args:
         saved: whether it goes with saved statistics, which have defaults of their own.
     """
-    from mwanda.pruning.recipe.by_name import with_base
+    from mwanda.pruning.recipe.by_name import load_named
 
     asked: dict[str, Any] = {}
     for name, written in WRITTEN.items():
         value = given.get(name)
         if value is not None:
             asked[name] = value if written.read is None else written.read(value)
-    fields = fields_over(with_base({"recipe": recipe}), asked)
+    fields = fields_over({} if recipe is None else load_named(recipe), asked)
     for name in WRITTEN:
         if given.get(f"{name}_option"):
             _add_constants(fields, name, given[f"{name}_option"], saved)

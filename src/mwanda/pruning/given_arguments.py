@@ -11,6 +11,7 @@ from mwanda.model.gguf.file import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.by_name import load_named, with_base
 from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.system.run_options import RunOptions
 
@@ -35,8 +36,10 @@ def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
             return recipe
         recipe = recipe.model_dump(exclude_unset=True)
     elif isinstance(recipe, str | Path):
-        recipe = {"recipe": recipe}
-    elif not isinstance(recipe, Mapping | None):
+        recipe = load_named(recipe)
+    elif isinstance(recipe, Mapping):
+        recipe = with_base(recipe, "recipe")
+    elif recipe is not None:
         expected = "mwanda.Recipe.build(…), its fields, its name, or a YAML file"
         raise InputError("recipe", expected=expected, found=f"a {type(recipe).__name__}")
     return Recipe.build(fields_over(recipe or {}, given), source if given else "recipe")

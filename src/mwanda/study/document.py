@@ -13,7 +13,6 @@ from mwanda.evaluation.tasks.published import LOCAL
 from mwanda.evaluation.translation import parse_direction
 from mwanda.model.gguf.types import check_type
 from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.by_name import with_base
 from mwanda.pruning.recipe.values import Listed, Methods, Share, Whole, in_words
 from mwanda.pruning.recipe.yaml_file import load_recipe
 
@@ -138,8 +137,7 @@ class StudyDocument(_Part):
         languages: name -> a set of calibration languages, None for all there are.
         criteria, allocations, patterns, reconstructions: methods, every combination of them.
         methods: name -> fields of a recipe, beside those combinations, or instead of them where no
-            list is given. ``languages`` may name one of the sets; those of a ``recipe`` that is
-            named there come first.
+            list is given. ``languages`` may name one of the sets, ``recipe`` one to begin as.
         sparsities, seeds: every method's, unless it fixes them.
         recipe: fields of every recipe; ``mode`` is dense unless given.
         quantised: GGUF types, ``trimmed``, or both as ``trimmed+Q8_0``; each dense model is also
@@ -179,19 +177,6 @@ class StudyDocument(_Part):
             )
         return named
 
-    @field_validator("methods")
-    @classmethod
-    def _begun(cls, value: dict[str, Fields]) -> dict[str, Fields]:
-        found, problems = {}, []
-        for name, given in value.items():
-            try:
-                found[name] = with_base(given)
-            except InputError as error:
-                problems += [f"{name}: {problem}" for problem in error.problems]
-        if problems:
-            raise ValueError("\n".join(problems))
-        return found
-
     @field_validator("quantised")
     @classmethod
     def _types(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -211,7 +196,9 @@ class StudyDocument(_Part):
         named = ((f"methods.{name}", fields) for name, fields in self.methods.items())
         for place, fields in (("recipe", self.recipe), *named):
             for name in fields:
-                if name not in Recipe.model_fields:
+                if name == "recipe" == place:
+                    problems.append("recipe.recipe: expected none; write it in a method")
+                elif name not in {*Recipe.model_fields, "recipe"}:
                     hint = nearest(name, Recipe.model_fields)
                     problems.append(f"{place}.{name}: unknown field; {hint}")
         for axis, field in AXES.items():

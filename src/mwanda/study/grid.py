@@ -10,6 +10,7 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.methods.registry import find_pattern
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.by_name import with_base
 from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.study.document import StudyDocument
@@ -49,7 +50,8 @@ def points(document: StudyDocument, source: str) -> tuple[list[Point], list[str]
     problems: dict[str, None] = {}
     for place, label, fields, drawn in _variants(document, problems, source):
         try:
-            asked = Recipe.build({"mode": "dense", **fields_over(document.recipe, fields)}, place)
+            given = with_base(fields_over(document.recipe, fields), place)
+            asked = Recipe.build({"mode": "dense", **given}, place)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
             continue
@@ -77,10 +79,15 @@ def _variants(
     """Where it stands, name, fields, and the name of its set of languages where there are more."""
     sets = document.languages
     for place, label, fields in _methods(document, source):
+        try:
+            whole = with_base(fields, place)
+        except InputError as error:
+            problems |= dict.fromkeys(error.problems)
+            continue
         chosen: Mapping[str, Any] = sets
         drawn = len(sets) > 1
-        if "languages" in fields:
-            given, drawn = fields["languages"], False
+        if "languages" in whole:
+            given, drawn = whole["languages"], False
             if isinstance(given, str) and given in sets:
                 given = sets[given]
             elif isinstance(given, str):
@@ -93,9 +100,9 @@ def _variants(
                     ] = None
                     continue
             chosen = {"": given}
-        free = _fixed(fields.get("pattern", "unstructured")) is None
-        sparsities = document.sparsities if free and "sparsity" not in fields else (None,)
-        seeds = document.seeds if "seed" not in fields else (None,)
+        free = _fixed(whole.get("pattern", "unstructured")) is None
+        sparsities = document.sparsities if free and "sparsity" not in whole else (None,)
+        seeds = document.seeds if "seed" not in whole else (None,)
         for sparsity, (name, tags), seed in product(sparsities, chosen.items(), seeds):
             made = fields | {"languages": None if tags is None else list(tags)}
             made |= {} if sparsity is None else {"sparsity": sparsity}

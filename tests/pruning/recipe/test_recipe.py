@@ -375,7 +375,7 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
         ({"never_worse": 1}, "recover: never_worse: expected true or false, found 1"),
         ({"windows": 0}, "recover: windows: expected a whole number from 1, found 0"),
         ({"background_windows": True}, "recover: background_windows: expected a whole number"),
-        ({"background_weight": 1}, "background_weight: expected a number between 0 and 1, or per"),
+        ({"background_weight": 1}, "background_weight: expected a number between 0 and 1, found 1"),
         ({"report_to": None}, "recover: report_to: expected names such as"),
         ({"report_to": 5}, "recover: report_to: expected names such as"),
     ):

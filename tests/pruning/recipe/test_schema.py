@@ -11,7 +11,7 @@ import pytest
 import mwanda
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, RECONSTRUCTIONS
 from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.by_name import FOLDER, SCHEMA, find_recipe, recipe_names
+from mwanda.pruning.recipe.by_name import FOLDER, SCHEMA, find_recipe, load_named, recipe_names
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.pruning.recipe.schema import recipe_schema, schema_text
 from mwanda.pruning.recipe.yaml_file import load_recipe
@@ -72,7 +72,7 @@ def test_recipes_by_name_fit_and_resolve(name: str) -> None:
     )
     fields = load_recipe(path)
     assert fits(json.loads(json.dumps(fields)), recipe_schema())
-    assert resolve(Recipe.build(fields, name)).needs_text
+    assert resolve(Recipe.build(load_named(name), name)).needs_text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from mwanda.errors import InputError, nearest
 from mwanda.methods.kinds import Allocation, Criterion, Pattern, Reconstruction, defaults_of
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 from mwanda.model.classes import model_rows, models_page, tried_classes
-from mwanda.pruning.recipe.by_name import about, find_recipe, recipe_names, to_copy, with_base
+from mwanda.pruning.recipe.by_name import about, find_recipe, load_named, recipe_names, to_copy
 
 Row = Criterion | Allocation | Pattern | Reconstruction
 
@@ -68,9 +68,9 @@ def recipes(name: str | None, *, schema: bool) -> View:
         )  # fmt: skip
     if name is not None:
         text = to_copy(find_recipe(name)).rstrip("\n")
-        return {"name": name, "fields": with_base({"recipe": name})}, text
+        return {"name": name, "fields": load_named(name)}, text
     rows: list[dict[str, Any]] = [
-        {"name": each, "about": about(find_recipe(each)), "fields": with_base({"recipe": each})}
+        {"name": each, "about": about(find_recipe(each)), "fields": load_named(each)}
         for each in recipe_names()
     ]
     lines: list[str] = []

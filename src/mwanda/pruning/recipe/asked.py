@@ -18,7 +18,6 @@ from mwanda.errors import InputError, nearest
 from mwanda.methods.input_statistics import Need
 from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
 from mwanda.methods.registry import find_criterion, find_pattern, find_reconstruction
-from mwanda.pruning.recipe.by_name import with_base
 from mwanda.pruning.recipe.method_choice import FINDERS, Method, as_value_error, checked
 from mwanda.pruning.recipe.recovery import SettingsGiven
 from mwanda.pruning.recipe.values import Listed, Number, Patterns, Share, Switch, Whole, in_words
@@ -116,7 +115,7 @@ class Recipe(BaseModel):
         description="Text in languages not named: udhr, bundled in 178 of them; a text source; or "
         "none. Default: none.",
     )
-    background_weight: Share = Field(
+    background_weight: Annotated[Share, Written(read=str)] = Field(
         BACKGROUND_WEIGHT,
         description=f"Share of all weight that it has. Default: {BACKGROUND_WEIGHT}.",
     )
@@ -153,14 +152,14 @@ class Recipe(BaseModel):
         """A recipe of these fields.
 
         Args:
-            values: field name -> value, as in YAML; ``recipe`` names one to begin as.
+            values: field name -> value, as read from YAML or from the command line.
             source: what to call it in messages.
 
         Raises:
             InputError: naming every mistake at once.
         """
         try:
-            recipe = Recipe.model_validate(with_base(values))
+            recipe = Recipe.model_validate(dict(values))
         except ValidationError as error:
             raise InputError.several(_problem(source, item) for item in error.errors()) from None
         recipe.check(source)

@@ -9,12 +9,16 @@ from typing import Any
 
 from mwanda.errors import InputError, nearest, shown
 from mwanda.methods.registry import other_kind
+from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.pruning.recipe.yaml_file import load_recipe
 
 FOLDER = Path(__file__).with_name("named")
 SCHEMA = FOLDER / "recipe.schema.json"
 """What editors check them by, see :func:`mwanda.pruning.recipe.schema.recipe_schema`."""
+
+MOST = 16
+"""Recipes that begin as one another."""
 
 _SERVER = "# yaml-language-server: $schema="
 
@@ -45,26 +49,55 @@ def find_recipe(given: str | Path) -> Path:
     )
 
 
-def with_base(fields: Mapping[str, Any], begun: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Fields over those of the recipe that they begin as, which the field ``recipe`` names.
-
-    Args:
-        begun: the files that led here.
+def load_named(given: str | Path) -> dict[str, Any]:
+    """The fields of a recipe, by its name or file, and of the one that it begins as.
 
     Raises:
         InputError: a recipe that is not there, is none, or begins as itself.
     """
-    if fields.get("recipe") is None:
-        return {name: value for name, value in fields.items() if name != "recipe"}
-    if not isinstance(fields["recipe"], str | Path):
-        found = repr(fields["recipe"])
-        raise InputError("recipe", expected="a YAML file or the name of a recipe", found=found)
-    path = find_recipe(fields["recipe"])
-    if path in begun:
-        found = " -> ".join(map(str, (*begun, path)))
-        raise InputError("recipe", expected="one that does not begin as itself", found=found)
-    base = with_base(load_recipe(path), (*begun, path))
-    return fields_over(base, {name: value for name, value in fields.items() if name != "recipe"})
+    path = find_recipe(given)
+    return with_base(load_recipe(path), str(path), (path,))
+
+
+def with_base(
+    fields: Mapping[str, Any], source: str, files: tuple[Path, ...] = ()
+) -> dict[str, Any]:
+    """Fields over those of the recipe that they begin as, which the field ``recipe`` names.
+
+    Args:
+        source: what to call them in messages.
+        files: in which they stand, and those that led there; a path is taken from the last one's
+            folder.
+
+    Raises:
+        InputError: as :func:`load_named`.
+    """
+    own = {name: value for name, value in fields.items() if name != "recipe"}
+    given = fields.get("recipe")
+    if given is None:
+        return own
+    if not isinstance(given, str | Path):
+        expected, found = "a YAML file or the name of a recipe", shown(repr(given))[:60]
+        raise InputError(f"{source}: recipe", expected=expected, found=found)
+    try:
+        path = find_recipe(given)
+    except InputError as error:
+        raise InputError.several(f"{source}: {problem}" for problem in error.problems) from None
+    if files and path.parent != FOLDER:
+        path = files[-1].parent / path
+    if path in files or len(files) == MOST:
+        raise InputError(
+            f"{source}: recipe", expected=f"one that does not begin as itself, and at most {MOST} "
+            "in a row", found=shown(str(given))[:60],
+        )  # fmt: skip
+    base = load_recipe(path)
+    unknown = [name for name in base if name not in {*Recipe.model_fields, "recipe"}]
+    if unknown:
+        raise InputError.several(
+            f"{path}: {name}: unknown field; {nearest(name, Recipe.model_fields)}"
+            for name in unknown
+        )
+    return fields_over(with_base(base, str(path), (*files, path)), own)
 
 
 def about(path: Path) -> str:

@@ -23,7 +23,7 @@ class TextFields(TypedDict, total=False):
     windows: int | None
     window_length: int | None
     background: str | None
-    background_weight: float | None
+    background_weight: float | str | None
     background_windows: int | None
     seed: int | None
     keep_english: bool | None

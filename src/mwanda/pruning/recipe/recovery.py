@@ -141,7 +141,7 @@ class AfterPrune(Settings):
                 whole_given(name, getattr(self, name), 1)
         weight = self.background_weight
         if weight is not None and not (number(weight) and 0 < weight < 1):
-            expected = "a number between 0 and 1, or per cent such as 30%"
+            expected = "a number between 0 and 1"
             raise InputError("background_weight", expected=expected, found=repr(weight))
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, DecimalException
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
@@ -95,7 +95,7 @@ def per_cent(value: Any) -> Any:
     try:
         # Divided as a decimal: 0.07 is the same number whichever way it is written.
         return float(Decimal(value.rstrip()[:-1].strip()) / 100)
-    except InvalidOperation:
+    except DecimalException:  # also where it is too large
         return value
 
 
