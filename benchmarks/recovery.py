@@ -1,11 +1,11 @@
 """What background text saves and what a recovery gives back, in every kind of language.
 
-Gemma 3 270M is pruned to 50 % on the first windows of GNOME in fifteen languages, with and without
-a little of the Declaration beside them, and then recovered from the same text, the next windows
-held out. Rises over dense are shares of what Wanda loses on the same text, on FLORES, the first
-sentences of a seeded draw: ids below 1000, to choose by, unless ``--ids`` says otherwise. No
-language scored as *unseen* or *neither* is in any text, and no near relative of one. Seconds are
-the processor's, of one thread, as other work may share the machine.
+Gemma 3 270M is pruned on the first windows of GNOME in fifteen languages, with and without a little
+of the Declaration beside them, and then recovered from the same text, the next windows held out.
+Rises over dense are shares of what Wanda loses on the same text, on FLORES, the first sentences of
+a seeded draw: ids below 1000, to choose by, unless ``--ids`` says otherwise. No language scored as
+*unseen* or *neither* is in any text, and no near relative of one, but that Swahili has other Bantu
+languages beside it. Seconds are the processor's, of one thread, as other work may share it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def text(given: argparse.Namespace, background: Sequence[Any]) -> list[Any]:
 def pruned(
     given: argparse.Namespace, name: str, folder: Path, background: Sequence[Any]
 ) -> dict[str, Any]:
-    words = ["prune", dense_folder(given), "--out", folder, "--sparsity", "0.5", *PRUNES[name]]
+    words = ["prune", dense_folder(given), "--out", folder, f"--{given.to}", *PRUNES[name]]
     made = call(given, *words, *text(given, background), "--overwrite", "--json")
     return {"processor": made.processor}
 
@@ -115,6 +115,7 @@ def main() -> None:
     parser = options_of(__doc__, "recovery", "gnome/ and flores/")
     parser.add_argument("--dense", type=Path)
     parser.add_argument("--prunes", nargs="*", choices=list(PRUNES), default=list(PRUNES))
+    parser.add_argument("--to", default="sparsity=0.5", help="of the prunes; or pattern=2:4, …")
     parser.add_argument("--folders", nargs="*", default=[], metavar="NAME=FOLDER",
                         help="made by hand, to be scored too")  # fmt: skip
     parser.add_argument("--steps", nargs="*", type=int, default=[84], help="of recoveries; none")

@@ -13,7 +13,6 @@ from scipy.stats import binomtest
 from harness import Table
 from mwanda.cli.demo.packages import find_weights
 from mwanda.evaluation import paired
-from mwanda.evaluation.results import Comparison
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.study.report.cells import rise_of, worst_of
 from mwanda.study.report.data import Group, StudyResults, points_with
@@ -29,15 +28,9 @@ SAMPLES = 1000
 CERTAIN = 0.05
 
 
-def languages(results: StudyResults) -> list[Table]:
-    """What each language lost under each method, at the study's one sparsity."""
-    (model,) = results.models
-    pruned = {group.method: evaluation_of(results, group) for group in model.in_order}
-    return [Table(*method_rows(evaluation_of(results, None), pruned, SEEN))]
-
-
 def costs(results: StudyResults) -> list[Table]:
-    """Every method at every sparsity in a row, and the quantised models beside them."""
+    """Every method at every sparsity in a row, and the quantised models beside them; and what each
+    language lost with half of the weights."""
     (model,) = results.models
     groups: list[tuple[str, Group]] = [(f"{g.sparsity:.0%}", g) for g in model.in_order]
     groups += [("0% (quantised)", group) for group in model.quantised.values()]
@@ -51,7 +44,8 @@ def costs(results: StudyResults) -> list[Table]:
         ])  # fmt: skip
     header = ["sparsity", "method", "mean rise", "95 % interval", "seen", "unseen", "worst",
               "languages worse"]  # fmt: skip
-    return [Table(header, rows)]
+    half = {group.method: evaluation_of(results, group) for group in model.at(0.5)}
+    return [Table(header, rows), Table(*method_rows(evaluation_of(results, None), half, SEEN))]
 
 
 def sizes(results: StudyResults) -> list[Table]:
@@ -169,13 +163,6 @@ def record(name: str, results: StudyResults) -> dict[str, Any]:
     """What is kept beside the tables: the nats of every sentence, or what was compared."""
     plan = results.plan
     found: dict[str, Any] = {"text_sha256": plan.text_sha256, "ids": plan.ids}
-    if name == "languages":
-        (model,) = results.models
-        dense = evaluation_of(results, None)
-        found["comparisons"] = {
-            group.method: Comparison.of(dense, evaluation_of(results, group)).as_dict()
-            for group in model.in_order
-        }
     if name == "modes":
         found["cells"] = {entry.label: nats(results.cells[entry.key]) for entry in plan.entries}
     made = {kind: _named(results, kind) for kind in ("translation", "tasks")}
@@ -266,6 +253,6 @@ def _named(results: StudyResults, kind: str) -> dict[str, Any]:
 
 
 TABLES: dict[str, Callable[[StudyResults], Sequence[Table]]] = {
-    "languages": languages, "study": costs, "modes": modes, "translation": translations,
+    "study": costs, "modes": modes, "translation": translations,
     "tasks": tasks, "trimmed": sizes,
 }  # fmt: skip

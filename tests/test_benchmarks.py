@@ -122,13 +122,6 @@ def test_the_tables_of_the_page_are_those_of_the_results(tmp_path: Path) -> None
     assert write_page(copy, ROOT / "benchmarks" / "results") == text
 
 
-def test_the_picture_of_the_readme_says_what_the_results_say(tmp_path: Path) -> None:
-    made = tmp_path / "languages.svg"
-    run_script("figure_languages", "--out", made)
-    picture = ROOT / "docs" / "images" / "languages.svg"
-    assert made.read_text(encoding="utf-8") == picture.read_text(encoding="utf-8")
-
-
 def test_a_missed_bar_is_shown_as_missed(harness: ModuleType, tmp_path: Path) -> None:
     bars = [harness.bar("too slow", 2.0, most=1.0), harness.bar("fine", 0.5, most=1.0)]
     tables = [harness.Table(["tool", "s"], [["ours", "2.0"]])]

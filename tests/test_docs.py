@@ -99,7 +99,10 @@ def test_the_readme_fits_its_first_screens_and_a_package_index() -> None:
     assert len(text.splitlines()) < 120
     absolute = runpy.run_path(str(REPOSITORY / "setup.py"))["absolute"]
     there = absolute(text, "https://host/blob/", "https://host/raw/")
-    assert "![Rise per language under three ways of pruning](https://host/raw/docs/images/" in there
+    assert (
+        "![Rise of every language at 50 % sparsity, by method](https://host/raw/docs/study/"
+        in there
+    )
     assert "[docs" not in there
     assert all(link.startswith("https://") for link in LINK.findall(there))
     assert len(LINK.findall(there)) == len(LINK.findall(text))

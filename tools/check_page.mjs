@@ -174,9 +174,10 @@ async function use() {
     hold(where, readFileSync(await bib.path(), "utf8").startsWith("@misc{"), "no BibTeX");
   }
 
-  await tab.locator('[data-chart="losses"]').scrollIntoViewIfNeeded();
   const marks = tab.locator('[data-chart="losses"] .mark-symbol path');
-  const box = await marks.nth((await marks.count()) - 1).boundingBox();
+  const mark = marks.nth((await marks.count()) - 1);
+  await mark.scrollIntoViewIfNeeded(); // the chart may be higher than the window
+  const box = await mark.boundingBox();
   await tab.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
   await tab.waitForTimeout(300);
   const told = await tab.locator("#vg-tooltip-element").innerText().catch(() => "");

@@ -28,7 +28,7 @@ def test_a_marked_table_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fill(made, tmp_path) == made
 
 
-STUDIES = ("languages", "modes", "study", "translation", "tasks", "trimmed")
+STUDIES = ("modes", "study", "translation", "tasks", "trimmed")
 
 
 @pytest.mark.parametrize("name", STUDIES)

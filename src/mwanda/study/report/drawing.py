@@ -10,8 +10,8 @@ from mwanda.study.report.chart_parts import CONFIG, LIGHT
 from mwanda.study.report.elements import Chart, Page
 
 LIBRARY, EXTRA = "vl_convert", "figures"
-WIDTH = 640
-"""Pixels of a picture."""
+WIDTH, ROOM = 640, 24
+"""Pixels of a picture, and of what is left free at either side."""
 
 
 def can_draw() -> bool:
@@ -39,6 +39,8 @@ def picture(chart: Chart, page: Page) -> str:
         spec["width"] = WIDTH
     datasets = {name: list(rows) for name, rows in page.data.items()}
     whole = spec | {"datasets": datasets, "config": CONFIG, "background": LIGHT["ground"]}
+    # Names are measured in another font than the reader's, which may be wider.
+    whole["padding"] = {"left": ROOM, "right": ROOM, "top": 5, "bottom": 5}
     whole["title"] = {"text": chart.title, "anchor": "start", "fontSize": 13, "offset": 12}
     return str(vl_convert.vegalite_to_svg(json.loads(_coloured(json.dumps(whole)))))
 

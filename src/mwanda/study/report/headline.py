@@ -77,8 +77,9 @@ def lede_of(results: StudyResults) -> list[str]:
         "the dense model, the one before pruning. Lower is better."
     ]
     groups = model.at(headline(model))
-    if len(groups) <= FEW:
-        found.append(f"Weights were chosen on text in {_texts_read(groups)}.")
+    texts = _texts_read(groups)
+    if len(texts) <= FEW:
+        found.append(f"Weights were chosen on text in {'; in '.join(texts)}.")
     best, following = (
         next(group for group in groups if group.method == method) for method in rivals(model)
     )
@@ -97,13 +98,14 @@ def lede_of(results: StudyResults) -> list[str]:
     return found
 
 
-def _texts_read(groups: Sequence[Group]) -> str:
+def _texts_read(groups: Sequence[Group]) -> list[str]:
+    """The languages of each text that methods read, and which do."""
     told: dict[tuple[str, ...], list[str]] = {}
     for group in groups:
         settings = group.first["settings"]
         tags = settings["recipe"]["languages"] if settings["calibration"] else ()
         told.setdefault(tuple(tags), []).append(_quoted(group.method))
-    return "; in ".join(f"{_counted(tags)} ({', '.join(names)})" for tags, names in told.items())
+    return [f"{_counted(tags)} ({', '.join(names)})" for tags, names in told.items()]
 
 
 def _counted(tags: Sequence[str]) -> str:
