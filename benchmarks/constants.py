@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import RESULTS
-from mwanda.cli.demo.packages import KNOWN
 from mwanda.evaluation.articles import clusters_of
 from mwanda.study.report.data import StudyResults
 from mwanda.system.text_tables import markdown
-from real_models import SEEN, dense_model
+from real_models import SEEN, add_model_option, dense_model
 from studies import placed, read_file, run_study
 from study_tables import nats, ratio
 
@@ -56,7 +55,7 @@ def main() -> None:
     parser.add_argument("command", choices=["measure", "table"])
     parser.add_argument("--data", type=Path, help="folder with gnome/, flores/ and udhr/")
     parser.add_argument("--work", type=Path, default=Path("out/constants"), help="where models go")
-    parser.add_argument("--model", choices=list(KNOWN), default="gemma3-270m")
+    add_model_option(parser)
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--sparsities", nargs="+", default=["0.5"], help="shares, or N:M")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mwanda
-from mwanda.cli.demo.packages import assemble, find_weights, licences
+from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
 from mwanda.evaluation.texts import TextSet
 from mwanda.pruning.folder.manifest import MANIFEST
 from processes import call
 
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
 UNSEEN = ["ar", "hi", "sw", "th", "bn", "tr", "he", "pl"]
+
+
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """``--model``, one of the known weights."""
+    parser.add_argument("--model", choices=list(KNOWN), default="gemma3-270m")
 
 
 def dense_model(name: str, work: Path) -> Path:

@@ -21,9 +21,8 @@ from tests.support.forked import Forked
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from harness import options_of
-from mwanda.cli.demo.packages import KNOWN
 from mwanda.pruning import journal
-from real_models import SEEN, dense_model, windows_file
+from real_models import SEEN, add_model_option, dense_model, windows_file
 
 LONG = 3600.0
 """Seconds that nothing here takes."""
@@ -97,7 +96,7 @@ def fault_options(
 ) -> argparse.ArgumentParser:
     """A parser with the options that all of these scripts have."""
     parser = options_of(description, results, "gnome/, and flores/ for a study")
-    parser.add_argument("--model", choices=list(KNOWN), default="gemma3-270m")
+    add_model_option(parser)
     parser.add_argument("--models", type=Path, help="where the models are; --work by default")
     parser.add_argument("--languages", default=languages)
     return parser

@@ -50,8 +50,7 @@ def points(document: StudyDocument, source: str) -> tuple[list[Point], list[str]
     problems: dict[str, None] = {}
     for place, label, fields, drawn in _variants(document, problems, source):
         try:
-            given = with_base(fields_over(document.recipe, fields), place)
-            asked = Recipe.build({"mode": "dense", **given}, place)
+            asked = Recipe.build({"mode": "dense", **fields}, place)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
             continue
@@ -80,10 +79,11 @@ def _variants(
     sets = document.languages
     for place, label, fields in _methods(document, source):
         try:
-            whole = with_base(fields, place)
+            base = with_base({"recipe": fields.pop("recipe", None)}, place)
         except InputError as error:
             problems |= dict.fromkeys(error.problems)
             continue
+        whole = base | fields
         chosen: Mapping[str, Any] = sets
         drawn = len(sets) > 1
         if "languages" in whole:
@@ -107,6 +107,7 @@ def _variants(
             made = fields | {"languages": None if tags is None else list(tags)}
             made |= {} if sparsity is None else {"sparsity": sparsity}
             made |= {} if seed is None else {"seed": seed}
+            made = fields_over(base, fields_over(document.recipe, made))
             yield place, label, made, name if drawn else ""
 
 
