@@ -35,6 +35,10 @@ UNLIKE |= {"anonymous", "high_water"}
 """What differs from time to time."""
 
 
+ONE = "--one"
+"""What the process of one checkout is given."""
+
+
 def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: plain(value[name]) for name in value.keys() - UNLIKE}
@@ -100,15 +104,19 @@ def every_case(family: str) -> Iterator[tuple[str, str]]:
 def made_by(checkout: str) -> dict[str, str]:
     root, small = os.path.abspath(checkout), {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     environment = os.environ | small | {"PYTHONPATH": f"{root}/src:{root}"}
-    done = subprocess.check_output([sys.executable, os.path.abspath(__file__)], env=environment)
+    done = subprocess.check_output(
+        [sys.executable, os.path.abspath(__file__), ONE], env=environment
+    )
     return dict(json.loads(done))
 
 
 def main() -> None:
-    if len(sys.argv) < 3:  # the process of one checkout
+    if sys.argv[1:] == [ONE]:
         with tempfile.TemporaryDirectory() as folder, chdir(folder):
             print(json.dumps(dict(pair for family in FAMILIES for pair in every_case(family))))
         return
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     before, after = map(made_by, sys.argv[1:])
     unlike = [name for name in before | after if before.get(name) != after.get(name)]
     print(f"{len(before)} files, {len(unlike)} differ", *unlike, sep="\n")

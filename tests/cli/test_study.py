@@ -54,10 +54,14 @@ def test_the_extra_is_asked_for(bench: Bench, lab: Lab, monkeypatch: pytest.Monk
     assert "mwanda[cluster]" in ran.err
 
 
-def test_a_report_of_it(bench: Bench, lab: Lab) -> None:
-    assert bench.run("study", lab.document(seeds=[0, 1]), "--out", lab.out).code == 0
+def test_a_report_of_it(bench: Bench, lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    words = ["study", lab.document(seeds=[0, 1]), "--out", lab.out]
+    assert bench.run(*words).code == 0
+    assert caplog.messages[-1] == f"next:\n  mwanda report {lab.out}"
     made = bench.run("report", lab.out)
     assert made.code == 0, made.err
+    assert bench.run(*words).code == 0
+    assert caplog.messages[-1] == f"next:\n  mwanda report {lab.out} --overwrite"
     page = (lab.out / "report" / "index.html").read_text(encoding="utf-8")
     assert "7 of 7 cells are done" in page
     assert "tiny, wanda" in page

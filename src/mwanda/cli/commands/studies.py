@@ -92,13 +92,13 @@ def run(
         str | None, "Log every point to mlflow, trackio or wandb, by its own library."
     ] = None,
     **given: Annotated[Any, opt.LOUD],
-) -> Iterator[View]:
+) -> Iterator[View | str]:
     """Prune and evaluate every cell of the grid in FILE.
 
     Also: mwanda study status DIR, and mwanda study work DIR, which is one more worker.
     """
     early.check_file(document, "a study in YAML")
-    from mwanda.cli.views.studies import status_of
+    from mwanda.cli.views.studies import followed, status_of
     from mwanda.study.folder import StudyFolder
     from mwanda.study.launch import check_processes, failures_of, start_study
 
@@ -110,6 +110,7 @@ def run(
             cluster_options=options, log_to=log_to, progress=progress,
         )  # fmt: skip
     yield status_of(found)
+    yield followed(out)
     failures_of(StudyFolder(out))
 
 

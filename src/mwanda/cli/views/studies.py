@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import join
 
 from mwanda.cli.views import View
 from mwanda.evaluation.gate import percent
@@ -59,6 +60,12 @@ def status_of(found: Status) -> View:
         for problem in problems
     ]
     return found.as_dict(), "\n".join(lines)
+
+
+def followed(study: Path) -> str:
+    """The command that comes next, to paste into a shell."""
+    again = ["--overwrite"] if (study / "report").exists() else []
+    return f"next:\n  {join(['mwanda', 'report', str(study), *again])}"
 
 
 def reported(made: Iterable[Path]) -> View:
