@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import mwanda
 from mwanda import InputError, Recipe, RunOptions
 from mwanda.cli import main
+from mwanda.model.source import load_tokenizer
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.text.window_files import load
 from tests.support.text import write_corpus, write_parallel
@@ -105,6 +107,30 @@ def test_windows_of_a_tokenizer_alone(tiny: Tiny, text: Path, tmp_path: Path) ->
     count, length = drawn.tokens["de"].shape
     assert count < 128
     assert 1024 < length <= 2048
+
+
+def test_the_tokenizer_that_drew_windows_is_not_loaded_again(
+    tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mwanda.pruning import task
+    from mwanda.pruning.draw_windows import draw_windows
+
+    model = tmp_path / "model"
+    shutil.copytree(tiny("llama"), model)
+    drawn = tmp_path / "w.safetensors"
+    draw_windows(str(model), drawn, str(text), languages=["de"], windows=2, length=32)
+    asked = []
+
+    def load_and_tell(folder: Path, **given: Any) -> Any:
+        asked.append(folder)
+        return load_tokenizer(folder, **given)
+
+    monkeypatch.setattr(task, "load_tokenizer", load_and_tell)
+    mwanda.prune(model, out=tmp_path / "one", calibration=drawn, **PLAIN)
+    assert not asked
+    (model / "tokenizer.json").write_text((model / "tokenizer.json").read_text() + "\n")
+    mwanda.prune(model, out=tmp_path / "two", calibration=drawn, **PLAIN)  # the same tokens
+    assert asked == [model]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ data, adapters, or weights of other formats.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -21,6 +22,7 @@ from mwanda.errors import shown
 from mwanda.model.links import LICENCE, real_file
 from mwanda.model.stored.folder_kinds import other_weights
 from mwanda.model.stored.layout import INDEX, SINGLE
+from mwanda.system.files import sha256_of
 
 log = logging.getLogger("mwanda")
 
@@ -170,6 +172,14 @@ def is_tokenizer(name: str) -> bool:
 def tokenizer_files(folder: Path) -> list[Path]:
     """A folder's own files that its tokenizer is read from."""
     return [folder / name for name in find_companions(folder).files if is_tokenizer(name)]
+
+
+def companions_sha256(folder: Path) -> str:
+    """Of the names and bytes of all that goes with the weights: where it is the same, so is the
+    tokenizer, also one with code of its own."""
+    files = find_companions(folder).files
+    lines = [f"{sha256_of(path)}  {name}\n" for name, path in files.items()]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def copy_companions(source: Path, target: Path) -> list[str]:

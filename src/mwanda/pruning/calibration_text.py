@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.model.companions import companions_sha256
 from mwanda.model.run.decoder import Decoder
+from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.system.progress import speaks
 from mwanda.system.run_options import RunOptions
@@ -115,10 +117,20 @@ def _draws_background(opened: TextSource | Windows, recipe: ResolvedRecipe) -> b
     return asked and opened.background_source is None
 
 
-def _check_vocabulary(windows: Windows, tokenizer: Callable[[], Any]) -> None:
+def _check_vocabulary(windows: Windows, tokenizer: Callable[[], Any], decoder: Decoder) -> None:
     """Refuse windows of another tokenizer, whose ids may all be there and mean other tokens, as
-    after a trim; where the model has none nothing is known."""
+    after a trim; where the model has none nothing is known. The one that drew them is not loaded:
+    it can be large."""
+    known = windows.companions
+    if windows.vocabulary is None:
+        return
     try:
+        if (
+            known is not None
+            and isinstance(decoder, StreamedDecoder)
+            and known == companions_sha256(decoder.checkpoint.folder)
+        ):
+            return
         own = vocabulary_sha256(tokenizer())
     except InputError:
         return
@@ -198,8 +210,8 @@ def get_windows(
             keep_repeated=recipe.keep_repeated,
             part=False,
         )
-    elif windows.vocabulary is not None:
-        _check_vocabulary(windows, tokenizer)
+    else:
+        _check_vocabulary(windows, tokenizer, decoder)
     windows = chosen(windows, languages, background=not recipe.refuses_background)
     if _draws_background(opened, recipe):
         windows = with_background(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from mwanda.errors import InputError
+from mwanda.model.companions import companions_sha256
 from mwanda.model.gguf.file import read_gguf
 from mwanda.model.given import is_gguf
 from mwanda.model.run.context import context_of
@@ -69,7 +71,7 @@ def draw_windows(
         check_background_windows(background_windows)
         others = open_background(background)
         others.languages()
-    path = Path(model)
+    path, companions = Path(model), None
     if is_gguf(path):
         gguf = read_gguf(path)
         tokenizer, context = gguf.tokenizer(), _context(lambda: gguf.config)
@@ -77,6 +79,7 @@ def draw_windows(
         trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         with open_model(model, **trusted, weights=False) as opened:
             tokenizer, context = load_tokenizer(opened.folder, **trusted), None
+            companions = companions_sha256(opened.folder)
             if (opened.folder / "config.json").is_file():
                 context = _context(partial(load_config, opened.folder, **trusted), **trusted)
     drawn = draw(
@@ -87,6 +90,7 @@ def draw_windows(
         drawn = with_background(
             drawn, others, tokenizer, windows=background_windows, seed=seed, context=context
         )
+    drawn = replace(drawn, companions=companions)
     save(drawn, out, overwrite=overwrite)
     return drawn
 

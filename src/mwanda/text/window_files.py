@@ -25,7 +25,9 @@ from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 
 _KEY = "mwanda"
 _FORMAT = 1
-_LISTS, _WORDS = ("kept", "background"), ("vocabulary", "background_source")
+_LISTS = ("kept", "background")
+_WORDS = ("vocabulary", "companions", "background_source")
+_TOLD = ("source", "seed", "bos", "length", *_WORDS)
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,6 +78,8 @@ class Windows(Shown):
             with little text may not reach; None for foreign windows.
         kept: what cleaning was told to leave in, ``english`` and ``repeated``.
         vocabulary: SHA-256 of the tokenizer's tokens and their ids; None where it is not known.
+        companions: SHA-256 of the files that it and its model's configs are in; None where that is
+            not known.
         background: languages that nobody named, whose windows are together under
             :data:`~mwanda.text.languages.MULTIPLE`.
         background_source: where their text is from; None without any.
@@ -89,6 +93,7 @@ class Windows(Shown):
     length: int | None
     kept: tuple[str, ...] = ()
     vocabulary: str | None = None
+    companions: str | None = None
     background: tuple[str, ...] = ()
     background_source: str | None = None
 
@@ -130,14 +135,7 @@ def save(windows: Windows, path: Path, *, overwrite: bool = False) -> None:
         raise InputError(str(path), expected=expected, found=f"no folder {path.parent}")
     provenance = {
         "format": _FORMAT,
-        "source": windows.source,
-        "seed": windows.seed,
-        "bos": windows.bos,
-        "length": windows.length,
-        "kept": list(windows.kept),
-        "vocabulary": windows.vocabulary,
-        "background": list(windows.background),
-        "background_source": windows.background_source,
+        **{name: getattr(windows, name) for name in (*_TOLD, *_LISTS)},
         "draws": [asdict(windows.draws[language]) for language in windows.tokens],
     }
     tensors = {language: tensor.contiguous() for language, tensor in windows.tokens.items()}
@@ -278,7 +276,7 @@ def _provenance(path: Path, text: str | None) -> Windows:
         fix = "the file is damaged or from another version; draw the windows again"
         raise InputError(f"windows {path}", expected=expected, found=str(error), fix=fix) from error
     by_tag = {draw.language: draw for draw in draws}
-    told = {name: found[name] for name in ("source", "seed", "bos", "length", *_WORDS)}
+    told = {name: found[name] for name in _TOLD}
     told |= {name: tuple(map(str, found[name])) for name in _LISTS}
     return Windows({}, by_tag, **told)
 
