@@ -18,7 +18,6 @@ from mwanda.pruned.verify import verify
 from mwanda.pruning.folder.card import CARD, has_table
 from mwanda.pruning.folder.made_with import short_name, short_source
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text
-from mwanda.pruning.folder.manifest_records import CalibrationRecord
 from mwanda.system.arguments import path_given
 from mwanda.system.shown import AsDict, Shown
 from mwanda.system.surroundings import undisturbed
@@ -27,6 +26,9 @@ log = logging.getLogger("mwanda")
 
 ALWAYS_THERE = {".gitattributes", CARD}
 """What the hub may put into a new repository itself."""
+
+MODELS, TEXTS = ("base", "dense", "pruned"), ("source", "background", "background_source", "text")
+"""What a manifest calls where something was on this machine."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,18 +165,18 @@ def _check_existing(
 
 def _public(manifest: Manifest) -> bytes:
     """The manifest as it is uploaded: without the folders of this machine."""
-    changes: dict[str, Any] = {"base": short_name(manifest.base)}
-    if manifest.calibration is not None:
-        changes["calibration"] = _without_folders(manifest.calibration)
-    changes["earlier"] = tuple(_without_folders(record) for record in manifest.earlier)
-    if manifest.mask_file is not None:
-        base = short_name(manifest.mask_file.base)
-        changes["mask_file"] = manifest.mask_file.model_copy(update={"base": base})
-    return manifest_text(manifest.model_copy(update=changes)).encode()
+    told = _without_folders(manifest.model_dump(mode="json"))
+    return manifest_text(Manifest.model_validate(told)).encode()
 
 
-def _without_folders(record: CalibrationRecord) -> CalibrationRecord:
-    return record.model_copy(update={"source": short_source(record.source)})
+def _without_folders(told: Any, name: str = "") -> Any:
+    if isinstance(told, dict):
+        return {key: _without_folders(value, key) for key, value in told.items()}
+    if isinstance(told, list):
+        return [_without_folders(value) for value in told]
+    if isinstance(told, str) and name in (*MODELS, *TEXTS):
+        return short_name(told) if name in MODELS else short_source(told)
+    return told
 
 
 def _check_name(repo: str) -> None:

@@ -15,6 +15,7 @@ from mwanda import InputError
 from mwanda.pruned.push import _public
 from mwanda.pruning.folder.known_text import known_in_folder
 from mwanda.pruning.folder.manifest import manifest_text, read_manifest
+from mwanda.pruning.folder.manifest_records import RecoveryRecord, TrimRecord
 from tests.pruning.pipeline.helpers import windows_file
 from tests.support.folders_made import Tiny
 from tests.support.text import write_corpus
@@ -180,8 +181,25 @@ def test_what_was_written_before_is_read_and_written_the_same(once: Path, twice:
 
 
 def test_the_hub_is_not_told_folders(twice: Path) -> None:
-    told = json.loads(_public(read_manifest(twice)))
+    manifest = read_manifest(twice)
+    text = manifest.earlier[0]
+    learnt = RecoveryRecord(
+        pruned="/home/me/pruned", pruned_files={}, dense="/home/me/dense", dense_files={},
+        settings={}, steps=1, best_step=1, compute_dtype="float32", held_out={}, learnt=(),
+        text=text.model_copy(update={"background_source": "/home/me/others"}),
+    )  # fmt: skip
+    cut = TrimRecord(by="text", languages=("de",), scripts=("Latn",), text="/home/me/words",
+                     rows=1, kept="", tensors={})  # fmt: skip
+    recipe = manifest.recipe | {"background": "/home/me/others"}
+    more = {"recoveries": (learnt,), "trims": (cut,), "recipe": recipe}
+    told = json.loads(_public(manifest.model_copy(update=more)))
     assert [record["source"] for record in told["earlier"]] == ["first"]
+    (recovery,), (trim,) = told["recoveries"], told["trims"]
+    assert (recovery["pruned"], recovery["dense"], trim["text"]) == ("pruned", "dense", "words")
+    assert recovery["text"]["background_source"] == told["recipe"]["background"] == "others"
+    written = json.dumps(told)
+    assert "/home/me" not in written
+    assert str(twice.parent) not in written
 
 
 def test_a_record_that_cannot_be_read_is_not_passed_over(
