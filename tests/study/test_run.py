@@ -16,6 +16,7 @@ from mwanda.pruning.draw_windows import draw_windows
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
+from mwanda.study.records import Cell
 from mwanda.study.report.write import write_report
 from mwanda.study.status import Status
 from mwanda.study.study_plan import read_plan
@@ -233,3 +234,12 @@ def test_a_windows_file_keeps_its_background(lab: Lab) -> None:
     }
     named = {method: [*text.languages] for method, text in texts.items() if text is not None}
     assert named == {"wanda": ["de", "sw", MULTIPLE], "without": ["de", "sw"]}
+
+
+def test_how_a_recovery_is_watched_makes_no_other_cell() -> None:
+    def key(**recover: Any) -> str:
+        return Cell(settings={"recipe": {"recover": {"steps": 2} | recover}}, model="m").key
+
+    assert key() == key(report_to=["wandb"], gradient_checkpointing=True)
+    assert key() != key(never_worse=True)
+    assert key() != key(steps=3)

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from mwanda.pruning.recipe.recovery import APART
+
 DENSE = "dense"
 """Name of the method that does nothing: every model's baseline."""
 
@@ -78,7 +80,7 @@ class Cell(Record):
     """One prune and its evaluation.
 
     Attributes:
-        settings: all that the result depends on.
+        settings: all that the result depends on, and what of a recovery it does not depend on.
         model: its name.
         statistics: key of the saved statistics it uses; None where it uses none.
         loose: what nobody gave of the windows: sizes, which may shrink to context and text, and the
@@ -94,4 +96,8 @@ class Cell(Record):
 
     @property
     def key(self) -> str:
-        return key_of(self.settings)
+        recipe = dict(self.settings["recipe"] or {})
+        if recipe.get("recover"):
+            recover = recipe["recover"].items()
+            recipe["recover"] = {name: value for name, value in recover if name not in APART}
+        return key_of({**self.settings, "recipe": recipe or None})

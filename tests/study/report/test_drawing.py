@@ -41,3 +41,8 @@ def test_every_chart_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {"+40.0%", "+20.0%"} <= {*words["heatmap.svg"]}
     assert {"dense", "dense in Q8_0", "first", "second"} <= {*words["bytes.svg"]}
     assert words["differences.svg"].count("German") == 1
+    chosen = {name: [w for w in found if ": " in w] for name, found in words.items()}
+    assert chosen["losses.svg"] == ["Sparsity: 50%"]
+    assert chosen["heatmap.svg"] == ["Sparsity: 50%; Across: methods"]
+    assert chosen["differences.svg"] == ["Of: second; Compared with: first"]
+    assert not chosen["bytes.svg"]

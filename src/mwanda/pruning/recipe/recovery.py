@@ -23,10 +23,13 @@ RATE, LOW_RANK_RATE = 4e-5, 4e-4
 OBJECTIVES = ("mean", "worst")
 OPTIMIZERS = ("adam", "adam-8bit")
 
+APART = ("report_to", "gradient_checkpointing")
+"""Settings that change neither what is learnt nor whether it is taken."""
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of a recovery; all but ``never_worse`` and ``report_to`` change its result.
+    """Choices of a recovery; all but those of :data:`APART` and ``never_worse`` change its result.
 
     Attributes:
         steps: of the optimiser; None for four passes over the text, at most 300.
@@ -115,7 +118,7 @@ class Settings:
 
     def recorded(self) -> dict[str, Any]:
         """Those that change the result, for a manifest."""
-        left = ("never_worse", "report_to", "steps", "held_out", "gradient_checkpointing")
+        left = (*APART, "never_worse", "steps", "held_out")
         kept = {name: value for name, value in asdict(self).items() if name not in left}
         return kept | {"learning_rate": self.rate}
 

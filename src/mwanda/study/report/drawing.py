@@ -7,7 +7,7 @@ import json
 import re
 
 from mwanda.study.report.chart_parts import CONFIG, LIGHT
-from mwanda.study.report.elements import Chart, Page
+from mwanda.study.report.elements import Chart, Choice, Page
 
 LIBRARY, EXTRA = "vl_convert", "figures"
 WIDTH, ROOM = 640, 24
@@ -28,7 +28,8 @@ def script() -> str:
 
 
 def picture(chart: Chart, page: Page) -> str:
-    """A chart of a page as an SVG file of its own, in light colours, its choices at their start."""
+    """A chart of a page as an SVG file of its own, in light colours, its choices at their start,
+    which it names."""
     import vl_convert
 
     spec = json.loads(json.dumps(chart.spec))
@@ -41,8 +42,19 @@ def picture(chart: Chart, page: Page) -> str:
     whole = spec | {"datasets": datasets, "config": CONFIG, "background": LIGHT["ground"]}
     # Names are measured in another font than the reader's, which may be wider.
     whole["padding"] = {"left": ROOM, "right": ROOM, "top": 5, "bottom": 5}
-    whole["title"] = {"text": chart.title, "anchor": "start", "fontSize": 13, "offset": 12}
+    choices = [page.choices[name] for name in chart.chosen]
+    whole["title"] = {
+        "text": chart.title,
+        "anchor": "start",
+        "fontSize": 13,
+        "offset": 12,
+        "subtitle": "; ".join(_started(choice) for choice in choices if len(choice.options) > 1),
+    }
     return str(vl_convert.vegalite_to_svg(json.loads(_coloured(json.dumps(whole)))))
+
+
+def _started(choice: Choice) -> str:
+    return f"{choice.label}: {dict(choice.options)[choice.start]}"
 
 
 def pictures_of(page: Page) -> dict[str, str]:

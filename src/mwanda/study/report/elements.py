@@ -75,6 +75,7 @@ class Chart:
         says: how it is read, in a sentence or two.
         spec: in Vega-Lite, its data by name; colours are those of the palette, as ``var(--c0)``.
         choices: parameters that have a control of their own beside the chart.
+        chosen: parameters that decide what is drawn; a picture without controls names their values.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Chart:
     says: str
     spec: Mapping[str, Any]
     choices: Sequence[str] = ()
+    chosen: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

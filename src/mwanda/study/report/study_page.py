@@ -93,13 +93,13 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
             "losses", "Languages", "What each language lost",
             "A row for every language, worst first; the means stand above. A mark is a method, the "
             "line through it its 95% interval. Hollow: pruning read no text of that language.",
-            specs.losses(methods, names, kinds),
+            specs.losses(methods, names, kinds), chosen=("model", "sparsity"),
         ),
         Chart(
             "heatmap", "Heatmap", "Who loses when",
             "The same losses as colours, darker is worse: methods at the sparsity above, or every "
             "sparsity of one method.",
-            specs.heatmap(names), ("across",),
+            specs.heatmap(names), ("across",), ("model", "sparsity", "across"),
         ),
     ]  # fmt: skip
     if sizes := data.get("sizes"):
@@ -109,28 +109,28 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
             "Left is smaller, low is better; the scale of losses is nearly logarithmic. A line is "
             "a pruned model from the lowest sparsity to the highest, its zeros counted as a bit "
             "each. A name alone is a model that was not pruned.",
-            specs.against_bytes(methods, others),
+            specs.against_bytes(methods, others), chosen=("model",),
         ))  # fmt: skip
     if "against" in data:
         shown.append(Chart(
             "differences", "Differences", "Method against method, language by language",
             "Points of loss more (above 0) or less (below 0) than the method compared with, at "
             "every sparsity. The language that gains least at the sparsity above comes first.",
-            specs.differences(methods), ("first", "base"),
+            specs.differences(methods), ("first", "base"), ("model", "first", "base"),
         ))  # fmt: skip
     if "blocks" in data:
         sparsities = sorted({row["sparsity"] for row in data["blocks"]})
         shown.append(Chart(
             "block-sparsity", "Blocks", "Where the zeros are", "The sparsity that each block of "
             "the model got, mean over seeds, for methods that treat blocks unequally.",
-            block_charts.blocks(sparsities),
+            block_charts.blocks(sparsities), chosen=("model",),
         ))  # fmt: skip
     if "agreement" in data:
         shown.append(Chart(
             "agreement", "Agreement", "Where languages agree",
             "How alike two languages use the features that enter a block: mean correlation over "
             "pairs, 1 is the same use. Of the first seed's text.",
-            block_charts.agreement(),
+            block_charts.agreement(), chosen=("model",),
         ))  # fmt: skip
     return shown
 
