@@ -18,7 +18,6 @@ import yaml
 import mwanda
 from harness import RESULTS, save
 from mwanda.cli.demo.packages import KNOWN
-from performance_table import fill_page
 from real_models import UNSEEN, dense_model
 from studies import background_without, placed, read_file, run_study
 from study_tables import TABLES, record
@@ -54,9 +53,6 @@ def main() -> None:
     tables = TABLES[given.name](found)
     results = given.results or RESULTS / f"{given.name}{more}.json"
     save(results, {"table": asdict(tables[0]), **record(given.name, found)}, tables=tables)
-    page = Path("docs") / f"{given.name}.md"
-    if page.is_file() and results.parent == RESULTS:
-        fill_page(page, RESULTS)
 
 
 if __name__ == "__main__":

@@ -74,9 +74,13 @@ def modes(results: StudyResults) -> list[Table]:
     return [Table(header, rows)]
 
 
-def translations(results: StudyResults) -> list[Table]:
-    """Scores, and the first sentence as each model has it."""
-    return translation_tables(_named(results, "translation"))
+def finalists(results: StudyResults) -> list[Table]:
+    """Accuracy by language and model, a table a task; then translation, its scores and the first
+    sentence as each model has it."""
+    made = _named(results, "tasks")
+    tasks = next(iter(made.values()))
+    found = [task_table(t, {name: one[t] for name, one in made.items()}) for t in tasks]
+    return found + translation_tables(_named(results, "translation"))
 
 
 def translation_tables(made: Mapping[str, Mapping[str, Any]]) -> list[Table]:
@@ -130,13 +134,6 @@ def certain_scores(
     return certain
 
 
-def tasks(results: StudyResults) -> list[Table]:
-    """Accuracy by language and model, a table a task."""
-    made = _named(results, "tasks")
-    first = next(iter(made.values()))
-    return [task_table(t, {name: one[t] for name, one in made.items()}) for t in first]
-
-
 def task_table(task: str, found: Mapping[str, Mapping[str, Any]]) -> Table:
     """Args: model -> language -> what a cell says; ``*`` marks what :func:`certainly_other` is."""
     first = next(iter(found.values()))
@@ -165,8 +162,18 @@ def record(name: str, results: StudyResults) -> dict[str, Any]:
     found: dict[str, Any] = {"text_sha256": plan.text_sha256, "ids": plan.ids}
     if name == "modes":
         found["cells"] = {entry.label: nats(results.cells[entry.key]) for entry in plan.entries}
-    made = {kind: _named(results, kind) for kind in ("translation", "tasks")}
+    made = {kind: _without_texts(_named(results, kind)) for kind in ("translation", "tasks")}
     return found | {kind: one for kind, one in made.items() if one}
+
+
+def _without_texts(told: Any) -> Any:
+    """Without what the data has, or what every verdict says again."""
+    if isinstance(told, list):
+        return [_without_texts(one) for one in told]
+    if not isinstance(told, dict):
+        return told
+    left = {"source", "reference", "log_likelihoods"}
+    return {key: _without_texts(value) for key, value in told.items() if key not in left}
 
 
 def nats(cell: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -253,6 +260,5 @@ def _named(results: StudyResults, kind: str) -> dict[str, Any]:
 
 
 TABLES: dict[str, Callable[[StudyResults], Sequence[Table]]] = {
-    "study": costs, "modes": modes, "translation": translations,
-    "tasks": tasks, "trimmed": sizes,
+    "study": costs, "modes": modes, "finalists": finalists, "trimmed": sizes,
 }  # fmt: skip

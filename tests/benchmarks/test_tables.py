@@ -28,7 +28,7 @@ def test_a_marked_table_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fill(made, tmp_path) == made
 
 
-STUDIES = ("modes", "study", "translation", "tasks", "trimmed")
+STUDIES = ("finalists", "modes", "study", "trimmed")
 
 
 @pytest.mark.parametrize("name", STUDIES)
