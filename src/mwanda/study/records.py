@@ -80,7 +80,8 @@ class Cell(Record):
     """One prune and its evaluation.
 
     Attributes:
-        settings: all that the result depends on, and what of a recovery it does not depend on.
+        settings: all that the result depends on; and where a recovery logs to and the like, which
+            the key leaves out.
         model: its name.
         statistics: key of the saved statistics it uses; None where it uses none.
         loose: what nobody gave of the windows: sizes, which may shrink to context and text, and the
