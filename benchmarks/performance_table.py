@@ -61,17 +61,13 @@ def fill(text: str, results: Path) -> str:
     return _TABLE.sub(table, _RESULTS.sub(whole, text))
 
 
-def fill_page(page: Path, results: Path) -> None:
-    page.write_text(fill(page.read_text(encoding="utf-8"), results), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, nargs="+", default=[Path("docs/performance.md")])
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     given = parser.parse_args()
     for page in given.page:
-        fill_page(page, given.results)
+        page.write_text(fill(page.read_text(encoding="utf-8"), given.results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def run(
     Also: mwanda study status DIR, and mwanda study work DIR, which is one more worker.
     """
     early.check_file(document, "a study in YAML")
-    from mwanda.cli.views.studies import followed, status_of
+    from mwanda.cli.views.studies import go_on, status_of
     from mwanda.study.folder import StudyFolder
     from mwanda.study.launch import check_processes, failures_of, start_study
 
@@ -110,7 +110,7 @@ def run(
             cluster_options=options, log_to=log_to, progress=progress,
         )  # fmt: skip
     yield status_of(found)
-    yield followed(out)
+    yield go_on(out)
     failures_of(StudyFolder(out))
 
 

@@ -62,7 +62,7 @@ def status_of(found: Status) -> View:
     return found.as_dict(), "\n".join(lines)
 
 
-def followed(study: Path) -> str:
+def go_on(study: Path) -> str:
     """The command that comes next, to paste into a shell."""
     again = ["--overwrite"] if (study / "report").exists() else []
     return f"next:\n  {join(['mwanda', 'report', str(study), *again])}"
