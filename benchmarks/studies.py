@@ -20,8 +20,9 @@ from mwanda.text.window_sizes import UDHR
 FILES = Path(__file__).parent / "study_files"
 
 RELATIVES = {
-    "ar": "mt am ti aii", "bn": "as", "hi": "ur mr ne bho mai mag sa", "yo": "ig fon ee",
-    "he": "yi", "pl": "cs sk hsb", "th": "lo shn blt kkh", "tr": "az tk uz kk ky tt ug sah cv",
+    "ar": "mt am ti aii", "bn": "as ccp", "he": "yi", "hi": "ur mr ne bho mai mag sa pa",
+    "pl": "cs sk hsb", "sw": "bem lg ny nso rn rw sn ss st tn ts ve xh zu",
+    "th": "lo shn blt kkh", "tr": "az tk uz kk ky tt ug sah cv", "yo": "ig fon ee",
 }  # fmt: skip
 """Close ones, of languages that a background is to leave out."""
 
