@@ -15,7 +15,7 @@ from mwanda import InputError, RunOptions
 from mwanda.pruning.draw_windows import draw_windows
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.study.folder import StudyFolder
-from mwanda.study.launch import start_study
+from mwanda.study.launch import _Watch, start_study
 from mwanda.study.records import Cell
 from mwanda.study.report.write import write_report
 from mwanda.study.status import Status
@@ -49,6 +49,19 @@ def test_every_cell_is_what_prune_and_evaluate_give(lab: Lab, tmp_path: Path) ->
     assert base is not None
     assert base["seen"] == []
     assert "blocks" not in base
+
+
+def test_a_cell_whose_time_is_not_written_yet_is_done(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_study(lab.document(), lab.out)
+    folder = StudyFolder(lab.out)
+    caplog.set_level("INFO", "mwanda")
+    watch = _Watch(folder, read_plan(folder), 1, None)
+    watch.waiting = [*watch.plan.cells][:1]
+    (lab.out / "log.jsonl").unlink()
+    assert not watch.look()
+    assert caplog.messages[-1].endswith("tiny, dense: done")
 
 
 def test_a_finished_study_computes_nothing(lab: Lab) -> None:

@@ -104,7 +104,8 @@ class _Watch:
             self.waiting.remove(key)
             took = {e["key"]: e["seconds"] for e in self.folder.events() if e["event"] == "done"}
             failure = self.folder.failure(key)
-            end = f"failed: {failure['problems'][0]}" if failure else f"{took.get(key, 0):.1f} s"
+            end = f"{took[key]:.1f} s" if key in took else "done"  # its line is not written yet
+            end = f"failed: {failure['problems'][0]}" if failure else end
             count = len(self.plan.cells) - len(self.waiting)
             left = seconds_left(self.folder, self.plan, len(self.waiting), self.workers)
             rest = f"; about {duration(left)} left" if self.waiting and left is not None else ""

@@ -113,7 +113,7 @@ class Worker:
         self._folder.log(f"begin{what}", key)
         with self._folder.work(key) as scratch, _quiet():
             yield scratch
-        self._folder.log(f"done{what}", key, seconds=round(time.perf_counter() - start, 2))
+            self._folder.log(f"done{what}", key, seconds=round(time.perf_counter() - start, 2))
 
     def _check(self, cell: Cell, *, text: bool = False) -> None:
         """Refuse inputs that are not those of the plan; text is read where no statistics are."""
