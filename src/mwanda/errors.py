@@ -90,6 +90,11 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     return f"{hint}choose one of {', '.join(names)}"
 
 
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """What to say of a field that a file or a mapping must not have."""
+    return f"unknown field; {nearest(name, known)}"
+
+
 def first_problem(error: ValidationError) -> tuple[str, str]:
     """Place and words of the first thing that a record was refused for."""
     first = error.errors()[0]

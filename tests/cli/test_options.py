@@ -7,21 +7,23 @@ from typing import Any
 import pytest
 import typer
 
+from mwanda.cli.commands.recovering import RECOVER
 from mwanda.cli.options import OPTIONS, PRUNE
 from mwanda.cli.program import COMMANDS, GROUPS, program
 from mwanda.cli.recipe_fields import field_options, recipe_fields
 from mwanda.pruning.recipe.asked import Recipe
+from mwanda.pruning.recipe.recovery import Settings
 
 
 def test_every_field_is_an_option_with_a_help() -> None:
     made = {name: told for name, _, told, _ in field_options()}
     assert all(made.values())
-    assert made.keys() >= Recipe.model_fields.keys()
-    assert made.keys() - Recipe.model_fields.keys() == {
-        "criterion_option", "allocation_option", "reconstruction_option",
-    }  # fmt: skip
-    assert made.keys() <= {*PRUNE}
-    assert {*PRUNE} <= OPTIONS.keys()
+    assert made.keys() >= Recipe.model_fields.keys() | Settings.model_fields.keys()
+    more = {"criterion_option", "allocation_option", "reconstruction_option"}
+    assert made.keys() - Recipe.model_fields.keys() - Settings.model_fields.keys() == more
+    assert Recipe.model_fields.keys() | more <= {*PRUNE}
+    assert {*Settings.model_fields} <= {*RECOVER}
+    assert {*PRUNE, *RECOVER} <= OPTIONS.keys()
 
 
 @pytest.mark.parametrize(("group", "name"), [row[:2] for row in COMMANDS])

@@ -30,8 +30,7 @@ PANELS = (EVERYDAY, METHOD, TEXT, RESOURCES, EARLIER, OUTPUT)
 PANEL_OF: Mapping[str, str] = {
     name: panel
     for panel, names in {
-        METHOD: f"{' '.join(name for name, *_ in field_options())} gram masks_only step highest "
-        "learning_rate sampled train_embeddings objective low_rank patience",
+        METHOD: f"{' '.join(name for name, *_ in field_options())} gram masks_only step highest",
         TEXT: "text_field statistics windows window_length background background_weight "
         "background_windows seed keep_english keep_repeated "
         "skip_first_tokens allow_short allow_overlap ids max_length text_seed text_languages "
@@ -40,7 +39,7 @@ PANEL_OF: Mapping[str, str] = {
         "batch at_once gradient_checkpointing optimizer cache work processes cluster "
         "cluster_option trust_remote_code",
         EARLIER: "overwrite journal restart retry_failed",
-        EVERYDAY: "languages sparsity",
+        EVERYDAY: "languages sparsity steps never_worse",
         OUTPUT: "report_to as_json quiet verbose debug help version install_completion "
         "show_completion",
     }.items()
@@ -64,7 +63,8 @@ GIVEN: Mapping[str, str] = {
     "fail_if_worse_than": "LIMIT", "fail_below": "SHARE", "ids": "LOW:HIGH",
     "include": "REGEX", "exclude": "REGEX", "skip_blocks": "N,…", "activation_memory": "SIZE",
     "max_shard_size": "SIZE", "direction": "FROM-TO", "task": "NAME=PATH", "gate_on": "WORD",
-    "runtime": "NAME", "tokenizer": "FOLDER", "url": "ADDRESS",
+    "runtime": "NAME", "tokenizer": "FOLDER", "url": "ADDRESS", "objective": "NAME",
+    "optimizer": "NAME", "background": "SOURCE", "background_weight": "SHARE",
 }  # fmt: skip
 """What stands for the value of an option, where its type does not say it."""
 

@@ -16,6 +16,7 @@ import typer
 from mwanda.cli.completion import completer
 from mwanda.cli.recipe_fields import field_options
 from mwanda.cli.views import View, show
+from mwanda.pruning.recipe.asked import Recipe
 from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, progress_bar
 from mwanda.system.run_options import RunOptions
@@ -105,7 +106,7 @@ _FIRST = (
     "window_length", "background", "background_weight", "background_windows", "language_weights",
     "include", "exclude", "skip_blocks",
 )  # fmt: skip
-RECIPE = tuple(dict.fromkeys((*_FIRST, *(name for name, *_ in field_options()))))
+RECIPE = tuple(dict.fromkeys((*_FIRST, *Recipe.model_fields)))
 """All fields of a recipe, in the order of the help."""
 
 PRUNE = (

@@ -1,4 +1,4 @@
-"""From the fields of a recipe to a command's options, and back."""
+"""From the fields of a recipe, and of a recovery, to a command's options, and back."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from typing import Any, get_type_hints
 from mwanda.errors import InputError
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.method_choice import Method
-from mwanda.pruning.recipe.recovery import fields_over
+from mwanda.pruning.recipe.recovery import Settings, fields_over
 from mwanda.pruning.recipe.resolved import default_allocation
 from mwanda.pruning.recipe.written import named_values, written_as
 
-TYPES = get_type_hints(Recipe)
-WRITTEN = {name: written_as(field) for name, field in Recipe.model_fields.items()}
+FIELDS = {**Recipe.model_fields, **Settings.model_fields}
+TYPES = {**get_type_hints(Recipe), **get_type_hints(Settings)}
+WRITTEN = {name: written_as(field) for name, field in FIELDS.items()}
 
 
 def field_options() -> Iterator[tuple[str, Any, str, str]]:
     """Name, type, help and flags of every option that a field is written with."""
-    for name, field in Recipe.model_fields.items():
+    for name, field in FIELDS.items():
         written = WRITTEN[name]
-        plain = next((kind for kind in (int, float) if _is(name, kind)), str)
+        plain = next((kind for kind in (bool, int, float) if _is(name, kind)), str)
         plain = bool if written.flags else str if written.read else plain
         yield name, list[str] if written.repeated else plain, field.description or "", written.flags
         if _is(name, Method):

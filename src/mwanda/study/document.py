@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from mwanda.errors import InputError, nearest
+from mwanda.errors import InputError, nearest, unknown_field
 from mwanda.evaluation.tasks.published import LOCAL
 from mwanda.evaluation.translation import parse_direction
 from mwanda.model.gguf.types import check_type
 from mwanda.pruning.recipe.asked import Recipe
-from mwanda.pruning.recipe.values import Listed, Methods, Share, Whole, in_words
+from mwanda.pruning.recipe.values import Count, Listed, Methods, Share, Whole, validated
 from mwanda.pruning.recipe.yaml_file import load_recipe
 
 Fields = dict[str, Any]
@@ -47,7 +46,7 @@ class TranslationPart(_Part):
     """
 
     directions: Annotated[tuple[str, ...], Listed] = Field(min_length=1)
-    sentences: Whole = Field(default=60, ge=1)
+    sentences: Count = 60
     shots: Whole = Field(default=5, ge=0)
 
     @field_validator("directions")
@@ -76,7 +75,7 @@ class EvaluationPart(_Part):
 
     text: str
     languages: Annotated[tuple[str, ...] | None, Listed] = None
-    sentences: Whole | None = Field(default=None, ge=1)
+    sentences: Count | None = None
     seed: Whole = Field(default=0, ge=0)
     ids: str | None = None
     max_length: Whole = Field(default=2048, ge=2)
@@ -84,7 +83,7 @@ class EvaluationPart(_Part):
     continuations: Whole = Field(default=0, ge=0)
     translation: TranslationPart | None = None
     tasks: dict[str, str] | None = Field(default=None, min_length=1)
-    task_items: Whole = Field(default=100, ge=1)
+    task_items: Count = 100
     task_languages: Annotated[tuple[str, ...] | None, Listed] = Field(default=None, min_length=1)
 
     @field_validator("tasks")
@@ -117,7 +116,7 @@ class RunPart(_Part):
 
     device: str = "auto"
     compute_dtype: str = "auto"
-    batch_tokens: Whole = Field(default=2048, ge=1)
+    batch_tokens: Count = 2048
     activation_memory: str = "512MiB"
     allow_short: bool = False
     allow_overlap: bool = False
@@ -199,8 +198,8 @@ class StudyDocument(_Part):
                 if name == "recipe" == place:
                     problems.append("recipe.recipe: expected none; write it in a method")
                 elif name not in {*Recipe.model_fields, "recipe"}:
-                    hint = nearest(name, Recipe.model_fields)
-                    problems.append(f"{place}.{name}: unknown field; {hint}")
+                    hint = unknown_field(name, Recipe.model_fields)
+                    problems.append(f"{place}.{name}: {hint}")
         for axis, field in AXES.items():
             if field in self.recipe:
                 problems.append(
@@ -240,26 +239,5 @@ def _small_form(name: str) -> str:
 
 def load_study(path: Path) -> tuple[StudyDocument, str]:
     """The document in a YAML file, and its text."""
-    fields = load_recipe(path)
-    try:
-        return StudyDocument.model_validate(fields), path.read_text(encoding="utf-8")
-    except ValidationError as error:
-        items = error.errors()
-        places = {item["loc"][:n] for item in items for n in range(1, len(item["loc"]))}
-        # A list is not also too short because of what is wrong in it.
-        problems = [line for i in items if i["loc"] not in places for line in _problems(i)]
-        raise InputError.several(f"{path}: {problem}" for problem in problems) from None
-
-
-def _problems(item: Mapping[str, Any]) -> list[str]:
-    place = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        parts: dict[str, type[BaseModel]] = {"evaluation": EvaluationPart, "run": RunPart}
-        known = parts.get(str(item["loc"][0]), StudyDocument).model_fields
-        if item["loc"][0] == "artefacts" and len(item["loc"]) > 2:
-            known = ArtefactPart.model_fields
-        if item["loc"][:2] == ("evaluation", "translation") and len(item["loc"]) > 2:
-            known = TranslationPart.model_fields
-        return [f"{place}: unknown field; {nearest(str(item['loc'][-1]), known)}"]
-    lines = in_words(item).split("\n")
-    return [f"{place}: {line}" if place else line for line in lines]
+    made = validated(StudyDocument, load_recipe(path), str(path))
+    return made, path.read_text(encoding="utf-8")

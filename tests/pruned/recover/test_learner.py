@@ -20,6 +20,7 @@ from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.watch import Watch
 from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.values import validated
 from mwanda.system.run_options import RunOptions
 from tests.pruning.pipeline.helpers import token_windows, windows_object
 from tests.support.models import HEAD_DIM, HEADS, HIDDEN, INTERMEDIATE, redraw, tiny_config
@@ -248,8 +249,19 @@ def test_a_language_with_nothing_to_learn_from_is_refused() -> None:
      {"at_once": 3}, {"held_out": 0}, {"sampled": -1}, {"low_rank": 0}, {"patience": 0}],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        Settings(**wrong)
+    with pytest.raises(InputError, match=f"^recover: {next(iter(wrong))}: expected "):
+        validated(Settings, wrong, "recover")
+
+
+def test_settings_that_cannot_be_are_told_together() -> None:
+    with pytest.raises(InputError) as error:
+        validated(Settings, {"steps": 0, "objective": "median", "btach": 4}, "recover")
+    assert error.value.problems == (
+        "recover: steps: expected 1 or more, found 0",
+        "recover: objective: expected 'mean' or 'worst', found median",
+        "recover: btach: unknown field; did you mean 'batch'? choose one of "
+        + ", ".join(sorted(Settings.model_fields)),
+    )
 
 
 def test_steps_follow_from_the_text() -> None:

@@ -13,7 +13,6 @@ from transformers.integrations import integration_utils
 import mwanda
 from mwanda.errors import InputError
 from mwanda.pruned.recover.undisturbing import RUNS, undisturbing
-from mwanda.pruning.recipe.recovery import reporters_given
 
 pytest.importorskip("accelerate")
 
@@ -21,14 +20,6 @@ NOWHERE: dict[str, Any] = {
     "model": "pruned", "out": "out", "dense": "dense", "calibration": "text",
 }  # fmt: skip
 """Nothing of this is there: it must not be looked for."""
-
-
-def test_one_name_is_one_logger() -> None:
-    assert reporters_given("tensorboard") == ("tensorboard",)
-    assert reporters_given(["wandb", "mlflow"]) == ("wandb", "mlflow")
-    for wrong in (3, [None]):
-        with pytest.raises(InputError, match="report_to: expected names"):
-            reporters_given(wrong)  # type: ignore[arg-type]
 
 
 def test_a_logger_that_cannot_be_used_is_told_before_any_work(

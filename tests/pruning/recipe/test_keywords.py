@@ -16,6 +16,7 @@ from mwanda.pruning.recipe.keywords import (
     SearchFields,
     StatisticsFields,
 )
+from mwanda.pruning.recipe.recovery import Settings
 
 HINTS = get_type_hints(RecipeFields)
 
@@ -23,13 +24,16 @@ HINTS = get_type_hints(RecipeFields)
 def test_every_field_of_a_recipe_is_there() -> None:
     assert HINTS.keys() == Recipe.model_fields.keys()
     assert HINTS.keys() - get_type_hints(SearchFields).keys() == {"sparsity", "recover"}
+    assert get_type_hints(RecoverFields).keys() - HINTS.keys() == Settings.model_fields.keys()
 
 
-@pytest.mark.parametrize("name", HINTS)
+@pytest.mark.parametrize("name", HINTS | get_type_hints(RecoverFields))
 def test_a_plain_field_has_the_type_that_a_recipe_gives_it(name: str) -> None:
-    kinds = set(get_args(HINTS[name]))
+    kinds = set(get_args({**HINTS, **get_type_hints(RecoverFields)}[name]))
+    kinds |= {type(word) for kind in kinds for word in get_args(kind)}
     assert type(None) in kinds
-    for value in (getattr(Recipe(), name), getattr(Recipe(sparsity=0.5), name)):
+    for filled in (Recipe(), Recipe(sparsity=0.5), Settings()):
+        value = getattr(filled, name, None)
         if isinstance(value, bool | int | float | str):
             assert type(value) in kinds
 
@@ -43,11 +47,12 @@ def test_a_function_shows_the_fields_that_it_takes(name: str, fields: Any) -> No
     function = getattr(mwanda, name)
     shown = inspect.signature(function).parameters
     hints = get_type_hints(fields)
-    assert list(shown)[-len(hints) :] == [one for one in Recipe.model_fields if one in hints]
+    known = {**Settings.model_fields, **Recipe.model_fields}
+    assert list(shown)[-len(hints) :] == [one for one in known if one in hints]
     assert not any(one.kind is one.VAR_KEYWORD for one in shown.values())
     for field, kind in hints.items():
         assert (shown[field].default, shown[field].annotation) == (None, kind)
-        assert f"{field}: {Recipe.model_fields[field].description}" in function.__doc__
+        assert f"{field}: {known[field].description}" in function.__doc__
 
 
 def test_the_public_names_are_listed() -> None:

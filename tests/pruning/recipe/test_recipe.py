@@ -360,24 +360,26 @@ def test_words_that_only_look_like_a_value(tmp_path: Path, text: str, says: str)
 def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
     assert Recipe.build({"recover": True}).recover == AfterPrune()
     assert Recipe.build({"recover": {"steps": 3}}).recover == AfterPrune(steps=3)
-    assert Recipe.build({"recover": {"report_to": "wandb"}}).recover == AfterPrune(
-        report_to=("wandb",)
-    )
+    for reporters, written in ((("wandb",), "wandb"), (("wandb", "mlflow"), ["wandb", "mlflow"])):
+        made = Recipe.build({"recover": {"report_to": written}})
+        assert made.recover == AfterPrune(report_to=reporters)
     assert Recipe.build({"recover": {"background_weight": "30%"}}).recover == AfterPrune(
         background_weight=0.3
     )
     assert Recipe.build({"recover": False}).recover is None
     for wrong, told in (
-        ({"stesp": 3}, "recover: stesp: unknown setting; did you mean 'steps'?"),
-        ({"steps": "many"}, "recover: steps: expected a whole number from 1, found 'many'"),
+        ({"stesp": 3}, "recover.stesp: unknown field; did you mean 'steps'?"),
+        ({"steps": "many"}, "recover.steps: expected a whole number, found many"),
+        ({"at_once": 3}, "recover: at_once: expected a number that divides the batch of 8"),
         (3, "recover: expected true, false, or settings such as {steps: 120}, found 3"),
-        ({"train_embeddings": "no"}, "train_embeddings: expected true or false, found 'no'"),
-        ({"never_worse": 1}, "recover: never_worse: expected true or false, found 1"),
-        ({"windows": 0}, "recover: windows: expected a whole number from 1, found 0"),
-        ({"background_windows": True}, "recover: background_windows: expected a whole number"),
-        ({"background_weight": 1}, "background_weight: expected a number between 0 and 1, found 1"),
-        ({"report_to": None}, "recover: report_to: expected names such as"),
-        ({"report_to": 5}, "recover: report_to: expected names such as"),
+        ({"train_embeddings": "no"}, "train_embeddings: expected true or false, found no"),
+        ({"never_worse": 1}, "recover.never_worse: expected true or false, found 1"),
+        ({"windows": 0}, "recover.windows: expected 1 or more, found 0"),
+        ({"background_windows": True}, "recover.background_windows: expected a whole number"),
+        ({"background_weight": 1}, "background_weight: expected a number less than 1, found 1"),
+        ({"background_weight": 0}, "background_weight: expected a number above 0, found 0"),
+        ({"report_to": None}, "recover.report_to: expected a list such as [tensorboard]"),
+        ({"report_to": 5}, "recover.report_to.0: expected text"),
     ):
         with pytest.raises(InputError, match=re.escape(told)):
             Recipe.build({"recover": wrong})

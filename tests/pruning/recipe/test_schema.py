@@ -42,6 +42,7 @@ def fits(value: Any, schema: Any) -> bool:
     return (
         value == schema.get("const", value)
         and not ("minimum" in schema and value < schema["minimum"])
+        and not ("exclusiveMinimum" in schema and value <= schema["exclusiveMinimum"])
         and not ("exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"])
         and not ("pattern" in schema and not re.search(schema["pattern"], value))
     )
@@ -92,6 +93,10 @@ def test_recipes_by_name_fit_and_resolve(name: str) -> None:
         ({"recover": {"steps": 3, "report_to": "wandb"}}, True),
         ({"recover": {"train_embeddings": "no"}}, False),
         ({"recover": {"report_to": 5}}, False),
+        ({"recover": {"steps": 0}}, False),
+        ({"recover": {"learning_rate": 0}}, False),
+        ({"recover": {"objective": "median"}}, False),
+        ({"recover": {"background_weight": "30%"}}, True),
     ],
 )
 def test_what_fits_is_what_a_recipe_takes(fields: dict[str, Any], good: bool) -> None:

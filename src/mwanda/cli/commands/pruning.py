@@ -95,7 +95,7 @@ def plan(
     out: Annotated[Path | None, "Checked as prune would, never written."] = None,
     **given: Annotated[Any, opt.PRUNE],
 ) -> Iterator[View | str]:
-    """Say what a prune would do and need; touches nothing."""
+    """Say what a prune would do and need; nothing is written. A hub id's model is downloaded."""
     recipe, run_options = _recipe(given), opt.run_options_of(given)
     early.check_model(model)
     if out is not None:

@@ -24,10 +24,9 @@ from mwanda.pruning.forecast.memory import RUNTIME, process_memory
 from mwanda.pruning.forecast.operations import Work, block_flops, matmul_rate
 from mwanda.pruning.forecast.plan import shapes_of
 from mwanda.pruning.forecast.planned import products_alone
-from mwanda.pruning.given_arguments import options_given, recipe_given
+from mwanda.pruning.given_arguments import options_given, recovery_given
 from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
 from mwanda.pruning.recipe.recovery import Settings
-from mwanda.pruning.recipe.resolved import resolve
 from mwanda.system.arguments import path_given
 from mwanda.system.device import choose_device, computes_on_host, dtype_name
 from mwanda.system.run_options import RunOptions
@@ -133,18 +132,6 @@ def plan_recover(
     model: str | Path,
     *,
     calibration: CalibrationInput | None,
-    steps: int | None = None,
-    learning_rate: float | None = None,
-    batch: int = Settings.batch,
-    at_once: int | None = None,
-    held_out: int | None = None,
-    sampled: int = Settings.sampled,
-    train_embeddings: bool = False,
-    objective: str = Settings.objective,
-    optimizer: str = Settings.optimizer,
-    low_rank: int | None = None,
-    gradient_checkpointing: bool = False,
-    patience: int | None = None,
     options: RunOptions | None = None,
     **fields: Unpack[RecoverFields],
 ) -> RecoverPlan:
@@ -153,21 +140,14 @@ def plan_recover(
 
     Args:
         model: the pruned folder.
-        calibration, steps, learning_rate, batch, at_once, held_out, sampled, train_embeddings,
-            objective, optimizer, low_rank, gradient_checkpointing, patience, options, fields: as
-            :func:`mwanda.recover` takes them. Steps that ``patience`` may save are counted.
+        calibration, options, fields: as :func:`mwanda.recover` takes them. Steps that ``patience``
+            may save are counted.
 
     Raises:
         InputError: bad input, no zeros, or too little text.
     """
     options = options_given(options)
-    settings = Settings(
-        steps=steps, learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
-        sampled=sampled, train_embeddings=train_embeddings, objective=objective,
-        optimizer=optimizer, low_rank=low_rank, gradient_checkpointing=gradient_checkpointing,
-        patience=patience,
-    )  # fmt: skip
-    recipe = resolve(recipe_given(None, fields, "recover"))
+    settings, recipe = recovery_given(fields)
     name = str(path_given("model", model))
     text = text_of(calibration, recipe)
     exact, device = replace(options, compute_dtype="float32"), choose_device(options.device)

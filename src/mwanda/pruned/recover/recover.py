@@ -31,10 +31,8 @@ from mwanda.pruned.zeros import keep_zeros
 from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.folder.manifest import Manifest, read_manifest
 from mwanda.pruning.folder.manifest_records import RecoveryRecord
-from mwanda.pruning.given_arguments import options_given, recipe_given
+from mwanda.pruning.given_arguments import options_given, recovery_given
 from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
-from mwanda.pruning.recipe.recovery import Settings, reporters_given
-from mwanda.pruning.recipe.resolved import resolve
 from mwanda.pruning.task import keeps_journal, ranks_for
 from mwanda.system.arguments import path_given
 from mwanda.system.device import NOWHERE, choose_device
@@ -96,20 +94,6 @@ def recover(
     *,
     dense: str | Path,
     calibration: CalibrationInput | None,
-    steps: int | None = None,
-    learning_rate: float | None = None,
-    batch: int = Settings.batch,
-    at_once: int | None = None,
-    held_out: int | None = None,
-    sampled: int = Settings.sampled,
-    train_embeddings: bool = False,
-    objective: str = Settings.objective,
-    optimizer: str = Settings.optimizer,
-    low_rank: int | None = None,
-    gradient_checkpointing: bool = False,
-    patience: int | None = None,
-    never_worse: bool = False,
-    report_to: str | Sequence[str] = (),
     options: RunOptions | None = None,
     **fields: Unpack[RecoverFields],
 ) -> RecoverResult:
@@ -125,28 +109,9 @@ def recover(
         out: the folder to write, whole or not at all.
         dense: the model it was pruned from: a folder, GGUF file or hub id.
         calibration: text as :func:`mwanda.prune` takes it.
-        steps: of the optimiser; None for four passes over the text, at most 300.
-        learning_rate: the highest; it rises over the first steps and falls as a cosine. None for
-            4e-5, or 4e-4 with ``low_rank``.
-        batch: windows of one step, in which languages take turns.
-        at_once: of them, windows of one forward; None for all. Fewer take less memory.
-        held_out: windows of each language that are not learnt from; None for an eighth, at most 4.
-        sampled: entries of the vocabulary that are drawn, beside the likely ones, to stand for all
-            others; 0 compares the whole vocabulary.
-        train_embeddings: embeddings and head learn too.
-        objective: ``mean`` over languages by weight; ``worst``: languages that are behind take more
-            turns, and the state is kept in which the worst of them has come furthest.
-        optimizer: ``adam``, or ``adam-8bit``: its two states in a byte each, by bitsandbytes.
-        low_rank: what learns of a linear is a product of this rank, added to its kept weights.
-        gradient_checkpointing: blocks run twice, and keep less.
-        patience: looks at what is held out without gain after which the run ends; there are eight
-            in a run. None for no such end.
-        never_worse: refuse a result in which a language is worse than before.
-        report_to: what else is told of the progress: ``tensorboard``, ``wandb`` and whatever
-            transformers' Trainer knows, one or several. TensorBoard's files go into ``OUT.runs``
-            beside the output, or where ``TENSORBOARD_LOGGING_DIR`` says.
         options: how to run. A run that was cut off goes on from its last checkpoint.
-        fields: of a recipe; ``window_length`` is 256, or the context, where it is not given.
+        fields: settings, see :class:`~mwanda.pruning.recipe.recovery.Settings`, and of a recipe
+            those of text; ``window_length`` is 256, or the context, where it is not given.
 
     Raises:
         InputError: bad input: no zeros, another tokenizer or vocabulary than the dense model's, too
@@ -156,14 +121,8 @@ def recover(
     """
     need("accelerate", "mwanda recover", "recover")
     options, out = options_given(options), path_given("out", out)
-    settings = Settings(
-        steps=steps, learning_rate=learning_rate, batch=batch, at_once=at_once, held_out=held_out,
-        sampled=sampled, train_embeddings=train_embeddings, objective=objective,
-        optimizer=optimizer, low_rank=low_rank, gradient_checkpointing=gradient_checkpointing,
-        patience=patience, never_worse=never_worse, report_to=reporters_given(report_to),
-    )  # fmt: skip
+    settings, recipe = recovery_given(fields)
     check_settings(settings)
-    recipe = resolve(recipe_given(None, fields, "recover"))
     names = [str(path_given("model", model)), str(path_given("dense", dense))]
     ranks_for(names[1])
     several = ranks_for(names[0])

@@ -9,7 +9,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
@@ -20,7 +19,16 @@ from mwanda.methods.kinds import Criterion, Pattern, Reconstruction
 from mwanda.methods.registry import find_criterion, find_pattern, find_reconstruction
 from mwanda.pruning.recipe.method_choice import FINDERS, Method, as_value_error, checked
 from mwanda.pruning.recipe.recovery import SettingsGiven
-from mwanda.pruning.recipe.values import Listed, Number, Patterns, Share, Switch, Whole, in_words
+from mwanda.pruning.recipe.values import (
+    Count,
+    Listed,
+    Number,
+    Patterns,
+    Share,
+    Switch,
+    Whole,
+    validated,
+)
 from mwanda.pruning.recipe.written import Written, block_numbers, weights_by_language
 from mwanda.system.run_options import FLOATS
 from mwanda.text.languages import canonical
@@ -104,8 +112,8 @@ class Recipe(BaseModel):
     language_weights: Annotated[
         dict[str, Annotated[Number, Field(ge=0)]], Written(read=weights_by_language)
     ] = Field(default_factory=dict, description="Like de=2,sw=1; 1 where not named.")
-    windows: Whole = Field(
-        WINDOWS, ge=1, description="Windows per language. Default: 128, or all of the text."
+    windows: Count = Field(
+        WINDOWS, description="Windows per language. Default: 128, or all of the text."
     )
     window_length: Whole = Field(
         LENGTH, ge=2, description="Tokens per window. Default: 2048, or the model's context."
@@ -119,8 +127,8 @@ class Recipe(BaseModel):
         BACKGROUND_WEIGHT,
         description=f"Share of all weight that it has. Default: {BACKGROUND_WEIGHT}.",
     )
-    background_windows: Whole = Field(
-        BACKGROUND_WINDOWS, ge=1, description=f"Windows it has. Default: {BACKGROUND_WINDOWS}."
+    background_windows: Count = Field(
+        BACKGROUND_WINDOWS, description=f"Windows it has. Default: {BACKGROUND_WINDOWS}."
     )
     seed: Whole = Field(0, ge=0, description="Of the draw of text. Default: 0.")
     keep_english: Annotated[Switch, Written(flags="--keep-english/--drop-english")] = Field(
@@ -143,9 +151,7 @@ class Recipe(BaseModel):
         (), description="Block numbers to leave alone: 0,1,17."
     )
     dtype: str = Field("auto", description="What is written. Default: auto, the source's.")
-    expert_tokens: Whole = Field(
-        32, ge=1, description="Experts with fewer: by magnitude. Default: 32."
-    )
+    expert_tokens: Count = Field(32, description="Experts with fewer: by magnitude. Default: 32.")
 
     @classmethod
     def build(cls, values: Mapping[str, Any], source: str = "recipe") -> Recipe:
@@ -158,10 +164,7 @@ class Recipe(BaseModel):
         Raises:
             InputError: naming every mistake at once.
         """
-        try:
-            recipe = Recipe.model_validate(dict(values))
-        except ValidationError as error:
-            raise InputError.several(_problem(source, item) for item in error.errors()) from None
+        recipe = validated(Recipe, values, source)
         recipe.check(source)
         return recipe
 
@@ -286,13 +289,3 @@ class Recipe(BaseModel):
 
 def _tag(code: str) -> str:
     return str(as_value_error(lambda: canonical(code)))
-
-
-def _problem(source: str, item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"]) or "recipe"
-    if item["type"] == "extra_forbidden":
-        return f"{source}: {place}: unknown field; {nearest(place, Recipe.model_fields)}"
-    message = in_words(item).removeprefix(f"{place}: ")
-    if place == "sparsity":
-        message += "; give a share of weights from 0 to below 1, such as 0.5 or 50%"
-    return f"{source}: {place}: {message}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mwanda.errors import InputError, nearest, shown
+from mwanda.errors import InputError, nearest, shown, unknown_field
 from mwanda.methods.registry import other_kind
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.recovery import fields_over
@@ -94,8 +94,7 @@ def with_base(
     unknown = [name for name in base if name not in {*Recipe.model_fields, "recipe"}]
     if unknown:
         raise InputError.several(
-            f"{path}: {name}: unknown field; {nearest(name, Recipe.model_fields)}"
-            for name in unknown
+            f"{path}: {name}: {unknown_field(name, Recipe.model_fields)}" for name in unknown
         )
     return fields_over(with_base(base, str(path), (*files, path)), own)
 

@@ -1,12 +1,14 @@
-"""The fields of a recipe as keyword parameters of a function: for editors, ``help()`` and mypy."""
+"""The fields of a recipe, and of a recovery, as keyword parameters of a function: for editors,
+``help()`` and mypy."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, get_type_hints
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from mwanda.pruning.recipe.asked import Level, Mode, Recipe
+from mwanda.pruning.recipe.recovery import Settings
 
 MethodGiven = str | Mapping[str, Any] | None
 """A name, or ``{"name": …, OPTION: …}``."""
@@ -31,9 +33,23 @@ class TextFields(TypedDict, total=False):
 
 
 class RecoverFields(TextFields, total=False):
-    """Those, and what is written."""
+    """Those, what is written, and the settings of a recovery."""
 
     dtype: str | None
+    steps: int | None
+    learning_rate: float | None
+    batch: int | None
+    at_once: int | None
+    held_out: int | None
+    sampled: int | None
+    train_embeddings: bool | None
+    objective: Literal["mean", "worst"] | None
+    optimizer: Literal["adam", "adam-8bit"] | None
+    low_rank: int | None
+    gradient_checkpointing: bool | None
+    patience: int | None
+    never_worse: bool | None
+    report_to: Several
 
 
 class StatisticsFields(TextFields, total=False):
@@ -74,19 +90,22 @@ def with_fields(fields: type[TextFields]) -> Callable[[Function], Function]:
 
     def told(function: Function) -> Function:
         signature, kinds = inspect.signature(function), get_type_hints(fields)
+        more: list[inspect.Parameter] = []
+        lines = [inspect.cleandoc(function.__doc__ or "")]
+        for title, model in (("Settings", Settings), ("Fields of a recipe", Recipe)):
+            known = {name: one for name, one in model.model_fields.items() if name in kinds}
+            lines += ["", f"{title}:"] if known else []
+            lines += [f"    {name}: {field.description}" for name, field in known.items()]
+            more += [
+                inspect.Parameter(
+                    name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kinds[name]
+                )
+                for name in known
+            ]
         own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        in_order = [name for name in Recipe.model_fields if name in kinds]
-        more = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kinds[name]
-            )
-            for name in in_order
-        ]
-        lines = [f"    {name}: {Recipe.model_fields[name].description}" for name in in_order]
         changed: Any = function
         changed.__signature__ = signature.replace(parameters=[*own, *more])
-        doc = inspect.cleandoc(function.__doc__ or "")
-        changed.__doc__ = "\n".join([doc, "", "Fields of a recipe:", *lines])
+        changed.__doc__ = "\n".join(lines)
         return function
 
     return told

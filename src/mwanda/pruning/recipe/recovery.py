@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-from mwanda.errors import InputError, nearest, shown
+from mwanda.errors import InputError, shown
 from mwanda.pruning.recipe.method_choice import as_value_error
-from mwanda.pruning.recipe.values import per_cent
-from mwanda.system.arguments import whole_given
+from mwanda.pruning.recipe.values import Count, Listed, Number, Share, Switch, Whole
+from mwanda.pruning.recipe.written import Written
 
 PASSES, MOST_STEPS = 4, 300
 """Passes over the text, and steps, of which the default makes the fewer."""
@@ -20,73 +25,82 @@ PASSES, MOST_STEPS = 4, 300
 RATE, LOW_RANK_RATE = 4e-5, 4e-4
 """Learning rates by default: of weights themselves, and of the factors of low-rank updates."""
 
-OBJECTIVES = ("mean", "worst")
-OPTIMIZERS = ("adam", "adam-8bit")
-
 APART = ("report_to", "gradient_checkpointing")
 """Settings that change neither what is learnt nor whether it is taken."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel):
     """Choices of a recovery; all but those of :data:`APART` and ``never_worse`` change its result.
+    A field's description is the help of its option (see :mod:`mwanda.cli.recipe_fields`); what it
+    does not say:
 
     Attributes:
-        steps: of the optimiser; None for four passes over the text, at most 300.
-        learning_rate: the highest; it rises over the first steps and then falls as a cosine. None
-            for 4e-5, or 4e-4 with ``low_rank``.
-        batch: windows of one step.
-        at_once: of them, windows of one forward; None for all. Fewer take less memory.
-        held_out: windows of each language that are not learnt from; None for an eighth, at most 4.
-        sampled: entries of the vocabulary that are drawn, beside the likely ones, to stand for all
-            others; 0 for the whole vocabulary.
-        train_embeddings: embeddings and head learn too.
-        objective: ``mean`` over languages by weight; ``worst``: languages that are behind take more
-            turns, and the state is kept in which the worst of them has come furthest.
-        optimizer: ``adam``, or ``adam-8bit``: its two states in a byte each, by bitsandbytes.
-        low_rank: what learns of a linear is a product of this rank, added to its kept weights; None
-            for the weights themselves.
-        gradient_checkpointing: blocks run twice, and keep less.
-        patience: looks at what is held out without gain after which the run ends, of eight; None
-            for no such end.
-        never_worse: refuse a result in which a language is worse than before.
-        report_to: what else is told of the progress: ``tensorboard``, ``wandb`` and whatever
-            transformers' Trainer knows.
+        learning_rate: rises over the first steps.
+        batch: of windows in which languages take turns.
+        sampled: drawn beside the likely entries, to stand for all others.
+        objective: with ``worst`` the state is kept in which the worst language has come furthest.
+        patience: of eight looks in a run.
+        report_to: TensorBoard's files go into ``OUT.runs`` beside the output, or where
+            ``TENSORBOARD_LOGGING_DIR`` says.
     """
 
-    steps: int | None = None
-    learning_rate: float | None = None
-    batch: int = 8
-    at_once: int | None = None
-    held_out: int | None = None
-    sampled: int = 8192
-    train_embeddings: bool = False
-    objective: str = "mean"
-    optimizer: str = "adam"
-    low_rank: int | None = None
-    gradient_checkpointing: bool = False
-    patience: int | None = None
-    never_worse: bool = False
-    report_to: tuple[str, ...] = ()
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("at_once", 1), ("held_out", 1),
-                            ("sampled", 0), ("low_rank", 1), ("patience", 1)):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None or name in ("batch", "sampled"):
-                whole_given(name, value, least)
-        for name, known in (("objective", OBJECTIVES), ("optimizer", OPTIMIZERS)):
-            if getattr(self, name) not in known:
-                expected = " or ".join(known)
-                raise InputError(name, expected=expected, found=repr(getattr(self, name)))
-        if not number(self.rate) or self.rate <= 0:
-            found = repr(self.rate)
-            raise InputError("learning_rate", expected="a number above 0", found=found)
-        for name in ("train_embeddings", "gradient_checkpointing", "never_worse"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):  # a word such as no is not empty, and would be true
-                raise InputError(name, expected="true or false", found=repr(value))
-        self.windows_at_once(1)
+    steps: Count | None = Field(
+        None,
+        description=f"Steps of the optimiser. Default: {PASSES} passes over the text, at most "
+        f"{MOST_STEPS}.",
+    )
+    learning_rate: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="The highest; it falls as a cosine. Default: 4e-5; low rank: 4e-4."
+    )
+    batch: Count = Field(8, description="Windows of one step. Default: 8.")
+    at_once: Count | None = Field(
+        None, description="Of them, windows of one forward; fewer take less memory. Default: all."
+    )
+    held_out: Count | None = Field(
+        None, description="Windows a language not learnt from. Default: an eighth, 4 at most."
+    )
+    sampled: Annotated[Whole, Field(ge=0)] = Field(
+        8192,
+        description="Entries drawn of a large vocabulary, to stand for the unlikely; 0: all of it. "
+        "Default: 8192.",
+    )
+    train_embeddings: Switch = Field(False, description="Embeddings and head learn too.")
+    objective: Literal["mean", "worst"] = Field(
+        "mean",
+        description="mean over languages by weight, or worst: more turns to those that are behind. "
+        "Default: mean.",
+    )
+    optimizer: Literal["adam", "adam-8bit"] = Field(
+        "adam",
+        description="adam, or adam-8bit: its states in a quarter of the memory, by bitsandbytes. "
+        "Default: adam.",
+    )
+    low_rank: Count | None = Field(
+        None,
+        description="Learn a product of this rank, added to the kept weights. Default: learn the "
+        "weights.",
+    )
+    gradient_checkpointing: Switch = Field(
+        False, description="Blocks run twice and keep less: less memory, a third more work."
+    )
+    patience: Count | None = Field(
+        None,
+        description="Looks at held-out text without gain before it stops, of 8. Default: no stop.",
+    )
+    never_worse: Switch = Field(
+        False,
+        description="Refuse a result in which a language ends worse than it began; exit code 3.",
+    )
+    report_to: Annotated[tuple[str, ...], Listed, Written(repeated=True)] = Field(
+        (), description="tensorboard, wandb, …: what transformers' Trainer logs to, also several."
+    )
+
+    @model_validator(mode="after")
+    def _batch_of_whole_forwards(self) -> Settings:
+        as_value_error(lambda: self.windows_at_once(1))
+        return self
 
     @property
     def rate(self) -> float:
@@ -118,85 +132,45 @@ class Settings:
 
     def recorded(self) -> dict[str, Any]:
         """Those that change the result, for a manifest."""
-        left = (*APART, "never_worse", "steps", "held_out")
-        kept = {name: value for name, value in asdict(self).items() if name not in left}
-        return kept | {"learning_rate": self.rate}
+        left = {*APART, "never_worse", "steps", "held_out"}
+        return self.model_dump(exclude=left) | {"learning_rate": self.rate}
 
 
-@dataclass(frozen=True)
 class AfterPrune(Settings):
-    """Choices of a recovery that follows a prune, and how much text it has.
+    """Choices of a recovery that follows a prune, and how much text it has."""
 
-    Attributes:
-        windows: of each language, those held out included; None for those of the prune.
-        background_windows: of the background; None for those of the prune.
-        background_weight: share of all weight that the background has; None for that of the prune.
-    """
-
-    windows: int | None = None
-    background_windows: int | None = None
-    background_weight: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("windows", "background_windows"):
-            if getattr(self, name) is not None:
-                whole_given(name, getattr(self, name), 1)
-        weight = self.background_weight
-        if weight is not None and not (number(weight) and 0 < weight < 1):
-            expected = "a number between 0 and 1"
-            raise InputError("background_weight", expected=expected, found=repr(weight))
+    windows: Count | None = Field(
+        None,
+        description="Windows of each language, those held out too. Default: those of the prune.",
+    )
+    background_windows: Count | None = Field(
+        None, description="Windows of the background. Default: those of the prune."
+    )
+    background_weight: Annotated[Share, Field(gt=0)] | None = Field(
+        None, description="Share of all weight that it has. Default: that of the prune."
+    )
 
     @property
     def alone(self) -> dict[str, Any]:
         """The settings, without those of text."""
-        return {one.name: getattr(self, one.name) for one in fields(Settings)}
+        return self.model_dump(include={*Settings.model_fields})
 
     @property
     def text(self) -> dict[str, Any]:
         """What it asks for of the text beside what the prune does."""
-        alone, there = self.alone, asdict(self).items()
-        return {name: value for name, value in there if name not in alone and value is not None}
+        return self.model_dump(exclude={*Settings.model_fields}, exclude_none=True)
 
 
-def number(value: Any) -> bool:
-    """Whether it is a finite number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _settings(value: Any) -> AfterPrune | None:
-    if value is None or isinstance(value, bool | AfterPrune):
-        return AfterPrune() if value is True else value or None
-    if not isinstance(value, Mapping):
+def _by_word(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return {} if value else None
+    if not isinstance(value, Mapping | AfterPrune):
         expected = "true, false, or settings such as {steps: 120}"
-        raise InputError("recover", expected=expected, found=repr(value))
-    known = [one.name for one in fields(AfterPrune)]
-    unknown = [name for name in value if name not in known]
-    if unknown:
-        raise InputError.several(
-            f"{name}: unknown setting; {nearest(str(name), known)}" for name in unknown
-        )
-    weight = per_cent(value.get("background_weight"))
-    reporters = reporters_given(value.get("report_to", ()))
-    return AfterPrune(**{**value, "background_weight": weight, "report_to": reporters})
+        raise ValueError(f"expected {expected}, found {shown(repr(value))}")
+    return value
 
 
-def reporters_given(report_to: str | Sequence[str]) -> tuple[str, ...]:
-    """The names that ``report_to`` has: one, or several.
-
-    Raises:
-        InputError: what is no name.
-    """
-    names = (report_to,) if isinstance(report_to, str) else report_to
-    if not hasattr(names, "__iter__") or not all(isinstance(name, str) for name in names):
-        found = shown(repr(report_to))
-        raise InputError("report_to", expected='names such as ["tensorboard"]', found=found)
-    return tuple(names)
-
-
-SettingsGiven = Annotated[
-    AfterPrune | None, BeforeValidator(lambda value: as_value_error(lambda: _settings(value)))
-]
+SettingsGiven = Annotated[AfterPrune | None, BeforeValidator(_by_word)]
 """Settings as a recipe has them: a mapping of them, true for the defaults, false for none."""
 
 

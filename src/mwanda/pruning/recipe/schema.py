@@ -23,20 +23,13 @@ def recipe_schema() -> Schema:
     """A schema of draft 2020-12, of pydantic's but for the forms that a file may have beside:
     a method by its name alone, a list as text with commas, a share as ``50%``."""
     made = Recipe.model_json_schema()
-    properties: Schema = made["properties"]
-    for name, field in properties.items():
-        kept = {key: field[key] for key in ("description", "default") if field.get(key) is not None}
-        properties[name] = kept | _written(name, _renamed(field))
-    settings = made["$defs"][AfterPrune.__name__]["properties"]
+    properties = _properties(made)
+    settings = _properties(made["$defs"][AfterPrune.__name__])
     properties["recover"] = {
         "description": properties["recover"]["description"],
         "anyOf": [
             {"type": "boolean"},
-            {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {name: _written(name, one) for name, one in settings.items()},
-            },
+            {"type": "object", "additionalProperties": False, "properties": settings},
         ],
     }
     properties["recipe"] = {
@@ -67,6 +60,14 @@ def recipe_schema() -> Schema:
 def schema_text() -> str:
     """The schema as its file holds it."""
     return json.dumps(recipe_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _properties(model: Schema) -> Schema:
+    found = {}
+    for name, field in model["properties"].items():
+        kept = {key: field[key] for key in ("description", "default") if field.get(key) is not None}
+        found[name] = kept | _written(name, _renamed(field))
+    return found
 
 
 def _written(name: str, field: Schema) -> Schema:

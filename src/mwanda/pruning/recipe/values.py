@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal, DecimalException
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    Strict,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 
-from mwanda.errors import shown
+from mwanda.errors import InputError, shown, unknown_field
 
 EXPECTED: Mapping[str, str] = {
     "bool_parsing": "true or false",
@@ -19,6 +26,7 @@ EXPECTED: Mapping[str, str] = {
     "finite_number": "a finite number",
     "float_parsing": "a number",
     "float_type": "a number",
+    "greater_than": "a number above {gt:g}",
     "greater_than_equal": "{ge} or more",
     "int_from_float": "a whole number",
     "int_parsing": "a whole number",
@@ -45,6 +53,7 @@ EXAMPLES: Mapping[str, str] = {
     "languages": "[de, fr, sw]",
     "patterns": "[unstructured, 2:4]",
     "quantised": "[Q8_0]",
+    "report_to": "[tensorboard]",
     "seeds": "[0, 1]",
     "skip_blocks": "[0, 17]",
     "sparsities": "[0.3, 0.5]",
@@ -54,7 +63,57 @@ EXAMPLES: Mapping[str, str] = {
 SHAPES = ("dict_type", "string_type", "tuple_type")
 
 
-def in_words(item: Mapping[str, Any]) -> str:
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], values: Mapping[str, Any], source: str) -> Model:
+    """A model of these fields.
+
+    Args:
+        source: what to call them in messages.
+
+    Raises:
+        InputError: naming every mistake at once.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        problems = _problems(error.errors(), model)
+        raise InputError.several(f"{source}: {problem}" for problem in problems) from None
+
+
+def _problems(items: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> list[str]:
+    places = {item["loc"][:n] for item in items for n in range(1, len(item["loc"]))}
+    # A list is not also too short because of what is wrong in it.
+    return [line for item in items if item["loc"] not in places for line in _lines(item, model)]
+
+
+def _lines(item: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
+    place = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return [f"{place}: {unknown_field(str(item['loc'][-1]), _fields_at(item['loc'], model))}"]
+    more = "; give a share of weights from 0 to below 1, such as 0.5 or 50%"
+    end = more if place == "sparsity" else ""
+    lines = [f"{line.removeprefix(f'{place}: ')}{end}" for line in _in_words(item).split("\n")]
+    return [f"{place}: {line}" if place else line for line in lines]
+
+
+def _fields_at(place: Sequence[Any], model: type[BaseModel]) -> Collection[str]:
+    """The fields that the last name of a place could have been."""
+    for name in place[:-1]:
+        field = model.model_fields.get(name)
+        model = model if field is None else next(_models_in(field.annotation), model)
+    return model.model_fields
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for part in get_args(kind):
+        yield from _models_in(part)
+
+
+def _in_words(item: Mapping[str, Any]) -> str:
     """One of pydantic's mistakes, ``expected …, found …``, as everything else is told.
 
     Args:
@@ -166,6 +225,9 @@ _COMMA = re.compile(r",(?![^\[({]*[\])}])")
 
 Whole = Annotated[int, BeforeValidator(_no_whole_truth)]
 """A whole number, and not true or false."""
+
+Count = Annotated[Whole, Field(ge=1)]
+"""A whole number from 1."""
 
 Switch = Annotated[bool, Strict()]
 """True or false, and no word or number for it."""
