@@ -29,30 +29,35 @@ CERTAIN = 0.05
 
 
 def costs(results: StudyResults) -> list[Table]:
-    """Every method at every sparsity in a row, and the quantised models beside them; and what each
-    language lost with half of the weights."""
+    """Every method at every sparsity in a row; what each language lost with half of the weights;
+    and what the last method loses beside all that is as small."""
     (model,) = results.models
-    groups: list[tuple[str, Group]] = [(f"{g.sparsity:.0%}", g) for g in model.in_order]
-    groups += [("0% (quantised)", group) for group in model.quantised.values()]
     rows = []
-    for sparsity, group in groups:
-        loss = model.loss(group)
+    for group in model.in_order:
+        loss, draws = model.loss(group), model.seeds_apart(group)
         seen, unseen = (loss.over(tags) or 0.0 for tags in (model.seen_by_any, model.unseen_by_all))
         rows.append([
-            sparsity, group.method, rise_of(loss.mean), loss.mean.bounds(), f"{seen:+.1%}",
-            f"{unseen:+.1%}", worst_of(loss), f"{loss.certain} of {len(model.languages)}",
+            f"{group.sparsity:.0%}", group.method, rise_of(loss.mean), loss.mean.bounds(),
+            "one" if draws is None else " to ".join(f"{one:+.1%}" for one in draws),
+            f"{seen:+.1%}", f"{unseen:+.1%}", worst_of(loss),
+            f"{loss.certain} of {len(model.languages)}",
         ])  # fmt: skip
-    header = ["sparsity", "method", "mean rise", "95 % interval", "seen", "unseen", "worst",
-              "languages worse"]  # fmt: skip
+    header = ["sparsity", "method", "mean rise", "95 % interval", "draws", "seen", "unseen",
+              "worst", "languages worse"]  # fmt: skip
     half = {group.method: evaluation_of(results, group) for group in model.at(0.5)}
-    return [Table(header, rows), Table(*method_rows(evaluation_of(results, None), half, SEEN))]
+    languages = Table(*method_rows(evaluation_of(results, None), half, SEEN))
+    return [Table(header, rows), languages, *sizes(results, model.methods[-1])]
 
 
-def sizes(results: StudyResults) -> list[Table]:
-    """What the weights of each form take, and what it loses: the report's own table."""
+def sizes(results: StudyResults, method: str = "") -> list[Table]:
+    """What the weights of each form take, and what it loses, of the pruned ones those of a method:
+    the report's own table."""
     section: Any = quantised(results)
+    if section is None:
+        return []
     ((_, (first, *_)),) = section.groups
-    return [Table(first.header, first.rows)]
+    chosen = [row for row in first.rows if not row[1] or row[0].startswith(method)]
+    return [Table(first.header, chosen)]
 
 
 def modes(results: StudyResults) -> list[Table]:
