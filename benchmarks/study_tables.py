@@ -15,7 +15,7 @@ from mwanda.cli.demo.packages import find_weights
 from mwanda.evaluation import paired
 from mwanda.evaluation.translation import bleu_tokenizer, parse_direction
 from mwanda.study.report.cells import rise_of, worst_of
-from mwanda.study.report.data import Group, StudyResults, points_with
+from mwanda.study.report.data import StudyResults, points_with
 from mwanda.study.report.other_sections import quantised
 from mwanda.study.report.score_tables import HEADER, accuracy, direction_row, mean_accuracy
 from mwanda.study.report.side_by_side import evaluation_of, method_rows

@@ -50,9 +50,18 @@ def test_recover(
 def test_what_cannot_be_recovered(bench: Bench, pruned: Path) -> None:
     words = ["recover", pruned, "--dense", bench.source, "--out", bench.out]
     text = ["--calibration", bench.corpus]
-    bench.refuse([*words, *text, "--steps", "0"], "--steps")
-    bench.refuse([*words, *text, "--learning-rate", "-1"], "learning_rate", "above 0")
-    bench.refuse([*words, *text, "--at-once", "3"], "at_once", "divides the batch of 8")
+    flags = ["--train-embeddings", "--gradient-checkpointing", "--never-worse"]
+    wrong = ["--steps", "0", "--learning-rate", "-1", "--at-once", "3", "--windows", "0"]
+    nowhere = ["recover", "nothing", "--dense", "nothing", "--out", bench.out]
+    bench.refuse(
+        [*nowhere, *flags, *wrong],  # settings are looked at first
+        "recover: steps: expected 1 or more, found 0",
+        "recover: learning_rate: expected a number above 0, found -1.0",
+        "recover: at_once: expected a number that divides the batch of 8, found 3",
+        "recover: windows: expected 1 or more, found 0",
+        lines=4,
+    )
+    bench.refuse([*words, *text, "--report-to", "tensorbord,wandb"], "found 'tensorbord'")
     bench.refuse([*words, "--calibration", "nowhere"], "nowhere")
     bench.refuse([*words[:2], *words[4:], *text], "--dense")
     bench.refuse(["recover", "nothing", *words[2:], *text], "nothing", "nothing there")

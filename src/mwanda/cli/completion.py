@@ -8,6 +8,7 @@ from typing import Any, get_args
 from mwanda.evaluation.runtimes.registry import RUNTIMES
 from mwanda.methods.registry import ALLOCATIONS, CRITERIA, PATTERNS, RECONSTRUCTIONS
 from mwanda.pruning.recipe.asked import Level, Mode
+from mwanda.pruning.recipe.recovery import Objective, Optimizer
 from mwanda.system.run_options import FLOATS
 
 Names = Callable[[], Mapping[str, str]]
@@ -48,6 +49,8 @@ _NAMES: Mapping[str, Names] = {
     "recipe": _recipes,
     "mode": _words(*get_args(Mode)),
     "allocation_level": _words(*get_args(Level)),
+    "objective": _words(*get_args(Objective)),
+    "optimizer": _words(*get_args(Optimizer)),
     "dtype": _words("auto", *FLOATS),
     "compute_dtype": _words("auto", *FLOATS),
     "device": _words("auto", "cpu", "cuda", "mps", "xpu"),

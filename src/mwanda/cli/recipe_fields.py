@@ -32,7 +32,8 @@ def field_options() -> Iterator[tuple[str, Any, str, str]]:
 def recipe_fields(
     recipe: str | Path | None = None, *, saved: bool = False, **given: Any
 ) -> dict[str, Any]:
-    """The fields of a recipe, by its name or file, overridden by those among a command's options.
+    """The fields of a recipe, by its name or file, overridden by those among a command's options;
+    and the settings of a recovery among these.
 
     Args:
         saved: whether it goes with saved statistics, which have defaults of their own.

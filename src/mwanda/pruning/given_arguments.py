@@ -12,9 +12,7 @@ from mwanda.model.given import is_gguf
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.by_name import load_named, with_base
-from mwanda.pruning.recipe.recovery import Settings, fields_over
-from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
-from mwanda.pruning.recipe.values import validated
+from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.system.run_options import RunOptions
 
 
@@ -45,15 +43,6 @@ def recipe_given(recipe: Any, fields: Mapping[str, Any], source: str) -> Recipe:
         expected = "mwanda.Recipe.build(…), its fields, its name, or a YAML file"
         raise InputError("recipe", expected=expected, found=f"a {type(recipe).__name__}")
     return Recipe.build(fields_over(recipe or {}, given), source if given else "recipe")
-
-
-def recovery_given(fields: Mapping[str, Any]) -> tuple[Settings, ResolvedRecipe]:
-    """The settings of a recovery, and the recipe of its text, out of fields by name; one that is
-    None is left open."""
-    own = {name: value for name, value in fields.items() if name in Settings.model_fields}
-    given = {name: value for name, value in own.items() if value is not None}
-    rest = {name: value for name, value in fields.items() if name not in own}
-    return validated(Settings, given, "recover"), resolve(recipe_given(None, rest, "recover"))
 
 
 def tokenizer_given(tokenizer: Any, options: RunOptions) -> Any:

@@ -198,8 +198,8 @@ class StudyDocument(_Part):
                 if name == "recipe" == place:
                     problems.append("recipe.recipe: expected none; write it in a method")
                 elif name not in {*Recipe.model_fields, "recipe"}:
-                    hint = unknown_field(name, Recipe.model_fields)
-                    problems.append(f"{place}.{name}: {hint}")
+                    problem = unknown_field(name, Recipe.model_fields)
+                    problems.append(f"{place}.{name}: {problem}")
         for axis, field in AXES.items():
             if field in self.recipe:
                 problems.append(

@@ -104,8 +104,9 @@ class _Watch:
             self.waiting.remove(key)
             took = {e["key"]: e["seconds"] for e in self.folder.events() if e["event"] == "done"}
             failure = self.folder.failure(key)
-            end = f"{took[key]:.1f} s" if key in took else "done"  # its line is not written yet
-            end = f"failed: {failure['problems'][0]}" if failure else end
+            end = f"{took[key]:.1f} s" if key in took else "done"  # its line is not there yet
+            if failure:
+                end = f"failed: {failure['problems'][0]}"
             count = len(self.plan.cells) - len(self.waiting)
             left = seconds_left(self.folder, self.plan, len(self.waiting), self.workers)
             rest = f"; about {duration(left)} left" if self.waiting and left is not None else ""

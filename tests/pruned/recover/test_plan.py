@@ -88,7 +88,7 @@ def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
     for says, how in (
         ("de: expected at least 25 windows: 24 held out", {"held_out": 24}),
         ("learning_rate: expected a number above 0", {"learning_rate": -1.0}),
-        ("objective: expected mean or worst", {"objective": "best"}),
+        ("objective: expected 'mean' or 'worst'", {"objective": "best"}),
     ):
         with pytest.raises(mwanda.InputError, match=says):
             other(**how)

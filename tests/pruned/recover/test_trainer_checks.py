@@ -25,6 +25,9 @@ NOWHERE: dict[str, Any] = {
 def test_a_logger_that_cannot_be_used_is_told_before_any_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for wrong in (3, [None]):
+        with pytest.raises(InputError, match=r"recover: report_to.0: expected text"):
+            mwanda.recover(**NOWHERE, report_to=wrong)
     with pytest.raises(InputError, match=r"--report-to: .*did you mean 'tensorboard'"):
         mwanda.recover(**NOWHERE, report_to="tensorbord")
     monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: False)

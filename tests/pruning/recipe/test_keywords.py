@@ -15,6 +15,7 @@ from mwanda.pruning.recipe.keywords import (
     RecoverFields,
     SearchFields,
     StatisticsFields,
+    recovery_given,
 )
 from mwanda.pruning.recipe.recovery import Settings
 
@@ -53,6 +54,30 @@ def test_a_function_shows_the_fields_that_it_takes(name: str, fields: Any) -> No
     for field, kind in hints.items():
         assert (shown[field].default, shown[field].annotation) == (None, kind)
         assert f"{field}: {known[field].description}" in function.__doc__
+
+
+def test_the_words_of_a_setting_are_those_that_it_may_have() -> None:
+    own = get_type_hints(Settings)
+    for name in ("objective", "optimizer"):
+        assert get_type_hints(RecoverFields)[name] == own[name] | None
+
+
+def test_settings_and_text_of_a_recovery_are_told_apart() -> None:
+    settings, recipe = recovery_given(
+        {"steps": 3, "batch": None, "report_to": "wandb,mlflow", "windows": 5, "seed": None}
+    )
+    assert (settings.steps, settings.batch, settings.report_to) == (3, 8, ("wandb", "mlflow"))
+    assert (recipe.windows, recipe.model_fields_set & {"seed"}) == (5, set())
+
+
+def test_all_that_is_wrong_with_a_recovery_is_told() -> None:
+    with pytest.raises(InputError) as error:
+        recovery_given({"stpes": 3, "steps": 0, "windows": 0, "sparsity": 0.5})
+    unknown, misplaced, *rest = error.value.problems
+    assert unknown.startswith("recover: stpes: unknown field; did you mean 'steps'? choose one of")
+    assert misplaced.startswith("recover: sparsity: unknown field; choose one of at_once, ")
+    assert rest == ["recover: steps: expected 1 or more, found 0",
+                    "recover: windows: expected 1 or more, found 0"]  # fmt: skip
 
 
 def test_the_public_names_are_listed() -> None:

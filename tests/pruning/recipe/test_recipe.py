@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -370,14 +371,20 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
     for wrong, told in (
         ({"stesp": 3}, "recover.stesp: unknown field; did you mean 'steps'?"),
         ({"steps": "many"}, "recover.steps: expected a whole number, found many"),
-        ({"at_once": 3}, "recover: at_once: expected a number that divides the batch of 8"),
+        ({"steps": np.bool_(True)}, "recover.steps: expected a whole number, found True"),
+        ({"steps": b"3"}, "recover.steps: expected a whole number, found b'3'"),
+        ({"learning_rate": "1_0"}, "recover.learning_rate: expected a number, found 1_0"),
+        ({"at_once": 3}, "recover.at_once: expected a number that divides the batch of 8, found 3"),
         (3, "recover: expected true, false, or settings such as {steps: 120}, found 3"),
+        ({3: 1}, "recover.3: unknown field; choose one of at_once, "),
         ({"train_embeddings": "no"}, "train_embeddings: expected true or false, found no"),
+        ({"train_embeddings": "true"}, "train_embeddings: expected true or false, found 'true'"),
         ({"never_worse": 1}, "recover.never_worse: expected true or false, found 1"),
         ({"windows": 0}, "recover.windows: expected 1 or more, found 0"),
         ({"background_windows": True}, "recover.background_windows: expected a whole number"),
         ({"background_weight": 1}, "background_weight: expected a number less than 1, found 1"),
         ({"background_weight": 0}, "background_weight: expected a number above 0, found 0"),
+        ({"background_weight": -0.1}, "background_weight: expected a number above 0, found -0.1"),
         ({"report_to": None}, "recover.report_to: expected a list such as [tensorboard]"),
         ({"report_to": 5}, "recover.report_to.0: expected text"),
     ):

@@ -12,6 +12,7 @@ from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.recipe_fields import recipe_fields
 from mwanda.cli.views import View
+from mwanda.pruning.recipe.keywords import recovery_given
 from mwanda.pruning.recipe.recovery import Settings
 from mwanda.system.extras import need
 from mwanda.system.progress import speaks
@@ -37,6 +38,7 @@ def recover(
     early.check_out_or_plan(out, plan=plan)
     need("accelerate", "mwanda recover", "recover")
     fields = recipe_fields(window_length=window_length, **given)
+    recovery_given(fields)  # mistakes in it are told before anything is looked at
     early.check_model(model, dense)
     if out is not None and speaks():
         for name in (model, dense):

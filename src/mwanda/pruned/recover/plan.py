@@ -24,8 +24,8 @@ from mwanda.pruning.forecast.memory import RUNTIME, process_memory
 from mwanda.pruning.forecast.operations import Work, block_flops, matmul_rate
 from mwanda.pruning.forecast.plan import shapes_of
 from mwanda.pruning.forecast.planned import products_alone
-from mwanda.pruning.given_arguments import options_given, recovery_given
-from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
+from mwanda.pruning.given_arguments import options_given
+from mwanda.pruning.recipe.keywords import RecoverFields, recovery_given, with_fields
 from mwanda.pruning.recipe.recovery import Settings
 from mwanda.system.arguments import path_given
 from mwanda.system.device import choose_device, computes_on_host, dtype_name
@@ -141,7 +141,7 @@ def plan_recover(
     Args:
         model: the pruned folder.
         calibration, options, fields: as :func:`mwanda.recover` takes them. Steps that ``patience``
-            may save are counted.
+            may save are counted; ``never_worse`` and ``report_to`` change nothing here.
 
     Raises:
         InputError: bad input, no zeros, or too little text.

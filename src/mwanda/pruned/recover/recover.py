@@ -31,8 +31,8 @@ from mwanda.pruned.zeros import keep_zeros
 from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.folder.manifest import Manifest, read_manifest
 from mwanda.pruning.folder.manifest_records import RecoveryRecord
-from mwanda.pruning.given_arguments import options_given, recovery_given
-from mwanda.pruning.recipe.keywords import RecoverFields, with_fields
+from mwanda.pruning.given_arguments import options_given
+from mwanda.pruning.recipe.keywords import RecoverFields, recovery_given, with_fields
 from mwanda.pruning.task import keeps_journal, ranks_for
 from mwanda.system.arguments import path_given
 from mwanda.system.device import NOWHERE, choose_device
@@ -110,8 +110,11 @@ def recover(
         dense: the model it was pruned from: a folder, GGUF file or hub id.
         calibration: text as :func:`mwanda.prune` takes it.
         options: how to run. A run that was cut off goes on from its last checkpoint.
-        fields: settings, see :class:`~mwanda.pruning.recipe.recovery.Settings`, and of a recipe
-            those of text; ``window_length`` is 256, or the context, where it is not given.
+        fields: settings, and of a recipe those of text and ``dtype``; ``window_length`` is 256, or
+            the context, where it is not given. With ``objective="worst"`` the state is kept in
+            which the worst language has come furthest. There are eight looks in a run, which
+            ``patience`` counts. TensorBoard's files go into ``OUT.runs`` beside the output, or
+            where ``TENSORBOARD_LOGGING_DIR`` says.
 
     Raises:
         InputError: bad input: no zeros, another tokenizer or vocabulary than the dense model's, too

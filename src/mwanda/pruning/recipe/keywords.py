@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
+from typing import Any, TypedDict, TypeVar, get_type_hints
 
+from mwanda.errors import InputError, unknown_field
 from mwanda.pruning.recipe.asked import Level, Mode, Recipe
-from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.recovery import Objective, Optimizer, Settings
+from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
+from mwanda.pruning.recipe.values import validated
 
 MethodGiven = str | Mapping[str, Any] | None
 """A name, or ``{"name": …, OPTION: …}``."""
@@ -43,8 +46,8 @@ class RecoverFields(TextFields, total=False):
     held_out: int | None
     sampled: int | None
     train_embeddings: bool | None
-    objective: Literal["mean", "worst"] | None
-    optimizer: Literal["adam", "adam-8bit"] | None
+    objective: Objective | None
+    optimizer: Optimizer | None
     low_rank: int | None
     gradient_checkpointing: bool | None
     patience: int | None
@@ -79,6 +82,34 @@ class RecipeFields(SearchFields, total=False):
 
     sparsity: float | str | None
     recover: bool | Mapping[str, Any] | None
+
+
+def recovery_given(fields: Mapping[str, Any]) -> tuple[Settings, ResolvedRecipe]:
+    """The settings of a recovery and the recipe of its text, out of :class:`RecoverFields`; one
+    that is None is left open.
+
+    Raises:
+        InputError: naming every mistake at once.
+    """
+    known = get_type_hints(RecoverFields)
+    given = {name: value for name, value in fields.items() if value is not None}
+    problems = [
+        f"recover: {name}: {unknown_field(name, known)}" for name in given if name not in known
+    ]
+    settings = recipe = None
+    own = {name: value for name, value in given.items() if name in Settings.model_fields}
+    rest = {name: given[name] for name in known if name in given and name not in own}
+    try:
+        settings = validated(Settings, own, "recover")
+    except InputError as error:
+        problems += error.problems
+    try:
+        recipe = Recipe.build(rest, "recover")
+    except InputError as error:
+        problems += error.problems
+    if settings is None or recipe is None or problems:
+        raise InputError.several(problems)
+    return settings, resolve(recipe)
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -11,12 +11,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 
 from mwanda.errors import InputError, shown
-from mwanda.pruning.recipe.method_choice import as_value_error
-from mwanda.pruning.recipe.values import Count, Listed, Number, Share, Switch, Whole
+from mwanda.pruning.recipe.values import Count, Listed, Number, Part, Switch, Whole
 from mwanda.pruning.recipe.written import Written
 
 PASSES, MOST_STEPS = 4, 300
@@ -24,6 +24,9 @@ PASSES, MOST_STEPS = 4, 300
 
 RATE, LOW_RANK_RATE = 4e-5, 4e-4
 """Learning rates by default: of weights themselves, and of the factors of low-rank updates."""
+
+Objective = Literal["mean", "worst"]
+Optimizer = Literal["adam", "adam-8bit"]
 
 APART = ("report_to", "gradient_checkpointing")
 """Settings that change neither what is learnt nor whether it is taken."""
@@ -67,12 +70,12 @@ class Settings(BaseModel):
         "Default: 8192.",
     )
     train_embeddings: Switch = Field(False, description="Embeddings and head learn too.")
-    objective: Literal["mean", "worst"] = Field(
+    objective: Objective = Field(
         "mean",
         description="mean over languages by weight, or worst: more turns to those that are behind. "
         "Default: mean.",
     )
-    optimizer: Literal["adam", "adam-8bit"] = Field(
+    optimizer: Optimizer = Field(
         "adam",
         description="adam, or adam-8bit: its states in a quarter of the memory, by bitsandbytes. "
         "Default: adam.",
@@ -91,16 +94,19 @@ class Settings(BaseModel):
     )
     never_worse: Switch = Field(
         False,
-        description="Refuse a result in which a language ends worse than it began; exit code 3.",
+        description="Refuse a result in which a language ends worse than it began.",
     )
-    report_to: Annotated[tuple[str, ...], Listed, Written(repeated=True)] = Field(
-        (), description="tensorboard, wandb, …: what transformers' Trainer logs to, also several."
+    report_to: Annotated[tuple[str, ...], Listed, Written(repeated=True, read=",".join)] = Field(
+        (), description="tensorboard,wandb, …: what transformers' Trainer logs to."
     )
 
-    @model_validator(mode="after")
-    def _batch_of_whole_forwards(self) -> Settings:
-        as_value_error(lambda: self.windows_at_once(1))
-        return self
+    @field_validator("at_once")
+    @classmethod
+    def _divides(cls, value: int | None, info: ValidationInfo) -> int | None:
+        batch = info.data.get("batch")
+        if value and batch and batch % value:
+            raise ValueError(f"expected a number that divides the batch of {batch}, found {value}")
+        return value
 
     @property
     def rate(self) -> float:
@@ -146,7 +152,7 @@ class AfterPrune(Settings):
     background_windows: Count | None = Field(
         None, description="Windows of the background. Default: those of the prune."
     )
-    background_weight: Annotated[Share, Field(gt=0)] | None = Field(
+    background_weight: Part | None = Field(
         None, description="Share of all weight that it has. Default: that of the prune."
     )
 
@@ -166,7 +172,7 @@ def _by_word(value: Any) -> Any:
         return {} if value else None
     if not isinstance(value, Mapping | AfterPrune):
         expected = "true, false, or settings such as {steps: 120}"
-        raise ValueError(f"expected {expected}, found {shown(repr(value))}")
+        raise ValueError(f"expected {expected}, found {shown(str(value))}")
     return value
 
 

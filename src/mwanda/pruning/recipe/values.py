@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal, DecimalException
@@ -60,6 +61,11 @@ EXAMPLES: Mapping[str, str] = {
 }
 """Field -> a value it could have; a number says enough itself."""
 
+HINTS: Mapping[str, str] = {
+    "sparsity": "; give a share of weights from 0 to below 1, such as 0.5 or 50%",
+}
+"""Place -> what to do about any mistake there."""
+
 SHAPES = ("dict_type", "string_type", "tuple_type")
 
 
@@ -89,13 +95,13 @@ def _problems(items: Sequence[Mapping[str, Any]], model: type[BaseModel]) -> lis
 
 
 def _lines(item: Mapping[str, Any], model: type[BaseModel]) -> list[str]:
-    place = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        return [f"{place}: {unknown_field(str(item['loc'][-1]), _fields_at(item['loc'], model))}"]
-    more = "; give a share of weights from 0 to below 1, such as 0.5 or 50%"
-    end = more if place == "sparsity" else ""
-    lines = [f"{line.removeprefix(f'{place}: ')}{end}" for line in _in_words(item).split("\n")]
-    return [f"{place}: {line}" if place else line for line in lines]
+    place, told = ".".join(str(part) for part in item["loc"]), _in_words(item)
+    if not place:  # of the whole, which may have several things to say
+        return told.split("\n")
+    if item["type"] in ("extra_forbidden", "invalid_key"):
+        known = _fields_at(item["loc"], model)
+        return [f"{place}: {unknown_field(str(item['loc'][-1]), known)}"]
+    return [f"{place}: {told.removeprefix(f'{place}: ')}{HINTS.get(place, '')}"]
 
 
 def _fields_at(place: Sequence[Any], model: type[BaseModel]) -> Collection[str]:
@@ -137,17 +143,26 @@ def _in_words(item: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "nothing", True: "true", False: "false"}[value]
-    return shown(str(value))[:60]
+    text = shown(str(value))[:60]
+    words = isinstance(value, str) and value.casefold() in ("true", "false")
+    return repr(text) if words else text  # the word is not the value
 
 
 def _no_truth(value: Any) -> Any:
     """Python takes true for 1; a person who wrote it did not mean a number."""
-    if isinstance(value, bool):
+    if not _may_be_number(value):
         raise PydanticCustomError("float_type", "expected a number")
     return value
 
 
-def per_cent(value: Any) -> Any:
+def _may_be_number(value: Any) -> bool:
+    """Neither true or false, of Python or NumPy, nor bytes, nor digits with ``_`` between."""
+    if isinstance(value, str):
+        return "_" not in value
+    return isinstance(value, numbers.Number) and not isinstance(value, bool)
+
+
+def _per_cent(value: Any) -> Any:
     """``50%`` is 0.5."""
     if not isinstance(value, str) or not value.rstrip().endswith("%"):
         return value
@@ -159,7 +174,7 @@ def per_cent(value: Any) -> Any:
 
 
 def _no_whole_truth(value: Any) -> Any:
-    if isinstance(value, bool):
+    if not _may_be_number(value):
         raise PydanticCustomError("int_type", "expected a whole number")
     if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?\d+\s*", value):
         raise PydanticCustomError("int_parsing", "expected a whole number")  # 0-1 would be -1
@@ -235,8 +250,11 @@ Switch = Annotated[bool, Strict()]
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_truth)]
 """A finite number, and not true or false."""
 
-Share = Annotated[Number, Field(ge=0, lt=1), BeforeValidator(per_cent)]
+Share = Annotated[Number, Field(ge=0, lt=1), BeforeValidator(_per_cent)]
 """A share from 0 to below 1, as a number or as ``50%``."""
+
+Part = Annotated[Number, Field(gt=0, lt=1), BeforeValidator(_per_cent)]
+"""The same, but not 0."""
 
 Listed = BeforeValidator(_listed)
 """For a field that is a list."""
