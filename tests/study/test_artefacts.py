@@ -15,6 +15,7 @@ from mwanda.study.folder import StudyFolder
 from mwanda.study.launch import start_study
 from mwanda.study.report.write import write_report
 from mwanda.study.study_plan import make_plan
+from mwanda.study.worker import Worker
 from tests.study.helpers import Lab
 
 
@@ -62,6 +63,28 @@ def test_its_content_counts_and_its_place_does_not(lab: Lab, shipped: Path, tmp_
     (moved / "config.json").write_text(json.dumps(config | {"note": "another"}))
     other = make_plan(study(lab, ships={"path": str(moved)}))
     assert len(other.cells.keys() - again.cells.keys()) == 1
+    assert make_plan(study(lab, named_anew={"path": str(moved)})).cells.keys() == other.cells.keys()
+
+
+def test_weights_that_only_a_runtime_reads_count(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "ct2").mkdir()
+    document = study(lab, ships={"path": str(tmp_path / "ct2"), "runtime": "transformers"})
+    found = set()
+    for content in (b"int8", b"int8_float16"):
+        (tmp_path / "ct2" / "model.bin").write_bytes(content)
+        found |= make_plan(document).cells.keys()
+    assert len(found) == 4  # the dense model, a prune, and the artefact twice
+
+
+def test_what_changes_after_planning_is_refused(lab: Lab, shipped: Path) -> None:
+    folder = StudyFolder(lab.out)
+    folder.make()
+    document = study(lab, ships={"path": str(shipped)})
+    folder.write_plan(make_plan(document).model_dump(mode="json"))
+    (shipped / "model.bin").write_bytes(b"another")
+    Worker(folder).run()
+    (failed,) = (folder.failure(path.stem) for path in (lab.out / "failed").iterdir())
+    assert "the artefact that the study was planned on" in (failed or {})["problems"][0]
 
 
 def test_what_changes_before_it_is_scored_is_refused(lab: Lab, shipped: Path) -> None:
@@ -84,6 +107,7 @@ def test_what_changes_before_it_is_scored_is_refused(lab: Lab, shipped: Path) ->
         ({"a": {"paths": "."}}, "artefacts.a.paths: unknown field; did you mean 'path'"),
         ({"a": {"path": ".", "model": "tin"}}, "artefacts.a.model: did you mean 'tiny'"),
         ({"dense": {"path": "."}}, "artefacts.dense: expected a name that nothing else has"),
+        ({"trimmed": {"path": "."}}, "artefacts.trimmed: expected a name that nothing else has"),
     ],
 )
 def test_mistakes_are_told_before_any_work(lab: Lab, artefacts: Any, says: str) -> None:

@@ -41,6 +41,26 @@ def test_the_least_that_can_be_said(tmp_path: Path) -> None:
     assert text == LEAST
 
 
+def test_a_name_stands_for_one_recipe_whatever_the_sparsity(tmp_path: Path) -> None:
+    own = "criterion: wanda, allocation: uniform, sparsity: 0.7, languages: [en]"
+    (problem,) = refused(
+        tmp_path, f"criteria: wanda\nallocations: uniform\nmethods: {{wanda: {{{own}}}}}\n"
+    )
+    assert "expected one name for one recipe, found 'wanda' for two" in problem
+    plain = "criteria: wanda\nsparsities: [0, 0.5]\nlanguages: {a: [en], b: [sw]}\n"
+    assert {name for name, _, _ in grid(tmp_path, plain)} == {"wanda", "wanda, a", "wanda, b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["methods: {dense: {}}\n", "quantised: [Q8_0]\nmethods: {Q8_0: {}}\n",
+     "criteria: wanda\nartefacts: {wanda: {path: x}}\n"],
+)  # fmt: skip
+def test_a_method_has_no_name_that_means_something_else(tmp_path: Path, text: str) -> None:
+    (problem,) = refused(tmp_path, text)
+    assert "expected another name than the dense model's, a form's or an artefact's" in problem
+
+
 def test_every_combination_once(tmp_path: Path) -> None:
     found = grid(
         tmp_path,

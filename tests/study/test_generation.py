@@ -102,7 +102,6 @@ def test_without_any_of_it_keys_and_files_are_what_they_were(lab: Lab, tmp_path:
     [
         ({"quantised": ["Q4_K"]}, "quantised: Q4_K: expected a GGUF type"),
         ({"quantised": ["trimmed+"]}, "quantised: trimmed+: expected a GGUF type"),
-        ({"methods": {"Q8_0": {}}, "quantised": ["Q8_0"]}, "methods.Q8_0: expected another name"),
         ({"evaluation": {"translation": {"directions": []}}}, "evaluation.translation.directions"),
         ({"evaluation": {"translation": {"directions": ["de"]}}}, "de: expected two languages"),
         ({"evaluation": {"translation": {"directions": ["de-sw"], "shot": 1}}}, "'shots'"),

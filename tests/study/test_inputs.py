@@ -50,6 +50,28 @@ def test_a_model_that_changed_after_planning_is_refused(lab: Lab, tmp_path: Path
     assert all("the model that the study was planned on" in line for line in problems(folder))
 
 
+@pytest.mark.parametrize("mode", ["dense", "sequential"])
+def test_the_text_of_a_background_counts_and_its_place_does_not(
+    lab: Lab, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(lab.calibration, tmp_path / "background")
+    (tmp_path / "background" / "de.txt").rename(tmp_path / "background" / "fr.txt")
+    monkeypatch.chdir(tmp_path)
+    recipe = {"windows": 2, "window_length": 32, "mode": mode, "background_windows": 2}
+    fields: dict[str, Any] = {"criteria": ["wanda"], "sparsities": [0.5], "languages": "sw"}
+    first = planned(lab, **fields, recipe=recipe | {"background": "background"})
+    before = keys(first)
+    (cell,) = (c for c in first.read_plan()["cells"].values() if c["settings"]["recipe"])
+    assert cell["settings"]["recipe"]["background"] == str(tmp_path / "background")
+    shutil.copytree("background", tmp_path / "moved")
+    assert keys(planned(lab, **fields, recipe=recipe | {"background": "moved"})) == before
+    change_quietly(tmp_path / "moved" / "fr.txt")
+    Worker(first := StudyFolder(lab.out)).run()
+    (line,) = problems(first)
+    assert "fr: expected the calibration text that the study was planned on" in line
+    assert len(keys(planned(lab, **fields, recipe=recipe | {"background": "moved"})) - before) == 1
+
+
 def keys(folder: StudyFolder) -> set[str]:
     return set(folder.read_plan()["cells"])
 

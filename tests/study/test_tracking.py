@@ -106,6 +106,14 @@ def test_what_was_logged_is_not_logged_again(library: Library, tmp_path: Path) -
     folder.write_result("cell1", folder.result("cell0") or {})
     tracker(folder, library).look(last=True)
     assert [*library.runs] == ["tiny, first, 0.5, seed 0"]
+    library.runs.clear()  # a point that is computed anew has another key
+    plan = folder.read_plan()
+    (point,) = (one for one in plan["entries"] if one["key"] == "cell1")
+    point["key"], plan["cells"]["anew"] = "anew", plan["cells"]["cell1"]
+    folder.write_plan(plan)
+    folder.write_result("anew", folder.result("cell0") or {})
+    tracker(folder, library).look(last=True)
+    assert [*library.runs] == ["tiny, first, 0.5, seed 0"]
 
 
 def test_a_point_waits_for_its_dense_model(library: Library, tmp_path: Path) -> None:

@@ -205,11 +205,8 @@ class StudyDocument(_Part):
                 problems.append(
                     f"recipe.{field}: expected what all cells have in common; use {axis}"
                 )
-        for kind in self.quantised:
-            if kind in self.methods:
-                problems.append(f"methods.{kind}: expected another name than a quantised model's")
         for name, part in self.artefacts.items():
-            if name in {"dense", *self.quantised, *self.methods}:
+            if name in {"dense", TRIMMED, *self.quantised}:
                 problems.append(f"artefacts.{name}: expected a name that nothing else has")
             if part.model is None and len(self.models) > 1:
                 problems.append(f"artefacts.{name}: expected a model, one of the study's, as it "

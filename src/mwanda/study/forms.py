@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.evaluation.cache import model_sha256
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.registry import device_of, find_runtime, kind_of
@@ -17,6 +16,7 @@ from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.quantise import quantise
 from mwanda.pruned.trim.trim import trim
 from mwanda.study.document import TRIMMED, ArtefactPart
+from mwanda.study.inputs import artefact_sha256
 from mwanda.study.records import ArtefactRecord
 from mwanda.system.run_options import RunOptions
 
@@ -69,9 +69,9 @@ def look_up_artefact(part: ArtefactPart, model: str, device: str) -> ArtefactRec
     if part.tokenizer is not None and not tokenizer.exists():
         raise InputError(part.tokenizer, expected="a tokenizer", found="nothing there")
     return ArtefactRecord(
-        path=str(path.resolve()), sha256=model_sha256(path), runtime=runtime,
+        path=str(path.resolve()), sha256=artefact_sha256(path), runtime=runtime,
         tokenizer=str(tokenizer.resolve()) if tokenizer.exists() else model,
-        tokenizer_sha256=None if part.tokenizer is None else model_sha256(tokenizer),
+        tokenizer_sha256=None if part.tokenizer is None else artefact_sha256(tokenizer),
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from mwanda.pruning.recipe.by_name import with_base
 from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.study.document import StudyDocument
+from mwanda.study.records import DENSE
 from mwanda.text.languages import parse_languages
 
 
@@ -47,7 +48,9 @@ def points(document: StudyDocument, source: str) -> tuple[list[Point], list[str]
         source: what to call the document in messages.
     """
     found: dict[tuple[str, str], Point] = {}
+    recipes: dict[tuple[str, bool], str] = {}
     problems: dict[str, None] = {}
+    taken = {DENSE, *document.quantised, *document.artefacts}
     for place, label, fields, drawn in _variants(document, problems, source):
         try:
             asked = Recipe.build({"mode": "dense", **fields}, place)
@@ -57,18 +60,20 @@ def points(document: StudyDocument, source: str) -> tuple[list[Point], list[str]
         recipe = resolve(asked)
         if not recipe.needs_text:  # no text is read: one cell for all sets and seeds
             recipe = recipe.model_copy(update={"languages": None, "seed": 0})
-        point = Point(label + (f", {drawn}" if drawn and recipe.needs_text else ""), recipe)
-        key = (point.method, recipe.model_dump_json())
-        found.setdefault(key, point)
-    seen: dict[tuple[str, float, int | None], Point] = {}
-    for point in found.values():
-        where = (point.method, point.sparsity, point.seed)
-        if where in seen:
+        name = label + (f", {drawn}" if drawn and recipe.needs_text else "")
+        found.setdefault((name, recipe.model_dump_json()), Point(name, recipe))
+        apart = {"sparsity", "seed"} | (set() if recipe.needs_text else {"languages"})
+        told = asked.model_dump_json(exclude=apart)
+        if recipes.setdefault((name, recipe.needs_text), told) != told:
             problems[
-                f"{source}: methods: expected one name for one recipe, found {point.method!r} for "
-                f"two at sparsity {point.sparsity:g}; give them names of their own under methods"
+                f"{source}: methods: expected one name for one recipe, found {name!r} for two; "
+                "give them names of their own under methods"
             ] = None
-        seen[where] = point
+        if name in taken:
+            problems[
+                f"{source}: methods: expected another name than the dense model's, a form's or an "
+                f"artefact's, found {name!r}"
+            ] = None
     return list(found.values()), list(problems)
 
 

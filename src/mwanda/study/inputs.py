@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,12 +13,19 @@ from mwanda.model.opening import resolve_dtype, source_dtype
 from mwanda.model.source import open_model
 from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruning.calibration_text import is_window_file
+from mwanda.pruning.recipe.resolved import ResolvedRecipe
+from mwanda.pruning.task import naming_problems
+from mwanda.study.document import StudyDocument
+from mwanda.study.grid import Point
+from mwanda.study.records import ArtefactRecord, ModelRecord
 from mwanda.system.device import choose_device, dtype_name
 from mwanda.system.files import sha256_of
 from mwanda.system.run_options import RunOptions
+from mwanda.text.background import open_background
 from mwanda.text.sources import open_source
 from mwanda.text.text_source import TextSource, available
 from mwanda.text.window_files import Windows
+from mwanda.text.window_sizes import NO_BACKGROUND, UDHR
 from mwanda.text.windows import fingerprints
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
@@ -60,6 +68,35 @@ def model_hash(model: str, folder: Path | None = None) -> str:
         return model_sha256(source.folder)
 
 
+def look_up_models(
+    document: StudyDocument, grid: Sequence[Point]
+) -> tuple[dict[str, ModelRecord], dict[str, str | dict[str, str]]]:
+    """Every model with its hash, and the dtypes it is pruned and evaluated in."""
+    run = document.run
+    options = RunOptions(
+        device=run.device,
+        compute_dtype=run.compute_dtype,
+        trust_remote_code=run.trust_remote_code,
+    )
+    models, dtypes, problems = {}, {}, list[str]()
+    for name, model in document.models.items():
+        with open_model(model, trust_remote_code=run.trust_remote_code) as source:
+            recipes = (point.recipe for point in grid)
+            problems += naming_problems(source, recipes, options, f"models.{name}: ")
+            sha256 = model_hash(model, source.folder)
+            dtypes[name] = resolved_dtypes(source.folder, options)
+        place = os.path.abspath(model) if Path(model).exists() else model
+        models[name] = ModelRecord(path=place, sha256=sha256)
+    if problems:
+        raise InputError.several(problems)
+    return models, dtypes
+
+
+def artefact_sha256(path: Path) -> str:
+    """SHA-256 of what ships: of all its files, as a runtime may read any."""
+    return model_sha256(path, unread=())
+
+
 def calibration_hashes(
     calibration: str | None,
     opened: TextSource | Windows | None,
@@ -76,18 +113,44 @@ def calibration_hashes(
     return fingerprints(opened, [t for t in tags if t in there], keep_english=keep_english)
 
 
+def background_hashes(
+    calibration: str | None, recipes: Iterable[ResolvedRecipe]
+) -> dict[str, dict[str, str | None]]:
+    """Place of each background text of the user's own -> hash by language. Streams have none, and
+    a windows file has its background in it."""
+    if calibration is None or is_window_file(calibration):
+        return {}
+    found = {}
+    for place in {one.background for one in recipes if one.needs_text} - {NO_BACKGROUND, UDHR}:
+        source = open_background(place)
+        prints = fingerprints(source, available(source), keep_english=True)
+        if None not in prints.values():
+            found[place] = prints
+    return found
+
+
 class InputCheck:
     """Sees that models and texts are those of the plan. What has not been touched since it was
     hashed is not hashed again."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, bool], tuple[Signature, str | None]] = {}
+        self._known: dict[tuple[str, str, bool], tuple[Signature, str | None]] = {}
 
     def model(self, path: str, sha256: str) -> None:
         """Refuse a model that is not the planned one."""
         self._same(path, Path(path), lambda: model_hash(path), sha256, "model")
 
-    def text(self, source: str, prints: Mapping[str, str | None], *, keep_english: bool) -> None:
+    def artefact(self, ships: ArtefactRecord) -> None:
+        """Refuse an artefact, or a tokenizer of its own, that is not the planned one."""
+        named = (ships.path, ships.sha256), (ships.tokenizer, ships.tokenizer_sha256)
+        for path, sha256 in named:
+            if sha256 is not None:
+                look = partial(artefact_sha256, Path(path))
+                self._same(path, Path(path), look, sha256, "artefact")
+
+    def text(
+        self, source: str, prints: Mapping[str, str | None], *, keep_english: bool = True
+    ) -> None:
         """Refuse calibration text that is not the planned one; streams have no hash."""
 
         def find(tag: str) -> str | None:
@@ -110,11 +173,11 @@ class InputCheck:
         what: str,
         keep_english: bool = False,
     ) -> None:
-        now = _signature(place)
-        known = self._known.get((thing, keep_english))
+        now, key = _signature(place), (thing, what, keep_english)
+        known = self._known.get(key)
         if known is None or known[0] != now or not now:
             known = now, find()
-            self._known[thing, keep_english] = known
+            self._known[key] = known
         if known[1] != wanted:
             raise InputError(
                 thing,

@@ -67,6 +67,7 @@ def start_study(
         for key in plan.cells:
             folder.forget_failure(key)
     tracker = None if log_to is None else Tracker(log_to, folder, plan)
+    _tell_of_unkept(folder, plan)
     watch = _Watch(folder, plan, processes if cluster is None else cluster, tracker)
     watch.look()
     if not watch.waiting:
@@ -80,6 +81,17 @@ def start_study(
         _run_processes(folder, processes, watch.look)
     watch.end()
     return Status.of(folder)
+
+
+def _tell_of_unkept(folder: StudyFolder, plan: Plan) -> None:
+    pruned = (key for key, cell in plan.cells.items() if cell.settings["recipe"])
+    done = [key for key in pruned if folder.has_result(key)]
+    gone = sum(not (folder.path / "models" / key).exists() for key in done) if plan.keep else 0
+    if gone:
+        log.warning(
+            "keep: %d models were pruned before it was asked for, and are not there; delete their "
+            "files in %s to have them made again", gone, folder.path / "cells",
+        )  # fmt: skip
 
 
 class _Watch:

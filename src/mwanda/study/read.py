@@ -8,6 +8,7 @@ from typing import Any
 
 from mwanda.errors import InputError, nearest
 from mwanda.evaluation.figures import plot_against_sparsity
+from mwanda.evaluation.gate import percent
 from mwanda.evaluation.language import mean
 from mwanda.study.folder import StudyFolder
 from mwanda.study.report.cells import rise_of, worst_of
@@ -74,7 +75,7 @@ class Study(Shown):
             for group in model.in_order if model.dense is not None else ():
                 loss = model.loss(group)
                 bars.append(mean(one.mean for one in loss.languages.values()))
-                cells = [f"{group.sparsity:.0%}", rise_of(loss.mean), worst_of(loss)]
+                cells = [percent(group.sparsity), rise_of(loss.mean), worst_of(loss)]
                 rows.append([model.name, group.method, *cells])
         return Sheet(header, rows, bars, 3, change=True)
 

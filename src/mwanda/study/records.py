@@ -80,8 +80,8 @@ class Cell(Record):
     """One prune and its evaluation.
 
     Attributes:
-        settings: all that the result depends on; and where a recovery logs to and the like, which
-            the key leaves out.
+        settings: all that the result depends on; and names, places and where a recovery logs to,
+            which the key leaves out.
         model: its name.
         statistics: key of the saved statistics it uses; None where it uses none.
         loose: what nobody gave of the windows: sizes, which may shrink to context and text, and the
@@ -97,8 +97,12 @@ class Cell(Record):
 
     @property
     def key(self) -> str:
-        recipe = dict(self.settings["recipe"] or {})
+        settings, recipe = dict(self.settings), dict(self.settings["recipe"] or {})
         if recipe.get("recover"):
             recover = recipe["recover"].items()
             recipe["recover"] = {name: value for name, value in recover if name not in APART}
-        return key_of({**self.settings, "recipe": recipe or None})
+        if "background" in settings:  # its text says it, wherever it lies
+            recipe.pop("background")
+        if "artefact" in settings:
+            settings.pop("quantised")
+        return key_of({**settings, "recipe": recipe or None})

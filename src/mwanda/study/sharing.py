@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mwanda.pruning.calibration_text import left_open, weights_of
@@ -31,6 +31,7 @@ class SharedStatistics:
     Args:
         recipes: all that are going to ask, their languages by name.
         prints: hashes of its calibration text.
+        backgrounds: place of background text -> its hashes, by language.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class SharedStatistics:
         model: ModelRecord,
         dtype: str,
         prints: Prints,
+        backgrounds: Mapping[str, Mapping[str, str | None]],
         recipes: Iterable[ResolvedRecipe],
     ) -> None:
         self._name = name
         self._decided = {"model": model.sha256, "compute_dtype": dtype}
-        self._prints = prints
+        self._prints, self._backgrounds = prints, backgrounds
         self._grams: dict[str, dict[str, float]] = {}
         for recipe in recipes:
             if _saved(recipe) and "gram" in recipe.linear_needs:
@@ -66,6 +68,8 @@ class SharedStatistics:
 
     def _text(self, recipe: ResolvedRecipe) -> dict[str, Any]:
         given = recipe.model_dump(mode="json", include=FIELDS) | own_background(recipe)
+        if recipe.background in self._backgrounds:  # its text says it, wherever it lies
+            given["background"] = self._backgrounds[recipe.background]
         keep, tags = recipe.keep_english, recipe.languages or ()
         texts = {tag: self._prints.get((tag, keep)) for tag in tags}
         return {**self._decided, "texts": texts, **given}

@@ -8,7 +8,6 @@ depend on besides; names, paths and times do not count.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,15 +23,18 @@ from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
 from mwanda.model.given import check_model
-from mwanda.model.source import open_model
-from mwanda.pruning.calibration_text import calibration_languages, left_open, open_calibration
+from mwanda.pruning.calibration_text import (
+    calibration_languages,
+    is_window_file,
+    left_open,
+    open_calibration,
+)
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
-from mwanda.pruning.task import naming_problems
-from mwanda.study.document import EvaluationPart, RunPart, StudyDocument, load_study
+from mwanda.study.document import EvaluationPart, RunPart, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.forms import artefact_settings, look_up_artefact
 from mwanda.study.grid import Point, points
-from mwanda.study.inputs import calibration_hashes, dtype_for, model_hash, resolved_dtypes
+from mwanda.study.inputs import background_hashes, calibration_hashes, dtype_for, look_up_models
 from mwanda.study.records import DENSE, ArtefactRecord, Cell, Entry, ModelRecord, Record
 from mwanda.study.scored_texts import (
     generation_settings,
@@ -48,6 +50,7 @@ from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import placed_source
+from mwanda.text.window_sizes import NO_BACKGROUND, UDHR
 
 FORMAT = 1
 
@@ -183,7 +186,9 @@ def make_plan(path: Path) -> Plan:
             tags = {tag for tag in chain(*drawn.values()) if (tag, keep) not in prints}
             found = calibration_hashes(document.calibration, source, tags, keep_english=keep)
             prints |= {(tag, keep): sha256 for tag, sha256 in found.items()}
-    models, dtypes = _look_up_models(document, grid)
+    models, dtypes = look_up_models(document, grid)
+    recipes = [_placed(point, drawn, document.calibration) for point in grid]
+    backgrounds = background_hashes(document.calibration, recipes)
     if artefacts and generated:
         log.warning("artefacts are scored only: nothing is translated, continued or asked of them")
     table = _Table()
@@ -198,9 +203,8 @@ def make_plan(path: Path) -> Plan:
             if one.model in (None, name):
                 settings = artefact_settings(ships, artefacts[ships], base, run.compute_dtype)
                 table.add(ships, Cell(settings=settings, model=name, artefact=ships))
-        recipes = [_drawn(point, drawn) for point in grid]
         dtype = dtype_for(dtypes[name], "prune")
-        shared = SharedStatistics(name, record, dtype, prints, recipes)
+        shared = SharedStatistics(name, record, dtype, prints, backgrounds, recipes)
         for point, recipe in zip(grid, recipes, strict=True):
             known = None
             if recipe.needs_text and recipe.languages is not None:
@@ -208,6 +212,8 @@ def make_plan(path: Path) -> Plan:
                 known = {tag: prints.get((tag, keep)) for tag in recipe.languages}
             fields = recipe.model_dump(mode="json") | own_background(recipe)
             settings = {**base, "recipe": fields, "calibration": known}
+            if recipe.background in backgrounds:
+                settings["background"] = backgrounds[recipe.background]
             used = shared.of(recipe)
             if used is not None:
                 table.statistics[used[0]] = used[1]
@@ -266,32 +272,15 @@ class _Table:
         self.entries.append(point)
 
 
-def _look_up_models(
-    document: StudyDocument, grid: list[Point]
-) -> tuple[dict[str, ModelRecord], dict[str, str | dict[str, str]]]:
-    """Every model with its hash, and the dtypes it is pruned and evaluated in."""
-    run = document.run
-    options = RunOptions(
-        device=run.device,
-        compute_dtype=run.compute_dtype,
-        trust_remote_code=run.trust_remote_code,
-    )
-    models, dtypes, problems = {}, {}, list[str]()
-    for name, model in document.models.items():
-        with open_model(model, trust_remote_code=run.trust_remote_code) as source:
-            recipes = (point.recipe for point in grid)
-            problems += naming_problems(source, recipes, options, f"models.{name}: ")
-            sha256 = model_hash(model, source.folder)
-            dtypes[name] = resolved_dtypes(source.folder, options)
-        place = os.path.abspath(model) if Path(model).exists() else model
-        models[name] = ModelRecord(path=place, sha256=sha256)
-    if problems:
-        raise InputError.several(problems)
-    return models, dtypes
-
-
-def _drawn(point: Point, drawn: Mapping[str, tuple[str, ...]]) -> ResolvedRecipe:
-    """The recipe with its languages by name, also where it takes all there are."""
-    if not point.recipe.needs_text:
-        return point.recipe
-    return point.recipe.model_copy(update={"languages": drawn[point.method]})
+def _placed(
+    point: Point, drawn: Mapping[str, tuple[str, ...]], calibration: str | None
+) -> ResolvedRecipe:
+    """The recipe with its languages by name, also where it takes all there are, and the whole path
+    of a background; windows know theirs as it was written."""
+    recipe = point.recipe
+    if not recipe.needs_text or calibration is None:
+        return recipe
+    own = recipe.background not in (NO_BACKGROUND, UDHR) and not is_window_file(calibration)
+    background = placed_source(recipe.background) if own else recipe.background
+    told = {"languages": drawn[point.method], "background": background}
+    return recipe.model_copy(update={n: v for n, v in told.items() if v != getattr(recipe, n)})

@@ -60,7 +60,9 @@ class Tracker:
     def __init__(self, name: str, folder: StudyFolder, plan: Plan) -> None:
         self._name, self._folder, self._plan = name, folder, plan
         self._logged = {
-            event["label"] for event in folder.events() if event["event"] == f"logged to {name}"
+            (event["label"], event["key"])
+            for event in folder.events()
+            if event["event"] == f"logged to {name}"
         }
         self._failed = False
         self._bases: dict[str, dict[str, float]] = {}
@@ -70,7 +72,7 @@ class Tracker:
         for entry in self._plan.entries:
             if (
                 self._failed
-                or entry.label in self._logged
+                or (entry.label, entry.key) in self._logged
                 or not self._folder.has_result(entry.key)
             ):
                 continue
@@ -97,7 +99,7 @@ class Tracker:
             )  # fmt: skip
             self._failed = True
             return
-        self._logged.add(entry.label)
+        self._logged.add((entry.label, entry.key))
         self._folder.log(f"logged to {self._name}", entry.key, label=entry.label)
 
     def _dense(self, model: str) -> dict[str, float]:

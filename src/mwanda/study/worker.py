@@ -119,9 +119,12 @@ class Worker:
         """Refuse inputs that are not those of the plan; text is read where no statistics are."""
         model, source = self._plan.models[cell.model], self._plan.calibration
         self._inputs.model(model.path, model.sha256)
+        if cell.artefact is not None:
+            self._inputs.artefact(self._plan.artefacts[cell.artefact])
         if source is not None and (text or cell.statistics is None):
-            keep = bool((cell.settings["recipe"] or {}).get("keep_english"))
-            self._inputs.text(source, cell.settings["calibration"] or {}, keep_english=keep)
+            recipe, known = cell.settings["recipe"] or {}, cell.settings["calibration"] or {}
+            self._inputs.text(source, known, keep_english=bool(recipe.get("keep_english")))
+            self._inputs.text(str(recipe.get("background")), cell.settings.get("background") or {})
 
     def _options(self, cell: Cell, what: str) -> RunOptions:
         return self._plan.options(dtype_for(cell.settings["compute_dtype"], what), self._progress)
@@ -169,31 +172,26 @@ class Worker:
         elif "quantised" in cell.settings:
             name, tags = str(cell.settings["quantised"]), list(self._texts.texts)
             model, more["quantised"] = small_form(name, model, tags, scratch, options)
+        part = self._plan.evaluation
         result = evaluate(
-            model,
-            self._texts,
-            max_length=self._plan.evaluation.max_length,
-            generated=self._plan.evaluation.continuations,
+            model, self._texts, max_length=part.max_length, generated=part.continuations,
             options=options,
-        )
+        )  # fmt: skip
         if result.generated:
             more["generated"] = {tag: c.as_dict() for tag, c in result.generated.items()}
         if self._parallel is not None:
             translated = translate(model, *self._parallel, options=options).as_dict()
             more["translation"] = translated["directions"]
         if self._tasks:
-            how: dict[str, Any] = {
-                "items": self._plan.evaluation.task_items,
-                "seed": self._plan.evaluation.seed,
-            }
-            asked = evaluate_tasks(model, self._tasks, options=options, **how)
+            asked = evaluate_tasks(
+                model, self._tasks, items=part.task_items, seed=part.seed, options=options
+            )
             more["tasks"] = asked.as_dict()["tasks"]
         return _found(key, cell, result, manifest, more)
 
     def _artefact(self, cell: Cell, model: str) -> tuple[Evaluation, dict[str, Any]]:
         """In the dtype of the document: the plan's is that of the dense model's forward."""
         artefact = self._plan.artefacts[str(cell.artefact)]
-        self._inputs.model(artefact.path, artefact.sha256)
         options = self._plan.options(self._plan.run.compute_dtype, self._progress)
         result = score_artefact(artefact, self._texts, self._plan.evaluation.max_length, options)
         sizes: dict[str, Any] = {

@@ -82,9 +82,10 @@ def test_todays_default_differs_in_nothing_and_another_constant_is_named() -> No
     recipe: dict[str, Any] = {
         "criterion": {"name": "m-wanda", "options": defaults_of(CRITERIA["m-wanda"])},
         "allocation": {"name": "measured", "options": defaults_of(ALLOCATIONS["measured"])},
-        "reconstruction": None, "pattern": "unstructured",
+        "reconstruction": None, "pattern": "unstructured", "mode": "dense",
     }  # fmt: skip
     assert from_today(recipe, 0.5) == []
+    assert from_today(recipe, 0.3) == ["dense statistics, today's are sequential"]
     recipe["criterion"]["options"]["activity_weight"] = 9.0
     assert from_today(recipe, 0.5) == ["another activity_weight of the criterion “m-wanda”"]
     assert from_today(recipe | {"recover": {"steps": 5}}, 0.5)[1:] == ["a recovery"]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mwanda import InputError
-from mwanda.study.report.csv_files import ALWAYS, SOMETIMES, TASKS
+from mwanda.study.report.cells import label_of
+from mwanda.study.report.csv_files import ALWAYS, SOMETIMES, TASKS, language_rows
 from mwanda.study.report.data import Group, load_results
 from mwanda.study.report.elements import Table
 from mwanda.study.report.language_families import families, family_of, script_name
@@ -180,6 +181,47 @@ def test_csv_has_every_number_and_no_formula(tmp_path: Path) -> None:
     assert float(rows[2]["low"]) < float(rows[2]["difference"]) < float(rows[2]["high"])
     with (tmp_path / "out" / "blocks.csv").open(encoding="utf-8", newline="") as file:
         assert [r["block_sparsity"] for r in csv.DictReader(file)] == ["0.19999999999999998", "0.4"]
+
+
+def test_a_sparsity_has_the_digits_that_it_needs(tmp_path: Path) -> None:
+    folder = study(tmp_path, {("3:8", 0.625, 0): ALL, ("5:8", 0.375, 0): ALL})
+    write_report(folder.path, tmp_path / "out")
+    written = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "62.5%" in written
+    assert not {"62%", "63%", "38%"} & set(re.findall(r"(?<![.\d])\d+%", written))
+
+
+def test_languages_that_calibrate_need_not_be_scored(tmp_path: Path) -> None:
+    folder = study(tmp_path, {("m", 0.5, 0): ALL})
+    plan = folder.read_plan()
+    found = folder.result("cell0") or {}
+    found["settings"]["recipe"]["languages"] = ["zh-Hans", "sw"]
+    folder.write_result("cell0", {**found, "seen": ["sw"]})
+    folder.write_plan(plan)
+    results = load_results(folder)
+    (row,) = {row[8] for row in language_rows(results) if row[1] == "m"}
+    assert row == "zh-Hans sw"
+    marks = {tag: "unseen" in label_of(results.models[0], tag) for tag in ("zh-Hans", "sw", "fr")}
+    assert marks == {"zh-Hans": False, "sw": False, "fr": True}
+
+
+def test_a_background_is_that_of_every_seed(tmp_path: Path) -> None:
+    folder = study(tmp_path, {("m", 0.5, 0): ALL, ("m", 0.5, 1): ALL})
+    found = folder.result("cell1") or {}
+    folder.write_result("cell1", {**found, "background": ["hi"]})
+    assert load_results(folder).models[0].background_of_any == ("hi",)
+
+
+def test_what_a_method_is_does_not_come_from_its_point_at_zero(tmp_path: Path) -> None:
+    folder = study(tmp_path, {("m", 0.0, 0): ALL, ("m", 0.5, 1): ALL})
+    found = folder.result("cell0") or {}
+    found["settings"]["calibration"] = None
+    folder.write_result("cell0", found)
+    write_report(folder.path, tmp_path / "out")
+    written = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert (
+        "| m | wanda (norms=raw) | cwl | none | none | unstructured | dense | 2 × 32 |" in written
+    )
 
 
 def test_an_unfinished_study_says_so(tmp_path: Path) -> None:

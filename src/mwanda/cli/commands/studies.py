@@ -53,7 +53,12 @@ def search(
     early.check_model(model)
     if out is not None:
         early.check_folder_out(out, model, overwrite=given["overwrite"])
-    beside = named_values(artefact or [], "--artefact")
+    beside: dict[str, str] = {}
+    for item in artefact or []:
+        name, _, path = item.partition("=")
+        if not name or not path or name in beside:
+            raise InputError("--artefact", expected="NAME=PATH, each name once", found=item)
+        beside[name] = path
     apart, most = parse_share(step, "--step"), parse_share(highest, "--highest")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     wanted = None if text_languages is None else parse_languages(text_languages)

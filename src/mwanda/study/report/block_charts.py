@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mwanda.study.report.chart_parts import METHODS, Spec, keep, parameter, told
+from mwanda.study.report.chart_parts import METHODS, SPARSITY, Spec, keep, parameter, told
 
 
 def blocks(sparsities: Sequence[float]) -> Spec:
     """A picture for every method: the sparsity of its blocks."""
-    said = told(("method", "method"), ("sparsity", "asked for", ".0%"), ("block", "block"),
+    said = told(("method", "method"), ("sparsity", "asked for", SPARSITY), ("block", "block"),
                 ("share", "sparsity of the block", ".2%"))  # fmt: skip
     return {
         "data": {"name": "blocks"},
@@ -29,7 +29,7 @@ def blocks(sparsities: Sequence[float]) -> Spec:
                       "scale": {"zero": False}, "axis": {"format": ".0%", "grid": True}},
                 "color": {"field": "sparsity", "type": "ordinal", "title": "sparsity",
                           "scale": {"domain": list(sparsities), "range": _ramp(len(sparsities))},
-                          "legend": {"format": ".0%"}},
+                          "legend": {"format": SPARSITY}},
                 "tooltip": said,
             },
         },

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mwanda.evaluation.loss_tables import label
 from mwanda.evaluation.paired import FEWEST, Difference
 from mwanda.study.report.data import Loss, ModelResults
-from mwanda.text.languages import display_name
+from mwanda.text.languages import display_name, seen_among
 
 HEADLINE = 0.5
 """Of the sparsities that were tried, tables are shown unfolded for the one nearest to this."""
@@ -26,8 +26,13 @@ def headline(model: ModelResults) -> float:
 
 
 def label_of(model: ModelResults, tag: str) -> str:
-    """A language by tag and name, marked where it calibrated nothing, or as background alone."""
-    return label(tag, tag in model.seen_by_any, tag in model.background_of_any)
+    """A language by tag and name, marked where it calibrated nothing, or as background alone; one
+    of a task need not be scored."""
+    seen = tag in model.seen_by_any
+    if tag not in model.languages:
+        recipes = [c["settings"]["recipe"] for g in model.groups.values() for c in g.cells.values()]
+        seen = bool(seen_among([tag], {t for one in recipes for t in one.get("languages") or ()}))
+    return label(tag, seen, tag in model.background_of_any)
 
 
 def rise_of(found: Difference, digits: int = 1) -> str:

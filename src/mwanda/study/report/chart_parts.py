@@ -114,6 +114,9 @@ def told(*columns: tuple[str, str] | tuple[str, str, str]) -> list[Spec]:
 
 SHARE = {"format": ".0%"}
 
+SPARSITY = ".10~%"
+"""A number's format: with the digits that it needs, as tables have it."""
+
 
 def by(field: str) -> Spec:
     """Highest first."""

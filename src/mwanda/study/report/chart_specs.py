@@ -13,6 +13,7 @@ from mwanda.study.report.chart_parts import (
     FULL,
     METHODS,
     SHARE,
+    SPARSITY,
     Spec,
     between,
     by,
@@ -64,8 +65,9 @@ def losses(
     x = {"field": "rise", "type": "quantitative", "title": "rise in loss over the dense model",
          "axis": {"orient": "top", "tickCount": 6, "grid": True, **SHARE}}  # fmt: skip
     said = told(("language", "language"), ("script", "script"), ("family", "family"),
-                ("standing", "calibration"), ("method", "method"), ("sparsity", "sparsity", ".0%"),
-                ("rise", "rise", "+.2%"), ("bounds", "95% interval"))  # fmt: skip
+                ("standing", "calibration"), ("method", "method"),
+                ("sparsity", "sparsity", SPARSITY), ("rise", "rise", "+.2%"),
+                ("bounds", "95% interval"))  # fmt: skip
     colours = [f"var(--c{number % METHODS})" for number in range(len(methods))]
     middle = methods[(len(methods) - 1) // 2]
     layers: list[Spec] = [
@@ -121,7 +123,7 @@ def heatmap(names: Mapping[str, str]) -> Spec:
                   "labelAngle": {"expr": "narrow && across === '' ? -40 : 0"},
                   "labelAlign": {"expr": "narrow && across === '' ? 'left' : 'center'"}},
          }  # fmt: skip
-    said = told(("language", "language"), ("method", "method"), ("sparsity", "sparsity", ".0%"),
+    said = told(("language", "language"), ("method", "method"), ("sparsity", "sparsity", SPARSITY),
                 ("rise", "rise", "+.2%"), ("bounds", "95% interval"))  # fmt: skip
     return {
         "data": {"name": "rises"},
@@ -129,7 +131,8 @@ def heatmap(names: Mapping[str, str]) -> Spec:
                    parameter("narrow", False), parameter("names", dict(names))],
         "transform": [
             keep("(across === '' ? datum.sparsity === sparsity : datum.method === across)"),
-            calculate("column", "across === '' ? datum.method : format(datum.sparsity, '.0%')"),
+            calculate("shown", f"format(datum.sparsity, '{SPARSITY}')"),
+            calculate("column", "across === '' ? datum.method : datum.shown"),
             calculate("place", "across === '' ? datum.order : datum.sparsity"),
             calculate("row", "datum.tag ? datum.tag : '~'"),
             calculate("rank", "datum.tag ? datum.rise : 1e6"),
@@ -167,7 +170,7 @@ def against_bytes(methods: Sequence[str], others: Sequence[str]) -> Spec:
          "scale": {"type": "symlog", "constant": 0.01},
          "axis": {"values": [0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10], "grid": True,
                   **SHARE}}  # fmt: skip
-    said = told(("name", "model"), ("sparsity", "sparsity", ".0%"), ("bytes", "MB", ",.1f"),
+    said = told(("name", "model"), ("sparsity", "sparsity", SPARSITY), ("bytes", "MB", ",.1f"),
                 ("share", "of the dense model", ".0%"), ("mean", "mean rise", "+.2%"),
                 ("bounds", "95% interval"), ("worst", "worst rise", "+.2%"),
                 ("worst_language", "worst language"))  # fmt: skip
@@ -215,12 +218,12 @@ def against_bytes(methods: Sequence[str], others: Sequence[str]) -> Spec:
 def differences(methods: Sequence[str]) -> Spec:
     """A small picture for every language: each method less the one it is compared with."""
     x = {"field": "sparsity", "type": "ordinal", "title": None,
-         "axis": {"format": ".0%", "labelAngle": 0, "ticks": False, "labelFontSize": 10,
+         "axis": {"format": SPARSITY, "labelAngle": 0, "ticks": False, "labelFontSize": 10,
                   "labelOverlap": True}}  # fmt: skip
     y = {"field": "difference", "type": "quantitative", "title": None,
          "axis": {"tickCount": 4, "grid": True, **SHARE}}  # fmt: skip
     said = told(("language", "language"), ("method", "method"), ("second", "compared with"),
-                ("sparsity", "sparsity", ".0%"), ("difference", "difference", "+.2%"),
+                ("sparsity", "sparsity", SPARSITY), ("difference", "difference", "+.2%"),
                 ("bounds", "95% interval"))  # fmt: skip
     legend = {"legend": {"title": None}}
     return {

@@ -26,7 +26,7 @@ def point_of(results: StudyResults, entry: Entry) -> list[Any]:
     recipe = cell["settings"]["recipe"] or {}
     made = [(recipe.get(field) or {}).get("name") for field in POINT[4:7]]
     point = [entry.model, entry.method, entry.sparsity, entry.seed, *made]
-    return [*point, cell.get("recovery_steps"), " ".join(cell["seen"])]
+    return [*point, cell.get("recovery_steps"), " ".join(recipe.get("languages") or ())]
 
 
 LANGUAGES = (

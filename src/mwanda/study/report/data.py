@@ -41,7 +41,8 @@ class Group:
 
     @cached_property
     def background(self) -> tuple[str, ...]:
-        return tuple(tag for tag in self.languages if tag in self.first.get("background", ()))
+        pooled = {tag for cell in self.cells.values() for tag in cell.get("background", ())}
+        return tuple(tag for tag in self.languages if tag in pooled)
 
     @property
     def first(self) -> Mapping[str, Any]:
@@ -164,11 +165,9 @@ class ModelResults:
         if len(group.cells) < 2:
             return None
         dense = {tag: sum(row.sentence_nll) for tag, row in self.baseline.items()}
-        rises = [
-            [sum(cell["languages"][tag]["sentence_nll"]) / dense[tag] - 1 for tag in self.languages]
-            for cell in group.cells.values()
-        ]
-        means = [float(np.mean(one)) for one in rises]
+        nats = ({t: sum(row["sentence_nll"]) for t, row in cell["languages"].items()}
+                for cell in group.cells.values())  # fmt: skip
+        means = [float(np.mean([one[t] / dense[t] - 1 for t in self.languages])) for one in nats]
         return min(means), max(means)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mwanda.evaluation.gate import percent
 from mwanda.study.records import Entry
 from mwanda.study.report.cells import label_of
 from mwanda.study.report.data import ModelResults, StudyResults, points_with
@@ -16,7 +17,7 @@ from mwanda.study.report.score_tables import (
     check_row,
     direction_row,
     mean_accuracy,
-    percent,
+    whole_percents,
 )
 
 SHARES = (
@@ -124,7 +125,7 @@ def models_with(
 
 def _point(entry: Entry) -> list[str]:
     """Method, sparsity and seed, as a table's columns."""
-    sparsity = f"{entry.sparsity:.0%}" if entry.sparsity else ""
+    sparsity = percent(entry.sparsity) if entry.sparsity else ""
     return [entry.method, sparsity, "" if entry.seed is None else str(entry.seed)]
 
 
@@ -143,10 +144,10 @@ def _all_of(made: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _other(row: Mapping[str, Any] | None, who: str) -> str:
-    return "none" if row is None else percent(row[who]["other_language"])
+    return "none" if row is None else whole_percents(row[who]["other_language"])
 
 
 def _both(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "none"
-    return f"{_other(row, 'outputs')}, {percent(row['outputs']['repetitive'])}"
+    return f"{_other(row, 'outputs')}, {whole_percents(row['outputs']['repetitive'])}"

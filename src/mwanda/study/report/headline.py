@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mwanda.evaluation.gate import percent
 from mwanda.evaluation.paired import Difference
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.resolved import resolve
@@ -56,8 +57,10 @@ def title_of(results: StudyResults) -> str:
     rises = [f"{_quoted(g.method)} by {_share(model.loss(g).mean.mean)}" for g in told[1:]]
     tags = model.languages
     whose = f"{len(tags)} languages" if len(tags) > 1 else display_name(tags[0])
-    start = f"At {best.sparsity:.0%} sparsity {_quoted(best.method)} raises the loss of {whose} by "
-    start += _share(model.loss(best).mean.mean)
+    start = (
+        f"At {percent(best.sparsity)} sparsity {_quoted(best.method)} raises the loss of {whose} "
+    )
+    start += f"by {_share(model.loss(best).mean.mean)}"
     if rises:
         return ", ".join([start, *rises])
     worst = model.loss(best).worst
@@ -134,7 +137,7 @@ def numbers_of_study(results: StudyResults) -> list[Number]:
     if model is None:
         return []
     best, first = best_and_first(model)
-    loss, at = model.loss(best), f"{best.sparsity:.0%}"
+    loss, at = model.loss(best), percent(best.sparsity)
     worst = loss.worst
     made = [
         _number(loss.mean, f"mean rise in loss over {len(model.languages)} languages at {at} "
@@ -186,6 +189,8 @@ def from_today(recipe: Mapping[str, Any], sparsity: float) -> list[str]:
         elif had[1] != has[1]:
             names = [name for name in {**had[1], **has[1]} if had[1].get(name) != has[1].get(name)]
             found.append(f"another {', '.join(names)} of the {field} {_quoted(had[0])}")
+    if recipe.get("mode") != today["mode"]:
+        found.append(f"{recipe.get('mode')} statistics, today's are {today['mode']}")
     return [*found, "a recovery"] if recipe.get("recover") else found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mwanda.evaluation.gate import percent
 from mwanda.study.report.cells import (
     MARK,
     headline,
@@ -59,7 +60,7 @@ def _language_table(model: ModelResults, sparsity: float) -> Table:
             row += [rise, f"{group.results[tag].perplexity:.4g}"]
         rows.append(row)
     return Table(
-        f"{model.name} at sparsity {sparsity:.0%}: NLL in nats per sentence, its rise, and "
+        f"{model.name} at sparsity {percent(sparsity)}: NLL in nats per sentence, its rise, and "
         "perplexity per token",
         header,
         [*rows, sums],
@@ -76,7 +77,7 @@ def overall(model: ModelResults) -> list[Part]:
     for group in model.in_order:
         loss, seeds = model.loss(group), model.seeds_apart(group)
         rows.append([
-            group.method, f"{group.sparsity:.0%}", f"{group.reached:.2%}", rise_of(loss.mean),
+            group.method, percent(group.sparsity), f"{group.reached:.2%}", rise_of(loss.mean),
             loss.mean.bounds(), worst_of(loss),
             f"{loss.certain} of {len(model.languages)}",
             "one" if seeds is None else f"{seeds[0]:+.2%} to {seeds[1]:+.2%}",
@@ -105,7 +106,7 @@ def side_by_side(model: ModelResults) -> list[Part]:
         if compared:
             tables.append(
                 Table(
-                    f"{model.name} at sparsity {sparsity:.0%}: first method minus second, "
+                    f"{model.name} at sparsity {percent(sparsity)}: first method minus second, "
                     "language by language",
                     ["language", *(f"{a.method} − {b.method}" for a, b, _ in compared)],
                     rises_by_language(model, [loss for *_, loss in compared], digits=2),
@@ -121,7 +122,7 @@ def side_by_side(model: ModelResults) -> list[Part]:
         if difference.significant:
             verdict = f"{first if difference.mean < 0 else second} loses less"
         rows.append([
-            f"{first} − {second}", f"{sparsity:.0%}", rise_of(difference, 2),
+            f"{first} − {second}", percent(sparsity), rise_of(difference, 2),
             difference.bounds(), verdict,
         ])  # fmt: skip
     whole = Table(
@@ -146,7 +147,7 @@ def seen_unseen(model: ModelResults) -> list[Part]:
         for tags in (group.seen, group.background, others, apart):
             share = model.loss(group).over(tags)
             cells.append("none" if share is None else f"{share:+.1%} ({len(tags)})")
-        rows.append([group.method, f"{group.sparsity:.0%}", *cells])
+        rows.append([group.method, percent(group.sparsity), *cells])
     return [
         Table(
             f"{model.name}: mean rise over the languages that calibrated a method, over its "
@@ -178,7 +179,7 @@ def by_kind(model: ModelResults) -> list[Part]:
             found = {group.method: model.loss(group) for group in model.at(sparsity)}
             parts.append(
                 Table(
-                    f"{model.name} at sparsity {sparsity:.0%}: mean rise by {kind}",
+                    f"{model.name} at sparsity {percent(sparsity)}: mean rise by {kind}",
                     [kind, "languages", *found],
                     [
                         [name, ", ".join(tags),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mwanda.evaluation.gate import percent
 from mwanda.study.report.cells import MARK, headline, rise_of, rises_by_language, worst_of
 from mwanda.study.report.chart_data import uneven
 from mwanda.study.report.data import Group, ModelResults, StudyResults
@@ -28,7 +29,7 @@ def in_short(results: StudyResults) -> Section:
         counts += f", {results.missing} are still to be computed: this report is not whole"
     start = (
         f"Models: {'; '.join(plan.models)}. Methods: {'; '.join(methods)}. Sparsities: "
-        f"{', '.join(f'{s:.0%}' for s in sparsities)}. Languages: {len(plan.languages)}. {counts}."
+        f"{', '.join(map(percent, sparsities))}. Languages: {len(plan.languages)}. {counts}."
     )
     lines = [
         _finding(model, method)
@@ -51,7 +52,7 @@ def _finding(model: ModelResults, method: str) -> str:
         if all(one.reason for one in loss.languages.values()):
             sure = "too little text to be sure of a language"
         told.append(
-            f"at {group.sparsity:.0%} {loss.mean.mean:+.1%} on average, {sure}, worst "
+            f"at {percent(group.sparsity)} {loss.mean.mean:+.1%} on average, {sure}, worst "
             f"{worst_of(loss)}"
         )
     name = f"{model.name}, {method}" if len(model.methods) > 1 else model.name
@@ -88,7 +89,7 @@ def _block_table(model: ModelResults, methods: list[str], views: Mapping[str, An
     return Table(
         f"{model.name}: correlation between languages and sparsity, block by block",
         ["block", *(f"correlation: {label}" for label in views),
-         *(f"{g.method} {g.sparsity:.0%}" for g in groups)],
+         *(f"{g.method} {percent(g.sparsity)}" for g in groups)],
         rows,
         folded=True,
     )  # fmt: skip
@@ -148,9 +149,11 @@ def _recipes(results: StudyResults) -> Table:
     rows: dict[str, list[str]] = {}
     for model in results.models:
         for method in model.methods:
-            for group in model.of(method)[:1]:
+            groups = model.of(method)
+            # At sparsity 0, which comes first, nothing is read or done.
+            for group in ([one for one in groups if one.sparsity] or groups)[:1]:
                 recipe, read = (group.first["settings"][k] for k in ("recipe", "calibration"))
-                seeds = sorted({seed for seed in group.cells if seed is not None})
+                seeds = sorted({s for one in groups for s in one.cells if s is not None})
                 rows[method] = [
                     method, _method(recipe["criterion"]), _method(recipe["allocation"]),
                     _method(recipe["reconstruction"]), _recovery(group, recipe),
@@ -197,7 +200,7 @@ def _parts(model: ModelResults) -> list[Part]:
     for one in sorted(sizes_of(model), key=lambda one: (one.size, one.name), reverse=True):
         loss = model.loss(one.group)
         rows.append([
-            one.name, f"{one.group.sparsity:.0%}" if one.method else "", f"{one.size / 1e6:,.1f}",
+            one.name, percent(one.group.sparsity) if one.method else "", f"{one.size / 1e6:,.1f}",
             f"{one.share:.0%}", rise_of(loss.mean), loss.mean.bounds(), worst_of(loss),
             f"{loss.certain} of {len(model.languages)}",
         ])  # fmt: skip
@@ -220,7 +223,7 @@ def _parts(model: ModelResults) -> list[Part]:
         pruned = model.at(sparsity)
         compared = [*model.quantised.values(), *pruned]
         losses = [model.loss(group) for group in compared]
-        where = f" at sparsity {sparsity:.0%}" if pruned else ""
+        where = f" at sparsity {percent(sparsity)}" if pruned else ""
         means = ["mean", *(rise_of(loss.mean) for loss in losses)]
         parts.append(
             Table(

@@ -74,14 +74,14 @@ def check_row(row: Mapping[str, Any]) -> list[str]:
     """The columns of :data:`CHECKED`, of translations or of continuations."""
     outputs, references = row["outputs"], row["references"]
     return [
-        percent(outputs["other_language"]),
-        percent(references["other_language"]),
-        percent(outputs["repetitive"]),
+        whole_percents(outputs["other_language"]),
+        whole_percents(references["other_language"]),
+        whole_percents(outputs["repetitive"]),
         str(outputs["empty"]),
     ]
 
 
-def percent(share: float | None) -> str:
+def whole_percents(share: float | None) -> str:
     """A share as whole percents; a dash for what is not known."""
     return "–" if share is None else f"{share:.0%}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from mwanda.evaluation.gate import percent
 from mwanda.study.report import block_charts
 from mwanda.study.report import chart_specs as specs
 from mwanda.study.report.cells import headline
@@ -144,7 +145,7 @@ def _choices(results: StudyResults, data: dict[str, list[Row]]) -> dict[str, Cho
     bases = list(dict.fromkeys(row["second"] for row in data.get("against", ())))
     made = {
         "model": Choice("Model", [(name, name) for name in models], models[0]),
-        "sparsity": Choice("Sparsity", [(s, f"{s:.0%}") for s in sparsities], start, each=True),
+        "sparsity": Choice("Sparsity", [(s, percent(s)) for s in sparsities], start, each=True),
         "across": Choice("Across", [("", "methods"), *((m, f"sparsities of {m}") for m in methods)],
                          ""),
     }  # fmt: skip

@@ -114,7 +114,7 @@
     { key: "family", title: "family", text: (row) => row.family },
     { key: "standing", title: "calibration", text: (row) => row.standing },
     { key: "method", title: "method", text: (row) => row.method },
-    { key: "sparsity", title: "sparsity", number: true, text: (row) => `${Math.round(100 * row.sparsity)}%` },
+    { key: "sparsity", title: "sparsity", number: true, text: (row) => `${+(100 * row.sparsity).toFixed(2)}%` },
     { key: "rise", title: "rise", number: true, text: (row) => share(row.rise) + (certain(row) ? "" : "°") },
     { key: "low", title: "95% interval", number: true,
       text: (row) => (row.low == null ? "none" : `${share(row.low)} to ${share(row.high)}`) },
@@ -178,7 +178,7 @@
       const values = [...new Set(page.data.rises.filter((row) => row.tag).map((row) => row[field]))];
       if (values.length < 2 && name !== "standing") continue;
       if (field !== "sparsity" && field !== "method") values.sort();
-      const said = (value) => (name === "at" ? `${Math.round(100 * value)}%` : value);
+      const said = (value) => (name === "at" ? `${+(100 * value).toFixed(2)}%` : value);
       form.append(make("label", {}, field === "standing" ? "calibration" : field,
         make("select", { name }, make("option", { value: "" }, "all"),
           ...values.map((value) => make("option", { value }, said(value))))));
