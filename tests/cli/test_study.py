@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mwanda import InputError
+from mwanda.cli.commands.studies import named_paths
 from tests.cli.helpers import Bench
 from tests.study.helpers import Lab, make_lab
 
@@ -93,3 +95,10 @@ def test_several_processes_of_torchrun_are_refused(
     bench.refuse(["study", lab.document(), "--out", lab.out], "study", "without torchrun")
     words = ["search", bench.source, "--text", lab.text, "--max-loss", "5%"]
     bench.refuse([*words, "--criterion", "magnitude"], "search", "without torchrun")
+
+
+def test_an_artefact_keeps_its_name_and_path_as_written() -> None:
+    assert named_paths(["q4-k-m=out/1.gguf", "v=1.10"]) == {"q4-k-m": "out/1.gguf", "v": "1.10"}
+    for wrong in (["a"], ["=b"], ["a=b", "a=c"]):
+        with pytest.raises(InputError, match="--artefact: expected NAME=PATH, each name once"):
+            named_paths(wrong)

@@ -228,6 +228,13 @@ def test_options_reach_the_run(lab: Lab) -> None:
     assert isinstance(options, RunOptions)
 
 
+def test_models_that_were_not_kept_are_told_of(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    fields: dict[str, Any] = {"criteria": ["magnitude"], "sparsities": [0.5]}
+    start_study(lab.document(**fields), lab.out)
+    start_study(lab.document(**fields, keep=True), lab.out)
+    assert "keep: 1 models were pruned before it was asked for, and are not there" in caplog.text
+
+
 def test_a_windows_file_keeps_its_background(lab: Lab) -> None:
     windows = lab.root / "windows.safetensors"
     draw_windows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,12 +53,7 @@ def search(
     early.check_model(model)
     if out is not None:
         early.check_folder_out(out, model, overwrite=given["overwrite"])
-    beside: dict[str, str] = {}
-    for item in artefact or []:
-        name, _, path = item.partition("=")
-        if not name or not path or name in beside:
-            raise InputError("--artefact", expected="NAME=PATH, each name once", found=item)
-        beside[name] = path
+    beside = named_paths(artefact or [])
     apart, most = parse_share(step, "--step"), parse_share(highest, "--highest")
     ids = None if given["ids"] is None else parse_ids(given["ids"])
     wanted = None if text_languages is None else parse_languages(text_languages)
@@ -80,6 +75,17 @@ def search(
 
     yield searched(found)
     found.check()
+
+
+def named_paths(given: Sequence[str]) -> dict[str, str]:
+    """``["v1=out/a.gguf"]`` -> ``{"v1": "out/a.gguf"}``, both as they are written."""
+    found: dict[str, str] = {}
+    for item in given:
+        name, _, path = item.partition("=")
+        if not name or not path or name in found:
+            raise InputError("--artefact", expected="NAME=PATH, each name once", found=item)
+        found[name] = path
+    return found
 
 
 def run(
