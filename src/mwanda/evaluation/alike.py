@@ -84,10 +84,11 @@ def check_alike(baseline: Scored, pruned: Scored) -> None:
                 found=f"{result.tokens} and {count} of them",
                 fix=one_tokenizer,
             )
-    if (own := pruned.settings.get("bos")) != (other := baseline.settings.get("bos")):
+    own, other = (one.settings.get("start", []) for one in (pruned, baseline))
+    if own != other:
         raise InputError(
             both,
             expected="texts that begin alike for both",
-            found=f"{own} and {other}",
+            found=" and ".join(" ".join(tokens) or "none" for tokens in (own, other)),
             fix=one_tokenizer,
         )

@@ -38,7 +38,7 @@ from mwanda.system.extras import need
 from mwanda.system.run_options import RunOptions
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
-from mwanda.text.start import shown_start, start_of
+from mwanda.text.start import start_of, start_settings
 
 log = logging.getLogger("mwanda")
 
@@ -213,8 +213,5 @@ def score_languages(
         max_length=max_length,
         check=check,
     )
-    settings = {
-        "bos": shown_start(start, "before every text"),
-        "compute_dtype": dtype_name(decoder.dtype),
-    }
+    settings = start_settings(tokenizer, start) | {"compute_dtype": dtype_name(decoder.dtype)}
     return by_language(texts, scores, settings, name)
