@@ -48,6 +48,18 @@ def test_a_pruned_folder_against_its_source(tiny: Tiny, tmp_path: Path, corpus: 
     json.dumps(compared.as_dict(), allow_nan=False)
 
 
+def test_strides_of_other_lengths_are_not_compared(tiny: Tiny) -> None:
+    texts = {"de": ["Alle Menschen sind frei und gleich geboren."]}
+    whole, longer, short = (
+        mwanda.evaluate(tiny("llama"), texts, max_length=length) for length in (None, 120, 16)
+    )
+    assert Comparison.of(whole, longer).worst.rise == 0  # no text is as long
+    assert "strides_of" not in whole.settings
+    assert short.settings["strides_of"] == 16
+    with pytest.raises(InputError, match="cut alike for both, found strides of 16 tokens and none"):
+        Comparison.of(whole, short)
+
+
 @pytest.mark.parametrize("place", ["model.norm.weight", "model.embed_tokens.weight"])
 def test_broken_weights_are_told_as_what_they_are(
     tiny: Tiny, corpus: Path, place: str, capsys: pytest.CaptureFixture[str], tmp_path: Path

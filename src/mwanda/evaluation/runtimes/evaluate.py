@@ -29,7 +29,12 @@ from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.registry import check_url, device_of, find_runtime, open_runtime
 from mwanda.evaluation.runtimes.runtime import Asked, Runtime
 from mwanda.evaluation.texts import TextSet
-from mwanda.evaluation.token_batches import MAX_LENGTH, scored_tokens, text_pieces
+from mwanda.evaluation.token_batches import (
+    MAX_LENGTH,
+    scored_tokens,
+    stride_settings,
+    text_pieces,
+)
 from mwanda.model.given import is_gguf
 from mwanda.pruning.folder.known_text import KnownText, known_in_folder, records
 from mwanda.pruning.given_arguments import tokenizer_given
@@ -157,7 +162,8 @@ def _scores(
         TextScore(math.fsum(own), count, len(text.encode()))
         for own, count, text in zip(sums, counts, flat(texts), strict=True)
     ]
-    settings = start_settings(tokenizer, start) | {"runtime": told | dict(runtime.told)}
+    settings = start_settings(tokenizer, start) | stride_settings(pieces)
+    settings["runtime"] = told | dict(runtime.told)
     return by_language(texts, scored, settings, asked.artefact)
 
 
