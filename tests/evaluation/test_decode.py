@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from mwanda.evaluation.decode import continue_ids
+from mwanda.evaluation.generation import PROMPT_TOKENS, continue_texts
 from tests.support.models import EOS
 
 PROMPTS = [[1, 20, 30, 40], [1, 50], [1, 60, 61, 62, 63, 64, 65]]
@@ -33,6 +34,26 @@ def alone(model: Any, prompt: list[int], bound: int) -> list[int]:
             break
         new.append(token)
     return new
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"repetition_penalty": 9.0}, {"no_repeat_ngram_size": 1}, {"min_new_tokens": 9},
+     {"do_sample": True, "temperature": 9.0}, {"num_beams": 3, "num_return_sequences": 2}],
+)  # fmt: skip
+def test_what_a_generation_config_asks_for_changes_nothing(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    model, tokenizer = loaded
+    given = GenerationConfig(eos_token_id=EOS, **asked)
+    monkeypatch.setattr(model, "generation_config", given)
+    prompts = [[1, *[20, 30] * 4], *PROMPTS]
+    found = continue_ids(model, tokenizer, prompts, [9] * 4)
+    assert found == [alone(model, prompt, 9) for prompt in prompts]
+    shown = continue_texts(model, tokenizer, {"de": ["Alle Menschen sind frei"]}, start=[1])["de"]
+    ids = tokenizer("Alle Menschen sind frei", add_special_tokens=False).input_ids[:PROMPT_TOKENS]
+    assert shown.text == tokenizer.decode(alone(model, [1, *ids], 24), skip_special_tokens=True)
+    assert model.generation_config is given
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])

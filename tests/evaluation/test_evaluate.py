@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda import Comparison, InputError, RunOptions
+from mwanda.cli import main
+from mwanda.errors import DataError
 from mwanda.evaluation.gate import Gate
 from tests.support.folders_made import Tiny
 from tests.support.text import write_corpus
@@ -41,6 +46,37 @@ def test_a_pruned_folder_against_its_source(tiny: Tiny, tmp_path: Path, corpus: 
     assert all(rise.rise != 0 for rise in compared.rises)
     Gate(100.0).check(compared)
     json.dumps(compared.as_dict(), allow_nan=False)
+
+
+def test_strides_of_other_lengths_are_not_compared(tiny: Tiny) -> None:
+    texts = {"de": ["Alle Menschen sind frei und gleich geboren."]}
+    whole, longer, short = (
+        mwanda.evaluate(tiny("llama"), texts, max_length=length) for length in (None, 120, 16)
+    )
+    assert Comparison.of(whole, longer).worst.rise == 0  # no text is as long
+    assert "strides_of" not in whole.settings
+    assert short.settings["strides_of"] == 16
+    with pytest.raises(InputError, match="cut alike for both, found strides of 16 tokens and none"):
+        Comparison.of(whole, short)
+
+
+@pytest.mark.parametrize("place", ["model.norm.weight", "model.embed_tokens.weight"])
+def test_broken_weights_are_told_as_what_they_are(
+    tiny: Tiny, corpus: Path, place: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny("llama"))
+    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
+    with torch.no_grad():
+        model.get_parameter(place).fill_(math.nan)
+    for one in (model, tokenizer):
+        one.save_pretrained(tmp_path)
+    words = ["eval", f"{tmp_path}", "--text", f"{corpus / 'test'}", "--no-generate"]
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--fail-if-worse-than", "5%", "--baseline", f"{tiny('llama')}"])
+    assert left.value.code == 1
+    assert "a finite negative log-likelihood, found NaN" in capsys.readouterr().err
+    with pytest.raises(DataError, match="NaN or infinity"):
+        mwanda.evaluate(model, corpus / "test", tokenizer=tokenizer)
 
 
 @pytest.mark.parametrize("training", [True, False])

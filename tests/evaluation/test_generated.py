@@ -15,6 +15,7 @@ from mwanda.evaluation.generated import (
     repeated_share,
 )
 from mwanda.system.extras import need
+from mwanda.text.languages import canonical
 
 GERMAN = "Alle Menschen sind frei und gleich an Würde und Rechten geboren."
 HINDI = "सभी मनुष्यों को गौरव और अधिकारों के मामले में जन्मजात स्वतन्त्रता प्राप्त है।"
@@ -69,8 +70,19 @@ def test_a_language_it_does_not_know_has_no_share(check: LanguageCheck) -> None:
     assert check.labels("tlh") == ()
     assert check_generated([GERMAN], "tlh", check).other_language is None
     assert check.is_other(GERMAN, "tlh") is None
-    assert "no" in check.labels("nb")
+    assert (check.labels("nb"), check.labels("nn")) == (("no",), ("nn", "no"))
     assert check.labels("zh-Hant") == ("zh",)
+
+
+@pytest.mark.parametrize(
+    ("written", "label"),
+    [("tl", "tl"), ("fil", "tl"), ("gug", "gug"), ("ki", "kik"), ("quy", "qu"), ("pbt", "ps"),
+     ("arz", "arz"), ("swh", "sw"), ("yue", "yue"), ("hr", "hr")],
+)  # fmt: skip
+def test_a_language_is_known_by_whatever_code(
+    check: LanguageCheck, written: str, label: str
+) -> None:
+    assert check.labels(canonical(written)) == (label,)
 
 
 def test_a_missing_library_names_its_extra() -> None:

@@ -85,6 +85,14 @@ def test_too_few_articles_have_no_interval(clusters: list[int]) -> None:
     json.dumps(told, allow_nan=False)
 
 
+@pytest.mark.parametrize("each", [1.1, 30.0, 50.3, 777.7])
+def test_five_equal_articles_are_enough_whatever_rounding_makes_of_them(each: float) -> None:
+    base = np.full((1, 5), each)
+    found = difference(base, base + np.arange(5), base, clusters=[*range(5)])
+    assert not found.reason
+    assert found.low < found.mean < found.high
+
+
 def test_what_is_not_finite_has_no_interval() -> None:
     base = np.full((1, 9), 50.0)
     broken = base.copy()

@@ -120,7 +120,10 @@ def test_models_of_different_tokenizers_are_not_compared() -> None:
     fewer = replace(dense, languages={"de": LanguageResult("de", (10.0, 30.0), 39, 100)})
     with pytest.raises(InputError, match="de: expected the same tokens scored by both, found 39"):
         Comparison.of(dense, fewer)
-    bare, start = replace(dense, settings={"bos": "none"}), replace(dense, settings={"bos": "<s>"})
+    bare, start = (
+        replace(dense, settings={"start": []}),
+        replace(dense, settings={"start": ["<s>"]}),
+    )
     with pytest.raises(InputError, match="begin alike for both, found none and <s>"):
         Comparison.of(start, bare)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 import mwanda
 from mwanda.errors import InputError
@@ -32,6 +33,21 @@ def test_the_parts_add_up(model: Path, tmp_path: Path, by: str) -> None:
         assert loss.tokenisation == 0
     else:
         assert abs(loss.tokenisation) > 1
+
+
+def test_a_trim_is_compared_with_its_source_wherever_the_first_token_lies(tmp_path: Path) -> None:
+    tokenizer, first = learn("byte-level"), "<|begin|>"
+    tokenizer.add_special_tokens([first])
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{first} $A", special_tokens=[(first, tokenizer.token_to_id(first))]
+    )
+    whole = with_weights(save(tokenizer, tmp_path / "m"), tied=True)
+    mwanda.trim(whole, tmp_path / "t", "de")
+    lines = {"de": [*texts("de")][-6:]}
+    before, after = (mwanda.evaluate(folder, lines) for folder in (whole, tmp_path / "t"))
+    assert before.settings["bos"] != after.settings["bos"]
+    assert before.settings["start"] == after.settings["start"] == [first]
+    assert mwanda.Comparison.of(before, after).worst.rise < 0
 
 
 def test_a_folder_that_no_trim_made_is_refused(model: Path) -> None:

@@ -84,10 +84,19 @@ def check_alike(baseline: Scored, pruned: Scored) -> None:
                 found=f"{result.tokens} and {count} of them",
                 fix=one_tokenizer,
             )
-    if (own := pruned.settings.get("bos")) != (other := baseline.settings.get("bos")):
+    own, other = (one.settings.get("start", []) for one in (pruned, baseline))
+    if own != other:
         raise InputError(
             both,
             expected="texts that begin alike for both",
-            found=f"{own} and {other}",
+            found=" and ".join(" ".join(tokens) or "none" for tokens in (own, other)),
             fix=one_tokenizer,
+        )
+    lengths = [one.settings.get("strides_of") for one in (pruned, baseline)]
+    if len(set(lengths)) > 1:
+        raise InputError(
+            both,
+            expected="long texts cut alike for both",
+            found=" and ".join(f"strides of {n} tokens" if n else "none" for n in lengths),
+            fix="evaluate both with one --max-length, no more than either model's context",
         )

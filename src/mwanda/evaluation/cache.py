@@ -28,7 +28,7 @@ from mwanda.system.run_options import RunOptions
 
 log = logging.getLogger("mwanda")
 
-FORMAT = 2
+FORMAT = 3
 
 
 UNREAD = (

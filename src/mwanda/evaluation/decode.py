@@ -59,7 +59,6 @@ def continue_ids(
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=longest,
-            repetition_penalty=1.0,
             pad_token_id=filling,
             stopping_criteria=_criteria(tokenizer, width, [bounds[row] for row in rows], one_line),
         )
@@ -75,19 +74,23 @@ def continue_ids(
 def greedy(model: Any, **given: Any) -> torch.Tensor:
     """Token ids of one greedy continuation a row, whatever else its configs ask for."""
     tokens = given["input_ids"].shape[1] + given["max_new_tokens"]
-    with _in_context(model, tokens), PlainOutputs(model)():
-        output: torch.Tensor = model.generate(
-            **given,
-            do_sample=False,
-            num_beams=1,
-            num_return_sequences=1,
-            return_dict_in_generate=False,
-            output_attentions=False,
-            output_hidden_states=False,
-            output_scores=False,
-            output_logits=False,
-        )
+    with _in_context(model, tokens), PlainOutputs(model)(), _likeliest(model):
+        output: torch.Tensor = model.generate(**given)
     return output
+
+
+@contextmanager
+def _likeliest(model: Any) -> Iterator[None]:
+    """Nothing but the ends of a text is taken from what the model's generation config asks for: a
+    penalty or a ban of repetition there would hide what is looked for."""
+    from transformers import GenerationConfig
+
+    asked = model.generation_config
+    model.generation_config = GenerationConfig(eos_token_id=asked.eos_token_id)
+    try:
+        yield
+    finally:
+        model.generation_config = asked
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.evaluate import Served, evaluate_artefact
 from mwanda.evaluation.runtimes.registry import is_quantised
 from mwanda.evaluation.texts import TextSet, texts_given
+from mwanda.evaluation.token_batches import Piece, scored_tokens, stride_settings
 from mwanda.evaluation.whole_model import fits_whole, load_whole
 from mwanda.model.given import check_model
 from mwanda.model.opening import open_decoder
@@ -38,7 +39,7 @@ from mwanda.system.extras import need
 from mwanda.system.run_options import RunOptions
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
-from mwanda.text.start import shown_start, start_of
+from mwanda.text.start import start_of, start_settings
 
 log = logging.getLogger("mwanda")
 
@@ -197,24 +198,23 @@ def score_languages(
     name: str,
 ) -> Scores:
     """Every language's texts under a decoder, whatever it is called."""
-    start = start_of(tokenizer)
+    start, given = start_of(tokenizer), flat(texts)
+    settings = start_settings(tokenizer, start) | {"compute_dtype": dtype_name(decoder.dtype)}
 
-    def check(counts: Sequence[int]) -> None:
+    def check(pieces: Sequence[Piece]) -> None:
+        counts = scored_tokens(pieces, len(given))
+        settings.update(stride_settings(pieces))
         refuse_unscored(texts, name, counts)
         log.info("scoring %s: %s, %s tokens", name, texts.counted, f"{sum(counts):,}")
 
     scores = score_texts(
         decoder,
         tokenizer,
-        flat(texts),
+        given,
         start=start,
         scratch=scratch,
         options=options,
         max_length=max_length,
         check=check,
     )
-    settings = {
-        "bos": shown_start(start, "before every text"),
-        "compute_dtype": dtype_name(decoder.dtype),
-    }
     return by_language(texts, scores, settings, name)

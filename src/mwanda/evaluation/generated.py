@@ -4,12 +4,15 @@ language it is."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from mwanda.errors import InputError
 from mwanda.system.extras import need
 from mwanda.system.shown import AsDict
+from mwanda.text.languages import canonical, macrolanguage
 
 GRAM = 4
 """Characters of one sequence that is counted."""
@@ -17,8 +20,8 @@ GRAM = 4
 DEGENERATE = 0.5
 """A text repeats itself where more than this share of its sequences stood in it before."""
 
-OTHER_LABELS = {"nb": ("nb", "no"), "nn": ("nn", "no")}
-"""Languages that py3langid has under a label beside their own."""
+BESIDE = {"nn": ("no",)}
+"""Languages that py3langid has under a label beside their own: its Norwegian is of both kinds."""
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,25 @@ def _identifier() -> Any:
 
 
 class LanguageCheck:
-    """py3langid, a naive Bayes classifier over bytes of 97 languages (https://pypi.org/project/
-    py3langid), loaded once. It errs on short texts and between close languages: what it says of
-    texts that people wrote belongs beside what it says of a model's.
+    """py3langid, a naive Bayes classifier over bytes (https://pypi.org/project/py3langid), loaded
+    once. It errs on short texts and between close languages: what it says of texts that people
+    wrote belongs beside what it says of a model's.
     """
 
     def __init__(self) -> None:
         need("py3langid", "the check of languages", "translation")
         self._identifier = _identifier()
-        self._known = frozenset(self._identifier.labels)
+        self._labels: dict[str, tuple[str, ...]] = {}
+        for label in self._identifier.labels:
+            with suppress(InputError):  # one stands for text in no language
+                tag = canonical(label)
+                self._labels[tag] = (*self._labels.get(tag, ()), label)
 
     def labels(self, tag: str) -> tuple[str, ...]:
         """What it calls a language; empty where it does not know it."""
         primary = tag.split("-")[0]
-        return tuple(one for one in OTHER_LABELS.get(primary, (primary,)) if one in self._known)
+        own = self._labels.get(primary) or self._labels.get(macrolanguage(primary) or "", ())
+        return (*own, *BESIDE.get(primary, ()))
 
     def name(self, text: str) -> str:
         """The language a text is most probably in."""

@@ -60,7 +60,7 @@ def score_texts(
     scratch: Path,
     options: RunOptions,
     max_length: int | None = None,
-    check: Callable[[Sequence[int]], None] = lambda _counts: None,
+    check: Callable[[Sequence[Piece]], None] = lambda _pieces: None,
 ) -> list[TextScore]:
     """Score every text.
 
@@ -74,15 +74,14 @@ def score_texts(
         start: the ids put before every piece, see :func:`mwanda.text.start.start_of`.
         scratch: folder for spilled activations.
         max_length: tokens of one forward pass, at most the model's context.
-        check: is given every text's number of scored tokens before any work, and may refuse it.
+        check: is given the pieces of all texts before any work, and may refuse them.
 
     Returns:
         One score a text, in the order given.
     """
     ids = (token_ids(tokenizer, text) for text in texts)
     pieces = text_pieces(ids, start, max_length, decoder.context_length, decoder.vocabulary)
-    counts = scored_tokens(pieces, len(texts))
-    check(counts)
+    check(pieces)
     nll = [0.0] * len(texts)
     batches = batches_of(pieces, options.batch_tokens)
     blocks = decoder.structure.blocks
@@ -110,6 +109,7 @@ def score_texts(
             for index, batch in enumerate(batches):
                 scorer.add(batch, activations[index])
             scorer.flush()
+    counts = scored_tokens(pieces, len(texts))
     sizes = [len(text.encode()) for text in texts]
     return [TextScore(*row) for row in zip(nll, counts, sizes, strict=True)]
 

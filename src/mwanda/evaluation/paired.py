@@ -148,7 +148,7 @@ def _difference(share: Any, variance: float, equal: float, count: int) -> Differ
     mean = float(share)
     if not math.isfinite(mean) or not math.isfinite(equal):
         return Difference(mean, *EVERYTHING, count, "nothing scored, or values that are not finite")
-    if equal < FEWEST:
+    if equal < FEWEST * (1 - 1e-9):  # rounding: five equal articles can weigh a little less
         return Difference(mean, *EVERYTHING, count, too_few(equal))
     half = t_quantile(equal) * math.sqrt(variance)
     return Difference(mean, mean - half, mean + half, count)

@@ -85,6 +85,13 @@ def scored_tokens(pieces: Sequence[Piece], texts: int) -> list[int]:
     return counts
 
 
+def stride_settings(pieces: Sequence[Piece]) -> dict[str, int]:
+    """Tokens of the longest piece where a text is longer than one; nothing where none is."""
+    if len({piece.text for piece in pieces}) == len(pieces):
+        return {}
+    return {"strides_of": max(len(piece.ids) for piece in pieces)}
+
+
 def batches_of(pieces: Sequence[Piece], batch_tokens: int) -> list[list[Piece]]:
     """Pieces of like length together, longest first, so that padding is little."""
     batches: list[list[Piece]] = []

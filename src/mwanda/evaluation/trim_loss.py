@@ -109,3 +109,6 @@ class _Renumbered:
         found = dict(self._tokenizer(text, **more))
         found["input_ids"] = [self._old_ids[one] for one in found["input_ids"]]
         return found
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> Any:
+        return self._tokenizer.convert_ids_to_tokens([self._old_ids.index(one) for one in ids])

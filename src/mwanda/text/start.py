@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from mwanda.text.tokens import Tokenizes, token_ids
 
@@ -30,6 +31,14 @@ def shown_start(start: Sequence[int], where: str) -> str:
     """``first token of every window: id 1``, ``… ids 64790, 64792``, or ``none``."""
     ids = ", ".join(map(str, start))
     return f"{where}: id{'s' if len(start) > 1 else ''} {ids}" if start else "none"
+
+
+def start_settings(tokenizer: Any, start: Sequence[int]) -> dict[str, Any]:
+    """How texts begin: in words, and as tokens, which a trim of the vocabulary renumbers."""
+    return {
+        "bos": shown_start(start, "before every text"),
+        "start": list(tokenizer.convert_ids_to_tokens(list(start))),
+    }
 
 
 def _before(tokenizer: Tokenizes, text: str) -> tuple[int, ...] | None:

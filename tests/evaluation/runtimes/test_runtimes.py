@@ -68,7 +68,12 @@ def test_losses_are_those_of_torch() -> None:
     assert losses_of(np.array([[1e30, -1e30]], np.float32), [0]) == [0.0]
 
 
-def test_transformers_scores_as_the_forward_block_by_block(folder: Path) -> None:
+@pytest.mark.parametrize("asked", [{}, {"return_dict": False}])
+def test_transformers_scores_as_the_forward_block_by_block(
+    folder: Path, asked: dict[str, bool]
+) -> None:
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | asked))
     own = mwanda.evaluate(folder, TEXTS, max_length=8)
     found = mwanda.evaluate(folder, TEXTS, max_length=8, runtime="transformers")
     for tag, result in own.languages.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
-from mwanda.errors import InputError
+from mwanda.errors import DataError, InputError
 from mwanda.evaluation.tasks import harness
 from mwanda.evaluation.tasks.harness import CONNECTORS, drawn, harness_version
 from mwanda.evaluation.tasks.published import read_task
@@ -91,6 +92,16 @@ def test_accuracy_is_that_of_a_plain_loop(tiny: Tiny, files: dict[str, Path]) ->
     ).scores["xcopa"]["sw"]
     assert other.ids == tuple(range(6))
     assert other.prompt_sha256 != result.scores["xcopa"]["sw"].prompt_sha256
+
+
+def test_broken_weights_have_no_accuracy(tiny: Tiny, files: dict[str, Path]) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny("llama"))
+    with torch.no_grad():
+        model.model.norm.weight[0] = math.nan
+    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
+    xcopa = {"xcopa": files["xcopa"]}
+    with pytest.raises(DataError, match=r"xcopa, et: expected finite .* infinity in 4 of 4 items"):
+        mwanda.evaluate_tasks(model, xcopa, items=4, tokenizer=tokenizer)
 
 
 def test_prompts_are_lm_evals(files: dict[str, Path]) -> None:

@@ -110,4 +110,13 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
     for words in (["xcopa="], ["=x"], ["xcopa=a", "xcopa=b"]):
         with pytest.raises(InputError, match="--task"):
             parse_tasks(words)
+    files: dict[str, Path] = {
+        "xcopa": write_xcopa(tmp_path / "x", ["et", "sw"]),
+        "xwinograd": write_xwinograd(tmp_path / "dataset.tsv", ["en", "et"]),
+    }
+    found = read_tasks(files, ["et", "sw"])
+    assert [[*text.documents] for text in found.values() if text] == [["et", "sw"], ["et"]]
+    with pytest.raises(InputError, match="languages of a task, et, found de"):
+        read_tasks(files, ["et", "de"])
+    assert [*read_tasks({**files, "xnli": None}, ["et", "de"], hub=True)] == [*files, "xnli"]
     assert parse_tasks(["xcopa=a=b", "xnli"]) == {"xcopa": "a=b", "xnli": None}

@@ -29,12 +29,17 @@ from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.registry import check_url, device_of, find_runtime, open_runtime
 from mwanda.evaluation.runtimes.runtime import Asked, Runtime
 from mwanda.evaluation.texts import TextSet
-from mwanda.evaluation.token_batches import MAX_LENGTH, scored_tokens, text_pieces
+from mwanda.evaluation.token_batches import (
+    MAX_LENGTH,
+    scored_tokens,
+    stride_settings,
+    text_pieces,
+)
 from mwanda.model.given import is_gguf
 from mwanda.pruning.folder.known_text import KnownText, known_in_folder, records
 from mwanda.pruning.given_arguments import tokenizer_given
 from mwanda.system.run_options import RunOptions
-from mwanda.text.start import shown_start, start_of
+from mwanda.text.start import start_of, start_settings
 from mwanda.text.tokens import token_ids
 
 log = logging.getLogger("mwanda")
@@ -100,7 +105,7 @@ def evaluate_artefact(
         with closing(open_runtime(served.runtime, asked)) as runtime:
             if differing := count_differences(runtime, ids, texts):
                 told["texts_cut_otherwise"] = differing
-            scores = _scores(runtime, start, ids, texts, asked, told)
+            scores = _scores(runtime, tokenizer, start, ids, texts, asked, told)
         if kept is not None:
             kept.keep(Path(artefact), scores)
     tell_differences(scores.settings["runtime"].get("texts_cut_otherwise", {}), texts, artefact)
@@ -137,6 +142,7 @@ def tell_differences(found: dict[str, int], texts: TextSet, name: str) -> None:
 
 def _scores(
     runtime: Runtime,
+    tokenizer: Any,
     start: Sequence[int],
     ids: Sequence[list[int]],
     texts: TextSet,
@@ -156,9 +162,8 @@ def _scores(
         TextScore(math.fsum(own), count, len(text.encode()))
         for own, count, text in zip(sums, counts, flat(texts), strict=True)
     ]
-    settings = {
-        "bos": shown_start(start, "before every text"), "runtime": told | dict(runtime.told),
-    }  # fmt: skip
+    settings = start_settings(tokenizer, start) | stride_settings(pieces)
+    settings["runtime"] = told | dict(runtime.told)
     return by_language(texts, scored, settings, asked.artefact)
 
 

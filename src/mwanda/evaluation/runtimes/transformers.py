@@ -13,6 +13,7 @@ from mwanda.evaluation.runtimes.registry import not_an
 from mwanda.evaluation.runtimes.runtime import SLICE, Asked, Runtime, forwards, said_of
 from mwanda.evaluation.token_batches import Piece
 from mwanda.model.run.context import context_length
+from mwanda.model.run.plain_outputs import PlainOutputs
 from mwanda.model.run.skeleton import auto_class, load_config, quantisation_of
 from mwanda.system.device import DTYPES, choose_device, computes_on_host, dtype_name
 from mwanda.system.surroundings import building
@@ -52,7 +53,7 @@ class Whole(Runtime):
     """A model in memory."""
 
     def __init__(self, model: Any, method: str | None, asked: Asked) -> None:
-        self._model, self._asked = model, asked
+        self._model, self._asked, self._plainly = model, asked, PlainOutputs(model)
         self.vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self.context_length = context_length(model.config, model)
         self.told = {
@@ -66,7 +67,7 @@ class Whole(Runtime):
     def losses(self, pieces: Sequence[Piece]) -> Iterator[Sequence[float]]:
         for piece in pieces:
             ids = torch.tensor([piece.ids[:-1]], device=self._model.device)
-            with forwards(self._asked, "transformers"):
+            with forwards(self._asked, "transformers"), self._plainly():
                 logits = self._model(input_ids=ids, use_cache=False).logits[0, piece.first - 1 :]
             targets = torch.tensor(piece.ids[piece.first :], device=logits.device)
             found: list[float] = []

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import logging
+import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from functools import partial
 from threading import RLock
 from typing import Any
 
-from mwanda.errors import InputError
+from mwanda.errors import DataError, InputError
 from mwanda.evaluation.tasks.accuracy import TaskScore
 from mwanda.model.run.context import context_of
 from mwanda.system.extras import need
@@ -143,6 +144,17 @@ def run_task(lm: Any, task: str, tag: str, made: Any, ids: Sequence[int]) -> Tas
     samples = [one for one in samples if one["filter"] == kind.partition(",")[2]]
     told = json.dumps([[list(args) for args in one["arguments"]] for one in samples],
                       ensure_ascii=False)  # fmt: skip
+    likelihoods = tuple(
+        tuple(float(answer[0]) for answer in one["filtered_resps"]) for one in samples
+    )
+    broken = sum(not all(map(math.isfinite, answers)) for answers in likelihoods)
+    if broken:
+        raise DataError(
+            f"{task}, {tag}",
+            expected="finite log-likelihoods of all answers",
+            found=f"NaN or infinity in {broken} of {len(samples)} items",
+            fix="check the weights with mwanda verify, or compute in float32",
+        )
     stderr = row.get(kind.replace("acc,", "acc_stderr,"))
     return TaskScore(
         task,
@@ -151,7 +163,7 @@ def run_task(lm: Any, task: str, tag: str, made: Any, ids: Sequence[int]) -> Tas
         float(stderr) if isinstance(stderr, int | float) else None,
         tuple(int(one["doc_id"]) for one in samples),
         tuple(bool(one["acc"]) for one in samples),
-        tuple(tuple(float(answer[0]) for answer in one["filtered_resps"]) for one in samples),
+        likelihoods,
         harness_version(),
         hashlib.sha256(told.encode()).hexdigest(),
     )

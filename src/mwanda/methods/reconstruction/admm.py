@@ -61,9 +61,14 @@ def prune(
 
     problem = _scaled(gram, rho, shrinkage, penalty)
     dense = weight.to(device=gram.device, dtype=gram.dtype, copy=True)
-    dense[:, gram.diagonal() <= 0] = 0  # a feature that never fires: its weights go first
+    # Of features that never fire the weights go first; those that the mask keeps are put back.
+    never = gram.diagonal() <= 0
+    unheard = dense[:, never]
+    dense[:, never] = 0
     every = torch.ones(weight.shape, dtype=torch.bool, device=gram.device)
-    return _solved(dense, every, problem, iterations, choose, ramp)
+    found = _solved(dense, every, problem, iterations, choose, ramp)
+    found.weight[:, never] = unheard.masked_fill_(~found.mask[:, never], 0)
+    return found
 
 
 def reconstruct(

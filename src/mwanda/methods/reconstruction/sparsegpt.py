@@ -57,10 +57,17 @@ def prune(
         return mask.scatter_(1, order[:, : group - keep], False)
 
     work = weight.to(device=gram.device, dtype=gram.dtype, copy=True)
-    work[:, gram.diagonal() <= 0] = 0  # a feature that never fires: its weights go first
+    # Of features that never fire the weights go first; those that the mask keeps are put back.
+    never = gram.diagonal() <= 0
+    unheard = work[:, never]
+    work[:, never] = 0
     if group == 1:
-        return _sweep(work, gram, unstructured, COLUMNS, COLUMNS, damping)
-    return _sweep(work, gram, grouped, max(group, COLUMNS // group * group), group, damping)
+        found = _sweep(work, gram, unstructured, COLUMNS, COLUMNS, damping)
+    else:
+        width = max(group, COLUMNS // group * group)
+        found = _sweep(work, gram, grouped, width, group, damping)
+    found.weight[:, never] = unheard.masked_fill_(~found.mask[:, never], 0)
+    return found
 
 
 def reconstruct(
