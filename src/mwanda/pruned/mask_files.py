@@ -189,6 +189,7 @@ def apply_masks(
             "totals": Totals.of(linears.values(), weights_in(decoder.checkpoint)),
             "earlier": records(opened.manifest.earlier, before),
             "mask_file": _origin(opened, known, decoder),
+            "trims": (),
             "versions": versions(),
             "seconds": outcome.seconds,
         }

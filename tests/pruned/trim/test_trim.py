@@ -461,6 +461,20 @@ def test_masks_and_archives_of_a_trimmed_model(model: Path, tmp_path: Path) -> N
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
+def test_masks_bring_no_trim_to_another_model(model: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"criterion": "magnitude", "allocation": "uniform"}
+    mwanda.prune(model, out=tmp_path / "p", **plain)
+    mwanda.trim(tmp_path / "p", tmp_path / "pt", "de,hi")
+    mwanda.trim(model, tmp_path / "t", "de,hi")
+    mwanda.extract_masks(tmp_path / "pt", tmp_path / "m.safetensors")
+    for source, out, trims in ((model, "a", 0), (tmp_path / "t", "b", 1)):
+        mwanda.apply_masks(tmp_path / "m.safetensors", source, tmp_path / out)
+        for against in (model, source):
+            assert mwanda.verify(tmp_path / out, against=against).problems == ()
+        card = (tmp_path / out / "README.md").read_text()
+        assert card.count("vocabulary trimmed to") == trims
+
+
 def test_a_vocabulary_of_sentencepiece_is_cut_too(tmp_path: Path) -> None:
     from sentencepiece import sentencepiece_model_pb2
 
