@@ -277,7 +277,7 @@ def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder)
 
 def _warn(masks: MaskFile, manifest: Manifest) -> None:
     """Say what the folder is not."""
-    origin, updated = manifest.mask_file, manifest.reconstruction
+    origin, updated = manifest.mask_file, masks.manifest.reconstruction
     if origin is not None and not origin.same:
         log.warning(
             "%s: masks chosen on %s; %s has other weights, or the same in other files",
