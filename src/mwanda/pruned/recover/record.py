@@ -80,7 +80,7 @@ def recovery_of(
         pruned_files=dict(task.pruned.files),
         dense=task.dense.source.name,
         dense_files=dict(task.dense.files),
-        settings=task.settings.recorded() | asked,
+        settings=task.settings.recorded() | {"seed": task.recipe.seed} | asked,
         steps=task.steps,
         best_step=best,
         compute_dtype=dtype_name(task.products),

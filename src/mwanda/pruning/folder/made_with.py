@@ -84,11 +84,12 @@ def _prune_of(manifest: Manifest) -> list[str]:
 
 def recovery_command(recovery: RecoveryRecord) -> list[str]:
     """The same of a recovery."""
-    text = recovery.text
+    text, seed = recovery.text, recovery.settings.get("seed", recovery.text.seed)
+    # Windows that another seed drew came in a file, whose name they do not know.
+    source = short_source(text.source) if text.seed in (None, seed) else "WINDOWS"
     words = ["mwanda", "recover", "FOLDER", "--dense", short_name(recovery.dense)]
-    words += ["--out", "RECOVERED"]
-    words += ["--calibration", short_source(text.source), "--languages", ",".join(text.named)]
-    if not text.source.endswith(".safetensors"):
+    words += ["--out", "RECOVERED", "--calibration", source, "--languages", ",".join(text.named)]
+    if text.seed is not None and text.seed == seed:
         words += [*_sizes(text), *(_option(f"keep_{name}") for name in text.kept)]
     if text.background_source is not None:
         words += ["--background", short_source(text.background_source), "--background-weight"]
@@ -98,7 +99,7 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
     held_out = {one.windows for one in recovery.held_out.values()}
     alike = len({*named.values()}) == 1
     given = {
-        "seed": text.seed,
+        "seed": seed,
         "language_weights": {} if alike else {t: f"{w:.6g}" for t, w in named.items()},
         "held_out": held_out.pop() if len(held_out) == 1 else None,
         "steps": recovery.steps,

@@ -188,7 +188,8 @@ class RecoveryRecord(Entry):
 
     Attributes:
         pruned, dense: the models as the user named them; their files mapped to SHA-256.
-        settings: of the run, and the ``dtype`` where one was asked for.
+        settings: of the run, its ``seed`` too, which need not have drawn the windows, and the
+            ``dtype`` where one was asked for.
         steps: of the optimiser, at most where ``settings`` have a ``patience``; ``best_step`` is
             that of the state that was kept.
         text: what was learnt from, with what was held out: the last windows of each language.
