@@ -118,7 +118,7 @@ def test_masks_alone(
     check(tmp_path / "other", texts, "first", "second")
 
 
-def test_quantised_and_pruned_or_recovered_again(tiny: Tiny, texts: dict[str, Path], tmp_path: Path) -> None:
+def test_quantised_and_made_more_of(tiny: Tiny, texts: dict[str, Path], tmp_path: Path) -> None:
     last: Path = tiny("qwen3")  # rows that a quantised type can hold
     for name in ("first", "second"):
         mwanda.prune(last, out=tmp_path / name, calibration=texts[name], **SHORT)

@@ -142,3 +142,31 @@ def test_a_recovery_again(
     places = {"FOLDER": "p", "RECOVERED": "again", "WINDOWS": text}
     run([places.get(word, word) for word in again[1:]])
     assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
+
+
+def test_steps_are_told_in_their_order(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes on from the last one's output, with all that chose the rows of a trim."""
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama").name
+    (tmp_path / source).symlink_to(tiny("llama"))
+    write_corpus(tmp_path / "corpus", ["de", "sw"], lines=60)
+    (tmp_path / "lines.txt").write_text("ключ\n", encoding="utf-8")
+    text = ["--calibration", "corpus", "--windows", "8", "--window-length", "32", "--steps", "3"]
+    rows = ["--languages", "de,sw", "--multiple", "8", "--keep-texts", "lines.txt"]
+    run(["trim", source, "--out", "td", *rows])
+    run(["prune", source, "--out", "p", "--criterion", "magnitude"])
+    run(["recover", "p", "--dense", source, "--out", "r", *text])
+    run(["trim", "r", "--out", "t", *rows])
+    run(["recover", "t", "--dense", "td", "--out", "rr", *text])
+    run(["trim", "rr", "--out", "tt", "--languages", "de"])
+    commands = commands_in(tmp_path / "tt")
+    places = [word for words in commands for word in words if word.isupper()]
+    assert places == [
+        "FOLDER", "FOLDER", "RECOVERED", "RECOVERED", "TRIMMED", "LINES", "TRIMMED", "RECOVERED-2",
+        "RECOVERED-2", "TRIMMED-2",
+    ]  # fmt: skip
+    for words in commands:
+        run([word if word != "LINES" else "lines.txt" for word in words[1:]])
+    assert shard_bytes(tmp_path / "TRIMMED-2") == shard_bytes(tmp_path / "tt")
