@@ -28,6 +28,7 @@ REPO = "somebody/pruned"
 class Hub:
     """Repositories: name -> private or not, and their files."""
 
+    cache: Path
     repos: dict[str, tuple[bool, dict[str, bytes]]] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     commits: int = 0
@@ -52,6 +53,10 @@ class Hub:
     def repo_info(self, repo: str) -> Any:
         return SimpleNamespace(private=self.repos[repo][0])
 
+    def hf_hub_download(self, repo: str, name: str) -> str:
+        (self.cache / name).write_bytes(self.repos[repo][1][name])
+        return str(self.cache / name)
+
     def create_repo(self, repo: str, *, private: bool, exist_ok: bool) -> str:
         assert exist_ok or repo not in self.repos
         self.repos.setdefault(repo, (private, {".gitattributes": b""}))
@@ -72,8 +77,8 @@ class Hub:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Hub:
-    made = Hub()
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Hub:
+    made = Hub(tmp_path_factory.mktemp("cache"))
     monkeypatch.setattr(huggingface_hub, "HfApi", made.api)
     monkeypatch.setattr(huggingface_hub.ModelCard, "validate", made.validate)
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: TOKEN)
@@ -143,6 +148,28 @@ def test_an_existing_repository(hub: Hub, folder: Path) -> None:
         mwanda.push(folder, "somebody/else", overwrite=True)
     hub.repos["somebody/empty"] = (True, {"README.md": b""})
     mwanda.push(folder, "somebody/empty", overwrite=True)
+
+
+def test_files_of_an_earlier_push_do_not_stay(hub: Hub, folder: Path, tiny: Tiny) -> None:
+    """As the merges of a whole vocabulary beside a trimmed one, which would give other ids."""
+    older = shutil.copytree(tiny("llama"), folder.with_name("older"))
+    (older / "merges.txt").write_text("a b")
+    mwanda.prune(older, out=folder.with_name("first"), criterion="magnitude", sparsity=0.3)
+    mwanda.push(folder.with_name("first"), REPO)
+    files = hub.repos[REPO][1]
+    files["notes.txt"] = b"not ours"
+    assert "merges.txt" in files
+    assert mwanda.push(folder, REPO, overwrite=True).deleted == ("merges.txt",)
+    assert {"merges.txt", "notes.txt"} & files.keys() == {"notes.txt"}
+
+
+def test_a_private_repository_stays_private(
+    hub: Hub, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mwanda.push(folder, REPO)
+    assert "stays one" not in caplog.text
+    assert mwanda.push(folder, REPO, public=True, overwrite=True).private
+    assert f"hub.example/{REPO} is a private repository and stays one" in caplog.text
 
 
 def test_nothing_is_asked_of_the_hub(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mwanda.errors import MwandaError
+from mwanda.pruned import after_prune
 from tests.cli.helpers import Bench
 
 
@@ -61,6 +64,23 @@ def test_a_prune_is_trimmed_in_one_go(bench: Bench) -> None:
     assert found["totals"]["sparsity"] == pytest.approx(0.5, abs=0.01)
     bench.refuse(bench.prune("--trim", "--overwrite"), "--trim", "--languages")
     bench.refuse(bench.prune("--trim", "--languages", "de"), "out", "--overwrite")
+
+
+def test_a_prune_whose_trim_fails_stays_to_be_trimmed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise MwandaError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(after_prune, "trim", failing)
+        ran = bench.run(*bench.prune("--languages", "de,sw", "--trim"))
+    assert (ran.code, "no room" in ran.err) == (1, True)
+    assert [path.name for path in bench.root.iterdir()] == [".out.untrimmed"]
+    command = caplog.messages[-1].removeprefix("the prune is whole and kept: mwanda ")
+    again = bench.run(*shlex.split(command))
+    assert again.code == 0, again.err
+    assert bench.run("verify", bench.out, "--against", bench.source).code == 0
 
 
 def test_a_model_that_is_not_finished_is_told_from_none(bench: Bench) -> None:

@@ -116,6 +116,8 @@ def test_experts_of_a_layer_in_one_tensor(tiny: Tiny, tmp_path: Path) -> None:
     assert found.share == 1.0
     assert any(".experts.3." in name for name in found.tensors)
     assert not any("experts" in name or "attn" in name for name in found.missing)
+    with pytest.raises(GateError, match=r"3 not found there, the first model\.layers\.1\.mlp"):
+        found.check(0.5)  # nobody looked at the zeros of the dense layer
 
 
 def test_zeros_in_other_places_do_not_count(tiny: Tiny, tmp_path: Path) -> None:

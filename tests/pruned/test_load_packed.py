@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 import mwanda
@@ -98,3 +100,22 @@ def test_what_is_no_model(tiny: Tiny, tmp_path: Path) -> None:
     refused(r"found no \.\./x.safetensors")
     (folder / "config.json").unlink()
     refused("the config of a model")
+
+
+def test_weights_that_are_not_there_are_not_random(tiny: Tiny, tmp_path: Path) -> None:
+    """A pointer to a file, and half of one among whole shards: packed as they are."""
+
+    def refused(folder: Path, tensor: str) -> None:
+        mwanda.pack(folder, folder.with_suffix(".mwz"), threads=1)
+        with pytest.raises(InputError, match=rf"{tensor}: expected every tensor of the model"):
+            mwanda.load_packed(folder.with_suffix(".mwz"))
+
+    pointer = copied(tiny("llama"), tmp_path / "pointer")
+    (pointer / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    refused(pointer, "lm_head.weight")
+    half = tiny_model("llama", tmp_path / "half", max_shard_size="40KB")
+    shard = sorted(half.glob("*.safetensors"))[1]
+    with safe_open(shard, "pt") as file:
+        first = min(file.keys())
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    refused(half, re.escape(first))

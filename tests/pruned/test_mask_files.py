@@ -133,6 +133,15 @@ def test_updated_weights_do_not_come_back(
     assert "kept weights updated" not in card
     assert "masks and kept weights" not in card
     assert ("masks by sparsegpt" in card) == (reconstruction == "sparsegpt")
+    # What was kept is the source's: compared with it, and the same again from these masks.
+    found = mwanda.verify(tmp_path / "out", against=source)
+    assert (found.problems, found.notes) == ((), ())
+    caplog.clear()
+    again = mwanda.extract_masks(tmp_path / "out", tmp_path / "again.safetensors")
+    assert again.updated is None
+    mwanda.apply_masks(again.path, source, tmp_path / "more")
+    assert shard_bytes(tmp_path / "more") == shard_bytes(tmp_path / "out")
+    assert "changed the weights" not in caplog.text
 
 
 def test_the_dtype(tiny: Tiny, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -50,7 +51,7 @@ def prune_and_trim(
     """Prune into a folder beside ``out``, trim it into ``out`` by script, and remove it.
 
     Whether the model can be trimmed is found out before the prune; a prune that was stopped is gone
-    on with.
+    on with; where the trim stops or fails, what was pruned stays, to be trimmed.
 
     Args:
         given: as :func:`mwanda.prune` takes it.
@@ -60,11 +61,9 @@ def prune_and_trim(
     plan_trim(model, languages, options=replace(options, overwrite=False))
     whole = out.with_name(f".{out.name}.untrimmed")
     pruned = prune(model, out=whole, options=replace(options, overwrite=True), **given)
-    try:
+    with _kept_until_done(whole, f"trim {whole} --languages {','.join(languages)} --out {out}"):
         made = trim(whole, out, languages, options=options)
-        return replace(pruned, folder=out, manifest=read_manifest(out)), made
-    finally:
-        shutil.rmtree(whole)
+    return replace(pruned, folder=out, manifest=read_manifest(out)), made
 
 
 @speaking
@@ -151,15 +150,21 @@ def _prune_and_recover(
     alone = recipe.model_copy(update={"recover": None})
     looked_at = calibration if alone.needs_text else None
     pruned = prune_once(model, alone, again, out=whole, calibration=looked_at)
-    try:
+    with _kept_until_done(whole, f"recover {whole} --dense {model} --out {out} …"):
         given |= settings.alone
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
+    return replace(pruned, folder=out, manifest=made.manifest)
+
+
+@contextmanager
+def _kept_until_done(whole: Path, words: str) -> Iterator[None]:
+    """Remove a finished prune when the block ends; where that fails, say how to go on from it."""
+    try:
+        yield
     except BaseException:  # also where it is stopped: the prune may have taken hours
-        told = "the prune is whole and kept: mwanda recover %s --dense %s --out %s …"
-        log.warning(told, whole, model, out)
+        log.warning("the prune is whole and kept: mwanda %s", words)
         raise
     shutil.rmtree(whole)
-    return replace(pruned, folder=out, manifest=made.manifest)
 
 
 def check_recovery(

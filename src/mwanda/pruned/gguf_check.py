@@ -90,7 +90,13 @@ class GgufCheck(Shown):
         }
 
     def check(self, least: float) -> None:
-        """Raise :class:`GateError` where a smaller share of the zeros is left."""
+        """Raise :class:`GateError` where a smaller share of the zeros is left, or nobody knows."""
+        if self.missing:
+            raise GateError(
+                "zeros kept", expected="every pruned matrix in the GGUF file, to be compared",
+                found=f"{len(self.missing)} not found there, the first {self.missing[0]}",
+                fix="upgrade gguf, or give the GGUF file that was made of this folder",
+            )  # fmt: skip
         if self.share < least:
             raise GateError(
                 "zeros kept", expected=f"at least {least:.4%}", found=f"{self.share:.4%}",

@@ -53,7 +53,8 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             on; not ``config`` or ``state_dict``.
 
     Raises:
-        InputError: not an archive of a model, a damaged one, or of one that brings its own code.
+        InputError: not an archive of a model, a damaged one, one without some of the model's
+            tensors, or of one that brings its own code.
     """
     from transformers import GenerationConfig
 
@@ -75,9 +76,10 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
         config = load_config(folder)
         tensors = _tensors(archive)
         with building():
-            model = _model_class(config).from_pretrained(
-                None, config=config, state_dict=tensors, **kwargs
+            model, found = _model_class(config).from_pretrained(
+                None, config=config, state_dict=tensors, output_loading_info=True, **kwargs
             )
+        _refuse_random(path, sorted(found["missing_keys"]))
         if model.can_generate() and (folder / GENERATION).is_file():  # as of a folder
             settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
             model.generation_config = settings
@@ -87,6 +89,17 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             (folder / name).write_bytes(archive.read_file(name))
         remember(model, known_in_folder(folder))
         return model
+
+
+def _refuse_random(path: Path, missing: list[str]) -> None:
+    """Refuse a model with parameters of which the archive has nothing: they are random numbers."""
+    if missing:
+        raise InputError(
+            f"{path}: tensor {shown(missing[0])}",
+            expected="every tensor of the model, in safetensors that can be read",
+            found=f"not there ({len(missing)} such tensors)",
+            fix="mwanda unpack it, and look at the folder; or pack a whole model folder",
+        )
 
 
 def _model_class(config: Any) -> Any:

@@ -189,6 +189,7 @@ def apply_masks(
             "totals": Totals.of(linears.values(), weights_in(decoder.checkpoint)),
             "earlier": records(opened.manifest.earlier, before),
             "mask_file": _origin(opened, known, decoder),
+            "trims": (),
             "versions": versions(),
             "seconds": outcome.seconds,
         }
@@ -276,7 +277,7 @@ def _origin(masks: MaskFile, files: Mapping[str, str], decoder: StreamedDecoder)
 
 def _warn(masks: MaskFile, manifest: Manifest) -> None:
     """Say what the folder is not."""
-    origin, updated = manifest.mask_file, manifest.reconstruction
+    origin, updated = manifest.mask_file, masks.manifest.reconstruction
     if origin is not None and not origin.same:
         log.warning(
             "%s: masks chosen on %s; %s has other weights, or the same in other files",

@@ -17,7 +17,7 @@ from mwanda.model.hub_files import hub_errors
 from mwanda.pruned.verify import verify
 from mwanda.pruning.folder.card import CARD, has_table
 from mwanda.pruning.folder.made_with import short_name, short_source
-from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text, read_manifest
 from mwanda.system.arguments import path_given
 from mwanda.system.shown import AsDict, Shown
 from mwanda.system.surroundings import undisturbed
@@ -37,10 +37,10 @@ class Pushed(AsDict, Shown):
 
     Attributes:
         repo, url: where to.
-        private: whether only its owners see it.
+        private: whether only its owners see it, as the hub says.
         files: names in the repository.
         bytes: of them together.
-        deleted: older weights that were there and are not part of the folder.
+        deleted: what an earlier push wrote and the folder has not, and other older weights.
     """
 
     repo: str
@@ -63,7 +63,8 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
         folder: the pruned model.
         repo: ``organisation/name``.
         public: for everybody to see; otherwise private.
-        overwrite: a new commit in an existing repository that mwanda filled.
+        overwrite: a new commit in an existing repository that mwanda filled; a private one stays
+            private.
 
     Raises:
         InputError: not a folder of mwanda's, no card, no token, an odd name, or a repository that
@@ -96,6 +97,9 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
             stale = _check_existing(api, repo, names, public=public, overwrite=overwrite)
         _check_card(folder)
         url = api.create_repo(repo, private=not public, exist_ok=overwrite)
+        private = bool(api.repo_info(repo).private)
+        if private and public:
+            log.warning("%s is a private repository and stays one; its settings change that", url)
         operations: list[Any] = [
             CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names
         ]
@@ -103,7 +107,7 @@ def push(folder: str | Path, repo: str, *, public: bool = False, overwrite: bool
         operations += [CommitOperationDelete(path_in_repo=name) for name in stale]
         api.create_commit(repo, operations, commit_message="Pruned by mwanda")
         size = sum((folder / name).stat().st_size for name in names) + len(manifest)
-        return Pushed(repo, str(url), not public, (*names, MANIFEST), size, tuple(stale))
+        return Pushed(repo, str(url), private, (*names, MANIFEST), size, tuple(stale))
     except hub_errors() as error:
         text = " ".join(str(error).split()).replace(token, "(token)")[:300]
         raise MwandaError(
@@ -139,7 +143,7 @@ def _messages(text: str) -> str:
 def _check_existing(
     api: Any, repo: str, names: Sequence[str], *, public: bool, overwrite: bool
 ) -> list[str]:
-    """Older weights to delete."""
+    """Older files to delete."""
     thing, there = f"hub repository {repo}", set(api.list_repo_files(repo))
     if not overwrite:
         raise InputError(
@@ -157,10 +161,10 @@ def _check_existing(
             thing, expected="a private one", found="a public one",
             fix="pass --public, or make it private",
         )  # fmt: skip
-    return sorted(
-        name for name in there.difference(names)
-        if name.endswith((".safetensors", ".safetensors.index.json"))
-    )  # fmt: skip
+    older = {name for name in there if name.endswith((".safetensors", ".safetensors.index.json"))}
+    if MANIFEST in there:
+        older |= read_manifest(Path(api.hf_hub_download(repo, MANIFEST)).parent).files.keys()
+    return sorted((older & there).difference(names))
 
 
 def _public(manifest: Manifest) -> bytes:

@@ -162,6 +162,23 @@ def test_defaults_that_the_config_leaves_out_are_written(tmp_path: Path) -> None
     )
 
 
+def test_weights_that_the_config_names_are_called_otherwise(model: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(model, tmp_path / "source")
+    change(source / "config.json", transformers_weights="model.safetensors")
+    options = mwanda.RunOptions(max_shard_size=30_000)
+    mwanda.trim(source, tmp_path / "out", "de", options=options)
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert len(logits(tmp_path / "out", [5, 6])) == 2
+
+
+def test_the_dtype_told_is_that_of_the_weights(model: Path, tmp_path: Path) -> None:
+    """Not that of the products, which float16 on a CPU has not."""
+    made: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float16)
+    made.save_pretrained(shutil.copytree(model, tmp_path / "source"))
+    mwanda.trim(tmp_path / "source", tmp_path / "out", "de")
+    assert read_manifest(tmp_path / "out").dtype == "float16"
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_prune_and_trim_commute(tmp_path: Path, tied: bool) -> None:
     source = with_weights(save(learn("unigram"), tmp_path / "m"), tied=tied)
@@ -459,6 +476,20 @@ def test_masks_and_archives_of_a_trimmed_model(model: Path, tmp_path: Path) -> N
     mwanda.unpack(tmp_path / "a.mwz", tmp_path / "again")
     for path in (tmp_path / "pt").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_masks_bring_no_trim_to_another_model(model: Path, tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"criterion": "magnitude", "allocation": "uniform"}
+    mwanda.prune(model, out=tmp_path / "p", **plain)
+    mwanda.trim(tmp_path / "p", tmp_path / "pt", "de,hi")
+    mwanda.trim(model, tmp_path / "t", "de,hi")
+    mwanda.extract_masks(tmp_path / "pt", tmp_path / "m.safetensors")
+    for source, out, trims in ((model, "a", 0), (tmp_path / "t", "b", 1)):
+        mwanda.apply_masks(tmp_path / "m.safetensors", source, tmp_path / out)
+        for against in (model, source):
+            assert mwanda.verify(tmp_path / out, against=against).problems == ()
+        card = (tmp_path / out / "README.md").read_text()
+        assert card.count("vocabulary trimmed to") == trims
 
 
 def test_a_vocabulary_of_sentencepiece_is_cut_too(tmp_path: Path) -> None:

@@ -181,5 +181,22 @@ def test_how_to_load_it(tiny: Tiny, tmp_path: Path) -> None:
 def test_a_folder_of_the_hubs_cache_has_its_hub_id(tiny: Tiny, tmp_path: Path) -> None:
     cached = tmp_path / "models--org--name" / "snapshots" / "0"
     shutil.copytree(tiny("llama"), cached)
-    front, _ = card_of(prune(cached, tmp_path / "out"))
-    assert (front["base_model"], front["base_model_relation"]) == ("org/name", "finetune")
+    out = prune(cached, tmp_path / "out")
+    mwanda.trim(out, tmp_path / "trimmed", "de,sw")
+    mwanda.recover(out, tmp_path / "recovered", dense=cached, steps=2, windows=8,
+                   window_length=32, calibration="bundled:udhr", languages="de,sw")  # fmt: skip
+    for folder in (out, tmp_path / "trimmed", tmp_path / "recovered"):
+        front, _ = card_of(folder)
+        assert (front["base_model"], front["base_model_relation"]) == ("org/name", "finetune")
+    # A folder that we did not write may be named after another model than it is.
+    (out / "mwanda.json").unlink()
+    assert "base_model" not in card_of(prune(out, tmp_path / "other"))[0]
+
+
+def test_the_section_on_experts_stays(tiny: Tiny, tmp_path: Path) -> None:
+    out = prune(tiny("qwen3_moe"), tmp_path / "out")
+    mwanda.trim(out, tmp_path / "trimmed", "de,sw")
+    before, after = (card_of(folder)[1] for folder in (out, tmp_path / "trimmed"))
+    section = before.partition("## Experts")[2]
+    assert section
+    assert after.partition("## Experts")[2] == section

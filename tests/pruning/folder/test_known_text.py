@@ -118,7 +118,7 @@ def test_masks_alone(
     check(tmp_path / "other", texts, "first", "second")
 
 
-def test_quantised_and_pruned_again(tiny: Tiny, texts: dict[str, Path], tmp_path: Path) -> None:
+def test_quantised_and_made_more_of(tiny: Tiny, texts: dict[str, Path], tmp_path: Path) -> None:
     last: Path = tiny("qwen3")  # rows that a quantised type can hold
     for name in ("first", "second"):
         mwanda.prune(last, out=tmp_path / name, calibration=texts[name], **SHORT)
@@ -129,6 +129,9 @@ def test_quantised_and_pruned_again(tiny: Tiny, texts: dict[str, Path], tmp_path
     check(tmp_path / "qq", texts, "first", "second")
     mwanda.prune(tmp_path / "q", out=tmp_path / "p", criterion="magnitude")
     check(tmp_path / "p", texts, "first", "second")
+    mwanda.recover(tmp_path / "q", tmp_path / "r", dense=tiny("qwen3"), steps=2, windows=8,
+                   window_length=32, calibration=texts["second"])  # fmt: skip
+    check(tmp_path / "r", texts, "first", "second")
     (tmp_path / "q" / "quantised.json").write_text('{"calibrations": [1]}')
     with pytest.raises(InputError, match=r"quantised\.json: expected what mwanda quantise wrote"):
         mwanda.evaluate(tmp_path / "q", texts["test"])

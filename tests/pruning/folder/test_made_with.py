@@ -12,17 +12,20 @@ import mwanda
 from mwanda.cli import main
 from mwanda.pruning.folder.card import CARD
 from mwanda.pruning.folder.manifest import read_manifest
-from tests.pruning.pipeline.helpers import shard_bytes
+from tests.pruning.pipeline.helpers import shard_bytes, windows_file
 from tests.support.text import write_corpus
+
+
+def commands_in(folder: Path) -> list[list[str]]:
+    """The commands of a card."""
+    body = (folder / CARD).read_text(encoding="utf-8").partition("\nMade with ")[2]
+    return [shlex.split(line) for line in body.split("```")[1].strip().splitlines()]
 
 
 def command_in(folder: Path) -> list[str]:
     """The one command of a card."""
-    body = (folder / CARD).read_text(encoding="utf-8").partition("\nMade with ")[2]
-    lines = body.splitlines()
-    place = lines.index("```")
-    assert lines[place + 2] == "```"
-    return shlex.split(lines[place + 1])
+    (command,) = commands_in(folder)
+    return command
 
 
 def run(words: list[str]) -> None:
@@ -110,3 +113,60 @@ def test_masks_again(
     assert again[1:3] == ["mask", "apply"]
     run([word if word != "FOLDER" else "again" for word in again[1:]])
     assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "p")
+
+
+@pytest.mark.parametrize("text", ["windows.safetensors", "drawn.safetensors", "corpus"])
+def test_a_recovery_again(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Its seed is not that of a file of windows, whether another tool wrote it or we did."""
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama")
+    (tmp_path / source.name).symlink_to(source)
+    windows_file(tmp_path, counts={"de": (24, 20), "sw": (16, 16)})
+    write_corpus(tmp_path / "corpus", ["de", "sw"], lines=60)
+    draw = ["--windows", "8", "--window-length", "32"]
+    run(["windows", source.name, "--calibration", "corpus", "--out", "drawn.safetensors", *draw])
+    run(["prune", source.name, "--out", "p", "--criterion", "magnitude"])
+    how = [
+        "--calibration",
+        text,
+        "--steps",
+        "3",
+        "--seed",
+        "5",
+        *(draw if text == "corpus" else []),
+    ]
+    run(["recover", "p", "--dense", source.name, "--out", "first", *how])
+    again = commands_in(tmp_path / "first")[-1]
+    places = {"FOLDER": "p", "RECOVERED": "again", "WINDOWS": text}
+    run([places.get(word, word) for word in again[1:]])
+    assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
+
+
+def test_steps_are_told_in_their_order(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each goes on from the last one's output, with all that chose the rows of a trim."""
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama").name
+    (tmp_path / source).symlink_to(tiny("llama"))
+    write_corpus(tmp_path / "corpus", ["de", "sw"], lines=60)
+    (tmp_path / "lines.txt").write_text("ключ\n", encoding="utf-8")
+    text = ["--calibration", "corpus", "--windows", "8", "--window-length", "32", "--steps", "3"]
+    rows = ["--languages", "de,sw", "--multiple", "8", "--keep-texts", "lines.txt"]
+    run(["trim", source, "--out", "td", *rows])
+    run(["prune", source, "--out", "p", "--criterion", "magnitude"])
+    run(["recover", "p", "--dense", source, "--out", "r", *text])
+    run(["trim", "r", "--out", "t", *rows])
+    run(["recover", "t", "--dense", "td", "--out", "rr", *text])
+    run(["trim", "rr", "--out", "tt", "--languages", "de"])
+    commands = commands_in(tmp_path / "tt")
+    places = [word for words in commands for word in words if word.isupper()]
+    assert places == [
+        "FOLDER", "FOLDER", "RECOVERED", "RECOVERED", "TRIMMED", "LINES", "TRIMMED", "RECOVERED-2",
+        "RECOVERED-2", "TRIMMED-2",
+    ]  # fmt: skip
+    for words in commands:
+        run([word if word != "LINES" else "lines.txt" for word in words[1:]])
+    assert shard_bytes(tmp_path / "TRIMMED-2") == shard_bytes(tmp_path / "tt")

@@ -8,6 +8,7 @@ from typing import Any
 from mwanda.model.opening import source_dtype
 from mwanda.pruned.recover.task import RecoverTask
 from mwanda.pruned.recover.written import records_of_zeros
+from mwanda.pruning.folder.known_text import known_in_folder
 from mwanda.pruning.folder.manifest import Manifest, versions
 from mwanda.pruning.folder.manifest_records import (
     HeldOutRecord,
@@ -53,7 +54,8 @@ def manifest_of(
         base=dense.source.name, base_files=dict(dense.files),
         dequantised=dense.source.dequantised, recipe={}, statistics="none",
         device=str(task.pruned.decoder.device), compute_dtype=recovery.compute_dtype,
-        calibration=None, signals=[], files={}, recoveries=(recovery,), **changed,
+        calibration=None, earlier=known_in_folder(task.pruned.source.folder), signals=[], files={},
+        recoveries=(recovery,), **changed,
     )  # fmt: skip
 
 
@@ -78,7 +80,7 @@ def recovery_of(
         pruned_files=dict(task.pruned.files),
         dense=task.dense.source.name,
         dense_files=dict(task.dense.files),
-        settings=task.settings.recorded() | asked,
+        settings=task.settings.recorded() | {"seed": task.recipe.seed} | asked,
         steps=task.steps,
         best_step=best,
         compute_dtype=dtype_name(task.products),

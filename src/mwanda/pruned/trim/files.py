@@ -13,6 +13,7 @@ from typing import Any
 
 from mwanda.errors import InputError, shown
 from mwanda.model.companions import find_companions, is_tokenizer
+from mwanda.model.opening import source_dtype
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import ModelSource
 from mwanda.model.stored.reader import Checkpoint
@@ -187,7 +188,7 @@ def finish_folder(
         manifest = Manifest(
             base=source.name, base_files={path.name: hashes[path] for path in bases},
             dequantised=source.dequantised, recipe={}, statistics="none", device="cpu",
-            compute_dtype="none", dtype=dtype_name(decoder.dtype), calibration=None,
+            compute_dtype="none", dtype=dtype_name(source_dtype(cut)), calibration=None,
             earlier=known_in_folder(source.folder), linears={},
             totals=Totals.of((), weights_in(cut)), signals=[], files=files, versions=versions(),
             trims=(record,),
@@ -215,6 +216,7 @@ def _config(data: Any, config: Mapping[str, Any], new: Mapping[int, int], before
         raise InputError("config.json", expected="an object", found=type(data).__name__)
     rows = sorted(new)
     made = with_sizes(with_ids(data, new), before, rows)
+    made.pop("transformers_weights", None)  # the shards written have their usual names
     for place, full in ((made, config), *((made[n], config[n]) for n in _nested(made, config))):
         for name, value in full.items():
             if name in place:

@@ -26,6 +26,7 @@ from mwanda.pruned.trim.promise import Trial, refuse_loss
 from mwanda.pruned.trim.token_ids import structural
 from mwanda.pruned.trim.trim_gguf import plan_gguf, trim_gguf
 from mwanda.pruned.trim.vocabulary import Vocabulary
+from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.folder.manifest_records import TrimRecord, packed_rows
 from mwanda.pruning.given_arguments import options_given
 from mwanda.system.arguments import path_given
@@ -252,9 +253,11 @@ def _weights(checkpoint: Checkpoint, names: Collection[str]) -> int:
 
 
 def _record(opened: _Opened, choice: Choice) -> TrimRecord:
-    rows = opened.decoder.vocabulary
+    rows, before = opened.decoder.vocabulary, find_manifest(opened.source.folder)
     return TrimRecord(
         by=choice.by, languages=choice.languages, scripts=choice.scripts,
-        also_scripts=choice.also_scripts, text=choice.text, budget=choice.budget, rows=rows,
+        also_scripts=choice.also_scripts, text=choice.text, budget=choice.budget,
+        keep_texts=len(choice.keep_texts), multiple=choice.multiple,
+        after=0 if before is None else len(before.recoveries), rows=rows,
         kept=packed_rows(opened.chosen.rows, rows), tensors=opened.tables,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import yaml
 
 from mwanda.methods.registry import find_reconstruction
 from mwanda.pruning.folder.card_metadata import Loading, loading_of, metadata
+from mwanda.pruning.folder.experts_table import experts_section
 from mwanda.pruning.folder.made_with import commands_of, short_name, short_source
 from mwanda.pruning.folder.manifest import Manifest
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, RecoveryRecord, TrimRecord
@@ -27,20 +28,19 @@ def write_card(
     folder: Path,
     manifest: Manifest,
     source_readme: str | None = None,
-    experts: str = "",
     base: str | None = None,
 ) -> None:
     """Write the card of a freshly pruned folder, whose config.json is there.
 
     Args:
         source_readme: the base model's own card; its licence fields are carried over.
-        experts: a section on which experts serve which languages; empty for a model without.
         base: hub id of the base model; None where it has none.
     """
     loading = loading_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     header = metadata(list(manifest.seen), base, source_readme, loading)
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip()
     body = _body(manifest, loading)
+    experts = "" if manifest.experts is None else experts_section(manifest.experts)
     text = f"---\n{front}\n---\n\n{body}\n{experts}{BEGIN}\n{END}\n"
     put(folder / CARD, text.encode())
 

@@ -30,15 +30,22 @@ TEXT = (
 
 
 def commands_of(manifest: Manifest) -> list[list[str]]:
-    """The words of the command lines: every choice written out, so that defaults may change; names
-    of files and folders without the machine's own."""
-    trims = [_trim_of(record) for record in manifest.trims]
-    if not manifest.linears and trims:
-        trims[0][2] = short_name(manifest.base)
-        return trims
+    """The words of the command lines, each going on from the folder that the one before wrote:
+    every choice written out, so that defaults may change; names of files and folders without the
+    machine's own."""
     ours = "pattern" in manifest.recipe or manifest.mask_file is not None
-    prune = [_prune_of(manifest)] if ours else []
-    return [*prune, *map(recovery_command, manifest.recoveries), *trims]
+    made = [_prune_of(manifest)] if ours else []
+    folder = "FOLDER" if manifest.linears else short_name(manifest.base)
+    recoveries = [*map(recovery_command, manifest.recoveries)]
+    steps = [*enumerate(recoveries, 1)]
+    for trim in manifest.trims:  # one that does not say when was the last
+        steps.append((len(recoveries) if trim.after is None else trim.after, _trim_of(trim)))
+    for _, words in sorted(steps, key=lambda step: step[0]):
+        place, before = words.index("--out") + 1, sum(one[1] == words[1] for one in made)
+        words[2], folder = folder, words[place] + (f"-{before + 1}" if before else "")
+        words[place] = folder
+        made.append(words)
+    return made
 
 
 def _trim_of(record: TrimRecord) -> list[str]:
@@ -48,7 +55,11 @@ def _trim_of(record: TrimRecord) -> list[str]:
         words += ["--also-scripts", ",".join(record.also_scripts)]
     if record.text is not None:
         words += ["--text", short_source(record.text)]
-    return words if record.budget is None else [*words, "--budget", str(record.budget)]
+    if record.budget is not None:
+        words += ["--budget", str(record.budget)]
+    if record.keep_texts:
+        words += ["--keep-texts", "LINES"]
+    return words if record.multiple is None else [*words, "--multiple", str(record.multiple)]
 
 
 def _prune_of(manifest: Manifest) -> list[str]:
@@ -84,11 +95,12 @@ def _prune_of(manifest: Manifest) -> list[str]:
 
 def recovery_command(recovery: RecoveryRecord) -> list[str]:
     """The same of a recovery."""
-    text = recovery.text
+    text, seed = recovery.text, recovery.settings.get("seed", recovery.text.seed)
+    # Windows that another seed drew came in a file, whose name they do not know.
+    source = short_source(text.source) if text.seed in (None, seed) else "WINDOWS"
     words = ["mwanda", "recover", "FOLDER", "--dense", short_name(recovery.dense)]
-    words += ["--out", "RECOVERED"]
-    words += ["--calibration", short_source(text.source), "--languages", ",".join(text.named)]
-    if not text.source.endswith(".safetensors"):
+    words += ["--out", "RECOVERED", "--calibration", source, "--languages", ",".join(text.named)]
+    if text.seed is not None and text.seed == seed:
         words += [*_sizes(text), *(_option(f"keep_{name}") for name in text.kept)]
     if text.background_source is not None:
         words += ["--background", short_source(text.background_source), "--background-weight"]
@@ -98,7 +110,7 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
     held_out = {one.windows for one in recovery.held_out.values()}
     alike = len({*named.values()}) == 1
     given = {
-        "seed": text.seed,
+        "seed": seed,
         "language_weights": {} if alike else {t: f"{w:.6g}" for t, w in named.items()},
         "held_out": held_out.pop() if len(held_out) == 1 else None,
         "steps": recovery.steps,

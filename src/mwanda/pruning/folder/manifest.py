@@ -130,8 +130,9 @@ class Manifest(Entry):
 
     @property
     def reconstruction(self) -> str | None:
-        """What gave the kept weights new values as they were pruned; None where nothing did."""
-        method = self.recipe.get("reconstruction")
+        """What gave the kept weights new values as they were pruned; None where nothing did, as
+        where masks were applied as they are."""
+        method = None if self.mask_file is not None else self.recipe.get("reconstruction")
         name = method.get("name") if isinstance(method, Mapping) else method
         return None if name is None else str(name)
 

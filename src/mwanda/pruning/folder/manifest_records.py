@@ -188,11 +188,10 @@ class RecoveryRecord(Entry):
 
     Attributes:
         pruned, dense: the models as the user named them; their files mapped to SHA-256.
-        settings: of the run, and the ``dtype`` where one was asked for.
+        settings: of the run, its ``seed`` too, and the ``dtype`` where one was asked for.
         steps: of the optimiser, at most where ``settings`` have a ``patience``; ``best_step`` is
             that of the state that was kept.
-        text: what was learnt from, with what was held out: the last windows of each language.
-        held_out: by language.
+        text: what was learnt from, with what is ``held_out``: the last windows of each language.
         learnt: stored tensors with values of their own now, beside those that linears lie in.
     """
 
@@ -261,10 +260,10 @@ class TrimRecord(Entry):
     Attributes:
         by: ``script``, ``letters`` or ``text``.
         languages, scripts: BCP-47 tags and ISO 15924 codes; ``also_scripts`` were asked for.
-        text: source that letters or tokens were chosen by.
-        budget: of tokens; None without one.
-        rows: of the tables before.
-        kept: which of them stayed, as :func:`packed_rows` writes them.
+        text, budget: source that letters or tokens were chosen by, and how many tokens at most.
+        keep_texts, multiple: how many texts keep their tokens; the number of rows is one of this.
+        after: how many recoveries went before; None, as of ``multiple``, in older manifests.
+        rows, kept: of the tables before; which of them stayed, as :func:`packed_rows` writes them.
         tensors: those that were cut -> how many rows they had.
     """
 
@@ -274,6 +273,9 @@ class TrimRecord(Entry):
     also_scripts: tuple[str, ...] = ()
     text: str | None = None
     budget: int | None = None
+    keep_texts: int = 0
+    multiple: int | None = None
+    after: int | None = None
     rows: int
     kept: str
     tensors: dict[str, int]

@@ -23,8 +23,8 @@ from mwanda.model.stored.background_io import WriteBehind
 from mwanda.model.stored.parts import Place, first_element
 from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
-from mwanda.pruning.folder.card import write_card
-from mwanda.pruning.folder.experts_table import experts_section
+from mwanda.pruning.folder.card import CARD, write_card
+from mwanda.pruning.folder.card_metadata import front_matter
 from mwanda.pruning.folder.manifest import MANIFEST, Manifest, find_manifest, manifest_text
 from mwanda.pruning.forecast.memory import gram_bytes, journal_bytes, spilled_states
 from mwanda.pruning.outcome import Sink
@@ -140,8 +140,7 @@ def complete_folder(
     start, source = time.perf_counter(), task.source
     copy_all_else(source, folder, task.dtype)
     manifest = hashed(task, manifest, start, known, files_in(folder))
-    experts = "" if manifest.experts is None else experts_section(manifest.experts)
-    seal(folder, source, manifest, experts)
+    seal(folder, source, manifest)
     return manifest
 
 
@@ -158,11 +157,15 @@ def files_in(folder: Path) -> dict[str, Path]:
     return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
-def seal(folder: Path, source: ModelSource, manifest: Manifest, experts: str = "") -> None:
+def seal(folder: Path, source: ModelSource, manifest: Manifest) -> None:
     """Write card and manifest into a folder that has everything else."""
-    path = source.folder / "README.md"
+    path = source.folder / CARD
     readme = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
-    write_card(folder, manifest, source_readme=readme, experts=experts, base=source.hub_id)
+    base = source.hub_id
+    if base is None and (source.folder / MANIFEST).is_file():  # our own card names its base
+        named = front_matter(readme).get("base_model")
+        base = named if isinstance(named, str) else None
+    write_card(folder, manifest, source_readme=readme, base=base)
     put(folder / MANIFEST, manifest_text(manifest).encode())
 
 
