@@ -169,8 +169,10 @@ def test_background_is_learnt_from_as_one_language(
     assert recovery.text.background == ("fr", "hi")
     assert recovery.held_out[MULTIPLE].windows == 1
     assert recovery.text.weights == {"de": 0.375, "sw": 0.375, MULTIPLE: 0.25}
-    assert "--background others --background-weight 0.25 --background-windows 8" in " ".join(
-        recovery_command(recovery)
+    assert recovery.settings["background_windows"] == 8
+    other = recovery.settings | {"background_windows": 9}  # of which as many need not come
+    assert "--background others --background-weight 0.25 --background-windows 9" in " ".join(
+        recovery_command(recovery.model_copy(update={"settings": other}))
     )
 
 

@@ -40,6 +40,7 @@ def run(words: list[str]) -> None:
         [],
         ["--windows", "3"],
         ["--window-length", "100"],
+        ["--allow-short"],
         ["--windows", "40", "--window-length", "100", "--allow-short"],
         ["--windows", "2", "--window-length", "100", "--allow-short"],
     ],
@@ -52,7 +53,11 @@ def test_again_where_a_language_has_less_text(
     source = tiny("llama")
     (tmp_path / source.name).symlink_to(source)
     write_corpus(tmp_path / "corpus", ["de"], lines=400)
-    write_corpus(tmp_path / "corpus", ["sw"], lines=1 if words[1:2] == ["2"] else 30)
+    write_corpus(
+        tmp_path / "corpus",
+        ["sw"],
+        lines=1 if words[:1] == ["--allow-short"] or words[1:2] == ["2"] else 30,
+    )
     text = ["--calibration", str(tmp_path / "corpus"), "--allocation", "uniform"]
     run(["prune", str(source), "--out", "first", *text, *words])
     again = command_in(tmp_path / "first")

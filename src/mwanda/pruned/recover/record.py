@@ -19,6 +19,7 @@ from mwanda.pruning.folder.manifest_records import (
 )
 from mwanda.pruning.masks import count_zeros
 from mwanda.system.device import dtype_name
+from mwanda.text.window_sizes import NO_BACKGROUND
 
 
 def records_before(task: RecoverTask, source_zeros: dict[str, int]) -> dict[str, LinearRecord]:
@@ -74,13 +75,18 @@ def recovery_of(
         before, after: language -> divergence on what is held out, nats a token.
         learnt: stored tensors with values that learnt.
     """
-    asked = {} if task.dtype is None else {"dtype": task.recipe.dtype}
+    recipe = task.recipe
+    asked: dict[str, Any] = {"seed": recipe.seed}
+    if recipe.background != NO_BACKGROUND:  # as many windows need not come of it
+        asked["background_windows"] = recipe.background_windows
+    if task.dtype is not None:
+        asked["dtype"] = recipe.dtype
     return RecoveryRecord(
         pruned=task.pruned.source.name,
         pruned_files=dict(task.pruned.files),
         dense=task.dense.source.name,
         dense_files=dict(task.dense.files),
-        settings=task.settings.recorded() | {"seed": task.recipe.seed} | asked,
+        settings=task.settings.recorded() | asked,
         steps=task.steps,
         best_step=best,
         compute_dtype=dtype_name(task.products),

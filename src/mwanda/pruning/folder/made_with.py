@@ -95,7 +95,8 @@ def _prune_of(manifest: Manifest) -> list[str]:
 
 def recovery_command(recovery: RecoveryRecord) -> list[str]:
     """The same of a recovery."""
-    text, seed = recovery.text, recovery.settings.get("seed", recovery.text.seed)
+    text, settings = recovery.text, dict(recovery.settings)
+    seed, asked = settings.pop("seed", text.seed), settings.pop("background_windows", None)
     # Windows that another seed drew came in a file, whose name they do not know.
     source = short_source(text.source) if text.seed in (None, seed) else "WINDOWS"
     words = ["mwanda", "recover", "FOLDER", "--dense", short_name(recovery.dense)]
@@ -105,7 +106,7 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
     if text.background_source is not None:
         words += ["--background", short_source(text.background_source), "--background-weight"]
         words += [f"{text.weights[MULTIPLE]:g}"]
-        words += ["--background-windows", str(text.languages[MULTIPLE].windows)]
+        words += ["--background-windows", str(asked or text.languages[MULTIPLE].windows)]
     named = {tag: text.weights[tag] for tag in text.named}
     held_out = {one.windows for one in recovery.held_out.values()}
     alike = len({*named.values()}) == 1
@@ -114,7 +115,7 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
         "language_weights": {} if alike else {t: f"{w:.6g}" for t, w in named.items()},
         "held_out": held_out.pop() if len(held_out) == 1 else None,
         "steps": recovery.steps,
-        **recovery.settings,
+        **settings,
     }
     return words + [word for one in given.items() for word in _words(*one, Written())]
 
@@ -130,7 +131,7 @@ def _sizes(text: CalibrationRecord) -> list[str]:
     if all(count == 1 or length == longest for count, length in shapes):
         return [*words, "--window-length", str(longest), "--allow-short"]
     # A default length gave way: it has to again, and the default number with it where they differ.
-    return words if len({count for count, _ in shapes}) == 1 else []
+    return [*(words if len({count for count, _ in shapes}) == 1 else []), "--allow-short"]
 
 
 def short_name(name: str) -> str:

@@ -188,7 +188,7 @@ class RecoveryRecord(Entry):
 
     Attributes:
         pruned, dense: the models as the user named them; their files mapped to SHA-256.
-        settings: of the run, its ``seed`` too, and the ``dtype`` where one was asked for.
+        settings: of the run, its ``seed`` too; background windows and ``dtype`` as asked for.
         steps: of the optimiser, at most where ``settings`` have a ``patience``; ``best_step`` is
             that of the state that was kept.
         text: what was learnt from, with what is ``held_out``: the last windows of each language.
