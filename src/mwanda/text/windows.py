@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -132,10 +132,13 @@ def _after_dropping(words: str | None) -> str:
 
 def _english_page(source: TextSource, languages: Sequence[str]) -> str | None:
     """The tag of the source's own English, in which cleaning looks other languages' lines up; None
-    where no language needs it or the text has no end."""
+    where no language needs it or the text has no end. A file that is read on request alone, as
+    ``en-de``, is never it."""
     if source.streamed or all(map(speaks_english_words, languages)):
         return None
-    return next((tag for tag in available(source) if tag.split("-")[0] == "en"), None)
+    passed_over: Collection[str] = getattr(source, "on_request", ())
+    there = (tag for tag in available(source) if tag not in passed_over)
+    return next((tag for tag in there if tag.split("-")[0] == "en"), None)
 
 
 def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
