@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -108,6 +109,24 @@ def test_texts_from_python_are_not_told_of_options() -> None:
     with pytest.raises(InputError, match=r"under \"text\": .*row\[\"content\"\]") as caught:
         GivenText({"de": [{"content": "a"}]})
     assert "--text-field" not in str(caught.value)
+
+
+def test_a_data_frame_is_no_list_of_texts_and_its_column_is() -> None:
+    frame = pd.DataFrame({"text": ["eins", "zwei"], "url": ["a", "b"]})
+    with pytest.raises(
+        InputError, match=r"texts, de: expected a list of texts, found a DataFrame; .*\[\"text\"\]"
+    ):
+        GivenText({"de": frame})
+    source = GivenText({"de": frame["text"]})
+    assert list(source.documents("de")) == [Document("eins"), Document("zwei")]
+
+
+def test_a_set_of_texts_is_sorted() -> None:
+    texts = [f"Satz {number:02}" for number in range(20)]
+    for given in (set(texts), frozenset(texts)):
+        source = GivenText({"de": given})
+        assert [document.text for document in source.documents("de")] == texts
+        assert source.fingerprint("de") == GivenText({"de": texts}).fingerprint("de")
 
 
 @pytest.mark.parametrize(
