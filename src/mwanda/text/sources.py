@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mwanda.errors import InputError, nearest
-from mwanda.system.files import sha256_of
+from mwanda.system.files import is_there, sha256_of
 from mwanda.text.files import LAYOUT, kind_of, language_files
 from mwanda.text.rows import (
     TEXT_FIELD,
@@ -52,13 +52,15 @@ def open_source(
     if not name.strip():
         raise InputError("text source", expected="a folder, bundled:udhr or hub:<data set>")
     folder, column = folder_of(name)
-    return FolderSource(name, folder.expanduser(), column=column, tell=tell)
+    # Of os.path: Path's own raises where there is no such user.
+    home = Path(os.path.expanduser(folder))
+    return FolderSource(name, home, column=column, tell=tell)
 
 
 def folder_of(name: str) -> tuple[Path, str | None]:
     """The folder that a source names, and the field of its text where that is named too."""
     folder, mark, column = name.rpartition(_COLUMN)
-    if not mark or not column or Path(name).is_dir():
+    if not mark or not column or is_there(Path.is_dir, Path(name)):
         return Path(name), None
     return Path(folder), column
 
@@ -66,7 +68,7 @@ def folder_of(name: str) -> tuple[Path, str | None]:
 def placed_source(spec: str) -> str:
     """A source with the whole path of its folder or file, for whoever begins elsewhere."""
     folder, column = folder_of(spec)
-    if not folder.exists():
+    if not is_there(Path.exists, folder):
         return spec
     return os.path.abspath(folder) + ("" if column is None else f"{_COLUMN}{column}")
 
