@@ -73,6 +73,12 @@ def test_languages_not_named_are_pooled_in_pieces() -> None:
     assert display_name(MULTIPLE) == "Multiple languages"
 
 
+def test_another_region_of_a_named_language_is_no_background() -> None:
+    source = GivenText(dict.fromkeys(("pt", "pt-PT", "zh", "zh-Hant", "fr"), TEXTS["fr"]))
+    made = with_background(named("pt-BR"), source, TOKENIZER, windows=3, context=CONTEXT)
+    assert made.background == ("fr", "zh", "zh-Hant")
+
+
 def test_named_windows_are_as_without_and_the_seed_says_the_order() -> None:
     alone, made, again, other = named("de"), pooled("de"), pooled("de"), pooled("de", seed=1)
     assert torch.equal(alone.tokens["de"], made.tokens["de"])

@@ -15,7 +15,7 @@ import torch
 from mwanda.errors import InputError
 from mwanda.system.arguments import whole_given
 from mwanda.text.given import GivenText
-from mwanda.text.languages import MULTIPLE, seen_among
+from mwanda.text.languages import MULTIPLE, same_language
 from mwanda.text.packed import read_lines
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 from mwanda.text.sources import open_source
@@ -63,8 +63,10 @@ def with_background(
         context: tokens that the model takes at once; None for any number.
     """
     check_background_windows(windows)
-    there = source.languages()
-    tags = sorted({*there} - {*seen_among(there, named.languages)})
+    tags = [
+        tag for tag in source.languages()
+        if not any(same_language(tag, other) for other in named.languages)
+    ]  # fmt: skip
     order, pieces = random.Random(f"{seed}/{MULTIPLE}"), windows * BACKGROUND_PIECES
     if len(tags) > pieces:
         tags = sorted(order.sample(tags, pieces))
