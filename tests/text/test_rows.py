@@ -172,6 +172,24 @@ def test_every_parquet_type_of_text(tmp_path: Path, kind: Any) -> None:
     assert list(open_source(tmp_path).documents("de")) == [Document("für", 1), Document("c")]
 
 
+def test_text_of_parquet_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    raw = pa.array([b"gut", b"sch\xf6n"], pa.binary())
+    table = pa.table({"text": pa.StringArray.from_buffers(2, *raw.buffers()[1:])})
+    parquet.write_table(table, tmp_path / "de.parquet")
+    with pytest.raises(InputError, match=r"parquet: expected a parquet file, its text in UTF-8"):
+        list(open_source(tmp_path).documents("de"))
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us")])
+def test_ids_of_parquet_that_python_cannot_hold_are_none(
+    tmp_path: Path, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = pa.array([1, 2 ** (kind.bit_width - 2)], kind)
+    parquet.write_table(pa.table({"text": ["a", "b"], "id": ids}), tmp_path / "de.parquet")
+    assert list(open_source(tmp_path).documents("de")) == [Document("a"), Document("b")]
+    assert "2 of 2 rows have an id that is no whole number or string" in caplog.text
+
+
 def test_large_cells_are_not_all_unpacked_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
