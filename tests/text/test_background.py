@@ -91,6 +91,16 @@ def test_of_more_languages_than_pieces_some_are_taken() -> None:
     assert len(made.background) == len(languages_in(made.tokens[MULTIPLE])) == BACKGROUND_PIECES
 
 
+def test_fewer_windows_than_were_asked_for_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mwanda")
+    made = pooled("de", windows=2)  # 5 languages, one piece each, of which 4 fill a window
+    assert len(made.tokens[MULTIPLE]) == 1
+    assert "background: 1 of the 2 windows asked for, filled by 4 languages" in caplog.messages
+    caplog.clear()
+    assert len(pooled("de", windows=5).tokens[MULTIPLE]) == 5
+    assert not caplog.messages
+
+
 def test_without_another_language_there_is_no_background(caplog: pytest.LogCaptureFixture) -> None:
     made = with_background(named("de"), GivenText({"de": ["x"]}), TOKENIZER)
     assert made.tokens.keys() == {"de"}

@@ -53,7 +53,8 @@ def with_background(
     is made of pieces in several languages, one after the other, so that few windows hold many.
     Every language of the source that was not named has as many pieces as every other, where there
     is text; where there are more languages than pieces, the seed says which. It also says the
-    order.
+    order. Pieces that fill no window, which may be all of a language, are left out. The windows are
+    then fewer than asked for, and one line of the log says how many.
 
     A language with text for less than a piece, or with none after cleaning, is left out; one line
     of the log names them.
@@ -96,6 +97,9 @@ def with_background(
             expected=f"{BACKGROUND_PIECES} pieces of {room} tokens or more", found="less text",
             fix="give more, or --background none",
         )  # fmt: skip
+    if len(rows) < pieces:
+        told = "background: %d of the %d windows asked for, filled by %d languages"
+        log.info(told, len(rows) // BACKGROUND_PIECES, windows, len({tag for tag, _ in rows}))
     text = torch.stack([row for _, row in rows]).view(-1, BACKGROUND_PIECES * room)
     first = torch.tensor(start, dtype=torch.int64).expand(len(text), len(start))
     tokens, used = torch.cat([first, text], dim=1), {tag for tag, _ in rows}
