@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from mwanda import InputError, read_texts
 from mwanda.evaluation.parallel import read_parallel
 from mwanda.evaluation.texts import digest_of, parse_ids, texts_given
+from mwanda.text.rows import Document
+from mwanda.text.text_source import HELD_OF_STREAM
 
 
 def corpus(folder: Path, records: dict[str, list[dict[str, Any]]]) -> Path:
@@ -72,6 +75,43 @@ def test_without_ids_positions_are_drawn(tmp_path: Path) -> None:
     assert everything.seed is None
     assert numbers(everything.texts["de"]) == list(range(20))
     assert len(read_texts(folder, sentences=100).texts["de"]) == 20
+
+
+class Stream:
+    """Parallel sentences that come over a network."""
+
+    name, streamed = "stream", True
+
+    def __init__(self, documents: int) -> None:
+        self._numbers, self.read = range(documents), 0
+
+    def languages(self) -> list[str]:
+        return ["de", "sw"]
+
+    def documents(self, language: str) -> Iterator[Document]:
+        for number in self._numbers:
+            self.read += 1
+            yield Document(f"{language} sentence {number}", number)
+
+    def fingerprint(self, language: str) -> str | None:
+        return None
+
+
+def test_a_long_stream_is_not_read_to_its_end() -> None:
+    stream: Any = Stream(50_000)
+    drawn = read_texts(stream, "de,sw", sentences=6)
+    assert drawn.ids is not None
+    assert max(map(int, drawn.ids)) < HELD_OF_STREAM
+    assert stream.read == 2 * HELD_OF_STREAM
+    pairs, _ = read_parallel(stream, "de-sw", sentences=6)
+    assert len(pairs.scored) == 6
+    assert stream.read == 4 * HELD_OF_STREAM
+    wanted = "stream, de: expected at most 10000 texts of a stream, .* found more; draw some"
+    for read in (lambda: read_texts(stream), lambda: read_parallel(stream, "de-sw")):
+        with pytest.raises(InputError, match=wanted):
+            read()
+    short: Any = Stream(HELD_OF_STREAM)
+    assert len(read_texts(short, "de").texts["de"]) == HELD_OF_STREAM
 
 
 def test_languages_are_chosen_in_any_spelling(tmp_path: Path) -> None:

@@ -73,6 +73,12 @@ def test_languages_not_named_are_pooled_in_pieces() -> None:
     assert display_name(MULTIPLE) == "Multiple languages"
 
 
+def test_another_region_of_a_named_language_is_no_background() -> None:
+    source = GivenText(dict.fromkeys(("pt", "pt-PT", "zh", "zh-Hant", "fr"), TEXTS["fr"]))
+    made = with_background(named("pt-BR"), source, TOKENIZER, windows=3, context=CONTEXT)
+    assert made.background == ("fr", "zh", "zh-Hant")
+
+
 def test_named_windows_are_as_without_and_the_seed_says_the_order() -> None:
     alone, made, again, other = named("de"), pooled("de"), pooled("de"), pooled("de", seed=1)
     assert torch.equal(alone.tokens["de"], made.tokens["de"])
@@ -83,6 +89,16 @@ def test_named_windows_are_as_without_and_the_seed_says_the_order() -> None:
 def test_of_more_languages_than_pieces_some_are_taken() -> None:
     made = pooled("de", windows=1)
     assert len(made.background) == len(languages_in(made.tokens[MULTIPLE])) == BACKGROUND_PIECES
+
+
+def test_fewer_windows_than_were_asked_for_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "mwanda")
+    made = pooled("de", windows=2)  # 5 languages, one piece each, of which 4 fill a window
+    assert len(made.tokens[MULTIPLE]) == 1
+    assert "background: 1 of the 2 windows asked for, filled by 4 languages" in caplog.messages
+    caplog.clear()
+    assert len(pooled("de", windows=5).tokens[MULTIPLE]) == 5
+    assert not caplog.messages
 
 
 def test_without_another_language_there_is_no_background(caplog: pytest.LogCaptureFixture) -> None:

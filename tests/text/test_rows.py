@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -110,6 +111,24 @@ def test_texts_from_python_are_not_told_of_options() -> None:
     assert "--text-field" not in str(caught.value)
 
 
+def test_a_data_frame_is_no_list_of_texts_and_its_column_is() -> None:
+    frame = pd.DataFrame({"text": ["eins", "zwei"], "url": ["a", "b"]})
+    with pytest.raises(
+        InputError, match=r"texts, de: expected a list of texts, found a DataFrame; .*\[\"text\"\]"
+    ):
+        GivenText({"de": frame})
+    source = GivenText({"de": frame["text"]})
+    assert list(source.documents("de")) == [Document("eins"), Document("zwei")]
+
+
+def test_a_set_of_texts_is_sorted() -> None:
+    texts = [f"Satz {number:02}" for number in range(20)]
+    for given in (set(texts), frozenset(texts)):
+        source = GivenText({"de": given})
+        assert [document.text for document in source.documents("de")] == texts
+        assert source.fingerprint("de") == GivenText({"de": texts}).fingerprint("de")
+
+
 @pytest.mark.parametrize(
     ("given", "identity"),
     [
@@ -151,6 +170,24 @@ def test_every_parquet_type_of_text(tmp_path: Path, kind: Any) -> None:
     ids = pa.array([1.0, 2.0, None], pa.float64())
     parquet.write_table(pa.table({"text": texts, "id": ids}), tmp_path / "de.parquet")
     assert list(open_source(tmp_path).documents("de")) == [Document("für", 1), Document("c")]
+
+
+def test_text_of_parquet_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    raw = pa.array([b"gut", b"sch\xf6n"], pa.binary())
+    table = pa.table({"text": pa.StringArray.from_buffers(2, *raw.buffers()[1:])})
+    parquet.write_table(table, tmp_path / "de.parquet")
+    with pytest.raises(InputError, match=r"parquet: expected a parquet file, its text in UTF-8"):
+        list(open_source(tmp_path).documents("de"))
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us")])
+def test_ids_of_parquet_that_python_cannot_hold_are_none(
+    tmp_path: Path, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = pa.array([1, 2 ** (kind.bit_width - 2)], kind)
+    parquet.write_table(pa.table({"text": ["a", "b"], "id": ids}), tmp_path / "de.parquet")
+    assert list(open_source(tmp_path).documents("de")) == [Document("a"), Document("b")]
+    assert "2 of 2 rows have an id that is no whole number or string" in caplog.text
 
 
 def test_large_cells_are_not_all_unpacked_at_once(

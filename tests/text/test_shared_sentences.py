@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import unicodedata
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mwanda.errors import InputError
-from mwanda.text.shared_sentences import overlap, pack_hashes, sentence_hashes, unpack_hashes
+from mwanda.text.shared_sentences import _END, overlap, pack_hashes, sentence_hashes, unpack_hashes
 
 LONG = "the committee met again on thursday afternoon"
 # Two sentences of 30 or more bytes each, whatever their script's way to end one.
@@ -19,6 +22,10 @@ TWO = [
     "یہ پہلا جملہ ہے جو کافی لمبا ہے۔ یہ دوسرا جملہ ہے جو کافی لمبا ہے۔",
     "ይህ የመጀመሪያው ዓረፍተ ነገር ነው። ይህ ሁለተኛው ዓረፍተ ነገር ነው።",
     "Well, the first one trails off here… And then the second goes on for a while…",
+    "Πού ήσουν σήμερα το πρωί; Σε περιμένω εδώ από χθες το βράδυ.",
+    "Πού ήσουν σήμερα το πρωί\u037e Σε περιμένω εδώ από χθες το βράδυ.",
+    "ᐊᒃᓱᐊᓗᒃ ᐱᐅᔪᖅ ᐅᓪᓗᖅ ᐅᓪᓗᒥ᙮ ᐃᓄᐃᑦ ᓄᓇᖓᓐᓂ ᐱᐅᔪᐊᓗᒃ᙮",
+    "ꕉꕜꕮ ꔔꘋ ꖸ ꔰ ꗋꘋ ꕮꕨ ꔔꘋ꘎ ꖸ ꕎ ꕉꖸꕊ ꕴꖃ ꕃꔤꘂ ꗱꕞꔤ꘎",
     "One line that has no terminal mark\nand another line that has none either",
 ]
 
@@ -38,6 +45,19 @@ def test_numbers_and_names_with_full_stops_are_not_cut() -> None:
     (first,) = sentence_hashes("Version 3.14 of gnome.org was released in the spring of 2023.")
     (second,) = sentence_hashes("version 3.14 of gnome.org was released in the spring of 2023")
     assert first == second
+
+
+def test_a_semicolon_ends_a_sentence_in_greek_alone() -> None:
+    assert len(list(sentence_hashes(f"{LONG}; {LONG} again"))) == 1
+    seen = frozenset(sentence_hashes(TWO[7] + " Κι άλλη μία πρόταση."))
+    assert overlap(TWO[8].split("\u037e "), seen) == [0, 1]
+
+
+def test_the_marks_are_those_that_unicode_names() -> None:
+    named = [chr(n) for n in range(sys.maxunicode) if regex.match(r"\p{Sentence_Terminal}", chr(n))]
+    assert len(named) > 100
+    missing = [mark for mark in named if not _END.match(unicodedata.normalize("NFKC", mark))]
+    assert missing == []
 
 
 def test_short_pieces_are_left_out() -> None:

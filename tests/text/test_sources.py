@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from mwanda.errors import InputError
 from mwanda.text.rows import Document
-from mwanda.text.sources import open_source
+from mwanda.text.sources import open_source, placed_source
 from mwanda.text.text_source import check_languages
 from tests.text.helpers import text_folder, write_jsonl
 
@@ -108,6 +108,16 @@ def test_what_is_no_folder_of_text_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path)
     with pytest.raises(InputError, match="text source: expected a folder"):
         open_source("")
+
+
+@pytest.mark.parametrize(
+    "text", ["Guten Tag. " * 40, "Guten Tag. " * 40 + "?column=text", "a\0b", "~nouser-here/text"]
+)
+def test_what_no_folder_can_be_called_is_not_there(text: str) -> None:
+    with pytest.raises(InputError, match="expected a folder, found nothing there; give a fol") as e:
+        open_source(text)
+    assert len(str(e.value)) < 400
+    assert placed_source(text) == text
 
 
 def test_two_files_for_a_language_are_both_named(tmp_path: Path) -> None:

@@ -51,6 +51,17 @@ def test_what_a_language_gives(
     assert Sizes.of(*asked).within(context).fitted(have, start) == expected
 
 
+@pytest.mark.parametrize(
+    ("windows", "have", "expected"),
+    [(128, 128 * 128, (128, 128)), (128, 128 * 128 - 1, (8, 2047)), (128, 1200, (1, 1200)),
+     (4, 900, (4, 225)), (2, 40, (1, 40))],
+)  # fmt: skip
+def test_windows_of_short_text_get_fewer_before_they_get_tiny(
+    windows: int, have: int, expected: tuple[int, int]
+) -> None:
+    assert Sizes.of(windows, None, allow_short=True).fitted(have, 1) == expected
+
+
 @given(
     asked=st.tuples(st.none() | st.integers(1, 99), st.none() | st.integers(4, 3000)),
     context=st.none() | st.integers(4, 3000),
@@ -82,6 +93,8 @@ def test_no_more_than_there_is_and_asked_for_in_any_case(
     assert windows <= used.windows
     assert room + start <= used.length
     assert have < need or found == (used.windows, used.length - start)
+    if asked[1] is None and windows > 1:
+        assert room >= min(SHORTEST, (used.length - start) // 2)
     if not allow_short and have < need:
         assert have >= min(FLOOR, need)
         assert room >= min(SHORTEST, (used.length - start) // 2)

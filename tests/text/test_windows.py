@@ -218,6 +218,18 @@ def test_text_is_cleaned_first() -> None:
     assert kept.draws["en"].english_lines_dropped == 0
 
 
+def test_a_pair_of_languages_is_not_the_english_text(tmp_path: Path) -> None:
+    folder = text_folder(tmp_path, {"de": PAGES["de"], "en-de": PAGES["de"][:30]})
+    source = open_source(folder)
+    assert fingerprints(source, ["de"], keep_english=False) == {"de": source.fingerprint("de")}
+    for languages in (["de"], ["de", "en-DE"]):
+        drawn = draw(source, WITHOUT, languages, windows=2, length=16, seed=0).draws["de"]
+        assert drawn.english_lines_dropped == 0
+    (folder / "en-GB.txt").write_text(PAGES["de"][0])  # a region is English as it is written
+    drawn = draw(open_source(folder), WITHOUT, ["de"], windows=2, length=16, seed=0).draws["de"]
+    assert drawn.english_lines_dropped == 1
+
+
 def test_bad_files_of_several_languages_are_reported_together(tmp_path: Path) -> None:
     (tmp_path / "de.txt").write_bytes(b"M\xfcll")
     (tmp_path / "sw.txt").write_bytes(b"\n")

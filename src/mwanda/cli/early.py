@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError, shown
 from mwanda.evaluation.runtimes.registry import check_url, find_runtime, kind_of
 from mwanda.model import given
+from mwanda.system.files import is_there
 from mwanda.system.output import MARK, OutputFile, OutputFolder
 from mwanda.text.languages import tags_of
 from mwanda.text.sources import open_source
@@ -42,7 +43,9 @@ def artefact(
         return {}
     find_runtime(runtime)
     check_url(runtime, url)
-    if url is None and not (_is(Path.is_dir, Path(model)) or _is(Path.is_file, Path(model))):
+    if url is None and not (
+        is_there(Path.is_dir, Path(model)) or is_there(Path.is_file, Path(model))
+    ):
         raise _absent(model, "an artefact", "nothing there")
     return given
 
@@ -95,25 +98,25 @@ def check_evidence(
 
 def check_file(path: Path | None, expected: str = "a safetensors file", kind: str = "") -> None:
     """A file that is not there, ``kind`` put before its name; None passes."""
-    if path is not None and not _is(Path.is_file, path):
+    if path is not None and not is_there(Path.is_file, path):
         raise _absent(f"{kind} {path}".strip(), expected, "no such file")
 
 
 def check_folder(path: Path, expected: str) -> None:
     """A folder that is not there."""
-    if not _is(Path.is_dir, path):
+    if not is_there(Path.is_dir, path):
         raise _absent(str(path), expected, "no folder")
 
 
 def check_masks(path: Path) -> None:
     """What is neither a folder nor a file."""
-    if not (_is(Path.is_dir, path) or _is(Path.is_file, path)):
+    if not (is_there(Path.is_dir, path) or is_there(Path.is_file, path)):
         raise _absent(str(path), "a model folder or a file of masks", "nothing there")
 
 
 def check_pruned(folder: Path) -> None:
     """A folder without the manifest of a prune."""
-    if _is(Path.is_file, folder):
+    if is_there(Path.is_file, folder):
         packed = folder.suffix == given.ARCHIVE
         raise InputError(
             str(folder), expected="a folder that mwanda wrote", found="a file",
@@ -123,13 +126,6 @@ def check_pruned(folder: Path) -> None:
         )  # fmt: skip
     check_folder(folder, "a folder that mwanda wrote")
     check_file(folder / MARK, "the manifest of a folder that mwanda wrote")
-
-
-def _is(kind: Callable[[Path], bool], path: Path) -> bool:
-    try:
-        return kind(path)
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False
 
 
 def _absent(thing: str, expected: str, found: str) -> InputError:

@@ -14,7 +14,7 @@ from mwanda.evaluation.translation import Direction, parse_direction
 from mwanda.system.arguments import several_given, whole_given
 from mwanda.system.shown import Shown
 from mwanda.text.given import open_text
-from mwanda.text.text_source import check_languages
+from mwanda.text.text_source import check_languages, held_documents
 
 SHOTS = 5
 """Examples in a prompt, unless told otherwise."""
@@ -97,7 +97,7 @@ def read_parallel(
     found: dict[str, dict[int | str, str]] = {}
     problems = []
     for tag in tags:
-        documents = list(source.documents(tag))
+        documents = held_documents(source, tag, draw=sentences is not None)
         found[tag] = {d.id: d.text for d in documents if d.id is not None}
         if len(found[tag]) < len(documents):
             problems.append(

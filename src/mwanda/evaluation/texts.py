@@ -16,7 +16,7 @@ from mwanda.system.shown import Shown
 from mwanda.text.given import open_text
 from mwanda.text.languages import tags_of
 from mwanda.text.rows import Document
-from mwanda.text.text_source import TextSource, check_languages
+from mwanda.text.text_source import TextSource, check_languages, held_documents
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,9 +149,9 @@ def load_texts(
 
     Where all documents carry ids and enough of them are in every language, the subset is drawn from
     those, so the texts are parallel; otherwise positions are drawn for each language from the same
-    seed.
+    seed. Of a stream the first :data:`~mwanda.text.text_source.HELD_OF_STREAM` documents are read.
     """
-    read = {tag: list(source.documents(tag)) for tag in languages}
+    read = {tag: held_documents(source, tag, draw=sentences is not None) for tag in languages}
     problems = []
     if ids is not None:
         for tag, documents in read.items():

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mwanda.errors import InputError
@@ -14,6 +14,15 @@ from mwanda.system.threads import run_all
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def is_there(kind: Callable[[Path], bool], path: Path) -> bool:
+    """Whether there is one, of the kind that ``Path.is_dir`` and the like ask for: also of a path
+    that can be none."""
+    try:
+        return kind(path)
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
 
 
 def check_disk_space(folder: Path, needed: int, what: str, *, held: int = 0) -> None:

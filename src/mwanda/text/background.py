@@ -15,7 +15,7 @@ import torch
 from mwanda.errors import InputError
 from mwanda.system.arguments import whole_given
 from mwanda.text.given import GivenText
-from mwanda.text.languages import MULTIPLE, seen_among
+from mwanda.text.languages import MULTIPLE, same_language
 from mwanda.text.packed import read_lines
 from mwanda.text.shared_sentences import pack_hashes, unpack_hashes
 from mwanda.text.sources import open_source
@@ -53,7 +53,8 @@ def with_background(
     is made of pieces in several languages, one after the other, so that few windows hold many.
     Every language of the source that was not named has as many pieces as every other, where there
     is text; where there are more languages than pieces, the seed says which. It also says the
-    order.
+    order. Pieces that fill no window, which may be all of a language, are left out. The windows are
+    then fewer than asked for, and one line of the log says how many.
 
     A language with text for less than a piece, or with none after cleaning, is left out; one line
     of the log names them.
@@ -63,8 +64,10 @@ def with_background(
         context: tokens that the model takes at once; None for any number.
     """
     check_background_windows(windows)
-    there = source.languages()
-    tags = sorted({*there} - {*seen_among(there, named.languages)})
+    tags = [
+        tag for tag in source.languages()
+        if not any(same_language(tag, other) for other in named.languages)
+    ]  # fmt: skip
     order, pieces = random.Random(f"{seed}/{MULTIPLE}"), windows * BACKGROUND_PIECES
     if len(tags) > pieces:
         tags = sorted(order.sample(tags, pieces))
@@ -94,6 +97,9 @@ def with_background(
             expected=f"{BACKGROUND_PIECES} pieces of {room} tokens or more", found="less text",
             fix="give more, or --background none",
         )  # fmt: skip
+    if len(rows) < pieces:
+        told = "background: %d of the %d windows asked for, filled by %d languages"
+        log.info(told, len(rows) // BACKGROUND_PIECES, windows, len({tag for tag, _ in rows}))
     text = torch.stack([row for _, row in rows]).view(-1, BACKGROUND_PIECES * room)
     first = torch.tensor(start, dtype=torch.int64).expand(len(text), len(start))
     tokens, used = torch.cat([first, text], dim=1), {tag for tag, _ in rows}

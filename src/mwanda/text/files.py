@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mwanda.errors import InputError
+from mwanda.errors import InputError, shown
+from mwanda.system.files import is_there
 from mwanda.text.languages import canonical, display_name, named_language, other_meaning
 from mwanda.text.packed import PACKED
 
@@ -56,11 +57,11 @@ def kind_of(path: Path) -> str:
 
 def language_files(name: str, folder: Path) -> LanguageFiles:
     """Each language's file, directly in the folder."""
-    if not folder.is_dir():
+    if not is_there(Path.is_dir, folder):
         raise InputError(
-            f"text folder {name}",
+            f"text folder {shown(name)}",
             expected="a folder",
-            found="a file" if folder.exists() else "nothing there",
+            found="a file" if is_there(Path.exists, folder) else "nothing there",
             fix=f"give a folder with {LAYOUT}, or bundled:udhr, or hub:<data set>",
         )
     found = LanguageFiles()

@@ -53,6 +53,13 @@ class GivenText:
                     where, expected="a list of texts", found=f"a {type(rows).__name__}",
                     fix="for text in files give the folder that they are in",
                 )  # fmt: skip
+            if hasattr(rows, "columns"):  # it gives their names, not its rows
+                raise InputError(
+                    where, expected="a list of texts", found=f"a {type(rows).__name__}",
+                    fix='give the column that holds the text: frame["text"]',
+                )  # fmt: skip
+            # A set comes in another order in every process.
+            rows = sorted(rows, key=str) if isinstance(rows, set | frozenset) else rows
             given = ((f"{where}, {number}", _row(row)) for number, row in enumerate(rows, 1))
             found = [*documents_of(given, TEXT_FIELD, count, advice=_ADVICE)]
             count.tell(where)

@@ -172,6 +172,11 @@ def seen_among(tags: Iterable[str], calibrated: Iterable[str]) -> tuple[str, ...
     )
 
 
+def same_language(tag: str, other: str) -> bool:
+    """Whether two canonical tags are of one language in one script, whatever their regions."""
+    return _one_script(Language.get(tag), Language.get(other))
+
+
 def _one_script(tag: Language, other: Language) -> bool:
     """Whether two tags are of one language, and not known to be of different scripts."""
     if tag.language != other.language:

@@ -31,6 +31,10 @@ BATCH_BYTES = 32 << 20
 
 Row = Mapping[str, Any]
 _OF_TEXT = re.compile(r"(dictionary<values=)?(large_)?(string|binary)(_view)?(,|$)")
+_OF_IDS = re.compile(
+    r"(dictionary<values=)?((large_|fixed_size_)?(string|binary)|u?int|decimal|(half)?float|double"
+    r"|null)"
+)
 
 
 @dataclass(frozen=True)
@@ -217,21 +221,24 @@ def parquet_rows(path: Path, column: str) -> Iterator[tuple[str, Row]]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            if column not in schema.names:
-                text = [field.name for field in schema if _OF_TEXT.match(str(field.type))]
-                raise no_column(str(path), column, schema.names, text)
-            wanted = [name for name in dict.fromkeys((column, "id")) if name in schema.names]
+            kinds = {field.name: field.type for field in file.schema_arrow}
+            if column not in kinds:
+                text = [name for name, kind in kinds.items() if _OF_TEXT.match(str(kind))]
+                raise no_column(str(path), column, [*kinds], text)
+            # An id of another kind is none, whatever its value. Python cannot hold every date.
+            wanted = {name: kinds[name] for name in (column, "id") if name in kinds}
+            odd = {} if _OF_IDS.match(str(wanted.get("id", "null"))) else {"id": wanted.pop("id")}
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             size = sum(group.total_byte_size for group in groups)
             rows = max(1, min(1024, BATCH_BYTES * file.metadata.num_rows // max(size, 1)))
-            for batch in file.iter_batches(batch_size=rows, columns=wanted):
+            for batch in file.iter_batches(batch_size=rows, columns=[*wanted]):
                 for row in _values(batch):
                     number += 1
-                    yield f"{path}, row {number}", row
-    except (arrow.ArrowException, OSError) as error:
-        raise InputError(str(path), expected="a parquet file", found=str(error)) from error
+                    yield f"{path}, row {number}", row | odd
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        expected = "a parquet file, its text in UTF-8"
+        raise InputError(str(path), expected=expected, found=str(error)) from error
 
 
-def _values(batch: Any) -> list[Row]:
+def _values(batch: Any) -> list[dict[str, Any]]:
     return list(batch.to_pylist())

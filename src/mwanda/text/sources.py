@@ -6,12 +6,12 @@ Every source gives the documents of one language at a time, lazily and always in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from urllib.parse import quote
 
 from mwanda.errors import InputError, nearest
-from mwanda.system.files import sha256_of
+from mwanda.system.files import is_there, sha256_of
 from mwanda.text.files import LAYOUT, kind_of, language_files
 from mwanda.text.rows import (
     TEXT_FIELD,
@@ -52,13 +52,15 @@ def open_source(
     if not name.strip():
         raise InputError("text source", expected="a folder, bundled:udhr or hub:<data set>")
     folder, column = folder_of(name)
-    return FolderSource(name, folder.expanduser(), column=column, tell=tell)
+    # Of os.path: Path's own raises where there is no such user.
+    home = Path(os.path.expanduser(folder))
+    return FolderSource(name, home, column=column, tell=tell)
 
 
 def folder_of(name: str) -> tuple[Path, str | None]:
     """The folder that a source names, and the field of its text where that is named too."""
     folder, mark, column = name.rpartition(_COLUMN)
-    if not mark or not column or Path(name).is_dir():
+    if not mark or not column or is_there(Path.is_dir, Path(name)):
         return Path(name), None
     return Path(folder), column
 
@@ -66,7 +68,7 @@ def folder_of(name: str) -> tuple[Path, str | None]:
 def placed_source(spec: str) -> str:
     """A source with the whole path of its folder or file, for whoever begins elsewhere."""
     folder, column = folder_of(spec)
-    if not folder.exists():
+    if not is_there(Path.exists, folder):
         return spec
     return os.path.abspath(folder) + ("" if column is None else f"{_COLUMN}{column}")
 
@@ -119,7 +121,7 @@ class FolderSource:
             self._found.tell(name)
 
     def languages(self) -> list[str]:
-        tags = [tag for tag in self._found.files if tag not in self._found.on_request]
+        tags = [tag for tag in self._found.files if tag not in self.on_request]
         if not tags:
             found = f"only {self._found.words}"
             fix = "name each file after its language"
@@ -130,6 +132,11 @@ class FolderSource:
     def available(self) -> list[str]:
         """All tags, those included whose file's name is an ordinary word too."""
         return sorted(self._found.files)
+
+    @property
+    def on_request(self) -> Set[str]:
+        """Tags whose file's name is an ordinary word or a pair of languages too."""
+        return self._found.on_request
 
     @property
     def meant(self) -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 from mwanda.errors import InputError
 from mwanda.text.rows import Document
+
+HELD_OF_STREAM = 10_000
+"""Documents of a streamed source that are held at once, for a seed to draw from."""
 
 
 class TextSource(Protocol):
@@ -40,6 +44,25 @@ def available(source: TextSource) -> list[str]:
     """All tags there is text for, those included that are taken only where they are named."""
     told: Callable[[], list[str]] = getattr(source, "available", source.languages)
     return told()
+
+
+def held_documents(source: TextSource, language: str, *, draw: bool) -> list[Document]:
+    """The documents of a language, or those of a stream's beginning.
+
+    Args:
+        draw: whether some will be drawn. Where all are wanted, a stream with more is refused.
+    """
+    if not source.streamed:
+        return list(source.documents(language))
+    found = list(islice(source.documents(language), HELD_OF_STREAM + (not draw)))
+    if len(found) > HELD_OF_STREAM:
+        raise InputError(
+            f"{source.name}, {language}",
+            expected=f"at most {HELD_OF_STREAM} texts of a stream, where all are wanted",
+            found="more",
+            fix="draw some of them: --sentences 48",
+        )
+    return found
 
 
 def check_languages(source: TextSource, wanted: Sequence[str]) -> None:

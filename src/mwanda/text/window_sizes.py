@@ -29,9 +29,9 @@ SHORTEST = 128
 """Tokens of a window below which a default does not shrink for want of text."""
 
 SEVERAL, HANDY = 8, 256
-"""Where neither size is asked for, short text is cut into so many windows or more, unless they had
-fewer tokens than that: an allocation that compares outputs does it on one window of a language, and
-on a window that is all of the text it would take several times as long as all else."""
+"""Where neither size is asked for, short text is cut into so many windows or more, or into as few
+as have no more tokens than that: an allocation that compares outputs does it on one window of a
+language, and on one that is all of the text it would take several times as long as all else."""
 
 NAMED = 8
 """Languages that one line of a log names."""
@@ -67,7 +67,8 @@ class Sizes:
         """Windows, and tokens of text in each, that a language gives.
 
         The length shrinks only where the number of windows need not do alone, and then so little
-        that all of the text is used. None where there is too little text.
+        that all of the text is used. Where it would shrink too far, there are fewer windows if
+        short text is allowed. None where there is too little text.
 
         Args:
             have: tokens of its text.
@@ -84,8 +85,8 @@ class Sizes:
             windows = have // room
         if "length" in self.loose and windows:
             rest = min(room, have // windows)
-        enough = have >= min(FLOOR, self.windows * room) and rest >= min(SHORTEST, room // 2)
-        if self.loose and 0 < windows * rest <= have and (enough or self.allow_short):
+        enough = self.allow_short or have >= min(FLOOR, self.windows * room)
+        if self.loose and windows * rest and enough and rest >= min(SHORTEST, room // 2):
             return windows, rest
         if not self.allow_short or have < max(1, 2 - start):
             return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
 from mwanda.text.rows import Document
 from mwanda.text.shared_sentences import pack_hashes, text_hashes
 from mwanda.text.start import shown_start, start_of
-from mwanda.text.text_source import TextSource, available, check_languages
+from mwanda.text.text_source import HELD_OF_STREAM, TextSource, available, check_languages
 from mwanda.text.tokens import Tokenizes, pieces_of_ids, vocabulary_sha256
 from mwanda.text.window_files import LanguageDraw, Windows, window_sha256
 from mwanda.text.window_sizes import Sizes, say_shrunk
@@ -28,7 +28,6 @@ from mwanda.text.window_sizes import Sizes, say_shrunk
 log = logging.getLogger("mwanda")
 
 _SEPARATOR = "\n"
-_SHUFFLE_BUFFER = 10_000
 
 
 def draw(
@@ -132,10 +131,13 @@ def _after_dropping(words: str | None) -> str:
 
 def _english_page(source: TextSource, languages: Sequence[str]) -> str | None:
     """The tag of the source's own English, in which cleaning looks other languages' lines up; None
-    where no language needs it or the text has no end."""
+    where no language needs it or the text has no end. A file that is read on request alone, as
+    ``en-de``, is never it."""
     if source.streamed or all(map(speaks_english_words, languages)):
         return None
-    return next((tag for tag in available(source) if tag.split("-")[0] == "en"), None)
+    passed_over: Collection[str] = getattr(source, "on_request", ())
+    there = (tag for tag in available(source) if tag not in passed_over)
+    return next((tag for tag in there if tag.split("-")[0] == "en"), None)
 
 
 def _english(source: TextSource, languages: Sequence[str]) -> frozenset[bytes]:
@@ -187,10 +189,10 @@ def _shuffled(source: TextSource, cleaner: Cleaner, language: str, seed: int) ->
         return
     buffer: list[Document] = []
     for document in documents:
-        if len(buffer) < _SHUFFLE_BUFFER:
+        if len(buffer) < HELD_OF_STREAM:
             buffer.append(document)
             continue
-        place = generator.randrange(_SHUFFLE_BUFFER)
+        place = generator.randrange(HELD_OF_STREAM)
         yield buffer[place]
         buffer[place] = document
     generator.shuffle(buffer)
