@@ -120,7 +120,14 @@ def test_every_form_of_the_model_is_among_the_bytes(tmp_path: Path) -> None:
     assert rows["dense in Q8_0", 0.0]["share"] == 0.5
     pruned = rows["first", 0.5]  # a quarter of all weights is gone, of half a bit is kept
     assert pruned["share"] == pytest.approx(0.75 + 0.5 * 50 / 8 / 100)
-    assert [name for (name, _), row in rows.items() if row["last"]] == ["first", "second"]
+    assert {name: row["above"] for (name, _), row in rows.items() if not row["pruned"]} == {
+        "dense": False, "dense in Q8_0": True,
+    }  # fmt: skip
+    instead = page_of(results).lede[-1]
+    assert instead.startswith(
+        "Made smaller without pruning: “dense in Q8_0” takes 50% of the dense"
+    )
+    assert instead.endswith("What “second” leaves takes 78%.")
     assert "bytes" in [chart.id for chart in page_of(results).charts]
 
 

@@ -107,18 +107,17 @@ def sizes(model: ModelResults) -> Iterator[Row]:
         share = (place - least) / ((most - least) or 1.0)
         return "left" if share < 0.15 else "right" if share > 0.85 else "center"
 
+    # Of neighbours among the names one stands above its point and one below.
+    sizes = sorted([one.size / 1e6 for one in found if one.method is None] + [whole])
     yield {"name": DENSE, "method": DENSE, "pruned": False, "trimmed": False, "sparsity": 0.0,
-           "order": 0, "last": False, "side": side(whole), "bytes": number(whole), "share": 1.0,
-           "mean": 0.0, "worst": 0.0}  # fmt: skip
+           "above": sizes.index(whole) % 2 == 0, "side": side(whole), "bytes": number(whole),
+           "share": 1.0, "mean": 0.0, "worst": 0.0}  # fmt: skip
     for one in found:
         loss, pruned = model.loss(one.group), one.method is not None
-        sparsities = [g.sparsity for g in model.of(one.method)] if one.method is not None else [0.0]
         yield {
             "name": one.name, "method": one.method or one.name, "pruned": pruned,
             "trimmed": one.trimmed and pruned, "sparsity": one.group.sparsity,
-            "order": model.methods.index(one.method) if one.method is not None else 0,
-            "middle": (len(model.methods) - 1) / 2,
-            "last": pruned and one.group.sparsity == max(sparsities),
+            "above": not pruned and sizes.index(one.size / 1e6) % 2 == 0,
             "side": side(one.size / 1e6), "bytes": number(one.size / 1e6),
             "share": number(one.share), "mean": number(loss.mean.mean), **ends(loss.mean),
             "worst": number(loss.languages[loss.worst].mean),

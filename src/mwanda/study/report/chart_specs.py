@@ -167,14 +167,15 @@ def against_bytes(methods: Sequence[str], others: Sequence[str]) -> Spec:
          "scale": {"zero": False, "padding": 18},
          "axis": {"tickCount": 5, "grid": True}}  # fmt: skip
     y = {"field": "rise", "type": "quantitative", "title": None,
-         "scale": {"type": "symlog", "constant": 0.01},
+         "scale": {"type": "symlog", "constant": 0.01, "nice": False, "padding": 26},
          "axis": {"values": [0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10], "grid": True,
                   **SHARE}}  # fmt: skip
     said = told(("name", "model"), ("sparsity", "sparsity", SPARSITY), ("bytes", "MB", ",.1f"),
                 ("share", "of the dense model", ".0%"), ("mean", "mean rise", "+.2%"),
                 ("bounds", "95% interval"), ("worst", "worst rise", "+.2%"),
                 ("worst_language", "worst language"))  # fmt: skip
-    scale = colour([*methods, *others])
+    every, named = [*methods, *others], {"legend": {"title": None, "values": [*methods]}}
+    scale = colour(every) | named
     dash = {"field": "trimmed", "type": "nominal", "legend": None,
             "scale": {"domain": [False, True], "range": [[1, 0], [4, 3]]}}  # fmt: skip
     return {
@@ -199,15 +200,11 @@ def against_bytes(methods: Sequence[str], others: Sequence[str]) -> Spec:
                               "order": {"field": "sparsity", "type": "quantitative"}}},
                 {"mark": {"type": "point", "filled": True, "opacity": 1,
                           "size": {"expr": "datum.pruned ? 50 : 110"}},
-                 "encoding": {"color": scale, "shape": shape([*methods, *others]),
+                 "encoding": {"color": scale, "shape": shape(every) | named,
                               "tooltip": said}},
                 {"transform": [{"filter": "!datum.pruned"}],
-                 "mark": {"type": "text", "dy": -13, "fontWeight": 600,
-                          "align": {"expr": "datum.side"}},
-                 "encoding": {"text": {"field": "name"}, "color": scale}},
-                {"transform": [{"filter": "datum.last"}],
-                 "mark": {"type": "text", "align": "right", "dx": -9, "fontWeight": 600,
-                          "dy": {"expr": "2 + 14 * (datum.order - datum.middle)"}},
+                 "mark": {"type": "text", "fontWeight": 600, "align": {"expr": "datum.side"},
+                          "dy": {"expr": "datum.above ? -13 : 15"}},
                  "encoding": {"text": {"field": "name"}, "color": scale}},
             ],
         },

@@ -88,17 +88,26 @@ def lede_of(results: StudyResults) -> list[str]:
     )
     if following is not groups[0]:
         found.append(_against_next(model, best, following))
-    least = min(
-        (one for one in sizes_of(model) if one.method is None),
-        key=lambda one: model.loss(one.group).mean.mean, default=None,
+    return [*found, *_instead(model, best)]
+
+
+def _instead(model: ModelResults, best: Group) -> list[str]:
+    """The smallest form that loses no more than the best method does; where none is, the one that
+    loses least."""
+    sizes = [*sizes_of(model)]
+    forms = [(model.loss(one.group).mean.mean, one) for one in sizes if one.method is None]
+    if not forms:
+        return []
+    spared = [row for row in forms if row[0] <= model.loss(best).mean.mean]
+    rise, form = min(spared, key=lambda row: row[1].size) if spared else min(
+        forms, key=lambda row: row[0]
     )  # fmt: skip
-    if least is not None:
-        found.append(
-            f"Made smaller without pruning: {_quoted(least.name)} takes {least.share:.0%} of the "
-            f"dense model's bytes and raises the loss by "
-            f"{_share(model.loss(least.group).mean.mean, 2)}."
-        )
-    return found
+    pruned = next(one for one in sizes if one.group is best)
+    return [
+        f"Made smaller without pruning: {_quoted(form.name)} takes {form.share:.0%} of the dense "
+        f"model's bytes and raises the loss by {_share(rise, 2)}. What {_quoted(best.method)} "
+        f"leaves takes {pruned.share:.0%}."
+    ]
 
 
 def _texts_read(groups: Sequence[Group]) -> list[str]:

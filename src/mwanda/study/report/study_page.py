@@ -105,11 +105,13 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
     ]  # fmt: skip
     if sizes := data.get("sizes"):
         others = list(dict.fromkeys(row["name"] for row in sizes if not row["pruned"]))
+        cut = any(row["trimmed"] for row in sizes)
         shown.append(Chart(
             "bytes", "Bytes", "What the same bytes buy",
             "Left is smaller, low is better; the scale of losses is nearly logarithmic. A line is "
             "a pruned model from the lowest sparsity to the highest, its zeros counted as a bit "
-            "each. A name alone is a model that was not pruned.",
+            "each." + " Dashed is the same with its vocabulary trimmed." * cut
+            + " A name is a model that was not pruned.",
             specs.against_bytes(methods, others), chosen=("model",),
         ))  # fmt: skip
     if "against" in data:
