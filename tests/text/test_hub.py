@@ -50,10 +50,10 @@ def test_nothing_is_left_in_the_cache(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_wrong_with_a_data_set_is_said(tmp_path: Path) -> None:
-    folder = data_set(tmp_path, ["de", "deu_Latn", "fr"])
+    folder = data_set(tmp_path, ["deu_Latn", "ger_Latn", "fr"])
     source = open_source(f"hub:{folder}")
     assert source.languages() == ["de", "fr"]
-    with pytest.raises(InputError, match="expected one configuration, found de, deu_Latn"):
+    with pytest.raises(InputError, match="expected one configuration, found deu_Latn, ger_Latn"):
         next(source.documents("de"))
     with pytest.raises(InputError, match=r"language 'sw'.*expected one of de, fr"):
         next(source.documents("sw"))
@@ -66,6 +66,15 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path: Path) -> None:
     (folder / "fr" / "train.jsonl").write_text('{"text": bad\n')
     with pytest.raises(InputError, match="fr: expected a data set that can be read"):
         list(source.documents("fr"))
+
+
+def test_a_configuration_that_is_called_as_its_language_is_the_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = open_source(f"hub:{data_set(tmp_path, ['als', 'sq'])}")
+    assert "sq is read from sq, not from als" in caplog.text
+    assert source.languages() == ["sq"]
+    assert next(source.documents("sq")).text
 
 
 def test_configurations_that_are_no_languages_are_listed(tmp_path: Path) -> None:

@@ -128,6 +128,12 @@ def open_hub(name: str, rest: str) -> HubSource:
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         told = ", ".join(others[:MOST_NAMED]) + more
         log.warning("text source %s: passed over configurations of no language: %s", name, told)
+    for tag, names in configs.items():  # Wikipedia has sq, and als, which is Alemannic there
+        own = [config for config in names if _DATE.sub("", config) == tag]
+        if len(own) == 1 and len(names) > 1:
+            rest = ", ".join(config for config in names if config not in own)
+            log.warning("text source %s: %s is read from %s, not from %s", name, tag, own[0], rest)
+            configs[tag] = own
     return HubSource(name, dataset, options["split"], options["column"], revision, configs)
 
 
