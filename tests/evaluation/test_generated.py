@@ -85,6 +85,13 @@ def test_a_language_is_known_by_whatever_code(
     assert check.labels(canonical(written)) == (label,)
 
 
+@pytest.mark.parametrize("written", ["ckb", "azb", "min", "bjn"])
+def test_of_other_kinds_of_a_wider_language_nothing_is_told(
+    check: LanguageCheck, written: str
+) -> None:
+    assert check.labels(written) == ()
+
+
 def test_a_missing_library_names_its_extra() -> None:
     with pytest.raises(InputError, match=r"not installed; pip install 'mwanda\[translation\]'"):
         need("no_such_library", "BLEU", "translation")

@@ -64,7 +64,13 @@ def test_the_text_of_a_background_counts_and_its_place_does_not(
     (cell,) = (c for c in first.read_plan()["cells"].values() if c["settings"]["recipe"])
     assert cell["settings"]["recipe"]["background"] == str(tmp_path / "background")
     shutil.copytree("background", tmp_path / "moved")
-    assert keys(planned(lab, **fields, recipe=recipe | {"background": "moved"})) == before
+    Worker(first).run()
+    grown = fields | {"sparsities": [0.25, 0.5]}
+    there = recipe | {"background": "moved"}
+    Worker(planned(lab, **grown, recipe=there)).run()
+    assert (len(results(lab.out)), problems(first)) == (3, [])
+    shutil.rmtree(lab.out)
+    assert keys(planned(lab, **fields, recipe=there)) == before
     change_quietly(tmp_path / "moved" / "fr.txt")
     Worker(first := StudyFolder(lab.out)).run()
     (line,) = problems(first)

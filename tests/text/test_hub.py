@@ -71,6 +71,7 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path: Path) -> None:
 def test_a_configuration_that_is_called_as_its_language_is_the_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "mwanda")
     source = open_source(f"hub:{data_set(tmp_path, ['als', 'sq'])}")
     assert "sq is read from sq, not from als" in caplog.text
     assert source.languages() == ["sq"]

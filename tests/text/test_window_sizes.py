@@ -53,7 +53,8 @@ def test_what_a_language_gives(
 
 @pytest.mark.parametrize(
     ("windows", "have", "expected"),
-    [(128, 128 * 128, (128, 128)), (128, 128 * 128 - 1, (8, 2047)), (128, 1200, (1, 1200)),
+    [(128, 128 * 128, (128, 128)), (128, 128 * 128 - 1, (127, 129)), (128, 1200, (9, 133)),
+     (8, 1031, (8, 128)), (8, 1016, (7, 145)),
      (4, 900, (4, 225)), (2, 40, (1, 40))],
 )  # fmt: skip
 def test_windows_of_short_text_get_fewer_before_they_get_tiny(

@@ -12,7 +12,7 @@ from typing import Any
 from mwanda.errors import InputError
 from mwanda.system.extras import need
 from mwanda.system.shown import AsDict
-from mwanda.text.languages import canonical, macrolanguage
+from mwanda.text.languages import canonical
 
 GRAM = 4
 """Characters of one sequence that is counted."""
@@ -22,6 +22,10 @@ DEGENERATE = 0.5
 
 BESIDE = {"nn": ("no",)}
 """Languages that py3langid has under a label beside their own: its Norwegian is of both kinds."""
+
+WITHIN = {"quy": "qu", "pbt": "ps"}
+"""Those that it has as a wider one only. Of other kinds of a wider language, as of Sorani, it says
+another's label, so that nothing can be told."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class LanguageCheck:
     def labels(self, tag: str) -> tuple[str, ...]:
         """What it calls a language; empty where it does not know it."""
         primary = tag.split("-")[0]
-        own = self._labels.get(primary) or self._labels.get(macrolanguage(primary) or "", ())
+        own = self._labels.get(WITHIN.get(primary, primary), ())
         return (*own, *BESIDE.get(primary, ()))
 
     def name(self, text: str) -> str:

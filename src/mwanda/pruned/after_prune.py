@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,7 +62,8 @@ def prune_and_trim(
     plan_trim(model, languages, options=replace(options, overwrite=False))
     whole = out.with_name(f".{out.name}.untrimmed")
     pruned = prune(model, out=whole, options=replace(options, overwrite=True), **given)
-    with _kept_until_done(whole, f"trim {whole} --languages {','.join(languages)} --out {out}"):
+    words = ["trim", str(whole), "--languages", ",".join(languages), "--out", str(out)]
+    with _kept_until_done(whole, words, options):
         made = trim(whole, out, languages, options=options)
     return replace(pruned, folder=out, manifest=read_manifest(out)), made
 
@@ -150,19 +152,22 @@ def _prune_and_recover(
     alone = recipe.model_copy(update={"recover": None})
     looked_at = calibration if alone.needs_text else None
     pruned = prune_once(model, alone, again, out=whole, calibration=looked_at)
-    with _kept_until_done(whole, f"recover {whole} --dense {model} --out {out} …"):
+    with _kept_until_done(
+        whole, ["recover", str(whole), "--dense", model, "--out", str(out)], options
+    ):
         given |= settings.alone
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
     return replace(pruned, folder=out, manifest=made.manifest)
 
 
 @contextmanager
-def _kept_until_done(whole: Path, words: str) -> Iterator[None]:
+def _kept_until_done(whole: Path, words: Sequence[str], options: RunOptions) -> Iterator[None]:
     """Remove a finished prune when the block ends; where that fails, say how to go on from it."""
     try:
         yield
     except BaseException:  # also where it is stopped: the prune may have taken hours
-        log.warning("the prune is whole and kept: mwanda %s", words)
+        told = shlex.join(["mwanda", *words, *["--overwrite"] * options.overwrite])
+        log.warning("the prune is whole and kept; to go on without another: %s …", told)
         raise
     shutil.rmtree(whole)
 

@@ -17,7 +17,7 @@ from mwanda.model.hub_files import hub_errors
 from mwanda.pruned.verify import verify
 from mwanda.pruning.folder.card import CARD, has_table
 from mwanda.pruning.folder.made_with import short_name, short_source
-from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text, read_manifest
+from mwanda.pruning.folder.manifest import MANIFEST, Manifest, manifest_text
 from mwanda.system.arguments import path_given
 from mwanda.system.shown import AsDict, Shown
 from mwanda.system.surroundings import undisturbed
@@ -163,8 +163,17 @@ def _check_existing(
         )  # fmt: skip
     older = {name for name in there if name.endswith((".safetensors", ".safetensors.index.json"))}
     if MANIFEST in there:
-        older |= read_manifest(Path(api.hf_hub_download(repo, MANIFEST)).parent).files.keys()
+        older |= _files_named_in(Path(api.hf_hub_download(repo, MANIFEST)))
     return sorted((older & there).difference(names))
+
+
+def _files_named_in(manifest: Path) -> set[str]:
+    """What a manifest of any version says was written; nothing of one that cannot be read."""
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8")).get("files")
+    except (ValueError, AttributeError):
+        files = None
+    return set(files) if isinstance(files, dict) else set()
 
 
 def _public(manifest: Manifest) -> bytes:

@@ -201,7 +201,10 @@ class Worker:
         return result, {"quantised": sizes, "runtime": result.settings["runtime"]}
 
     def _prune(self, key: str, cell: Cell, model: str, scratch: Path) -> tuple[str, Manifest]:
-        fields = {k: v for k, v in cell.settings["recipe"].items() if k not in cell.loose}
+        loose = set(cell.loose)
+        if cell.statistics is not None and "background" in cell.settings:
+            loose.add("background")  # theirs is of the same text, which may have lain elsewhere
+        fields = {k: v for k, v in cell.settings["recipe"].items() if k not in loose}
         recipe = Recipe.build(fields)
         if self._plan.keep:
             (self._folder.path / "models").mkdir(exist_ok=True)

@@ -131,8 +131,8 @@ def open_hub(name: str, rest: str) -> HubSource:
     for tag, names in configs.items():  # Wikipedia has sq, and als, which is Alemannic there
         own = [config for config in names if _DATE.sub("", config) == tag]
         if len(own) == 1 and len(names) > 1:
-            rest = ", ".join(config for config in names if config not in own)
-            log.warning("text source %s: %s is read from %s, not from %s", name, tag, own[0], rest)
+            left = ", ".join(config for config in names if config not in own)
+            log.info("text source %s: %s is read from %s, not from %s", name, tag, own[0], left)
             configs[tag] = own
     return HubSource(name, dataset, options["split"], options["column"], revision, configs)
 

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from langcodes import Language, find, standardize_tag, tag_is_valid
-from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
+from langcodes.data_dicts import LIKELY_SUBTAGS
 from langcodes.tag_parser import LanguageTagError
 
 from mwanda.errors import InputError
@@ -222,11 +222,6 @@ def tags_of(languages: Any) -> list[str]:
     if strange:
         raise InputError("languages", expected=_EXPECTED, found=repr(strange[0]))
     return parse_languages(languages) if isinstance(languages, str) else _tags(several)
-
-
-def macrolanguage(language: str) -> str | None:
-    """The language that another is a kind of: ``qu`` of ``quy``; None where there is none."""
-    return MACROLANGUAGES.get(language)
 
 
 def script_of(tag: str) -> str:

@@ -37,7 +37,7 @@ def start_settings(tokenizer: Any, start: Sequence[int]) -> dict[str, Any]:
     """How texts begin: in words, and as tokens, which a trim of the vocabulary renumbers."""
     return {
         "bos": shown_start(start, "before every text"),
-        "start": list(tokenizer.convert_ids_to_tokens(list(start))),
+        "start": [str(t) for t in tokenizer.convert_ids_to_tokens(list(start))] if start else [],
     }
 
 

@@ -86,10 +86,14 @@ class Sizes:
         if "length" in self.loose and windows:
             rest = min(room, have // windows)
         enough = self.allow_short or have >= min(FLOOR, self.windows * room)
-        if self.loose and windows * rest and enough and rest >= min(SHORTEST, room // 2):
+        shortest = min(SHORTEST, room // 2)
+        if self.loose and windows * rest and enough and rest >= shortest:
             return windows, rest
         if not self.allow_short or have < max(1, 2 - start):
             return None
+        if "length" in self.loose:
+            windows = max(1, have // max(1, shortest))
+            return windows, min(room, have // windows)
         return (have // room, room) if have >= room else (1, have)
 
     def least(self, start: int) -> int:

@@ -38,8 +38,6 @@ class Settings(BaseModel):
     does not say:
 
     Attributes:
-        learning_rate: rises over the first steps.
-        batch: of windows in which languages take turns.
         sampled: drawn beside the likely entries, to stand for all others.
         objective: with ``worst`` the state is kept in which the worst language has come furthest.
         patience: of eight looks in a run.
@@ -55,14 +53,18 @@ class Settings(BaseModel):
         f"{MOST_STEPS}.",
     )
     learning_rate: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="The highest; it falls as a cosine. Default: 4e-5; low rank: 4e-4."
+        None,
+        description="The highest; it rises first and falls as a cosine. Default: 4e-5; low rank: "
+        "4e-4.",
     )
-    batch: Count = Field(8, description="Windows of one step. Default: 8.")
+    batch: Count = Field(8, description="Windows of one step; languages take turns. Default: 8.")
     at_once: Count | None = Field(
-        None, description="Of them, windows of one forward; fewer take less memory. Default: all."
+        None,
+        description="Windows of one forward, of a step's; fewer take less memory. Default: all.",
     )
     held_out: Count | None = Field(
-        None, description="Windows a language not learnt from. Default: an eighth, 4 at most."
+        None,
+        description="Windows a language that are not learnt from. Default: an eighth, 4 at most.",
     )
     sampled: Annotated[Whole, Field(ge=0)] = Field(
         8192,
@@ -153,7 +155,7 @@ class AfterPrune(Settings):
         None, description="Windows of the background. Default: those of the prune."
     )
     background_weight: Part | None = Field(
-        None, description="Share of all weight that it has. Default: that of the prune."
+        None, description="Share of all weight that the background has. Default: that of the prune."
     )
 
     @property
