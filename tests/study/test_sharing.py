@@ -26,7 +26,7 @@ def test_a_recipe_that_reads_text_otherwise_has_statistics_of_its_own(name: str)
     weighted = {"languages": ["de", "sw"]} if name == "language_weights" else {}
     plain, other = made(**weighted), made(**weighted, **{name: value})
     record = ModelRecord(path="x", sha256="0" * 64)
-    shared = SharedStatistics("tiny", record, "float32", {}, [plain, other])
+    shared = SharedStatistics("tiny", record, "float32", {}, {}, [plain, other])
     one, two = shared.of(plain), shared.of(other)
     assert one is not None
     assert two is not None

@@ -410,9 +410,9 @@ def test_bad_input_is_one_error_and_leaves_nothing(
         ("--calibration: expected text to learn from", {"calibration": None}),
         ("language 'fr': expected one of those in", {"languages": "fr"}),
         ("--compute-dtype", {"compute": "float64"}),
-        ("batch: expected a whole number", {"batch": 0}),
-        ("objective: expected mean or worst, found 'best'", {"objective": "best"}),
-        ("optimizer: expected adam or adam-8bit, found 'sgd'", {"optimizer": "sgd"}),
+        ("batch: expected 1 or more, found 0", {"batch": 0}),
+        ("objective: expected 'mean' or 'worst', found best", {"objective": "best"}),
+        ("optimizer: expected 'adam' or 'adam-8bit', found sgd", {"optimizer": "sgd"}),
     ]  # fmt: skip
     for says, changed in wrong:
         given = {"model": source, "out": out, "dense": dense, "calibration": text} | HOW | changed
