@@ -97,8 +97,7 @@ def read_parallel(
     found: dict[str, dict[int | str, str]] = {}
     problems = []
     for tag in tags:
-        chosen = sentences is not None or ids is not None
-        documents = held_documents(source, tag, draw=chosen)
+        documents = held_documents(source, tag, draw=(sentences, ids) != (None, None))
         found[tag] = {d.id: d.text for d in documents if d.id is not None}
         if len(found[tag]) < len(documents):
             problems.append(

@@ -151,8 +151,9 @@ def load_texts(
     those, so the texts are parallel; otherwise positions are drawn for each language from the same
     seed. Of a stream the first :data:`~mwanda.text.text_source.HELD_OF_STREAM` documents are read.
     """
-    chosen = sentences is not None or ids is not None
-    read = {tag: held_documents(source, tag, draw=chosen) for tag in languages}
+    read = {
+        tag: held_documents(source, tag, draw=(sentences, ids) != (None, None)) for tag in languages
+    }
     problems = []
     if ids is not None:
         for tag, documents in read.items():
