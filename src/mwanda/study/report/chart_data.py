@@ -109,14 +109,14 @@ def sizes(model: ModelResults) -> Iterator[Row]:
 
     # Of neighbours among the names one stands above its point and one below.
     sizes = sorted([one.size / 1e6 for one in found if one.method is None] + [whole])
-    yield {"name": DENSE, "method": DENSE, "pruned": False, "trimmed": False, "sparsity": 0.0,
-           "above": sizes.index(whole) % 2 == 0, "side": side(whole), "bytes": number(whole),
-           "share": 1.0, "mean": 0.0, "worst": 0.0}  # fmt: skip
+    yield {"name": DENSE, "form": DENSE, "method": DENSE, "pruned": False, "trimmed": False,
+           "sparsity": 0.0, "above": sizes.index(whole) % 2 == 0, "side": side(whole),
+           "bytes": number(whole), "share": 1.0, "mean": 0.0, "worst": 0.0}  # fmt: skip
     for one in found:
         loss, pruned = model.loss(one.group), one.method is not None
         yield {
-            "name": one.name, "method": one.method or one.name, "pruned": pruned,
-            "trimmed": one.trimmed and pruned, "sparsity": one.group.sparsity,
+            "name": one.name, "form": one.group.method, "method": one.method or one.name,
+            "pruned": pruned, "trimmed": one.trimmed and pruned, "sparsity": one.group.sparsity,
             "above": not pruned and sizes.index(one.size / 1e6) % 2 == 0,
             "side": side(one.size / 1e6), "bytes": number(one.size / 1e6),
             "share": number(one.share), "mean": number(loss.mean.mean), **ends(loss.mean),

@@ -174,7 +174,10 @@ def against_bytes(methods: Sequence[str], others: Sequence[str]) -> Spec:
                 ("share", "of the dense model", ".0%"), ("mean", "mean rise", "+.2%"),
                 ("bounds", "95% interval"), ("worst", "worst rise", "+.2%"),
                 ("worst_language", "worst language"))  # fmt: skip
-    every, named = [*methods, *others], {"legend": {"title": None, "values": [*methods]}}
+    every, named = (
+        [*methods, *others],
+        {"legend": {"title": None, "columns": 3, "values": [*methods]}},
+    )
     scale = colour(every) | named
     dash = {"field": "trimmed", "type": "nominal", "legend": None,
             "scale": {"domain": [False, True], "range": [[1, 0], [4, 3]]}}  # fmt: skip
@@ -205,7 +208,7 @@ def against_bytes(methods: Sequence[str], others: Sequence[str]) -> Spec:
                 {"transform": [{"filter": "!datum.pruned"}],
                  "mark": {"type": "text", "fontWeight": 600, "align": {"expr": "datum.side"},
                           "dy": {"expr": "datum.above ? -13 : 15"}},
-                 "encoding": {"text": {"field": "name"}, "color": scale}},
+                 "encoding": {"text": {"field": "form"}, "color": scale}},
             ],
         },
         "spacing": 24,

@@ -111,7 +111,7 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
             "Left is smaller, low is better; the scale of losses is nearly logarithmic. A line is "
             "a pruned model from the lowest sparsity to the highest, its zeros counted as a bit "
             "each." + " Dashed is the same with its vocabulary trimmed." * cut
-            + " A name is a model that was not pruned.",
+            + " A name is the dense model, or a form of it that was not pruned.",
             specs.against_bytes(methods, others), chosen=("model",),
         ))  # fmt: skip
     if "against" in data:
