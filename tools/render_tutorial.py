@@ -54,7 +54,9 @@ def shown(value: Any, number: int) -> list[str]:
         return []
     if hasattr(value, "figure"):
         name = f"tutorial-{number}.svg"
-        value.figure.savefig(PAGE.parent / "images" / name, bbox_inches="tight")
+        value.figure.savefig(
+            PAGE.parent / "images" / name, bbox_inches="tight", metadata={"Date": None}
+        )
         return [f"![What the cell above draws](images/{name})", ""]
     if isinstance(value, Shown):
         sheet = value._sheet()
