@@ -43,6 +43,11 @@ def run(source: str, names: dict[str, Any]) -> tuple[str, Any]:
     return printed.getvalue(), value
 
 
+def fenced(text: str) -> list[str]:
+    """A block of text as it is."""
+    return ["```text", text, "```", ""]
+
+
 def shown(value: Any, number: int) -> list[str]:
     """A cell's value as Markdown; a figure is kept as a picture."""
     from pandas import DataFrame, Series
@@ -61,7 +66,7 @@ def shown(value: Any, number: int) -> list[str]:
     if isinstance(value, Shown):
         sheet = value._sheet()
         rows = [[str(cell) for cell in row] for row in sheet.rows]
-        return [f"`{value!r}`", "", markdown([str(name) for name in sheet.header], rows), ""]
+        return [*fenced(repr(value)), markdown([str(name) for name in sheet.header], rows), ""]
     if isinstance(value, Series):
         value = value.to_frame("mean").reset_index(names="model")
     if isinstance(value, DataFrame):
@@ -69,7 +74,7 @@ def shown(value: Any, number: int) -> list[str]:
         rows = [[f"{c:.4g}" if isinstance(c, float) else str(c) for c in row]
                 for row in value.itertuples(index=False)]  # fmt: skip
         return [markdown(header, rows), ""]
-    return [f"`{value!r}`", ""]
+    return fenced(repr(value))
 
 
 def page(model: str | None, out: Path) -> str:
@@ -86,7 +91,7 @@ def page(model: str | None, out: Path) -> str:
         printed, value = run(source, names)
         if "parameters" in marker:
             names |= {"MODEL": model, "OUT": str(out)}
-        lines += ["```text", printed.rstrip(), "```", ""] if printed else []
+        lines += fenced(printed.rstrip()) if printed else []
         lines += shown(value, number)
     return "\n".join(lines).rstrip() + "\n"
 
