@@ -6,7 +6,7 @@ Every source gives the documents of one language at a time, lazily and always in
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from urllib.parse import quote
 
@@ -121,7 +121,7 @@ class FolderSource:
             self._found.tell(name)
 
     def languages(self) -> list[str]:
-        tags = [tag for tag in self._found.files if tag not in self._found.on_request]
+        tags = [tag for tag in self._found.files if tag not in self.on_request]
         if not tags:
             found = f"only {self._found.words}"
             fix = "name each file after its language"
@@ -132,6 +132,11 @@ class FolderSource:
     def available(self) -> list[str]:
         """All tags, those included whose file's name is an ordinary word too."""
         return sorted(self._found.files)
+
+    @property
+    def on_request(self) -> Set[str]:
+        """Tags whose file's name is an ordinary word or a pair of languages too."""
+        return self._found.on_request
 
     @property
     def meant(self) -> list[str]:

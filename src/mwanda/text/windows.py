@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from mwanda.text.cleaning import Cleaner, english_lines, speaks_english_words
 from mwanda.text.rows import Document
 from mwanda.text.shared_sentences import pack_hashes, text_hashes
 from mwanda.text.start import shown_start, start_of
-from mwanda.text.text_source import HELD_OF_STREAM, TextSource, check_languages
+from mwanda.text.text_source import HELD_OF_STREAM, TextSource, available, check_languages
 from mwanda.text.tokens import Tokenizes, pieces_of_ids, vocabulary_sha256
 from mwanda.text.window_files import LanguageDraw, Windows, window_sha256
 from mwanda.text.window_sizes import Sizes, say_shrunk
@@ -135,10 +135,8 @@ def _english_page(source: TextSource, languages: Sequence[str]) -> str | None:
     ``en-de``, is never it."""
     if source.streamed or all(map(speaks_english_words, languages)):
         return None
-    try:
-        there = source.languages()
-    except InputError:  # it has files on request alone
-        return None
+    passed_over: Collection[str] = getattr(source, "on_request", ())
+    there = (tag for tag in available(source) if tag not in passed_over)
     return next((tag for tag in there if tag.split("-")[0] == "en"), None)
 
 

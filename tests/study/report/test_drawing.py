@@ -39,7 +39,7 @@ def test_every_chart_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ]  # fmt: skip
     assert {"first", "+23.3%", "second", "+11.7%", "Devanagari, unseen"} <= {*words["losses.svg"]}
     assert {"+40.0%", "+20.0%"} <= {*words["heatmap.svg"]}
-    assert {"dense", "dense in Q8_0", "first", "second"} <= {*words["bytes.svg"]}
+    assert {"dense", "Q8_0", "first", "second"} <= {*words["bytes.svg"]}
     assert words["differences.svg"].count("German") == 1
     chosen = {name: [w for w in found if ": " in w] for name, found in words.items()}
     assert chosen["losses.svg"] == ["Sparsity: 50%"]
