@@ -127,7 +127,7 @@ def test_every_form_of_the_model_is_among_the_bytes(tmp_path: Path) -> None:
     assert instead.startswith(
         "Made smaller without pruning: “dense in Q8_0” takes 50% of the dense"
     )
-    assert instead.endswith("What “second” leaves takes 78%.")
+    assert instead.endswith("The weights that “second” leaves take 78%.")
     assert "bytes" in [chart.id for chart in page_of(results).charts]
 
 

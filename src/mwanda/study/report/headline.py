@@ -76,8 +76,8 @@ def lede_of(results: StudyResults) -> list[str]:
         return []
     found = [
         "Sparsity is the share of weights that pruning sets to zero. Loss is how badly "
-        f"{model.name} foresees a sentence (negative log-likelihood, NLL). Its mean rise is over "
-        "the dense model, the one before pruning. Lower is better."
+        f"{model.name} foresees a sentence (negative log-likelihood, NLL): lower is better. Its "
+        "rise is told in per cent of that of the dense model, the one before pruning."
     ]
     groups = model.at(headline(model))
     texts = _texts_read(groups)
@@ -105,8 +105,8 @@ def _instead(model: ModelResults, best: Group) -> list[str]:
     pruned = next(one for one in sizes if one.group is best)
     return [
         f"Made smaller without pruning: {_quoted(form.name)} takes {form.share:.0%} of the dense "
-        f"model's bytes and raises the loss by {_share(rise, 2)}. What {_quoted(best.method)} "
-        f"leaves takes {pruned.share:.0%}."
+        f"model's bytes and raises the loss by {_share(rise, 2)}. The weights "
+        f"that {_quoted(best.method)} leaves take {pruned.share:.0%}."
     ]
 
 
