@@ -68,6 +68,11 @@ def model_sha256(model: Path, unread: tuple[str, ...] = UNREAD) -> str:
     return state.hexdigest()
 
 
+def artefact_sha256(path: Path) -> str:
+    """The same of what ships: of all its files, as a runtime may read any."""
+    return model_sha256(path, unread=())
+
+
 class ScoreCache:
     """A folder of JSON files, one for each key.
 
@@ -94,7 +99,7 @@ class ScoreCache:
         """Everything a score depends on: the model's content, ``settings``, the versions."""
         return {
             "format": FORMAT,
-            "model_sha256": model_sha256(model, () if settings.get("runtime") else UNREAD),
+            "model_sha256": (artefact_sha256 if settings.get("runtime") else model_sha256)(model),
             **settings,
             "versions": versions(),
         }

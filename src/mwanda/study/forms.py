@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.evaluation.cache import artefact_sha256
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.registry import device_of, find_runtime, kind_of
@@ -16,7 +17,6 @@ from mwanda.model.stored.reader import Checkpoint
 from mwanda.pruned.quantise import quantise
 from mwanda.pruned.trim.trim import trim
 from mwanda.study.document import TRIMMED, ArtefactPart
-from mwanda.study.inputs import artefact_sha256
 from mwanda.study.records import ArtefactRecord
 from mwanda.system.run_options import RunOptions
 

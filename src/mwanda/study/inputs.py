@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mwanda.errors import InputError, MwandaError
-from mwanda.evaluation.cache import model_sha256
+from mwanda.evaluation.cache import artefact_sha256, model_sha256
 from mwanda.model.opening import resolve_dtype, source_dtype
 from mwanda.model.source import open_model
 from mwanda.model.stored.reader import Checkpoint
@@ -92,11 +92,6 @@ def look_up_models(
     return models, dtypes
 
 
-def artefact_sha256(path: Path) -> str:
-    """SHA-256 of what ships: of all its files, as a runtime may read any."""
-    return model_sha256(path, unread=())
-
-
 def calibration_hashes(
     calibration: str | None,
     opened: TextSource | Windows | None,
@@ -113,15 +108,19 @@ def calibration_hashes(
     return fingerprints(opened, [t for t in tags if t in there], keep_english=keep_english)
 
 
+def brings_background(recipe: ResolvedRecipe, calibration: str | None) -> bool:
+    """Whether a prune reads a background text of the user's own; a windows file has one in it."""
+    if not recipe.needs_text or calibration is None or is_window_file(calibration):
+        return False
+    return recipe.background not in (NO_BACKGROUND, UDHR)
+
+
 def background_hashes(
     calibration: str | None, recipes: Iterable[ResolvedRecipe]
 ) -> dict[str, dict[str, str | None]]:
-    """Place of each background text of the user's own -> hash by language. Streams have none, and
-    a windows file has its background in it."""
-    if calibration is None or is_window_file(calibration):
-        return {}
+    """Place of each background text of the user's own -> hash by language; streams have none."""
     found = {}
-    for place in {one.background for one in recipes if one.needs_text} - {NO_BACKGROUND, UDHR}:
+    for place in {one.background for one in recipes if brings_background(one, calibration)}:
         source = open_background(place)
         prints = fingerprints(source, available(source), keep_english=True)
         if None not in prints.values():

@@ -23,18 +23,19 @@ from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
 from mwanda.model.given import check_model
-from mwanda.pruning.calibration_text import (
-    calibration_languages,
-    is_window_file,
-    left_open,
-    open_calibration,
-)
+from mwanda.pruning.calibration_text import calibration_languages, left_open, open_calibration
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.study.document import EvaluationPart, RunPart, load_study
 from mwanda.study.folder import StudyFolder
 from mwanda.study.forms import artefact_settings, look_up_artefact
 from mwanda.study.grid import Point, points
-from mwanda.study.inputs import background_hashes, calibration_hashes, dtype_for, look_up_models
+from mwanda.study.inputs import (
+    background_hashes,
+    brings_background,
+    calibration_hashes,
+    dtype_for,
+    look_up_models,
+)
 from mwanda.study.records import DENSE, ArtefactRecord, Cell, Entry, ModelRecord, Record
 from mwanda.study.scored_texts import (
     generation_settings,
@@ -50,7 +51,6 @@ from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, Silent
 from mwanda.system.run_options import RunOptions
 from mwanda.text.sources import placed_source
-from mwanda.text.window_sizes import NO_BACKGROUND, UDHR
 
 FORMAT = 1
 
@@ -278,9 +278,9 @@ def _placed(
     """The recipe with its languages by name, also where it takes all there are, and the whole path
     of a background; windows know theirs as it was written."""
     recipe = point.recipe
-    if not recipe.needs_text or calibration is None:
+    if not recipe.needs_text:
         return recipe
-    own = recipe.background not in (NO_BACKGROUND, UDHR) and not is_window_file(calibration)
-    background = placed_source(recipe.background) if own else recipe.background
-    told = {"languages": drawn[point.method], "background": background}
-    return recipe.model_copy(update={n: v for n, v in told.items() if v != getattr(recipe, n)})
+    told: dict[str, Any] = {"languages": drawn[point.method]}
+    if brings_background(recipe, calibration):
+        told["background"] = placed_source(recipe.background)
+    return recipe.model_copy(update=told)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mwanda.methods.patterns import n_of_m, unstructured
-from mwanda.methods.reconstruction.factor import Reconstructed, damped_cholesky
+from mwanda.methods.reconstruction.factor import Reconstructed, damped_cholesky, unheard_first
 
 ROWS = 1024
 """Of a weight, that are solved together: enough for a product to run at its full rate."""
@@ -60,15 +60,10 @@ def prune(
         return unstructured.select(now.abs(), sparsity * (1 - (1 - (step + 1) / ramp) ** 3))
 
     problem = _scaled(gram, rho, shrinkage, penalty)
-    dense = weight.to(device=gram.device, dtype=gram.dtype, copy=True)
-    # Of features that never fire the weights go first; those that the mask keeps are put back.
-    never = gram.diagonal() <= 0
-    unheard = dense[:, never]
-    dense[:, never] = 0
     every = torch.ones(weight.shape, dtype=torch.bool, device=gram.device)
-    found = _solved(dense, every, problem, iterations, choose, ramp)
-    found.weight[:, never] = unheard.masked_fill_(~found.mask[:, never], 0)
-    return found
+    return unheard_first(
+        weight, gram, lambda dense: _solved(dense, every, problem, iterations, choose, ramp)
+    )
 
 
 def reconstruct(

@@ -1,7 +1,9 @@
-"""Cholesky factors of Gram matrices that rounding or little text has left nearly singular."""
+"""Cholesky factors of Gram matrices that rounding or little text has left nearly singular, and
+features that never fire."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -65,3 +67,23 @@ def damped_cholesky(matrix: torch.Tensor, damping: float) -> Factor:
         if tried >= LARGEST or not mean > 0:
             raise NotPositiveError(f"not positive definite with damping {tried:g}")
         tried = min(max(10 * tried, 1e-4), LARGEST)
+
+
+def unheard_first(
+    weight: torch.Tensor, gram: torch.Tensor, solve: Callable[[torch.Tensor], Reconstructed]
+) -> Reconstructed:
+    """Mask and update by ``solve``, which chooses the mask: weights of features that never fire go
+    first, and those that the mask keeps are put back.
+
+    Args:
+        weight: ``[out, in]``, which stays as it is.
+        gram: ``[in, in]``.
+        solve: is given a copy of the weight in the dtype of ``gram``, which it may change.
+    """
+    work = weight.to(device=gram.device, dtype=gram.dtype, copy=True)
+    never = gram.diagonal() <= 0
+    unheard = work[:, never]
+    work[:, never] = 0
+    found = solve(work)
+    found.weight[:, never] = unheard.masked_fill_(~found.mask[:, never], 0)
+    return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mwanda.methods.reconstruction.factor import Reconstructed, damped_cholesky
+from mwanda.methods.reconstruction.factor import Reconstructed, damped_cholesky, unheard_first
 
 COLUMNS = 128
 """Width of the blocks in which masks are chosen, and of lazy updates."""
@@ -56,18 +56,13 @@ def prune(
         mask = torch.ones_like(part, dtype=torch.bool)
         return mask.scatter_(1, order[:, : group - keep], False)
 
-    work = weight.to(device=gram.device, dtype=gram.dtype, copy=True)
-    # Of features that never fire the weights go first; those that the mask keeps are put back.
-    never = gram.diagonal() <= 0
-    unheard = work[:, never]
-    work[:, never] = 0
-    if group == 1:
-        found = _sweep(work, gram, unstructured, COLUMNS, COLUMNS, damping)
-    else:
+    def swept(work: torch.Tensor) -> Reconstructed:
+        if group == 1:
+            return _sweep(work, gram, unstructured, COLUMNS, COLUMNS, damping)
         width = max(group, COLUMNS // group * group)
-        found = _sweep(work, gram, grouped, width, group, damping)
-    found.weight[:, never] = unheard.masked_fill_(~found.mask[:, never], 0)
-    return found
+        return _sweep(work, gram, grouped, width, group, damping)
+
+    return unheard_first(weight, gram, swept)
 
 
 def reconstruct(
