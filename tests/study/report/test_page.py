@@ -33,16 +33,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_title_and_three_figures_say_what_was_found(tmp_path: Path) -> None:
     page = page_of(load_results(study(tmp_path, GRID)))
     assert page.title == (
-        "At 50% sparsity “second” raises the loss of 3 languages by 11.7%, “first” by 23.3%"
+        "At 50% sparsity 3 languages lose 11.7% on average with “second”, 23.3% with “first”"
     )
+    assert page.terms[0] == ("“first”", "criterion wanda, allocation cwl, pattern unstructured, "
+                             "text in 2 languages")  # fmt: skip
     assert [one.value for one in page.numbers] == ["+11.7%", "+20.0%", "−11.7 points"]
     assert page.numbers[0].bounds.startswith("95% interval +11.")
     assert page.numbers[1].says == "for Hindi, which loses most under “second”"
-    assert page.numbers[2].says.startswith("“second” against “first”; 3 of 3 languages")
-    assert page.lede[0].startswith("Sparsity is the share of weights")
-    assert page.lede[1:] == [
-        "Weights were chosen on text in 2 languages (“first”, “second”)."
-    ]  # the figures above compare the two
+    assert page.numbers[2].says.endswith("significantly less in 3 of 3 languages")
+    (said,) = page.lede  # the figures above compare the two
+    assert said.startswith("A loss of 1% says that the pruned model foresees")
 
 
 def test_the_best_is_told_against_the_next_and_what_each_read(tmp_path: Path) -> None:
@@ -52,17 +52,18 @@ def test_the_best_is_told_against_the_next_and_what_each_read(tmp_path: Path) ->
     results = load_results(study(tmp_path, rises))
     cell = results.cells["cell2"]
     cell["settings"]["recipe"]["languages"] = ["de"]
-    _, read, against = page_of(results).lede
-    assert read == (
-        "Weights were chosen on text in 2 languages (“first”, “best”); in German alone (“near”)."
-    )
-    assert against.startswith("“best” against the next, “near”: −0.7 points (95% ")
-    assert against.endswith("2 of 3 languages lose significantly less, 1 significantly more.")
+    page = page_of(results)
+    assert [meaning.split(", ")[-1] for _, meaning in page.terms] == [
+        "text in 2 languages", "text in 2 languages", "text in German alone",
+    ]  # fmt: skip
+    _, against = page.lede
+    assert against.startswith("“best” loses 0.7 points less than the second best, “near” (95% ")
+    assert against.endswith(": significantly less in 2 of 3 languages, significantly more in 1.")
 
 
 def test_one_method_alone_and_nothing_yet(tmp_path: Path) -> None:
     page = page_of(load_results(study(tmp_path, {("m", 0.5, 0): ALL})))
-    assert page.title.endswith("by 11.7%, most for Hindi: 20.0%")
+    assert page.title.endswith("lose 11.7% on average with “m”, Hindi most: 20.0%")
     assert page.numbers[2].value == "3"
     (tmp_path / "empty").mkdir()
     empty = page_of(load_results(study(tmp_path / "empty", GRID, dense=False)))
@@ -123,12 +124,12 @@ def test_every_form_of_the_model_is_among_the_bytes(tmp_path: Path) -> None:
     assert {name: row["above"] for (name, _), row in rows.items() if not row["pruned"]} == {
         "dense": False, "dense in Q8_0": True,
     }  # fmt: skip
-    instead = page_of(results).lede[-1]
-    assert instead.startswith(
-        "Made smaller without pruning: “dense in Q8_0” takes 50% of the dense"
-    )
-    assert instead.endswith("The weights that “second” leaves take 78%.")
+    instead = page_of(results).lede[1]
+    assert instead.startswith("Smaller without pruning: “dense in Q8_0” takes 50% of the dense")
+    assert instead.endswith("“second” takes 78% of them: 50% of all weights are in the matrices "
+                            "it prunes.")  # fmt: skip
     assert "bytes" in [chart.id for chart in page_of(results).charts]
+    assert page_of(results).terms[-1][0] == "Smaller without pruning"
 
 
 def test_the_policy_knows_the_scripts_and_nothing_else(drawn: None, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class Page:
         title: what was found, in numbers.
         lede: what the title speaks of, a paragraph each.
         notices: what a reader has to know before believing it.
+        terms: what names of this page stand for.
         data: name -> rows, for the charts and the table.
         choices: parameter -> its control.
         sections: the same as tables and words, for those without script, and for Markdown.
@@ -125,6 +126,7 @@ class Page:
     lede: Sequence[str] = ()
     numbers: Sequence[Number] = ()
     notices: Sequence[str] = ()
+    terms: Sequence[tuple[str, str]] = ()
     charts: Sequence[Chart] = ()
     data: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     choices: Mapping[str, Choice] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from mwanda.evaluation.paired import Difference
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.study.report.cells import headline
-from mwanda.study.report.data import Group, ModelResults, StudyResults
+from mwanda.study.report.data import Group, Loss, ModelResults, StudyResults
 from mwanda.study.report.elements import Number
 from mwanda.study.report.sizes import sizes_of
 from mwanda.text.languages import display_name
@@ -26,6 +26,12 @@ ROLES = {
     "pattern": "pattern (where in a row zeros may be)",
 }
 """Field of a recipe -> the same for those who do not know it."""
+
+FORMS = (
+    "Quantised: every weight is kept, in fewer bits; Q8_0 takes 8.5 bits a weight, Q4_0 4.5. "
+    "Trimmed: the vocabulary keeps what the scripts of these languages need; in them next to "
+    "nothing changes."
+)
 
 
 def first_model(results: StudyResults) -> ModelResults | None:
@@ -54,41 +60,36 @@ def title_of(results: StudyResults) -> str:
     best, first = best_and_first(model)
     groups = sorted(model.at(best.sparsity), key=lambda group: model.loss(group).mean.mean)
     told = groups if len(groups) <= FEW else [best, first] if first is not best else [best]
-    rises = [f"{_quoted(g.method)} by {_share(model.loss(g).mean.mean)}" for g in told[1:]]
+    rises = [f"{_share(model.loss(g).mean.mean)} with {_quoted(g.method)}" for g in told[1:]]
     tags = model.languages
-    whose = f"{len(tags)} languages" if len(tags) > 1 else display_name(tags[0])
-    start = (
-        f"At {percent(best.sparsity)} sparsity {_quoted(best.method)} raises the loss of {whose} "
-    )
-    start += f"by {_share(model.loss(best).mean.mean)}"
+    who = f"{len(tags)} languages lose" if len(tags) > 1 else f"{display_name(tags[0])} loses"
+    average = " on average" if len(tags) > 1 else ""
+    start = f"At {percent(best.sparsity)} sparsity {who} "
+    start += f"{_share(model.loss(best).mean.mean)}{average} with {_quoted(best.method)}"
     if rises:
         return ", ".join([start, *rises])
     worst = model.loss(best).worst
     share = _share(model.loss(best).languages[worst].mean)
-    return f"{start}, most for {display_name(worst)}: {share}" if len(tags) > 1 else start
+    return f"{start}, {display_name(worst)} most: {share}" if len(tags) > 1 else start
 
 
 def lede_of(results: StudyResults) -> list[str]:
-    """What the title speaks of, what its methods read, how sure its order is, and what one could
-    do instead."""
+    """What the title speaks of, what one could do instead, and how sure the order of methods is."""
     model = first_model(results)
     if model is None:
         return []
     found = [
-        "Sparsity is the share of weights that pruning sets to zero. Loss is how badly "
-        f"{model.name} foresees a sentence (negative log-likelihood, NLL): lower is better. Its "
-        "rise is told in per cent of that of the dense model, the one before pruning."
+        f"A loss of 1% says that the pruned model foresees sentences 1% worse than {model.name} "
+        "did: their negative log-likelihood (NLL) is that much higher. Sparsity is the share of "
+        "weights set to zero."
     ]
-    groups = model.at(headline(model))
-    texts = _texts_read(groups)
-    if len(texts) <= FEW:
-        found.append(f"Weights were chosen on text in {'; in '.join(texts)}.")
     best, following = (
-        next(group for group in groups if group.method == method) for method in rivals(model)
+        next(group for group in model.at(headline(model)) if group.method == method)
+        for method in rivals(model)
     )
-    if following is not groups[0]:
-        found.append(_against_next(model, best, following))
-    return [*found, *_instead(model, best)]
+    found += _instead(model, best)
+    first = model.at(headline(model))[0]
+    return found if following is first else [*found, _against_next(model, best, following)]
 
 
 def _instead(model: ModelResults, best: Group) -> list[str]:
@@ -103,41 +104,59 @@ def _instead(model: ModelResults, best: Group) -> list[str]:
         forms, key=lambda row: row[0]
     )  # fmt: skip
     pruned = next(one for one in sizes if one.group is best)
+    reach = best.first["model_sparsity"] / best.sparsity if best.sparsity else 0.0
     return [
-        f"Made smaller without pruning: {_quoted(form.name)} takes {form.share:.0%} of the dense "
-        f"model's bytes and raises the loss by {_share(rise, 2)}. The weights "
-        f"that {_quoted(best.method)} leaves take {pruned.share:.0%}."
+        f"Smaller without pruning: {_quoted(form.name)} takes {form.share:.0%} of the dense "
+        f"model's bytes and loses {_share(rise, 2)}. {_quoted(best.method)} takes "
+        f"{pruned.share:.0%} of them: {reach:.0%} of all weights are in the matrices it prunes."
     ]
 
 
-def _texts_read(groups: Sequence[Group]) -> list[str]:
-    """The languages of each text that methods read, and which do."""
-    told: dict[tuple[str, ...], list[str]] = {}
-    for group in groups:
-        settings = group.first["settings"]
-        tags = settings["recipe"]["languages"] if settings["calibration"] else ()
-        told.setdefault(tuple(tags), []).append(_quoted(group.method))
-    return [f"{_counted(tags)} ({', '.join(names)})" for tags, names in told.items()]
-
-
-def _counted(tags: Sequence[str]) -> str:
+def _text_read(settings: Mapping[str, Any]) -> str:
+    """The languages whose text a method read, for those who do not want their tags."""
+    tags: Sequence[str] = settings["recipe"]["languages"] if settings["calibration"] else ()
     if len(tags) == 1:
-        return f"{display_name(tags[0])} alone"
-    return f"{len(tags)} languages" if tags else "no language"
+        return f"text in {display_name(tags[0])} alone"
+    return f"text in {len(tags)} languages" if tags else "no text"
 
 
 def _against_next(model: ModelResults, best: Group, following: Group) -> str:
     apart = model.against(best, following)
-    less = sum(one.high < 0 for one in apart.languages.values())
-    more = sum(one.low > 0 for one in apart.languages.values())
-    points, bounds = _points(apart.mean.mean), ""
+    bounds = ""
     if not apart.mean.reason:
-        bounds = f" (95% interval {_points(apart.mean.low)} to {_points(apart.mean.high)})"
+        low, high = -apart.mean.high, -apart.mean.low
+        bounds = f" (95% interval {_plainly(low)} to {_plainly(high)})"
     return (
-        f"{_quoted(best.method)} against the next, {_quoted(following.method)}: {points} "
-        f"points{bounds}; {less} of {len(model.languages)} languages lose significantly less, "
-        f"{more} significantly more."
+        f"{_quoted(best.method)} loses {_plainly(-apart.mean.mean)} points less than the second "
+        f"best, {_quoted(following.method)}{bounds}: {_sure(model, apart)}."
     )
+
+
+def _sure(model: ModelResults, apart: Loss) -> str:
+    """In how many languages the first of two methods lost significantly less, and more."""
+    better = sum(one.high < 0 for one in apart.languages.values())
+    worse = sum(one.low > 0 for one in apart.languages.values())
+    said = f"significantly less in {better} of {len(model.languages)} languages"
+    return f"{said}, significantly more in {worse}" if worse else said
+
+
+def terms_of(results: StudyResults) -> list[tuple[str, str]]:
+    """What the names of this study stand for."""
+    model = first_model(results)
+    if model is None:
+        return []
+    made = []
+    for group in model.at(headline(model)):
+        settings = group.first["settings"]
+        recipe = settings["recipe"]
+        named = {field: _told(recipe.get(field))[0] for field in ROLES}
+        parts = [f"{field} {name}" for field, name in named.items() if name != "none"]
+        made.append(
+            (_quoted(group.method), ", ".join([*parts, _text_read(settings), *_more(recipe)]))
+        )
+    if any(one.method is None for one in sizes_of(model)):
+        made.append(("Smaller without pruning", FORMS))
+    return made
 
 
 def numbers_of_study(results: StudyResults) -> list[Number]:
@@ -149,7 +168,7 @@ def numbers_of_study(results: StudyResults) -> list[Number]:
     loss, at = model.loss(best), percent(best.sparsity)
     worst = loss.worst
     made = [
-        _number(loss.mean, f"mean rise in loss over {len(model.languages)} languages at {at} "
+        _number(loss.mean, f"mean loss of {len(model.languages)} languages at {at} "
                 f"sparsity, {_quoted(best.method)}"),
         _number(loss.languages[worst], f"for {display_name(worst)}, which loses most under "
                 f"{_quoted(best.method)}"),
@@ -158,11 +177,7 @@ def numbers_of_study(results: StudyResults) -> list[Number]:
         said = f"of {len(model.languages)} languages are significantly worse than before pruning"
         return [*made, Number(str(loss.certain), "", said)]
     apart = model.against(best, first)
-    fewer = sum(one.high < 0 for one in apart.languages.values())
-    said = (
-        f"{_quoted(best.method)} against {_quoted(first.method)}; {fewer} of "
-        f"{len(model.languages)} languages lose significantly less"
-    )
+    said = f"{_quoted(best.method)} against {_quoted(first.method)}: {_sure(model, apart)}"
     return [*made, _number(apart.mean, said, points=True)]
 
 
@@ -200,7 +215,7 @@ def from_today(recipe: Mapping[str, Any], sparsity: float) -> list[str]:
             found.append(f"another {', '.join(names)} of the {field} {_quoted(had[0])}")
     if recipe.get("mode") != today["mode"]:
         found.append(f"{recipe.get('mode')} statistics, today's are {today['mode']}")
-    return [*found, "a recovery"] if recipe.get("recover") else found
+    return [*found, *_more(recipe)]
 
 
 def cite(results: StudyResults, version: str) -> str:
@@ -235,6 +250,10 @@ BIBTEX = """\
 """
 
 
+def _more(recipe: Mapping[str, Any]) -> list[str]:
+    return ["a recovery"] if recipe.get("recover") else []
+
+
 def _told(method: Any) -> tuple[str, Mapping[str, Any]]:
     if method is None:
         return "none", {}
@@ -251,6 +270,11 @@ def _number(found: Difference, says: str, *, points: bool = False) -> Number:
 
 def _points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def _plainly(value: float) -> str:
+    """Points, with a sign only below 0."""
+    return f"{100 * value:.1f}".replace("-", "−")
 
 
 def _share(value: float, digits: int = 1) -> str:

@@ -68,8 +68,9 @@ def page_of(found: Found) -> Page:
     start = {"model": name, "sparsity": 0.0}
     chart = Chart(
         "losses", "Languages", "What each language lost",
-        "A row for every language, worst first; the mean stands above. The line through a mark is "
-        "its 95% interval. Hollow: pruning read no text of that language."
+        "A row for every language, that with the largest loss first; the mean stands above. The "
+        "line through a mark is its 95% interval. A hollow mark is a language whose text pruning "
+        "did not read."
         + ("" if found.gate is None else " A tick is the gate's limit."),
         losses([name], *names_and_kinds(rows), limits=found.gate is not None),
     )  # fmt: skip

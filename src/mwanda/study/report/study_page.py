@@ -20,6 +20,7 @@ from mwanda.study.report.headline import (
     notices_of,
     numbers_of_study,
     rivals,
+    terms_of,
     title_of,
 )
 from mwanda.study.report.language_families import script_name
@@ -61,6 +62,7 @@ def page_of(results: StudyResults) -> Page:
         lede=lede_of(results),
         numbers=numbers_of_study(results),
         notices=notices_of(results),
+        terms=terms_of(results),
         charts=_charts(data) if "rises" in data else (),
         data=data,
         choices=_choices(results, data) if "rises" in data else {},
@@ -92,12 +94,13 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
     shown = [
         Chart(
             "losses", "Languages", "What each language lost",
-            "A row for every language, worst first; the means stand above. A mark is a method, the "
-            "line through it its 95% interval. Hollow: pruning read no text of that language.",
+            "A row for every language, that with the largest loss first; the means stand above. A "
+            "mark is a method, the line through it its 95% interval. A hollow mark is a language "
+            "whose text the method did not read.",
             specs.losses(methods, names, kinds), chosen=("model", "sparsity"),
         ),
         Chart(
-            "heatmap", "Heatmap", "Who loses when",
+            "heatmap", "Losses as colours", "Who loses when",
             "The same losses as colours, darker is worse: methods at the sparsity above, or every "
             "sparsity of one method.",
             specs.heatmap(names), ("across",), ("model", "sparsity", "across"),
@@ -107,7 +110,7 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
         others = list(dict.fromkeys(row["name"] for row in sizes if not row["pruned"]))
         cut = any(row["trimmed"] for row in sizes)
         shown.append(Chart(
-            "bytes", "Bytes", "What the same bytes buy",
+            "bytes", "Size against loss", "What the same bytes buy",
             "Left is smaller, low is better; the scale of losses is nearly logarithmic. A line is "
             "a pruned model from the lowest sparsity to the highest, its zeros counted as a bit "
             "each." + " Dashed is the same with its vocabulary trimmed." * cut
@@ -116,7 +119,7 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
         ))  # fmt: skip
     if "against" in data:
         shown.append(Chart(
-            "differences", "Differences", "Method against method, language by language",
+            "differences", "Method against method", "Method against method, language by language",
             "Points of loss more (above 0) or less (below 0) than the method compared with, at "
             "every sparsity. The language that gains least at the sparsity above comes first.",
             specs.differences(methods), ("first", "base"), ("model", "first", "base"),
@@ -124,13 +127,14 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
     if "blocks" in data:
         sparsities = sorted({row["sparsity"] for row in data["blocks"]})
         shown.append(Chart(
-            "block-sparsity", "Blocks", "Where the zeros are", "The sparsity that each block of "
-            "the model got, mean over seeds, for methods that treat blocks unequally.",
+            "block-sparsity", "Sparsity of each block", "Where the zeros are",
+            "The sparsity that each block of the model got, mean over seeds, for methods that "
+            "treat blocks unequally.",
             block_charts.blocks(sparsities), chosen=("model",),
         ))  # fmt: skip
     if "agreement" in data:
         shown.append(Chart(
-            "agreement", "Agreement", "Where languages agree",
+            "agreement", "Which languages are alike", "Where languages agree",
             "How alike two languages use the features that enter a block: mean correlation over "
             "pairs, 1 is the same use. Of the first seed's text.",
             block_charts.agreement(), chosen=("model",),
