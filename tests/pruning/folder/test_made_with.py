@@ -12,6 +12,8 @@ import mwanda
 from mwanda.cli import main
 from mwanda.pruning.folder.card import CARD
 from mwanda.pruning.folder.manifest import read_manifest
+from tests.pruned.trim.test_trim import with_weights
+from tests.pruned.trim.vocabularies import learn, save
 from tests.pruning.pipeline.helpers import shard_bytes, windows_file
 from tests.support.text import write_corpus
 
@@ -147,6 +149,18 @@ def test_a_recovery_again(
     places = {"FOLDER": "p", "RECOVERED": "again", "WINDOWS": text}
     run([places.get(word, word) for word in again[1:]])
     assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
+
+
+def test_a_lossy_trim_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with_weights(save(learn("unigram"), tmp_path / "model"), tied=True)
+    how = ["--languages", "de", "--by", "text", "--text", "bundled:udhr/first", "--budget", "128"]
+    with pytest.raises(SystemExit) as refused:
+        main(["trim", "model", "--out", "first", *how])
+    assert refused.value.code == 1
+    run(["trim", "model", "--out", "first", *how, "--allow-loss"])
+    run(command_in(tmp_path / "first")[1:])
+    assert shard_bytes(tmp_path / "TRIMMED") == shard_bytes(tmp_path / "first")
 
 
 def test_steps_are_told_in_their_order(

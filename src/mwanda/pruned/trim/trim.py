@@ -167,7 +167,7 @@ def trim(
             options.progress,
         )  # fmt: skip
         checkpoint.check_unchanged()
-        record = _record(opened, choice)
+        record = _record(opened, choice, allow_loss)
         finish_folder(folder, opened.source, opened.decoder, checkpoint, record, known)
     return _result(target, replace(plan, coverage=coverage), checked, chosen, start)
 
@@ -252,12 +252,12 @@ def _weights(checkpoint: Checkpoint, names: Collection[str]) -> int:
     return sum(info.nbytes // info.dtype.itemsize for info in infos)
 
 
-def _record(opened: _Opened, choice: Choice) -> TrimRecord:
+def _record(opened: _Opened, choice: Choice, allow_loss: bool) -> TrimRecord:
     rows, before = opened.decoder.vocabulary, find_manifest(opened.source.folder)
     return TrimRecord(
         by=choice.by, languages=choice.languages, scripts=choice.scripts,
         also_scripts=choice.also_scripts, text=choice.text, budget=choice.budget,
-        keep_texts=len(choice.keep_texts), multiple=choice.multiple,
+        keep_texts=len(choice.keep_texts), multiple=choice.multiple, allow_loss=allow_loss,
         after=0 if before is None else len(before.recoveries), rows=rows,
         kept=packed_rows(opened.chosen.rows, rows), tensors=opened.tables,
     )  # fmt: skip

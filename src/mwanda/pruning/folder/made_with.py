@@ -59,7 +59,9 @@ def _trim_of(record: TrimRecord) -> list[str]:
         words += ["--budget", str(record.budget)]
     if record.keep_texts:
         words += ["--keep-texts", "LINES"]
-    return words if record.multiple is None else [*words, "--multiple", str(record.multiple)]
+    if record.multiple is not None:
+        words += ["--multiple", str(record.multiple)]
+    return [*words, "--allow-loss"] if record.allow_loss else words
 
 
 def _prune_of(manifest: Manifest) -> list[str]:

@@ -141,8 +141,7 @@ class CalibrationRecord(Entry):
         for tag, draw in windows.draws.items():
             known = asdict(draw)
             del known["language"]
-            sentences = known.pop("sentence_hashes")
-            languages[tag] = LanguageDrawRecord(**known, sentences=sentences)
+            languages[tag] = LanguageDrawRecord(sentences=known.pop("sentence_hashes"), **known)
         return cls(
             source=windows.source,
             seed=windows.seed,
@@ -258,7 +257,7 @@ class TrimRecord(Entry):
     """A cut of the vocabulary: which rows of the tables stayed, and why.
 
     Attributes:
-        by: ``script``, ``letters`` or ``text``.
+        by, allow_loss: ``script``, ``letters`` or ``text``; whether text may be split otherwise.
         languages, scripts: BCP-47 tags and ISO 15924 codes; ``also_scripts`` were asked for.
         text, budget: source that letters or tokens were chosen by, and how many tokens at most.
         keep_texts, multiple: how many texts keep their tokens; the number of rows is one of this.
@@ -275,6 +274,7 @@ class TrimRecord(Entry):
     budget: int | None = None
     keep_texts: int = 0
     multiple: int | None = None
+    allow_loss: bool = False
     after: int | None = None
     rows: int
     kept: str
