@@ -98,12 +98,12 @@ def open_calibration(
         raise InputError("--language-weights", expected=expected, found=stray)
     if isinstance(opened, Windows):
         _check_skipped(opened, languages, recipe)
-    if _draws_background(opened, recipe):
+    if draws_background(opened, recipe):
         open_background(recipe.background).languages()
     return opened
 
 
-def _draws_background(opened: TextSource | Windows, recipe: ResolvedRecipe) -> bool:
+def draws_background(opened: TextSource | Windows, recipe: ResolvedRecipe) -> bool:
     """Whether background text has to be cut. Windows are used as they are: with their own
     background, and with another one only where that is asked for and they have none."""
     asked = "background" in recipe.model_fields_set
@@ -213,7 +213,7 @@ def get_windows(
     else:
         _check_vocabulary(windows, tokenizer, decoder)
     windows = chosen(windows, languages, background=not recipe.refuses_background)
-    if _draws_background(opened, recipe):
+    if draws_background(opened, recipe):
         windows = with_background(
             windows, open_background(recipe.background), tokenizer(), seed=recipe.seed,
             windows=recipe.background_windows, context=context,

@@ -15,6 +15,7 @@ from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
+    draws_background,
     get_windows,
     open_calibration,
     weights_of,
@@ -44,6 +45,7 @@ class Evidence:
         weights: language -> weight, summing to 1.
         calibration: the text in either case.
         statistics_file: where the statistics were read from, hashed before they are used.
+        draws_background: whether the text's background was drawn for this run, by its seed.
     """
 
     windows: Windows | None = None
@@ -51,6 +53,7 @@ class Evidence:
     weights: Mapping[str, float] = field(default_factory=dict)
     calibration: CalibrationRecord | None = None
     statistics_file: StatisticsFileRecord | None = None
+    draws_background: bool = False
 
     @property
     def tokens(self) -> dict[str, torch.Tensor]:
@@ -111,4 +114,7 @@ def gather(
         return Evidence(None, saved, weights, record, file)
     windows = get_windows(opened, tokenizer, decoder, recipe, options)
     weights = weights_of(recipe, [*windows.tokens])
-    return Evidence(windows, None, weights, CalibrationRecord.of(windows, weights))
+    return Evidence(
+        windows, None, weights, CalibrationRecord.of(windows, weights),
+        draws_background=draws_background(opened, recipe),
+    )  # fmt: skip

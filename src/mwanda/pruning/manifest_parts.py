@@ -20,6 +20,7 @@ from mwanda.pruning.outcome import Outcome
 from mwanda.pruning.task import Task
 from mwanda.system.device import dtype_name
 from mwanda.system.shown import Sheet, Shown
+from mwanda.text.languages import MULTIPLE
 from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import NO_BACKGROUND
 
@@ -74,14 +75,16 @@ def build_manifest(
     if calibration is not None:
         # Where masks and weights need none, the allocation's, which are dense.
         statistics = recipe.mode if recipe.linear_needs else "dense"
-        draws = calibration.named.values()
+        draws, now = calibration.named.values(), task.evidence.draws_background
+        pooled = None if now else calibration.languages.get(MULTIPLE)
         # What was drawn decides these, whatever the recipe said.
         drawn = {
             "languages": tuple(calibration.named),
             "background": calibration.background_source or NO_BACKGROUND,
+            "background_windows": recipe.background_windows if pooled is None else pooled.windows,
             "windows": max(draw.windows for draw in draws),
             "window_length": max(draw.tokens // draw.windows for draw in draws),
-            "seed": recipe.seed if calibration.seed is None else calibration.seed,
+            "seed": recipe.seed if now or calibration.seed is None else calibration.seed,
             "keep_english": "english" in calibration.kept,
             "keep_repeated": "repeated" in calibration.kept,
         }

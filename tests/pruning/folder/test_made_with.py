@@ -151,6 +151,47 @@ def test_a_recovery_again(
     assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
 
 
+@pytest.mark.parametrize(
+    ("drawn", "given"),
+    [
+        (["--seed", "3", "--keep-english"], []),
+        (["--seed", "3"], ["--background", "udhr", "--background-windows", "2"]),
+        (["--seed", "3", "--background", "udhr", "--background-windows", "2"], []),
+        (["--background", "udhr", "--background-windows", "2"], ["--background", "udhr"]),
+        (["--background", "udhr", "--background-windows", "2"], ["--background", "none"]),
+        ([], ["--background", "udhr", "--background-windows", "2", "--seed", "5"]),
+        (None, ["--background", "udhr", "--background-windows", "2", "--seed", "5"]),
+    ],
+)
+def test_windows_of_a_file_again(
+    tiny: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    drawn: list[str] | None,
+    given: list[str],
+) -> None:
+    """Its seed may not be that of the background, and another tool's file has none."""
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama").name
+    (tmp_path / source).symlink_to(tiny("llama"))
+    write_corpus(tmp_path / "corpus", ["de", "sw"], lines=60)
+    if drawn is None:
+        windows_file(tmp_path, counts={"de": (4, 20), "sw": (4, 16)})
+    else:
+        draw = ["--windows", "2", "--window-length", "32", *drawn]
+        file = ["--calibration", "corpus", "--out", "windows.safetensors"]
+        run(["windows", source, *file, *draw])
+    how = ["--criterion", "wanda", "--allocation", "uniform", *given]
+    run(["prune", source, "--out", "first", "--calibration", "windows.safetensors", *how])
+    places = {"FOLDER": "again", "WINDOWS": "windows.safetensors"}
+    run([places.get(word, word) for word in command_in(tmp_path / "first")[1:]])
+    first, second = (read_manifest(tmp_path / name).calibration for name in ("first", "again"))
+    assert first is not None
+    assert second is not None
+    assert first.languages == second.languages
+    assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
+
+
 def test_a_lossy_trim_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with_weights(save(learn("unigram"), tmp_path / "model"), tied=True)

@@ -77,18 +77,18 @@ def _prune_of(manifest: Manifest) -> list[str]:
     if saved is not None:
         words += ["--statistics", saved.name]
     elif text is not None:
-        words += ["--calibration", short_source(text.source)]
+        words += ["--calibration", _calibration(text, recipe["seed"])]
     if text is not None:
         words += ["--languages", ",".join(text.named)]
     fixed = find_pattern(recipe["pattern"]).fixed is not None
     left = {"languages", "sparsity"} if fixed else {"languages"}
     if text is None:
         left |= {*TEXT}
-    elif saved is not None or text.source.endswith(".safetensors"):
-        left |= {*DRAWN}
-    else:
+    elif saved is None and text.seed == recipe["seed"]:
         words += _sizes(text)
         left |= {*SIZES}
+    else:  # a background beside a file's windows is drawn again, or is in the file too
+        left |= {*(DRAWN if saved is not None or text.background_source is None else SIZES)}
     for name, field in Recipe.model_fields.items():
         if name not in left:
             words += _words(name, recipe.get(name), written_as(field))
@@ -99,10 +99,9 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
     """The same of a recovery."""
     text, settings = recovery.text, dict(recovery.settings)
     seed, asked = settings.pop("seed", text.seed), settings.pop("background_windows", None)
-    # Windows that another seed drew came in a file, whose name they do not know.
-    source = short_source(text.source) if text.seed in (None, seed) else "WINDOWS"
     words = ["mwanda", "recover", "FOLDER", "--dense", short_name(recovery.dense)]
-    words += ["--out", "RECOVERED", "--calibration", source, "--languages", ",".join(text.named)]
+    words += ["--out", "RECOVERED", "--calibration", _calibration(text, seed)]
+    words += ["--languages", ",".join(text.named)]
     if text.seed is not None and text.seed == seed:
         words += [*_sizes(text), *(_option(f"keep_{name}") for name in text.kept)]
     if text.background_source is not None:
@@ -120,6 +119,11 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
         **settings,
     }
     return words + [word for one in given.items() for word in _words(*one, Written())]
+
+
+def _calibration(text: CalibrationRecord, seed: int | None) -> str:
+    """Windows that another seed drew came in a file, whose name they do not know."""
+    return short_source(text.source) if text.seed in (None, seed) else "WINDOWS"
 
 
 def _sizes(text: CalibrationRecord) -> list[str]:
