@@ -91,6 +91,13 @@ def test_of_more_languages_than_pieces_some_are_taken() -> None:
     assert len(made.background) == len(languages_in(made.tokens[MULTIPLE])) == BACKGROUND_PIECES
 
 
+@pytest.mark.parametrize("others", ["fr", "fr,sw", "fr,sw,sr"])
+def test_a_few_languages_fill_one_window(others: str) -> None:
+    source = GivenText({tag: TEXTS[tag] for tag in others.split(",")})
+    made = with_background(named("de"), source, TOKENIZER, windows=1, context=CONTEXT)
+    assert made.tokens[MULTIPLE].shape == (1, CONTEXT)
+
+
 def test_fewer_windows_than_were_asked_for_are_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "mwanda")
     made = pooled("de", windows=2)  # 5 languages, one piece each, of which 4 fill a window

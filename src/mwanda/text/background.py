@@ -77,8 +77,10 @@ def with_background(
     start = start_of(tokenizer)
     room = (min(BACKGROUND_LENGTH, context or BACKGROUND_LENGTH) - len(start)) // BACKGROUND_PIECES
     clean = source.name == UDHR  # was cleaned before it was bundled
+    # Three languages with one piece each fill no window.
+    each = max(pieces // len(tags), -(-BACKGROUND_PIECES // len(tags)))
     drawn = draw(
-        source, tokenizer, tags, windows=pieces // len(tags), length=room + len(start), seed=seed,
+        source, tokenizer, tags, windows=each, length=room + len(start), seed=seed,
         allow_short=True, keep_english=clean, keep_repeated=clean, part=True,
     )  # fmt: skip
     rows = [(tag, row) for tag, ids in drawn.tokens.items() for row in ids[:, len(start) :]]
