@@ -38,6 +38,7 @@ def test_an_unknown_recipe_suggests(bench: Bench) -> None:
     bench.refuse(bench.prune("--recipe", "best-qualty"), "did you mean 'best-quality'?")
     bench.refuse(bench.prune("--recipe", "no/quick"), "no/quick", "a recipe file")
     bench.refuse(bench.prune("--recipe", "quick.yaml"), "quick.yaml", "a recipe file")
+    bench.refuse(bench.prune("--recipe", "quick" * 99), "the name of a recipe", "low-memory")
 
 
 def test_recipes_are_listed(bench: Bench) -> None:

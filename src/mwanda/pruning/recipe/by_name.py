@@ -12,6 +12,7 @@ from mwanda.methods.registry import other_kind
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.recovery import fields_over
 from mwanda.pruning.recipe.yaml_file import load_recipe
+from mwanda.system.files import is_there
 
 FOLDER = Path(__file__).with_name("named")
 SCHEMA = FOLDER / "recipe.schema.json"
@@ -39,7 +40,7 @@ def find_recipe(given: str | Path) -> Path:
     if name in names:
         return FOLDER / f"{name.replace(':', '-')}.yaml"
     path = Path(given)
-    if path.suffix or path.parent.name or path.is_absolute() or _is_there(path):
+    if path.suffix or path.parent.name or path.is_absolute() or is_there(Path.exists, path):
         return path
     raise InputError(
         "recipe",
@@ -124,10 +125,3 @@ def _paragraphs(path: Path) -> Iterator[str]:
         lines = []
         if not line.startswith("#"):
             return
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return True  # for whoever reads it to say
