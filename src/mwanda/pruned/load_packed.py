@@ -71,9 +71,9 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
                 fix="pack a model folder",
             )  # fmt: skip
         folder = Path(made)
-        for name in {CONFIG, GENERATION} & archive.files.keys():
+        for name in {CONFIG, GENERATION, MANIFEST, QUANTISED} & archive.files.keys():
             (folder / name).write_bytes(archive.read_file(name))
-        config = load_config(folder)
+        known, config = known_in_folder(folder), load_config(folder)
         tensors = _tensors(archive)
         with building():
             model, found = _model_class(config).from_pretrained(
@@ -85,9 +85,7 @@ def load_packed(path: str | Path, **kwargs: Any) -> Any:
             model.generation_config = settings
         # And not the temporary folder, which will be gone.
         model.name_or_path = model.config.name_or_path = str(path)
-        for name in {MANIFEST, QUANTISED} & archive.files.keys():
-            (folder / name).write_bytes(archive.read_file(name))
-        remember(model, known_in_folder(folder))
+        remember(model, known)
         return model
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda import InputError
+from mwanda.cli import main
 from mwanda.pruned.push import _public
 from mwanda.pruning.folder.known_text import known_in_folder
 from mwanda.pruning.folder.manifest import manifest_text, read_manifest
@@ -208,8 +211,6 @@ def test_the_hub_is_not_told_folders(twice: Path) -> None:
 def test_a_record_that_cannot_be_read_is_not_passed_over(
     once: Path, tiny: Tiny, texts: dict[str, Path], tmp_path: Path
 ) -> None:
-    import shutil
-
     shutil.copytree(once, tmp_path / "m")
     (tmp_path / "m" / "mwanda.json").write_text("{")
     for call in (
@@ -220,3 +221,37 @@ def test_a_record_that_cannot_be_read_is_not_passed_over(
         with pytest.raises(InputError, match=r"mwanda\.json: expected JSON"):
             call()
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("job", ["trim", "recover", "load", "eval", "baseline"])
+def test_a_damaged_record_of_a_quantised_folder_is_told_first(
+    once: Path,
+    tiny: Tiny,
+    texts: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    job: str,
+) -> None:
+    def late(*_: Any, **__: Any) -> None:
+        pytest.fail("told after the work")
+
+    q, o, dense = tmp_path / "q", tmp_path / "o", str(tiny("llama"))
+    shutil.copytree(once, q)
+    (q / "mwanda.json").unlink()
+    (q / "quantised.json").write_text("{")
+    mwanda.pack(q, tmp_path / "q.mwz")
+    monkeypatch.setattr("mwanda.pruned.trim.trim.copy_tensors", late)
+    monkeypatch.setattr("mwanda.pruned.recover.task.get_windows", late)
+    monkeypatch.setattr("mwanda.pruned.load_packed._tensors", late)
+    monkeypatch.setattr("mwanda.evaluation.texts.read_texts", late)
+    given = ["--text", str(texts["test"]), "--no-generate", "--debug"]
+    jobs: dict[str, Callable[[], Any]] = {
+        "trim": lambda: mwanda.trim(q, o, "de"),
+        "recover": lambda: mwanda.recover(q, o, dense=dense, calibration=texts["second"], steps=2),
+        "load": lambda: mwanda.load_packed(tmp_path / "q.mwz"),
+        "eval": lambda: main(["eval", str(q), *given]),
+        "baseline": lambda: main(["eval", dense, "--baseline", str(q), *given]),
+    }
+    with pytest.raises(InputError, match=r"quantised\.json: expected .* found .*; quantise"):
+        jobs[job]()
+    assert not o.exists()

@@ -15,6 +15,7 @@ from mwanda.cli.views import View
 from mwanda.errors import InputError
 from mwanda.evaluation.runtimes.registry import device_of
 from mwanda.system.extras import need
+from mwanda.system.files import is_there
 from mwanda.system.output import MARK
 from mwanda.system.progress import First
 from mwanda.text.languages import parse_languages
@@ -99,7 +100,11 @@ def evaluate(
         from mwanda.evaluation.baseline import check_baseline
         from mwanda.evaluation.evaluate import evaluate as run
         from mwanda.evaluation.texts import read_texts
+        from mwanda.pruning.folder.known_text import known_in_folder
 
+        for one in (model, baseline):  # a damaged record is told before the work
+            if one is not None and is_there(Path.is_dir, Path(one)):
+                known_in_folder(Path(one))
         texts = read_texts(text, languages, sentences=given["sentences"], seed=seed, ids=ids)
         if gate is not None:
             gate.check_languages(texts.texts)

@@ -23,6 +23,7 @@ from mwanda.pruning.calibration_text import (
     open_calibration,
     weights_of,
 )
+from mwanda.pruning.folder.known_text import known_in_folder
 from mwanda.pruning.folder.manifest import Manifest, find_manifest, versions
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, LinearRecord
 from mwanda.pruning.folder.weight_sink import written_dtype
@@ -108,6 +109,7 @@ def open_task(
         # What learns is kept in float32; the other one runs as any forward does.
         exact = replace(options, compute_dtype="float32")
         pruned = _open(stack, model, exact, partial)
+        known_in_folder(pruned.source.folder)  # a damaged record is told before the work
         other = _open(stack, dense, options, partial)
         if ranks.size == 1 and pruned.decoder.device.index:
             raise InputError(

@@ -26,6 +26,7 @@ from mwanda.pruned.trim.promise import Trial, refuse_loss
 from mwanda.pruned.trim.token_ids import structural
 from mwanda.pruned.trim.trim_gguf import plan_gguf, trim_gguf
 from mwanda.pruned.trim.vocabulary import Vocabulary
+from mwanda.pruning.folder.known_text import known_in_folder
 from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.folder.manifest_records import TrimRecord, packed_rows
 from mwanda.pruning.given_arguments import options_given
@@ -201,6 +202,7 @@ def plan_trim(
 @contextmanager
 def _opened(model: str, choice: Choice, options: RunOptions, scratch: Path) -> Iterator[_Opened]:
     with open_model(model, scratch, trust_remote_code=options.trust_remote_code) as source:
+        known_in_folder(source.folder)  # a damaged record is told before the work
         # It takes most while it is loaded: first, when nothing else is there.
         tokenizer = load_tokenizer(source.folder, trust_remote_code=options.trust_remote_code)
         release()

@@ -56,7 +56,12 @@ def known_in_folder(folder: Path) -> Calibrations:
         found = first_problem(error)[1]
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         found = str(error)[:200]
-    raise InputError(str(path), expected="what mwanda quantise wrote", found=found)
+    raise InputError(
+        str(path),
+        expected="what mwanda quantise wrote",
+        found=found,
+        fix="quantise the model again",
+    )
 
 
 def known_in_memory(model: Any) -> Calibrations:
