@@ -228,7 +228,7 @@ def test_an_unfinished_study_says_so(tmp_path: Path) -> None:
     folder = study(tmp_path, GRID, left_out=("cell0", "cell3"))
     folder.write_failure("cell3", ["no <b>room</b>"])
     words = " ".join(page(folder).words)
-    assert "3 of 5 cells are done, 1 points of the grid failed, 1 are still to be computed" in words
+    assert "are done, points of the grid that failed: 1, still to be computed: 1, so" in words
     assert "tiny, second, 0.5, seed 0" in words
     assert "no <b>room</b>" in words
 

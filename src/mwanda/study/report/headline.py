@@ -185,9 +185,11 @@ def notices_of(results: StudyResults) -> list[str]:
     """What a reader has to know before believing it."""
     found = []
     if results.missing:
-        found.append(f"{results.missing} cells are still to be computed: this page is not whole.")
+        found.append(f"This page is not whole. Cells still to be computed: {results.missing}.")
     if results.failures:
-        found.append(f"{len(results.failures)} points of the grid failed; see what failed below.")
+        found.append(
+            f"Points of the grid that failed: {len(results.failures)}. See what failed below."
+        )
     if (model := first_model(results)) is not None:
         apart = {
             group.method: from_today(group.first["settings"]["recipe"], group.sparsity)

@@ -24,9 +24,9 @@ def in_short(results: StudyResults) -> Section:
     methods = dict.fromkeys(e.method for e in pruned)
     counts = f"{len(results.cells)} of {len(plan.cells)} cells are done"
     if results.failures:
-        counts += f", {len(results.failures)} points of the grid failed"
+        counts += f", points of the grid that failed: {len(results.failures)}"
     if results.missing:
-        counts += f", {results.missing} are still to be computed: this report is not whole"
+        counts += f", still to be computed: {results.missing}, so this report is not whole"
     start = (
         f"Models: {'; '.join(plan.models)}. Methods: {'; '.join(methods)}. Sparsities: "
         f"{', '.join(map(percent, sparsities))}. Languages: {len(plan.languages)}. {counts}."
