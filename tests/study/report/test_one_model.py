@@ -96,7 +96,8 @@ def test_no_name_is_markup(alone: bool) -> None:
 
 def test_a_model_that_was_only_trimmed_says_by_what() -> None:
     trim = SimpleNamespace(languages=["de"], by="script", also_scripts=(), text=None, budget=None,
-                           keep_texts=None, multiple=None, allow_loss=False, after=None)  # fmt: skip
+                           keep_texts=None, multiple=None, allow_loss=False,
+                           after=None)  # fmt: skip
     manifest: Any = SimpleNamespace(
         base="m", linears={}, recipe={}, mask_file=None, recoveries=(), trims=(trim,), sha256=None,
         totals=SimpleNamespace(sparsity=0.0),
