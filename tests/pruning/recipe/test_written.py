@@ -19,7 +19,10 @@ from tests.support.recipes import EVERY_FIELD
 def again(recipe: Recipe, *, source: str = "some/text") -> Recipe:
     """What the command in the card asks for, of a folder pruned by this recipe."""
     drawn = SimpleNamespace(windows=recipe.windows, tokens=recipe.windows * recipe.window_length)
-    text = SimpleNamespace(source=source, named=dict.fromkeys(recipe.languages or (), drawn))
+    text = SimpleNamespace(
+        source=source, named=dict.fromkeys(recipe.languages or (), drawn),
+        seed=resolve(recipe).seed, background_source=None,
+    )  # fmt: skip
     manifest: Any = SimpleNamespace(
         base="some/model", linears={"x": None}, mask_file=None, statistics_file=None,
         calibration=text, recoveries=(), trims=(),
