@@ -108,7 +108,7 @@ def _instead(model: ModelResults, best: Group) -> list[str]:
     return [
         f"Smaller without pruning: {_quoted(form.name)} takes {form.share:.0%} of the dense "
         f"model's bytes and loses {_share(rise, 2)}. {_quoted(best.method)} takes "
-        f"{pruned.share:.0%} of them: {reach:.0%} of all weights are in the matrices it prunes."
+        f"{pruned.share:.0%}, as only {reach:.0%} of all weights are in the matrices it prunes."
     ]
 
 

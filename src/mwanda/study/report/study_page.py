@@ -94,9 +94,9 @@ def _charts(data: dict[str, list[Row]]) -> list[Chart]:
     shown = [
         Chart(
             "losses", "Languages", "What each language lost",
-            "A row for every language, that with the largest loss first; the means stand above. A "
-            "mark is a method, the line through it its 95% interval. A hollow mark is a language "
-            "whose text the method did not read.",
+            "A row for every language, first the one with the largest loss under any method; the "
+            "means stand above. A mark is a method, the line through it its 95% interval. A hollow "
+            "mark is a language whose text the method did not read.",
             specs.losses(methods, names, kinds), chosen=("model", "sparsity"),
         ),
         Chart(
