@@ -257,7 +257,7 @@ class TrimRecord(Entry):
     """A cut of the vocabulary: which rows of the tables stayed, and why.
 
     Attributes:
-        by, allow_loss: ``script``, ``letters`` or ``text``; whether text may be split otherwise.
+        by: ``script``, ``letters`` or ``text``; with ``allow_loss`` text may be split otherwise.
         languages, scripts: BCP-47 tags and ISO 15924 codes; ``also_scripts`` were asked for.
         text, budget: source that letters or tokens were chosen by, and how many tokens at most.
         keep_texts, multiple: how many texts keep their tokens; the number of rows is one of this.

@@ -12,7 +12,7 @@ from mwanda.pruning.recipe.resolved import resolve
 from mwanda.study.report.cells import headline
 from mwanda.study.report.data import Group, Loss, ModelResults, StudyResults
 from mwanda.study.report.elements import Number
-from mwanda.study.report.sizes import sizes_of
+from mwanda.study.report.sizes import reach_of, sizes_of
 from mwanda.text.languages import display_name
 
 NOTHING_YET = "What sparsity does to every language"
@@ -46,10 +46,10 @@ def best_and_first(model: ModelResults) -> tuple[Group, Group]:
     return min(groups, key=lambda group: model.loss(group).mean.mean), groups[0]
 
 
-def rivals(model: ModelResults) -> tuple[str, str]:
+def rivals(model: ModelResults) -> tuple[Group, Group]:
     """The method that lost least, and the next."""
     groups = sorted(model.at(headline(model)), key=lambda group: model.loss(group).mean.mean)
-    return groups[0].method, groups[min(1, len(groups) - 1)].method
+    return groups[0], groups[min(1, len(groups) - 1)]
 
 
 def title_of(results: StudyResults) -> str:
@@ -83,12 +83,9 @@ def lede_of(results: StudyResults) -> list[str]:
         "did: their negative log-likelihood (NLL) is that much higher. Sparsity is the share of "
         "weights set to zero."
     ]
-    best, following = (
-        next(group for group in model.at(headline(model)) if group.method == method)
-        for method in rivals(model)
-    )
+    best, following = rivals(model)
+    first = model.at(best.sparsity)[0]
     found += _instead(model, best)
-    first = model.at(headline(model))[0]
     return found if following is first else [*found, _against_next(model, best, following)]
 
 
@@ -104,11 +101,11 @@ def _instead(model: ModelResults, best: Group) -> list[str]:
         forms, key=lambda row: row[0]
     )  # fmt: skip
     pruned = next(one for one in sizes if one.group is best)
-    reach = best.first["model_sparsity"] / best.sparsity if best.sparsity else 0.0
     return [
         f"Smaller without pruning: {_quoted(form.name)} takes {form.share:.0%} of the dense "
         f"model's bytes and loses {_share(rise, 2)}. {_quoted(best.method)} takes "
-        f"{pruned.share:.0%}, as only {reach:.0%} of all weights are in the matrices it prunes."
+        f"{pruned.share:.0%}, as only {reach_of(best):.0%} of all weights are in the matrices it "
+        "prunes."
     ]
 
 
@@ -125,9 +122,9 @@ def _against_next(model: ModelResults, best: Group, following: Group) -> str:
     bounds = ""
     if not apart.mean.reason:
         low, high = -apart.mean.high, -apart.mean.low
-        bounds = f" (95% interval {_plainly(low)} to {_plainly(high)})"
+        bounds = f" (95% interval {_points(low, '')} to {_points(high, '')})"
     return (
-        f"{_quoted(best.method)} loses {_plainly(-apart.mean.mean)} points less than the second "
+        f"{_quoted(best.method)} loses {_points(-apart.mean.mean, '')} points less than the second "
         f"best, {_quoted(following.method)}{bounds}: {_sure(model, apart)}."
     )
 
@@ -135,9 +132,8 @@ def _against_next(model: ModelResults, best: Group, following: Group) -> str:
 def _sure(model: ModelResults, apart: Loss) -> str:
     """In how many languages the first of two methods lost significantly less, and more."""
     better = sum(one.high < 0 for one in apart.languages.values())
-    worse = sum(one.low > 0 for one in apart.languages.values())
     said = f"significantly less in {better} of {len(model.languages)} languages"
-    return f"{said}, significantly more in {worse}" if worse else said
+    return f"{said}, significantly more in {apart.certain}" if apart.certain else said
 
 
 def terms_of(results: StudyResults) -> list[tuple[str, str]]:
@@ -270,13 +266,9 @@ def _number(found: Difference, says: str, *, points: bool = False) -> Number:
     return Number(shown(found.mean) + (" points" if points else ""), bounds, says)
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}".replace("-", "−")
-
-
-def _plainly(value: float) -> str:
-    """Points, with a sign only below 0."""
-    return f"{100 * value:.1f}".replace("-", "−")
+def _points(value: float, sign: str = "+") -> str:
+    """Without ``sign`` only what is below 0 has one."""
+    return f"{100 * value:{sign}.1f}".replace("-", "−")
 
 
 def _share(value: float, digits: int = 1) -> str:

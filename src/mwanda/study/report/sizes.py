@@ -51,9 +51,13 @@ def sizes_of(model: ModelResults) -> Iterator[Sized]:
             yield Sized(name, group.method, True, size, size / whole, group)
 
 
+def reach_of(group: Group) -> float:
+    """Share of all weights that are in the pruned linears."""
+    cell = group.first
+    return float(cell["model_sparsity"] / cell["sparsity"]) if cell["sparsity"] else 0.0
+
+
 def _masked_bytes(group: Group, sizes: Mapping[str, Any]) -> float:
     """Bytes of a pruned model's weights that are left, with one bit for each that could go."""
-    cell = group.first
-    left = sizes["source_bytes"] * (1 - cell["model_sparsity"])
-    pruned_linears = cell["model_sparsity"] / cell["sparsity"] if cell["sparsity"] else 0.0
-    return float(left + sizes["weights"] * pruned_linears / 8)
+    left = sizes["source_bytes"] * (1 - group.first["model_sparsity"])
+    return float(left + sizes["weights"] * reach_of(group) / 8)

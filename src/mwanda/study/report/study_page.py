@@ -156,7 +156,7 @@ def _choices(results: StudyResults, data: dict[str, list[Row]]) -> dict[str, Cho
                          ""),
     }  # fmt: skip
     if bases and model is not None:
-        best, rival = rivals(model)
+        best, rival = (group.method for group in rivals(model))
         every = [("", "every method"), *((name, name) for name in methods)]
         made["first"] = Choice("Of", every, best if rival in bases and best != rival else "")
         made["base"] = Choice("Compared with", [(name, name) for name in bases],
