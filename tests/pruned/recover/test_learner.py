@@ -19,7 +19,7 @@ from mwanda.pruned.recover.learner import Course, Learner, heads_kept, learning,
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.watch import Watch
-from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.recovery import AfterPrune, Settings
 from mwanda.pruning.recipe.values import validated
 from mwanda.system.run_options import RunOptions
 from tests.pruning.pipeline.helpers import token_windows, windows_object
@@ -265,11 +265,19 @@ def test_settings_that_cannot_be_are_told_together() -> None:
 
 
 def test_steps_follow_from_the_text() -> None:
-    assert Settings().steps_for(168) == 84
-    assert Settings().steps_for(10_000) == 300
+    assert Settings().steps_for(168) == 672
+    assert Settings().steps_for(10_000) == 2400
+    assert Settings(batch=8).steps_for(168) == 84
+    assert Settings(batch=7).steps_for(10_000) == 343
     assert Settings(steps=7).steps_for(10_000) == 7
 
 
+def test_several_processes_have_a_window_each_unless_a_batch_is_asked_for() -> None:
+    assert [Settings().among(n).batch for n in (1, 3)] == [1, 3]
+    assert Settings(batch=6).among(3).batch == 6
+    assert AfterPrune(steps=3).alone == {"steps": 3}
+
+
 def test_factors_have_a_rate_of_their_own() -> None:
-    assert (Settings().rate, Settings(low_rank=8).rate) == (4e-5, 4e-4)
+    assert (Settings().rate, Settings(low_rank=8).rate) == (2e-5, 2e-4)
     assert Settings(low_rank=8, learning_rate=1e-3).recorded()["learning_rate"] == 1e-3

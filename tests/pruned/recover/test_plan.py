@@ -70,11 +70,11 @@ def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
     source = pruned(tiny, tmp_path / "pruned")
     text = windows_file(tmp_path, counts={"de": (24, 20), "sw": (16, 16)}, seed=5)
     plan = mwanda.plan_recover(source, calibration=text)
-    assert (plan.windows, plan.held_out, plan.steps) == (35, 5, 18)
+    assert (plan.windows, plan.held_out, plan.steps) == (35, 5, 140)
     assert plan.languages == ("de", "sw")
     assert plan.anonymous > plan.states + (plan.saved or 0)
     assert plan.compute_seconds * plan.matmul_rate == pytest.approx(plan.flops)
-    assert dict(plan.table())["steps"] == "18 of 8 windows, 8 at once"
+    assert dict(plan.table())["steps"] == "140 of 1 window"
 
     def other(**how: Any) -> Any:
         return mwanda.plan_recover(source, calibration=text, **how)
@@ -82,7 +82,7 @@ def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
     assert other(optimizer="adam-8bit").states == plan.states - 6 * plan.learning
     assert other(low_rank=2).learning < plan.learning / 2
     assert other(gradient_checkpointing=True).saved < plan.saved
-    assert other(steps=36).flops > 1.5 * plan.flops
+    assert other(steps=280).flops > 1.5 * plan.flops
     with pytest.raises(mwanda.InputError, match="expected text to learn from"):
         mwanda.plan_recover(source, calibration=None)
     for says, how in (
@@ -98,7 +98,7 @@ def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    [{}, {"gradient_checkpointing": True}, {"low_rank": 4}, {"at_once": 2}],
+    [{}, {"gradient_checkpointing": True}, {"low_rank": 4}, {"at_once": 2, "batch": 8}],
     ids=lambda how: next(iter(how), "defaults"),
 )
 def test_a_plan_foresees_the_devices_memory(

@@ -94,9 +94,14 @@ class RecoverPlan(Shown):
 
     def _summary(self) -> str:
         return (
-            f"{self.model}, {self.steps} steps of {self.batch} windows, {self.learning:,} of "
+            f"{self.model}, {self.steps} steps of {self._batch}, {self.learning:,} of "
             f"{self.weights:,} numbers learn, {', '.join(self.languages)}"
         )
+
+    @property
+    def _batch(self) -> str:
+        windows = f"{self.batch} window{'s' * (self.batch > 1)}"
+        return windows if self.at_once == self.batch else f"{windows}, {self.at_once} at once"
 
     def table(self) -> list[list[str]]:
         """What there is and its amount, in words."""
@@ -107,7 +112,7 @@ class RecoverPlan(Shown):
             ["windows to learn from", f"{self.windows:,}"],
             ["windows held out", f"{self.held_out:,}"],
             ["tokens of all", f"{self.tokens:,}"],
-            ["steps", f"{self.steps:,} of {self.batch} windows, {self.at_once} at once"],
+            ["steps", f"{self.steps:,} of {self._batch}"],
             ["numbers that learn", f"{self.learning:,} of {self.weights:,}"],
             ["matrix work", f"{self.flops / 1e12:,.1f} TFLOP in {self.compute_dtype}"],
             ["matrix products alone", products_alone(self.compute_seconds, self.matmul_rate)],

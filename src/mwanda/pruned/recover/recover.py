@@ -129,6 +129,7 @@ def recover(
     names = [str(path_given("model", model)), str(path_given("dense", dense))]
     ranks_for(names[1])
     several = ranks_for(names[0])
+    settings = settings.among(several.size)
     settings.windows_at_once(several.size)
     output = OutputFolder(
         out, overwrite=options.overwrite, resume=keeps_journal(options, several),

@@ -30,8 +30,8 @@ log = logging.getLogger("mwanda")
 LOOKS = 8
 """How often the windows held out are looked at, and the state kept."""
 
-WARM_UP = 10
-"""Steps over which the learning rate rises, or a tenth of all."""
+WARM_UP = 80
+"""Windows over which the learning rate rises, or a tenth of all steps."""
 
 TRIMMED = 8
 """Steps after which freed memory goes back to the system: every batch compares another part of the
@@ -206,7 +206,7 @@ def teach(
         learning_rate=settings.rate,
         **({} if settings.optimizer == "adam" else {"optim": "adamw_8bit"}),
         lr_scheduler_type="cosine",
-        warmup_steps=min(WARM_UP, steps // 10),
+        warmup_steps=min(-(-WARM_UP // settings.batch), steps // 10),
         weight_decay=0.0,
         use_cpu=computes_on_host(device),
         seed=seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -19,10 +19,10 @@ from mwanda.errors import InputError, shown
 from mwanda.pruning.recipe.values import Count, Listed, Number, Part, Switch, Whole
 from mwanda.pruning.recipe.written import Written
 
-PASSES, MOST_STEPS = 4, 300
-"""Passes over the text, and steps, of which the default makes the fewer."""
+PASSES, MOST_WINDOWS = 4, 2400
+"""Passes over the text, and windows learnt from, of which the default makes the fewer."""
 
-RATE, LOW_RANK_RATE = 4e-5, 4e-4
+RATE, LOW_RANK_RATE = 2e-5, 2e-4
 """Learning rates by default: of weights themselves, and of the factors of low-rank updates."""
 
 Objective = Literal["mean", "worst"]
@@ -50,14 +50,18 @@ class Settings(BaseModel):
     steps: Count | None = Field(
         None,
         description=f"Steps of the optimiser. Default: {PASSES} passes over the text, at most "
-        f"{MOST_STEPS}.",
+        f"{MOST_WINDOWS:,} windows.",
     )
     learning_rate: Annotated[Number, Field(gt=0)] | None = Field(
         None,
-        description="The highest; it rises first and falls as a cosine. Default: 4e-5; low rank: "
-        "4e-4.",
+        description="The highest; it rises first and falls as a cosine. Default: 2e-5; low rank: "
+        "2e-4.",
     )
-    batch: Count = Field(8, description="Windows of one step; languages take turns. Default: 8.")
+    batch: Count = Field(
+        1,
+        description="Windows of one step; languages take turns. Default: 1; of several processes "
+        "one each.",
+    )
     at_once: Count | None = Field(
         None,
         description="Windows of one forward, of a step's; fewer take less memory. Default: all.",
@@ -117,6 +121,11 @@ class Settings(BaseModel):
             return self.learning_rate
         return RATE if self.low_rank is None else LOW_RANK_RATE
 
+    def among(self, processes: int) -> Self:
+        """With a window of every step for each process, where no batch was asked for."""
+        asked = "batch" in self.model_fields_set
+        return self if asked else self.model_copy(update={"batch": processes})
+
     def windows_at_once(self, processes: int) -> int:
         """Windows of one forward of one process.
 
@@ -136,7 +145,7 @@ class Settings(BaseModel):
         """Steps over so many windows to learn from."""
         if self.steps is not None:
             return self.steps
-        return max(1, min(math.ceil(PASSES * windows / self.batch), MOST_STEPS))
+        return math.ceil(min(PASSES * windows, MOST_WINDOWS) / self.batch)
 
     def recorded(self) -> dict[str, Any]:
         """Those that change the result, for a manifest."""
@@ -161,7 +170,7 @@ class AfterPrune(Settings):
     @property
     def alone(self) -> dict[str, Any]:
         """The settings, without those of text."""
-        return self.model_dump(include={*Settings.model_fields})
+        return self.model_dump(include={*Settings.model_fields}, exclude_unset=True)
 
     @property
     def text(self) -> dict[str, Any]:
