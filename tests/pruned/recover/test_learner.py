@@ -17,6 +17,7 @@ from mwanda.model.run.head_form import PlainHead
 from mwanda.pruned.recover import targets
 from mwanda.pruned.recover.learner import Course, Learner, heads_kept, learning, together
 from mwanda.pruned.recover.lessons import Lessons
+from mwanda.pruned.recover.outcome import warn_of_many_passes
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.watch import Watch
 from mwanda.pruning.recipe.recovery import AfterPrune, Settings
@@ -212,6 +213,16 @@ def test_languages_take_turns_by_their_weights() -> None:
     assert made.order(13, seed=3) == order[:13]
     assert made.order(80, seed=4) != order
     assert {tag for tag, _ in lessons({"de": 1.0, "sw": 0.0}).order(8, 0)} == {"de"}
+
+
+def test_text_that_comes_again_and_again_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    passes = lessons({"de": 0.75, "sw": 0.25}).passes(128)
+    assert passes == {"de": 12, "sw": 16}
+    warn_of_many_passes({"de": 12.0})
+    assert not caplog.records
+    warn_of_many_passes({**passes, "mul": 30.2})
+    (line,) = caplog.messages
+    assert "of sw 16 times, mul 30 times; more text, by --background-windows and --w" in line
 
 
 def test_languages_that_are_behind_take_more_turns() -> None:

@@ -66,7 +66,7 @@ def test_settings_and_text_of_a_recovery_are_told_apart() -> None:
     settings, recipe = recovery_given(
         {"steps": 3, "batch": None, "report_to": "wandb,mlflow", "windows": 5, "seed": None}
     )
-    assert (settings.steps, settings.batch, settings.report_to) == (3, 8, ("wandb", "mlflow"))
+    assert (settings.steps, settings.batch, settings.report_to) == (3, 1, ("wandb", "mlflow"))
     assert (recipe.windows, recipe.model_fields_set & {"seed"}) == (5, set())
 
 

@@ -28,8 +28,9 @@ LENGTH = 96
 """Tokens of a window: English has text for as many of them as there are languages, one each."""
 TEXT = "bundled:udhr"
 RECOVERED = "m-wanda, recovered"
-WINDOWS, STEPS, RATE = 8, 24, 1e-4
-"""Of the recovery: windows of a language to learn from, steps, and their learning rate."""
+WINDOWS, STEPS, BATCH, RATE = 8, 24, 8, 1e-4
+"""Of the recovery: windows of a language to learn from, steps, windows of each, and the highest
+learning rate."""
 CALIBRATED = 27
 """The last article that calibrates; those after it are scored."""
 SCORED_TOKENS = 40
@@ -125,7 +126,7 @@ def methods() -> dict[str, dict[str, Any]]:
     English alone gets as many windows as all languages together, as far as there is English.
     """
     wanda, every = {"criterion": "wanda", "allocation": "uniform"}, [*SEEN]
-    recover = {"steps": STEPS, "learning_rate": RATE}
+    recover = {"steps": STEPS, "batch": BATCH, "learning_rate": RATE}
     return {
         "wanda, English": {**wanda, "languages": ["en"], "windows": len(every)},
         "wanda, all": {**wanda, "languages": every, "windows": 1},

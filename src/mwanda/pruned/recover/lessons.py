@@ -88,6 +88,10 @@ class Lessons:
         """Language -> how many of its windows are learnt from."""
         return {tag: len(ids) - self.held_out[tag] for tag, ids in self.tokens.items()}
 
+    def passes(self, count: int) -> dict[str, float]:
+        """Language -> how often each of its windows comes in a course of so many windows."""
+        return {tag: count * self.weights[tag] / n for tag, n in self.to_learn.items()}
+
     @property
     def watched(self) -> list[Window]:
         """Every window held out."""

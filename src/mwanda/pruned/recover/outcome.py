@@ -18,6 +18,26 @@ Losses = Mapping[str, float]
 _ANEW = "begin anew with --restart"
 
 
+MANY = 12
+"""Passes over a text after which another one brings less than other text would."""
+
+
+def warn_of_many_passes(passes: Mapping[str, float]) -> None:
+    """Name what is learnt from so often that more text would bring more.
+
+    Args:
+        passes: language -> how often each of its windows is learnt from.
+    """
+    often = {tag: count for tag, count in passes.items() if count > MANY}
+    if often:
+        told = ", ".join(f"{tag} {count:.0f} times" for tag, count in often.items())
+        more = {"--background-windows" if tag == MULTIPLE else "--windows" for tag in often}
+        log.warning(
+            "windows are learnt from again and again, of %s; more text, by %s, brings more than "
+            "more passes", told, " and ".join(sorted(more)),
+        )  # fmt: skip
+
+
 def tell(step: int, steps: int, mean: float, losses: Losses, before: Losses) -> None:
     """One line of how far the model is from the dense one on what is held out."""
     each = ", ".join(f"{tag} {loss:.3f}" for tag, loss in losses.items())

@@ -16,6 +16,7 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import open_model
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.matching import Side, check_zeros, common_tokenizer, warn_of_another
+from mwanda.pruned.recover.outcome import warn_of_many_passes
 from mwanda.pruned.recover.targets import LIKELY
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
@@ -126,6 +127,8 @@ def open_task(
         weights = weights_of(recipe, [*windows.tokens])
         lessons = Lessons.of(windows, weights, settings.held_out)
         steps = settings.steps_for(sum(lessons.to_learn.values()))
+        if ranks.writes:
+            warn_of_many_passes(lessons.passes(steps * settings.batch))
         products = products_of(pruned.decoder, options, pruned.decoder.device)
 
         def fingerprint() -> Mapping[str, Any]:

@@ -250,7 +250,7 @@ class Recipe(BaseModel):
             if self.allocation is not None and self.allocation.name != "uniform":
                 problems.append(
                     f"allocation: expected uniform with pattern {self.pattern}, which fixes every "
-                    f"linear's sparsity, found {self.allocation.name}; leave it out"
+                    f"linear's sparsity, found {self.allocation.name}; use allocation uniform"
                 )
         row = self.reconstruction_row()
         if row is not None and row.prune is not None and not pattern.rowwise:
