@@ -192,6 +192,28 @@ def test_windows_of_a_file_again(
     assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
 
 
+@pytest.mark.parametrize("given", [[], ["--background", "none"]], ids=["all", "without"])
+def test_saved_statistics_again(
+    tiny: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
+) -> None:
+    """Where the background that is in them was left out, it is left out again."""
+    monkeypatch.chdir(tmp_path)
+    source = tiny("llama").name
+    (tmp_path / source).symlink_to(tiny("llama"))
+    write_corpus(tmp_path / "corpus", ["de", "sw"], lines=60)
+    text = ["--calibration", "corpus", "--windows", "2", "--window-length", "32"]
+    background = ["--background", "udhr", "--background-windows", "2"]
+    run(["stats", source, "--out", "saved.safetensors", *text, *background])
+    how = ["--criterion", "wanda", "--allocation", "uniform", *given]
+    run(["prune", source, "--out", "first", "--statistics", "saved.safetensors", *how])
+    run([word if word != "FOLDER" else "again" for word in command_in(tmp_path / "first")[1:]])
+    first, second = (read_manifest(tmp_path / name).calibration for name in ("first", "again"))
+    assert first is not None
+    assert second is not None
+    assert first.languages == second.languages
+    assert shard_bytes(tmp_path / "again") == shard_bytes(tmp_path / "first")
+
+
 def test_a_lossy_trim_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with_weights(save(learn("unigram"), tmp_path / "model"), tied=True)

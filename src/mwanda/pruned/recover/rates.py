@@ -54,7 +54,7 @@ class InputRates(TrainerCallback):
                     matrix_in(one[linear.parameter].detach(), linear)
                     for one in (self._weights, before)
                 )
-                new.sub_(was).mul_(rates).add_(was)
+                torch.lerp(was, new, rates, out=new)
             before.clear()
 
         optimizer.register_step_pre_hook(keep)

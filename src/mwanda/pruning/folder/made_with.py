@@ -89,6 +89,8 @@ def _prune_of(manifest: Manifest) -> list[str]:
         left |= {*SIZES}
     else:  # a background beside a file's windows is drawn again, or is in the file too
         left |= {*(DRAWN if saved is not None or text.background_source is None else SIZES)}
+        if MULTIPLE not in text.languages:  # which may be in the file, and was left out
+            left.discard("background")
     for name, field in Recipe.model_fields.items():
         if name not in left:
             words += _words(name, recipe.get(name), written_as(field))
