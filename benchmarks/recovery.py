@@ -118,7 +118,8 @@ def main() -> None:
     parser.add_argument("--to", default="sparsity=0.5", help="of the prunes; or pattern=2:4, …")
     parser.add_argument("--folders", nargs="*", default=[], metavar="NAME=FOLDER",
                         help="made by hand, to be scored too")  # fmt: skip
-    parser.add_argument("--steps", nargs="*", type=int, default=[48, 192, 660], help="of recoveries; none")
+    parser.add_argument("--steps", nargs="*", type=int, default=[48, 192, 660],
+                        help="of recoveries; none")  # fmt: skip
     parser.add_argument("--weights", nargs="+", default=["0.3"], help="of the background")
     parser.add_argument("--background-windows", nargs="+", type=int, default=[0])
     parser.add_argument("--windows", type=int, default=12, help="a language")
