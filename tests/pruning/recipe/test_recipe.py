@@ -375,7 +375,7 @@ def test_a_recovery_is_a_field_with_settings_of_its_own() -> None:
         ({"steps": b"3"}, "recover.steps: expected a whole number, found b'3'"),
         ({"learning_rate": "1_0"}, "recover.learning_rate: expected a number, found 1_0"),
         ({"at_once": 3}, "recover.at_once: expected a number that divides the batch of 1, found 3"),
-        (3, "recover: expected true, false, or settings such as {steps: 120}, found 3"),
+        (3, "recover: expected true, false, or settings such as {steps: 960}, found 3"),
         ({3: 1}, "recover.3: unknown field; choose one of at_once, "),
         ({"train_embeddings": "no"}, "train_embeddings: expected true or false, found no"),
         ({"train_embeddings": "true"}, "train_embeddings: expected true or false, found 'true'"),

@@ -182,7 +182,7 @@ def _by_word(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return {} if value else None
     if not isinstance(value, Mapping | AfterPrune):
-        expected = "true, false, or settings such as {steps: 120}"
+        expected = "true, false, or settings such as {steps: 960}"
         raise ValueError(f"expected {expected}, found {shown(str(value))}")
     return value
 
