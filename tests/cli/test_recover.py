@@ -25,7 +25,7 @@ def test_recover(
     how = ["--steps", "3", "--learning-rate", "1e-3"]
     planned = bench.run(*words[:4], *text, *how, "--plan")
     assert planned.code == 0, planned.err
-    assert re.search(r"steps +3 of 1 window", planned.out)
+    assert re.search(r"learning +3 steps of 1 window", planned.out)
     assert not bench.out.exists()
     bench.refuse([*words, *text, "--plan"], "--out", "found both")
     for wrong in (["--learning-rate", "-1"], ["--objective", "best"]):

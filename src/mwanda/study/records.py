@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from mwanda.pruning.recipe.recovery import APART
+from mwanda.pruning.recipe.recovery import APART, AfterPrune
 
 DENSE = "dense"
 """Name of the method that does nothing: every model's baseline."""
@@ -99,8 +99,8 @@ class Cell(Record):
     def key(self) -> str:
         settings, recipe = dict(self.settings), dict(self.settings["recipe"] or {})
         if recipe.get("recover"):
-            recover = recipe["recover"].items()
-            recipe["recover"] = {name: value for name, value in recover if name not in APART}
+            recover = recipe["recover"] | {"learning_rate": AfterPrune(**recipe["recover"]).rate}
+            recipe["recover"] = {name: recover[name] for name in recover if name not in APART}
         if "background" in settings:  # its text says it, wherever it lies
             recipe.pop("background")
         if "artefact" in settings:

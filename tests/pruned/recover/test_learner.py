@@ -222,7 +222,7 @@ def test_text_that_comes_again_and_again_is_named(caplog: pytest.LogCaptureFixtu
     assert not caplog.records
     warn_of_many_passes({**passes, "mul": 30.2})
     (line,) = caplog.messages
-    assert "of sw 16 times, mul 30 times; more text, by --background-windows and --w" in line
+    assert "of sw 16 times, mul 30 times: more text brings more than more passes; of mul by" in line
 
 
 def test_languages_that_are_behind_take_more_turns() -> None:
@@ -245,7 +245,7 @@ def test_a_language_without_weight_is_no_measure_for_others() -> None:
     assert found["sw"] / found["de"] == pytest.approx(2**4)
     before = dict.fromkeys(weights, 1.0)
     course: Any = None
-    watch = Watch(course, [*weights], weights, 8, before)
+    watch = Watch(course, [*weights], weights, before)
     assert watch.left({"de": 0.1, "sw": 0.2, "fr": 0.9}) == {"de": 0.1, "sw": 0.2}
 
 
@@ -286,9 +286,13 @@ def test_steps_follow_from_the_text() -> None:
 def test_several_processes_have_a_window_each_unless_a_batch_is_asked_for() -> None:
     assert [Settings().among(n).batch for n in (1, 3)] == [1, 3]
     assert Settings(batch=6).among(3).batch == 6
+    assert Settings(batch=6).windows_at_once(3) == 2
+    with pytest.raises(InputError, match="batch: expected a multiple of the 3 processes, found 8"):
+        Settings(batch=8).windows_at_once(3)
     assert AfterPrune(steps=3).alone == {"steps": 3}
 
 
 def test_factors_have_a_rate_of_their_own() -> None:
     assert (Settings().rate, Settings(low_rank=8).rate) == (2e-5, 2e-4)
+    assert [Settings(batch=n).rate for n in (4, 8)] == [4e-5, 5e-5]
     assert Settings(low_rank=8, learning_rate=1e-3).recorded()["learning_rate"] == 1e-3

@@ -74,7 +74,7 @@ def test_a_plan_is_what_a_run_does(tiny: Tiny, tmp_path: Path) -> None:
     assert plan.languages == ("de", "sw")
     assert plan.anonymous > plan.states + (plan.saved or 0)
     assert plan.compute_seconds * plan.matmul_rate == pytest.approx(plan.flops)
-    assert dict(plan.table())["steps"] == "140 of 1 window"
+    assert dict(plan.table())["learning"] == "140 steps of 1 window"
 
     def other(**how: Any) -> Any:
         return mwanda.plan_recover(source, calibration=text, **how)

@@ -64,6 +64,8 @@ def test_rates_fall_as_inputs_grow() -> None:
     assert extreme.min() == BOUNDS[0]
     assert extreme.max() <= BOUNDS[1]
     assert torch.equal(rates_of(torch.zeros(3)), torch.ones(3))
+    dead = torch.tensor([1.0, 0.0, 2.0, 0.0, 4.0, 0.0, 0.0, 0.0])
+    assert torch.allclose(rates_of(dead)[::2][:3], found)
 
 
 @pytest.mark.parametrize(("family", "place"), [("llama", "mlp.down_proj"), ("gpt2", "mlp.c_fc")])

@@ -125,6 +125,7 @@ def test_what_is_said_of_it(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Pa
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert f"mwanda recover FOLDER --dense {tiny('llama').name} --out RECOVERED" in card
     assert "--language-weights de=0.75,sw=0.25 --steps 3 --learning-rate 0.002" in card
+    assert "--background none" in card
     assert "smaller in every language" in card
     assert "nothing was trained" not in card
     assert [len(text.languages) for text in made.manifest.calibrations] == [2, 2]
@@ -323,6 +324,29 @@ def test_what_is_logged_stays_and_looks_are_as_small_as_steps(
     assert max(together) == 2
 
 
+def test_a_run_that_diverges_ends_at_the_next_look(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        MwandaError, match=r"--learning-rate: .* finite, found nan on .* after step 2; .* --restart"
+    ):
+        mwanda.recover(
+            folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text,
+            **HOW | {"steps": 16, "learning_rate": 1e30},
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_languages_without_weight_make_no_steps(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"calibration": text, "language_weights": {"de": 0, "sw": 1}}
+    made = mwanda.recover(folder("llama"), tmp_path / "out", dense=tiny("llama"), **given)
+    sw = COUNTS["sw"][0] - made.recovery.held_out["sw"].windows
+    assert made.recovery.steps == 4 * sw
+    assert mwanda.plan_recover(folder("llama"), **given).steps == 4 * sw
+
+
 def test_no_memory_to_learn_in_is_told_with_what_takes_less(
     folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,7 +354,7 @@ def test_no_memory_to_learn_in_is_told_with_what_takes_less(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(training, "teach", full)
-    with pytest.raises(MwandaError, match=r"memory: .*; take less with --at-once, .*--plan"):
+    with pytest.raises(MwandaError, match=r"memory: .*; take less with --gradient-.*--plan"):
         mwanda.recover(
             folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text, **HOW
         )

@@ -252,7 +252,7 @@ def _checkpointed(model: Any, blocks: Sequence[nn.Module]) -> list[nn.Module]:
         "--gradient-checkpointing",
         expected="a model class that can do it",
         found=type(model).__name__,
-        fix="leave it out, or learn from fewer windows at once",
+        fix="leave it out, or learn from shorter windows",
     )
     try:
         model.gradient_checkpointing_enable({"use_reentrant": False})

@@ -31,10 +31,10 @@ def warn_of_many_passes(passes: Mapping[str, float]) -> None:
     often = {tag: count for tag, count in passes.items() if count > MANY}
     if often:
         told = ", ".join(f"{tag} {count:.0f} times" for tag, count in often.items())
-        more = {"--background-windows" if tag == MULTIPLE else "--windows" for tag in often}
+        more = f"; of {MULTIPLE} by --background-windows" if MULTIPLE in often else ""
         log.warning(
-            "windows are learnt from again and again, of %s; more text, by %s, brings more than "
-            "more passes", told, " and ".join(sorted(more)),
+            "each window is learnt from again and again, of %s: more text brings more than more "
+            "passes%s", told, more,
         )  # fmt: skip
 
 

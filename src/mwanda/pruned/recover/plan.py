@@ -18,7 +18,7 @@ from mwanda.pruned.recover.matching import check_zeros
 from mwanda.pruned.recover.saved_memory import saved_bytes
 from mwanda.pruned.recover.targets import LIKELY, SPREAD
 from mwanda.pruned.recover.task import default_length, disk_needed, products_of, text_of
-from mwanda.pruning.calibration_text import CalibrationInput, calibration_languages
+from mwanda.pruning.calibration_text import CalibrationInput, calibration_languages, weights_of
 from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.forecast.memory import RUNTIME, process_memory
 from mwanda.pruning.forecast.operations import Work, block_flops, matmul_rate
@@ -26,7 +26,7 @@ from mwanda.pruning.forecast.plan import shapes_of
 from mwanda.pruning.forecast.planned import products_alone
 from mwanda.pruning.given_arguments import options_given
 from mwanda.pruning.recipe.keywords import RecoverFields, recovery_given, with_fields
-from mwanda.pruning.recipe.recovery import Settings
+from mwanda.pruning.recipe.recovery import Settings, steps_in_words
 from mwanda.system.arguments import path_given
 from mwanda.system.device import choose_device, computes_on_host, dtype_name
 from mwanda.system.run_options import RunOptions
@@ -51,7 +51,8 @@ class RecoverPlan(Shown):
     Attributes:
         model: as the user named it.
         languages: that are learnt from; windows and tokens are those of background text too.
-        windows, held_out: of all languages: learnt from, and held out.
+        windows, held_out: of all languages: learnt from, and held out; those of languages
+            without weight are not learnt from.
         tokens: of all windows.
         steps, batch: of the optimiser; ``at_once`` of a batch's windows go through one forward.
         learning: numbers that learn; of ``weights`` of the model.
@@ -94,25 +95,21 @@ class RecoverPlan(Shown):
 
     def _summary(self) -> str:
         return (
-            f"{self.model}, {self.steps} steps of {self._batch}, {self.learning:,} of "
+            f"{self.model}, {steps_in_words(self.steps, self.batch)}, {self.learning:,} of "
             f"{self.weights:,} numbers learn, {', '.join(self.languages)}"
         )
-
-    @property
-    def _batch(self) -> str:
-        windows = f"{self.batch} window{'s' * (self.batch > 1)}"
-        return windows if self.at_once == self.batch else f"{windows}, {self.at_once} at once"
 
     def table(self) -> list[list[str]]:
         """What there is and its amount, in words."""
         there = self.device_memory
+        parts = f", {self.at_once} at once" if self.at_once < self.batch else ""
         saved = "not known" if self.saved is None else f"{self.saved / 1e9:.2f} GB"
         return [
             ["languages", f"{len(self.languages):,}"],
             ["windows to learn from", f"{self.windows:,}"],
             ["windows held out", f"{self.held_out:,}"],
             ["tokens of all", f"{self.tokens:,}"],
-            ["steps", f"{self.steps:,} of {self._batch}"],
+            ["learning", steps_in_words(self.steps, self.batch) + parts],
             ["numbers that learn", f"{self.learning:,} of {self.weights:,}"],
             ["matrix work", f"{self.flops / 1e12:,.1f} TFLOP in {self.compute_dtype}"],
             ["matrix products alone", products_alone(self.compute_seconds, self.matmul_rate)],
@@ -168,15 +165,17 @@ def plan_recover(
         tags = [*languages, MULTIPLE]
         sizes = {tag: n for tag, (n, _) in zip(tags, shapes, strict=False)}
         told = text.source if isinstance(text, Windows) else text.name
-        out = sum(held_out_of(told, sizes, settings.held_out).values())
-        learnt = sum(sizes.values()) - out
+        held, shares = held_out_of(told, sizes, settings.held_out), weights_of(recipe, [*sizes])
+        out, taught = sum(held.values()), [tag for tag in sizes if shares[tag] > 0]
+        learnt = sum(sizes[tag] - held[tag] for tag in taught)
         length = max(length for _, length in shapes)
         tokens = sum(n * length for n, length in shapes)
         steps, at_once = settings.steps_for(learnt), settings.windows_at_once(1)
         products = products_of(decoder, options, device)
         learning = count_learning(decoder, settings)
         saved = saved_bytes(decoder, (at_once, length), trust_remote_code=options.trust_remote_code)
-        flops = _flops(decoder, settings, steps, length, tokens, out)
+        mean = tokens // sum(sizes.values())
+        flops = _flops(decoder, settings, (steps, at_once, mean), tokens, out)
         linear = max(decoder.structure.linears(), key=lambda one: one.size)
         work = Work(tokens, 0, flops, 0, 0, 0, (linear.columns, linear.rows))
         rate = matmul_rate(work, at_once * length, products, device)
@@ -206,20 +205,30 @@ def plan_recover(
 
 
 def _flops(
-    decoder: StreamedDecoder, settings: Settings, steps: int, length: int, tokens: int, held: int
+    decoder: StreamedDecoder,
+    settings: Settings,
+    course: tuple[int, int, int],
+    tokens: int,
+    held: int,
 ) -> int:
-    """Operations: a backward pass is two forwards, and blocks that run twice a third one more."""
+    """Operations: a backward pass is two forwards, and blocks that run twice a third one more.
+
+    Args:
+        course: steps, windows at once, and their mean length.
+        tokens: of all windows.
+        held: windows held out.
+    """
     blocks, width = len(decoder.blocks), decoder.model.get_input_embeddings().weight.shape[1]
-    batch = settings.batch * length
+    steps, at_once, length = course
     forward = block_flops(decoder, blocks, length)
     # Both models' logits, and the gradient of the hidden states.
-    head = 2 * int(width) * _rows(decoder, settings, batch)
+    head = 2 * int(width) * _rows(decoder, settings, at_once * length)
     passes = 4 if settings.gradient_checkpointing else 3
     each = passes * forward + (4 if settings.train_embeddings else 3) * head
     looked = LOOKED * held * length
     # The dense model's pass compares one position of a few with the whole vocabulary.
     dense = forward + 2 * int(width) * decoder.vocabulary // SPREAD
-    return steps * batch * each + looked * (forward + 2 * head) + tokens * dense
+    return steps * settings.batch * length * each + looked * (forward + 2 * head) + tokens * dense
 
 
 def _rows(decoder: StreamedDecoder, settings: Settings, tokens: int) -> int:

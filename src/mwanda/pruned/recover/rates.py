@@ -90,5 +90,9 @@ def rates_of(sizes: torch.Tensor) -> torch.Tensor:
     Args:
         sizes: root mean square of every input of a linear, ``[in]``.
     """
-    inverse = 1 / sizes.clamp_min(FLOOR * float(sizes.median())).clamp_min(1e-12)
-    return (inverse / inverse.mean()).clamp(*BOUNDS)
+    live = sizes[sizes > 0]  # of one that is never there no weight moves
+    if not len(live):
+        return torch.ones_like(sizes)
+    least = max(FLOOR * float(live.median()), 1e-12)
+    mean = (1 / live.clamp_min(least)).mean()
+    return (1 / (sizes.clamp_min(least) * mean)).clamp(*BOUNDS)

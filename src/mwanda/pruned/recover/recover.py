@@ -48,8 +48,8 @@ from mwanda.system.surroundings import undisturbed
 log = logging.getLogger("mwanda")
 
 LESS_MEMORY = (
-    "take less with --at-once, --gradient-checkpointing, --optimizer adam-8bit or --low-rank; "
-    "mwanda recover --plan says what each needs"
+    "take less with --gradient-checkpointing, --optimizer adam-8bit, --low-rank, a shorter "
+    "--window-length or, of a batch, --at-once 1; mwanda recover --plan says what each needs"
 )
 """What to do where a model does not fit as it learns."""
 
@@ -190,7 +190,7 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
     task.journal.finished("targets", 1, None, last=True)
     targets, watched = Targets(places["targets"]), lessons.watched
     course = Course(watched, lessons.tokens, targets, seed=seed, likely=likely)
-    watch = Watch(course, [tag for tag, _ in watched], lessons.weights, settings.windows_at_once(1))
+    watch = Watch(course, [tag for tag, _ in watched], lessons.weights)
     before = watch.before
 
     def told(step: int, losses: Losses) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from mwanda.errors import MwandaError
 from mwanda.model.run.decoder import Decoder
 from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.lessons import Lessons
@@ -72,6 +74,12 @@ class Teaching(Trainer):
         losses = self._watch.losses(model, self._at)
         metrics = {f"{MEAN}_{tag}": loss for tag, loss in losses.items()}
         metrics[MEAN] = self._watch.mean(losses)
+        if not math.isfinite(metrics[MEAN]):
+            raise MwandaError(
+                "--learning-rate", expected="a divergence that stays finite",
+                found=f"{metrics[MEAN]} on what is held out after step {self.state.global_step}",
+                fix="begin anew with --restart and a lower one",
+            )  # fmt: skip
         metrics[WORST] = max(self._watch.left(losses).values(), default=metrics[MEAN])
         self._told(self.state.global_step, losses)
         self.log(metrics)

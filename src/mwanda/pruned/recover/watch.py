@@ -21,28 +21,23 @@ class Watch:
         course: its windows.
         tags: the language of each.
         weights: language -> weight, summing to 1.
-        batch: windows of one forward.
         before: what it was before the first step; filled in then.
     """
 
     course: Course
     tags: Sequence[str]
     weights: Mapping[str, float]
-    batch: int
     before: dict[str, float] = field(default_factory=dict)
 
     @torch.no_grad()
     def losses(self, learner: Learner, device: torch.device) -> dict[str, float]:
         """Of every language."""
         found: dict[str, list[float]] = {}
-        place = 0
-        for rows in DataLoader(
-            self.course, self.batch, collate_fn=together, generator=torch.Generator()
-        ):
+        # One at a time: padding would count among the inputs that rates are made of.
+        one = DataLoader(self.course, 1, collate_fn=together, generator=torch.Generator())
+        for tag, rows in zip(self.tags, one, strict=True):
             given = {name: tensor.to(device) for name, tensor in rows.items()}
-            for loss in learner(**given)["windows"].tolist():
-                found.setdefault(self.tags[place], []).append(loss)
-                place += 1
+            found.setdefault(tag, []).append(float(learner(**given)["loss"]))
         return {tag: sum(own) / len(own) for tag, own in found.items()}
 
     def mean(self, losses: Losses) -> float:

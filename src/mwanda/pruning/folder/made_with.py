@@ -110,6 +110,8 @@ def recovery_command(recovery: RecoveryRecord) -> list[str]:
         words += ["--background", short_source(text.background_source), "--background-weight"]
         words += [f"{text.weights[MULTIPLE]:g}"]
         words += ["--background-windows", str(asked or text.languages[MULTIPLE].windows)]
+    elif MULTIPLE not in text.languages:  # which may be in a file of windows, and was left out
+        words += ["--background", "none"]
     named = {tag: text.weights[tag] for tag in text.named}
     held_out = {one.windows for one in recovery.held_out.values()}
     alike = len({*named.values()}) == 1

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruning.recipe.recovery import steps_in_words
 from mwanda.pruning.statistics.routed import Routing
 from mwanda.system.shown import Shown
 from mwanda.text.languages import MULTIPLE
@@ -217,7 +218,7 @@ class RecoveryRecord(Entry):
     def length(self) -> str:
         """Its steps in words; with a patience it may have ended sooner."""
         most = "at most " if self.settings.get("patience") is not None else ""
-        return f"{most}{self.steps} steps"
+        return most + steps_in_words(self.steps, self.settings["batch"])
 
 
 class Totals(Entry):

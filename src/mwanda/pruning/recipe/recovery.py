@@ -22,8 +22,9 @@ from mwanda.pruning.recipe.written import Written
 PASSES, MOST_WINDOWS = 4, 2400
 """Passes over the text, and windows learnt from, of which the default makes the fewer."""
 
-RATE, LOW_RANK_RATE = 2e-5, 2e-4
-"""Learning rates by default: of weights themselves, and of the factors of low-rank updates."""
+RATE, MOST_RATE, OF_FACTORS = 2e-5, 5e-5, 10
+"""Learning rates by default: of batches of one window, of large ones at most, and by how much that
+of the factors of low-rank updates is higher."""
 
 Objective = Literal["mean", "worst"]
 Optimizer = Literal["adam", "adam-8bit"]
@@ -54,8 +55,8 @@ class Settings(BaseModel):
     )
     learning_rate: Annotated[Number, Field(gt=0)] | None = Field(
         None,
-        description="The highest; it rises first and falls as a cosine. Default: 2e-5; low rank: "
-        "2e-4.",
+        description="The highest; it rises first and falls as a cosine. Default: 2e-5, with larger "
+        "batches up to 5e-5; low rank: ten times that.",
     )
     batch: Count = Field(
         1,
@@ -111,15 +112,19 @@ class Settings(BaseModel):
     def _divides(cls, value: int | None, info: ValidationInfo) -> int | None:
         batch = info.data.get("batch")
         if value and batch and batch % value:
-            raise ValueError(f"expected a number that divides the batch of {batch}, found {value}")
+            raise ValueError(
+                f"expected a number that divides the batch of {batch}, found {value}; or give a "
+                "batch that it divides"
+            )
         return value
 
     @property
     def rate(self) -> float:
-        """The highest learning rate."""
+        """The highest learning rate; by default as the square root of the batch, to a limit."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return RATE if self.low_rank is None else LOW_RANK_RATE
+        rate = min(RATE * math.sqrt(self.batch), MOST_RATE)
+        return rate if self.low_rank is None else OF_FACTORS * rate
 
     def among(self, processes: int) -> Self:
         """With a window of every step for each process, where no batch was asked for."""
@@ -132,7 +137,12 @@ class Settings(BaseModel):
         Raises:
             InputError: a batch that cannot be shared out so.
         """
-        at_once = self.at_once or max(1, self.batch // processes)
+        if self.batch % processes:
+            raise InputError(
+                "batch", expected=f"a multiple of the {processes} processes",
+                found=str(self.batch),
+            )  # fmt: skip
+        at_once = self.at_once or self.batch // processes
         if self.batch % (at_once * processes):
             raise InputError(
                 "at_once", expected=f"a number that divides the batch of {self.batch}"
@@ -151,6 +161,11 @@ class Settings(BaseModel):
         """Those that change the result, for a manifest."""
         left = {*APART, "never_worse", "steps", "held_out"}
         return self.model_dump(exclude=left) | {"learning_rate": self.rate}
+
+
+def steps_in_words(steps: int, batch: int) -> str:
+    """How much is learnt: so many steps, each of so many windows."""
+    return f"{steps:,} steps of {batch} window{'s' * (batch > 1)}"
 
 
 class AfterPrune(Settings):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.evaluation.gate import percent
+from mwanda.pruning.recipe.recovery import steps_in_words
 from mwanda.study.report.cells import MARK, headline, rise_of, rises_by_language, worst_of
 from mwanda.study.report.chart_data import uneven
 from mwanda.study.report.data import Group, ModelResults, StudyResults
@@ -171,8 +172,10 @@ def _recipes(results: StudyResults) -> Table:
 
 def _recovery(group: Group, recipe: Mapping[str, Any]) -> str:
     steps = {int(cell.get("recovery_steps") or 0) for cell in group.cells.values()} - {0}
-    most = "at most " if (recipe.get("recover") or {}).get("patience") is not None else ""
-    return f"{most}{', '.join(map(str, sorted(steps)))} steps" if steps else "none"
+    settings = recipe.get("recover") or {}
+    most = "at most " if settings.get("patience") is not None else ""
+    told = (steps_in_words(one, settings.get("batch", 1)) for one in sorted(steps))
+    return f"{most}{', '.join(told)}" if steps else "none"
 
 
 def _method(data: Mapping[str, Any] | None) -> str:
