@@ -38,7 +38,7 @@ from mwanda.text.window_files import Windows
 
 DISTINCT = 6
 """Likely entries of the vocabulary for every token of a batch, those that are alike counted once;
-measured: 11,000 for 2048 tokens in 15 languages."""
+measured: 1,500 for 256 tokens of one language, 11,000 for 2048 in 15."""
 
 LOOKED = 10
 """How often the windows held out are looked at: before, after, and meanwhile."""
