@@ -85,7 +85,7 @@ def test_fields_from_python_begin_as_a_recipe() -> None:
     made = recipe_given(mapping, {"recover": True}, "prune")
     assert made.windows == 2
     assert made.recover is not None
-    assert made.recover.steps == 2400
+    assert made.recover.steps == 300
     off = recipe_given({**mapping, "recover": False}, {"recover": True}, "prune").recover
     assert off == AfterPrune()
     with pytest.raises(InputError, match="recover: recipe: unknown field"):
