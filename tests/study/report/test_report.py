@@ -127,9 +127,9 @@ def test_steps_of_a_recovery_that_may_end_early_are_said_to_be_the_most(tmp_path
         assert isinstance(table, Table)
         return [row[table.header.index("recovery")] for row in table.rows]
 
-    assert told()[0] == "5 steps"
+    assert told()[0] == "5 steps of 1 window"
     recipe["recover"] = {"patience": 2}
-    assert told()[0] == "at most 5 steps"
+    assert told()[0] == "at most 5 steps of 1 window"
 
 
 def test_a_table_whose_rows_do_not_fit_is_not_made() -> None:

@@ -33,7 +33,7 @@ LOOKS = 8
 """How often the windows held out are looked at, and the state kept."""
 
 WARM_UP = 80
-"""Windows over which the learning rate rises, or a tenth of all steps."""
+"""Windows over which the learning rate rises, or a tenth of all steps where those are fewer."""
 
 TRIMMED = 8
 """Steps after which freed memory goes back to the system: every batch compares another part of the
