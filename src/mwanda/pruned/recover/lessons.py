@@ -85,8 +85,13 @@ class Lessons:
 
     @property
     def to_learn(self) -> dict[str, int]:
-        """Language -> how many of its windows are learnt from."""
+        """Language -> how many of its windows are there to learn from."""
         return {tag: len(ids) - self.held_out[tag] for tag, ids in self.tokens.items()}
+
+    @property
+    def taking_turns(self) -> dict[str, int]:
+        """The same of the languages that have a weight: no other is learnt from."""
+        return {tag: n for tag, n in self.to_learn.items() if self.weights[tag] > 0}
 
     def passes(self, count: int) -> dict[str, float]:
         """Language -> how often each of its windows comes in a course of so many windows."""
@@ -129,7 +134,7 @@ class Lessons:
             changes: place -> the weights from there on.
         """
         weights = self.weights
-        counts = {tag: n for tag, n in self.to_learn.items() if weights[tag] > 0}
+        counts = self.taking_turns
         draw = random.Random(f"{seed}/turns")
         waiting = {tag: draw.random() / weights[tag] for tag in counts}
         decks: dict[str, list[int]] = {tag: [] for tag in counts}

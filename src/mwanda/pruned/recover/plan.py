@@ -175,7 +175,7 @@ def plan_recover(
         learning = count_learning(decoder, settings)
         saved = saved_bytes(decoder, (at_once, length), trust_remote_code=options.trust_remote_code)
         mean = tokens // sum(sizes.values())
-        flops = _flops(decoder, settings, (steps, at_once, mean), tokens, out)
+        flops = _flops(decoder, settings, steps, mean, tokens, out)
         linear = max(decoder.structure.linears(), key=lambda one: one.size)
         work = Work(tokens, 0, flops, 0, 0, 0, (linear.columns, linear.rows))
         rate = matmul_rate(work, at_once * length, products, device)
@@ -205,24 +205,19 @@ def plan_recover(
 
 
 def _flops(
-    decoder: StreamedDecoder,
-    settings: Settings,
-    course: tuple[int, int, int],
-    tokens: int,
-    held: int,
+    decoder: StreamedDecoder, settings: Settings, steps: int, length: int, tokens: int, held: int
 ) -> int:
     """Operations: a backward pass is two forwards, and blocks that run twice a third one more.
 
     Args:
-        course: steps, windows at once, and their mean length.
+        length: of a window, on average.
         tokens: of all windows.
         held: windows held out.
     """
     blocks, width = len(decoder.blocks), decoder.model.get_input_embeddings().weight.shape[1]
-    steps, at_once, length = course
     forward = block_flops(decoder, blocks, length)
     # Both models' logits, and the gradient of the hidden states.
-    head = 2 * int(width) * _rows(decoder, settings, at_once * length)
+    head = 2 * int(width) * _rows(decoder, settings, settings.windows_at_once(1) * length)
     passes = 4 if settings.gradient_checkpointing else 3
     each = passes * forward + (4 if settings.train_embeddings else 3) * head
     looked = LOOKED * held * length

@@ -126,7 +126,7 @@ def open_task(
         windows = get_windows(opened, lambda: tokenizer, shorter, recipe, options)
         weights = weights_of(recipe, [*windows.tokens])
         lessons = Lessons.of(windows, weights, settings.held_out)
-        steps = settings.steps_for(sum(n for t, n in lessons.to_learn.items() if weights[t] > 0))
+        steps = settings.steps_for(sum(lessons.taking_turns.values()))
         if ranks.writes:
             warn_of_many_passes(lessons.passes(steps * settings.batch))
         products = products_of(pruned.decoder, options, pruned.decoder.device)

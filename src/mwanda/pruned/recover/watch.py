@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch.utils.data import DataLoader
 
 from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.outcome import Losses
@@ -34,8 +33,8 @@ class Watch:
         """Of every language."""
         found: dict[str, list[float]] = {}
         # One at a time: padding would count among the inputs that rates are made of.
-        one = DataLoader(self.course, 1, collate_fn=together, generator=torch.Generator())
-        for tag, rows in zip(self.tags, one, strict=True):
+        for place, tag in enumerate(self.tags):
+            rows = together([self.course[place]])
             given = {name: tensor.to(device) for name, tensor in rows.items()}
             found.setdefault(tag, []).append(float(learner(**given)["loss"]))
         return {tag: sum(own) / len(own) for tag, own in found.items()}
