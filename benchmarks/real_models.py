@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mwanda
 from mwanda.cli.demo.packages import KNOWN, assemble, find_weights, licences
 from mwanda.evaluation.texts import TextSet
 from mwanda.pruning.folder.manifest import MANIFEST
+from mwanda.system.output import QUANTISED
+from mwanda.text.start import start_of
+from mwanda.text.tokens import token_ids
 from processes import call
 
 SEEN = ["en", "de", "fr", "es", "ru", "zh", "ja", "ko", "id", "vi", "fi", "ta", "te", "gu", "fa"]
@@ -78,3 +86,26 @@ def nats_of(folder: Path, texts: TextSet, work: Path) -> dict[str, float]:
     """Language -> nats a sentence under a model; scores are kept in ``work/scores``."""
     found = mwanda.evaluate(folder, texts, cache=work / "scores").languages
     return {tag: one.nll_per_sentence for tag, one in found.items()}
+
+
+@torch.inference_mode()
+def nats_at_first(folder: Path, texts: TextSet) -> dict[str, float]:
+    """Language -> nats of a text's first token after the start alone, a mean over texts; 0 under a
+    tokenizer without a start, which leaves the first token unscored."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    start = start_of(tokenizer)
+    if not start:
+        return dict.fromkeys(texts.texts, 0.0)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    nats = -model(torch.tensor([start])).logits[0, -1].log_softmax(-1)
+    firsts = {tag: [token_ids(tokenizer, one)[0] for one in of] for tag, of in texts.texts.items()}
+    return {tag: float(nats[ids].mean()) for tag, ids in firsts.items()}
+
+
+def stored_bytes(folder: Path) -> int:
+    """Bytes of the weights packed, or in a GGUF file where they were quantised as for one."""
+    record = folder / QUANTISED
+    if record.is_file():
+        return int(json.loads(record.read_text(encoding="utf-8"))["bytes"])
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        return mwanda.pack(folder, Path(work, "packed.mwz")).tensors_stored
