@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -97,8 +97,8 @@ def keep_zeros(model: nn.Module, folder: str | Path | None = None) -> KeptZeros:
     Args:
         model: a pruned causal model, on whatever device.
         folder: that mwanda wrote; None for where the model was loaded from. With a ``mwanda.json``
-            there, the zeros of the linears that it names are kept, else the zeros of every linear
-            in the blocks.
+            there, the linears that it names are compared with it. The zeros of every linear in the
+            blocks are kept: others may have been pruned before.
 
     Returns:
         A handle, also a context.
@@ -120,9 +120,9 @@ def find_masks(model: nn.Module, folder: str | Path | None = None) -> Masks:
     structure = find_structure(model)
     there = _by_place(model, structure)
     records = _records(model, folder)
-    chosen = list(there.items()) if records is None else list(_named(there, records))
+    _check_named(there, records)
     kept: dict[nn.Parameter, torch.Tensor] = {}
-    for place, linear in chosen:
+    for place, linear in there.items():
         parameter = model.get_parameter(linear.parameter)
         if parameter.is_meta:
             what = f"linear {linear.name}"
@@ -137,7 +137,7 @@ def find_masks(model: nn.Module, folder: str | Path | None = None) -> Masks:
             kept[parameter] = torch.ones_like(parameter, dtype=torch.bool)
         nonzero = matrix_in(parameter.detach(), linear) != 0
         matrix_in(kept[parameter], linear).copy_(nonzero)
-        record = None if records is None else records[place]
+        record = records.get(place)
         zeros = nonzero.numel() - int(torch.count_nonzero(nonzero))
         if record is not None and zeros < record.pruned:
             raise DataError(
@@ -159,10 +159,10 @@ _Key = tuple[int, str]
 """A linear's block, and its path inside it: the same for a bare backbone and for a causal model."""
 
 
-def _records(model: nn.Module, folder: str | Path | None) -> dict[_Key, LinearRecord] | None:
+def _records(model: nn.Module, folder: str | Path | None) -> dict[_Key, LinearRecord]:
     place = getattr(model, "name_or_path", "") if folder is None else path_given("folder", folder)
     if not place or (folder is None and not (Path(place) / MANIFEST).is_file()):
-        return None
+        return {}
     found = {}
     for name, record in read_manifest(Path(place)).linears.items():
         found[record.block, name.partition(f".{record.block}.")[2]] = record
@@ -181,9 +181,7 @@ def _by_place(model: nn.Module, structure: Structure) -> dict[_Key, Linear]:
     return found
 
 
-def _named(
-    there: Mapping[_Key, Linear], records: Mapping[_Key, LinearRecord]
-) -> Iterator[tuple[_Key, Linear]]:
+def _check_named(there: Mapping[_Key, Linear], records: Mapping[_Key, LinearRecord]) -> None:
     for key, record in records.items():
         linear = there.get(key)
         if linear is None or (linear.rows, linear.columns) != record.shape:
@@ -193,4 +191,3 @@ def _named(
                 found="none" if linear is None else f"[{linear.rows}, {linear.columns}]",
                 fix="give the folder that this model was loaded from",
             )
-        yield key, linear

@@ -510,3 +510,15 @@ def test_a_language_that_lost_is_named_or_refused(caplog: pytest.LogCaptureFixtu
         check_gain(before, after, 0.4, 0.25, Settings(never_worse=True))
     with pytest.raises(MwandaError, match=r"nearer .*; begin anew with --restart and a lower"):
         check_gain(before, after, 0.4, 0.4, Settings())
+
+
+def test_zeros_of_an_earlier_prune_stay(tiny: Tiny, text: Path, tmp_path: Path) -> None:
+    dense, first, second = tiny("llama"), tmp_path / "first", tmp_path / "second"
+    how: dict[str, Any] = {"criterion": "magnitude", "allocation": "uniform"}
+    mwanda.prune(dense, out=first, include=["mlp"], **how)
+    mwanda.prune(first, out=second, include=["self_attn"], **how)
+    before = weights(second)
+    assert float((before["model.layers.0.mlp.up_proj.weight"] == 0).float().mean()) == 0.5
+    mwanda.recover(second, tmp_path / "out", dense=dense, calibration=text, **HOW)
+    for name, weight in weights(tmp_path / "out").items():
+        assert torch.all(weight[before[name] == 0] == 0), name
