@@ -309,3 +309,14 @@ def test_every_vocabulary_of_transformers_goes_along() -> None:
             names |= set(re.findall(r":\s*\"([^\"]+)\"", found))
     assert len(names) > 15
     assert companion_names(names, lambda _: None) == names
+
+
+def test_a_name_that_only_a_config_gives_follows_no_link_out(source: Path, tmp_path: Path) -> None:
+    private = tmp_path / "private" / "credentials.json"
+    private.parent.mkdir()
+    private.write_text("{}")
+    (source / "credentials.json").symlink_to(private)
+    assert "credentials.json" not in find_companions(source).files
+    (source / "config.json").write_text('{"model_type": "llama", "x": "credentials.json"}')
+    with pytest.raises(InputError, match=r"credentials\.json: .*a path that leaves it"):
+        find_companions(source)

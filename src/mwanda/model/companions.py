@@ -127,6 +127,11 @@ def is_licence(name: str) -> bool:
     return LICENCE.search(path.stem) is not None
 
 
+def _is_of_a_kind(name: str) -> bool:
+    """Whether a file is a model's by its name, and not because a config or code names it."""
+    return _any(name, NAMES) or is_licence(name) or name.endswith(".py")
+
+
 def find_companions(folder: Path) -> Companions:
     """What goes with the weights in a folder, every link followed."""
     names = {path.name for path in folder.iterdir()
@@ -142,7 +147,10 @@ def find_companions(folder: Path) -> Companions:
             return None
         return real_file(folder, name).read_text(encoding="utf-8", errors="replace")
 
-    files = {name: real_file(folder, name) for name in sorted(companion_names(names, read))}
+    files = {
+        name: real_file(folder, name, namesake=_is_of_a_kind(name))
+        for name in sorted(companion_names(names, read))
+    }
     files = {name: path for name, path in files.items()
              if not name.endswith(".model") or _is_vocabulary(name, path)}  # fmt: skip
     if "README.md" in names:

@@ -30,9 +30,14 @@ STORAGE = ("/dev/shm", "/run/media", "/run/user")
 """Folders inside of those that hold files of people: memory, disks put in, a session's own."""
 
 
-def real_file(folder: Path, name: str, kind: str = "") -> Path:
-    """The regular file that a name in a model folder stands for, every link followed; a message
-    has its kind before its name."""
+def real_file(folder: Path, name: str, kind: str = "", *, namesake: bool = True) -> Path:
+    """The regular file that a name in a model folder stands for, every link followed.
+
+    Args:
+        kind: before its name in a message.
+        namesake: a file elsewhere that is called the same will do: not where the name is one that
+            the folder itself chose.
+    """
     thing, path = f"{folder}: {kind}{shown(name)}", folder / name
     fix = "put the file itself in its place, or take it out of the folder"
     try:
@@ -57,10 +62,11 @@ def real_file(folder: Path, name: str, kind: str = "") -> Path:
             thing, expected="a file of the model's", found=f"{where}in a system folder",
             fix="do not use a model whose files point there",
         )  # fmt: skip
-    if not _is_followed(folder, path, real):
+    if not _is_followed(folder, path, real, namesake=namesake):
         raise InputError(
             thing,
-            expected="a file inside the model folder or a hub cache, or one of the same name",
+            expected="a file inside the model folder or a hub cache"
+            + ", or one of the same name" * namesake,
             found=f"{where}a path that leaves it",
             fix="put the file itself in its place if it is the model's; "
             "do not use a model whose files point elsewhere",
@@ -75,11 +81,11 @@ def real_file(folder: Path, name: str, kind: str = "") -> Path:
     return real
 
 
-def _is_followed(folder: Path, path: Path, real: Path) -> bool:
+def _is_followed(folder: Path, path: Path, real: Path, *, namesake: bool) -> bool:
     if real.is_relative_to(folder.resolve()):
         return True
     blob = real.parent.name == "blobs" and real.parents[1].name.startswith("models--")
-    if blob or HASHED.search(real.name) or real.name.endswith(path.name):
+    if blob or HASHED.search(real.name) or (namesake and real.name.endswith(path.name)):
         return True
     wanted = (real.stem.lower(), real.parent.name.lower())
     return bool(LICENCE.search(path.stem.lower()) and any(map(LICENCE.search, wanted)))
