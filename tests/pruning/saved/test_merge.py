@@ -12,6 +12,7 @@ import torch
 import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.pruning.statistics.file import SavedStatistics
+from mwanda.pruning.statistics.merge import _joined
 from mwanda.text.shared_sentences import pack_hashes
 from tests.pruning.pipeline.helpers import Tiny, windows_object
 from tests.pruning.saved.helpers import (
@@ -212,3 +213,10 @@ def test_the_target(tiny: Tiny, tmp_path: Path) -> None:
         mwanda.merge_statistics(files, out)
     mwanda.merge_statistics(files, out, overwrite=True)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_source_that_all_share_keeps_its_path() -> None:
+    """By which ``--background`` is compared with it."""
+    assert _joined(["/data/bg", None, "/data/bg"]) == "/data/bg"
+    assert _joined(["/data/bg", "/more/bg2"]) == "bg + bg2"
+    assert _joined([None]) is None

@@ -98,9 +98,7 @@ class MergePlan:
     def _calibration(self) -> CalibrationRecord:
         records = [file.record.calibration for file in self.files]
         return CalibrationRecord(
-            source=records[0].source
-            if len({record.source for record in records}) == 1
-            else _joined(record.source for record in records) or "",
+            source=_joined([record.source for record in records]) or "",
             seed=_one([record.seed for record in records], None),
             bos=records[0].bos,
             length=records[0].length,
@@ -112,7 +110,7 @@ class MergePlan:
                 for tag in dict.fromkeys(one for record in records for one in record.background)
                 if tag not in self.languages
             ),
-            background_source=_joined(record.background_source for record in records),
+            background_source=_joined([record.background_source for record in records]),
         )
 
     def _draw(self, tag: str) -> LanguageDrawRecord:
@@ -260,6 +258,8 @@ def _one(values: Sequence[Value], otherwise: Value) -> Value:
 
 
 def _joined(sources: Iterable[str | None]) -> str | None:
-    """Sources in one line; None of none."""
-    known = dict.fromkeys(short_source(source) for source in sources if source is not None)
-    return " + ".join(known) or None
+    """Sources in one line, one alone as it is; None of none."""
+    known = dict.fromkeys(source for source in sources if source is not None)
+    if len(known) < 2:
+        return next(iter(known), None)
+    return " + ".join(dict.fromkeys(map(short_source, known)))
