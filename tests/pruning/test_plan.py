@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import mwanda
 from mwanda import InputError, Recipe, RunOptions
 from mwanda.model.stored.layout import read_header
 from mwanda.model.stored.reader import Checkpoint
+from mwanda.pruning import prune_folder
 from mwanda.pruning.recipe.resolved import resolve
 from mwanda.pruning.schedule import Schedule
 from tests.pruning.pipeline.helpers import tensors, token_windows, windows_file
@@ -223,3 +225,19 @@ def test_a_plan_refuses_what_the_prune_would(
     with pytest.raises(InputError, match=message):
         mwanda.prune(tiny("llama"), out=tmp_path / "out", recipe=recipe, calibration=given)
     assert not (tmp_path / "out").exists()
+
+
+def test_no_room_to_measure_the_disk_leaves_the_prune_whole(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(prune_folder, "disk_rates", full)
+    options = RunOptions(journal=False)
+    out = tmp_path / "out"
+    made = mwanda.prune(
+        tiny("llama"), out=out, criterion="magnitude", allocation="uniform", options=options
+    )
+    assert made.limit is None
+    assert not mwanda.verify(out, against=tiny("llama")).problems

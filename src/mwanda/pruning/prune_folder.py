@@ -177,7 +177,11 @@ def _prune(
         if journal.resumed:
             return made
         wall = time.perf_counter() - start
-        return replace(made, limit=_limit(task, dtype, wall, masks=writer.job == "masks"))
+        try:
+            return replace(made, limit=_limit(task, dtype, wall, masks=writer.job == "masks"))
+        except OSError as error:  # no room for the bytes that are tried: the prune is whole
+            log.info("the disk's rates could not be measured: %s", error)
+            return made
 
 
 def _limit(task: FolderTask, written: torch.dtype, wall: float, *, masks: bool) -> Limit:
