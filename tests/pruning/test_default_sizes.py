@@ -19,6 +19,7 @@ from mwanda.cli import main
 from mwanda.model.source import load_tokenizer
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.text.window_files import load
+from tests.pruning.pipeline.helpers import token_windows, windows_file
 from tests.support.text import write_corpus, write_parallel
 
 Tiny = Callable[..., Path]
@@ -261,3 +262,21 @@ def test_a_short_context_of_another_kind(tmp_path: Path, text: Path) -> None:
         source = saved(tmp_path / "mpt", config)
     done = mwanda.prune(source, out=tmp_path / "out", calibration=text, **PLAIN)
     assert shapes_of(done.manifest.calibration)["de"] == (128, 64)
+
+
+def test_sizes_that_windows_do_not_have_are_said_to_play_no_part(
+    tiny: Tiny, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given: dict[str, Any] = {
+        "calibration": windows_file(tmp_path), "criterion": "wanda", "allocation": "uniform"
+    }  # fmt: skip
+    with caplog.at_level(logging.INFO, logger="mwanda"):
+        mwanda.prune(tiny("llama"), out=tmp_path / "a", **given)
+        assert "plays no part" not in caplog.text
+        mwanda.prune(tiny("llama"), out=tmp_path / "b", windows=99, window_length=16, **given)
+    lengths = {ids.shape[1] for ids in token_windows().values()}
+    said = [one for one in caplog.messages if one.endswith("plays no part")]
+    assert len(said) == 2
+    assert said[0].endswith("; 99 plays no part")
+    assert f"--window-length of {min(lengths)}" in said[1]
+    assert said[1].endswith("; 16 plays no part")

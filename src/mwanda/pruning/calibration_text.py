@@ -141,6 +141,20 @@ def _check_vocabulary(windows: Windows, tokenizer: Callable[[], Any], decoder: D
         )  # fmt: skip
 
 
+def _say_as_they_are(windows: Windows, languages: list[str], recipe: ResolvedRecipe) -> None:
+    """Say so where a recipe asks for other sizes than those of windows that are given."""
+    for name, place in (("windows", 0), ("window_length", 1)):
+        there = sorted({windows.tokens[tag].shape[place] for tag in languages})
+        asked = getattr(recipe, name)
+        if name in recipe.model_fields_set and there != [asked]:
+            found = " to ".join(str(one) for one in dict.fromkeys((there[0], there[-1])))
+            option = f"--{name.replace('_', '-')}"
+            log.info(
+                "%s: windows are used as they are, %s of %s; %d plays no part",
+                windows.source, option, found, asked,
+            )  # fmt: skip
+
+
 def _check_skipped(windows: Windows, languages: list[str], recipe: ResolvedRecipe) -> None:
     """Refuse to skip all there is of a language; a short one shows when its windows are cut."""
     lengths = {tag: int(windows.tokens[tag].shape[1]) for tag in languages}
@@ -212,6 +226,7 @@ def get_windows(
         )
     else:
         _check_vocabulary(windows, tokenizer, decoder)
+        _say_as_they_are(windows, languages, recipe)
     windows = chosen(windows, languages, background=not recipe.refuses_background)
     if draws_background(opened, recipe):
         windows = with_background(

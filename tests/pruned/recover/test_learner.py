@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, GraniteConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GptOssConfig,
+    GraniteConfig,
+    MambaConfig,
+)
 
 from mwanda.errors import InputError
 from mwanda.model.run.decoder import MemoryDecoder
@@ -296,3 +302,27 @@ def test_factors_have_a_rate_of_their_own() -> None:
     assert (Settings().rate, Settings(low_rank=8).rate) == (2e-5, 2e-4)
     assert [Settings(batch=n).rate for n in (4, 8)] == [4e-5, 5e-5]
     assert Settings(low_rank=8, learning_rate=1e-3).recorded()["learning_rate"] == 1e-3
+
+
+def test_a_module_whose_matrix_is_no_linear_stays_whole() -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 64}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    few = {"intermediate_size": 32, "num_local_experts": 4, "num_experts_per_tok": 2}
+    for config, learn, stay in (
+        (
+            GptOssConfig(**sizes, **heads, **few),
+            {"experts.down_proj", "experts.down_proj_bias", "self_attn.sinks", "k_proj.bias"},
+            {"router.weight", "router.bias"},
+        ),
+        (
+            MambaConfig(**sizes, state_size=8),
+            {"mixer.in_proj.weight", "norm.weight"},
+            {"mixer.D", "mixer.A_log", "mixer.conv1d.weight", "mixer.conv1d.bias"},
+        ),
+    ):
+        made = AutoModelForCausalLM.from_config(config)
+        found = {id(one) for one in learning(MemoryDecoder(made), Settings())}
+        names = {name: id(one) in found for name, one in made.named_parameters()}
+        for ends, expected in ((learn, True), (stay, False)):
+            for end in ends:
+                assert {on for name, on in names.items() if name.endswith(end)} == {expected}, end

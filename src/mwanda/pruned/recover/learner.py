@@ -194,20 +194,21 @@ def together(rows: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]
 def learning(decoder: Decoder, settings: Settings) -> list[nn.Parameter]:
     """The parameters that learn: those that linears lie in, and norms, biases and the like.
 
-    Routers, convolutions and embeddings stay as they are, the last unless they are to learn.
+    A module with a matrix that is none of these stays whole: a router, a convolution, a state
+    space. So do embeddings, unless they are to learn.
     """
     model = decoder.model
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     outside = {id(p) for table in tables if table is not None for p in table.parameters()}
     matrices = {id(parameter) for parameter in matrices_of(decoder)}
-    found = []
-    for parameter in [*decoder.backbone.parameters(), *tables[1].parameters()]:
-        if not parameter.is_floating_point():
-            continue
-        inside = id(parameter) in matrices or parameter.ndim < 2
-        if settings.train_embeddings if id(parameter) in outside else inside:
-            found.append(parameter)
-    return list({id(parameter): parameter for parameter in found}.values())
+    found: dict[int, nn.Parameter] = {}
+    for module in [*decoder.backbone.modules(), *tables[1].modules()]:
+        own = [one for one in module.parameters(recurse=False) if one.is_floating_point()]
+        inside = any(id(one) in matrices for one in own) or all(one.ndim < 2 for one in own)
+        for one in own:
+            if settings.train_embeddings if id(one) in outside else inside:
+                found[id(one)] = one
+    return list(found.values())
 
 
 def matrices_of(decoder: Decoder) -> list[nn.Parameter]:

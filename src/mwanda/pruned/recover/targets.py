@@ -195,6 +195,7 @@ def _write(
                 likely = _likely_in_language(head, flat, ids, most)
                 writer.write(f"{tag}.likely", likely.view(*ids.shape, most))
             progress.block(ids.numel())
+        writer.sync()
 
 
 def _likely_in_language(

@@ -122,7 +122,8 @@ def open_task(
         tokenizer = common_tokenizer(pruned, other, options)
         warn_of_another(model, dense, manifest, other)
         shorter = min((pruned.decoder, other.decoder), key=lambda one: one.context_length or 1e9)
-        recipe = default_length(recipe, shorter)
+        if not isinstance(opened, Windows):
+            recipe = default_length(recipe, shorter)
         windows = get_windows(opened, lambda: tokenizer, shorter, recipe, options)
         weights = weights_of(recipe, [*windows.tokens])
         lessons = Lessons.of(windows, weights, settings.held_out)
@@ -221,6 +222,8 @@ def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) ->
     source = stack.enter_context(open_model(name, partial.scratch, trust_remote_code=trusted))
     decoder = stack.enter_context(open_decoder(source, options))
     paths = base_files(source, decoder.checkpoint)
+    if trusted:
+        paths += sorted(source.folder.glob("*.py"))
     return Side(source, decoder, {path.name: sha for path, sha in hash_files(paths).items()})
 
 

@@ -24,6 +24,7 @@ from mwanda.pruned.recover.targets import Targets
 from mwanda.pruned.recover.watch import Watch
 from mwanda.pruning.recipe.recovery import Settings
 from mwanda.system.device import computes_on_host
+from mwanda.system.durable import put, sync
 from mwanda.system.heap import trim
 from mwanda.system.progress import Progress
 
@@ -39,8 +40,11 @@ TRIMMED = 8
 """Steps after which freed memory goes back to the system: every batch compares another part of the
 vocabulary, and pieces of all sizes between those still held added up to 50 MB a step."""
 
-STATE = "trainer_state.json"
-"""What the Trainer writes last into a checkpoint of its own."""
+STATE, BEST = "trainer_state.json", "best_model_checkpoint"
+"""What the Trainer knows of itself in a checkpoint, and where that says the best one lies."""
+
+WHOLE = "whole"
+"""Empty, in a checkpoint whose files are all on the disk."""
 
 MEAN, WORST = "eval_held_out", "eval_worst"
 """What the Trainer's log calls the mean of the languages' losses, each of them with its tag behind,
@@ -102,7 +106,7 @@ class Teaching(Trainer):
 
 
 class _Steps(TrainerCallback):
-    """Tells the progress, and has the last state looked at too."""
+    """Tells the progress, has the last state looked at too, and sees checkpoints on the disk."""
 
     def __init__(self, progress: Progress, tokens: int) -> None:
         self._progress, self._tokens = progress, tokens
@@ -114,6 +118,13 @@ class _Steps(TrainerCallback):
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
         return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            made = Path(args.output_dir, f"checkpoint-{state.global_step}")
+            for path in made.iterdir():
+                sync(path)
+            put(made / WHOLE, b"")
 
 
 class _Haste(TrainerCallback):
@@ -257,19 +268,18 @@ def teach(
 
 
 def _last_checkpoint(work: Path) -> Path | None:
-    """The last checkpoint that was finished."""
-    found = [path.parent for path in work.glob(f"checkpoint-*/{STATE}") if _whole(path)]
-    return max(found, key=step_of, default=None)
+    """The last checkpoint that was finished, its state told where the best one lies: the Trainer
+    keeps whole paths, and the folder may have been moved since."""
+    made = [path.parent for path in work.glob(f"checkpoint-*/{WHOLE}")]
+    found = max(made, key=step_of, default=None)
+    if found is not None:
+        state = json.loads((found / STATE).read_text(encoding="utf-8"))
+        if state[BEST] is not None:
+            state[BEST] = str(work / Path(state[BEST]).name)
+            put(found / STATE, json.dumps(state).encode())
+    return found
 
 
 def step_of(checkpoint: Path) -> int:
     """The step that a checkpoint was made after."""
     return int(checkpoint.name.partition("-")[2])
-
-
-def _whole(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True

@@ -41,7 +41,7 @@ class Settings(BaseModel):
     Attributes:
         sampled: drawn beside the likely entries, to stand for all others.
         objective: with ``worst`` the state is kept in which the worst language has come furthest.
-        patience: of eight looks in a run.
+        patience: of the looks in a run, eight at most.
         report_to: TensorBoard's files go into ``OUT.runs`` beside the output, or where
             ``TENSORBOARD_LOGGING_DIR`` says.
     """
