@@ -112,8 +112,8 @@ def recover(
         options: how to run. A run that was cut off goes on from its last checkpoint.
         fields: settings, and of a recipe those of text and ``dtype``; ``window_length`` is 256, or
             the context, where it is not given. With ``objective="worst"`` the state is kept in
-            which the worst language has come furthest. There are up to eight looks in a run,
-            which ``patience`` counts. TensorBoard's files go into ``OUT.runs`` beside the output, or
+            which the worst language has come furthest. There are up to eight looks in a run, which
+            ``patience`` counts. TensorBoard's files go into ``OUT.runs`` beside the output, or
             where ``TENSORBOARD_LOGGING_DIR`` says.
 
     Raises:
