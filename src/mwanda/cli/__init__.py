@@ -56,7 +56,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         return 2
     except KeyboardInterrupt:
         over = "\r" if sys.stderr.isatty() else ""  # the ^C that the terminal has put there
-        print(f"{over}interrupted: nothing was written under the final name", file=sys.stderr)
+        print(f"{over}interrupted: nothing is half written under its name", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
