@@ -49,10 +49,11 @@ def test_a_report_that_cannot_be_written_is_refused_before_any_work(
     bench.refuse([*asked[:4], "--junit", bench.root / "r.xml"], "--junit", "--fail-if-worse-than")
     bench.refuse([*asked, "--junit", bench.root / "r.txt"], "a name ending in .xml")
     bench.refuse([*asked, "--html", bench.root / "none" / "r.html"], "no such folder")
-    mine = bench.root / "README.md"
-    mine.write_text("mine")
-    bench.refuse([*asked, "--markdown", mine, "--overwrite"], "the only kind that --overwrite")
-    assert mine.read_text() == "mine"
+    kinds = {"--markdown": "README.md", "--html": "r.html", "--junit": "r.xml"}
+    for option, name in kinds.items():
+        mine = bench.root / name
+        mine.write_text("<p>what I think of mwanda</p>\n")
+        bench.refuse([*asked, option, mine, "--overwrite"], "the only kind that --overwrite")
 
 
 def test_the_example_for_ci_runs(
