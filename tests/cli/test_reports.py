@@ -42,6 +42,19 @@ def test_a_gate_that_is_not_met_leaves_its_reports(
     assert bench.run(*asked, "--overwrite").code == 3
 
 
+def test_reports_are_written_before_anything_is_printed(
+    bench: Bench, pruned: Path, other_text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mwanda.cli.options.show", stopped)
+    page = bench.root / "r.md"
+    ran = bench.run(*words(bench, pruned, other_text), "--sentences", 1, "--markdown", page)
+    assert ran.code == 130
+    assert "The gate is" in page.read_text(encoding="utf-8")
+
+
 def test_a_report_that_cannot_be_written_is_refused_before_any_work(
     bench: Bench, pruned: Path, other_text: Path
 ) -> None:

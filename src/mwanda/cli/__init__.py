@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
@@ -37,6 +38,7 @@ def _run(arguments: list[str], debug: bool) -> int:
 
     load_late("torch")  # an argument that is wrong is told without it
     _quiet(debug)
+    print_anything()
     exit_on_sigterm()
     try:
         from mwanda.cli.program import program
@@ -79,6 +81,13 @@ def _quiet(debug: bool) -> None:
     quiet_libraries()
     if not debug:
         warnings.filterwarnings("ignore", module=r"(torch|transformers|datasets|huggingface_hub)")
+
+
+def print_anything() -> None:
+    """Characters that stdout or stderr cannot encode are escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def exit_on_sigterm() -> None:

@@ -126,14 +126,14 @@ def evaluate(
             compared = Comparison.of(run(baseline, texts, **how, **base_artefact), result)
     from mwanda.cli.views import scores as views
 
-    if compared is None:
-        yield views.evaluated(result)
-    else:
-        yield views.compared(compared, gate, is_base)
     if reports:
         from mwanda.study.report.one_model import Found, write_reports
 
         write_reports(reports, Found(result, compared, gate, is_base))
+    if compared is None:
+        yield views.evaluated(result)
+    else:
+        yield views.compared(compared, gate, is_base)
     if update_card:
         from mwanda.pruning.folder.card import update_card as put
 

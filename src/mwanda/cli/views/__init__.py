@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,9 @@ def show(view: View | str, as_json: bool) -> None:
         return
     data, text = view
     if as_json or text:
-        typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
+        # Elsewhere what stdout lacks is escaped otherwise than JSON has it.
+        narrow = "utf" not in (sys.stdout.encoding or "utf").lower()
+        typer.echo(json.dumps(data, indent=1, ensure_ascii=narrow) if as_json else text)
 
 
 def named(tag: str) -> str:
