@@ -207,18 +207,22 @@ def check_parent(target: Path, *, write: bool = True) -> None:
         found = "no such folder" if missing else "a file"
         fix = "make the folder first" if missing else "choose another --out"
         raise InputError(str(parent), expected="a folder to write into", found=found, fix=fix)
-    if not write:
-        return
+    if write:
+        check_writable(parent, target.name, "choose another --out")
+
+
+def check_writable(folder: Path, name: str, fix: str) -> None:
+    """Refuse a folder in which nothing of about this name can be made."""
     try:
         # Tried, not asked: permission bits say nothing to root or on a read-only disk.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".tried", dir=parent):
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".tried", dir=folder):
             pass
     except OSError as error:
         raise InputError(
-            str(parent),
+            str(folder),
             expected="a folder that can be written",
             found=error.strerror or "not writable",
-            fix="choose another --out",
+            fix=fix,
         ) from error
 
 
