@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.system.durable import sync
+from mwanda.system.durable import meant_for, sync
 from mwanda.system.unfinished import Partial
 
 log = logging.getLogger("mwanda")
@@ -235,4 +235,5 @@ def beside_manifest(folder: Path) -> list[str]:
         ours |= {name.partition("/")[0] for name in files}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         ours = set()
-    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name not in ours and meant_for(name) not in ours]

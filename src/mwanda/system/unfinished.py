@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.system.durable import rename, sync
+from mwanda.system.durable import meant_for, rename, sync
 from mwanda.system.refusals import named, named_errors
 
 log = logging.getLogger("mwanda")
@@ -81,6 +81,8 @@ class Partial:
         self._clear({self.output, self.work} if unfinished and not restart else set())
         for folder in (self.output, self.work, self.scratch):
             folder.mkdir(exist_ok=True)
+            for path in [path for path in folder.rglob("*.new") if meant_for(path.name)]:
+                path.unlink()  # an earlier run was killed as it wrote it
         self.output.chmod(0o755)
 
     def publish(self, made: Path, *, replace: bool) -> None:
