@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -115,19 +116,26 @@ PRUNE = (
 )  # fmt: skip
 
 
-def with_options(command: Command) -> Callable[..., None]:
+def with_options(command: Command, *, alone: str | None = None) -> Callable[..., None]:
     """The command with its whole signature, as typer wants it; what it yields is shown.
 
     ``Annotated[kind, HELP, FLAGS]`` is an option of its own, whose flags may be left out where they
     are its name; a parameter that says nothing but its type is the option of that name.
     ``**given: Annotated[Any, NAMES]`` stands for the options of these names, among which some of
     the command's own may have their place. Sources of text come with the field of ``--text-field``.
+
+    Args:
+        alone: the command's name, where several processes cannot share it.
     """
 
     @wraps(command)
     def run(as_json: bool = False, debug: bool = False, **given: Any) -> None:
         if given.get("quiet"):
             logging.getLogger("mwanda").setLevel(logging.WARNING)
+        if alone is not None and "WORLD_SIZE" in os.environ:  # asked first: the module takes torch
+            from mwanda.system.ranks import check_alone
+
+            check_alone(alone)
         field = given.pop("text_field", None)
         for name in ("calibration", "text"):
             if name in given:

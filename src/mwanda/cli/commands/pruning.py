@@ -101,7 +101,8 @@ def plan(
     if out is not None:
         early.check_folder_out(out, model, overwrite=run_options.overwrite)
     early.check_evidence(given, recipe.languages, needed=recipe.needs_text)
-    log.info("opening %s", model)
+    if speaks():
+        log.info("opening %s", model)
     from mwanda.cli.views.pruning import planned
     from mwanda.pruning.forecast.plan import plan as run
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from mwanda.system.progress import speaks
 from mwanda.text.languages import display_name
 
 log = logging.getLogger("mwanda")
@@ -23,7 +24,9 @@ DRAWN = ["windows", "tokens", "documents", "duplicates", "English"]
 
 def show(view: View | str, as_json: bool) -> None:
     """The half of a view that was asked for, on stdout; advice goes to the log, and is not given
-    beside JSON."""
+    beside JSON. Of several processes, the first shows it."""
+    if not speaks():
+        return
     if isinstance(view, str):
         if not as_json:
             log.info(view)
