@@ -88,6 +88,11 @@ def test_a_search(bench: Bench, lab: Lab) -> None:
     assert "0.6 is the highest tried that passed; nothing higher was tried" in shown.out
 
 
+def test_options_of_a_cluster_want_one(bench: Bench, lab: Lab) -> None:
+    words = ["study", lab.document(), "--out", lab.out, "--cluster-option", "timeout_min=5"]
+    bench.refuse(words, "--cluster-option: expected a --cluster, found none")
+
+
 def test_several_processes_of_torchrun_are_refused(
     bench: Bench, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

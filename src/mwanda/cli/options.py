@@ -17,6 +17,7 @@ import typer
 from mwanda.cli.completion import completer
 from mwanda.cli.recipe_fields import field_options
 from mwanda.cli.views import View, show
+from mwanda.errors import InputError
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, progress_bar
@@ -137,9 +138,11 @@ def with_options(command: Command, *, alone: str | None = None) -> Callable[...,
 
             check_alone(alone)
         field = given.pop("text_field", None)
-        for name in ("calibration", "text"):
-            if name in given:
-                given[name] = with_text_field(given[name], field)
+        sources = [name for name in ("calibration", "text") if given.get(name) is not None]
+        if field is not None and not sources:
+            raise InputError("--text-field", expected="a text that has it", found="none named")
+        for name in sources:
+            given[name] = with_text_field(given[name], field)
         for view in command(**given) or ():
             show(view, as_json)
 
