@@ -12,6 +12,7 @@ import pytest
 from mwanda.errors import InputError, MwandaError
 from mwanda.pruned import after_prune
 from tests.cli.helpers import Bench
+from tests.support.gguf_files import gguf_model, write_gguf
 
 
 def test_a_plan_and_a_trim_say_the_same(bench: Bench) -> None:
@@ -157,6 +158,12 @@ def test_a_trim_ends_with_what_comes_next(bench: Bench, caplog: pytest.LogCaptur
         again = bench.run(*shlex.split(line)[1:])
         assert again.code == 0, again.err
     caplog.clear()
-    by_text = ["--by", "text", "--text", bench.corpus, "--overwrite"]
-    assert bench.run(*words, *by_text).code == 0
+    more = ["--by", "text", "--text", bench.corpus, "--overwrite"]
+    assert bench.run(*words, *more).code == 0
     assert caplog.messages[-1].splitlines() == ["next:", check]  # its tokens cannot be compared
+    caplog.clear()
+    file = write_gguf(bench.root / "model.gguf", "llama", gguf_model("llama"))
+    words = by_text(bench, file, bench.corpus)
+    words[-1] = bench.root / "out.gguf"
+    ran = bench.run(*words)
+    assert (ran.code, [line for line in caplog.messages if not line or "next:" in line]) == (0, [])

@@ -43,18 +43,19 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         from mwanda.cli.program import program
 
-        command = typer.main.get_command(program())
-        code = command.main(args=arguments, prog_name="mwanda", standalone_mode=False)
+        code = typer.main.get_command(program()).main(
+            args=arguments, prog_name="mwanda", standalone_mode=False
+        )
         if code == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
         # Usage errors, one line like every other.
         say = getattr(error, "format_message", error.__str__)
-        first = next((word for word in arguments if not word.startswith("-")), None)
-        subcommand = f"{first} " if first in getattr(command, "commands", ()) else ""
-        text = f"{' '.join(str(say()).split())}; see mwanda {subcommand}--help"
-        print(f"error: {text}", file=sys.stderr)
+        context = getattr(error, "ctx", None)
+        command = "mwanda" if context is None else context.command_path
+        text = " ".join(str(say()).split()).removesuffix(".")
+        print(f"error: {text}; see {command} --help", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         over = "\r" if sys.stderr.isatty() else ""  # the ^C that the terminal has put there

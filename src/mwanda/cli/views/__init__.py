@@ -28,7 +28,7 @@ def show(view: View | str, as_json: bool) -> None:
     if not speaks():
         return
     if isinstance(view, str):
-        if not as_json:
+        if view and not as_json:
             log.info(view)
         return
     data, text = view
