@@ -58,9 +58,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         print(f"error: {text}; see {command} --help", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        over = "\r" if sys.stderr.isatty() else ""  # the ^C that the terminal has put there
-        print(f"{over}interrupted: nothing is half written under its name", file=sys.stderr)
-        return 130
+        return tell_interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -82,6 +80,13 @@ def _quiet(debug: bool) -> None:
     quiet_libraries()
     if not debug:
         warnings.filterwarnings("ignore", module=r"(torch|transformers|datasets|huggingface_hub)")
+
+
+def tell_interrupted() -> int:
+    """Say so, and give the exit code."""
+    over = "\r" if sys.stderr.isatty() else ""  # the ^C that the terminal has put there
+    print(f"{over}interrupted: nothing is half written under its name", file=sys.stderr)
+    return 130
 
 
 def print_anything() -> None:
