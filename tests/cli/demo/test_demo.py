@@ -88,7 +88,7 @@ def test_the_demo_ends_as_a_command_does(
 ) -> None:
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(SystemExit, match="^2$"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         main(["--work", str(file)])
     said = f"error: --work: expected a folder to write into, found {file}: File exists\n"
     assert capsys.readouterr().err == said
@@ -97,6 +97,6 @@ def test_the_demo_ends_as_a_command_does(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "run", stopped)
-    with pytest.raises(SystemExit, match="^130$"):
+    with pytest.raises(SystemExit, match=r"^130$"):
         main(["--work", str(tmp_path)])
     assert capsys.readouterr().err.startswith("interrupted: ")
