@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from mwanda.errors import InputError
 from mwanda.system.files import amount, check_disk_space, parse_size, sha256_of
-from mwanda.system.output import OutputFile, OutputFolder
+from mwanda.system.output import OutputFolder
 
 MANIFEST = '{"files": {"weights": "its hash"}}'
 
@@ -58,30 +57,6 @@ def test_a_clean_exit_leaves_the_final_name_only(tmp_path: Path) -> None:
         (folder / "a").write_text("x")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
     assert contents(tmp_path / "out") == {"a": b"x"}
-
-
-@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
-def test_who_may_read_it_is_for_the_umask_to_say(tmp_path: Path, mask: int) -> None:
-    before = os.umask(mask)
-    try:
-        make(tmp_path / "out")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o777 & ~mask
-
-
-def test_a_file_is_named_by_its_own_option(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / ".taken.html.partial").touch()
-    how: dict[str, Any] = {"suffix": ".html", "what": "a page", "overwrite": False}
-    for name, says in (
-        ("file/r.html", "choose another --html"),
-        ("taken.html", "move it away, or choose another --html"),
-        (f"{'x' * 300}.html", "--html: expected a name that the disk takes"),
-        (f"{'x' * 245}.html", "choose another --html"),
-    ):
-        with pytest.raises(InputError, match=re.escape(says)):
-            OutputFile(tmp_path / name, is_ours=lambda _: True, option="--html", **how).check()
 
 
 def test_a_relative_target_stays_where_it_was_meant(
