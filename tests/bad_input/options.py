@@ -144,7 +144,7 @@ GATES = [
 ]  # fmt: skip
 
 TYPED: list[tuple[list[str], tuple[str, ...]]] = [
-    (["prune", "x"], ("--out", "prune --help")),
+    (["prune", "x"], ("'--out'; see mwanda prune --help",)),
     (["prune"], ("model", "prune --help")),
     (["prnue"], ("prnue", "prune", "mwanda --help")),
     (["ls"], ("what", "ls --help")),
@@ -154,9 +154,9 @@ TYPED: list[tuple[list[str], tuple[str, ...]]] = [
     (["--nonsense"], ("--nonsense", "mwanda --help")),
     (["push", "folder"], ("REPO_ID", "push --help")),
     (["pack", "folder"], ("--out", "pack --help")),
-    (["mask", "extract", "folder"], ("--out",)),
-    (["stats", "--out", "s.safetensors"], ("'model'", "mwanda stats --help")),
-    (["stats", "show"], ("'file'", "mwanda stats --help")),
+    (["mask", "extract", "folder"], ("--out", "mwanda mask extract --help")),
+    (["stats", "--out", "s.safetensors"], ("'model'", "mwanda stats take --help")),
+    (["stats", "show"], ("'file'", "mwanda stats show --help")),
     (["translate", "model", "--text", "text"], ("--direction",)),
 ]
 

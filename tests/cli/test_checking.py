@@ -176,6 +176,20 @@ def test_verify_writes_a_test_case_for_every_linear(bench: Bench) -> None:
     assert failed == ["files", name]
 
 
+def test_verify_writes_its_report_before_it_prints(
+    bench: Bench, pruned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bench.root / "found.xml"
+    with monkeypatch.context() as patch:
+        patch.setattr("mwanda.cli.options.show", stopped)
+        assert bench.run("verify", pruned, "--junit", file).code == 130
+    assert ElementTree.parse(file).getroot().attrib["name"] == "mwanda verify"
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_verify_of_a_file_says_what_to_do(bench: Bench) -> None:
     file = bench.root / "model.gguf"
     file.write_bytes(b"GGUF")

@@ -315,6 +315,9 @@ def test_background_that_cannot_be_is_told_before_any_window_is_drawn(bench: Ben
     for count in (0, -3):
         given = ["--background", "udhr", "--background-windows", count]
         bench.refuse([*words, *given], "--background-windows", "a whole number from 1")
+    none = "--background-windows: expected a --background, found none"
+    for given in ([], ["--background", "none"]):
+        bench.refuse([*words, *given, "--background-windows", 3], none)
 
 
 def test_windows_fed_back_give_the_same_masks(bench: Bench) -> None:
@@ -387,5 +390,5 @@ def test_an_interruption_is_130(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     )
     ran = bench.run(*bench.prune("--criterion", "magnitude", calibrated=False))
     assert ran.code == 130
-    assert "nothing was written" in ran.err
+    assert "nothing is half written" in ran.err
     assert list(bench.root.iterdir()) == []

@@ -57,6 +57,7 @@ def test_recipes_are_listed(bench: Bench) -> None:
     assert bench.run("ls", "recipes", "--schema", "--json").json()["title"] == "mwanda recipe"
     bench.refuse(["ls", "recipes", "qick"], "did you mean 'quick'?")
     bench.refuse(["ls", "models", "--schema"], "nothing after it")
+    bench.refuse(["ls", "recipes", "quick", "--schema"], "a recipe's name or --schema, found both")
 
 
 def test_the_best_recovered_is_the_best_with_a_recovery() -> None:

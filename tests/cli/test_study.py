@@ -6,6 +6,7 @@ import pytest
 
 from mwanda import InputError
 from mwanda.cli.commands.studies import named_paths
+from mwanda.cli.program import COMMANDS, SHARED
 from tests.cli.helpers import Bench
 from tests.study.helpers import Lab, make_lab
 
@@ -87,6 +88,11 @@ def test_a_search(bench: Bench, lab: Lab) -> None:
     assert "0.6 is the highest tried that passed; nothing higher was tried" in shown.out
 
 
+def test_options_of_a_cluster_want_one(bench: Bench, lab: Lab) -> None:
+    words = ["study", lab.document(), "--out", lab.out, "--cluster-option", "timeout_min=5"]
+    bench.refuse(words, "--cluster-option: expected a --cluster, found none")
+
+
 def test_several_processes_of_torchrun_are_refused(
     bench: Bench, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +101,25 @@ def test_several_processes_of_torchrun_are_refused(
     bench.refuse(["study", lab.document(), "--out", lab.out], "study", "without torchrun")
     words = ["search", bench.source, "--text", lab.text, "--max-loss", "5%"]
     bench.refuse([*words, "--criterion", "magnitude"], "search", "without torchrun")
+    bench.refuse(["study", "status", lab.out], "study status", "without torchrun")
+    for words in (["eval", bench.source, "--text", lab.text], ["ls", "methods"],
+                  ["trim", bench.source, "--languages", "de", "--plan"]):  # fmt: skip
+        bench.refuse(words, f"{words[0]}: expected one process", "without torchrun")
+
+
+def test_of_several_processes_the_first_shows_a_plan(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ["plan", bench.source, "--criterion", "magnitude", "--allocation", "uniform"]
+    for rank in (0, 1):
+        monkeypatch.setenv("RANK", str(rank))
+        ran = bench.run(*words)
+        assert (ran.code, "no text needed" in ran.out) == (0, rank == 0)
+
+
+def test_what_may_be_shared_is_a_command() -> None:
+    assert {row[:2] for row in COMMANDS} > SHARED
 
 
 def test_an_artefact_keeps_its_name_and_path_as_written() -> None:

@@ -222,3 +222,8 @@ def test_faults_of_text_are_told_together_before_a_model_is_opened(
     says = ("language 'de' of", "fr.jsonl:1: expected a field 'text'", "de.txt if it is German")
     bench.refuse(words, *says, lines=3)
     assert "opening" not in caplog.text
+
+
+def test_a_field_of_no_text_is_refused(bench: Bench) -> None:
+    words = [*bench.prune("--languages", "de", calibrated=False), "--text-field", "content"]
+    bench.refuse(words, "--text-field: expected a text that has it, found none named")

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from mwanda.errors import MwandaError
+from mwanda.errors import InputError, MwandaError
 from mwanda.pruned import after_prune
 from tests.cli.helpers import Bench
+from tests.support.gguf_files import gguf_model, write_gguf
 
 
 def test_a_plan_and_a_trim_say_the_same(bench: Bench) -> None:
@@ -34,6 +35,53 @@ def test_a_choice_by_text_shows_what_it_costs(bench: Bench) -> None:
     assert made["coverage"]["de"]["same"] == made["coverage"]["de"]["texts"] > 0
     assert made["losses"]["de"]["tokenisation"] == 0
     assert made["losses"]["de"]["total"] == made["losses"]["de"]["softmax"] < 0
+
+
+def by_text(bench: Bench, model: Path, text: Path) -> list[object]:
+    """The words of a trim of a model for German, by a text."""
+    return ["trim", model, "--languages", "de", "--by", "text", "--text", text,
+            "--out", bench.out]  # fmt: skip
+
+
+def test_what_a_pruned_model_was_calibrated_on_tells_what_its_trim_costs(
+    bench: Bench,
+) -> None:
+    pruned, size = bench.root / "pruned", ["--windows", "60", "--window-length", "64"]
+    ran = bench.run(*bench.prune("--out", pruned, "--languages", "de", "--allow-short", *size))
+    assert ran.code == 0, ran.err
+    refused = bench.run("eval", pruned, "--text", bench.corpus, "--languages", "de")
+    assert "--allow-overlap" in refused.err
+    made = bench.run(*by_text(bench, pruned, bench.corpus), "--json").json()
+    assert made["losses"]["de"]["total"] < 0
+
+
+def test_a_text_too_short_to_hold_lines_out_is_trimmed_by(bench: Bench, tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "de.txt").write_text("Guten Tag\n", encoding="utf-8")
+    made = bench.run(*by_text(bench, bench.source, text), "--json").json()
+    assert (made["losses"], made["out"]) == ({}, str(bench.out))
+
+
+def test_a_trim_that_cannot_be_scored_is_shown_with_a_warning(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise InputError("no memory for it")
+
+    monkeypatch.setattr("mwanda.evaluation.trim_loss.trim_loss", failing)
+    made = bench.run(*by_text(bench, bench.source, bench.corpus), "--json").json()
+    assert (made["losses"], made["out"]) == ({}, str(bench.out))
+    (said,) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    assert said == f"{bench.out} is written; what it costs could not be measured: no memory for it"
+    assert bench.run("verify", bench.out).code == 0
+
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mwanda.evaluation.trim_loss.trim_loss", stopped)
+    ran = bench.run(*by_text(bench, bench.source, bench.corpus), "--overwrite")
+    assert (ran.code, ran.err) == (130, "interrupted: nothing is half written under its name\n")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +158,12 @@ def test_a_trim_ends_with_what_comes_next(bench: Bench, caplog: pytest.LogCaptur
         again = bench.run(*shlex.split(line)[1:])
         assert again.code == 0, again.err
     caplog.clear()
-    by_text = ["--by", "text", "--text", bench.corpus, "--overwrite"]
-    assert bench.run(*words, *by_text).code == 0
+    more = ["--by", "text", "--text", bench.corpus, "--overwrite"]
+    assert bench.run(*words, *more).code == 0
     assert caplog.messages[-1].splitlines() == ["next:", check]  # its tokens cannot be compared
+    caplog.clear()
+    file = write_gguf(bench.root / "model.gguf", "llama", gguf_model("llama"))
+    words = by_text(bench, file, bench.corpus)
+    words[-1] = bench.root / "out.gguf"
+    ran = bench.run(*words)
+    assert (ran.code, [line for line in caplog.messages if not line or "next:" in line]) == (0, [])

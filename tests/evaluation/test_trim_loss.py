@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers.processors import TemplateProcessing
 
 import mwanda
 from mwanda.errors import InputError
+from mwanda.model.source import load_tokenizer
 from tests.pruned.trim.test_trim import with_weights
 from tests.pruned.trim.vocabularies import learn, save, texts
 
@@ -48,6 +50,22 @@ def test_a_trim_is_compared_with_its_source_wherever_the_first_token_lies(tmp_pa
     assert before.settings["bos"] != after.settings["bos"]
     assert before.settings["start"] == after.settings["start"] == [first]
     assert mwanda.Comparison.of(before, after).worst.rise < 0
+
+
+def test_code_that_a_model_brings_is_run_for_its_trim_too(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mwanda.trim(model, tmp_path / "t", "de")
+    trusted = []
+
+    def loaded(folder: Path, *, trust_remote_code: bool = False) -> Any:
+        trusted.append(trust_remote_code)
+        return load_tokenizer(folder, trust_remote_code=trust_remote_code)
+
+    monkeypatch.setattr("mwanda.evaluation.trim_loss.load_tokenizer", loaded)
+    options = mwanda.RunOptions(trust_remote_code=True)
+    mwanda.trim_loss(model, tmp_path / "t", {"de": [*texts("de")][-2:]}, options=options)
+    assert trusted == [True]
 
 
 def test_a_folder_that_no_trim_made_is_refused(model: Path) -> None:

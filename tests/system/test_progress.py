@@ -18,6 +18,7 @@ from mwanda.system.progress import (
     Silent,
     duration,
     progress_bar,
+    speaks,
     watched,
 )
 
@@ -126,11 +127,15 @@ def test_who_hears_what(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     assert caplog.messages == ["opening gemma"]
     with progress_bar("gemma", quiet=True) as said:
         assert isinstance(said, Silent)
-    monkeypatch.setenv("RANK", "1")  # another of several processes speaks
+    monkeypatch.setenv("RANK", "1")  # alone, however something else has numbered it
+    assert speaks()
+    monkeypatch.setenv("WORLD_SIZE", "2")  # another of several processes speaks
+    assert not speaks()
     with progress_bar("gemma") as said:
         assert isinstance(said, Silent)
     assert len(caplog.messages) == 1
     monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with progress_bar() as said:

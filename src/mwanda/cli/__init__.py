@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
@@ -37,27 +38,27 @@ def _run(arguments: list[str], debug: bool) -> int:
 
     load_late("torch")  # an argument that is wrong is told without it
     _quiet(debug)
+    print_anything()
     exit_on_sigterm()
     try:
         from mwanda.cli.program import program
 
-        command = typer.main.get_command(program())
-        code = command.main(args=arguments, prog_name="mwanda", standalone_mode=False)
+        code = typer.main.get_command(program()).main(
+            args=arguments, prog_name="mwanda", standalone_mode=False
+        )
         if code == 130:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
         # Usage errors, one line like every other.
         say = getattr(error, "format_message", error.__str__)
-        first = next((word for word in arguments if not word.startswith("-")), None)
-        subcommand = f"{first} " if first in getattr(command, "commands", ()) else ""
-        text = f"{' '.join(str(say()).split())}; see mwanda {subcommand}--help"
-        print(f"error: {text}", file=sys.stderr)
+        context = getattr(error, "ctx", None)
+        command = "mwanda" if context is None else context.command_path
+        text = " ".join(str(say()).split()).removesuffix(".")
+        print(f"error: {text}; see {command} --help", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        over = "\r" if sys.stderr.isatty() else ""  # the ^C that the terminal has put there
-        print(f"{over}interrupted: nothing was written under the final name", file=sys.stderr)
-        return 130
+        return tell_interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -79,6 +80,20 @@ def _quiet(debug: bool) -> None:
     quiet_libraries()
     if not debug:
         warnings.filterwarnings("ignore", module=r"(torch|transformers|datasets|huggingface_hub)")
+
+
+def tell_interrupted() -> int:
+    """Say so, and give the exit code."""
+    over = "\r" if sys.stderr.isatty() else ""  # the ^C that the terminal has put there
+    print(f"{over}interrupted: nothing is half written under its name", file=sys.stderr)
+    return 130
+
+
+def print_anything() -> None:
+    """Characters that stdout or stderr cannot encode are escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def exit_on_sigterm() -> None:

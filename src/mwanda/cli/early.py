@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,17 @@ log = logging.getLogger("mwanda")
 
 DRAW = ("windows", "window_length", "seed", "keep_english", "keep_repeated")
 """Fields that say how text is drawn."""
+
+REPORTS: Mapping[str, tuple[str, bytes]] = {
+    "html": (
+        ".html",
+        b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        b'<meta name="generator" content="mwanda">\n',
+    ),
+    "markdown": (".md", b"<!-- made by mwanda -->\n"),
+    "junit": (".xml", b"<?xml version='1.0' encoding='utf-8'?>\n<testsuites name=\"mwanda "),
+}
+"""Kind of report -> how its name ends, and how mwanda begins one."""
 
 
 def check_model(*names: str | None) -> None:
@@ -149,11 +161,11 @@ def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
 
 def report_files(paths: Mapping[str, Path | None], *, overwrite: bool) -> dict[str, OutputFile]:
     """Kind of report -> its file, of those asked for; one that must not be written, or cannot."""
-    kinds = {"html": ".html", "markdown": ".md", "junit": ".xml"}
     found = {
         kind: OutputFile(
-            path, suffix=kinds[kind], what="a report that mwanda wrote", is_ours=_is_report,
-            overwrite=overwrite, option=f"--{kind}",
+            path, suffix=REPORTS[kind][0], what="a report that mwanda wrote",
+            is_ours=partial(_begins_with, REPORTS[kind][1]), overwrite=overwrite,
+            option=f"--{kind}",
         )
         for kind, path in paths.items()
         if path is not None
@@ -163,9 +175,9 @@ def report_files(paths: Mapping[str, Path | None], *, overwrite: bool) -> dict[s
     return found
 
 
-def _is_report(path: Path) -> bool:
+def _begins_with(start: bytes, path: Path) -> bool:
     with path.open("rb") as file:
-        return b"mwanda" in file.read(600)
+        return file.read(len(start)) == start
 
 
 def check_output(out: Path, suffix: str, *, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields
@@ -16,6 +17,7 @@ import typer
 from mwanda.cli.completion import completer
 from mwanda.cli.recipe_fields import field_options
 from mwanda.cli.views import View, show
+from mwanda.errors import InputError
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.system.files import parse_size
 from mwanda.system.progress import Progress, progress_bar
@@ -115,23 +117,32 @@ PRUNE = (
 )  # fmt: skip
 
 
-def with_options(command: Command) -> Callable[..., None]:
+def with_options(command: Command, *, alone: str | None = None) -> Callable[..., None]:
     """The command with its whole signature, as typer wants it; what it yields is shown.
 
     ``Annotated[kind, HELP, FLAGS]`` is an option of its own, whose flags may be left out where they
     are its name; a parameter that says nothing but its type is the option of that name.
     ``**given: Annotated[Any, NAMES]`` stands for the options of these names, among which some of
     the command's own may have their place. Sources of text come with the field of ``--text-field``.
+
+    Args:
+        alone: the command's name, where several processes cannot share it.
     """
 
     @wraps(command)
     def run(as_json: bool = False, debug: bool = False, **given: Any) -> None:
         if given.get("quiet"):
             logging.getLogger("mwanda").setLevel(logging.WARNING)
+        if alone is not None and "WORLD_SIZE" in os.environ:  # asked first: the module takes torch
+            from mwanda.system.ranks import check_alone
+
+            check_alone(alone)
         field = given.pop("text_field", None)
-        for name in ("calibration", "text"):
-            if name in given:
-                given[name] = with_text_field(given[name], field)
+        sources = [name for name in ("calibration", "text") if given.get(name) is not None]
+        if field is not None and not sources:
+            raise InputError("--text-field", expected="a text that has it", found="none named")
+        for name in sources:
+            given[name] = with_text_field(given[name], field)
         for view in command(**given) or ():
             show(view, as_json)
 

@@ -42,6 +42,9 @@ COMMANDS: tuple[tuple[str, str, Function], ...] = (
 )
 """Group, name and function."""
 
+SHARED = {("", "prune"), ("", "plan"), ("", "recover"), ("stats", "take")}
+"""Commands that several processes may be started for."""
+
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Prune a model and see what it lost": ("prune", "eval", "report", "ls"),
     "Before a prune": ("plan", "windows", "stats", "search"),
@@ -81,7 +84,8 @@ def program() -> typer.Typer:
         groups[name] = typer.Typer(cls=kind, help=told, add_completion=False, **plain)
         app.add_typer(groups[name], name=name)
     for group, name, function in COMMANDS:
-        groups[group].command(name, cls=Command)(with_options(function))
+        alone = None if (group, name) in SHARED else f"{group} {name}".strip()
+        groups[group].command(name, cls=Command)(with_options(function, alone=alone))
     return app
 
 

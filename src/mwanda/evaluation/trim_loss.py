@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ def trim_loss(
     Raises:
         InputError: bad input, or a folder that no trim made.
     """
-    options = options_given(options)
+    # Two forms of one model are compared: what calibrated it favours neither.
+    options = replace(options_given(options), allow_overlap=True)
     texts = texts_given(text, languages, sentences=sentences, seed=0, ids=None)
     if old_ids is None:
         manifest = find_manifest(Path(trimmed))
@@ -78,10 +79,12 @@ def trim_loss(
     with tempfile.TemporaryDirectory(prefix="mwanda-") as made:
         scratch = Path(made)
         (scratch / "trimmed").mkdir()
-        with open_model(str(trimmed), scratch / "trimmed") as source:
-            tokenizer = _Renumbered(load_tokenizer(source.folder), old_ids)
+        trust = options.trust_remote_code
+        with open_model(str(trimmed), scratch / "trimmed", trust_remote_code=trust) as source:
+            found = load_tokenizer(source.folder, trust_remote_code=trust)
+            tokenizer = _Renumbered(found, old_ids)
         with (
-            open_model(str(whole), scratch, trust_remote_code=options.trust_remote_code) as source,
+            open_model(str(whole), scratch, trust_remote_code=trust) as source,
             open_decoder(source, options, measuring=True) as decoder,
         ):
             between = score_languages(

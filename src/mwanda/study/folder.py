@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.system.durable import put
+from mwanda.system.durable import meant_for, put
 from mwanda.system.output import check_parent
 
 PLAN = "plan.json"
-FOLDERS = ("cells", "failed", "statistics", "claims", "work")
+WRITTEN = ("cells", "failed", "statistics")
+FOLDERS = (*WRITTEN, "claims", "work")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class StudyFolder:
             return
         there = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else ["a file"]
         # Killed while it wrote its first plan, it left these.
-        if there and PLAN not in there and not set(there) <= {*FOLDERS, f"{PLAN}.new"}:
+        others = {name for name in there if name not in FOLDERS and meant_for(name) != PLAN}
+        if there and PLAN not in there and others:
             raise InputError(
                 str(self.path),
                 expected="a new folder, an empty one or a study's",
@@ -73,7 +75,8 @@ class StudyFolder:
         return found
 
     def write_plan(self, plan: Mapping[str, Any]) -> None:
-        self._write(self.path / PLAN, plan)
+        with self.claim(_key(PLAN)):
+            self._write(self.path / PLAN, plan)
 
     def result(self, key: str) -> dict[str, Any] | None:
         """What a cell measured; None where it did not, or not yet."""
@@ -129,6 +132,11 @@ class StudyFolder:
             with self.claim(folder.name) as mine:
                 if mine:
                     shutil.rmtree(folder, ignore_errors=True)
+        for path in (self.path, *(self.path / name for name in WRITTEN)):
+            for left in path.glob("*.new"):
+                with self.claim(_key(meant_for(left.name) or left.name)) as mine:
+                    if mine:
+                        left.unlink(missing_ok=True)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -198,3 +206,8 @@ class StudyFolder:
         if not isinstance(data, dict):
             raise InputError(str(path), expected="a JSON object", found=type(data).__name__)
         return data
+
+
+def _key(name: str) -> str:
+    """The key of a file's name, under which it is claimed."""
+    return name.removesuffix(".json")

@@ -7,9 +7,15 @@ two of these steps a process may end, so that the tests end it at each.
 from __future__ import annotations
 
 import os
+import re
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from mwanda.system.refusals import disk_error
+
+_FRESH = re.compile(r"(.+?)(?:\.[0-9a-f]{16})?\.new")
+"""A name in the making; one without a number is an older version's."""
 
 
 def reached(step: str, path: Path) -> None:
@@ -42,14 +48,25 @@ def rename(old: Path, new: Path) -> None:
 
 
 def put(path: Path, data: bytes) -> None:
-    """Write a small file that is seen whole, old or new, whatever happens."""
-    fresh = path.with_name(f"{path.name}.new")
+    """Write a small file that is seen whole, old or new, whatever happens and whoever else writes
+    it at the same time."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
-        with fresh.open("wb") as file:
+        with fresh.open("xb") as file:
             file.write(data)
             file.flush()
             sync_descriptor(file.fileno(), path)
         rename(fresh, path)
     except OSError as error:
         raise disk_error(path, error) from error
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def meant_for(name: str) -> str | None:
+    """The file that a name in a folder was to become by :func:`put`, whose process was killed; None
+    for any other name."""
+    found = _FRESH.fullmatch(name)
+    return found[1] if found else None

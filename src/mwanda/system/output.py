@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.system.durable import sync
+from mwanda.system.durable import meant_for, sync
 from mwanda.system.unfinished import Partial
 
 log = logging.getLogger("mwanda")
@@ -29,16 +29,23 @@ class _Output:
     which a later run goes on: ``resume`` goes on with one, ``restart`` discards it."""
 
     def __init__(
-        self, target: Path, *, overwrite: bool, resume: bool = False, restart: bool = False
+        self,
+        target: Path,
+        *,
+        overwrite: bool,
+        resume: bool = False,
+        restart: bool = False,
+        option: str = "--out",
     ) -> None:
         self.target = Path(os.path.abspath(target))
         self._overwrite, self._resume, self._restart = overwrite, resume, restart
-        self.partial = Partial(self.target)
+        self._option = option
+        self.partial = Partial(self.target, option)
 
     def _check_place(self, *, write: bool = True) -> None:
         if self._taken():
             self._check_existing()
-        check_parent(self.target, write=write)
+        check_parent(self.target, write=write, option=self._option)
         self.partial.check()
 
     def _taken(self) -> bool:
@@ -46,7 +53,8 @@ class _Output:
             return self.target.exists() or self.target.is_symlink()
         except OSError as error:
             found = f"{self.target.name[:60]}: {error.strerror}"
-            raise InputError("--out", expected="a name that the disk takes", found=found) from error
+            expected = "a name that the disk takes"
+            raise InputError(self._option, expected=expected, found=found) from error
 
     def _publish(self, made: Path) -> None:
         taken = self._taken()
@@ -144,8 +152,8 @@ class OutputFile(_Output):
         restart: bool = False,
         option: str = "--out",
     ) -> None:
-        super().__init__(target, overwrite=overwrite, resume=resume, restart=restart)
-        self._suffix, self._what, self._is_ours, self._option = suffix, what, is_ours, option
+        super().__init__(target, overwrite=overwrite, resume=resume, restart=restart, option=option)
+        self._suffix, self._what, self._is_ours = suffix, what, is_ours
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
         """Refuse an unusable target before any work, such as one of the files that are read."""
@@ -198,27 +206,31 @@ class OutputFile(_Output):
             )
 
 
-def check_parent(target: Path, *, write: bool = True) -> None:
+def check_parent(target: Path, *, write: bool = True, option: str = "--out") -> None:
     """Refuse a target whose folder is not there, or with ``write`` one that nothing can be written
     to: a folder is made in it."""
     parent = target.parent
     if not parent.is_dir():
         missing = not parent.exists()
         found = "no such folder" if missing else "a file"
-        fix = "make the folder first" if missing else "choose another --out"
+        fix = "make the folder first" if missing else f"choose another {option}"
         raise InputError(str(parent), expected="a folder to write into", found=found, fix=fix)
-    if not write:
-        return
+    if write:
+        check_writable(parent, target.name, f"choose another {option}")
+
+
+def check_writable(folder: Path, name: str, fix: str) -> None:
+    """Refuse a folder in which nothing of about this name can be made."""
     try:
         # Tried, not asked: permission bits say nothing to root or on a read-only disk.
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".tried", dir=parent):
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".tried", dir=folder):
             pass
     except OSError as error:
         raise InputError(
-            str(parent),
+            str(folder),
             expected="a folder that can be written",
             found=error.strerror or "not writable",
-            fix="choose another --out",
+            fix=fix,
         ) from error
 
 
@@ -231,4 +243,5 @@ def beside_manifest(folder: Path) -> list[str]:
         ours |= {name.partition("/")[0] for name in files}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         ours = set()
-    return sorted(path.name for path in folder.iterdir() if path.name not in ours)
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name not in ours and meant_for(name) not in ours]

@@ -62,7 +62,7 @@ class ToStderr(logging.Handler):
 
 def speaks() -> bool:
     """Whether this process shows progress and results: of several that share a run, the first."""
-    return os.environ.get("RANK", "0") == "0"
+    return "WORLD_SIZE" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def place_among() -> str:

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mwanda.errors import InputError
-from mwanda.system.durable import rename, sync
+from mwanda.system.durable import meant_for, rename, sync
 from mwanda.system.refusals import named, named_errors
 
 log = logging.getLogger("mwanda")
@@ -36,8 +36,8 @@ _ATTEMPTS = 10
 class Partial:
     """``.NAME.partial`` beside the target ``NAME``, and the folders in it, see above."""
 
-    def __init__(self, target: Path) -> None:
-        self._target = target
+    def __init__(self, target: Path, option: str = "--out") -> None:
+        self._target, self._option = target, option
         self.path = target.parent / f".{target.name}.partial"
         self.output, self.work = self.path / "output", self.path / "work"
         self.scratch = self.path / "scratch"
@@ -81,7 +81,8 @@ class Partial:
         self._clear({self.output, self.work} if unfinished and not restart else set())
         for folder in (self.output, self.work, self.scratch):
             folder.mkdir(exist_ok=True)
-        self.output.chmod(0o755)
+            for path in [path for path in folder.rglob("*.new") if meant_for(path.name)]:
+                path.unlink()  # an earlier run was killed as it wrote it
 
     def publish(self, made: Path, *, replace: bool) -> None:
         """Give what was made in here the target's name; with ``replace`` the folder that has it
@@ -203,13 +204,13 @@ class Partial:
                 str(self._target),
                 expected="a name that the disk takes",
                 found=error.strerror or "one that it refuses",
-                fix="choose another --out",
+                fix=f"choose another {self._option}",
             ) from error
         usable = path.is_dir() and not path.is_symlink()
         foreign = sorted({p.name for p in path.iterdir()} - _NAMES) if usable else ["no folder"]
         if foreign:
             expected = "nothing, or what an unfinished run of mwanda left"
-            fix = "move it away, or choose another --out"
+            fix = f"move it away, or choose another {self._option}"
             raise InputError(str(path), expected=expected, found=", ".join(foreign[:3]), fix=fix)
 
     def _taken(self, descriptor: int) -> InputError:
@@ -218,7 +219,7 @@ class Partial:
             str(self._target),
             expected="no other run that writes it",
             found=f"process {process or '?'} on {machine or '?'}",
-            fix="wait for it, or choose another --out",
+            fix=f"wait for it, or choose another {self._option}",
         )
 
 

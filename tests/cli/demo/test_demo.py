@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mwanda.cli.demo import __main__ as demo
 from mwanda.cli.demo.__main__ import (
     LENGTH,
     RECOVERED,
@@ -13,6 +14,7 @@ from mwanda.cli.demo.__main__ import (
     SEEN,
     SPARSITY,
     WINDOWS,
+    main,
     study,
     write_texts,
 )
@@ -78,3 +80,23 @@ def test_the_demo_compares_methods_on_as_much_text_and_recovers_from_more(texts:
     assert windows.pop(RECOVERED) == WINDOWS * len(SEEN)
     assert len(windows) == 3
     assert set(windows.values()) == {len(SEEN)}
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_the_demo_ends_as_a_command_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["--work", str(file)])
+    said = f"error: --work: expected a folder to write into, found {file}: File exists\n"
+    assert capsys.readouterr().err == said
+
+    def stopped(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "run", stopped)
+    with pytest.raises(SystemExit, match=r"^130$"):
+        main(["--work", str(tmp_path)])
+    assert capsys.readouterr().err.startswith("interrupted: ")

@@ -74,10 +74,17 @@ def test_an_older_file_is_replaced_on_request_only(file: Path, tmp_path: Path) -
     with pytest.raises(InputError, match="--overwrite"):
         mwanda.trim(file, out, "de")
     mwanda.trim(file, out, "fr", options=mwanda.RunOptions(overwrite=True))
-    out.write_text("mine")
-    with pytest.raises(InputError, match="the only kind that --overwrite replaces"):
-        mwanda.trim(file, out, "fr", options=mwanda.RunOptions(overwrite=True))
-    assert out.read_text() == "mine"
+    for mine in (b"mine", file.read_bytes()):  # the second a GGUF file that no trim wrote
+        out.write_bytes(mine)
+        with pytest.raises(InputError, match="the only kind that --overwrite replaces"):
+            mwanda.trim(file, out, "fr", options=mwanda.RunOptions(overwrite=True))
+        assert out.read_bytes() == mine
+
+
+def test_a_trim_of_a_trim_says_once_who_wrote_it(file: Path, tmp_path: Path) -> None:
+    mwanda.trim(file, tmp_path / "one.gguf", "de,fr")
+    mwanda.trim(tmp_path / "one.gguf", tmp_path / "two.gguf", "de")
+    assert open_gguf(tmp_path / "two.gguf").fields["mwanda.command"] == "trim"
 
 
 @pytest.mark.parametrize(

@@ -39,9 +39,9 @@ def verify(
 
     with opt.progress_of(given) as progress:
         found = run(folder, against=against, masks=mask, progress=progress)
-    yield views.verified(found, every=given["verbose"])
     for output in reports.values():
         output.write(views.verified_xml(folder, found))
+    yield views.verified(found, every=given["verbose"])
     found.raise_for_problems(folder)
 
 

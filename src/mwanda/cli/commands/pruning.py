@@ -101,7 +101,8 @@ def plan(
     if out is not None:
         early.check_folder_out(out, model, overwrite=run_options.overwrite)
     early.check_evidence(given, recipe.languages, needed=recipe.needs_text)
-    log.info("opening %s", model)
+    if speaks():
+        log.info("opening %s", model)
     from mwanda.cli.views.pruning import planned
     from mwanda.pruning.forecast.plan import plan as run
 
@@ -128,15 +129,17 @@ def windows(
     early.check_output(out, ".safetensors", overwrite=given["overwrite"])
     early.check_model(model)
     early.check_text(given["calibration"], chosen)
+    background, count = given["background"] or NO_BACKGROUND, given["background_windows"]
+    if background == NO_BACKGROUND and count is not None:
+        raise InputError("--background-windows", expected="a --background", found="none")
     log.info("opening %s", model)
     from mwanda.cli.views.pruning import drawn
     from mwanda.pruning.draw_windows import draw_windows
 
-    background, count = given["background"], given["background_windows"]
     made = draw_windows(
         model, out, given["calibration"], languages=chosen, windows=given["windows"],
         length=given["window_length"], seed=given["seed"] or 0,
-        background=NO_BACKGROUND if background is None else background,
+        background=background,
         background_windows=BACKGROUND_WINDOWS if count is None else count,
         keep_english=bool(given["keep_english"]), keep_repeated=bool(given["keep_repeated"]),
         **{name: given[name] for name in ("allow_short", "trust_remote_code", "overwrite")},
@@ -220,6 +223,9 @@ def ls(
     from mwanda.cli.views import listing
 
     if what == "recipes":
+        if name is not None and schema:
+            expected = "a recipe's name or --schema"
+            raise InputError("ls recipes", expected=expected, found="both")
         yield listing.recipes(name, schema=schema)
     elif name is not None or schema:
         found = "--schema" if name is None else repr(name)

@@ -12,7 +12,7 @@ import typer
 from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.views import View
-from mwanda.errors import InputError
+from mwanda.errors import InputError, MwandaError
 from mwanda.evaluation.runtimes.registry import device_of
 from mwanda.system.extras import need
 from mwanda.system.files import is_there
@@ -80,8 +80,12 @@ def evaluate(
     if other_baseline and gate is None:
         asked = f"a limit, {option} or --language"
         raise InputError("--other-baseline", expected=asked, found="none")
-    if update_card and not (Path(model) / MARK).is_file():
-        raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
+    if update_card:
+        from mwanda.pruning.folder.card import check_card
+
+        if not (Path(model) / MARK).is_file():
+            raise InputError("--update-card", expected="a folder that mwanda wrote", found=model)
+        check_card(Path(model))
     if junit is not None and gate is None:
         raise InputError("--junit", expected=f"a limit, {option} or --language", found="none")
     reports = early.report_files(
@@ -126,20 +130,29 @@ def evaluate(
             compared = Comparison.of(run(baseline, texts, **how, **base_artefact), result)
     from mwanda.cli.views import scores as views
 
-    if compared is None:
-        yield views.evaluated(result)
-    else:
-        yield views.compared(compared, gate, is_base)
     if reports:
         from mwanda.study.report.one_model import Found, write_reports
 
         write_reports(reports, Found(result, compared, gate, is_base))
+    if compared is None:
+        yield views.evaluated(result)
+    else:
+        yield views.compared(compared, gate, is_base)
+    failed = None
     if update_card:
         from mwanda.pruning.folder.card import update_card as put
 
-        put(Path(model), views.card_table(result, compared))
+        try:
+            put(Path(model), views.card_table(result, compared))
+        except MwandaError as error:
+            if gate is None:
+                raise
+            log.warning("the card is as it was: %s", error)
+            failed = error
     if compared is not None and gate is not None:
         gate.check(compared)
+    if failed is not None:
+        raise failed
 
 
 def translate(

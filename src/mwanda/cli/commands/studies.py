@@ -109,6 +109,8 @@ def run(
     Also: mwanda study status DIR, and mwanda study work DIR, which is one more worker.
     """
     early.check_file(document, "a study in YAML")
+    if cluster_option and cluster is None:
+        raise InputError("--cluster-option", expected="a --cluster", found="none")
     from mwanda.cli.views.studies import go_on, status_of
     from mwanda.study.folder import StudyFolder
     from mwanda.study.launch import check_processes, failures_of, start_study

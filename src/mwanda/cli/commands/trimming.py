@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mwanda.cli import early
 from mwanda.cli import options as opt
 from mwanda.cli.views import View
-from mwanda.errors import InputError
+from mwanda.errors import InputError, MwandaError
+from mwanda.system.run_options import RunOptions
 from mwanda.text.languages import parse_languages
+
+if TYPE_CHECKING:
+    from mwanda.evaluation.trim_loss import TrimLoss
+    from mwanda.pruned.trim.trim import TrimResult
+
+log = logging.getLogger("mwanda")
 
 TRIED = 48
 """Held-out lines of a language that a choice by text is scored on."""
@@ -67,17 +75,25 @@ def trim(
             model, out, tags, allow_loss=allow_loss,
             options=opt.run_options_of(given, progress=progress), **choice,
         )  # fmt: skip
-        losses = {}
-        if by == "text":
-            from mwanda.evaluation.trim_loss import trim_loss
-
-            tried = {tag: texts[:TRIED] for tag, texts in made.held_out.items() if texts}
-            losses = trim_loss(
-                model, out, tried, old_ids=made.old_ids,
-                options=opt.run_options_of(given, progress=progress),
-            )  # fmt: skip
+        options = opt.run_options_of(given, progress=progress)
+        losses = _losses(model, made, options) if by == "text" else {}
     yield trimmed(made, losses)
     yield go_on(model, out, tags, score=by != "text", check=out.suffix != ".gguf")
+
+
+def _losses(model: str, made: TrimResult, options: RunOptions) -> dict[str, TrimLoss]:
+    """What the trim costs on lines that chose nothing; empty where there are none. It is written
+    already: where it cannot be scored, a warning says why."""
+    from mwanda.evaluation.trim_loss import trim_loss
+
+    tried = {tag: texts[:TRIED] for tag, texts in made.held_out.items() if texts}
+    if not tried:
+        return {}
+    try:
+        return trim_loss(model, made.out, tried, old_ids=made.old_ids, options=options)
+    except MwandaError as error:
+        log.warning("%s is written; what it costs could not be measured: %s", made.out, error)
+        return {}
 
 
 def rows_of(text: str) -> int:

@@ -47,16 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("out/demo"), help="where models go")
     work: Path = parser.parse_args(arguments).work
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from mwanda.cli import exit_on_sigterm
+    from mwanda.cli import exit_on_sigterm, print_anything, tell_interrupted
     from mwanda.errors import MwandaError
     from mwanda.system.progress import quiet_libraries
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     quiet_libraries()
+    print_anything()
     exit_on_sigterm()
     try:
         run(work)
+    except KeyboardInterrupt:
+        sys.exit(tell_interrupted())
     except MwandaError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(work: Path) -> None:
     """Assemble, prune, score, print; keeps models, study and report in ``work``."""
+    from mwanda.errors import InputError
     from mwanda.model.source import load_tokenizer
     from mwanda.pruning.folder.manifest import read_manifest
     from mwanda.study.folder import StudyFolder
@@ -74,7 +78,11 @@ def run(work: Path) -> None:
     from mwanda.system.progress import progress_bar
 
     start = time.perf_counter()
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{work}: {error.strerror}"
+        raise InputError("--work", expected="a folder to write into", found=found) from error
     with progress_bar() as progress:
         dense = dense_model(work, progress)
         write_texts(work / "text", load_tokenizer(dense))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import typer
 
+from mwanda.system.progress import speaks
 from mwanda.text.languages import display_name
 
 log = logging.getLogger("mwanda")
@@ -22,14 +24,18 @@ DRAWN = ["windows", "tokens", "documents", "duplicates", "English"]
 
 def show(view: View | str, as_json: bool) -> None:
     """The half of a view that was asked for, on stdout; advice goes to the log, and is not given
-    beside JSON."""
+    beside JSON. Of several processes, the first shows it."""
+    if not speaks():
+        return
     if isinstance(view, str):
-        if not as_json:
+        if view and not as_json:
             log.info(view)
         return
     data, text = view
     if as_json or text:
-        typer.echo(json.dumps(data, indent=1, ensure_ascii=False) if as_json else text)
+        # Elsewhere what stdout lacks is escaped otherwise than JSON has it.
+        narrow = "utf" not in (sys.stdout.encoding or "utf").lower()
+        typer.echo(json.dumps(data, indent=1, ensure_ascii=narrow) if as_json else text)
 
 
 def named(tag: str) -> str:

@@ -73,7 +73,7 @@ def followed_by(shown: View, name: str, then: View) -> View:
 def go_on(
     model: str, out: Path, languages: Sequence[str], *, score: bool = True, check: bool = True
 ) -> str:
-    """The commands that come next, to paste into a shell.
+    """The commands that come next, to paste into a shell; empty where there are none.
 
     Args:
         model: what was pruned, as it was named.
@@ -91,7 +91,7 @@ def go_on(
         lines.append(f"  {line}  # or text of your own")
     if check:
         lines.append(f"  {join(['mwanda', 'verify', str(out), '--against', model])}")
-    return "\n".join(["next:", *lines])
+    return "\n".join(["next:", *lines]) if lines else ""
 
 
 def drawn(made: Windows) -> View:

@@ -19,6 +19,9 @@ TABLES = ("token_embd.weight", "output.weight", "output.bias", "per_layer_token_
 
 BY_TOKEN = (f"{GGML}tokens", f"{GGML}scores", f"{GGML}token_type")
 MERGES = f"{GGML}merges"
+MARK = "mwanda.command"
+"""A field that says what wrote the file."""
+
 LEFT_OUT = (f"{FRONT}huggingface.json",)
 """The tokenizer once more, with the old ids."""
 
@@ -116,6 +119,8 @@ def _fields(
             yield _numbers(raw, front, size)
         else:
             yield raw
+    if MARK not in header.fields:
+        yield _string(MARK) + struct.pack("<I", STRING) + _string("trim")
 
 
 def _numbers(raw: bytes, front: int, value: Any) -> bytes:

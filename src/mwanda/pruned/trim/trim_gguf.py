@@ -14,6 +14,7 @@ from mwanda.model.gguf.header import GgufHeader
 from mwanda.model.gguf.tokenizer import GGML
 from mwanda.pruned.trim.choice import Choice, Chosen, choose
 from mwanda.pruned.trim.gguf_vocabulary import (
+    MARK,
     gguf_tables,
     structural_ids,
     unused_ids,
@@ -38,8 +39,9 @@ def trim_gguf(
         What is left, how many texts were split by both tokenizers, and the rows.
     """
     output = OutputFile(
-        target, suffix=".gguf", what="a GGUF file", is_ours=_is_gguf, overwrite=options.overwrite
-    )
+        target, suffix=".gguf", what="a GGUF file that mwanda trim wrote", is_ours=_is_ours,
+        overwrite=options.overwrite,
+    )  # fmt: skip
     output.check([path])
     with output as work, _opened(path, choice, work) as opened:
         after = Restricted(opened.vocabulary, opened.chosen)
@@ -125,9 +127,8 @@ def _plan(
     )  # fmt: skip
 
 
-def _is_gguf(path: Path) -> bool:
+def _is_ours(path: Path) -> bool:
     try:
-        open_gguf(path)
+        return MARK in open_gguf(path).fields
     except InputError:
         return False
-    return True

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mwanda.errors import InputError
 from mwanda.methods.registry import find_reconstruction
 from mwanda.pruning.folder.card_metadata import Loading, loading_of, metadata
 from mwanda.pruning.folder.experts_table import experts_section
@@ -17,6 +18,7 @@ from mwanda.pruning.folder.made_with import commands_of, short_name, short_sourc
 from mwanda.pruning.folder.manifest import Manifest
 from mwanda.pruning.folder.manifest_records import CalibrationRecord, RecoveryRecord, TrimRecord
 from mwanda.system.durable import put
+from mwanda.system.output import check_writable
 from mwanda.text.languages import MULTIPLE, display_name
 
 CARD = "README.md"
@@ -45,15 +47,32 @@ def write_card(
     put(folder / CARD, text.encode())
 
 
+def check_card(folder: Path) -> None:
+    """Refuse a card that :func:`update_card` cannot read or replace."""
+    _read(folder)
+    check_writable(folder, CARD, "make it writable, or leave out --update-card")
+
+
 def update_card(folder: Path, table: str) -> None:
     """Put a Markdown table of results into the card, in the place kept for it."""
-    path = folder / CARD
-    text = path.read_text(encoding="utf-8") if path.is_file() else f"{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
+    before, _, rest = _read(folder).partition(BEGIN)
     # Without an end mark everything after the first one is somebody's own text.
     after = (rest.partition(END)[2] if END in rest else rest) if rest else "\n"
     section = f"{BEGIN}\n\n## What each language lost\n\n{table}\n\n{END}"
-    put(path, f"{before}{section}{after}".encode())
+    put(folder / CARD, f"{before}{section}{after}".encode())
+
+
+def _read(folder: Path) -> str:
+    path = folder / CARD
+    if not path.exists():
+        return f"{BEGIN}\n{END}\n"
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            str(path), expected="a card in UTF-8", found=str(error),
+            fix="mend the file, or leave out --update-card",
+        ) from error  # fmt: skip
 
 
 def has_table(folder: Path) -> bool:
