@@ -73,5 +73,5 @@ class Int8(Form):
         split = rows[:, None] if self._by_row else rows.reshape(len(rows), -1, self.group)
         scale = split.abs().amax(-1, keepdim=True) / LARGEST
         # As it is kept: a scale below the least float16 would make a row of zeros.
-        scale = scale.clamp_min(torch.finfo(torch.float16).smallest_normal).half().float()
+        scale = scale.clamp_min(2.0**-24).half().float()
         return (split / scale).round().clamp(-LARGEST, LARGEST).mul(scale).reshape(rows.shape)

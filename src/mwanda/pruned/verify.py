@@ -134,6 +134,9 @@ def verify(
                 if checked.problem is not None:
                     problems.append(f"{name}: {checked.problem}")
             progress.block(0)
+        for name in () if masked is None else masked.linears:
+            if name not in manifest.linears:
+                problems.append(f"{name}: in {masked.path}, and not pruned here")
         if manifest.totals != Totals.of(manifest.linears.values(), weights_in(checkpoint)):
             problems.append(f"{MANIFEST}: totals do not add up to the linears and tensors")
         if source is not None:
@@ -148,9 +151,10 @@ def _other_base(folder: Path, against: str | Path, manifest: Manifest) -> str | 
     """Why a source is not what the folder was pruned from; None where it is, or nobody knows."""
     if not manifest.base_files:
         return None
-    others = other_files(against, [manifest.base_files])[0]
-    if not others:
+    differing = other_files(against, [manifest.base_files, *reversed(manifest.earlier_bases)])
+    if not all(differing):
         return None
+    others = differing[0]
     problem = InputError(
         f"--against {against}",
         expected=f"the model that {folder} was pruned from, {manifest.base}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,11 @@ class Choice:
         return made
 
     @property
+    def whole_budget(self) -> int | None:
+        """The most rows that are a multiple and within the budget."""
+        return None if self.budget is None else self.budget - self.budget % self.multiple
+
+    @property
     def scripts(self) -> tuple[str, ...]:
         return scripts_of(self.languages, self.also_scripts)
 
@@ -134,8 +140,7 @@ def choose(
         found = set(vocabulary.within(characters))
         found |= vocabulary.closed(needed - found)
     found = {number for number in found if number < rows}
-    if choice.budget is None or len(found) < choice.budget:
-        found = set(filled(vocabulary, found, choice.multiple, rows))
+    found = set(filled(vocabulary, found, choice.multiple, rows))
     covered = None if choice.by == "text" else characters
     return Chosen(tuple(sorted(found)), structural, covered, held_out)
 
@@ -149,12 +154,12 @@ def _most_used(
 ) -> set[int]:
     """What has to stay, and tokens with all that they are built from, the most used first: every
     language counts the same, however much text it has."""
-    found = set(vocabulary.closed(needed))
-    if choice.budget is not None and len(found) > choice.budget:
+    found, budget = set(vocabulary.closed(needed)), choice.whole_budget
+    if budget is not None and len(found) > budget:
         raise InputError(
             "budget",
             expected=f"at least the {len(found)} rows that any text needs",
-            found=str(choice.budget),
+            found=f"{choice.budget}, {budget} in whole {choice.multiple}s",
             fix="they are single bytes, special tokens and what these are built from",
         )
     shares: dict[int, float] = {}
@@ -164,28 +169,29 @@ def _most_used(
         for number, count in counts.items():
             shares[number] = shares.get(number, 0.0) + count / total
     order = sorted(shares, key=lambda number: (-shares[number], number))
-    if choice.budget is None:
+    if budget is None:
         return found | set(vocabulary.closed(order))
     inside = vocabulary.within(characters_in(choice.scripts))
     rest = sorted(inside - shares.keys())
     for place, number in enumerate([*order, *rest]):
-        if place == len(order) and len(found) < choice.budget:
+        if place == len(order) and len(found) < budget:
             log.info(
                 "the text has %d of the %d tokens of the budget; the rest is filled with the "
-                "scripts' lowest ids", len(found), choice.budget,
+                "scripts' lowest ids", len(found), budget,
             )  # fmt: skip
         if number not in found:
             more = vocabulary.closed([number]) - found
-            if len(found) + len(more) <= choice.budget:
+            if len(found) + len(more) <= budget:
                 found |= more
-        if len(found) == choice.budget:
+        if len(found) == budget:
             break
     return found
 
 
 def _lines(source: TextSource, tag: str) -> Iterator[str]:
+    """Lines with the line feeds behind them: a tokenizer may have these in one token."""
     for document in source.documents(tag):
-        yield from filter(str.strip, document.text.splitlines())
+        yield from filter(str.strip, re.findall(r"[^\n]+\n*", document.text))
 
 
 def _held_out(text: str) -> bool:

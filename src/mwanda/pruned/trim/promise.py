@@ -103,10 +103,13 @@ class Trial:
 
 def refuse_loss(coverage: Mapping[str, Coverage], allow_loss: bool) -> None:
     """Refuse a choice by which text is split otherwise, unless that was allowed."""
-    low = {tag: one for tag, one in coverage.items() if one.share < COVERED}
+    low = {tag: one for tag, one in coverage.items() if not one.texts or one.share < COVERED}
     if low and not allow_loss:
         told = ", ".join(
-            f"{tag} {one.share:.1%} ({one.growth:.3f} x the tokens)" for tag, one in low.items()
+            f"{tag} {one.share:.1%} ({one.growth:.3f} x the tokens)"
+            if one.texts
+            else f"{tag} without a line to try it on"
+            for tag, one in low.items()
         )
         raise MwandaError(
             "trim", expected=f"at least {COVERED:.0%} of each language's held-out lines with their "

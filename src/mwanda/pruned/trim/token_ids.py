@@ -123,8 +123,12 @@ def structural(
     found |= dict.fromkeys(set(ids_in(config)) & vocabulary.known, "config.json")
     found = {number: who for number, who in found.items() if number < rows}
     problems = []
-    for name in CONFIGS:
-        named = set(ids_in(read_json(folder / name))) if (folder / name).is_file() else set()
+    named_in = {
+        name: {*ids_in(read_json(folder / name))} if (folder / name).is_file() else set[int]()
+        for name in (*CONFIGS, "tokenizer_config.json", "special_tokens_map.json")
+    }
+    named_in["tokenizer.json"] = {*ids_in({"padding": vocabulary.data.get("padding")})}
+    for name, named in named_in.items():
         found |= dict.fromkeys(named, name)
         problems += [
             f"{folder / name}: id {number}: expected an id below the {rows} rows of the embedding, "
