@@ -134,9 +134,9 @@ def verify(
                 if checked.problem is not None:
                     problems.append(f"{name}: {checked.problem}")
             progress.block(0)
-        for name in () if masked is None else masked.linears:
-            if name not in manifest.linears:
-                problems.append(f"{name}: in {masked.path}, and not pruned here")
+        if masked is not None:
+            more = (name for name in masked.linears if name not in manifest.linears)
+            problems += [f"{name}: in {masked.path}, and not pruned here" for name in more]
         if manifest.totals != Totals.of(manifest.linears.values(), weights_in(checkpoint)):
             problems.append(f"{MANIFEST}: totals do not add up to the linears and tensors")
         if source is not None:
