@@ -46,6 +46,9 @@ def test_a_pruned_folder_against_its_source(tiny: Tiny, tmp_path: Path, corpus: 
     assert all(rise.rise != 0 for rise in compared.rises)
     Gate(100.0).check(compared)
     json.dumps(compared.as_dict(), allow_nan=False)
+    alone = mwanda.evaluate(out, mwanda.read_texts(corpus / "test", ["hi"], sentences=3))
+    assert alone.table()[1][0][0] == "hi Hindi (unseen)"
+    assert (alone.calibrated, dense.calibrated) == (True, False)
 
 
 def test_strides_of_other_lengths_are_not_compared(tiny: Tiny) -> None:
