@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mwanda.evaluation.alike import beside, check_alike, check_order
+from mwanda.evaluation.alike import beside, check_alike, check_baselines, check_order
 from mwanda.evaluation.figures import plot_languages, short_names
 from mwanda.evaluation.language import LanguageResult, LanguageRise, mean, means, worst_of
 from mwanda.evaluation.loss_tables import comparison_rows, evaluation_rows
@@ -203,6 +203,7 @@ class Comparison(Shown):
         several = beside(self, others)
         for other in others:
             check_alike(self.baseline, other.pruned)
+            check_baselines(self.baseline, other.baseline)
         return several
 
     def plot(self, *others: Comparison, axes: Any = None) -> Any:
