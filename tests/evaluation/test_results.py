@@ -99,7 +99,7 @@ def test_a_baseline_of_nothing_is_no_division_by_zero() -> None:
     for pruned in (nothing, some):
         assert math.isnan(Comparison.of(nothing, pruned).worst.relative)
         with pytest.raises(GateError, match=r"de nan .nothing scored"):
-            Gate(9.0).check(Comparison.of(nothing, pruned))
+            Gate("900%").check(Comparison.of(nothing, pruned))
 
 
 def test_nothing_scored_is_not_a_perplexity_of_one() -> None:

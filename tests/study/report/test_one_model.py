@@ -66,7 +66,7 @@ def test_in_short() -> None:
                  "Too little text to be sure of any language",
                  "not the model that this one was pruned from"):  # fmt: skip
         assert said in text
-    assert "The gate is met." in page_markdown(page_of(Found(PRUNED, COMPARED, Gate(9))))
+    assert "The gate is met." in page_markdown(page_of(Found(PRUNED, COMPARED, Gate("900%"))))
 
 
 def test_the_chart_has_every_language_its_standing_and_its_limit() -> None:
