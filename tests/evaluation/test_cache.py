@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import mwanda
 from mwanda import InputError, RunOptions
 from mwanda.evaluation import evaluate as job
-from mwanda.evaluation.cache import model_sha256
+from mwanda.evaluation.cache import artefact_sha256, model_sha256
 from mwanda.evaluation.texts import TextSet, digest_of
 from mwanda.model.source import ModelSource
 
@@ -268,3 +269,22 @@ def test_calibration_text_is_refused_with_a_cache_too(
     with pytest.raises(InputError, match="share sentences with it"):
         mwanda.evaluate(out, texts, cache=tmp_path / "cache")
     assert len(computed) == 1
+
+
+def test_all_parts_of_a_split_gguf_are_in_its_hash(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"m-0000{n}-of-00002.gguf" for n in (1, 2))
+    for path in (first, second, tmp_path / "m.gguf"):
+        path.write_bytes(b"one")
+    alone = sha256(b"one").hexdigest()
+    assert artefact_sha256(tmp_path / "m.gguf") == alone
+    before = artefact_sha256(first)
+    assert before == artefact_sha256(second) != alone
+    second.write_bytes(b"two")
+    changed = artefact_sha256(first)
+    assert changed != before
+    first.write_bytes(b"two")
+    second.write_bytes(b"one")
+    swapped = artefact_sha256(first)
+    assert swapped not in (before, changed)
+    moved = [path.rename(path.with_name(path.name.replace("m-", "n-"))) for path in (first, second)]
+    assert artefact_sha256(moved[0]) == swapped

@@ -44,8 +44,11 @@ def test_a_pruned_folder_against_its_source(tiny: Tiny, tmp_path: Path, corpus: 
     compared = Comparison.of(dense, pruned)
     assert [rise.language for rise in compared.unseen] == ["hi"]
     assert all(rise.rise != 0 for rise in compared.rises)
-    Gate(100.0).check(compared)
+    Gate("10000%").check(compared)
     json.dumps(compared.as_dict(), allow_nan=False)
+    alone = mwanda.evaluate(out, mwanda.read_texts(corpus / "test", ["hi"], sentences=3))
+    assert alone.table()[1][0][0] == "hi Hindi (unseen)"
+    assert (alone.calibrated, dense.calibrated) == (True, False)
 
 
 def test_strides_of_other_lengths_are_not_compared(tiny: Tiny) -> None:

@@ -36,7 +36,7 @@ def test_the_gate_names_every_language(limit: float, failed: list[str]) -> None:
 def test_a_model_that_gives_nan_does_not_pass() -> None:
     broken = evaluation({"de": (math.nan,) * 2, "hi": (1.0,) * 2, "sw": (1.0,) * 2})
     with pytest.raises(GateError, match="de"):
-        Gate(100.0).check(Comparison.of(DENSE, broken))
+        Gate("10000%").check(Comparison.of(DENSE, broken))
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_every_language_is_told_with_interval_and_margin() -> None:
 
 def test_without_an_interval_the_upper_end_fails_and_says_why() -> None:
     compared = Comparison.of(DENSE, PRUNED)
-    gate = Gate(9.0, on="upper")
+    gate = Gate("900%", on="upper")
     with pytest.raises(GateError, match="no interval: too little text"):
         gate.check(compared)
     json.dumps(gate.as_dict(compared), allow_nan=False)
-    assert "PASS de: +5.00%, no interval: too little text" in Gate(9.0).text(compared)
+    assert "PASS de: +5.00%, no interval: too little text" in Gate("900%").text(compared)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,18 @@ def test_a_bare_one_is_not_taken_for_all() -> None:
     with pytest.raises(InputError, match="found 1; write 1%, or 100%"):
         parse_share("1", "--gate")
     assert parse_share("100%", "--gate") == 1
+
+
+def test_a_number_of_one_or_more_from_python_may_be_meant_in_per_cent() -> None:
+    for given in ({"limit": 5}, {"languages": {"sw": np.float32(5)}}, {"limit": Fraction(5)}):
+        with pytest.raises(InputError, match=r'0\.05 or "5%", found .*; write "5%", or "500%"'):
+            Gate(**given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match='found 1; write "1%", or "100%"'):
+        Gate(1)
+    assert (Gate("500%").limit, Gate(0.99).limit) == (5.0, 0.99)
+    assert Gate.parse("500%", ["sw=200%", "de=0.123456789012"], "--gate") == Gate(
+        "500%", {"sw": "200%", "de": 0.123456789012}
+    )
 
 
 def test_a_gate_from_python() -> None:
@@ -186,6 +198,6 @@ def test_what_decides_needs_a_limit() -> None:
 
 def test_a_baseline_that_could_not_be_checked_is_told() -> None:
     compared = Comparison.of(DENSE, PRUNED)
-    assert "could not be checked" not in Gate(9.0).text(compared)
+    assert "could not be checked" not in Gate("900%").text(compared)
     said = "the baseline could not be checked: no manifest says what org/model was pruned from"
-    assert said in Gate(9.0).text(compared, None)
+    assert said in Gate("900%").text(compared, None)

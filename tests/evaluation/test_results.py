@@ -64,10 +64,11 @@ def test_a_comparison() -> None:
     assert [r.language for r in compared.unseen] == ["hi"]
     assert compared.worst.language == "hi"
     names = ["de German", "hi Hindi", "sw Swahili"]
-    for seen, mark in (((), ""), (("fr",), " (unseen)")):  # of no text; of another language's
-        alone = Comparison.of(DENSE, replace(PRUNED, seen=seen))
+    for known, mark in ((False, ""), (True, " (unseen)")):  # of no text; of another language's
+        alone = Comparison.of(DENSE, replace(PRUNED, seen=(), calibrated=known))
         told = [*(name + mark for name in names), "mean", "worst: hi"]
         assert [row[0] for row in alone.table()[1]] == told
+        assert [row[0] for row in alone.pruned.table()[1]] == [*told[:3], "mean"]
     summary = compared.as_dict()["summary"]
     assert summary["all"]["mean_rise"] == pytest.approx(5.5 / 3)
     assert summary["seen"] == {
@@ -98,7 +99,7 @@ def test_a_baseline_of_nothing_is_no_division_by_zero() -> None:
     for pruned in (nothing, some):
         assert math.isnan(Comparison.of(nothing, pruned).worst.relative)
         with pytest.raises(GateError, match=r"de nan .nothing scored"):
-            Gate(9.0).check(Comparison.of(nothing, pruned))
+            Gate("900%").check(Comparison.of(nothing, pruned))
 
 
 def test_nothing_scored_is_not_a_perplexity_of_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,18 @@ def test_a_frame_of_several_comparisons_has_them_side_by_side() -> None:
     both = COMPARED.to_frame(other)["relative"]
     assert both["other"].to_dict() == {"de": -0.1, "hi": 0.1, "sw": 0.04}
     assert len(both.columns) == 2
+
+
+@pytest.mark.parametrize("show", ["to_frame", "plot"])
+def test_comparisons_with_other_baselines_do_not_stand_together(show: str) -> None:
+    lost = evaluation("other", 2.0)
+    near = {tag: replace(one, sentence_nll=(one.nll * (1 + 1e-6),))
+            for tag, one in DENSE.languages.items()}  # fmt: skip
+    moved = replace(DENSE, model="elsewhere/dense", languages=near)
+    assert len(COMPARED.to_frame(Comparison.of(moved, lost))) == 3
+    third = Comparison.of(evaluation("third", 0.1), lost)
+    with pytest.raises(InputError, match="expected comparisons with one baseline, found dense and"):
+        getattr(COMPARED, show)(third)
 
 
 def test_a_swapped_comparison_is_warned_of(

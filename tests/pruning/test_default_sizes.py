@@ -216,7 +216,7 @@ def test_a_search(tiny: Tiny, text: Path, tmp_path: Path) -> None:
 
     texts = mwanda.read_texts(write_parallel(tmp_path / "eval", ["de", "am"]))
     found = mwanda.search_sparsity(
-        tiny("llama"), texts, Gate(9.0), calibration=text, out=tmp_path / "out", step=0.3,
+        tiny("llama"), texts, Gate("900%"), calibration=text, out=tmp_path / "out", step=0.3,
         highest=0.3, criterion="wanda", allocation="uniform",
         options=RunOptions(allow_overlap=True),
     )  # fmt: skip

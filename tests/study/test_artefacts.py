@@ -11,8 +11,12 @@ import pytest
 
 import mwanda
 from mwanda import InputError
+from mwanda.evaluation.cache import artefact_sha256
 from mwanda.study.folder import StudyFolder
+from mwanda.study.forms import weight_bytes
+from mwanda.study.inputs import InputCheck
 from mwanda.study.launch import start_study
+from mwanda.study.records import ArtefactRecord
 from mwanda.study.report.write import write_report
 from mwanda.study.study_plan import make_plan
 from mwanda.study.worker import Worker
@@ -85,6 +89,20 @@ def test_what_changes_after_planning_is_refused(lab: Lab, shipped: Path) -> None
     Worker(folder).run()
     (failed,) = (folder.failure(path.stem) for path in (lab.out / "failed").iterdir())
     assert "the artefact that the study was planned on" in (failed or {})["problems"][0]
+
+
+def test_all_parts_of_a_split_gguf_count(tmp_path: Path) -> None:
+    parts = [tmp_path / f"m-0000{n}-of-00002.gguf" for n in (1, 2)]
+    for path in parts:
+        path.write_bytes(b"four")
+    sha256, named = artefact_sha256(parts[0]), {"runtime": "llama.cpp", "tokenizer": "t"}
+    ships = ArtefactRecord(path=str(parts[0]), sha256=sha256, tokenizer_sha256=None, **named)
+    assert weight_bytes(ships) == 8
+    check = InputCheck()
+    check.artefact(ships)
+    parts[1].write_bytes(b"others")
+    with pytest.raises(InputError, match="the artefact that the study was planned on"):
+        check.artefact(ships)
 
 
 def test_what_changes_before_it_is_scored_is_refused(lab: Lab, shipped: Path) -> None:

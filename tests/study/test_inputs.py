@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from mwanda.study.folder import StudyFolder
-from mwanda.study.study_plan import make_plan
+from mwanda.study.report.data import load_results
+from mwanda.study.study_plan import make_plan, read_plan
 from mwanda.study.worker import Worker
 from mwanda.system import device
 from tests.study.helpers import Lab, Tiny, results
@@ -169,6 +171,24 @@ def test_a_worker_elsewhere_computes_in_what_was_planned(
     monkeypatch.setattr(device, "_cpu_has_bf16_units", lambda: True)
     Worker(folder).run()
     assert results(lab.out) == first
+
+
+@pytest.mark.parametrize(
+    ("place", "asked", "apart", "articles"),
+    [("text", {}, 5, [0, 0, 1, 1]), ("text", {"neighbours": 0}, 0, [0, 1, 2, 3]),
+     ("text", {"neighbours": 2}, 2, [0, 1, 2, 3]), ("lines", {}, None, None)],
+)  # fmt: skip
+def test_neighbouring_ids_are_one_article(
+    lab: Lab, place: str, asked: dict[str, int], apart: int | None, articles: list[int] | None
+) -> None:
+    for path in lab.text.glob("*.jsonl"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [row | {"id": number} for row, number in zip(rows, (0, 4, 20, 24), strict=True)]
+        path.write_text("".join(map("{}\n".format, map(json.dumps, rows))), encoding="utf-8")
+    fields = {"text": str(lab.root / place), "languages": ["de", "sw"], **asked}
+    folder = planned(lab, evaluation=fields)
+    assert read_plan(folder).evaluation.neighbours == apart
+    assert load_results(folder).models[0].clusters == articles
 
 
 def test_articles_may_be_told_by_names(lab: Lab) -> None:

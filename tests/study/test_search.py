@@ -47,7 +47,7 @@ def rises(tiny: Tiny, corpus: Path, folder: Path, sparsity: float) -> dict[str, 
 
 
 def test_trials_are_what_prune_and_evaluate_give(tiny: Tiny, corpus: Path, tmp_path: Path) -> None:
-    found = look(tiny, corpus, Gate(1e9), out=tmp_path / "out")
+    found = look(tiny, corpus, Gate("1e11%"), out=tmp_path / "out")
     assert [trial.sparsity for trial in found.trials] == [0.4, 0.6, 0.7, 0.8]
     assert (found.sparsity, found.lowest_failed) == (0.8, None)
     last = found.trials[-1]
@@ -76,7 +76,7 @@ def test_the_boundary_is_found_between_neighbours(tiny: Tiny, corpus: Path, tmp_
 
 
 def test_a_language_with_a_limit_of_its_own_decides(tiny: Tiny, corpus: Path) -> None:
-    found = look(tiny, corpus, Gate(1e9, {"sw": 0.0}))
+    found = look(tiny, corpus, Gate("1e11%", {"sw": 0.0}))
     assert found.sparsity is None or all(
         "de" not in trial.failed for trial in found.trials if not trial.passed
     )
@@ -93,19 +93,19 @@ def test_saved_statistics_serve_it(tiny: Tiny, corpus: Path, tmp_path: Path) -> 
         windows=2, window_length=32,
     )  # fmt: skip
     kept = {"statistics": tmp_path / "s.safetensors", "calibration": None}
-    first = look(tiny, corpus, Gate(1e9), highest=0.2)
-    second = look(tiny, corpus, Gate(1e9), highest=0.2, **kept)
+    first = look(tiny, corpus, Gate("1e11%"), highest=0.2)
+    second = look(tiny, corpus, Gate("1e11%"), highest=0.2, **kept)
     assert [t.worst_rise for t in first.trials] == [t.worst_rise for t in second.trials]
     with pytest.raises(InputError, match="--calibration: expected none beside --statistics"):
-        look(tiny, corpus, Gate(1.0), statistics=tmp_path / "s.safetensors")
+        look(tiny, corpus, Gate("100%"), statistics=tmp_path / "s.safetensors")
 
 
 def test_magnitude_needs_no_text_and_a_reconstruction_its_matrices(
     tiny: Tiny, corpus: Path
 ) -> None:
-    plain = look(tiny, corpus, Gate(1e9), criterion="magnitude", calibration=None, highest=0.1)
+    plain = look(tiny, corpus, Gate("1e11%"), criterion="magnitude", calibration=None, highest=0.1)
     assert plain.sparsity == 0.1
-    rebuilt = look(tiny, corpus, Gate(1e9), reconstruction="sparsegpt-update", highest=0.1)
+    rebuilt = look(tiny, corpus, Gate("1e11%"), reconstruction="sparsegpt-update", highest=0.1)
     assert rebuilt.sparsity == 0.1
     assert rebuilt.trials[0].worst_rise != plain.trials[0].worst_rise
 
@@ -126,7 +126,7 @@ def test_magnitude_needs_no_text_and_a_reconstruction_its_matrices(
 )
 def test_what_cannot_be_searched(tiny: Tiny, corpus: Path, more: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
-        look(tiny, corpus, Gate(1.0), **more)
+        look(tiny, corpus, Gate("100%"), **more)
 
 
 @pytest.mark.parametrize("saved", [False, True])
@@ -141,7 +141,7 @@ def test_a_name_that_is_none_is_refused_before_any_work(
         more |= {"statistics": file, "calibration": None}
     monkeypatch.setattr("mwanda.study.search.evaluate", lambda *_a, **_k: pytest.fail("evaluated"))
     with pytest.raises(InputError) as error:
-        look(tiny, corpus, Gate(1.0), **more)
+        look(tiny, corpus, Gate("100%"), **more)
     first, second = error.value.problems
     assert "found kproj, which is in none" in first
     assert "block numbers from 0 to 2, found 9" in second

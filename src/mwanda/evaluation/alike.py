@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -39,6 +40,20 @@ def beside(first: Kind, others: Sequence[Kind]) -> Sequence[Kind]:
                 fix="write a.plot(b, c), or of a list a.plot(*several)",
             )  # fmt: skip
     return (first, *others)
+
+
+def check_baselines(first: Scored, other: Scored) -> None:
+    """Refuse a baseline whose scores are not those of the first; its name may be another."""
+    differ = [
+        tag for tag, result in first.languages.items()
+        if not math.isclose(result.nll, other.languages[tag].nll, rel_tol=1e-5)
+    ]  # fmt: skip
+    if differ:
+        raise InputError(
+            "plot, to_frame", expected="comparisons with one baseline",
+            found=f"{first.model} and {other.model}, whose scores of {', '.join(differ)} differ",
+            fix="evaluate one baseline and compare every model with it",
+        )  # fmt: skip
 
 
 def check_order(baseline: str, pruned: str) -> None:

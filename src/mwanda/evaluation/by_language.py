@@ -75,8 +75,8 @@ def refuse_unscored(texts: TextSet, name: str, counts: Sequence[int]) -> None:
 def evaluation_of(
     name: str, texts: TextSet, scores: Scores, calibrations: Calibrations
 ) -> Evaluation:
-    seen = seen_among(scores.languages, seen_in(calibrations))
-    pooled = seen_among(scores.languages, background_in(calibrations))
+    named, others = seen_in(calibrations), background_in(calibrations)
+    seen, pooled = (seen_among(scores.languages, tags) for tags in (named, others))
     return Evaluation(
         name,
         scores.languages,
@@ -86,6 +86,7 @@ def evaluation_of(
         scores.settings | {"seed": texts.seed},
         ids=texts.own_ids,
         background=tuple(tag for tag in pooled if tag not in seen),
+        calibrated=bool(named or others),
     )
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -50,13 +51,15 @@ def model_sha256(model: Path, unread: tuple[str, ...] = UNREAD) -> str:
     """SHA-256 over what decides a model's numbers.
 
     Args:
-        model: a GGUF file, or a folder: then names and contents of all its files count, but for
-            weights in formats that are not read, mwanda's manifest and the card. A manifest's own
-            hashes are not taken instead: they say what was written, not what is there.
+        model: a GGUF file, of which all parts count where it is split, or a folder: then names and
+            contents of all its files count, but for weights in formats that are not read, mwanda's
+            manifest and the card. A manifest's own hashes are not taken instead: they say what was
+            written, not what is there.
         unread: ends of names of these weights; a runtime may read any.
     """
     if model.is_file():
-        return sha256_of(model)
+        hashes = [sha256_of(part) for part in parts_of(model)]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256(str(hashes).encode()).hexdigest()
     state = hashlib.sha256()
     for path in sorted(model.rglob("*")):
         name = path.relative_to(model).as_posix()
@@ -66,6 +69,16 @@ def model_sha256(model: Path, unread: tuple[str, ...] = UNREAD) -> str:
         if path.is_file():
             state.update(f"{name}\0{sha256_of(path)}\0".encode())
     return state.hexdigest()
+
+
+def parts_of(file: Path) -> list[Path]:
+    """The file, or all parts that are there of the split GGUF that it is a part of, in order."""
+    split = re.fullmatch(r"(.+-)\d{5}(-of-(\d{5})\.gguf)", file.name)
+    if split is None:
+        return [file]
+    start, end, count = split.groups()
+    parts = (file.with_name(f"{start}{n:05d}{end}") for n in range(1, int(count) + 1))
+    return [part for part in parts if part.is_file()] or [file]
 
 
 def artefact_sha256(path: Path) -> str:

@@ -66,7 +66,7 @@ class Gate:
     """The largest relative rise in NLL per sentence that is let through.
 
     Attributes:
-        limit: of every language not named, a share such as 0.05 or ``"5%"``; None lets them pass.
+        limit: of every language not named: 0.05, ``"5%"`` or ``"500%"``; None lets them pass.
         languages: tag -> its own limit.
         on: what may not be above the limit: ``point``, the rise measured, or ``upper``, the upper
             end of its interval; then a language without one fails.
@@ -104,14 +104,16 @@ class Gate:
         if limit is None and not languages and on != "point":
             wanted = f"a limit, {option} or --language"
             problems.append(str(InputError("--gate-on", expected=wanted, found="none")))
-        share, shares = None, dict[str, float]()
         with _told(problems):
-            share = None if limit is None else parse_share(limit, option)
+            if limit is not None:
+                parse_share(limit, option)
         with _told(problems):
-            shares = parse_language_shares(languages, "--language")
+            parse_language_shares(languages, "--language")
         if problems:
             raise InputError.several(problems)
-        return None if share is None and not shares else cls(share, shares, on)
+        share: Any = limit
+        shares: Any = dict(item.split("=", 1) for item in languages)
+        return None if limit is None and not languages else cls(share, shares, on)
 
     def check_languages(self, scored: Iterable[str]) -> None:
         """Refuse a limit for a language that nothing is known of.
@@ -122,11 +124,8 @@ class Gate:
         there = list(scored)
         strange = [tag for tag in self.languages if tag not in there]
         if strange:
-            raise InputError(
-                "--language",
-                expected=f"languages of the text: {', '.join(there)}",
-                found=", ".join(strange),
-            )
+            wanted = f"languages of the text: {', '.join(there)}"
+            raise InputError("--language", expected=wanted, found=", ".join(strange))
 
     def of(self, language: str) -> float | None:
         """A language's limit; None for one that may lose anything."""
@@ -141,8 +140,7 @@ class Gate:
         self.check_languages(comparison.pruned.languages)
         found = []
         for rise in comparison.rises:
-            limit = self.of(rise.language)
-            if limit is None:
+            if (limit := self.of(rise.language)) is None:
                 continue
             interval = comparison.intervals[rise.language]
             decides = rise.relative if self.on == "point" else interval.high
@@ -243,13 +241,15 @@ def parse_share(text: str, option: str) -> float:
 
 
 def share_given(value: Any, option: str) -> float:
-    """A share from Python, 0.05 or ``"5%"``; a number below 0 asks for a gain."""
+    """A share from Python; a number below 0 asks for a gain, one of 1 or more may be per cent."""
     if isinstance(value, str):
         return parse_share(value, option)
     number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
-        found = shown(repr(value))
-        raise InputError(option, expected='a share such as 0.05 or "5%"', found=found)
+    large = number and 1 <= value < math.inf
+    if large or not number or not math.isfinite(value):
+        found, wanted = shown(repr(value)), 'a share such as 0.05 or "5%"'
+        plain = f'write "{float(value):.10g}%", or "{percent(float(value))}"' if large else None
+        raise InputError(option, expected=wanted, found=found, fix=plain)
     return float(value)
 
 
@@ -259,16 +259,16 @@ def parse_language_shares(given: Sequence[str], option: str) -> dict[str, float]
     problems = [
         str(InputError(option, expected="TAG=SHARE such as sw=2%", found=one)) for one in strange
     ]
-    pairs = [item.partition("=") for item in given if "=" in item]
     found = dict[str, float]()
     with _told(problems):
-        found = _language_shares([(tag, share) for tag, _, share in pairs], option)
+        pairs = (item.split("=", 1) for item in given if "=" in item)
+        found = _language_shares(pairs, option)
     if problems:
         raise InputError.several(problems)
     return found
 
 
-def _language_shares(given: Iterable[tuple[Any, Any]], option: str) -> dict[str, float]:
+def _language_shares(given: Iterable[Sequence[Any]], option: str) -> dict[str, float]:
     """Canonical tag -> share."""
     found: dict[str, float] = {}
     problems: list[str] = []

@@ -133,3 +133,15 @@ def mean(values: Iterable[float]) -> float:
     """Arithmetic mean; nan of nothing."""
     numbers = list(values)
     return math.fsum(numbers) / len(numbers) if numbers else math.nan
+
+
+def means(rises: Sequence[LanguageRise]) -> dict[str, Any] | None:
+    """For JSON: what several languages lost in the mean, and the worst; None of none."""
+    if not rises:
+        return None
+    return {
+        "languages": len(rises),
+        "mean_rise": mean(r.rise for r in rises),
+        "mean_relative": mean(r.relative for r in rises),
+        "worst": worst_of(rises).language,
+    }

@@ -12,14 +12,21 @@ Rows = list[list[str]]
 
 
 def evaluation_rows(
-    languages: Mapping[str, LanguageResult], seen: Collection[str], background: Collection[str]
+    languages: Mapping[str, LanguageResult],
+    seen: Collection[str],
+    background: Collection[str],
+    known: bool,
 ) -> tuple[list[str], Rows]:
     """One model: nats per sentence and token, perplexity and bits per byte of every language, and
-    the mean in the last row."""
+    the mean in the last row.
+
+    Args:
+        known: as of :func:`comparison_rows`.
+    """
     header = ["language", "sentences", "nll/sentence", "nll/token", "perplexity", "bits/byte"]
     rows = [
         [
-            label(tag, tag in seen or not seen, tag in background),
+            label(tag, tag in seen or not known, tag in background),
             str(len(r.sentence_nll) - r.unscored),
             f"{r.nll_per_sentence:.2f}",
             f"{r.nll_per_token:.4f}",

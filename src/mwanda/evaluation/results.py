@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mwanda.evaluation.alike import beside, check_alike, check_order
+from mwanda.evaluation.alike import beside, check_alike, check_baselines, check_order
 from mwanda.evaluation.figures import plot_languages, short_names
-from mwanda.evaluation.language import LanguageResult, LanguageRise, mean, worst_of
+from mwanda.evaluation.language import LanguageResult, LanguageRise, mean, means, worst_of
 from mwanda.evaluation.loss_tables import comparison_rows, evaluation_rows
 from mwanda.system.extras import need
 from mwanda.system.shown import Sheet, Shown
@@ -37,6 +37,8 @@ class Evaluation(Shown):
         ids: tag -> ids of its texts, or their places in the source; a language that is not there
             has its texts in a row.
         background: languages that nobody named, of which a little calibrated the pruning.
+        calibrated: whether it is known what text did, of whatever languages; then a language that
+            is in neither was not seen.
     """
 
     model: str
@@ -49,10 +51,15 @@ class Evaluation(Shown):
     generated: dict[str, Any] = field(default_factory=dict)
     ids: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
     background: tuple[str, ...] = ()
+    calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        known = bool(self.calibrated or self.seen or self.background)
+        object.__setattr__(self, "calibrated", known)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows as ``mwanda eval`` prints them."""
-        return evaluation_rows(self.languages, self.seen, self.background)
+        return evaluation_rows(self.languages, self.seen, self.background, self.calibrated)
 
     def _summary(self) -> str:
         average = mean(result.nll_per_sentence for result in self.languages.values())
@@ -149,8 +156,7 @@ class Comparison(Shown):
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows as ``mwanda eval --baseline`` prints them."""
-        known = bool(self.pruned.seen or self.pruned.background)
-        return comparison_rows(self.rises, self.intervals, known)
+        return comparison_rows(self.rises, self.intervals, self.pruned.calibrated)
 
     def _summary(self) -> str:
         average, worst = mean(rise.relative for rise in self.rises), self.worst
@@ -197,6 +203,7 @@ class Comparison(Shown):
         several = beside(self, others)
         for other in others:
             check_alike(self.baseline, other.pruned)
+            check_baselines(self.baseline, other.baseline)
         return several
 
     def plot(self, *others: Comparison, axes: Any = None) -> Any:
@@ -264,16 +271,6 @@ class Comparison(Shown):
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        def means(rises: Sequence[LanguageRise]) -> dict[str, Any] | None:
-            if not rises:
-                return None
-            return {
-                "languages": len(rises),
-                "mean_rise": mean(r.rise for r in rises),
-                "mean_relative": mean(r.relative for r in rises),
-                "worst": worst_of(rises).language,
-            }
-
         return {
             "baseline": self.baseline.as_dict(),
             "pruned": self.pruned.as_dict(),

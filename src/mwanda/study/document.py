@@ -64,8 +64,8 @@ class EvaluationPart(_Part):
     Attributes:
         text, languages, sentences, seed, ids: as the options of that command.
         max_length: tokens of one forward.
-        neighbours: parallel sentences whose ids differ by at most this count as one article, and
-            are resampled together; 0 takes each alone.
+        neighbours: parallel sentences whose ids differ by at most this count as one article; 0
+            takes each alone. By default as ``mwanda eval``, where texts have ids in common.
         continuations: texts a language that are continued and checked for repetition and their
             language.
         translation: what is translated, if anything.
@@ -79,7 +79,7 @@ class EvaluationPart(_Part):
     seed: Whole = Field(default=0, ge=0)
     ids: str | None = None
     max_length: Whole = Field(default=2048, ge=2)
-    neighbours: Whole = Field(default=0, ge=0)
+    neighbours: Annotated[Whole, Field(ge=0)] | None = None
     continuations: Whole = Field(default=0, ge=0)
     translation: TranslationPart | None = None
     tasks: dict[str, str] | None = Field(default=None, min_length=1)

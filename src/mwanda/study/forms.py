@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mwanda.errors import InputError
-from mwanda.evaluation.cache import artefact_sha256
+from mwanda.evaluation.cache import artefact_sha256, parts_of
 from mwanda.evaluation.evaluate import evaluate
 from mwanda.evaluation.results import Evaluation
 from mwanda.evaluation.runtimes.registry import device_of, find_runtime, kind_of
@@ -108,9 +108,9 @@ def dense_sizes(model: str, options: RunOptions) -> dict[str, int]:
 
 
 def weight_bytes(artefact: ArtefactRecord) -> int:
-    """Of a file, or of all files with weights in a folder."""
+    """Of a file with the other parts of it, or of all files with weights in a folder."""
     path = Path(artefact.path)
-    files = [path] if path.is_file() else [
+    files = parts_of(path) if path.is_file() else [
         one for one in path.iterdir() if one.suffix in WEIGHTS and "tokenizer" not in one.name
     ]  # fmt: skip
     return sum(file.stat().st_size for file in files)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from mwanda.errors import InputError, MwandaError
-from mwanda.evaluation.cache import artefact_sha256, model_sha256
+from mwanda.evaluation.cache import artefact_sha256, model_sha256, parts_of
 from mwanda.model.opening import resolve_dtype, source_dtype
 from mwanda.model.source import open_model
 from mwanda.model.stored.reader import Checkpoint
@@ -188,7 +188,7 @@ class InputCheck:
 
 def _signature(place: Path) -> Signature:
     """What changes when a file does: a new content has another time of change at least."""
-    paths = sorted(place.rglob("*")) if place.is_dir() else [place]
+    paths = sorted(place.rglob("*")) if place.is_dir() else parts_of(place)
     found = []
     for path in paths:
         if path.is_file():

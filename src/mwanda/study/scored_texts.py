@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mwanda.errors import InputError
+from mwanda.evaluation.articles import ARTICLE
 from mwanda.evaluation.parallel import ParallelText, read_parallel
 from mwanda.evaluation.tasks.harness import need_harness
 from mwanda.evaluation.tasks.published import TaskText
@@ -18,9 +19,11 @@ from mwanda.system.extras import need
 from mwanda.text.sources import placed_source
 
 
-def placed(part: EvaluationPart) -> EvaluationPart:
-    """The same with whole paths, for workers that begin elsewhere."""
+def placed(part: EvaluationPart, texts: TextSet) -> EvaluationPart:
+    """The same with whole paths, for workers that begin elsewhere, and with what is an article."""
     more: dict[str, Any] = {"text": placed_source(part.text)}
+    if part.neighbours is None and texts.ids is not None:
+        more["neighbours"] = ARTICLE
     if part.tasks is not None:
         more["tasks"] = {name: os.path.abspath(path) for name, path in part.tasks.items()}
     return part.model_copy(update=more)

@@ -226,7 +226,7 @@ def make_plan(path: Path) -> Plan:
         models=models,
         calibration=placed_source(calibration) if drawn and calibration is not None else None,
         sets=drawn,
-        evaluation=placed(part),
+        evaluation=placed(part, texts),
         run=run,
         keep=document.keep,
         text_sha256=texts.sha256,

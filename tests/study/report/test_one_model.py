@@ -51,6 +51,14 @@ def test_every_language_and_the_mean() -> None:
     assert "gate" not in tables(Found(PRUNED, COMPARED))
 
 
+def test_where_no_scored_language_was_seen_none_is_said_to_be() -> None:
+    for known, standing, mark in ((True, "unseen", " (unseen)"), (False, "seen", "")):
+        model = replace(PRUNED, seen=(), calibrated=known)
+        found = Found(model, Comparison.of(DENSE, model))
+        assert {row["standing"] for row in page_of(found).data["rises"][1:]} == {standing}
+        assert tables(found)["languages"].rows[0][0] == "de German" + mark
+
+
 def test_in_short() -> None:
     text = page_markdown(page_of(Found(PRUNED, COMPARED, GATE, is_base=False)))
     for said in ("Mean of all 3 languages: +3.3%", "Mean of the 1 that did not: +25.0%",
@@ -58,7 +66,7 @@ def test_in_short() -> None:
                  "Too little text to be sure of any language",
                  "not the model that this one was pruned from"):  # fmt: skip
         assert said in text
-    assert "The gate is met." in page_markdown(page_of(Found(PRUNED, COMPARED, Gate(9))))
+    assert "The gate is met." in page_markdown(page_of(Found(PRUNED, COMPARED, Gate("900%"))))
 
 
 def test_the_chart_has_every_language_its_standing_and_its_limit() -> None:

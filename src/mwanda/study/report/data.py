@@ -242,7 +242,7 @@ def load_results(folder: StudyFolder) -> StudyResults:
     plan = read_plan(folder)
     cells = {key: cell for key in plan.cells if (cell := folder.result(key)) is not None}
     ids = plan.ids
-    clusters = None if ids is None else clusters_of(ids, plan.evaluation.neighbours)
+    clusters = None if ids is None else clusters_of(ids, plan.evaluation.neighbours or 0)
     failures = {
         entry.label: [str(problem) for problem in failure["problems"]]
         for entry in plan.entries

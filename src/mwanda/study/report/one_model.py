@@ -112,7 +112,7 @@ def _rows(compared: Comparison, gate: Gate | None, name: str) -> Iterator[dict[s
     for rise in compared.rises:
         tag, result = rise.language, compared.pruned.languages[rise.language]
         standing = "background" if rise.background else "unseen"
-        standing = "seen" if rise.seen or not compared.seen else standing
+        standing = "seen" if rise.seen or not compared.pruned.calibrated else standing
         row = {**start, **language(tag, standing), "rise": number(rise.relative),
                **ends(compared.intervals[tag]), "perplexity": number(result.perplexity),
                "bits": number(result.bits_per_byte)}  # fmt: skip
@@ -219,8 +219,8 @@ def _losses(compared: Comparison) -> Section:
         tag, result = rise.language, compared.pruned.languages[rise.language]
         interval = compared.intervals[tag]
         rows.append([
-            label(tag, rise.seen or not compared.seen, rise.background), f"{rise.relative:+.1%}",
-            interval.bounds(), f"{rise.baseline:.2f}",
+            label(tag, rise.seen or not compared.pruned.calibrated, rise.background),
+            f"{rise.relative:+.1%}", interval.bounds(), f"{rise.baseline:.2f}",
             f"{rise.pruned:.2f}", result.perplexity_shown, f"{result.bits_per_byte:.4f}",
         ])  # fmt: skip
     average = mean(rise.relative for rise in compared.rises)
