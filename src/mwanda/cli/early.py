@@ -155,7 +155,7 @@ def check_out_or_plan(out: Path | None, *, plan: bool) -> None:
 
 def check_folder_out(out: Path, model: str | None, *, overwrite: bool) -> None:
     """A folder that must not be written, or cannot."""
-    source = None if model is None or not Path(model).exists() else Path(model)
+    source = None if model is None else Path(model)
     OutputFolder(out, overwrite=overwrite).check(source, write=False)
 
 

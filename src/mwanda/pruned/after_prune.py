@@ -34,7 +34,6 @@ from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.arguments import path_given
 from mwanda.system.device import parse_dtype
 from mwanda.system.extras import need
-from mwanda.system.files import is_there
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import launched
 from mwanda.system.run_options import RunOptions
@@ -59,7 +58,7 @@ def prune_and_trim(
         given: as :func:`mwanda.prune` takes it.
     """
     _refuse_processes("trim")
-    _check_out(out, model, options)
+    OutputFolder(out, overwrite=options.overwrite).check(Path(model))
     plan_trim(model, languages, options=replace(options, overwrite=False))
     whole = out.with_name(f".{out.name}.untrimmed")
     pruned = prune(model, out=whole, options=replace(options, overwrite=True), **given)
@@ -145,7 +144,7 @@ def _prune_and_recover(
     stays, to be recovered.
     """
     check_recovery(recipe, settings, calibration, options)
-    _check_out(out, model, options)
+    OutputFolder(out, overwrite=options.overwrite).check(Path(model))
     whole = out.with_name(f".{out.name}.unrecovered")
     given = _text_fields(recipe, settings)
     again = replace(options, overwrite=True)
@@ -216,12 +215,6 @@ def _check_windows(
         if recipe.background != NO_BACKGROUND:
             sizes[MULTIPLE] = recipe.background_windows
     held_out_of(name, sizes, held_out)
-
-
-def _check_out(out: Path, model: str | Path, options: RunOptions) -> None:
-    """Refuse an unusable target; a hub id is no folder to keep it from."""
-    source = Path(model) if is_there(Path.exists, Path(model)) else None
-    OutputFolder(out, overwrite=options.overwrite).check(source)
 
 
 def _refuse_processes(verb: str) -> None:

@@ -159,7 +159,7 @@ def apply_masks(
     opened = MaskFile.open(masks)
     check_model(name)
     output = OutputFolder(out, overwrite=options.overwrite)
-    output.check(source=Path(name) if Path(name).exists() else None)
+    output.check(Path(name))
     recipe = resolve(Recipe.build(opened.manifest.recipe, f"recipe in {opened.path}"))
     recipe = recipe.model_copy(update={"dtype": dtype or recipe.dtype})
     wanted = parse_dtype(recipe.dtype, "--dtype")

@@ -97,7 +97,7 @@ def quantise(
     options, model = options_given(options), path_given("model", model)
     kind, target = check_type(type, "type"), path_given("out", out)
     output = OutputFolder(target, overwrite=options.overwrite)
-    output.check(Path(model) if Path(model).exists() else None)
+    output.check(Path(model))
     start = time.perf_counter()
     with (
         output as folder,

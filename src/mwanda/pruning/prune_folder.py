@@ -144,7 +144,7 @@ def prune_folder(
         writer.output.check([] if statistics is None else [Path(statistics)])
     elif ranks.writes:
         writer = _FolderWriter(out, resume, options)
-        writer.output.check(source=Path(name) if Path(name).exists() else None)
+        writer.output.check(Path(name))
     opened = open_evidence(calibration, statistics, recipe, options)
     with writer.output:
         made = _prune(name, writer, opened, recipe, options)

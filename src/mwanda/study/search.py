@@ -92,8 +92,7 @@ def search_sparsity(
     texts = texts if isinstance(texts, TextSet) else read_texts(texts)
     gate.check_languages(texts.texts)
     if out is not None:
-        source = Path(model) if Path(model).exists() else None
-        OutputFolder(path_given("out", out), overwrite=options.overwrite).check(source)
+        OutputFolder(path_given("out", out), overwrite=options.overwrite).check(Path(model))
     beside = _looked_up(artefacts or {}, model, options.device)
     if work is not None and not Path(work).is_dir():
         raise InputError("--work", expected="a folder", found=str(work))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mwanda.errors import InputError
 from mwanda.system.durable import meant_for, sync
+from mwanda.system.files import is_there
 from mwanda.system.unfinished import Partial
 
 log = logging.getLogger("mwanda")
@@ -90,9 +91,10 @@ class OutputFolder(_Output):
 
     def check(self, source: Path | None = None, *, write: bool = True) -> None:
         """Refuse an unusable target before any work, such as one over the model that is read; see
-        :func:`check_parent`."""
-        target = self.target
-        if source is not None and source.resolve().is_relative_to(target.resolve()):
+        :func:`check_parent`. A source that is not there, as a hub id, is nothing to keep it from.
+        """
+        target, there = self.target, source is not None and is_there(Path.exists, source)
+        if source is not None and there and source.resolve().is_relative_to(target.resolve()):
             same = source.resolve() == target.resolve()
             raise InputError(
                 str(target),

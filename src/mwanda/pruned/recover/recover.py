@@ -136,7 +136,7 @@ def recover(
         restart=options.restart,
     )  # fmt: skip
     for name in names if several.writes else ():
-        output.check(source=Path(name) if Path(name).exists() else None)
+        output.check(Path(name))
     opened = text_of(calibration, recipe)
     with joined(choose_device(options.device, local_rank())) as ranks:
         with output if ranks.writes else nullcontext():

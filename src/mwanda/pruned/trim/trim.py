@@ -142,7 +142,7 @@ def trim(
         plan, checked, chosen = trim_gguf(model, target, choice, options, allow_loss=allow_loss)
         return _result(target, plan, checked, chosen, start)
     output = OutputFolder(target, overwrite=options.overwrite)
-    output.check(Path(model) if Path(model).exists() else None)
+    output.check(Path(model))
     with (
         output as folder,
         scratch_folder(output.partial) as scratch,
