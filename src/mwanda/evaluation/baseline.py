@@ -24,10 +24,9 @@ def check_baseline(model: str | Path, baseline: str | Path, *, refuse: bool) -> 
         Whether it is a base; None where the model has no manifest that says.
     """
     manifest = find_manifest(Path(model))
-    if manifest is None or not manifest.base_files:
+    if manifest is None or not manifest.bases:
         return None
-    bases = [manifest.base_files, *reversed(manifest.earlier_bases)]
-    differing = other_files(baseline, bases)
+    differing = other_files(baseline, manifest.bases)
     if not all(differing):
         return True
     untold = bool(manifest.earlier) and not manifest.earlier_bases

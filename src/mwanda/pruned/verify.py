@@ -149,16 +149,15 @@ def verify(
 
 def _other_base(folder: Path, against: str | Path, manifest: Manifest) -> str | None:
     """Why a source is not what the folder was pruned from; None where it is, or nobody knows."""
-    if not manifest.base_files:
+    if not manifest.bases:
         return None
-    differing = other_files(against, [manifest.base_files, *reversed(manifest.earlier_bases)])
+    differing = other_files(against, manifest.bases)
     if not all(differing):
         return None
-    others = differing[0]
     problem = InputError(
         f"--against {against}",
         expected=f"the model that {folder} was pruned from, {manifest.base}",
-        found=f"another one by its {', '.join(others[:3])}",
+        found=f"another one by its {', '.join(differing[0][:3])}",
     )
     return str(problem)
 

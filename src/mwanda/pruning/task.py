@@ -128,9 +128,7 @@ def _fingerprint(job: str, task: FolderTask, more: Mapping[str, Any]) -> dict[st
     """Everything that decides the bytes of an output: what a run must share to go on with
     another."""
     source, decoder, evidence, options = task.source, task.decoder, task.evidence, task.options
-    files = base_files(source, decoder.checkpoint)
-    if options.trust_remote_code:
-        files += sorted(source.folder.glob("*.py"))
+    files = base_files(source, decoder.checkpoint, code=options.trust_remote_code)
     saved = evidence.statistics_file
     return {
         "job": job,
@@ -150,12 +148,13 @@ def _fingerprint(job: str, task: FolderTask, more: Mapping[str, Any]) -> dict[st
     }
 
 
-def base_files(source: ModelSource, checkpoint: Checkpoint) -> list[Path]:
-    """The files a model is read from, and its tokenizer."""
+def base_files(source: ModelSource, checkpoint: Checkpoint, *, code: bool = False) -> list[Path]:
+    """The files a model is read from, and its tokenizer; with ``code`` its own Python too."""
+    own = sorted(source.folder.glob("*.py")) if code else []
     if source.kind == "gguf" and source.original is not None:
-        return [source.original]
+        return [source.original, *own]
     tokenizer = tokenizer_files(source.folder)
-    return [*checkpoint.files, source.folder / "config.json", *tokenizer]
+    return [*checkpoint.files, source.folder / "config.json", *tokenizer, *own]
 
 
 def chosen_linears(decoder: Decoder, recipe: ResolvedRecipe, *, strict: bool = True) -> Structure:

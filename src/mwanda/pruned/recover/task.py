@@ -221,9 +221,7 @@ def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) ->
     trusted = options.trust_remote_code
     source = stack.enter_context(open_model(name, partial.scratch, trust_remote_code=trusted))
     decoder = stack.enter_context(open_decoder(source, options))
-    paths = base_files(source, decoder.checkpoint)
-    if trusted:
-        paths += sorted(source.folder.glob("*.py"))
+    paths = base_files(source, decoder.checkpoint, code=trusted)
     return Side(source, decoder, {path.name: sha for path, sha in hash_files(paths).items()})
 
 

@@ -21,6 +21,7 @@ from mwanda.model.stored.shards import plan_shards
 from mwanda.model.stored.writer import ShardWriter
 from mwanda.pruned.trim.choice import Chosen
 from mwanda.pruned.trim.token_ids import (
+    BY_TEXT,
     CONFIGS,
     is_id_field,
     map_tokenizer,
@@ -46,7 +47,6 @@ log = logging.getLogger("mwanda")
 PIECE = 16 << 20
 """Bytes between two reports of progress: tensors are too unlike to be counted."""
 
-_BY_CONTENT = ("tokenizer_config.json", "special_tokens_map.json")
 _TEXTS = ("chat_template.json",)
 """JSON of a tokenizer that names no ids."""
 
@@ -113,7 +113,7 @@ def write_companions(
         (target / name).parent.mkdir(exist_ok=True)
         if name == "tokenizer.json":
             _write(target / name, map_tokenizer(vocabulary, new), indent=None)
-        elif name in _BY_CONTENT:
+        elif name in BY_TEXT:
             _write(target / name, map_tokenizer_config(read_json(path), gone, new))
         elif name in CONFIGS:
             _write(target / name, with_ids(read_json(path), new))

@@ -34,6 +34,9 @@ CONFIGS = ("config.json", "generation_config.json", "preprocessor_config.json",
            "processor_config.json")  # fmt: skip
 """Files that may name ids, beside the tokenizer's."""
 
+BY_TEXT = ("tokenizer_config.json", "special_tokens_map.json")
+"""The tokenizer's, which name tokens by their text, and some by their id."""
+
 
 def is_id_field(name: str) -> bool:
     """Whether a field of a config holds ids of tokens."""
@@ -113,22 +116,21 @@ def structural(
     if vocabulary.unknown is not None:
         found[vocabulary.unknown] = "the unknown token"
     found |= dict.fromkeys(_processor_ids(vocabulary.data.get("post_processor")), "post-processor")
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        if (folder / name).is_file():
-            by_text = vocabulary.ids | {text: i for i, text in vocabulary.added.items()}
-            named = {by_text[text] for text in _named(read_json(folder / name)) if text in by_text}
-            found |= dict.fromkeys(named, name)
+    data = {
+        name: read_json(folder / name) for name in (*CONFIGS, *BY_TEXT) if (folder / name).is_file()
+    }
+    by_text = vocabulary.ids | {text: i for i, text in vocabulary.added.items()}
+    for name in BY_TEXT:
+        named = {by_text[text] for text in _named(data.get(name)) if text in by_text}
+        found |= dict.fromkeys(named, name)
     for text in _template_texts(folder):
         found |= dict.fromkeys(encode(text), "the chat template")
     found |= dict.fromkeys(set(ids_in(config)) & vocabulary.known, "config.json")
     found = {number: who for number, who in found.items() if number < rows}
+    data["tokenizer.json"] = {"padding": vocabulary.data.get("padding")}
     problems = []
-    named_in = {
-        name: {*ids_in(read_json(folder / name))} if (folder / name).is_file() else set[int]()
-        for name in (*CONFIGS, "tokenizer_config.json", "special_tokens_map.json")
-    }
-    named_in["tokenizer.json"] = {*ids_in({"padding": vocabulary.data.get("padding")})}
-    for name, named in named_in.items():
+    for name, told in data.items():
+        named = {*ids_in(told)}
         found |= dict.fromkeys(named, name)
         problems += [
             f"{folder / name}: id {number}: expected an id below the {rows} rows of the embedding, "

@@ -113,6 +113,12 @@ class Manifest(Entry):
         return Sheet(["block", "weights", "sparsity"], rows, bars, 2)
 
     @property
+    def bases(self) -> list[dict[str, str]]:
+        """The files of the base, as ``base_files``, and of what that was made of, the last first;
+        none where the base's are not known."""
+        return [self.base_files, *reversed(self.earlier_bases)] if self.base_files else []
+
+    @property
     def calibrations(self) -> tuple[CalibrationRecord, ...]:
         """All text that this model has seen, in every prune and recovery it has been through."""
         own = () if self.calibration is None else (self.calibration,)

@@ -98,7 +98,7 @@ class MergePlan:
     def _calibration(self) -> CalibrationRecord:
         records = [file.record.calibration for file in self.files]
         return CalibrationRecord(
-            source=_joined([record.source for record in records]) or "",
+            source=_joined(record.source for record in records) or "",
             seed=_one([record.seed for record in records], None),
             bos=records[0].bos,
             length=records[0].length,
@@ -110,7 +110,7 @@ class MergePlan:
                 for tag in dict.fromkeys(one for record in records for one in record.background)
                 if tag not in self.languages
             ),
-            background_source=_joined([record.background_source for record in records]),
+            background_source=_joined(record.background_source for record in records),
         )
 
     def _draw(self, tag: str) -> LanguageDrawRecord:
