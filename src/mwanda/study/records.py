@@ -99,8 +99,8 @@ class Cell(Record):
     def key(self) -> str:
         settings, recipe = dict(self.settings), dict(self.settings["recipe"] or {})
         if recipe.get("recover"):
-            recover = recipe["recover"] | {"learning_rate": AfterPrune(**recipe["recover"]).rate}
-            recipe["recover"] = {name: recover[name] for name in recover if name not in APART}
+            recover = {k: v for k, v in recipe["recover"].items() if k not in APART}
+            recipe["recover"] = recover | {"rates": AfterPrune(**recover).rates}
         if "background" in settings:  # its text says it, wherever it lies
             recipe.pop("background")
         if "artefact" in settings:

@@ -143,6 +143,22 @@ def test_what_is_said_of_it(folder: Pruned, tiny: Tiny, text: Path, tmp_path: Pa
     assert (extracted.updated, extracted.manifest.recoveries) == ("recovery", ())
 
 
+def test_a_model_near_the_dense_one_takes_a_lower_rate_and_says_so(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="mwanda"):
+        made = mwanda.recover(
+            folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text, steps=2
+        ).recovery
+    mean = sum(made.text.weights[tag] * one.before for tag, one in made.held_out.items())
+    assert 0 < mean < 0.4
+    rate = made.settings["learning_rate"]
+    assert rate == pytest.approx(2e-5 * mean / 0.4, rel=5e-3)
+    assert f"learning rate {rate:g} in place of 2e-05: the model begins {mean:.3f}" in caplog.text
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"--learning-rate {rate}" in card
+
+
 def test_each_dtype_is_told_of_what_wrote_it(tiny: Tiny, text: Path, tmp_path: Path) -> None:
     source = pruned(tiny, tmp_path / "pruned", dtype="bfloat16")
     made = mwanda.recover(

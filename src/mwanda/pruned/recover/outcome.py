@@ -46,6 +46,19 @@ def tell(step: int, steps: int, mean: float, losses: Losses, before: Losses) -> 
     log.info("step %d of %d: held out %.4f nats a token: %s%s", step, steps, mean, each, named)
 
 
+def tell_rate(asked: Settings, taken: Settings, mean: float) -> None:
+    """Say so where the default learning rate is a lower one, near the dense model.
+
+    Args:
+        mean: nats a token that it begins with.
+    """
+    if asked.rates is not None and taken.learning_rate != asked.rates[0]:
+        log.info(
+            "learning rate %g in place of %g: the model begins %.3f nats a token from the dense "
+            "one, under %g", taken.learning_rate, asked.rates[0], mean, asked.rates[1],
+        )  # fmt: skip
+
+
 def check_gain(
     before: Losses, after: Losses, mean_before: float, mean_after: float, settings: Settings
 ) -> None:

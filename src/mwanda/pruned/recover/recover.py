@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
+
 from mwanda.pruned.recover.matching import check_more_zeros, known_pruned
-from mwanda.pruned.recover.outcome import Losses, check_gain, tell
+from mwanda.pruned.recover.outcome import Losses, check_gain, tell, tell_rate
 from mwanda.pruned.recover.record import (
     manifest_of,
     records_before,
@@ -217,6 +219,10 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         else:
             look()
         told(0, before)
+        # All processes take one rate, should their rounding differ.
+        mean = float(ranks.send(torch.tensor([watch.mean(before)]), 0))
+        settings = settings.at(mean)
+        tell_rate(task.settings, settings, mean)
         updates: AbstractContextManager[None] = nullcontext()
         if settings.low_rank is not None:
             updates = low_rank(pruned.model, matrices_of(pruned), settings.low_rank, seed)
@@ -234,7 +240,7 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         check_gain(before, after, watch.mean(before), watch.mean(after), settings)
         learnt = write_weights(folder, pruned, names, task.dtype, options.max_shard_size)
         linears = linear_records(pruned, records, task.dtype)
-    recovery = recovery_of(task, best, before, after, learnt, linears)
+    recovery = recovery_of(task, settings.learning_rate, best, before, after, learnt, linears)
     manifest = manifest_of(task, linears, recovery)
     seconds = {**manifest.seconds, "recover": time.perf_counter() - start}
     manifest = manifest.model_copy(update={"seconds": seconds})

@@ -135,7 +135,7 @@ def open_task(
         def fingerprint() -> Mapping[str, Any]:
             return {
                 "job": "recovery",
-                "settings": settings.recorded(),
+                "settings": settings.recorded() | {"rates": settings.rates},
                 "steps": steps,
                 "held_out": dict(lessons.held_out),
                 "dtype": recipe.dtype,

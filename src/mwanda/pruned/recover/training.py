@@ -222,7 +222,7 @@ def teach(
         max_steps=steps,
         per_device_train_batch_size=at_once,
         gradient_accumulation_steps=settings.batch // (at_once * processes),
-        learning_rate=settings.rate,
+        learning_rate=settings.learning_rate,
         **({} if settings.optimizer == "adam" else {"optim": "adamw_8bit"}),
         lr_scheduler_type="cosine",
         warmup_steps=min(-(-WARM_UP // settings.batch), steps // 10),

@@ -26,6 +26,10 @@ RATE, MOST_RATE, OF_FACTORS = 2e-5, 5e-5, 10
 """Learning rates by default: of batches of one window, of large ones at most, and by how much that
 of the factors of low-rank updates is higher."""
 
+FAR = 0.4
+"""Nats a token from the dense model: the nearer a model begins than this, the lower its rate. Steps
+that help a model at this distance carry one much nearer away from the dense one."""
+
 Objective = Literal["mean", "worst"]
 Optimizer = Literal["adam", "adam-8bit"]
 
@@ -56,7 +60,7 @@ class Settings(BaseModel):
     learning_rate: Annotated[Number, Field(gt=0)] | None = Field(
         None,
         description="The highest; it rises first and falls as a cosine. Default: 2e-5, with larger "
-        "batches up to 5e-5; low rank: ten times that.",
+        "batches up to 5e-5, less near the dense model; low rank: ten times that.",
     )
     batch: Count = Field(
         1,
@@ -119,12 +123,21 @@ class Settings(BaseModel):
         return value
 
     @property
-    def rate(self) -> float:
-        """The highest learning rate; by default as the square root of the batch, to a limit."""
+    def rates(self) -> tuple[float, float] | None:
+        """What the default learning rate is made of: the highest, by the batch, and the distance
+        from which on it is taken; None where a rate was asked for."""
         if self.learning_rate is not None:
-            return self.learning_rate
+            return None
         rate = min(RATE * math.sqrt(self.batch), MOST_RATE)
-        return rate if self.low_rank is None else OF_FACTORS * rate
+        return (rate if self.low_rank is None else OF_FACTORS * rate), FAR
+
+    def at(self, divergence: float) -> Self:
+        """With the learning rate of a model that begins so many nats a token from the dense one."""
+        if self.rates is None:
+            return self
+        highest, far = self.rates
+        rate = highest * min(1.0, divergence / far)
+        return self.model_copy(update={"learning_rate": float(f"{rate:.3g}")})
 
     def among(self, processes: int) -> Self:
         """With a window of every step for each process, where no batch was asked for."""
@@ -159,8 +172,7 @@ class Settings(BaseModel):
 
     def recorded(self) -> dict[str, Any]:
         """Those that change the result, for a manifest."""
-        left = {*APART, "never_worse", "steps", "held_out"}
-        return self.model_dump(exclude=left) | {"learning_rate": self.rate}
+        return self.model_dump(exclude={*APART, "never_worse", "steps", "held_out"})
 
 
 def steps_in_words(steps: int, batch: int) -> str:
