@@ -302,9 +302,9 @@ def test_the_rate_is_lower_near_the_dense_model() -> None:
     def rate(divergence: float, **asked: Any) -> float | None:
         return Settings(**asked).at(divergence).learning_rate
 
-    assert [rate(d) for d in (2.0, 0.4, 0.1, 0.0)] == [2e-5, 2e-5, 5e-6, 0.0]
+    assert [rate(d) for d in (2.0, 0.4, 0.1, 0.0)] == [2e-5, 2e-5, 1e-5, 0.0]
     assert [rate(1.0, batch=n) for n in (4, 8)] == [4e-5, 5e-5]
-    assert [rate(d, low_rank=8) for d in (1.0, 0.1)] == [2e-4, 5e-5]
+    assert [rate(d, low_rank=8) for d in (1.0, 0.1)] == [2e-4, 1e-4]
     assert rate(0.1, low_rank=8, learning_rate=1e-3) == 1e-3
 
 

@@ -153,7 +153,7 @@ def test_a_model_near_the_dense_one_takes_a_lower_rate_and_says_so(
     mean = sum(made.text.weights[tag] * one.before for tag, one in made.held_out.items())
     assert 0 < mean < 0.4
     rate = made.settings["learning_rate"]
-    assert rate == pytest.approx(2e-5 * mean / 0.4, rel=5e-3)
+    assert rate == pytest.approx(2e-5 * (mean / 0.4) ** 0.5, rel=5e-3)
     assert f"learning rate {rate:g} in place of 2e-05: the model begins {mean:.3f}" in caplog.text
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert f"--learning-rate {rate}" in card

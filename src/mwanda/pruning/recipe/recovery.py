@@ -27,8 +27,8 @@ RATE, MOST_RATE, OF_FACTORS = 2e-5, 5e-5, 10
 of the factors of low-rank updates is higher."""
 
 FAR = 0.4
-"""Nats a token from the dense model: the nearer a model begins than this, the lower its rate. Steps
-that help a model at this distance carry one much nearer away from the dense one."""
+"""Nats a token from the dense model: the nearer a model begins than this, the lower its rate, by the
+square root. Steps that help a model at this distance carry a much nearer one away."""
 
 Objective = Literal["mean", "worst"]
 Optimizer = Literal["adam", "adam-8bit"]
@@ -136,7 +136,7 @@ class Settings(BaseModel):
         if self.rates is None:
             return self
         highest, far = self.rates
-        rate = highest * min(1.0, divergence / far)
+        rate = highest * math.sqrt(min(1.0, divergence / far))
         return self.model_copy(update={"learning_rate": float(f"{rate:.3g}")})
 
     def among(self, processes: int) -> Self:
