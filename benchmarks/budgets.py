@@ -1,0 +1,171 @@
+"""What quality costs in time and in text: prunes, blocks fitted one by one, and recoveries.
+
+Gemma 3 270M at 50 %. Wanda, the defaults and best-quality have twelve windows of GNOME in each of
+fifteen languages, the last two a background without any language scored. From best-quality's model
+``local.py`` and recoveries go on, of several lengths, on several amounts of text in those of
+``LEARNT``. Rises over dense are shares of what Wanda loses on the same FLORES text, ids below 1000.
+Seconds are the processor's of all that made a model, of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from harness import Table, kept, options_of, parsed, save
+from processes import call, environment, run
+from real_models import dense_folder, windows_file
+from recovery import EVERY, NONE, SCORED, pruned, scored
+from studies import background_without
+
+LEARNT = ("en", "de", "ru", "ja", "fi")
+PRUNED = "best-quality"
+
+
+def learnt_on(given: argparse.Namespace, windows: int) -> list[Any]:
+    return ["--calibration", given.data / "gnome", "--languages", ",".join(LEARNT),
+            "--windows", windows, *NONE]  # fmt: skip
+
+
+def recovered(given: argparse.Namespace, windows: int, steps: int, out: Path) -> dict[str, Any]:
+    words = ["recover", given.work / PRUNED, "--dense", dense_folder(given), "--out", out]
+    made = call(given, *words, "--steps", steps, *learnt_on(given, windows), "--overwrite",
+                "--json")  # fmt: skip
+    return {"processor": made.processor}
+
+
+def local(given: argparse.Namespace, windows: int, steps: int, out: Path) -> dict[str, Any]:
+    line = [
+        sys.executable, Path(__file__).with_name("local.py"), "--data", given.data,
+        "--work", given.work, "--dense", dense_folder(given), "--pruned", given.work / PRUNED,
+        "--out", out, "--languages", ",".join(LEARNT), "--windows", str(windows),
+        "--steps", str(steps),
+    ]  # fmt: skip
+    made = run(line, env=environment(given.threads))
+    return {"processor": made.processor}
+
+
+def plain_forward(given: argparse.Namespace) -> dict[str, Any]:
+    """Processor seconds of the backbone on 128 windows of 256 tokens, in bfloat16."""
+    dense = dense_folder(given)
+    tokens = load_file(windows_file(given, dense, 128, languages=["de"]))["de"]
+    model = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.bfloat16).eval()
+    with torch.inference_mode():
+        model.model(input_ids=tokens[:4], use_cache=False)
+        start = time.process_time()
+        for part in tokens.split(4):
+            model.model(input_ids=part, use_cache=False)
+    return {"processor": time.process_time() - start, "windows": len(tokens)}
+
+
+def pairs(given: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Windows a language and steps, of words such as ``48x300``."""
+    for word in given:
+        windows, _, steps = word.partition("x")
+        yield int(windows), int(steps)
+
+
+def rows_of(found: Mapping[str, Mapping[str, Any]], plain: float) -> list[list[str]]:
+    rows = []
+    for name, one in found.items():
+        shares = (f"{one['shares'][group]:.3f}" for group in SCORED)
+        text = str(one["windows"] or "")
+        rows.append([name, text, f"{one['seconds']:,.0f}", f"{one['seconds'] / plain:,.0f}",
+                     *shares])  # fmt: skip
+    return rows
+
+
+def draw(found: Mapping[str, Mapping[str, Any]], target: Path) -> None:
+    """Shares of what Wanda loses against seconds; recoveries of one text are one line."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(SCORED), figsize=(11, 3.6), sharey=True, layout="constrained"
+    )
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for name, one in sorted(found.items(), key=lambda item: item[1]["seconds"]):
+        line = f"recovered, {one['windows']} windows a language" if one["steps"] else name
+        lines.setdefault(line, []).append(one)
+    for axis, group in zip(axes, SCORED, strict=True):
+        for label, points in lines.items():
+            seconds, shares = zip(
+                *((p["seconds"], p["shares"][group]) for p in points), strict=True
+            )
+            axis.plot(seconds, shares, "o-", label=label, markersize=5)
+        axis.set_xscale("log")
+        axis.set_title(group, fontsize=10)
+        axis.set_xlabel("processor seconds, the prune's too")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    axes[0].set_ylabel("share of what Wanda loses")
+    axes[-1].legend(frameon=False, fontsize=8)
+    figure.savefig(target, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = options_of(__doc__, "budgets", "gnome/ and flores/")
+    parser.add_argument("--dense", type=Path)
+    parser.add_argument("--local", nargs="*", default=["48x200"], metavar="WINDOWSxSTEPS",
+                        help="windows a language, and steps a block")  # fmt: skip
+    parser.add_argument("--recoveries", nargs="*", metavar="WINDOWSxSTEPS",
+                        default=["12x300", "48x75", "48x300", "200x600"])  # fmt: skip
+    parser.add_argument("--ids", default="0:999")
+    parser.add_argument("--sentences", type=int, default=24, help="a language")
+    parser.set_defaults(threads=1, groups=SCORED, to="sparsity=0.5", windows=12)
+    given = parsed(parser)
+    plain = kept(given.work / "plain.json", lambda: plain_forward(given))["processor"]
+    found: dict[str, dict[str, Any]] = {}
+
+    def measured(
+        name: str, folder: Path, windows: int, steps: int, before: float, make: Callable[[], Any]
+    ) -> None:
+        print(name, flush=True)
+        made = kept(folder.with_name(f"{folder.name}.json"), make)
+        found[name] = {
+            "windows": windows, "steps": steps, "seconds": before + made["processor"],
+            **scored(given, folder),
+        }  # fmt: skip
+
+    left_out = [tag for name, tags in EVERY.items() if name != "background" for tag in tags]
+    others = ["--background", background_without(left_out, given.work / "text")]
+    for name, words in (("wanda", NONE), ("m-wanda", others), (PRUNED, others)):
+        folder = given.work / name
+        measured(name, folder, 0, 0, 0.0, partial(pruned, given, name, folder, words))
+    prune = found[PRUNED]["seconds"]
+    for windows, steps in pairs(given.local):
+        folder = given.work / f"local-{windows}-{steps}"
+        make = partial(local, given, windows, steps, folder)
+        measured(f"local, {steps} steps a block", folder, windows, 0, prune, make)
+    for windows, steps in pairs(given.recoveries):
+        folder = given.work / f"recovered-{windows}-{steps}"
+        make = partial(recovered, given, windows, steps, folder)
+        measured(
+            f"recovered, {steps} steps, {windows} windows", folder, windows, steps, prune, make
+        )
+    wanda = found["wanda"]["rises"]
+    for one in found.values():
+        one["shares"] = {
+            group: sum(one["rises"][tag] for tag in tags) / sum(wanda[tag] for tag in tags)
+            for group, tags in SCORED.items()
+        }
+    header = ["", "windows a language", "processor seconds", "plain forwards", *SCORED]
+    save(given.results, {"models": found, "plain": plain},
+         tables=[Table(header, rows_of(found, plain))])  # fmt: skip
+    draw(found, Path("docs/images/budgets.svg"))
+
+
+if __name__ == "__main__":
+    main()
