@@ -118,6 +118,16 @@ def test_a_plan_refuses_what_a_prune_with_a_recovery_does(bench: Bench, pruned: 
     bench.refuse([*words, "--sparsity", "0"], "recover: expected a sparsity above 0")
 
 
+def test_text_that_suffices_for_the_prune_alone_is_told_before_it(bench: Bench) -> None:
+    recipe = bench.root / "recipe.yaml"
+    recipe.write_text("recover: {windows: 900}", encoding="utf-8")
+    given = ["--windows", "8", "--window-length", "32", "--criterion", "magnitude"]
+    words = [bench.source, *given, "--recipe", recipe, "--calibration", bench.corpus]
+    for verb in (["prune", "--out", bench.out], ["plan"]):
+        bench.refuse([*verb, *words], "tokens of text for 900 windows", lines=2)
+    assert {path.name for path in bench.root.iterdir()} == {"recipe.yaml"}
+
+
 def test_a_prune_whose_recovery_fails_stays_to_be_recovered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -11,17 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
+
 from mwanda.errors import InputError
 from mwanda.pruned.recover.lessons import held_out_of
 from mwanda.pruned.recover.recover import recover
-from mwanda.pruned.recover.task import refuse_wide, text_of
+from mwanda.pruned.recover.task import LENGTH, learning_dtype, text_of
 from mwanda.pruned.recover.trainer_checks import check_settings
 from mwanda.pruned.trim.trim import TrimResult, plan_trim, trim
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
     calibration_languages,
+    sizes_of,
     text_or_first_try,
 )
+from mwanda.pruning.draw_windows import reader_of
 from mwanda.pruning.evidence import refuse_statistics
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.given_arguments import no_tokenizer, options_given, recipe_given
@@ -32,7 +36,6 @@ from mwanda.pruning.recipe.keywords import RecipeFields, TextFields, with_fields
 from mwanda.pruning.recipe.recovery import AfterPrune, refuse_masks_only
 from mwanda.pruning.recipe.resolved import ResolvedRecipe, resolve
 from mwanda.system.arguments import path_given
-from mwanda.system.device import parse_dtype
 from mwanda.system.extras import need
 from mwanda.system.output import OutputFolder
 from mwanda.system.ranks import launched
@@ -42,6 +45,7 @@ from mwanda.system.surroundings import undisturbed
 from mwanda.text.languages import MULTIPLE
 from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import NO_BACKGROUND
+from mwanda.text.windows import draw
 
 log = logging.getLogger("mwanda")
 
@@ -143,7 +147,7 @@ def _prune_and_recover(
     A prune that was stopped is gone on with; where the recovery stops or fails, what was pruned
     stays, to be recovered.
     """
-    check_recovery(recipe, settings, calibration, options)
+    check_recovery(model, recipe, settings, calibration, options)
     OutputFolder(out, overwrite=options.overwrite).check(Path(model))
     whole = out.with_name(f".{out.name}.unrecovered")
     given = _text_fields(recipe, settings)
@@ -173,6 +177,7 @@ def _kept_until_done(whole: Path, words: Sequence[str], options: RunOptions) -> 
 
 
 def check_recovery(
+    model: str,
     recipe: ResolvedRecipe,
     settings: AfterPrune,
     calibration: CalibrationInput | None,
@@ -189,9 +194,10 @@ def check_recovery(
         raise InputError("--recover", expected="--calibration, text to learn from", found="none")
     _refuse_processes("recover")
     check_settings(settings)
-    refuse_wide(parse_dtype(options.compute_dtype, "--compute-dtype"))
+    learning_dtype(options)
     text = resolve(recipe_given(None, _text_fields(recipe, settings), "recover"))
     _check_windows(calibration, text, settings.held_out)
+    _check_text(model, calibration, text, settings.held_out, options)
 
 
 def _text_fields(recipe: ResolvedRecipe, settings: AfterPrune) -> dict[str, Any]:
@@ -215,6 +221,36 @@ def _check_windows(
         if recipe.background != NO_BACKGROUND:
             sizes[MULTIPLE] = recipe.background_windows
     held_out_of(name, sizes, held_out)
+
+
+def _check_text(
+    model: str,
+    calibration: CalibrationInput,
+    recipe: ResolvedRecipe,
+    held_out: int | None,
+    options: RunOptions,
+) -> None:
+    """Draw what is to be learnt from once before the prune, which may have wanted less: whether the
+    text has so much shows only then."""
+    opened = text_of(calibration, recipe)
+    if isinstance(opened, Windows) or opened.streamed:
+        return
+    tokenizer, context, _ = reader_of(model, trust_remote_code=options.trust_remote_code)
+    languages, sizes = calibration_languages(opened, recipe), sizes_of(recipe)
+    sizes["length"] = sizes["length"] or min(LENGTH, context or LENGTH)
+
+    def drawn(tags: Sequence[str], *, part: bool) -> Mapping[str, torch.Tensor]:
+        return draw(
+            opened, tokenizer, tags, **sizes, seed=recipe.seed, context=context, part=part,
+            allow_short=options.allow_short, keep_english=recipe.keep_english,
+            keep_repeated=recipe.keep_repeated,
+        ).tokens  # fmt: skip
+
+    found = drawn(languages, part=True)  # which says nothing: the recovery will
+    lacking = [tag for tag in languages if tag not in found]
+    if lacking:
+        drawn(lacking, part=False)
+    held_out_of(opened.name, {tag: len(ids) for tag, ids in found.items()}, held_out)
 
 
 def _refuse_processes(verb: str) -> None:

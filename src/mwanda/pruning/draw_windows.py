@@ -71,17 +71,7 @@ def draw_windows(
         check_background_windows(background_windows)
         others = open_background(background)
         others.languages()
-    path, companions = Path(model), None
-    if is_gguf(path):
-        gguf = read_gguf(path)
-        tokenizer, context = gguf.tokenizer(), _context(lambda: gguf.config)
-    else:
-        trusted: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-        with open_model(model, **trusted, weights=False) as opened:
-            tokenizer, context = load_tokenizer(opened.folder, **trusted), None
-            companions = companions_sha256(opened.folder)
-            if (opened.folder / "config.json").is_file():
-                context = _context(partial(load_config, opened.folder, **trusted), **trusted)
+    tokenizer, context, companions = reader_of(model, trust_remote_code=trust_remote_code)
     drawn = draw(
         source, tokenizer, chosen, windows=windows, length=length, seed=seed, context=context,
         allow_short=allow_short, keep_english=keep_english, keep_repeated=keep_repeated,
@@ -93,6 +83,21 @@ def draw_windows(
     drawn = replace(drawn, companions=companions)
     save(drawn, out, overwrite=overwrite)
     return drawn
+
+
+def reader_of(model: str, *, trust_remote_code: bool = False) -> tuple[Any, int | None, str | None]:
+    """A model's tokenizer, its context, as far as can be known, and the hash of the files that the
+    two come from, where it is a folder; its weights are left alone."""
+    path, trusted = Path(model), dict[str, Any](trust_remote_code=trust_remote_code)
+    if is_gguf(path):
+        gguf = read_gguf(path)
+        return gguf.tokenizer(), _context(lambda: gguf.config), None
+    with open_model(model, **trusted, weights=False) as opened:
+        tokenizer, context = load_tokenizer(opened.folder, **trusted), None
+        companions = companions_sha256(opened.folder)
+        if (opened.folder / "config.json").is_file():
+            context = _context(partial(load_config, opened.folder, **trusted), **trusted)
+    return tokenizer, context, companions
 
 
 def _context(config: Callable[[], Any], *, trust_remote_code: bool = False) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from transformers import (
 from mwanda.errors import InputError
 from mwanda.model.run.decoder import MemoryDecoder
 from mwanda.model.run.head_form import PlainHead
-from mwanda.pruned.recover import targets
+from mwanda.pruned.recover import targets, task
 from mwanda.pruned.recover.learner import Course, Learner, heads_kept, learning, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.outcome import warn_of_many_passes
@@ -31,6 +32,7 @@ from mwanda.pruning.recipe.values import validated
 from mwanda.system.run_options import RunOptions
 from tests.pruning.pipeline.helpers import token_windows, windows_object
 from tests.support.models import HEAD_DIM, HEADS, HIDDEN, INTERMEDIATE, redraw, tiny_config
+from tests.support.pretend.device import KIND, Pretend
 
 SIZES: dict[str, Any] = {
     "vocab_size": 300, "hidden_size": HIDDEN, "intermediate_size": INTERMEDIATE,
@@ -330,3 +332,38 @@ def test_a_module_whose_matrix_is_no_linear_stays_whole() -> None:
         for ends, expected in ((learn, True), (stay, False)):
             for end in ends:
                 assert {on for name, on in names.items() if name.endswith(end)} == {expected}, end
+
+
+@pytest.mark.parametrize("processes", [2, 3, 9])
+def test_windows_of_every_language_go_round_the_processes(processes: int, tmp_path: Path) -> None:
+    other = MemoryDecoder(model("llama", 1))
+    teacher, options = find_head(other, TOKENS), RunOptions(batch_tokens=48)
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    for folder in (shared, alone):
+        folder.mkdir()
+    take_targets(other, TOKENS, teacher, alone, 0, options, likely=True)
+    for rank in range(processes):
+        own = {tag: ids[rank::processes] for tag, ids in TOKENS.items()}
+        own = {tag: ids for tag, ids in own.items() if len(ids)}
+        take_targets(other, own, teacher, shared, rank, options, likely=True)
+    one, many = Targets(alone), Targets(shared, processes)
+    for tag, ids in TOKENS.items():
+        for place in range(len(ids)):
+            torch.testing.assert_close(many.hidden((tag, place)), one.hidden((tag, place)))
+            assert many.likely((tag, place)).shape == one.likely((tag, place)).shape
+
+
+def test_a_float16_model_learns_in_float32_where_there_is_no_bfloat16(
+    counting: Pretend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "source_dtype", lambda checkpoint: checkpoint)
+    there = torch.device(KIND, 0)
+
+    def products(source: torch.dtype) -> torch.dtype:
+        return task.products_of(SimpleNamespace(checkpoint=source), RunOptions(), there)  # type: ignore[arg-type]
+
+    with counting.there():
+        assert products(torch.float16) == products(torch.bfloat16) == torch.bfloat16
+        assert products(torch.float32) == torch.float32
+    with counting.there(bfloat16=False):
+        assert products(torch.float16) == products(torch.bfloat16) == torch.float32

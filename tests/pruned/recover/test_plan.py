@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,25 @@ def test_a_plan_foresees_the_devices_memory(
     here = mwanda.plan_recover(source, **given)
     assert (here.saved, here.device_memory) == (plan.saved, None)
     assert "peak memory, accelerator" not in dict(here.table())
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_weights_with_low_rank_updates_are_counted(
+    family: str, checkpointing: bool, counting: Pretend, tiny: Tiny, tmp_path: Path
+) -> None:
+    source = pruned(tiny, tmp_path / "pruned", family)
+    given: dict[str, Any] = {
+        "calibration": windows_file(tmp_path, counts={"de": (8, 2)}, seed=5),
+        "steps": 2, "learning_rate": 2e-3, "low_rank": 1, "gradient_checkpointing": checkpointing,
+        "options": mwanda.RunOptions(device=KIND, compute_dtype="float32"),
+    }  # fmt: skip
+    with counting.there():
+        plan = mwanda.plan_recover(source, **given)
+        # So short a text need not teach anything.
+        with counting.counted() as copies, suppress(mwanda.MwandaError):
+            mwanda.recover(source, tmp_path / "out", dense=tiny(family), **given)
+    assert plan.device_memory == pytest.approx(copies.peak, rel=0.06)
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,12 @@ from transformers import AutoModelForCausalLM
 from transformers.integrations import integration_utils
 
 import mwanda
-from mwanda.errors import GateError, InputError, MwandaError
-from mwanda.pruned.recover import learner, training, watch
+from mwanda.errors import DataError, GateError, InputError, MwandaError
+from mwanda.pruned.recover import learner, outcome, training, watch
 from mwanda.pruned.recover import recover as module
 from mwanda.pruned.recover.outcome import check_gain
 from mwanda.pruned.recover.recover import RecoverResult
+from mwanda.pruned.recover.watch import Watch
 from mwanda.pruning import journal
 from mwanda.pruning.folder.made_with import recovery_command
 from mwanda.pruning.folder.manifest import read_manifest
@@ -353,6 +354,26 @@ def test_a_run_that_diverges_ends_at_the_next_look(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("mean", "error", "says"),
+    [
+        (0.0, InputError, "one that differs from the dense model"),
+        (-1e-9, InputError, "one that differs from the dense model"),
+        (float("nan"), DataError, "de, sw: expected a finite divergence"),
+    ],
+)
+def test_a_start_that_teaches_nothing_is_told_before_the_first_step(
+    mean: float, error: type[MwandaError], says: str, folder: Pruned, tiny: Tiny, text: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(Watch, "losses", lambda *_: {"de": mean, "sw": mean})
+    with pytest.raises(error, match=says):
+        mwanda.recover(
+            folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text, **HOW
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_languages_without_weight_make_no_steps(
     folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
 ) -> None:
@@ -450,6 +471,7 @@ def test_bad_input_is_one_error_and_leaves_nothing(
         ("--calibration: expected text to learn from", {"calibration": None}),
         ("language 'fr': expected one of those in", {"languages": "fr"}),
         ("--compute-dtype", {"compute": "float64"}),
+        ("--compute-dtype: expected float32 or bfloat16", {"compute": "float16"}),
         ("batch: expected 1 or more, found 0", {"batch": 0}),
         ("objective: expected 'mean' or 'worst', found best", {"objective": "best"}),
         ("optimizer: expected 'adam' or 'adam-8bit', found sgd", {"optimizer": "sgd"}),
@@ -516,6 +538,24 @@ def test_what_was_no_gain_is_not_written(
             **HOW | {"steps": 1, "learning_rate": 10.0},
         )  # fmt: skip
     assert not (tmp_path / "out").exists()
+
+
+def test_what_never_worse_refused_is_written_without_it_and_learns_nothing_again(
+    folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(journal, "PATIENCE", 0.0)  # so short a run is kept too
+    monkeypatch.setattr(outcome, "_worse", lambda *_: ["de"])
+    given: dict[str, Any] = {"dense": tiny("llama"), "calibration": text, **HOW}
+    with pytest.raises(GateError, match="leave --never-worse out to have it as it is"):
+        mwanda.recover(folder("llama"), tmp_path / "out", never_worse=True, **given)
+    assert not (tmp_path / "out").exists()
+    with caplog.at_level("INFO", logger="mwanda"):
+        caplog.clear()
+        mwanda.recover(folder("llama"), tmp_path / "out", **given)
+    assert "step 0 of 3" in caplog.text
+    assert "step 1 of 3" not in caplog.text
+    assert (tmp_path / "out" / "mwanda.json").is_file()
 
 
 def test_a_language_that_lost_is_named_or_refused(caplog: pytest.LogCaptureFixture) -> None:

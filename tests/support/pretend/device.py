@@ -145,7 +145,7 @@ def _forget() -> None:
 
 def _place() -> str:
     """The innermost function of mwanda that is running, as ``file.py:name``."""
-    frame: Any = sys._getframe(2)
+    frame: Any = sys._getframe()  # a thread of the backward pass may have no more
     while frame is not None and OURS not in frame.f_code.co_filename:
         frame = frame.f_back
     if frame is None:

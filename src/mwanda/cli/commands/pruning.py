@@ -113,7 +113,7 @@ def plan(
         from mwanda.pruning.calibration_text import FIRST_TRY
 
         text = given["calibration"] or FIRST_TRY
-        check_recovery(resolve(recipe), recipe.recover, text, run_options)
+        check_recovery(model, resolve(recipe), recipe.recover, text, run_options)
     yield shown
     if recipe.recover:
         yield f"not counted: the recovery; mwanda recover PRUNED --dense {model} --plan counts it"

@@ -52,8 +52,7 @@ class Learner(nn.Module):
         self._calls, self._device, self._dtype = decoder.calls, decoder.device, dtype
         self._sampled = sampled_of(settings, len(head.weight))
         self._checkpointing = settings.gradient_checkpointing
-        # An update of all experts is made once; blocks that run twice make each again.
-        self._cached = settings.low_rank is not None and not self._checkpointing
+        self._cached = once_a_forward(decoder, settings)
         for parameter in decoder.model.parameters():
             parameter.requires_grad_(False)
         for parameter in learning(decoder, settings):
@@ -237,6 +236,13 @@ def learnt_names(model: nn.Module) -> list[str]:
 def sampled_of(settings: Settings, vocabulary: int) -> int:
     """Entries to draw; 0 where that would not be much less than all."""
     return settings.sampled if settings.sampled * 4 <= vocabulary else 0
+
+
+def once_a_forward(decoder: Decoder, settings: Settings) -> bool:
+    """Whether low-rank updates are made once a forward and kept until its end: all experts of a
+    block lie in one parameter, and each would make it anew. Blocks that run twice keep nothing."""
+    experts = any(linear.expert for linear in decoder.structure.linears())
+    return settings.low_rank is not None and experts and not settings.gradient_checkpointing
 
 
 def heads_kept(settings: Settings, products: torch.dtype) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
-from mwanda.errors import GateError, MwandaError
+from mwanda.errors import DataError, GateError, InputError, MwandaError
 from mwanda.pruning.recipe.recovery import Settings
 from mwanda.text.languages import MULTIPLE
 
@@ -17,6 +18,9 @@ Losses = Mapping[str, float]
 # The same command would go on with the journal, and another one is refused beside it.
 _ANEW = "begin anew with --restart"
 
+
+NEAREST = 1e-6
+"""Nats a token: rounding in float32 keeps models that are the same about so far apart."""
 
 MANY = 12
 """Passes over a text after which another one brings less than other text would."""
@@ -44,6 +48,30 @@ def tell(step: int, steps: int, mean: float, losses: Losses, before: Losses) -> 
     worse = _worse(before, losses)
     named = f"; worse than before: {', '.join(worse)}" if worse else ""
     log.info("step %d of %d: held out %.4f nats a token: %s%s", step, steps, mean, each, named)
+
+
+def check_start(before: Losses, mean: float) -> None:
+    """Refuse a model that is not finite, or that has nothing to learn.
+
+    Args:
+        mean: over languages by weight, nats a token.
+
+    Raises:
+        DataError: a divergence that is not finite.
+        InputError: a model that computes what the dense one does.
+    """
+    odd = [tag for tag, loss in before.items() if not math.isfinite(loss)]
+    if odd:
+        raise DataError(
+            f"the pruned model on what is held out, {', '.join(odd)}",
+            expected="a finite divergence from the dense one", found=f"{before[odd[0]]}",
+            fix="compute in float32",
+        )  # fmt: skip
+    if mean < NEAREST:
+        raise InputError(
+            "the pruned model", expected="one that differs from the dense model",
+            found=f"{mean:.1g} nats a token between them", fix="it needs no recovery",
+        )  # fmt: skip
 
 
 def tell_rate(asked: Settings, taken: Settings, mean: float) -> None:
@@ -87,7 +115,8 @@ def check_gain(
         raise GateError(
             "--never-worse", expected="no language further from the dense model than before",
             found=told,
-            fix=f"{_ANEW} and more text or weight for these languages, or a lower --learning-rate",
+            fix=f"leave --never-worse out to have it as it is, or {_ANEW} and more text or weight "
+            "for these languages, or a lower --learning-rate",
         )  # fmt: skip
     log.warning("further from the dense model than before, in nats a token: %s", told)
 

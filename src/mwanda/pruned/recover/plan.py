@@ -12,12 +12,23 @@ from mwanda.model.opening import open_decoder, source_dtype
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import open_model
 from mwanda.pruned.recover.divergence import positions_at_once
-from mwanda.pruned.recover.learner import count_learning, heads_kept, sampled_of
+from mwanda.pruned.recover.learner import (
+    count_learning,
+    heads_kept,
+    once_a_forward,
+    sampled_of,
+)
 from mwanda.pruned.recover.lessons import held_out_of
 from mwanda.pruned.recover.matching import check_zeros
 from mwanda.pruned.recover.saved_memory import saved_bytes
 from mwanda.pruned.recover.targets import LIKELY, SPREAD
-from mwanda.pruned.recover.task import default_length, disk_needed, products_of, text_of
+from mwanda.pruned.recover.task import (
+    default_length,
+    disk_needed,
+    learning_dtype,
+    products_of,
+    text_of,
+)
 from mwanda.pruning.calibration_text import CalibrationInput, calibration_languages, weights_of
 from mwanda.pruning.folder.manifest import find_manifest
 from mwanda.pruning.forecast.memory import RUNTIME, process_memory
@@ -28,7 +39,12 @@ from mwanda.pruning.given_arguments import options_given
 from mwanda.pruning.recipe.keywords import RecoverFields, recovery_given, with_fields
 from mwanda.pruning.recipe.recovery import Settings, steps_in_words
 from mwanda.system.arguments import path_given
-from mwanda.system.device import choose_device, computes_on_host, dtype_name
+from mwanda.system.device import (
+    choose_compute_dtype,
+    choose_device,
+    computes_on_host,
+    dtype_name,
+)
 from mwanda.system.run_options import RunOptions
 from mwanda.system.shown import Sheet, Shown
 from mwanda.system.speaking import speaking
@@ -171,7 +187,8 @@ def plan_recover(
         length = max(length for _, length in shapes)
         tokens = sum(n * length for n, length in shapes)
         steps, at_once = settings.steps_for(learnt), settings.windows_at_once(1)
-        products = products_of(decoder, options, device)
+        products, stored = products_of(decoder, options, device), source_dtype(decoder.checkpoint)
+        kept = choose_compute_dtype(learning_dtype(options), stored, device)  # of the dense pass
         learning = count_learning(decoder, settings)
         saved = saved_bytes(decoder, (at_once, length), trust_remote_code=options.trust_remote_code)
         mean = tokens // sum(sizes.values())
@@ -190,7 +207,8 @@ def plan_recover(
         logits = 4 * rows * min(at_once * length, positions_at_once(rows, 4))
         # A step of the optimizer copies the weights when what a forward keeps is gone again.
         copied = 0 if settings.low_rank else 4 * learning
-        peak = states + heads + max((whole or 0) + 4 * logits, copied)
+        merged = _merged(decoder, settings, products) if settings.low_rank else 0
+        peak = states + heads + max((whole or 0) + merged + 4 * logits, copied)
         here = computes_on_host(device)
         host = peak if here else _passing(decoder, learning)
         return RecoverPlan(
@@ -199,7 +217,7 @@ def plan_recover(
             weights=weights, flops=flops, matmul_rate=rate, compute_seconds=flops / rate,
             states=states, saved=whole, device_memory=None if here else peak,
             anonymous=process_memory().anonymous + host + RUNTIME,
-            disk=disk_needed(decoder, source_dtype(decoder.checkpoint), recipe, tokens, learning),
+            disk=disk_needed(decoder, kept, recipe, tokens, learning),
             compute_dtype=dtype_name(products),
         )  # fmt: skip
 
@@ -250,6 +268,15 @@ def _heads(decoder: StreamedDecoder, settings: Settings, products: torch.dtype, 
         made = rows if learns and products != torch.float32 else 0
     narrow = (kept * decoder.vocabulary + made) * products.itemsize
     return width * (narrow + (rows * torch.float32.itemsize if learns else 0))
+
+
+def _merged(decoder: StreamedDecoder, settings: Settings, products: torch.dtype) -> int:
+    """Bytes of weights with their low-rank updates, which a backward pass needs: as the products
+    take them, with the masks. Blocks that run twice make those of one block at a time."""
+    once = once_a_forward(decoder, settings) and products != torch.float32
+    each = products.itemsize + torch.bool.itemsize + (torch.float32.itemsize if once else 0)
+    blocks = [sum(one.size for one in block.linears) for block in decoder.structure.blocks]
+    return each * (max(blocks) if settings.gradient_checkpointing else sum(blocks))
 
 
 def _passing(decoder: StreamedDecoder, learning: int) -> int:

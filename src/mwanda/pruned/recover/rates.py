@@ -18,6 +18,7 @@ from mwanda.methods.input_statistics import Need
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.structure import Linear, matrix_in
 from mwanda.pruning.statistics.capture import Capture
+from mwanda.system.ranks import ALONE, Ranks
 
 FLOOR = 0.05
 """Of the median input: one that is smaller is taken for so large."""
@@ -61,27 +62,31 @@ class InputRates(TrainerCallback):
         optimizer.register_step_post_hook(take)
 
 
-def input_rates(decoder: Decoder, forwards: Callable[[], object]) -> InputRates:
+def input_rates(
+    decoder: Decoder, forwards: Callable[[], object], ranks: Ranks = ALONE
+) -> InputRates:
     """By how large the inputs of the linears are in these forwards.
 
     A linear to which no token comes, an expert, keeps one rate.
 
     Args:
         decoder: its weights are all there.
+        ranks: processes that learn together; all take what the one that writes finds.
     """
     linears, every = tuple(decoder.structure.linears()), "every"
     needs: tuple[Need, ...] = ("square",)
     with Capture(decoder.model, linears, needs) as capture:
         capture.run(forwards, every)
     capture.settle()
-    return InputRates(
-        decoder.model,
-        {
-            linear: rates_of((sums[every].square / sums[every].tokens).sqrt().float())
-            for linear in linears
-            if every in (sums := capture.sums[linear.name]) and sums[every].tokens
-        },
-    )
+    found = {}
+    for linear in linears:
+        rates, sums = torch.ones(linear.columns), capture.sums[linear.name].get(every)
+        if sums is not None and sums.tokens:
+            rates = rates_of((sums.square / sums.tokens).sqrt().float())
+        rates = ranks.send(rates, 0)
+        if bool((rates != 1).any()):
+            found[linear] = rates
+    return InputRates(decoder.model, found)
 
 
 def rates_of(sizes: torch.Tensor) -> torch.Tensor:

@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import torch
-
 from mwanda.pruned.recover.matching import check_more_zeros, known_pruned
-from mwanda.pruned.recover.outcome import Losses, check_gain, tell, tell_rate
+from mwanda.pruned.recover.outcome import Losses, check_gain, check_start, tell, tell_rate
 from mwanda.pruned.recover.record import (
     manifest_of,
     records_before,
@@ -183,16 +181,17 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
     form, teacher = find_head(pruned, lessons.tokens), find_head(dense, lessons.tokens)
     form = replace(form, weight=form.weight.to(NOWHERE))  # the model's own, once it is whole
     likely = bool(sampled_of(settings, pruned.vocabulary))
-    own = {tag: lessons.tokens[tag] for tag in ranks.share([*lessons.tokens])}
+    shared = {tag: ids[ranks.rank :: ranks.size] for tag, ids in lessons.tokens.items()}
+    own = {tag: ids for tag, ids in shared.items() if len(ids)}
     take_targets(
         dense, own, teacher, places["targets"], ranks.rank, options, likely=likely,
         after=task.steps_in_blocks,
     )  # fmt: skip
     ranks.wait()
     task.journal.finished("targets", 1, None, last=True)
-    targets, watched = Targets(places["targets"]), lessons.watched
+    targets, watched = Targets(places["targets"], ranks.size), lessons.watched
     course = Course(watched, lessons.tokens, targets, seed=seed, likely=likely)
-    watch = Watch(course, [tag for tag, _ in watched], lessons.weights)
+    watch = Watch(course, [tag for tag, _ in watched], lessons.weights, ranks=ranks)
     before = watch.before
 
     def told(step: int, losses: Losses) -> None:
@@ -212,15 +211,15 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         rates: InputRates | None = None
 
         def look() -> None:
-            before.update(watch.losses(learner, pruned.device))
+            before.update(watch.agreed(learner, pruned.device))
 
         if settings.low_rank is None:
-            rates = input_rates(pruned, look)
+            rates = input_rates(pruned, look, ranks)
         else:
             look()
         told(0, before)
-        # All processes take one rate, should their rounding differ.
-        mean = float(ranks.send(torch.tensor([watch.mean(before)]), 0))
+        mean = watch.mean(before)
+        check_start(before, mean)
         settings = settings.at(mean)
         tell_rate(task.settings, settings, mean)
         updates: AbstractContextManager[None] = nullcontext()

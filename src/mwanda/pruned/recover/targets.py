@@ -42,7 +42,7 @@ PROBED = 16
 """Tokens that are put through a model to see its head."""
 
 FILE, DONE = "targets-{}.safetensors", "targets-{}.done"
-"""Of each process: the languages it took."""
+"""Of each process: the windows it took, in their order."""
 
 
 class Targets:
@@ -50,11 +50,15 @@ class Targets:
 
     Args:
         folder: that :func:`take_targets` wrote into.
+        processes: among which the windows of every language went round.
     """
 
-    def __init__(self, folder: Path) -> None:
-        files = [safe_open(path, framework="pt") for path in sorted(folder.glob(FILE.format("*")))]
-        self._files = {name: file for file in files for name in file.keys()}  # noqa: SIM118
+    def __init__(self, folder: Path, processes: int = 1) -> None:
+        self._processes = processes
+        paths = {rank: folder / FILE.format(rank) for rank in range(processes)}
+        self._files = {
+            rank: safe_open(path, framework="pt") for rank, path in paths.items() if path.is_file()
+        }
 
     def hidden(self, window: Window) -> torch.Tensor:
         """Of every token, ``[length, width]``."""
@@ -66,9 +70,9 @@ class Targets:
 
     def _row(self, window: Window, what: str) -> torch.Tensor:
         tag, place = window
-        name = f"{tag}.{what}"
-        row: torch.Tensor = self._files[name].get_slice(name)[place]
-        return row
+        row, rank = divmod(place, self._processes)
+        found: torch.Tensor = self._files[rank].get_slice(f"{tag}.{what}")[row]
+        return found
 
 
 @torch.no_grad()

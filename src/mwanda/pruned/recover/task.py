@@ -227,13 +227,20 @@ def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) ->
 
 def products_of(decoder: StreamedDecoder, options: RunOptions, device: torch.device) -> torch.dtype:
     """What products run in on a device while weights are float32: float16 would need scaling."""
+    wanted, source = learning_dtype(options), source_dtype(decoder.checkpoint)
+    narrow = source in (torch.bfloat16, torch.float16)  # which would need scaling
+    return choose_compute_dtype(wanted, torch.bfloat16 if narrow else torch.float32, device)
+
+
+def learning_dtype(options: RunOptions) -> torch.dtype | None:
+    """The dtype of products that was asked for.
+
+    Raises:
+        InputError: one wider than the weights that learn, or float16.
+    """
     wanted = parse_dtype(options.compute_dtype, "--compute-dtype")
-    chosen = choose_compute_dtype(wanted, source_dtype(decoder.checkpoint), device)
-    refuse_wide(chosen)
-    return torch.bfloat16 if chosen == torch.float16 else chosen
-
-
-def refuse_wide(dtype: torch.dtype | None) -> None:
-    """Refuse products wider than the weights that learn."""
-    if dtype == torch.float64:
-        raise InputError("--compute-dtype", expected="float32 or narrower", found="float64")
+    if wanted in (torch.float16, torch.float64):
+        raise InputError(
+            "--compute-dtype", expected="float32 or bfloat16, to learn in", found=dtype_name(wanted)
+        )
+    return wanted

@@ -75,7 +75,7 @@ class Teaching(Trainer):
         """The divergence on what is held out, by language."""
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
-        losses = self._watch.losses(model, self._at)
+        losses = self._watch.agreed(model, self._at)
         metrics = {f"{MEAN}_{tag}": loss for tag, loss in losses.items()}
         metrics[MEAN] = self._watch.mean(losses)
         if not math.isfinite(metrics[MEAN]):

@@ -9,6 +9,7 @@ import torch
 
 from mwanda.pruned.recover.learner import Course, Learner, together
 from mwanda.pruned.recover.outcome import Losses
+from mwanda.system.ranks import ALONE, Ranks
 from mwanda.text.languages import MULTIPLE
 
 
@@ -21,12 +22,14 @@ class Watch:
         tags: the language of each.
         weights: language -> weight, summing to 1.
         before: what it was before the first step; filled in then.
+        ranks: the processes that learn together.
     """
 
     course: Course
     tags: Sequence[str]
     weights: Mapping[str, float]
     before: dict[str, float] = field(default_factory=dict)
+    ranks: Ranks = ALONE
 
     @torch.no_grad()
     def losses(self, learner: Learner, device: torch.device) -> dict[str, float]:
@@ -38,6 +41,13 @@ class Watch:
             given = {name: tensor.to(device) for name, tensor in rows.items()}
             found.setdefault(tag, []).append(float(learner(**given)["loss"]))
         return {tag: sum(own) / len(own) for tag, own in found.items()}
+
+    def agreed(self, learner: Learner, device: torch.device) -> dict[str, float]:
+        """The same as the process that writes finds it: rates, turns and the state that is kept
+        follow from it, and each process's own sums may round otherwise."""
+        losses = self.losses(learner, device)
+        found = self.ranks.send(torch.tensor([*losses.values()], dtype=torch.float64), 0)
+        return dict(zip(losses, found.tolist(), strict=True))
 
     def mean(self, losses: Losses) -> float:
         """Over languages, by weight."""

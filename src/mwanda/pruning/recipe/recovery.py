@@ -27,8 +27,8 @@ RATE, MOST_RATE, OF_FACTORS = 2e-5, 5e-5, 10
 of the factors of low-rank updates is higher."""
 
 FAR = 0.4
-"""Nats a token from the dense model: the nearer a model begins than this, the lower its rate, by the
-square root. Steps that help a model at this distance carry a much nearer one away."""
+"""Nats a token from the dense model: the nearer a model begins than this, the lower its rate, by
+the square root. Steps that help a model at this distance carry a much nearer one away."""
 
 Objective = Literal["mean", "worst"]
 Optimizer = Literal["adam", "adam-8bit"]
