@@ -28,7 +28,7 @@ from recovery import EVERY, NONE, SCORED, pruned, scored
 from studies import background_without
 
 LEARNT = ("en", "de", "ru", "ja", "fi")
-PRUNED = "best-quality"
+PRUNED, LOCAL, RECOVERED = "best-quality", "local", "recovered"
 
 
 def learnt_on(given: argparse.Namespace, windows: int) -> list[Any]:
@@ -58,6 +58,7 @@ def plain_forward(given: argparse.Namespace) -> dict[str, Any]:
     """Processor seconds of the backbone on 128 windows of 256 tokens, in bfloat16."""
     dense = dense_folder(given)
     tokens = load_file(windows_file(given, dense, 128, languages=["de"]))["de"]
+    torch.set_num_threads(given.threads)
     model = AutoModelForCausalLM.from_pretrained(dense, dtype=torch.bfloat16).eval()
     with torch.inference_mode():
         model.model(input_ids=tokens[:4], use_cache=False)
@@ -97,7 +98,8 @@ def draw(found: Mapping[str, Mapping[str, Any]], target: Path) -> None:
     )
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for name, one in sorted(found.items(), key=lambda item: item[1]["seconds"]):
-        line = f"recovered, {one['windows']} windows a language" if one["steps"] else name
+        recovery = name.startswith(RECOVERED)
+        line = f"{RECOVERED}, {one['windows']} windows a language" if recovery else name
         lines.setdefault(line, []).append(one)
     for axis, group in zip(axes, SCORED, strict=True):
         for label, points in lines.items():
@@ -118,10 +120,10 @@ def draw(found: Mapping[str, Mapping[str, Any]], target: Path) -> None:
 def main() -> None:
     parser = options_of(__doc__, "budgets", "gnome/ and flores/")
     parser.add_argument("--dense", type=Path)
-    parser.add_argument("--local", nargs="*", default=["48x200"], metavar="WINDOWSxSTEPS",
+    parser.add_argument("--local", nargs="*", default=["48x160"], metavar="WINDOWSxSTEPS",
                         help="windows a language, and steps a block")  # fmt: skip
     parser.add_argument("--recoveries", nargs="*", metavar="WINDOWSxSTEPS",
-                        default=["12x300", "48x75", "48x300", "200x600"])  # fmt: skip
+                        default=["12x240", "48x60", "48x240", "200x480"])  # fmt: skip
     parser.add_argument("--ids", default="0:999")
     parser.add_argument("--sentences", type=int, default=24, help="a language")
     parser.set_defaults(threads=1, groups=SCORED, to="sparsity=0.5", windows=12)
@@ -145,23 +147,23 @@ def main() -> None:
         folder = given.work / name
         measured(name, folder, 0, 0, 0.0, partial(pruned, given, name, folder, words))
     prune = found[PRUNED]["seconds"]
-    for windows, steps in pairs(given.local):
-        folder = given.work / f"local-{windows}-{steps}"
-        make = partial(local, given, windows, steps, folder)
-        measured(f"local, {steps} steps a block", folder, windows, 0, prune, make)
-    for windows, steps in pairs(given.recoveries):
-        folder = given.work / f"recovered-{windows}-{steps}"
-        make = partial(recovered, given, windows, steps, folder)
-        measured(
-            f"recovered, {steps} steps, {windows} windows", folder, windows, steps, prune, make
-        )
+    for kind, learn, asked in (
+        (LOCAL, local, given.local),
+        (RECOVERED, recovered, given.recoveries),
+    ):
+        for windows, steps in pairs(asked):
+            folder = given.work / f"{kind}-{windows}-{steps}"
+            make = partial(learn, given, windows, steps, folder)
+            measured(
+                f"{kind}, {steps} steps, {windows} windows", folder, windows, steps, prune, make
+            )
     wanda = found["wanda"]["rises"]
     for one in found.values():
         one["shares"] = {
             group: sum(one["rises"][tag] for tag in tags) / sum(wanda[tag] for tag in tags)
             for group, tags in SCORED.items()
         }
-    header = ["", "windows a language", "processor seconds", "plain forwards", *SCORED]
+    header = ["", "windows a language", "processor seconds", "forwards of 128 windows", *SCORED]
     save(given.results, {"models": found, "plain": plain},
          tables=[Table(header, rows_of(found, plain))])  # fmt: skip
     draw(found, Path("docs/images/budgets.svg"))

@@ -90,7 +90,7 @@ def fit(
     before, start = held_out(group, watched), copy.deepcopy(group.modules.state_dict())
     probed = {}
     for rate in RATES:
-        learn(group, taught, rate, steps // 6)
+        learn(group, taught, rate, max(1, steps // 6))
         probed[rate] = held_out(group, watched)
         group.modules.load_state_dict(start)
     best = min(probed, key=lambda rate: probed[rate])

@@ -27,9 +27,9 @@ class TrimLoss(Shown):
 
     Attributes:
         whole: of the model before, with its own tokens.
-        tokenisation: what the new tokens cost under the model before; 0 for the old ones. Of a
-            tokenizer without a start token no text's first token is scored: where the trim splits
-            it, what is left of it counts here.
+        tokenisation: what the new tokens cost under the model before; 0 for the old ones. A
+            tokenizer without a start token leaves each text's first token unscored. Where the trim
+            splits that token, its other pieces count here.
         softmax: what the rows that are gone no longer take, at most 0.
     """
 

@@ -11,12 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-import torch
-
 from mwanda.errors import InputError
 from mwanda.pruned.recover.lessons import held_out_of
 from mwanda.pruned.recover.recover import recover
-from mwanda.pruned.recover.task import LENGTH, learning_dtype, text_of
+from mwanda.pruned.recover.task import default_length, learning_dtype, text_of
 from mwanda.pruned.recover.trainer_checks import check_settings
 from mwanda.pruned.trim.trim import TrimResult, plan_trim, trim
 from mwanda.pruning.calibration_text import (
@@ -25,7 +23,7 @@ from mwanda.pruning.calibration_text import (
     sizes_of,
     text_or_first_try,
 )
-from mwanda.pruning.draw_windows import reader_of
+from mwanda.pruning.draw_windows import tokenizer_and_context
 from mwanda.pruning.evidence import refuse_statistics
 from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.given_arguments import no_tokenizer, options_given, recipe_given
@@ -43,6 +41,7 @@ from mwanda.system.run_options import RunOptions
 from mwanda.system.speaking import speaking
 from mwanda.system.surroundings import undisturbed
 from mwanda.text.languages import MULTIPLE
+from mwanda.text.text_source import TextSource
 from mwanda.text.window_files import Windows
 from mwanda.text.window_sizes import NO_BACKGROUND
 from mwanda.text.windows import draw
@@ -147,8 +146,8 @@ def _prune_and_recover(
     A prune that was stopped is gone on with; where the recovery stops or fails, what was pruned
     stays, to be recovered.
     """
-    check_recovery(model, recipe, settings, calibration, options)
     OutputFolder(out, overwrite=options.overwrite).check(Path(model))
+    calibration = check_recovery(model, recipe, settings, calibration, options)
     whole = out.with_name(f".{out.name}.unrecovered")
     given = _text_fields(recipe, settings)
     again = replace(options, overwrite=True)
@@ -182,8 +181,11 @@ def check_recovery(
     settings: AfterPrune,
     calibration: CalibrationInput | None,
     options: RunOptions,
-) -> None:
+) -> TextSource | Windows:
     """Tell before a prune what can be known of the recovery that is to follow.
+
+    Returns:
+        The text, opened.
 
     Raises:
         InputError: a library that is not there, no text or too few windows, several processes,
@@ -196,8 +198,9 @@ def check_recovery(
     check_settings(settings)
     learning_dtype(options)
     text = resolve(recipe_given(None, _text_fields(recipe, settings), "recover"))
-    _check_windows(calibration, text, settings.held_out)
-    _check_text(model, calibration, text, settings.held_out, options)
+    opened = text_of(calibration, text)
+    _check_text(model, opened, text, settings.held_out, options)
+    return opened
 
 
 def _text_fields(recipe: ResolvedRecipe, settings: AfterPrune) -> dict[str, Any]:
@@ -206,51 +209,39 @@ def _text_fields(recipe: ResolvedRecipe, settings: AfterPrune) -> dict[str, Any]
     return {name: getattr(recipe, name) for name in names} | settings.text
 
 
-def _check_windows(
-    calibration: CalibrationInput, recipe: ResolvedRecipe, held_out: int | None
-) -> None:
-    """Refuse too few windows where their number is known before any is drawn."""
-    opened, sizes = text_of(calibration, recipe), dict[str, int]()
-    languages = calibration_languages(opened, recipe)
-    if isinstance(opened, Windows):
-        name, sizes = opened.source, {tag: len(opened.tokens[tag]) for tag in languages}
-    else:
-        name = opened.name
-        if "windows" in recipe.model_fields_set:
-            sizes = dict.fromkeys(languages, recipe.windows)
-        if recipe.background != NO_BACKGROUND:
-            sizes[MULTIPLE] = recipe.background_windows
-    held_out_of(name, sizes, held_out)
-
-
 def _check_text(
     model: str,
-    calibration: CalibrationInput,
+    opened: TextSource | Windows,
     recipe: ResolvedRecipe,
     held_out: int | None,
     options: RunOptions,
 ) -> None:
-    """Draw what is to be learnt from once before the prune, which may have wanted less: whether the
-    text has so much shows only then."""
-    opened = text_of(calibration, recipe)
-    if isinstance(opened, Windows) or opened.streamed:
+    """Refuse too little text to learn from before the prune, which may want less. Only a draw tells
+    how much there is; a stream is taken to have what was asked for."""
+    languages = calibration_languages(opened, recipe)
+    if isinstance(opened, Windows):
+        sizes = {tag: len(opened.tokens[tag]) for tag in languages}
+        held_out_of(opened.source, sizes, held_out)
         return
-    tokenizer, context, _ = reader_of(model, trust_remote_code=options.trust_remote_code)
-    languages, sizes = calibration_languages(opened, recipe), sizes_of(recipe)
-    sizes["length"] = sizes["length"] or min(LENGTH, context or LENGTH)
-
-    def drawn(tags: Sequence[str], *, part: bool) -> Mapping[str, torch.Tensor]:
-        return draw(
-            opened, tokenizer, tags, **sizes, seed=recipe.seed, context=context, part=part,
-            allow_short=options.allow_short, keep_english=recipe.keep_english,
-            keep_repeated=recipe.keep_repeated,
-        ).tokens  # fmt: skip
-
-    found = drawn(languages, part=True)  # which says nothing: the recovery will
-    lacking = [tag for tag in languages if tag not in found]
-    if lacking:
-        drawn(lacking, part=False)
-    held_out_of(opened.name, {tag: len(ids) for tag, ids in found.items()}, held_out)
+    if not opened.streamed:
+        reader = tokenizer_and_context(model, trust_remote_code=options.trust_remote_code)
+        tokenizer, context, _ = reader
+        given: dict[str, Any] = {
+            **sizes_of(default_length(recipe, context)), "seed": recipe.seed, "context": context,
+            "allow_short": options.allow_short, "keep_english": recipe.keep_english,
+            "keep_repeated": recipe.keep_repeated,
+        }  # fmt: skip
+        # In part it says nothing: the recovery will say it.
+        found = draw(opened, tokenizer, languages, **given, part=True).tokens
+        if len(found) < len(languages):
+            found = draw(opened, tokenizer, languages, **given).tokens
+        sizes = {tag: len(ids) for tag, ids in found.items()}
+    else:
+        asked = recipe.model_fields_set
+        sizes = dict.fromkeys(languages, recipe.windows) if "windows" in asked else {}
+    if recipe.background != NO_BACKGROUND:
+        sizes[MULTIPLE] = recipe.background_windows
+    held_out_of(opened.name, sizes, held_out)
 
 
 def _refuse_processes(verb: str) -> None:

@@ -71,7 +71,9 @@ def draw_windows(
         check_background_windows(background_windows)
         others = open_background(background)
         others.languages()
-    tokenizer, context, companions = reader_of(model, trust_remote_code=trust_remote_code)
+    tokenizer, context, companions = tokenizer_and_context(
+        model, trust_remote_code=trust_remote_code
+    )
     drawn = draw(
         source, tokenizer, chosen, windows=windows, length=length, seed=seed, context=context,
         allow_short=allow_short, keep_english=keep_english, keep_repeated=keep_repeated,
@@ -85,7 +87,9 @@ def draw_windows(
     return drawn
 
 
-def reader_of(model: str, *, trust_remote_code: bool = False) -> tuple[Any, int | None, str | None]:
+def tokenizer_and_context(
+    model: str, *, trust_remote_code: bool = False
+) -> tuple[Any, int | None, str | None]:
     """A model's tokenizer, its context, as far as can be known, and the hash of the files that the
     two come from, where it is a folder; its weights are left alone."""
     path, trusted = Path(model), dict[str, Any](trust_remote_code=trust_remote_code)

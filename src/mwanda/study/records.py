@@ -100,7 +100,8 @@ class Cell(Record):
         settings, recipe = dict(self.settings), dict(self.settings["recipe"] or {})
         if recipe.get("recover"):
             recover = {k: v for k, v in recipe["recover"].items() if k not in APART}
-            recipe["recover"] = recover | {"rates": AfterPrune(**recover).rates}
+            rate = AfterPrune(**recover).default_rate
+            recipe["recover"] = recover if rate is None else recover | {"learning_rate": rate}
         if "background" in settings:  # its text says it, wherever it lies
             recipe.pop("background")
         if "artefact" in settings:

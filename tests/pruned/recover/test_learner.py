@@ -25,10 +25,13 @@ from mwanda.pruned.recover import targets, task
 from mwanda.pruned.recover.learner import Course, Learner, heads_kept, learning, together
 from mwanda.pruned.recover.lessons import Lessons
 from mwanda.pruned.recover.outcome import warn_of_many_passes
+from mwanda.pruned.recover.rates import input_rates
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
 from mwanda.pruned.recover.watch import Watch
 from mwanda.pruning.recipe.recovery import AfterPrune, Settings
 from mwanda.pruning.recipe.values import validated
+from mwanda.system.device import HOST
+from mwanda.system.ranks import ALONE, Ranks
 from mwanda.system.run_options import RunOptions
 from tests.pruning.pipeline.helpers import token_windows, windows_object
 from tests.support.models import HEAD_DIM, HEADS, HIDDEN, INTERMEDIATE, redraw, tiny_config
@@ -68,7 +71,7 @@ def learner(
     one, other = MemoryDecoder(pruned), MemoryDecoder(dense)
     teacher = find_head(other, TOKENS)
     likely = 0 < asked.sampled < 300
-    take_targets(other, TOKENS, teacher, folder, 0, RunOptions(batch_tokens=48), likely=likely)
+    take_targets(other, TOKENS, teacher, folder, ALONE, RunOptions(batch_tokens=48), likely=likely)
     made = Learner(one, find_head(one, TOKENS), teacher, torch.float32, asked)
     course = Course(ORDER, TOKENS, Targets(folder), seed=0, likely=likely)
     return made, together([course[place] for place in range(len(ORDER))])
@@ -302,10 +305,10 @@ def test_several_processes_have_a_window_each_unless_a_batch_is_asked_for() -> N
 
 def test_the_rate_is_lower_near_the_dense_model() -> None:
     def rate(divergence: float, **asked: Any) -> float | None:
-        return Settings(**asked).at(divergence).learning_rate
+        return Settings(**asked).starting(divergence).learning_rate
 
     assert [rate(d) for d in (2.0, 0.4, 0.1, 0.0)] == [2e-5, 2e-5, 1e-5, 0.0]
-    assert [rate(1.0, batch=n) for n in (4, 8)] == [4e-5, 5e-5]
+    assert [rate(1.0, batch=n) for n in (2, 4, 8)] == [2.83e-5, 4e-5, 5e-5]
     assert [rate(d, low_rank=8) for d in (1.0, 0.1)] == [2e-4, 1e-4]
     assert rate(0.1, low_rank=8, learning_rate=1e-3) == 1e-3
 
@@ -335,22 +338,25 @@ def test_a_module_whose_matrix_is_no_linear_stays_whole() -> None:
 
 
 @pytest.mark.parametrize("processes", [2, 3, 9])
-def test_windows_of_every_language_go_round_the_processes(processes: int, tmp_path: Path) -> None:
+def test_windows_of_every_language_go_round_the_processes(
+    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = MemoryDecoder(model("llama", 1))
     teacher, options = find_head(other, TOKENS), RunOptions(batch_tokens=48)
     shared, alone = tmp_path / "shared", tmp_path / "alone"
     for folder in (shared, alone):
         folder.mkdir()
-    take_targets(other, TOKENS, teacher, alone, 0, options, likely=True)
+    monkeypatch.setattr(targets, "SPREAD", 1)  # all positions are searched, in whichever process
+    take_targets(other, TOKENS, teacher, alone, ALONE, options, likely=True)
     for rank in range(processes):
-        own = {tag: ids[rank::processes] for tag, ids in TOKENS.items()}
-        own = {tag: ids for tag, ids in own.items() if len(ids)}
-        take_targets(other, own, teacher, shared, rank, options, likely=True)
+        ranks = Ranks(rank, processes)
+        take_targets(other, TOKENS, teacher, shared, ranks, options, likely=True)
     one, many = Targets(alone), Targets(shared, processes)
     for tag, ids in TOKENS.items():
         for place in range(len(ids)):
             torch.testing.assert_close(many.hidden((tag, place)), one.hidden((tag, place)))
-            assert many.likely((tag, place)).shape == one.likely((tag, place)).shape
+            found, whole = ({*there.likely((tag, place))[0].tolist()} for there in (many, one))
+            assert found == whole
 
 
 def test_a_float16_model_learns_in_float32_where_there_is_no_bfloat16(
@@ -367,3 +373,33 @@ def test_a_float16_model_learns_in_float32_where_there_is_no_bfloat16(
         assert products(torch.float32) == torch.float32
     with counting.there(bfloat16=False):
         assert products(torch.float16) == products(torch.bfloat16) == torch.float32
+
+
+class _Others(Ranks):
+    """Of two processes the one that does not write: what it is sent are threes."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 2)
+
+    def send(self, tensor: torch.Tensor, owner: int) -> torch.Tensor:
+        assert owner == 0
+        return torch.full_like(tensor, 3)
+
+
+def test_processes_take_the_losses_of_the_one_that_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watch, "losses", lambda *_: {"de": 1.0, "sw": 2.0})
+    told: Any = None
+    alone, other = Watch(told, [], {}), Watch(told, [], {}, ranks=_Others())
+    assert alone.agreed(told, HOST) == {"de": 1.0, "sw": 2.0}
+    assert other.agreed(told, HOST) == {"de": 3.0, "sw": 3.0}
+
+
+def test_processes_take_the_rates_of_the_one_that_writes() -> None:
+    made = model("llama", 1)
+    decoder = MemoryDecoder(made)
+    with torch.no_grad():
+        found = input_rates(decoder, lambda: made(torch.tensor([[5, 6]])), _Others())
+    assert {linear.name for linear in found.rates} == {
+        linear.name for linear in decoder.structure.linears()
+    }
+    assert all(bool((rates == 3).all()) for rates in found.rates.values())

@@ -143,6 +143,25 @@ def test_weights_with_low_rank_updates_are_counted(
 
 
 @pytest.mark.parametrize(
+    ("family", "dtype", "each"),
+    [
+        ("llama", torch.float32, 4 + 1), ("llama", torch.bfloat16, 2 + 1),
+        ("mixtral", torch.float32, 4 + 1), ("mixtral", torch.bfloat16, 2 + 1 + 4),
+    ],
+)  # fmt: skip
+def test_what_a_low_rank_forward_keeps_of_every_weight(
+    family: str, dtype: torch.dtype, each: int, tiny: Tiny
+) -> None:
+    options = mwanda.RunOptions(compute_dtype="float32", device="cpu")
+    with open_model(str(tiny(family))) as source, open_decoder(source, options) as decoder:
+        sizes = [sum(one.size for one in block.linears) for block in decoder.structure.blocks]
+        assert planning._merged(decoder, Settings(low_rank=1), dtype) == each * sum(sizes)
+        twice = Settings(low_rank=1, gradient_checkpointing=True)
+        alone = each - (4 if each == 7 else 0)
+        assert planning._merged(decoder, twice, dtype) == alone * max(sizes)
+
+
+@pytest.mark.parametrize(
     ("sampled", "learns", "dtype", "copies"),
     [
         (0, False, torch.float32, 0),

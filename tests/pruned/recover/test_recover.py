@@ -220,8 +220,8 @@ def test_resumed_is_unbroken(
 ) -> None:
     monkeypatch.setattr(journal, "PATIENCE", 0.0)
     given: dict[str, Any] = {
-        "dense": tiny("llama"), "calibration": text, "steps": 6, "batch": 8,
-        "learning_rate": 1e-3, "at_once": 4, "objective": "worst",
+        "dense": tiny("llama"), "calibration": text, "steps": 6, "batch": 8, "at_once": 4,
+        "objective": "worst",
     }  # fmt: skip
 
     def run(name: str, progress: Any) -> RecoverResult:
@@ -252,7 +252,7 @@ def test_several_processes_learn_what_one_does(
     folder: Pruned, tiny: Tiny, text: Path, tmp_path: Path
 ) -> None:
     words = ["recover", folder("llama"), "--dense", tiny("llama"), "--calibration", text]
-    how = ["--steps", 3, "--batch", 6, "--learning-rate", 1e-3, "--device", "cpu"]
+    how = ["--steps", 3, "--batch", 6, "--device", "cpu"]
     for size in (2, 3):
         with torchrun(size, *words, *how, "--out", size, "--json", cwd=tmp_path) as running:
             out, err = running.communicate(timeout=240)
@@ -260,7 +260,7 @@ def test_several_processes_learn_what_one_does(
         assert out.count('"best_step"') == 1
     one = mwanda.recover(
         folder("llama"), tmp_path / "1", dense=tiny("llama"), calibration=text, steps=3, batch=6,
-        learning_rate=1e-3, options=mwanda.RunOptions(device="cpu"),
+        options=mwanda.RunOptions(device="cpu"),
     )  # fmt: skip
     for size in ("2", "3"):
         many = read_manifest(tmp_path / size).recoveries[0]
@@ -367,6 +367,7 @@ def test_a_start_that_teaches_nothing_is_told_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(Watch, "losses", lambda *_: {"de": mean, "sw": mean})
+    monkeypatch.setattr(training, "teach", None)
     with pytest.raises(error, match=says):
         mwanda.recover(
             folder("llama"), tmp_path / "out", dense=tiny("llama"), calibration=text, **HOW

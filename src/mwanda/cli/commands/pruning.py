@@ -110,10 +110,11 @@ def plan(
     shown = planned(run(model, recipe=recipe, options=run_options, **evidence))
     if recipe.recover:
         from mwanda.pruned.after_prune import check_recovery
-        from mwanda.pruning.calibration_text import FIRST_TRY
+        from mwanda.pruning.calibration_text import text_or_first_try
 
-        text = given["calibration"] or FIRST_TRY
-        check_recovery(model, resolve(recipe), recipe.recover, text, run_options)
+        resolved = resolve(recipe)
+        text, short = text_or_first_try(given["calibration"], resolved, run_options)
+        check_recovery(model, resolved, recipe.recover, text, short)
     yield shown
     if recipe.recover:
         yield f"not counted: the recovery; mwanda recover PRUNED --dense {model} --plan counts it"

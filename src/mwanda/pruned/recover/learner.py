@@ -239,10 +239,10 @@ def sampled_of(settings: Settings, vocabulary: int) -> int:
 
 
 def once_a_forward(decoder: Decoder, settings: Settings) -> bool:
-    """Whether low-rank updates are made once a forward and kept until its end: all experts of a
-    block lie in one parameter, and each would make it anew. Blocks that run twice keep nothing."""
-    experts = any(linear.expert for linear in decoder.structure.linears())
-    return settings.low_rank is not None and experts and not settings.gradient_checkpointing
+    """Whether low-rank updates are made once a forward and kept until its end: where all experts of
+    a block lie in one parameter, each would make it anew. Blocks that run twice keep nothing."""
+    fused = any(linear.fused is not None for linear in decoder.structure.linears())
+    return settings.low_rank is not None and fused and not settings.gradient_checkpointing
 
 
 def heads_kept(settings: Settings, products: torch.dtype) -> int:

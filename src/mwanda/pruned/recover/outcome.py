@@ -20,7 +20,7 @@ _ANEW = "begin anew with --restart"
 
 
 NEAREST = 1e-6
-"""Nats a token: rounding in float32 keeps models that are the same about so far apart."""
+"""Nats a token between two models that are the same, by rounding in float32."""
 
 MANY = 12
 """Passes over a text after which another one brings less than other text would."""
@@ -65,7 +65,7 @@ def check_start(before: Losses, mean: float) -> None:
         raise DataError(
             f"the pruned model on what is held out, {', '.join(odd)}",
             expected="a finite divergence from the dense one", found=f"{before[odd[0]]}",
-            fix="compute in float32",
+            fix=f"{_ANEW} and --compute-dtype float32, or check its weights",
         )  # fmt: skip
     if mean < NEAREST:
         raise InputError(
@@ -80,10 +80,11 @@ def tell_rate(asked: Settings, taken: Settings, mean: float) -> None:
     Args:
         mean: nats a token that it begins with.
     """
-    if asked.rates is not None and taken.learning_rate != asked.rates[0]:
+    highest, far = asked.default_rate or (0.0, 0.0)
+    if mean < far:
         log.info(
             "learning rate %g in place of %g: the model begins %.3f nats a token from the dense "
-            "one, under %g", taken.learning_rate, asked.rates[0], mean, asked.rates[1],
+            "one, under %g", taken.learning_rate, highest, mean, far,
         )  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def plan_recover(
         open_decoder(source, exact, shape_for=device) as decoder,
     ):
         check_zeros(name, decoder, find_manifest(source.folder))
-        recipe = default_length(recipe, decoder)
+        recipe = default_length(recipe, decoder.context_length)
         languages = calibration_languages(text, recipe)
         shapes = shapes_of(None, text, languages, decoder, recipe, options)
         # Background text, where there is any, comes after the languages.
@@ -188,7 +188,7 @@ def plan_recover(
         tokens = sum(n * length for n, length in shapes)
         steps, at_once = settings.steps_for(learnt), settings.windows_at_once(1)
         products, stored = products_of(decoder, options, device), source_dtype(decoder.checkpoint)
-        kept = choose_compute_dtype(learning_dtype(options), stored, device)  # of the dense pass
+        dense_dtype = choose_compute_dtype(learning_dtype(options), stored, device)
         learning = count_learning(decoder, settings)
         saved = saved_bytes(decoder, (at_once, length), trust_remote_code=options.trust_remote_code)
         mean = tokens // sum(sizes.values())
@@ -217,7 +217,7 @@ def plan_recover(
             weights=weights, flops=flops, matmul_rate=rate, compute_seconds=flops / rate,
             states=states, saved=whole, device_memory=None if here else peak,
             anonymous=process_memory().anonymous + host + RUNTIME,
-            disk=disk_needed(decoder, kept, recipe, tokens, learning),
+            disk=disk_needed(decoder, dense_dtype, recipe, tokens, learning),
             compute_dtype=dtype_name(products),
         )  # fmt: skip
 

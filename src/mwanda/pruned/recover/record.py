@@ -62,7 +62,6 @@ def manifest_of(
 
 def recovery_of(
     task: RecoverTask,
-    rate: float | None,
     best: int,
     before: Mapping[str, float],
     after: Mapping[str, float],
@@ -72,13 +71,12 @@ def recovery_of(
     """Of a recovery that is done.
 
     Args:
-        rate: the highest learning rate.
         best: the step whose state was kept.
         before, after: language -> divergence on what is held out, nats a token.
         learnt: stored tensors with values that learnt.
     """
     recipe = task.recipe
-    asked: dict[str, Any] = {"seed": recipe.seed, "learning_rate": rate}
+    asked: dict[str, Any] = {"seed": recipe.seed}
     if recipe.background != NO_BACKGROUND:  # as many windows need not come of it
         asked["background_windows"] = recipe.background_windows
     if task.dtype is not None:

@@ -19,7 +19,13 @@ from mwanda.pruned.recover.record import (
     zeros_of_dense,
 )
 from mwanda.pruned.recover.targets import Targets, find_head, take_targets
-from mwanda.pruned.recover.task import RecoverTask, check_room, open_task, text_of
+from mwanda.pruned.recover.task import (
+    RecoverTask,
+    check_room,
+    learning_dtype,
+    open_task,
+    text_of,
+)
 from mwanda.pruned.recover.trainer_checks import check_settings
 from mwanda.pruned.recover.written import (
     complete,
@@ -126,6 +132,7 @@ def recover(
     options, out = options_given(options), path_given("out", out)
     settings, recipe = recovery_given(fields)
     check_settings(settings)
+    learning_dtype(options)
     names = [str(path_given("model", model)), str(path_given("dense", dense))]
     ranks_for(names[1])
     several = ranks_for(names[0])
@@ -181,10 +188,8 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
     form, teacher = find_head(pruned, lessons.tokens), find_head(dense, lessons.tokens)
     form = replace(form, weight=form.weight.to(NOWHERE))  # the model's own, once it is whole
     likely = bool(sampled_of(settings, pruned.vocabulary))
-    shared = {tag: ids[ranks.rank :: ranks.size] for tag, ids in lessons.tokens.items()}
-    own = {tag: ids for tag, ids in shared.items() if len(ids)}
     take_targets(
-        dense, own, teacher, places["targets"], ranks.rank, options, likely=likely,
+        dense, lessons.tokens, teacher, places["targets"], ranks, options, likely=likely,
         after=task.steps_in_blocks,
     )  # fmt: skip
     ranks.wait()
@@ -220,8 +225,10 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         told(0, before)
         mean = watch.mean(before)
         check_start(before, mean)
-        settings = settings.at(mean)
-        tell_rate(task.settings, settings, mean)
+        settings = settings.starting(mean)
+        if ranks.writes:
+            tell_rate(task.settings, settings, mean)
+        task = replace(task, settings=settings)
         updates: AbstractContextManager[None] = nullcontext()
         if settings.low_rank is not None:
             updates = low_rank(pruned.model, matrices_of(pruned), settings.low_rank, seed)
@@ -239,7 +246,7 @@ def _recover(task: RecoverTask, folder: Path, runs: Path) -> None:
         check_gain(before, after, watch.mean(before), watch.mean(after), settings)
         learnt = write_weights(folder, pruned, names, task.dtype, options.max_shard_size)
         linears = linear_records(pruned, records, task.dtype)
-    recovery = recovery_of(task, settings.learning_rate, best, before, after, learnt, linears)
+    recovery = recovery_of(task, best, before, after, learnt, linears)
     manifest = manifest_of(task, linears, recovery)
     seconds = {**manifest.seconds, "recover": time.perf_counter() - start}
     manifest = manifest.model_copy(update={"seconds": seconds})

@@ -27,6 +27,7 @@ from mwanda.system.device import HOST
 from mwanda.system.durable import put
 from mwanda.system.finite import is_finite
 from mwanda.system.progress import Progress
+from mwanda.system.ranks import Ranks
 from mwanda.system.run_options import RunOptions
 
 LIKELY = 32
@@ -81,30 +82,32 @@ def take_targets(
     tokens: Mapping[str, torch.Tensor],
     head: PlainHead,
     folder: Path,
-    rank: int,
+    ranks: Ranks,
     options: RunOptions,
     *,
     likely: bool,
     after: float = 0.0,
 ) -> None:
-    """Run the dense model over all windows, unless that was done before.
+    """Run the dense model over this process's windows, unless that was done before.
 
     Args:
-        tokens: language -> ``int64 [windows, length]``.
+        tokens: language -> ``int64 [windows, length]``, of all processes.
         head: the model's, see :func:`find_head`.
         folder: where the result goes, and what is spilled meanwhile.
-        rank: of this process, for the result's name.
+        ranks: the processes; the windows of every language go round them.
         likely: keep the likeliest entries of the vocabulary too.
         after: what comes after it, in its blocks, for the time left.
     """
-    name, done = FILE.format(rank), folder / DONE.format(rank)
-    if done.is_file() or not tokens:
+    name, done = FILE.format(ranks.rank), folder / DONE.format(ranks.rank)
+    parts = {tag: ids[ranks.rank :: ranks.size] for tag, ids in tokens.items()}
+    own = {tag: ids for tag, ids in parts.items() if len(ids)}
+    if done.is_file() or not own:
         return
     (folder / name).unlink(missing_ok=True)
-    spilled = folder / f"spilled-{rank}"
+    spilled = folder / f"spilled-{ranks.rank}"
     spilled.mkdir(exist_ok=True)
-    batches = list(_batches(tokens, options.batch_tokens))
-    blocks, total = decoder.structure.blocks, sum(ids.numel() for ids in tokens.values())
+    batches = list(_batches(own, options.batch_tokens))
+    blocks, total = decoder.structure.blocks, sum(ids.numel() for ids in own.values())
     head_blocks = max(1.0, decoder.head_in_blocks * likely / SPREAD)
     options.progress.stage("dense model", len(blocks), after=head_blocks + after)
     with ActivationStore(options.activation_memory, spilled, decoder.device) as states:
@@ -119,10 +122,12 @@ def take_targets(
         with decoder.outside(head=False):
             most = min(LIKELY, len(head.weight)) * likely
             options.progress.stage(
-                "dense model, vocabulary", len(tokens), unit="language",
-                after=after * len(tokens) / head_blocks,
+                "dense model, vocabulary", len(own), unit="language",
+                after=after * len(own) / head_blocks,
             )  # fmt: skip
-            _write(folder / name, decoder, tokens, batches, states, head, most, options.progress)
+            _write(
+                folder / name, decoder, own, tokens, batches, states, head, most, options.progress
+            )
     put(done, b"")
 
 
@@ -166,6 +171,7 @@ def _batches(
 def _write(
     path: Path,
     decoder: Decoder,
+    own: Mapping[str, torch.Tensor],
     tokens: Mapping[str, torch.Tensor],
     batches: Sequence[tuple[Sequence[Window], torch.Tensor]],
     states: ActivationStore,
@@ -173,15 +179,15 @@ def _write(
     most: int,
     progress: Progress,
 ) -> None:
-    """The hidden states, and so many of the likeliest entries, language by language."""
+    """The hidden states of a process's own windows, and so many of the likeliest entries."""
     width, dtype = head.weight.shape[1], head.weight.dtype
     plan: list[tuple[str, torch.dtype, tuple[int, ...]]] = []
-    for tag, ids in tokens.items():
+    for tag, ids in own.items():
         plan.append((f"{tag}.hidden", dtype, (*ids.shape, width)))
         if most:
             plan.append((f"{tag}.likely", torch.int32, (*ids.shape, most)))
     with ShardWriter(path.parent, [Shard(path.name, tuple(plan))]) as writer:
-        for tag, ids in tokens.items():
+        for tag, ids in own.items():
             made = [
                 first_tensor(decoder.finish(rows, states[index]))
                 for index, (windows, rows) in enumerate(batches)
@@ -196,7 +202,7 @@ def _write(
             writer.write(f"{tag}.hidden", hidden.to(dtype))
             if most:
                 flat = torch.cat([one.flatten(0, 1) for one in made])
-                likely = _likely_in_language(head, flat, ids, most)
+                likely = _likely_in_language(head, flat, tokens[tag], most)
                 writer.write(f"{tag}.likely", likely.view(*ids.shape, most))
             progress.block(ids.numel())
         writer.sync()

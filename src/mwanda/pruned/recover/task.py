@@ -11,7 +11,6 @@ import torch
 
 from mwanda.errors import InputError
 from mwanda.model.opening import open_decoder, source_dtype
-from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.source import open_model
 from mwanda.pruned.recover.lessons import Lessons
@@ -123,7 +122,7 @@ def open_task(
         warn_of_another(model, dense, manifest, other)
         shorter = min((pruned.decoder, other.decoder), key=lambda one: one.context_length or 1e9)
         if not isinstance(opened, Windows):
-            recipe = default_length(recipe, shorter)
+            recipe = default_length(recipe, shorter.context_length)
         windows = get_windows(opened, lambda: tokenizer, shorter, recipe, options)
         weights = weights_of(recipe, [*windows.tokens])
         lessons = Lessons.of(windows, weights, settings.held_out)
@@ -135,7 +134,7 @@ def open_task(
         def fingerprint() -> Mapping[str, Any]:
             return {
                 "job": "recovery",
-                "settings": settings.recorded() | {"rates": settings.rates},
+                "settings": settings.recorded(),
                 "steps": steps,
                 "held_out": dict(lessons.held_out),
                 "dtype": recipe.dtype,
@@ -172,11 +171,15 @@ def text_of(calibration: CalibrationInput | None, recipe: ResolvedRecipe) -> Tex
     return opened
 
 
-def default_length(recipe: ResolvedRecipe, decoder: Decoder) -> ResolvedRecipe:
-    """With a length of windows, where none was asked for."""
+def default_length(recipe: ResolvedRecipe, context: int | None) -> ResolvedRecipe:
+    """With a length of windows, where none was asked for.
+
+    Args:
+        context: of the model, in tokens.
+    """
     if "window_length" in recipe.model_fields_set:
         return recipe
-    length = min(LENGTH, decoder.context_length or LENGTH)
+    length = min(LENGTH, context or LENGTH)
     return recipe.model_copy(update={"window_length": length})
 
 
@@ -228,7 +231,7 @@ def _open(stack: ExitStack, name: str, options: RunOptions, partial: Partial) ->
 def products_of(decoder: StreamedDecoder, options: RunOptions, device: torch.device) -> torch.dtype:
     """What products run in on a device while weights are float32: float16 would need scaling."""
     wanted, source = learning_dtype(options), source_dtype(decoder.checkpoint)
-    narrow = source in (torch.bfloat16, torch.float16)  # which would need scaling
+    narrow = source in (torch.bfloat16, torch.float16)
     return choose_compute_dtype(wanted, torch.bfloat16 if narrow else torch.float32, device)
 
 

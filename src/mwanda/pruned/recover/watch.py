@@ -43,8 +43,8 @@ class Watch:
         return {tag: sum(own) / len(own) for tag, own in found.items()}
 
     def agreed(self, learner: Learner, device: torch.device) -> dict[str, float]:
-        """The same as the process that writes finds it: rates, turns and the state that is kept
-        follow from it, and each process's own sums may round otherwise."""
+        """The losses that the process which writes finds, in every process. Rates, turns and the
+        best state follow from them, and sums round differently in each."""
         losses = self.losses(learner, device)
         found = self.ranks.send(torch.tensor([*losses.values()], dtype=torch.float64), 0)
         return dict(zip(losses, found.tolist(), strict=True))

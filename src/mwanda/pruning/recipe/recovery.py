@@ -123,19 +123,19 @@ class Settings(BaseModel):
         return value
 
     @property
-    def rates(self) -> tuple[float, float] | None:
-        """What the default learning rate is made of: the highest, by the batch, and the distance
-        from which on it is taken; None where a rate was asked for."""
+    def default_rate(self) -> tuple[float, float] | None:
+        """What the default learning rate is made of: the highest, by the batch, and how far from
+        the dense model it holds, in nats a token; None where a rate was asked for."""
         if self.learning_rate is not None:
             return None
         rate = min(RATE * math.sqrt(self.batch), MOST_RATE)
         return (rate if self.low_rank is None else OF_FACTORS * rate), FAR
 
-    def at(self, divergence: float) -> Self:
+    def starting(self, divergence: float) -> Self:
         """With the learning rate of a model that begins so many nats a token from the dense one."""
-        if self.rates is None:
+        if self.default_rate is None:
             return self
-        highest, far = self.rates
+        highest, far = self.default_rate
         rate = highest * math.sqrt(min(1.0, divergence / far))
         return self.model_copy(update={"learning_rate": float(f"{rate:.3g}")})
 
