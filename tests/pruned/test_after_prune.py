@@ -20,6 +20,7 @@ def test_a_hub_id_is_no_folder_that_an_output_lies_over(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(after_prune, "plan_trim", begun)
     monkeypatch.setattr(after_prune, "prune_once", begun)
+    monkeypatch.setattr(after_prune, "tokenizer_and_context", begun)  # the first to open the model
     with pytest.raises(MwandaError, match=r"^begun$"):
         after_prune.prune_and_trim("org/model", Path("org"), ["de"], options=RunOptions())
     with pytest.raises(MwandaError, match=r"^begun$"):
