@@ -24,8 +24,7 @@ from transformers import AutoModelForCausalLM
 from harness import Table, kept, options_of, parsed, save
 from processes import call, environment, run
 from real_models import dense_folder, windows_file
-from recovery import EVERY, NONE, SCORED, pruned, scored
-from studies import background_without
+from recovery import NONE, SCORED, pruned, scored, unscored
 
 LEARNT = ("en", "de", "ru", "ja", "fi")
 PRUNED, LOCAL, RECOVERED = "best-quality", "local", "recovered"
@@ -123,7 +122,7 @@ def main() -> None:
     parser.add_argument("--local", nargs="*", default=["48x160"], metavar="WINDOWSxSTEPS",
                         help="windows a language, and steps a block")  # fmt: skip
     parser.add_argument("--recoveries", nargs="*", metavar="WINDOWSxSTEPS",
-                        default=["12x240", "48x60", "48x240", "200x480"])  # fmt: skip
+                        default=["12x240", "48x60", "48x120", "48x240", "88x240"])  # fmt: skip
     parser.add_argument("--ids", default="0:999")
     parser.add_argument("--sentences", type=int, default=24, help="a language")
     parser.set_defaults(threads=1, groups=SCORED, to="sparsity=0.5", windows=12)
@@ -141,8 +140,7 @@ def main() -> None:
             **scored(given, folder),
         }  # fmt: skip
 
-    left_out = [tag for name, tags in EVERY.items() if name != "background" for tag in tags]
-    others = ["--background", background_without(left_out, given.work / "text")]
+    others = ["--background", unscored(given)]
     for name, words in (("wanda", NONE), ("m-wanda", others), (PRUNED, others)):
         folder = given.work / name
         measured(name, folder, 0, 0, 0.0, partial(pruned, given, name, folder, words))

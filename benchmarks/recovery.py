@@ -52,10 +52,15 @@ NONE = ["--background", "none"]
 """Options of text without a background."""
 
 
+def unscored(given: argparse.Namespace) -> Path:
+    """A folder of background text without any language scored but those of the group it is of."""
+    out = [tag for name, tags in EVERY.items() if name != "background" for tag in tags]
+    return background_without(out, given.work / "text")
+
+
 def backgrounds(given: argparse.Namespace) -> Iterator[tuple[str, list[Any]]]:
     """What a name ends with, and options of the text."""
-    out = [tag for name, tags in EVERY.items() if name != "background" for tag in tags]
-    folder = background_without(out, given.work / "text") if any(given.background_windows) else None
+    folder = unscored(given) if any(given.background_windows) else None
     if 0 in given.background_windows:
         yield "", NONE
     for windows, weight in product(filter(None, given.background_windows), given.weights):
