@@ -3,8 +3,8 @@
 Gemma 3 270M at 50 %. Wanda, the defaults and best-quality have twelve windows of GNOME in each of
 fifteen languages, the last two a background without any language scored. From best-quality's model
 ``local.py`` and recoveries go on, of several lengths, on several amounts of text in those of
-``LEARNT``. Rises over dense are shares of what Wanda loses on the same FLORES text, ids below 1000.
-Seconds are the processor's of all that made a model, of one thread.
+``--learnt``, which are *seen*. Rises over dense are shares of what Wanda loses on the same FLORES
+text, ids below 1000. Seconds are the processor's of all that made a model, of one thread.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from harness import Table, kept, options_of, parsed, save
+from harness import Table, kept, options_of, parsed, save, svg_plots
 from processes import call, environment, run
 from real_models import dense_folder, windows_file
-from recovery import NONE, SCORED, pruned, scored, unscored
+from recovery import NONE, SCORED, pruned, scored, shares_of, unscored
 
-LEARNT = ("en", "de", "ru", "ja", "fi")
 PRUNED, LOCAL, RECOVERED = "best-quality", "local", "recovered"
 
 
 def learnt_on(given: argparse.Namespace, windows: int) -> list[Any]:
-    return ["--calibration", given.data / "gnome", "--languages", ",".join(LEARNT),
+    return ["--calibration", given.data / "gnome", "--languages", given.learnt,
             "--windows", windows, *NONE]  # fmt: skip
 
 
@@ -46,7 +45,7 @@ def local(given: argparse.Namespace, windows: int, steps: int, out: Path) -> dic
     line = [
         sys.executable, Path(__file__).with_name("local.py"), "--data", given.data,
         "--work", given.work, "--dense", dense_folder(given), "--pruned", given.work / PRUNED,
-        "--out", out, "--languages", ",".join(LEARNT), "--windows", str(windows),
+        "--out", out, "--languages", given.learnt, "--windows", str(windows),
         "--steps", str(steps),
     ]  # fmt: skip
     made = run(line, env=environment(given.threads))
@@ -77,7 +76,7 @@ def pairs(given: Sequence[str]) -> Iterator[tuple[int, int]]:
 def rows_of(found: Mapping[str, Mapping[str, Any]], plain: float) -> list[list[str]]:
     rows = []
     for name, one in found.items():
-        shares = (f"{one['shares'][group]:.3f}" for group in SCORED)
+        shares = (f"{share:.3f}" for share in one["shares"].values())
         text = str(one["windows"] or "")
         rows.append([name, text, f"{one['seconds']:,.0f}", f"{one['seconds'] / plain:,.0f}",
                      *shares])  # fmt: skip
@@ -86,13 +85,7 @@ def rows_of(found: Mapping[str, Mapping[str, Any]], plain: float) -> list[list[s
 
 def draw(found: Mapping[str, Mapping[str, Any]], target: Path) -> None:
     """Shares of what Wanda loses against seconds; recoveries of one text are one line."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(
+    figure, axes = svg_plots().subplots(
         1, len(SCORED), figsize=(11, 3.6), sharey=True, layout="constrained"
     )
     lines: dict[str, list[Mapping[str, Any]]] = {}
@@ -123,10 +116,15 @@ def main() -> None:
                         help="windows a language, and steps a block")  # fmt: skip
     parser.add_argument("--recoveries", nargs="*", metavar="WINDOWSxSTEPS",
                         default=["12x240", "48x60", "48x120", "48x240", "88x240"])  # fmt: skip
+    parser.add_argument("--learnt", default="en,de,ru,ja,fi",
+                        help="languages; scored are all of them but English")  # fmt: skip
+    parser.add_argument("--picture", type=Path, help="docs/images/budgets.svg; none by default")
     parser.add_argument("--ids", default="0:999")
     parser.add_argument("--sentences", type=int, default=24, help="a language")
-    parser.set_defaults(threads=1, groups=SCORED, to="sparsity=0.5", windows=12)
+    parser.set_defaults(threads=1, to="sparsity=0.5", windows=12)
     given = parsed(parser)
+    seen = tuple(tag for tag in given.learnt.split(",") if tag != "en")
+    given.groups = SCORED | {"seen": seen}
     plain = kept(given.work / "plain.json", lambda: plain_forward(given))["processor"]
     found: dict[str, dict[str, Any]] = {}
 
@@ -155,16 +153,13 @@ def main() -> None:
             measured(
                 f"{kind}, {steps} steps, {windows} windows", folder, windows, steps, prune, make
             )
-    wanda = found["wanda"]["rises"]
     for one in found.values():
-        one["shares"] = {
-            group: sum(one["rises"][tag] for tag in tags) / sum(wanda[tag] for tag in tags)
-            for group, tags in SCORED.items()
-        }
+        one["shares"] = shares_of(one["rises"], found["wanda"]["rises"], given.groups)
     header = ["", "windows a language", "processor seconds", "forwards of 128 windows", *SCORED]
     save(given.results, {"models": found, "plain": plain},
          tables=[Table(header, rows_of(found, plain))])  # fmt: skip
-    draw(found, Path("docs/images/budgets.svg"))
+    if given.picture is not None:
+        draw(found, given.picture)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness import Table, bar, options_of, save
+from harness import Table, bar, options_of, save, svg_plots
 from made_up import TAGS, llama, make_model, write_text
 from processes import call, mwanda_split
 
@@ -71,13 +71,7 @@ def measure(point: Point, mode: str, given: argparse.Namespace) -> dict[str, flo
 
 def draw(axes_of: Mapping[str, Any], target: Path) -> None:
     """The figure: time above, memory below, one column an axis; the same every time."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(2, len(axes_of), figsize=(12, 5), layout="constrained")
+    figure, axes = svg_plots().subplots(2, len(axes_of), figsize=(12, 5), layout="constrained")
     for column, (name, modes) in enumerate(axes_of.items()):
         for mode, colour in zip(MODES, ("#1f4e79", "#b0533c"), strict=True):
             memory = [value / 1e9 for value in modes[mode]["anonymous"]]

@@ -39,6 +39,17 @@ def pairwise(numerators: Sequence[float], denominators: Sequence[float]) -> dict
     return spread([a / b for a, b in zip(numerators, denominators, strict=True)])
 
 
+def svg_plots() -> Any:
+    """matplotlib's pyplot, for pictures that are the same every time."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "mwanda"
+    from matplotlib import pyplot
+
+    return pyplot
+
+
 @dataclass(frozen=True)
 class Bar:
     """One claim: a measured figure (with the smallest and largest of its rounds) and its limit."""

@@ -109,6 +109,16 @@ def scored(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+def shares_of(
+    rises: dict[str, float], wanda: dict[str, float], groups: dict[str, tuple[str, ...]]
+) -> dict[str, float]:
+    """Group -> what its languages lose together, over what they lose by Wanda."""
+    return {
+        name: sum(rises[tag] for tag in tags) / sum(wanda[tag] for tag in tags)
+        for name, tags in groups.items()
+    }
+
+
 def table(
     found: dict[str, dict[str, Any]],
     groups: dict[str, tuple[str, ...]],
@@ -121,8 +131,7 @@ def table(
         worst, held = max(shares, key=lambda tag: shares[tag]), one.get("held_out", {})
         rows.append([
             name,
-            *(f"{sum(one['rises'][t] for t in tags) / sum(wanda[t] for t in tags):.3f}"
-              for tags in groups.values()),
+            *(f"{share:.3f}" for share in shares_of(one["rises"], wanda, groups).values()),
             f"{worst} {shares[worst]:.3f}",
             f"{held['before']:.3f} to {held['after']:.3f}" if held else "",
             f"{one['processor']:,.0f}" if "processor" in one else "",

@@ -118,7 +118,9 @@ def test_a_plan_refuses_what_a_prune_with_a_recovery_does(bench: Bench, pruned: 
     bench.refuse([*words, "--sparsity", "0"], "recover: expected a sparsity above 0")
 
 
-def test_text_that_suffices_for_the_prune_alone_is_told_before_it(bench: Bench) -> None:
+def test_text_that_suffices_for_the_prune_alone_is_told_before_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     recipe = bench.root / "recipe.yaml"
     recipe.write_text("recover: {windows: 900}", encoding="utf-8")
     given = ["--windows", "8", "--window-length", "32", "--criterion", "magnitude"]
@@ -128,6 +130,7 @@ def test_text_that_suffices_for_the_prune_alone_is_told_before_it(bench: Bench) 
     # The bundled text for a first try is taken as short as it is.
     first = bench.run("plan", bench.source, *given, "--recipe", recipe, "--languages", "de,fr")
     assert first.code == 0
+    assert caplog.text.count("no --calibration") == 1
     assert {path.name for path in bench.root.iterdir()} == {"recipe.yaml"}
 
 

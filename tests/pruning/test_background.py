@@ -136,3 +136,26 @@ def test_a_background_that_is_not_there_is_told_before_any_work(tiny: Tiny, text
         mwanda.prune(
             tiny("llama"), out=texts / "no", calibration=texts / "named", background="nowhere"
         )
+
+
+def test_sizes_of_a_background_without_one_are_refused(
+    tiny: Tiny, texts: Path, tmp_path: Path
+) -> None:
+    source = str(tiny("llama"))
+    saved, windows = tmp_path / "s.safetensors", tmp_path / "w.safetensors"
+    named = str(texts / "named")
+    few: dict[str, Any] = {"windows": 2, "window_length": 32}
+    mwanda.collect_statistics(source, saved, calibration=named, **few)
+    draw_windows(source, windows, named, languages=["de", "sw"], windows=2, length=32)
+    expected = "expected a background, found none"
+    given: list[dict[str, Any]] = [
+        {"calibration": named, **few}, {"calibration": windows}, {"statistics": saved}
+    ]  # fmt: skip
+    for one in given:
+        how: dict[str, Any] = {**WANDA, **one}
+        with pytest.raises(InputError, match=f"--background-weight: {expected}"):
+            mwanda.plan(source, background_weight=0.2, **how)
+        with pytest.raises(InputError, match=f"--background-windows: {expected}"):
+            mwanda.plan(source, background_windows=3, **how)
+        # A recipe has sizes for its own background; who does without it is not asked for them.
+        mwanda.plan(source, background="none", background_weight=0.2, background_windows=3, **how)

@@ -80,6 +80,16 @@ def test_weights_that_only_a_runtime_reads_count(lab: Lab, tmp_path: Path) -> No
     assert len(found) == 4  # the dense model, a prune, and the artefact twice
 
 
+def test_a_link_keeps_its_name_by_which_parts_beside_it_are_found(
+    lab: Lab, shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("snapshot").symlink_to(shipped)
+    plan = make_plan(study(lab, ships={"path": "snapshot", "tokenizer": "snapshot"}))
+    (found,) = plan.artefacts.values()
+    assert found.path == found.tokenizer == str(tmp_path / "snapshot")
+
+
 def test_what_changes_after_planning_is_refused(lab: Lab, shipped: Path) -> None:
     folder = StudyFolder(lab.out)
     folder.make()

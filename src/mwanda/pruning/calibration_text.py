@@ -22,10 +22,13 @@ from mwanda.text.sources import open_source
 from mwanda.text.text_source import TextSource, check_languages
 from mwanda.text.tokens import vocabulary_sha256
 from mwanda.text.window_files import Windows, load
-from mwanda.text.window_sizes import NO_BACKGROUND
+from mwanda.text.window_sizes import NO_BACKGROUND, UDHR
 from mwanda.text.windows import draw
 
 log = logging.getLogger("mwanda")
+
+BACKGROUND_SIZES = ("background_weight", "background_windows")
+"""Fields of a recipe that only say how much of a background is taken."""
 
 CalibrationInput = str | Path | Mapping[str, Any] | TextSource | Windows
 """A source as :func:`mwanda.text.given.open_text` takes it, a windows file, or windows."""
@@ -100,7 +103,19 @@ def open_calibration(
         _check_skipped(opened, languages, recipe)
     if draws_background(opened, recipe):
         open_background(recipe.background).languages()
+    elif not (isinstance(opened, Windows) and opened.background):
+        check_no_background(recipe)
     return opened
+
+
+def check_no_background(recipe: ResolvedRecipe) -> None:
+    """Refuse sizes of a background that is not there, unless it was to be left out."""
+    if recipe.refuses_background:
+        return
+    if asked := [name for name in BACKGROUND_SIZES if name in recipe.model_fields_set]:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
+        fix = f"give --background {UDHR}, a folder, or leave it out"
+        raise InputError(options, expected="a background", found="none", fix=fix)
 
 
 def draws_background(opened: TextSource | Windows, recipe: ResolvedRecipe) -> bool:
@@ -187,8 +202,8 @@ def calibration_languages(opened: TextSource | Windows, recipe: ResolvedRecipe) 
 
 def left_open(recipe: ResolvedRecipe) -> tuple[str, ...]:
     """What a recipe does not give of the windows: sizes, which may shrink, and the background, as
-    a file of windows may have one."""
-    fields = ("windows", "window_length", "background")
+    a file of windows may have one, with its sizes."""
+    fields = ("windows", "window_length", "background", *BACKGROUND_SIZES)
     return tuple(name for name in fields if name not in recipe.model_fields_set)
 
 

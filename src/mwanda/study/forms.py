@@ -69,8 +69,8 @@ def look_up_artefact(part: ArtefactPart, model: str, device: str) -> ArtefactRec
     if part.tokenizer is not None and not tokenizer.exists():
         raise InputError(part.tokenizer, expected="a tokenizer", found="nothing there")
     return ArtefactRecord(
-        path=str(path.resolve()), sha256=artefact_sha256(path), runtime=runtime,
-        tokenizer=str(tokenizer.resolve()) if tokenizer.exists() else model,
+        path=str(path.absolute()), sha256=artefact_sha256(path), runtime=runtime,
+        tokenizer=str(tokenizer.absolute()) if tokenizer.exists() else model,
         tokenizer_sha256=None if part.tokenizer is None else artefact_sha256(tokenizer),
     )  # fmt: skip
 

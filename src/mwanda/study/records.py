@@ -85,7 +85,7 @@ class Cell(Record):
         model: its name.
         statistics: key of the saved statistics it uses; None where it uses none.
         loose: what nobody gave of the windows: sizes, which may shrink to context and text, and the
-            background, which a file of windows may have.
+            background, which a file of windows may have, with its sizes.
         artefact: name of the one that is scored; None where the model itself is, or a form of it.
     """
 

@@ -104,17 +104,18 @@ def plan(
     if speaks():
         log.info("opening %s", model)
     from mwanda.cli.views.pruning import planned
+    from mwanda.pruning.calibration_text import text_or_first_try
     from mwanda.pruning.forecast.plan import plan as run
 
-    evidence = {name: given[name] for name in ("calibration", "statistics")}
-    shown = planned(run(model, recipe=recipe, options=run_options, **evidence))
+    text, statistics = given["calibration"], given["statistics"]
+    if recipe.recover and statistics is None:
+        text, run_options = text_or_first_try(text, recipe, run_options)
+    how: dict[str, Any] = {"calibration": text, "statistics": statistics, "options": run_options}
+    shown = planned(run(model, recipe=recipe, **how))
     if recipe.recover:
         from mwanda.pruned.after_prune import check_recovery
-        from mwanda.pruning.calibration_text import text_or_first_try
 
-        resolved = resolve(recipe)
-        text, short = text_or_first_try(given["calibration"], resolved, run_options)
-        check_recovery(model, resolved, recipe.recover, text, short)
+        check_recovery(model, recipe, recipe.recover, text, run_options)
     yield shown
     if recipe.recover:
         yield f"not counted: the recovery; mwanda recover PRUNED --dense {model} --plan counts it"

@@ -10,7 +10,12 @@ from mwanda.model.identity import linears_sha256, rest_sha256
 from mwanda.model.run.decoder import Decoder
 from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Structure
-from mwanda.pruning.calibration_text import CalibrationInput, name_of, weights_of
+from mwanda.pruning.calibration_text import (
+    CalibrationInput,
+    check_no_background,
+    name_of,
+    weights_of,
+)
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.pruning.schedule import Schedule
 from mwanda.pruning.statistics.file import SavedStatistics
@@ -58,6 +63,11 @@ def check_request(
             f"{own or NO_BACKGROUND}, with which the statistics were made, or {NO_BACKGROUND}"
         )
         refuse("--background", expected, recipe.background, "make them again with it")
+    elif MULTIPLE not in saved.languages:
+        try:
+            check_no_background(recipe)
+        except InputError as error:
+            problems += error.problems
     for option, tags in (
         ("--languages", languages),
         ("--language-weights", tuple(recipe.language_weights)),
