@@ -29,7 +29,6 @@ from mwanda.pruning.folder.manifest import read_manifest
 from mwanda.pruning.given_arguments import no_tokenizer, options_given, recipe_given
 from mwanda.pruning.manifest_parts import PruneResult
 from mwanda.pruning.prune import prune_once
-from mwanda.pruning.prune_folder import finished_before
 from mwanda.pruning.recipe.asked import Recipe
 from mwanda.pruning.recipe.keywords import RecipeFields, TextFields, with_fields
 from mwanda.pruning.recipe.recovery import AfterPrune, refuse_masks_only
@@ -66,9 +65,8 @@ def prune_and_trim(
     plan_trim(model, languages, options=replace(options, overwrite=False))
     whole = out.with_name(f".{out.name}.untrimmed")
     pruned = prune(model, out=whole, options=replace(options, overwrite=True), **given)
-    words = ["mwanda", "trim", str(whole), "--languages", ",".join(languages), "--out", str(out)]
-    again = shlex.join([*words, *["--overwrite"] * options.overwrite])
-    with _kept_until_done(whole, f"to go on without another: {again} …"):
+    words = ["trim", str(whole), "--languages", ",".join(languages), "--out", str(out)]
+    with _kept_until_done(whole, words, options):
         made = trim(whole, out, languages, options=options)
     return replace(pruned, folder=out, manifest=read_manifest(out)), made
 
@@ -146,35 +144,33 @@ def _prune_and_recover(
     """Prune into a folder beside ``out``, recover it into ``out`` on the same text, and remove it.
 
     A prune that was stopped is gone on with; where the recovery stops or fails, what was pruned
-    stays, and the same call goes on from it.
+    stays, to be recovered.
     """
     OutputFolder(out, overwrite=options.overwrite).check(Path(model))
     calibration = check_recovery(model, recipe, settings, calibration, options)
     whole = out.with_name(f".{out.name}.unrecovered")
     given = _text_fields(recipe, settings)
+    again = replace(options, overwrite=True)
     # What is learnt later is no part of the prune, nor is its text where that looks at none.
     alone = recipe.model_copy(update={"recover": None})
     looked_at = calibration if alone.needs_text else None
-    earlier = (model, whole, looked_at, alone, options)
-    pruned = None if options.restart else finished_before(*earlier)
-    if pruned is None:
-        again = replace(options, overwrite=True)
-        pruned = prune_once(model, alone, again, out=whole, calibration=looked_at)
-    else:
-        log.info("%s is this prune, made earlier: the recovery is left to do", whole)
-    with _kept_until_done(whole, "the same command goes on from it"):
+    pruned = prune_once(model, alone, again, out=whole, calibration=looked_at)
+    with _kept_until_done(
+        whole, ["recover", str(whole), "--dense", model, "--out", str(out)], options
+    ):
         given |= settings.alone
         made = recover(whole, out, dense=model, calibration=calibration, options=options, **given)
     return replace(pruned, folder=out, manifest=made.manifest)
 
 
 @contextmanager
-def _kept_until_done(whole: Path, how: str) -> Iterator[None]:
+def _kept_until_done(whole: Path, words: Sequence[str], options: RunOptions) -> Iterator[None]:
     """Remove a finished prune when the block ends; where that fails, say how to go on from it."""
     try:
         yield
     except BaseException:  # also where it is stopped: the prune may have taken hours
-        log.warning("the prune is whole and kept in %s; %s", whole, how)
+        told = shlex.join(["mwanda", *words, *["--overwrite"] * options.overwrite])
+        log.warning("the prune is whole and kept; to go on without another: %s …", told)
         raise
     shutil.rmtree(whole)
 

@@ -70,15 +70,30 @@ def build_manifest(
 ) -> Manifest:
     """The manifest of a finished prune, without files; ``dtype`` is what was written."""
     recipe, calibration, saved = task.recipe, task.evidence.calibration, task.evidence.saved
-    linears, statistics = linear_records(task.chosen, place, outcome), "none"
+    linears = linear_records(task.chosen, place, outcome)
+    statistics, resolved = "none", recipe
     if calibration is not None:
         # Where masks and weights need none, the allocation's, which are dense.
         statistics = recipe.mode if recipe.linear_needs else "dense"
+        draws, now = calibration.named.values(), task.evidence.draws_background
+        pooled = None if now else calibration.languages.get(MULTIPLE)
+        # What was drawn decides these, whatever the recipe said.
+        drawn = {
+            "languages": tuple(calibration.named),
+            "background": calibration.background_source or NO_BACKGROUND,
+            "background_windows": recipe.background_windows if pooled is None else pooled.windows,
+            "windows": max(draw.windows for draw in draws),
+            "window_length": max(draw.tokens // draw.windows for draw in draws),
+            "seed": recipe.seed if now or calibration.seed is None else calibration.seed,
+            "keep_english": "english" in calibration.kept,
+            "keep_repeated": "repeated" in calibration.kept,
+        }
+        resolved = recipe.model_copy(update=drawn)
     return Manifest(
         base=base,
         base_files={},
         dequantised=None,
-        recipe=recorded_recipe(task),
+        recipe=resolved.model_dump(mode="json"),
         statistics=statistics,
         statistics_file=task.evidence.statistics_file,
         device=saved.record.device if saved else str(task.decoder.device),
@@ -94,26 +109,6 @@ def build_manifest(
         versions=versions(),
         seconds=outcome.seconds,
     )
-
-
-def recorded_recipe(task: Task) -> dict[str, Any]:
-    """A recipe as a manifest has it. What was drawn decides some of it, whatever was asked for."""
-    recipe, calibration = task.recipe, task.evidence.calibration
-    if calibration is None:
-        return recipe.model_dump(mode="json")
-    draws, now = calibration.named.values(), task.evidence.draws_background
-    pooled = None if now else calibration.languages.get(MULTIPLE)
-    drawn = {
-        "languages": tuple(calibration.named),
-        "background": calibration.background_source or NO_BACKGROUND,
-        "background_windows": recipe.background_windows if pooled is None else pooled.windows,
-        "windows": max(draw.windows for draw in draws),
-        "window_length": max(draw.tokens // draw.windows for draw in draws),
-        "seed": recipe.seed if now or calibration.seed is None else calibration.seed,
-        "keep_english": "english" in calibration.kept,
-        "keep_repeated": "repeated" in calibration.kept,
-    }
-    return recipe.model_copy(update=drawn).model_dump(mode="json")
 
 
 def linear_records(chosen: Structure, place: PlaceOf, outcome: Outcome) -> dict[str, LinearRecord]:

@@ -19,7 +19,6 @@ from mwanda.model.run.structure import Linear
 from mwanda.model.stored.container import saved_file
 from mwanda.pruning.calibration_text import CalibrationInput
 from mwanda.pruning.evidence import Opened, open_evidence
-from mwanda.pruning.folder.manifest import find_manifest, versions
 from mwanda.pruning.folder.manifest_records import weights_in
 from mwanda.pruning.folder.mask_file import MASKS, MaskWriter
 from mwanda.pruning.folder.weight_sink import (
@@ -30,13 +29,11 @@ from mwanda.pruning.folder.weight_sink import (
     weight_sink,
 )
 from mwanda.pruning.forecast.operations import Limit, count_work, disk_rates, matmul_rate
-from mwanda.pruning.manifest_parts import PruneResult, build_manifest, recorded_recipe
+from mwanda.pruning.manifest_parts import PruneResult, build_manifest
 from mwanda.pruning.outcome import Sink
 from mwanda.pruning.pipeline import prune_blocks
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
-from mwanda.pruning.task import FolderTask, base_files, keeps_journal, open_task, ranks_for
-from mwanda.system.device import dtype_name
-from mwanda.system.files import hash_files
+from mwanda.pruning.task import FolderTask, keeps_journal, open_task, ranks_for
 from mwanda.system.output import OutputFolder
 from mwanda.system.run_options import RunOptions
 from mwanda.system.unfinished import Partial
@@ -155,43 +152,6 @@ def prune_folder(
     if ranks.writes:
         log.info("wrote %s", out)
     return made
-
-
-def finished_before(
-    name: str,
-    out: Path,
-    calibration: CalibrationInput | None,
-    recipe: ResolvedRecipe,
-    options: RunOptions,
-) -> PruneResult | None:
-    """What this very prune wrote into the folder ``out`` earlier; None where it did not, or where
-    something of it has changed since."""
-    made = find_manifest(out)
-    if made is None:
-        return None
-    opened = open_evidence(calibration, None, recipe, options)
-    with open_task("model", name, None, opened, recipe, options) as task:
-        decoder, evidence = task.decoder, task.evidence
-        dtype = task.dtype or source_dtype(decoder.checkpoint)
-        now = {
-            "recipe": recorded_recipe(task),
-            "calibration": evidence.calibration,
-            "device": str(decoder.device),
-            "compute_dtype": dtype_name(decoder.dtype),
-            "dtype": dtype_name(dtype),
-            "versions": versions(),
-        }
-        if any(getattr(made, part) != value for part, value in now.items()):
-            return None
-        base = base_files(task.source, decoder.checkpoint)
-        written = {out / name: digest for name, digest in made.files.items()}
-        if not all(path.is_file() for path in written):
-            return None
-        hashes = hash_files([*base, *written])
-        same = {path.name: hashes[path] for path in base} == made.base_files
-        if not same or any(hashes[path] != digest for path, digest in written.items()):
-            return None
-    return PruneResult(out, made, evidence.windows, 0)
 
 
 def _prune(
