@@ -148,7 +148,7 @@ def main() -> None:
         (RECOVERED, recovered, given.recoveries),
     ):
         for windows, steps in pairs(asked):
-            folder = given.work / f"{kind}-{windows}-{steps}"
+            folder = given.work / f"{kind}-{given.learnt.replace(',', '-')}-{windows}-{steps}"
             make = partial(learn, given, windows, steps, folder)
             measured(
                 f"{kind}, {steps} steps, {windows} windows", folder, windows, steps, prune, make

@@ -139,23 +139,23 @@ def test_a_background_that_is_not_there_is_told_before_any_work(tiny: Tiny, text
 
 
 def test_sizes_of_a_background_without_one_are_refused(
-    tiny: Tiny, texts: Path, tmp_path: Path
+    tiny: Tiny, texts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = str(tiny("llama"))
-    saved, windows = tmp_path / "s.safetensors", tmp_path / "w.safetensors"
-    named = str(texts / "named")
+    source, saved = str(tiny("llama")), tmp_path / "s.safetensors"
+    named, windows = str(texts / "named"), tmp_path / "w.safetensors"
     few: dict[str, Any] = {"windows": 2, "window_length": 32}
     mwanda.collect_statistics(source, saved, calibration=named, **few)
     draw_windows(source, windows, named, languages=["de", "sw"], windows=2, length=32)
-    expected = "expected a background, found none"
-    given: list[dict[str, Any]] = [
-        {"calibration": named, **few}, {"calibration": windows}, {"statistics": saved}
-    ]  # fmt: skip
-    for one in given:
+    texts_given: list[dict[str, Any]] = [{"calibration": named, **few}, {"calibration": windows}]
+    for one in texts_given:
         how: dict[str, Any] = {**WANDA, **one}
-        with pytest.raises(InputError, match=f"--background-weight: {expected}"):
-            mwanda.plan(source, background_weight=0.2, **how)
-        with pytest.raises(InputError, match=f"--background-windows: {expected}"):
-            mwanda.plan(source, background_windows=3, **how)
+        for option, more in (
+            ("--background-weight", {"background_weight": 0.2}),
+            ("--background-windows", {"background_windows": 3}),
+        ):
+            with pytest.raises(InputError, match=f"{option}: expected a background, found none"):
+                mwanda.plan(source, **{**how, **more})
         # A recipe has sizes for its own background; who does without it is not asked for them.
         mwanda.plan(source, background="none", background_weight=0.2, background_windows=3, **how)
+    mwanda.plan(source, statistics=saved, background_weight=0.2, **WANDA)
+    assert "--background-weight: no background in the statistics" in caplog.text

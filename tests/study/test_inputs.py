@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from mwanda import InputError
 from mwanda.study.folder import StudyFolder
 from mwanda.study.report.data import load_results
 from mwanda.study.study_plan import make_plan, read_plan
@@ -82,6 +83,19 @@ def test_the_text_of_a_background_counts_and_its_place_does_not(
 
 def keys(folder: StudyFolder) -> set[str]:
     return set(folder.read_plan()["cells"])
+
+
+def test_a_size_of_no_background_is_told_before_the_first_cell(lab: Lab, tmp_path: Path) -> None:
+    method = {"criterion": "wanda", "allocation": "uniform"}
+    sized = {**method, "background_weight": 0.2}
+    fields: dict[str, Any] = {"criteria": None, "allocations": None, "sparsities": [0.5]}
+    with pytest.raises(InputError, match="--background-weight: expected a background, found none"):
+        planned(lab, **fields, methods={"plain": method, "sized": sized})
+    shutil.copytree(lab.calibration, tmp_path / "named")  # of which nothing is left
+    only = {**sized, "background": str(tmp_path / "named")}
+    folder = planned(lab, **fields, methods={"only named languages": only})
+    Worker(folder).run()
+    assert problems(folder) == []
 
 
 @pytest.mark.parametrize("mode", ["dense", "sequential"])

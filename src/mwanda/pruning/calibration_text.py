@@ -103,19 +103,20 @@ def open_calibration(
         _check_skipped(opened, languages, recipe)
     if draws_background(opened, recipe):
         open_background(recipe.background).languages()
-    elif not (isinstance(opened, Windows) and opened.background):
-        check_no_background(recipe)
+    elif (stray := asked_of_no_background(recipe)) and not (
+        isinstance(opened, Windows) and opened.background
+    ):
+        fix = f"give --background {UDHR}, a folder, or {NO_BACKGROUND}"
+        raise InputError(stray, expected="a background", found="none", fix=fix)
     return opened
 
 
-def check_no_background(recipe: ResolvedRecipe) -> None:
-    """Refuse sizes of a background that is not there, unless it was to be left out."""
-    if recipe.refuses_background:
-        return
-    if asked := [name for name in BACKGROUND_SIZES if name in recipe.model_fields_set]:
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
-        fix = f"give --background {UDHR}, a folder, or leave it out"
-        raise InputError(options, expected="a background", found="none", fix=fix)
+def asked_of_no_background(recipe: ResolvedRecipe) -> str:
+    """Options that say how much of a background is taken, of a recipe that neither asks for one nor
+    is told to do without."""
+    asked = [name for name in BACKGROUND_SIZES if name in recipe.model_fields_set]
+    options = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
+    return "" if recipe.refuses_background else options
 
 
 def draws_background(opened: TextSource | Windows, recipe: ResolvedRecipe) -> bool:

@@ -244,11 +244,11 @@ def _calibrations(
 ) -> tuple[dict[str, tuple[str, ...]], list[Any]]:
     """Method -> languages that calibrate it, and the text, opened once for all who ask alike."""
     drawn: dict[str, tuple[str, ...]] = {}
-    opened: dict[str, Any] = {}
+    opened: dict[tuple[object, ...], Any] = {}
     for point in grid:
         if point.recipe.needs_text:
             fields = {"languages", "language_weights", "skip_first_tokens", "background"}
-            asked = point.recipe.model_dump_json(include=fields)
+            asked = (point.recipe.model_dump_json(include=fields), *left_open(point.recipe))
             if asked not in opened:
                 look = partial(open_calibration, calibration, point.recipe)
                 opened[asked] = tried(look, "calibration")

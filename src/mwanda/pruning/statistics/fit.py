@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 
@@ -12,7 +13,7 @@ from mwanda.model.run.streamed import StreamedDecoder
 from mwanda.model.run.structure import Structure
 from mwanda.pruning.calibration_text import (
     CalibrationInput,
-    check_no_background,
+    asked_of_no_background,
     name_of,
     weights_of,
 )
@@ -22,6 +23,8 @@ from mwanda.pruning.statistics.file import SavedStatistics
 from mwanda.system.run_options import RunOptions
 from mwanda.text.languages import MULTIPLE
 from mwanda.text.window_sizes import NO_BACKGROUND
+
+log = logging.getLogger("mwanda")
 
 
 def check_request(
@@ -63,11 +66,8 @@ def check_request(
             f"{own or NO_BACKGROUND}, with which the statistics were made, or {NO_BACKGROUND}"
         )
         refuse("--background", expected, recipe.background, "make them again with it")
-    elif MULTIPLE not in saved.languages:
-        try:
-            check_no_background(recipe)
-        except InputError as error:
-            problems += error.problems
+    elif MULTIPLE not in saved.languages and (stray := asked_of_no_background(recipe)):
+        log.warning("%s: no background in the statistics, so it plays no part", stray)
     for option, tags in (
         ("--languages", languages),
         ("--language-weights", tuple(recipe.language_weights)),
