@@ -23,7 +23,12 @@ from mwanda.evaluation.tasks.published import TaskText
 from mwanda.evaluation.texts import TextSet
 from mwanda.evaluation.translation import Direction
 from mwanda.model.given import check_model
-from mwanda.pruning.calibration_text import calibration_languages, left_open, open_calibration
+from mwanda.pruning.calibration_text import (
+    asked_of_no_background,
+    calibration_languages,
+    left_open,
+    open_calibration,
+)
 from mwanda.pruning.recipe.resolved import ResolvedRecipe
 from mwanda.study.document import EvaluationPart, RunPart, load_study
 from mwanda.study.folder import StudyFolder
@@ -244,11 +249,14 @@ def _calibrations(
 ) -> tuple[dict[str, tuple[str, ...]], list[Any]]:
     """Method -> languages that calibrate it, and the text, opened once for all who ask alike."""
     drawn: dict[str, tuple[str, ...]] = {}
-    opened: dict[tuple[object, ...], Any] = {}
+    opened: dict[tuple[str, str], Any] = {}
     for point in grid:
         if point.recipe.needs_text:
             fields = {"languages", "language_weights", "skip_first_tokens", "background"}
-            asked = (point.recipe.model_dump_json(include=fields), *left_open(point.recipe))
+            asked = (
+                point.recipe.model_dump_json(include=fields),
+                asked_of_no_background(point.recipe),
+            )
             if asked not in opened:
                 look = partial(open_calibration, calibration, point.recipe)
                 opened[asked] = tried(look, "calibration")
